@@ -1,6 +1,7 @@
 """A storm: pages above a person's budget come as one message, none is lost, and the one message is answered like any other."""
 
 import asyncio
+import json
 import re
 import uuid
 from datetime import timedelta
@@ -51,6 +52,19 @@ def incident_of(page: pb.NotificationJob) -> uuid.UUID:
 def outcomes(world: World, kind: int) -> dict[str, str]:
     """Pages of which this was told, each with the reason."""
     return {each.page: each.reason for each in world.escalation.outcomes if each.kind == kind}
+
+
+async def test_a_bundle_is_written_in_the_language_of_its_user(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(**TWO) as notify:
+        await notify.reads(org, "users/ana", "de")
+        await storm(notify, org, WARNING, WARNING, WARNING, SEVERITY_ERROR)
+        await world.forward(COLLECTED)
+        await until(lambda: len(bundles(world)) == 1)
+        told = json.loads(bundles(world)[0].body)["bundle"]
+        assert re.fullmatch(r"2 weitere Alarme: 1 Fehler, 1 Warnung, der älteste seit \d\d:\d\d UTC", told["title"])
+        assert re.search(r"\d\d:\d\d Fehler: Disk full on db-1", told["text"])
 
 
 async def test_pages_above_the_budget_come_as_one_message_and_a_critical_one_at_once(world: World) -> None:

@@ -321,6 +321,10 @@ async def test_a_slack_command_shows_and_acknowledges_what_the_member_is_paged_f
         assert set(answered.acted) == {("acknowledge", f"users/{name}", "slack") for name in ("ana", "anna")}
         answered.refuses = ErrorReason.ERROR_REASON_INCIDENT_RESOLVED
         assert (await slack.commands("list", "UANA00001"))[1].startswith("It is not certain")
+        first, user = min((org, "users/ana"), (other, "users/anna"))
+        await notify.reads(first, user, "de")
+        assert (await slack.commands("list", "UANA00001"))[1].startswith("Es ist nicht sicher")
+        assert (await slack.commands("make coffee", "UANA00001"))[1].startswith("„list“ zeigt")
 
 
 async def test_a_slack_command_that_was_not_signed_just_now_is_refused(world: World, slack: SlackServer) -> None:

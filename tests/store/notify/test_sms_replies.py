@@ -119,6 +119,19 @@ async def test_what_is_not_understood_and_stop_and_start_count_once_when_they_ar
             assert (row["disabled"], row["stop_time"] is not None) == (off, off), (text, sid)
 
 
+async def test_whoever_answers_is_told_in_their_language(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with running(world, twilio, TWILIO_REPLIES=True) as notify:
+        await world.method(org, sms=ANA)
+        await notify.reads(org, "users/ana", "de")
+        await notify.submit(job(org))
+        await until(lambda: len(twilio.to(ANA)) == 1)
+        assert (await says(twilio, "999e")).startswith("Es wurde nichts getan: ")
+        assert (await says(twilio, "what is this?")).startswith("Antworten Sie mit dem Code des Alarms")
+        assert await says(twilio, "a") == "Übernommen. Disk full on db-1"
+        assert (await says(twilio, "a", BEN)).startswith("This number is nobody's here."), "nobody's language is known"
+
+
 async def test_of_several_the_code_says_which_and_without_one_nothing_is_done(
     world: World, twilio: TwilioServer
 ) -> None:

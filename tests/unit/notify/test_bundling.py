@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING, Severity
 from tocsin_notify.app.placing import may_wait
-from tocsin_notify.domain.bundling import BundlePolicy, Member, Pace, place, summary
+from tocsin_notify.domain.bundling import BundlePolicy, Member, Pace, place
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
 from tocsin_notify.store.pages import NewPage
+from tocsin_notify.texts.bundles import line, summary
+from tocsin_notify.texts.catalogue import words_of
 
 START = datetime(2026, 3, 1, 3, 12, tzinfo=UTC)
 POLICY = BundlePolicy(pages=3, window=300.0, collect=30.0, longest=300.0)
@@ -137,8 +139,11 @@ def test_messages_of_a_storm_are_few(gaps: list[float], policy: BundlePolicy) ->
 def test_what_a_bundle_says() -> None:
     error = Member("Disk full", "error", START)
     warning = Member("Slow", "warning", START + timedelta(minutes=3))
-    assert summary([error]) == "1 more page: Disk full"
-    assert summary([warning, error, warning]) == "3 more pages: 1 error, 2 warning, the oldest since 03:12 UTC"
+    assert summary([error], words_of("en")) == "1 more page: Disk full"
+    several = [warning, error, warning]
+    assert summary(several, words_of("en")) == "3 more pages: 1 error, 2 warning, the oldest since 03:12 UTC"
+    assert summary(several, words_of("de")) == "3 weitere Alarme: 1 Fehler, 2 Warnung, der älteste seit 03:12 UTC"
+    assert line(error, words_of("de")) == "03:12 Fehler: Disk full"
 
 
 def test_a_storm_of_any_length_goes_on() -> None:

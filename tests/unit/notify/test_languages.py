@@ -9,10 +9,12 @@ import pytest
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_notify.app.answer import Person, View
+from tocsin_notify.app.presses import Answer, Taken
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
 from tocsin_notify.channels.text import SUBJECT_LENGTH, body, payload, subject
 from tocsin_notify.channels.voice_text import spoken
+from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES
@@ -21,6 +23,7 @@ from tocsin_notify.store.link_uses import Use
 from tocsin_notify.templates.samples import delivery_of, sample_job
 from tocsin_notify.texts.catalogue import CATALOGUE, words_of
 from tocsin_notify.texts.reminders import in_language
+from tocsin_notify.texts.replies import REPLY_WORDS, ReplyWords
 from tocsin_notify.texts.words import Words
 
 LINK = "https://tocsin.example.com/p/AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQrSt"
@@ -38,6 +41,24 @@ def test_each_text_is_there_and_names_the_same_values_in_every_language(language
     said, english = getattr(CATALOGUE[language], field), getattr(CATALOGUE["en"], field)
     assert bool(said.strip()) or field == "voice_locale"
     assert values(said) == values(english)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ReplyWords)])
+def test_each_reply_is_there_and_names_the_same_values_in_every_language(language: str, field: str) -> None:
+    said, english = getattr(REPLY_WORDS[language], field), getattr(REPLY_WORDS["en"], field)
+    assert said.strip()
+    assert values(said) == values(english)
+    assert language == "en" or said != english
+    if field.startswith("sms_"):
+        assert beyond_gsm(said) == "", "no letter makes a reply cost more"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("answer", Answer)
+@pytest.mark.parametrize("action", Action)
+def test_whoever_presses_is_told_what_came_of_it(language: str, answer: Answer, action: Action) -> None:
+    assert beyond_gsm(Taken(answer, language).said(action)) == ""
 
 
 def test_the_languages_are_those_that_can_be_chosen() -> None:

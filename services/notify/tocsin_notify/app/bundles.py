@@ -18,16 +18,20 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.stored_jobs import job_of_member, readable
 from tocsin_notify.channels.text import one_line, severity_word
-from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, Member, summary
+from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, Member
 from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
 from tocsin_notify.domain.planning import after_quiet_hours, plan
 from tocsin_notify.domain.reach import why_unreachable
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import bundles, notifications, pages, people, quiet_bundles
 from tocsin_notify.store.bundles import Alone, BundledPage, Due
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 from tocsin_notify.store.people import Person
+from tocsin_notify.texts.bundles import line, summary
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
 
 _log = get_logger(__name__)
 
@@ -88,7 +92,7 @@ class Bundles:
             listed, odd = _read(bundle.org_id, true)
             made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]
             if listed:
-                made.pages.append(page_of(bundle, listed))
+                made.pages.append(page_of(bundle, listed, words_of(person.settings.language or LANGUAGES[0])))
                 self._plan(made, made.pages[-1], person, [each.page for each in listed], now)
         if made.pages:
             await pages.insert(tx, made.pages)
@@ -182,7 +186,7 @@ def _read(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], li
             job = readable(each.job, org_id, each.id)
             if job is not None:
                 member = Member(one_line(job.title, _TITLE), severity_word(job.severity), each.since)
-                _line(member)
+                line(member, words_of(LANGUAGES[0]))
                 listed.append(Listed(each, member, job.severity))
                 continue
         except Exception:
@@ -192,29 +196,25 @@ def _read(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], li
     return listed, odd
 
 
-def page_of(bundle: Due, listed: Sequence[Listed]) -> NewPage:
+def page_of(bundle: Due, listed: Sequence[Listed], words: Words) -> NewPage:
     """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
     org_id, user, id = bundle.org_id, bundle.user_id, bundle.bundle
     high = any(each.page.urgency == Urgency.HIGH for each in listed)
     page = Page(Kind.BUNDLE, Urgency.HIGH if high else Urgency.LOW)
-    more = [f"and {len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
+    more = [words.bundle_not_listed.format(count=len(listed) - _LISTED)] if len(listed) > _LISTED else []
     job = pb.NotificationJob(
         page=f"pages/{id}",
         org_id=org_id,
         type=pb.NOTIFICATION_TYPE_BUNDLE,
         user=user,
         incident=f"incidents/{id}",
-        title=summary([each.member for each in listed], waited=bundle.waited),
+        title=summary([each.member for each in listed], words, waited=bundle.waited),
         severity=min(each.severity for each in listed),
         urgency=pb.URGENCY_HIGH if high else pb.URGENCY_LOW,
         generation=GENERATION,
-        text="\n".join([*(_line(each.member) for each in listed[:_LISTED]), *more]),
+        text="\n".join([*(line(each.member, words) for each in listed[:_LISTED]), *more]),
     )
     return NewPage(id, org_id, user, id, page, priority_of(page.kind, page.urgency), GENERATION, None, job)
-
-
-def _line(member: Member) -> str:
-    return f"{member.since:%H:%M} {member.severity}: {member.title}"
 
 
 def _alone(org_id: str, member: BundledPage, person: Person, reason: str) -> Alone:

@@ -13,14 +13,18 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.notification_settings import language_for
 from tocsin_notify.app.own_pages import own_page, store_planned
 from tocsin_notify.app.slots import NOTIFICATIONS
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import RINGING, Kind, Method, Page, Urgency
 from tocsin_notify.domain.planning import Planned
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store import contacts, notifications, pages
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.contacts import Contact
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
 
 _log = get_logger(__name__)
 
@@ -37,38 +41,39 @@ class OwnerNotices:
 
     async def added(self, tx: Tx, by: str, contact: Contact) -> None:
         """A method is new. Raises RATE_LIMITED."""
-        await self._tell(tx, contact.user_id, by, f"added {_named(contact)}", contact, contact)
+        await self._tell(tx, contact.user_id, by, "added", contact, contact)
 
     async def verified(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
         """A method was proven, so pages go there. Raises RATE_LIMITED."""
         if not before.verified:
-            await self._tell(tx, before.user_id, by, f"verified {_named(before)}", before, after)
+            await self._tell(tx, before.user_id, by, "verified", before, after)
 
     async def changed(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
         """A method is another one now. Raises RATE_LIMITED."""
-        what = f"changed {_named(before)}"
+        what = "changed"
         if not _leads_alike(before, after):
-            what += ", which leads elsewhere now"
+            what = "elsewhere"
         elif after.disabled and not before.disabled:
-            what += ", which is disabled now"
+            what = "disabled"
         await self._tell(tx, before.user_id, by, what, before, after)
 
     async def deleted(self, tx: Tx, by: str, before: Contact) -> None:
         """A method is gone. Call it before what waits for the method is moved. Raises RATE_LIMITED."""
-        await self._tell(tx, before.user_id, by, f"deleted {_named(before)}", before, None)
+        await self._tell(tx, before.user_id, by, "deleted", before, None)
 
     async def rules_replaced(self, tx: Tx, by: str, user: str) -> None:
         """The rules are other ones. Raises RATE_LIMITED."""
-        await self._tell(tx, user, by, "replaced your notification rules", None, None)
+        await self._tell(tx, user, by, "rules", None, None)
 
     async def settings_replaced(self, tx: Tx, by: str, user: str) -> None:
         """The user's notification settings are other ones. Raises RATE_LIMITED."""
-        await self._tell(tx, user, by, "replaced your notification settings", None, None)
+        await self._tell(tx, user, by, "settings", None, None)
 
-    async def _tell(
-        self, tx: Tx, user: str, by: str, change: str, before: Contact | None, after: Contact | None
-    ) -> None:
-        """Nothing for what users change of their own. One without a verified method cannot be told; the log has it."""
+    async def _tell(self, tx: Tx, user: str, by: str, what: str, before: Contact | None, after: Contact | None) -> None:
+        """`what`: which of the texts `change_…` says it.
+
+        Nothing for what users change of their own. One without a verified method cannot be told; the log has it.
+        """
         if by == user:
             return
         told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
@@ -76,14 +81,15 @@ class OwnerNotices:
             told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
         # A user who can be told in another way is not called for it.
         told = [each for each in told if each.channel not in RINGING] or told
+        title = _change(words_of(await language_for(tx, user)), what, before)
         for contact in told:
             self._budgets.take(tx.org_id, NOTIFICATIONS)
             wanted = Page(Kind.CONTACT_CHANGED, Urgency.LOW, only_method=contact.id)
-            page = own_page(tx.org_id, user, wanted, title=change, actor=by)
+            page = own_page(tx.org_id, user, wanted, title=title, actor=by)
             await pages.insert(tx, [page])
             method = Method(contact.id, contact.channel, contact.verified, contact.disabled)
             await store_planned(tx, page, [Planned(method, 0, 0.0)], self._hints, fence=None)
-        many = len(told)
+        many, change = len(told), _change(words_of(LANGUAGES[0]), what, before)
         tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=many))
 
     async def _former(self, tx: Tx, before: Contact) -> Contact:
@@ -109,7 +115,13 @@ def _leads_alike(before: Contact, after: Contact) -> bool:
     return (before.channel, before.address, before.secret) == (after.channel, after.address, after.secret)
 
 
-def _named(contact: Contact) -> str:
+def _change(words: Words, what: str, contact: Contact | None) -> str:
+    return str(getattr(words, f"change_{what}")).format(method=_named(words, contact) if contact is not None else "")
+
+
+def _named(words: Words, contact: Contact) -> str:
     """The name on one line: it stands in a message to somebody else than who chose it."""
-    name, word = " ".join(contact.display_name.split()), TYPES[contact.channel].word
-    return f'your contact method "{name}" ({word})' if name else f"a contact method of yours ({word})"
+    name, channel = " ".join(contact.display_name.split()), TYPES[contact.channel].word
+    return (
+        words.method_named.format(name=name, channel=channel) if name else words.method_unnamed.format(channel=channel)
+    )

@@ -15,13 +15,17 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.answer import Escalation, Person, Whole
+from tocsin_notify.app.notification_settings import language_for
 from tocsin_notify.app.receipts import AttemptName, Receipts
 from tocsin_notify.app.stored_jobs import job_of_page
 from tocsin_notify.domain.action import Action, Asked
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store import contacts
 from tocsin_notify.store import receipts as store
+from tocsin_notify.store.rows import AnsweredPage
+from tocsin_notify.texts.replies import reply_words_of
 
 _log = get_logger(__name__)
 
@@ -52,17 +56,18 @@ class Answer(Enum):
     """Whoever pressed is nobody that is known here."""
 
 
-ANSWERS: Final = {
-    Answer.DONE: "{done}",
-    Answer.UNKNOWN: "Nothing was done: the page is no longer known.",
-    Answer.STALE: "Nothing was done: the page is too old.",
-    Answer.OVER: "Nothing was done: the incident is over.",
-    Answer.MERGED: "Nothing was done: the incident is merged into another one. Act on that one.",
-    Answer.LAST_LEVEL: "Nothing was done: there is no further level.",
-    Answer.LATER: "It is not certain that it was done. Press it again.",
-    Answer.STRANGER: "Nothing was done: add this account to your contact methods and verify it, so that it is known whose it is.",
-}
-"""In words. `{done}`: what was done."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of it, and the language of whoever is told."""
+
+    answer: Answer
+    language: str = LANGUAGES[0]
+
+    def said(self, action: Action) -> str:
+        """In words."""
+        words = reply_words_of(self.language)
+        name = f"done_{action}" if self.answer is Answer.DONE else f"answer_{self.answer.name.lower()}"
+        return str(getattr(words, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,28 +130,37 @@ class Presses:
         async with self._db.system() as tx:
             return (await tx.now()).timestamp()
 
-    async def find_and_take(self, notification: UUID, attempt: int, press: Callable[[AttemptName], Press]) -> Answer:
+    async def find_and_take(self, notification: UUID, attempt: int, press: Callable[[AttemptName], Press]) -> Taken:
         """Like `take`, for what names a notification and not its tenant; `press` of the attempt, once that is known."""
         async with self._db.system() as tx:
             org_id = await store.tenant_of(tx, notification)
-        return Answer.UNKNOWN if org_id is None else await self.take(press(AttemptName(org_id, notification, attempt)))
+        if org_id is None:
+            return Taken(Answer.UNKNOWN)
+        return await self.take(press(AttemptName(org_id, notification, attempt)))
 
-    async def take(self, press: Press) -> Answer:
+    async def take(self, press: Press) -> Taken:
         """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
         name = press.attempt
         async with self._db.transaction(name.org_id) as tx:
             row = await store.answered_page(tx, name.notification, name.number)
             if row is None or row.incident is None:
-                return Answer.UNKNOWN
+                return Taken(Answer.UNKNOWN)
             user: str | None = row.user_id
+            language = row.language or LANGUAGES[0]
             if press.by is not None:
                 user = await contacts.owner_of(tx, press.by.channel, press.by.address)
+                if user is not None and user != row.user_id:
+                    language = await language_for(tx, user)
         if user is None:
-            return Answer.STRANGER
+            return Taken(Answer.STRANGER, language)
+        return Taken(await self._act(press, row, row.incident, user), language)
+
+    async def _act(self, press: Press, row: AnsweredPage, incident: UUID, user: str) -> Answer:
+        name = press.attempt
         if row.now - row.start_time > _FRESH:
             return Answer.STALE
         await self._receipts.take(name, Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action)))
-        person = Person(name.org_id, user, f"incidents/{row.incident}")
+        person = Person(name.org_id, user, f"incidents/{incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
             if row.type == Kind.BUNDLE:

@@ -18,10 +18,14 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.answer import Escalation, Person
-from tocsin_notify.channels.text import one_line, severity_word
+from tocsin_notify.app.notification_settings import language_for
+from tocsin_notify.channels.text import one_line, severity_in
 from tocsin_notify.domain.action import Action, Asked
 from tocsin_notify.domain.sms_reply import Reply, code_of, read_reply
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store import contacts
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.replies import reply_words_of
 
 _log = get_logger(__name__)
 
@@ -33,13 +37,6 @@ _LISTED: Final = 20
 _TITLE: Final = 100
 _LIST: Final = frozenset({"", "list", "pages"})
 _ALL: Final = frozenset({"ack all", "acknowledge all", "a all", "all"})
-_HOW: Final = 'Say "list" for what you are paged for, "ack 12" to acknowledge the one with the code 12, or "ack all".'
-_STRANGER: Final = (
-    "Add this Slack account (your member ID) to your contact methods in Tocsin and verify it: nobody knows it yet."
-)
-_LATER: Final = (
-    "It is not certain that it was done: the service that knows the incidents does not answer. Send it again."
-)
 _OVER: Final = frozenset({ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND})
 
 
@@ -76,23 +73,26 @@ class SlackCommands:
         words = " ".join(text.lower().split())
         reply = read_reply(words)
         known = words in _LIST or words in _ALL or (isinstance(reply, Reply) and reply.action is Action.ACKNOWLEDGE)
-        if not known:
-            return _HOW
         async with self._db.system() as tx:
             owners = await contacts.owners_of_slack(tx, member, _MOST_USERS)
         if not owners:
-            return _STRANGER
+            return reply_words_of(LANGUAGES[0]).chat_stranger
+        org_id, user = owners[0]
+        async with self._db.transaction(org_id) as tx:
+            language = await language_for(tx, user)
+        if not known:
+            return reply_words_of(language).chat_how
         try:
             mine = await self._mine(owners, member)
             if words in _LIST:
-                return _listed(mine)
+                return _listed(mine, language)
             if words in _ALL:
-                return await self._acknowledge_all(mine, occurrence)
+                return await self._acknowledge_all(mine, occurrence, language)
             assert isinstance(reply, Reply)
-            return await self._acknowledge(mine, reply.code, occurrence)
+            return await self._acknowledge(mine, reply.code, occurrence, language)
         except TocsinError as error:
             _log.warning("slack_command_failed", error=error.message)
-            return _LATER
+            return reply_words_of(language).chat_later
 
     async def _mine(self, owners: Sequence[tuple[str, str]], member: str) -> list[_Mine]:
         people = [Person(org_id, user, "") for org_id, user in owners]
@@ -103,12 +103,13 @@ class SlackCommands:
             for each in incidents
         ]
 
-    async def _acknowledge(self, mine: Sequence[_Mine], code: int | None, occurrence: str) -> str:
+    async def _acknowledge(self, mine: Sequence[_Mine], code: int | None, occurrence: str, language: str) -> str:
+        words = reply_words_of(language)
         meant = [each for each in mine if (each.waits if code is None else each.code == code)]
         if not meant:
-            return f"Nothing was done: you are paged for nothing {'now' if code is None else f'with the code {code}'}."
+            return words.chat_nothing_now if code is None else words.chat_nothing_with_code.format(code=code)
         if len(meant) > 1:
-            return f"Nothing was done: say which.\n{_listed(meant)}"
+            return f"{words.chat_say_which}\n{_listed(meant, language)}"
         [one] = meant
         request_id = uuid5(_id(one.incident), f"slack command {occurrence}")
         try:
@@ -116,10 +117,10 @@ class SlackCommands:
         except TocsinError as error:
             if error.reason not in _OVER:
                 raise
-            return "Nothing was done: the incident is over."
-        return f"Acknowledged: {one_line(one.incident.title, _TITLE)}"
+            return words.answer_over
+        return words.chat_acknowledged.format(title=one_line(one.incident.title, _TITLE))
 
-    async def _acknowledge_all(self, mine: Sequence[_Mine], occurrence: str) -> str:
+    async def _acknowledge_all(self, mine: Sequence[_Mine], occurrence: str, language: str) -> str:
         waiting: dict[tuple[str, str], list[str]] = {}
         for each in mine:
             if each.waits:
@@ -129,23 +130,29 @@ class SlackCommands:
             request_id = uuid5(UUID(int=0), f"slack command {occurrence} {org_id} {user} {' '.join(names)}")
             await self._escalation.acknowledge_all(Person(org_id, user, ""), names, request_id, "slack")
         count = sum(map(len, waiting.values()))
-        return f"Acknowledged: {count} incidents." if count else "Nothing was done: you are paged for nothing now."
+        words = reply_words_of(language)
+        return words.chat_acknowledged_many.format(count=count) if count else words.chat_nothing_now
 
 
-def _listed(mine: Sequence[_Mine]) -> str:
+def _listed(mine: Sequence[_Mine], language: str) -> str:
+    words = reply_words_of(language)
     if not mine:
-        return "You are paged for nothing now."
-    lines = [_line(each) for each in sorted(mine, key=lambda each: (not each.waits, each.incident.severity))]
-    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    return "\n".join([*lines[:_LISTED], *more, '"ack" with a code acknowledges one, "ack all" all.'])
+        return words.chat_paged_for_nothing
+    lines = [_line(each, language) for each in sorted(mine, key=lambda each: (not each.waits, each.incident.severity))]
+    more = [words.chat_more.format(count=len(lines) - _LISTED)] if len(lines) > _LISTED else []
+    return "\n".join([*lines[:_LISTED], *more, words.chat_hint])
 
 
-def _line(mine: _Mine) -> str:
-    incident = mine.incident
+def _line(mine: _Mine, language: str) -> str:
+    incident, words = mine.incident, reply_words_of(language)
     since = datetime.fromtimestamp(incident.create_time.seconds, UTC)
-    state = "waits for an answer" if mine.waits else "acknowledged"
-    title = one_line(incident.title, _TITLE)
-    return f"{mine.code}: {severity_word(incident.severity)}: {title} ({state}, since {since:%Y-%m-%d %H:%M} UTC)"
+    return words.chat_line.format(
+        code=mine.code,
+        severity=severity_in(words_of(language), incident.severity),
+        title=one_line(incident.title, _TITLE),
+        state=words.chat_waits if mine.waits else words.chat_in_hand,
+        since=f"{since:%Y-%m-%d %H:%M}",
+    )
 
 
 def _id(incident: Incident) -> UUID:

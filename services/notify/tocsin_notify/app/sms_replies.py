@@ -1,5 +1,6 @@
 """A person answers a page by text message, or wants no more of them."""
 
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -7,21 +8,21 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.failures import Failures
-from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
+from tocsin_notify.app.presses import Answer, Press, Presses
 from tocsin_notify.app.stored_jobs import title_of
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import PAGES, WAKING
 from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store import notifications, sms_replies
 from tocsin_notify.store.sms_replies import TextedPage, TextReceived
+from tocsin_notify.texts.replies import ReplyWords, reply_words_of
 
 _log = get_logger(__name__)
 
 MOST_ANSWERS: Final = 5
 """To what is not understood, for each number until it says something that is: two machines that answer each other end so."""
 _LISTED: Final = 3
-_STRANGER: Final = "This number is nobody's here. Add it to your contact methods in Tocsin and verify it."
-_HOW: Final = "Answer a page with its code and a letter: 12a acknowledges, 12e pages the next level, 12r resolves."
 
 
 class SmsReplies:
@@ -42,14 +43,14 @@ class SmsReplies:
         if received.notification_id is None:
             return received.said
         action = Action(received.action)
-        answer = await self._presses.find_and_take(
+        taken = await self._presses.find_and_take(
             received.notification_id,
             received.attempt,
             lambda name: Press(name, action, "sms", sid, code=f"reply {action}"),
         )
-        if answer is Answer.LATER:
-            return "It is not certain that it was done. Send it again."
-        return f"{ANSWERS[answer].format(done=action.done)} {received.said}"
+        if taken.answer is Answer.LATER:
+            return reply_words_of(taken.language).sms_later
+        return f"{taken.said(action)} {received.said}"
 
     async def _received(self, tx: Tx, number: str, text: str, sid: str) -> TextReceived:
         before = await sms_replies.begin(tx, sid)
@@ -64,7 +65,7 @@ class SmsReplies:
             case Reply() as reply:
                 return await self._meant(tx, number, reply)
             case Request.UNCLEAR:
-                return await self._unclear(tx, number, "")
+                return await self._unclear(tx, number, lambda words: words.sms_how)
             case Request.STOP | Request.START as request:
                 # The provider itself answers these (twilio.com/docs/messaging/tutorials/advanced-opt-out).
                 await self._switch(tx, number, request)
@@ -87,27 +88,29 @@ class SmsReplies:
         incident = meant(reply, texted, number)
         if incident is None:
             possible = [pages[each] for each in candidates(reply, texted, number)]
-            return await self._unclear(tx, number, _which(reply, possible, number))
+            return await self._unclear(tx, number, lambda words: _which(words, reply, possible, number))
         await sms_replies.understood(tx, number)
         page = pages[incident]
         return TextReceived(str(reply.action), page.id, page.attempts, _title(page))
 
-    async def _unclear(self, tx: Tx, number: str, why: str) -> TextReceived:
+    async def _unclear(self, tx: Tx, number: str, why: Callable[[ReplyWords], str]) -> TextReceived:
         if not await sms_replies.may_answer(tx, number, MOST_ANSWERS):
             return TextReceived()
-        known = await sms_replies.is_known(tx, number)
-        return TextReceived(said=(why or _HOW) if known else _STRANGER)
+        known = await sms_replies.owner_of_number(tx, number)
+        if known is None:
+            return TextReceived(said=reply_words_of(LANGUAGES[0]).sms_stranger)
+        return TextReceived(said=why(reply_words_of(known.language or LANGUAGES[0])))
 
 
-def _which(reply: Reply, pages: list[TextedPage], number: str) -> str:
+def _which(words: ReplyWords, reply: Reply, pages: list[TextedPage], number: str) -> str:
     if not pages:
-        return "Nothing was done: no page of today has this code." if reply.code else "Nothing was done: no page waits."
+        return words.sms_no_such_code if reply.code else words.sms_nothing_waits
     if reply.code is not None:
-        return "Nothing was done: several pages have this code. Open the link in the message."
+        return words.sms_several
     codes: list[UUID] = [page.incident for page in pages[:_LISTED]]
     listed = "; ".join(f"{code_of(each, number)} {_title(page)}" for each, page in zip(codes, pages, strict=False))
-    more = f"; and {len(pages) - _LISTED} more" if len(pages) > _LISTED else ""
-    return f"Nothing was done: say which. {listed}{more}"
+    more = words.sms_more.format(count=len(pages) - _LISTED) if len(pages) > _LISTED else ""
+    return words.sms_say_which.format(listed=f"{listed}{more}")
 
 
 def _title(page: TextedPage) -> str:

@@ -18,11 +18,6 @@ class Action(StrEnum):
     RESOLVE = "resolve"
     NOTE = "note"
 
-    @property
-    def done(self) -> str:
-        """What the person is told once it was done."""
-        return _DONE[self]
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -40,12 +35,3 @@ class Asked:
 def minutes_of(snooze: timedelta) -> int:
     """Whole minutes."""
     return snooze // timedelta(minutes=1)
-
-
-_DONE: Final = {
-    Action.ACKNOWLEDGE: "Acknowledged.",
-    Action.SNOOZE: "Snoozed.",
-    Action.ESCALATE: "The next level is paged.",
-    Action.RESOLVE: "Resolved.",
-    Action.NOTE: "Noted.",
-}

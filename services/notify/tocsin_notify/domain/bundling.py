@@ -8,7 +8,7 @@ short enough that a level has not timed out before its people have heard of it. 
 is sent as several, one after the other, the oldest pages first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -83,20 +83,3 @@ class Member:
     title: str
     severity: str
     since: datetime
-
-
-_ORDER: Final = ("critical", "error", "warning", "info")
-
-
-def summary(members: Sequence[Member], *, waited: bool = False) -> str:
-    """`17 more pages: 3 error, 14 warning, the oldest since 03:12 UTC`; of one page its title.
-
-    `waited`: for the end of quiet hours.
-    """
-    if len(members) == 1:
-        return f"1 more page: {members[0].title}"
-    counts = [(sum(each.severity == word for each in members), word) for word in _ORDER]
-    words = ", ".join(f"{count} {word}" for count, word in counts if count)
-    oldest = min(each.since for each in members)
-    what = "pages that waited" if waited else "more pages"
-    return f"{len(members)} {what}: {words}, the oldest since {oldest:%H:%M} UTC"

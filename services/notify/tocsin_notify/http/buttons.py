@@ -12,7 +12,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
+from tocsin_notify.app.presses import Answer, Press, Presses
 from tocsin_notify.channels.callbacks import BUTTON, CallbackUrls
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import Channel
@@ -58,5 +58,5 @@ class Buttons:
         again = action is Action.ACKNOWLEDGE and names["via"] in _NAMELESS
         once_each = str(uuid4()) if again else ""
         press = Press(attempt_of(names), action, names["via"], "button", f"button {action}", occurrence=once_each)
-        answer = await self._presses.take(press)
-        return web.Response(status=_STATUS[answer], text=ANSWERS[answer].format(done=action.done))
+        taken = await self._presses.take(press)
+        return web.Response(status=_STATUS[taken.answer], text=taken.said(action))

@@ -13,7 +13,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import ANSWERS, Answer, Presser, Presses
+from tocsin_notify.app.presses import Answer, Presser, Presses, Taken
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.channels.slack_account import SlackAccount, is_fresh, is_signed
@@ -87,19 +87,19 @@ class SlackInteractions:
         value = str(pressed.get("value", ""))
         names = self._callbacks.read_signed(MultiDict(parse_qsl(value, keep_blank_values=True)))
         if names is None:
-            answer, done = Answer.UNKNOWN, ""
+            action, taken = Action.ACKNOWLEDGE, Taken(Answer.UNKNOWN)
         else:
             action = Action(names["action"])
             by = Presser(Channel.SLACK, member)
             press = by.press(attempt_of(names), action, str(pressed.get("action_ts", "")))
-            answer, done = await self._presses.take(press), action.done
-        if answer is Answer.DONE:
+            taken = await self._presses.take(press)
+        if taken.answer is Answer.DONE:
             return  # the message itself will say so
         container = payload.get("container")
         where = str(container.get("channel_id", "")) if isinstance(container, dict) else ""
-        told = await self._channel.whisper(where, member, ANSWERS[answer].format(done=done))
+        told = await self._channel.whisper(where, member, taken.said(action))
         if not isinstance(told, Sent):
-            _log.warning("slack_answer_not_told", answer=answer.name, reason=told.reason)
+            _log.warning("slack_answer_not_told", answer=taken.answer.name, reason=told.reason)
 
 
 def _payload(body: bytes) -> dict[str, Any]:

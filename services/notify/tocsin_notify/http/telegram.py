@@ -14,11 +14,12 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import ANSWERS, Presser, Presses
+from tocsin_notify.app.presses import Presser, Presses
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.forms import read_json
+from tocsin_notify.texts.replies import ReplyWords, reply_words_of
 
 _log = get_logger(__name__)
 
@@ -63,13 +64,13 @@ class TelegramUpdates:
         data, sender = query.get("data"), query.get("from")
         read = self._callbacks.read_data(data) if isinstance(data, str) else None
         if read is None or not isinstance(sender, dict):
-            return _answer(query, "This button is not one of ours, or too old.")
+            return _answer(query, _words(sender).telegram_no_button)
         notification, attempt, action = read
         by, occurrence = Presser(Channel.TELEGRAM, str(sender.get("id", ""))), str(query.get("id", ""))
-        answer = await self._presses.find_and_take(
+        taken = await self._presses.find_and_take(
             notification, attempt, lambda name: by.press(name, action, occurrence)
         )
-        return _answer(query, ANSWERS[answer].format(done=action.done))
+        return _answer(query, taken.said(action))
 
 
 def _answer(query: dict[str, Any], text: str) -> web.Response:
@@ -84,5 +85,11 @@ def _tell_number(message: dict[str, Any]) -> web.Response:
     if not isinstance(chat, dict) or not isinstance(text, str) or not text.startswith(_ASKING):
         return web.Response()
     number = chat.get("id")
-    told = f"The chat_id for your contact method is {number}."
+    told = _words(message.get("from")).telegram_number.format(number=number)
     return web.json_response({"method": "sendMessage", "chat_id": number, "text": told})
+
+
+def _words(sender: object) -> ReplyWords:
+    """In the language of the app of somebody whose user is not known (core.telegram.org/bots/api#user)."""
+    code = sender.get("language_code") if isinstance(sender, dict) else None
+    return reply_words_of(code[:2].lower() if isinstance(code, str) else "")

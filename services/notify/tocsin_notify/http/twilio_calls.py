@@ -66,7 +66,7 @@ class TwilioCalls:
             if action is None or job.type == NOTIFICATION_TYPE_BUNDLE:
                 return answer(asking(words, f"{words.call_no_meaning} {keys_of(words, job)}", url))
         press = Press(attempt, action, "phone", _sid(fields), f"key {digit}")
-        taken = await self._presses.take(press)
+        taken = (await self._presses.take(press)).answer
         if taken is Answer.LAST_LEVEL:
             return answer(asking(words, words.call_last_level, url))
         if taken is Answer.LATER:

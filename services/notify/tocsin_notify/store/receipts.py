@@ -8,6 +8,7 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.evidence import Receipt
 from tocsin_notify.store.fences import stops
+from tocsin_notify.store.languages import language_of
 from tocsin_notify.store.rows import AnsweredPage, Receipted, Unreceipted
 from tocsin_notify.store.tables import IS_RECEIPTED
 
@@ -52,8 +53,8 @@ WHERE n.state = 'sent' AND n.{IS_RECEIPTED} AND NOT n.receipt_settled
   AND n.send_time <= app_now() - make_interval(secs => $1)
 ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """
-_PAGE: Final = """
-SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.job, app_now() AS now
+_PAGE: Final = f"""
+SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.job, app_now() AS now, {language_of("n")}
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id

@@ -96,6 +96,7 @@ class AnsweredPage:
     type: str
     job: bytes
     now: datetime
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.store.fences import stops
+from tocsin_notify.store.languages import language_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,13 @@ class TextedPage:
     job: bytes
     stopped: bool
     lately: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose number it is. `language`: None, if none was chosen."""
+
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +73,10 @@ SELECT {columns(TextedPage)} FROM (
   ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC
 ) AS texted ORDER BY create_time DESC, id DESC LIMIT {_MOST}
 """
-_KNOWN: Final = """
-SELECT EXISTS (SELECT FROM contact_methods
-  WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND verify_time IS NOT NULL AND user_id <> '')
+_OWNER: Final = f"""
+SELECT {language_of("c")} FROM contact_methods c
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND verify_time IS NOT NULL AND user_id <> ''
+ORDER BY verify_time, id LIMIT 1
 """
 _STOP: Final = """
 UPDATE contact_methods SET disabled = true, stop_time = app_now(), version = version + 1, update_time = app_now()
@@ -109,9 +118,10 @@ async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage
     return [TextedPage(*row) for row in await tx.fetch(_PAGES, number, list(kinds))]
 
 
-async def is_known(tx: Tx, number: str) -> bool:
-    """Whether somebody has proved that the number is theirs."""
-    return bool(await tx.fetchval(_KNOWN, number))
+async def owner_of_number(tx: Tx, number: str) -> Owner | None:
+    """Whoever has proved first that the number is theirs; None: nobody has."""
+    row = await tx.fetchrow(_OWNER, number)
+    return None if row is None else Owner(*row)
 
 
 async def stop(tx: Tx, number: str) -> list[Switched]:

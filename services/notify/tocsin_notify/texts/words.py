@@ -44,6 +44,20 @@ class Words:
     state_snoozed: str
     state_exhausted: str
     bundle_why: str
+    bundle_one: str
+    bundle_more: str
+    bundle_waited: str
+    bundle_not_listed: str
+    change_added: str
+    change_verified: str
+    change_changed: str
+    change_elsewhere: str
+    change_disabled: str
+    change_deleted: str
+    change_rules: str
+    change_settings: str
+    method_named: str
+    method_unnamed: str
     acknowledged_by: str
     resolved_by: str
     its_source: str

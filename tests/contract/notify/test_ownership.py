@@ -182,7 +182,7 @@ async def test_each_kind_of_change_is_told(world: World, notify: Notify, org: st
     await manager.UpdateNotificationSettings(settings(ANA))
     await told(world, "ana@example.com", "replaced your notification settings")
     await notify.reads(org, ANA, "de")
-    await manager.UpdateContactMethod(pb.UpdateContactMethodRequest(contact_method=named(mail, display_name="Büro")))
+    await manager.UpdateContactMethod(pb.UpdateContactMethodRequest(contact_method=renamed))
     german = await world.inbox.wait_for(lambda m: m.subject.startswith("[Sicherheit] "), "a notice in German")
     assert "Ihr Kontaktweg „line one line two“ (e-mail) wurde geändert." in text_of(german)
     await notify.reads(org, ANA, "en")

@@ -328,12 +328,6 @@ class Notify:
         )
         return response
 
-    async def reads(self, org: str, user: str, language: str) -> None:
-        """They choose their language."""
-        chosen = contact_pb.NotificationSettings(user=user, language=language)
-        request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=chosen)
-        await self.contacts.UpdateNotificationSettings(request, metadata=bearer(org, subject=user))
-
     async def set_rules(self, org: str, user: str, *rules: tuple[int, uuid.UUID, float]) -> None:
         """(urgency, method, delay in seconds). They do it themselves: what others change is told to them."""
         request = contact_pb.UpdateNotificationRulesRequest(

@@ -15,7 +15,7 @@ from tocsin_notify.work.retention import Retention
 from tocsin_testkit.received import Received
 
 from tests.contract.notify.caller import ANA, email, refused, webhook
-from tests.store.notify.support import Notify, World, bearer, new_org, operator
+from tests.store.notify.support import Notify, World, bearer, new_org, operator, reads
 
 BEN = "users/ben"
 BOSS = "users/boss"
@@ -181,11 +181,11 @@ async def test_each_kind_of_change_is_told(world: World, notify: Notify, org: st
     await told(world, "ana@example.com", "replaced your notification rules")
     await manager.UpdateNotificationSettings(settings(ANA))
     await told(world, "ana@example.com", "replaced your notification settings")
-    await notify.reads(org, ANA, "de")
+    await reads(notify, org, ANA, "de")
     await manager.UpdateContactMethod(pb.UpdateContactMethodRequest(contact_method=renamed))
     german = await world.inbox.wait_for(lambda m: m.subject.startswith("[Sicherheit] "), "a notice in German")
     assert "Ihr Kontaktweg „line one line two“ (e-mail) wurde geändert." in text_of(german)
-    await notify.reads(org, ANA, "en")
+    await reads(notify, org, ANA, "en")
     await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=added.name))
     await told(world, "ana@example.com", "deleted a contact method of yours (webhook)")
     await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=mail.name))

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
@@ -48,6 +49,7 @@ __all__ = [
     "new_org",
     "notify",
     "operator",
+    "reads",
     "redis_url",
     "shared_valkey",
     "until",
@@ -122,6 +124,13 @@ async def notify(world: "World") -> AsyncIterator["Notify"]:
     """One replica."""
     async with world.replica() as replica:
         yield replica
+
+
+async def reads(notify: Notify, org: str, user: str, language: str) -> None:
+    """They choose their language."""
+    chosen = contact_pb.NotificationSettings(user=user, language=language)
+    request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=chosen)
+    await notify.contacts.UpdateNotificationSettings(request, metadata=bearer(org, subject=user))
 
 
 class _Allowed:

@@ -24,7 +24,7 @@ from tocsin_testkit.received import Received
 from tocsin_testkit.twilio import TwilioServer
 
 from tests.store.notify.phones import ANA, running
-from tests.store.notify.support import CRITICAL, WARNING, Notify, World, bearer, job, new_org, until
+from tests.store.notify.support import CRITICAL, WARNING, Notify, World, bearer, job, new_org, reads, until
 
 TWO: dict[str, Any] = {"storm_pages": 2, "storm_window_seconds": 300.0, "storm_collect_seconds": 30.0}
 PUBLIC = "https://tocsin.example.com"
@@ -58,7 +58,7 @@ async def test_a_bundle_is_written_in_the_language_of_its_user(world: World) -> 
     org = new_org()
     await world.method(org, webhook="ana")
     async with world.replica(**TWO) as notify:
-        await notify.reads(org, "users/ana", "de")
+        await reads(notify, org, "users/ana", "de")
         await storm(notify, org, WARNING, WARNING, WARNING, SEVERITY_ERROR)
         await world.forward(COLLECTED)
         await until(lambda: len(bundles(world)) == 1)

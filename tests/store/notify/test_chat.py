@@ -30,7 +30,7 @@ from tocsin_testkit.slack import SlackServer
 from tocsin_testkit.telegram import TelegramServer
 
 from tests.store.notify.phones import PUBLIC, proven
-from tests.store.notify.support import ALLOWED, Notify, World, job, new_org, until
+from tests.store.notify.support import ALLOWED, Notify, World, job, new_org, reads, until
 
 ANA, BEN, GROUP = 11111111, 22222222, -100123456789
 TRIGGERED = incident_pb2.INCIDENT_STATE_TRIGGERED
@@ -322,7 +322,7 @@ async def test_a_slack_command_shows_and_acknowledges_what_the_member_is_paged_f
         answered.refuses = ErrorReason.ERROR_REASON_INCIDENT_RESOLVED
         assert (await slack.commands("list", "UANA00001"))[1].startswith("It is not certain")
         first, user = min((org, "users/ana"), (other, "users/anna"))
-        await notify.reads(first, user, "de")
+        await reads(notify, first, user, "de")
         assert (await slack.commands("list", "UANA00001"))[1].startswith("Es ist nicht sicher")
         assert (await slack.commands("make coffee", "UANA00001"))[1].startswith("„list“ zeigt")
 

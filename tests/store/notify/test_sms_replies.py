@@ -14,7 +14,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_testkit.twilio import TwilioServer
 
 from tests.store.notify.phones import ANA, BEN, PUBLIC, running
-from tests.store.notify.support import Notify, World, bearer, job, new_org, until
+from tests.store.notify.support import Notify, World, bearer, job, new_org, reads, until
 
 URL = PUBLIC + "/v1/twilio/reply"
 CODE = re.compile(r"Reply (\d{1,3})a to ack, \1e to escalate\.$")
@@ -123,7 +123,7 @@ async def test_whoever_answers_is_told_in_their_language(world: World, twilio: T
     org = new_org()
     async with running(world, twilio, TWILIO_REPLIES=True) as notify:
         await world.method(org, sms=ANA)
-        await notify.reads(org, "users/ana", "de")
+        await reads(notify, org, "users/ana", "de")
         await notify.submit(job(org))
         await until(lambda: len(twilio.to(ANA)) == 1)
         assert (await says(twilio, "999e")).startswith("Es wurde nichts getan: ")

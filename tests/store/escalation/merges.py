@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.advance import Step
 from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.command import Closed, Commands
+from tocsin_escalation.app.known import Step
 from tocsin_escalation.app.merge import plan_merge, plan_unmerge
 from tocsin_escalation.domain.events import Acknowledged, Event
 from tocsin_escalation.rpc import mapping

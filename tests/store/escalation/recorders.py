@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import asyncpg
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_escalation.app import people, policies
-from tocsin_escalation.app.advance import Advanced, Step, advance
+from tocsin_escalation.app.advance import Advanced, advance
 from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.fire_timers import sweep_overdue
+from tocsin_escalation.app.known import Step
 from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import Event
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind

@@ -11,11 +11,12 @@ import asyncpg
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.advance import Advanced, Known, Step
+from tocsin_escalation.app.advance import Advanced
 from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.command import Closed, Commands
 from tocsin_escalation.app.fire_timers import fire_timers
+from tocsin_escalation.app.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
 from tocsin_escalation.store import escalations, feeds, timers

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import pytest
 from tocsin_escalation.app import people, policies
-from tocsin_escalation.app.advance import Step, advance
+from tocsin_escalation.app.advance import advance
 from tocsin_escalation.app.apply_events import Result, apply_events
 from tocsin_escalation.app.count_figures import CountFigures
+from tocsin_escalation.app.known import Step
 from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved, Unacknowledged
 from tocsin_escalation.domain.figures import Group, IncidentFigures, PageFigures, Question

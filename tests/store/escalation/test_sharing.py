@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 from tocsin_escalation.app import people, policies, schedules
-from tocsin_escalation.app.advance import Known
 from tocsin_escalation.app.apply_events import Result, apply_events
 from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.known import Known
 from tocsin_escalation.app.sharing import MOST_LOOKED_AT, MOST_OF_TENANT, apart
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome

@@ -20,18 +20,17 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import follow, handing_on, incident_events, jobs, journal_notes, noted, sharing, turning
+from tocsin_escalation.app import follow, incident_events, jobs, journal_notes, noted
 from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.handing_on import Ahead
-from tocsin_escalation.app.turning import Locked
+from tocsin_escalation.app.known import Known, Step
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
 from tocsin_escalation.domain.escalation import Escalation, TimerKind, changed
-from tocsin_escalation.domain.events import Event, Noted, Reassigned, Resolved, RespondersAdded
-from tocsin_escalation.domain.policy import Directory, Policy, Target
+from tocsin_escalation.domain.events import Noted, Resolved
+from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.turns import taken
-from tocsin_escalation.store import directory, escalations, feeds, pages, timeline, timers, turns
+from tocsin_escalation.store import escalations, feeds, pages, timeline, timers, turns
 from tocsin_escalation.store.timeline import Entry
 
 log = get_logger(__name__)
@@ -48,26 +47,6 @@ class Overtaken(Exception):
     """Another transaction has made one of the new incidents meanwhile. This one can only be rolled back and begun again."""
 
 
-OrgTarget = tuple[str, Target]
-"""A tenant, and a target of one of its policies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number.
-
-    `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which no tenant asked for.
-    `answers`: a person answers a page. If the incident is merged by now, they mean the one into which it was merged.
-    """
-
-    incident_id: UUID
-    event: Event
-    etag: str = ""
-    sequence: int = 0
-    org_id: str = ""
-    answers: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Advanced:
     """What became of a step: the escalation after it, when it changed, and whether it was so already."""
@@ -81,7 +60,7 @@ class Advanced:
 
 
 async def advance(
-    tx: Tx, steps: Sequence[Step], effects: Effects, known: "Known | None" = None, *, entries: bool = True
+    tx: Tx, steps: Sequence[Step], effects: Effects, known: Known | None = None, *, entries: bool = True
 ) -> list[Advanced | TocsinError]:
     """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
 
@@ -122,70 +101,6 @@ def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[St
     """What the steps mean for incidents that are merged with theirs. `runs` were locked with their kin."""
     found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
     return [Step(id_, event, org_id=runs[id_].org_id) for id_, event in found if id_ in runs]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Locked escalations, and the people their steps may page, by tenant. Those of version 0 are new: `advance` inserts them."""
-
-    runs: Mapping[UUID, Escalation]
-    people: Mapping[str, Directory]
-    fed: Collection[str] | None = None
-    """The tenants of these that have a feed of events; None: it was not asked, and the statement that writes them looks."""
-
-    @classmethod
-    async def read(
-        cls,
-        tx: Tx,
-        runs: Mapping[UUID, Escalation],
-        steps: Sequence[Step] = (),
-        others: Iterable[OrgTarget] = (),
-        *,
-        starting: Iterable[tuple[str, Policy]] = (),
-        ahead: Ahead | None = None,
-        locked: Locked | None = None,
-        most_schedules: int = sharing.MOST_LOOKED_AT,
-        fed: Collection[str] | None = None,
-    ) -> "Known":
-        """With the people whom these steps and `others` may page. `runs` are locked already.
-
-        `starting`: policies that runs may start on. `ahead`: those to which the steps may hand on, and `locked`: the turns that
-        they may take, if these are known already. `most_schedules`: of each tenant, those that are looked at.
-        """
-        running = [*starting, *(each for step in steps for each in turning.running(step, runs.get(step.incident_id)))]
-        if ahead is None:
-            ahead = await handing_on.load(tx, running)
-        named = [*_targets_of(steps, runs), *others, *handing_on.targets(ahead), *_passed_targets_of(steps, runs)]
-        people = await directory.load(tx, named, most_schedules=most_schedules)
-        if ahead:
-            people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
-        keys = turning.of_policies([*running, *handing_on.pairs(ahead)])
-        return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)), fed)
-
-
-def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
-    """Everybody these steps could page, but the levels that are passed. An acknowledge looks at no schedule."""
-    for step, run in _known_of(steps, runs):
-        if isinstance(step.event, Reassigned | RespondersAdded):
-            yield from ((run.org_id, target) for target in step.event.targets)
-        for org_id, policy in turning.running(step, run):
-            level = run.level if policy is run.policy else 0
-            yield from ((org_id, target) for target in policy.targets_from(level))
-
-
-def _passed_targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
-    """The rest: they are paged when the policy is repeated."""
-    for step, run in _known_of(steps, runs):
-        for org_id, policy in turning.running(step, run):
-            if policy is run.policy:
-                yield from ((org_id, target) for target in policy.targets_before(run.level))
-
-
-def _known_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[tuple[Step, Escalation]]:
-    for step in steps:
-        run = runs.get(step.incident_id)
-        if run is not None:
-            yield step, run
 
 
 class _Work:

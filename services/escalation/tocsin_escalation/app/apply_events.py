@@ -14,8 +14,9 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app import sharing, turning, unresolved
-from tocsin_escalation.app.advance import Known, OrgTarget, Overtaken, Step, advance, following
+from tocsin_escalation.app.advance import Overtaken, advance, following
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.known import Known, OrgTarget, Step
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import AlertsAdded, Event, Resolved, Started

@@ -9,8 +9,9 @@ from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app import noted, turning
-from tocsin_escalation.app.advance import Known, Step, advance
+from tocsin_escalation.app.advance import advance
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.known import Known, Step
 from tocsin_escalation.app.turning import Taking
 from tocsin_escalation.domain.decision import Note
 from tocsin_escalation.domain.escalation import Escalation, Run

@@ -11,8 +11,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import invalid
 
 from tocsin_escalation.app import read
-from tocsin_escalation.app.advance import Step
 from tocsin_escalation.app.command import Commands
+from tocsin_escalation.app.known import Step
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Snoozed
 from tocsin_escalation.store.escalations import EscalationRow

@@ -12,9 +12,10 @@ from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.advance import Advanced, Known, Step, advance
+from tocsin_escalation.app.advance import Advanced, advance
 from tocsin_escalation.app.confirm import Cancelling, confirm_stopped
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.store import escalations

@@ -14,9 +14,10 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import Noted
 
 from tocsin_escalation.app import journal_notes, sharing, turning
-from tocsin_escalation.app.advance import Advanced, Known, Step, advance
+from tocsin_escalation.app.advance import Advanced, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.halves import Lost
+from tocsin_escalation.app.known import Known, Step
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store import escalations, timers
 

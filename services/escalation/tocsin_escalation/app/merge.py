@@ -6,7 +6,8 @@ from uuid import UUID
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.errors import invalid, not_found
 
-from tocsin_escalation.app.advance import Step, refused
+from tocsin_escalation.app.advance import refused
+from tocsin_escalation.app.known import Step
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Unmerged, UnmergedFrom

@@ -10,8 +10,9 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.tasks.task import Loss, Losses, Position, Task, TaskEvent, TaskState
 
-from tocsin_escalation.app.advance import Known, Step, advance
+from tocsin_escalation.app.advance import advance
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.known import Known, Step
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Page
 from tocsin_escalation.domain.escalation import Escalation, State

@@ -21,9 +21,10 @@ from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app import bulk, foresee, read, targets
-from tocsin_escalation.app.advance import Advanced, Step
+from tocsin_escalation.app.advance import Advanced
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.explain import Describing, explain_page
+from tocsin_escalation.app.known import Step
 from tocsin_escalation.app.merge import plan_merge, plan_unmerge
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import (

@@ -1,9 +1,8 @@
 """IncidentService: decode, call one use case, encode."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
@@ -31,7 +30,6 @@ from tocsin_escalation.domain.events import (
     Acknowledged,
     Edited,
     Escalated,
-    Event,
     Noted,
     Reassigned,
     RespondersAdded,
@@ -41,17 +39,11 @@ from tocsin_escalation.domain.events import (
 )
 from tocsin_escalation.rpc import foresight_mapping, mapping
 from tocsin_escalation.rpc.filters import filters_from
+from tocsin_escalation.rpc.incident_steps import answer_of, step_of
 from tocsin_escalation.store.escalations import EscalationRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
-
-
-class _Command(Protocol):
-    """A request that names one incident in the state in which its sender saw it."""
-
-    name: str
-    etag: str
 
 
 _ACTIONS = {
@@ -123,22 +115,22 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         def respond(done: Advanced) -> pb.AcknowledgeIncidentResponse:
             return pb.AcknowledgeIncidentResponse(incident=_incident(done), already_acknowledged=done.already)
 
-        step = _answer(request, Acknowledged(_actor(), request.via))
+        step = answer_of(request, Acknowledged(_actor(), request.via))
         return await self._one(request, pb.AcknowledgeIncidentResponse, step, respond)
 
     async def UnacknowledgeIncident(
         self, request: pb.UnacknowledgeIncidentRequest, context: Context
     ) -> pb.UnacknowledgeIncidentResponse:
-        return await self._one(request, pb.UnacknowledgeIncidentResponse, _step(request, Unacknowledged(_actor())))
+        return await self._one(request, pb.UnacknowledgeIncidentResponse, step_of(request, Unacknowledged(_actor())))
 
     async def SnoozeIncident(self, request: pb.SnoozeIncidentRequest, context: Context) -> pb.SnoozeIncidentResponse:
-        step = _answer(request, Snoozed(_actor(), request.duration.ToTimedelta(), request.via))
+        step = answer_of(request, Snoozed(_actor(), request.duration.ToTimedelta(), request.via))
         return await self._one(request, pb.SnoozeIncidentResponse, step)
 
     async def EscalateIncident(
         self, request: pb.EscalateIncidentRequest, context: Context
     ) -> pb.EscalateIncidentResponse:
-        step = _answer(request, Escalated(_actor(), request.level, request.via))
+        step = answer_of(request, Escalated(_actor(), request.level, request.via))
         return await self._one(request, pb.EscalateIncidentResponse, step)
 
     async def ReassignIncident(
@@ -152,20 +144,20 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             named = tuple(map(mapping.target_from, request.targets.targets))
             await targets.must_exist(self._db, org_id, [("targets.targets", target) for target in named])
             event = Reassigned(_actor(), targets=named)
-        return await self._one(request, pb.ReassignIncidentResponse, _step(request, event))
+        return await self._one(request, pb.ReassignIncidentResponse, step_of(request, event))
 
     async def AddResponders(self, request: pb.AddRespondersRequest, context: Context) -> pb.AddRespondersResponse:
         named = tuple(map(mapping.target_from, request.targets))
         await targets.must_exist(self._db, current_call().org_id, [("targets", target) for target in named])
-        return await self._one(request, pb.AddRespondersResponse, _step(request, RespondersAdded(_actor(), named)))
+        return await self._one(request, pb.AddRespondersResponse, step_of(request, RespondersAdded(_actor(), named)))
 
     async def RestartIncident(self, request: pb.RestartIncidentRequest, context: Context) -> pb.RestartIncidentResponse:
         policy = await targets.policy_of(self._db, current_call().org_id, mapping.incident_id(request.name))
-        return await self._one(request, pb.RestartIncidentResponse, _step(request, Restarted(_actor(), policy)))
+        return await self._one(request, pb.RestartIncidentResponse, step_of(request, Restarted(_actor(), policy)))
 
     async def UpdateIncident(self, request: pb.UpdateIncidentRequest, context: Context) -> pb.UpdateIncidentResponse:
         event = Edited(_actor(), request.title or None, request.severity or None)
-        return await self._one(request, pb.UpdateIncidentResponse, _step(request, event))
+        return await self._one(request, pb.UpdateIncidentResponse, step_of(request, event))
 
     async def AddNote(self, request: pb.AddNoteRequest, context: Context) -> pb.AddNoteResponse:
         def respond(done: Advanced) -> pb.AddNoteResponse:
@@ -350,21 +342,6 @@ def _actor() -> str:
 def _method(request: Message) -> str:
     """The RPC: the answer to a repeated `request_id` is kept under its name."""
     return type(request).__name__.removesuffix("Request")
-
-
-def _step(request: _Command, event: Event) -> Step:
-    return Step(mapping.incident_id(request.name), event, request.etag)
-
-
-class _Answering(_Command, Protocol):
-    """One by which people answer pages."""
-
-    via: str
-
-
-def _answer(request: _Answering, event: Event) -> Step:
-    """With an etag it is about this very incident, whatever was merged since."""
-    return replace(_step(request, event), answers=bool(request.via) and not request.etag)
 
 
 def _ids(names: Sequence[str]) -> list[UUID]:

@@ -1,0 +1,31 @@
+"""Requests that name one incident, as the steps that they ask for."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from tocsin_escalation.app.known import Step
+from tocsin_escalation.domain.events import Event
+from tocsin_escalation.rpc import mapping
+
+
+class Command(Protocol):
+    """A request that names one incident in the state in which its sender saw it."""
+
+    name: str
+    etag: str
+
+
+def step_of(request: Command, event: Event) -> Step:
+    """Of a person or machine that changes it."""
+    return Step(mapping.incident_id(request.name), event, request.etag)
+
+
+class Answering(Command, Protocol):
+    """A request by which people answer pages."""
+
+    via: str
+
+
+def answer_of(request: Answering, event: Event) -> Step:
+    """Of a person who answers a page. With an etag it is about this very incident, whatever was merged since."""
+    return replace(step_of(request, event), answers=bool(request.via) and not request.etag)

@@ -1,4 +1,4 @@
-"""`store/tables.py` of each service shows the schema that its migrations make."""
+"""`store/tables/` of each service shows the schema that its migrations make."""
 
 import importlib
 import itertools
@@ -84,7 +84,7 @@ async def test_the_tables_written_down_are_those_that_the_migrations_make(postgr
         for subject, query in CATALOG.items():
             written = {tuple(row) for row in await fetch(url, query)}
             migrated = {tuple(row) for row in await fetch(postgres.url(f"tocsin_{service}"), query)}
-            assert sorted(migrated - written, key=str) == [], f"{subject} missing or different in store/tables.py"
+            assert sorted(migrated - written, key=str) == [], f"{subject} missing or different in store/tables/"
             assert sorted(written - migrated, key=str) == [], f"{subject} that no migration makes"
             assert migrated
     finally:

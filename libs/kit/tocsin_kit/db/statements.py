@@ -1,4 +1,4 @@
-"""Statements that SQLAlchemy Core builds from a service's `store/tables.py`, and that asyncpg runs.
+"""Statements that SQLAlchemy Core builds from a service's `store/tables/`, and that asyncpg runs.
 
 A statement is compiled when its module is imported. From then on it is a text and the order of its parameters: no call
 pays for the building.

@@ -1,6 +1,6 @@
-"""What a service's `store/tables.py` is written with, and the tables that the kit itself works on.
+"""What a service's `store/tables/` is written with, and the tables that the kit itself works on.
 
-`store/tables.py` shows the schema as all migrations together leave it; a test compares it with a migrated database.
+`store/tables/` shows the schema as all migrations together leave it; a test compares it with a migrated database.
 Migrations stay hand-written: Alembic's autogenerate sees neither CHECK constraints nor row security. Columns are NOT
 NULL unless they say otherwise. Row security is not written down: each table with a column `org_id` must have it.
 """

@@ -1,4 +1,4 @@
-"""The tables of alerts and incidents; part of `tocsin_ingest.store.tables`.
+"""The tables of alerts and incidents.
 
 Each is in two: the live rows in a small part, the closed ones in another one, partitioned by when they were closed. A row moves
 from one to the other by the statement that closes it, and code names the tables alone. What it says of the state leads to the
@@ -7,10 +7,12 @@ live part, so that nothing that has to be quick grows with the history. `tocsin_
 
 from typing import Final
 
-from sqlalchemy import UUID, BigInteger, LargeBinary, MetaData, SmallInteger, Table, Text
-from tocsin_kit.db.tables import NOW, TIME, also, check, column, index
+from sqlalchemy import UUID, BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import INTERVAL
+from tocsin_kit.db.tables import NOW, TIME, also, check, column, index, primary_key
 
-METADATA: Final = MetaData()
+from tocsin_ingest.store.tables.metadata import METADATA
+
 also(METADATA, "CREATE SCHEMA parts")
 
 incidents: Final = Table(
@@ -129,3 +131,103 @@ def of_live_alerts(table: Table) -> None:
         " REFERENCES parts.alerts_live ON DELETE CASCADE",
         after=alerts,
     )
+
+
+ended_firings: Final = Table(
+    "ended_firings",
+    METADATA,
+    column("key", UUID, comment="alerts.key: the hash of tenant, integration and dedup key"),
+    column("org_id", Text),
+    column("start_time", TIME, comment="By the sender's clock; end_time is by ours"),
+    column("end_time", TIME, default=NOW),
+    primary_key("key"),
+    index("ended_firings_by_end_time", "end_time"),
+)
+"""The last firing of each key that ended: a repeat that comes late does not open it again."""
+
+alert_holds: Final = Table(
+    "alert_holds",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("silence_id", UUID),
+    column("due_time", TIME, comment="When the alert is looked at again"),
+    column(
+        "labels",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
+    ),
+    primary_key("alert_id"),
+    index("alert_holds_due", "org_id", "due_time"),
+    index("alert_holds_of_silence_due", "org_id", "silence_id", "due_time"),
+)
+"""Suppressed alerts that a silence holds back. Without such a row it is a routing rule that suppresses an alert."""
+of_live_alerts(alert_holds)
+
+alert_pauses: Final = Table(
+    "alert_pauses",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("due_time", TIME, comment="When the pause is over"),
+    column(
+        "labels",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
+    ),
+    primary_key("alert_id"),
+    index("alert_pauses_due", "org_id", "due_time"),
+)
+"""Alerts that their routing rule pauses. A row of one that fires meanwhile may stay until it is due."""
+of_live_alerts(alert_pauses)
+
+alert_thresholds: Final = Table(
+    "alert_thresholds",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("group_key", UUID, comment="incidents.group_key of the incident that it waits for"),
+    column("count", Integer, comment="So many triggers of the group open it"),
+    column("lasts", INTERVAL, comment="Within so long"),
+    column(
+        "labels",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
+    ),
+    primary_key("alert_id"),
+    index("alert_thresholds_of_group", "group_key", "alert_id"),
+)
+"""Alerts whose group is below the threshold of their routing rule."""
+of_live_alerts(alert_thresholds)
+
+group_triggers: Final = Table(
+    "group_triggers",
+    METADATA,
+    column("group_key", UUID),
+    column("time", TIME, comment="Of the first of them; a hundredth of the window has one row at most"),
+    column("org_id", Text),
+    column("count", Integer),
+    column("end_time", TIME, comment="When the window has left them behind"),
+    primary_key("group_key", "time"),
+    check("count > 0"),
+    index("group_triggers_ended", "end_time"),
+    postgresql_with={"fillfactor": 50},
+)
+"""How many triggers of a group have come, while it is below the threshold of its routing rule."""
+
+alert_endings: Final = Table(
+    "alert_endings",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("end_time", TIME, comment="When it is over"),
+    column("lasts", INTERVAL, comment="From its newest trigger to end_time"),
+    column("named", Boolean, comment="Its sender named the end; otherwise it is waited for"),
+    primary_key("alert_id"),
+    index("alert_endings_due", "org_id", "end_time"),
+)
+"""When alerts are over that their sender does not send again."""
+of_live_alerts(alert_endings)

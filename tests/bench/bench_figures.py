@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 import tocsin_escalation
-from tocsin_escalation.app import schedules
-from tocsin_escalation.app.count_figures import CountFigures
-from tocsin_escalation.app.summaries import Summaries
+from tocsin_escalation.app.figures.count_figures import CountFigures
+from tocsin_escalation.app.figures.summaries import Summaries
+from tocsin_escalation.app.schedules import schedules
 from tocsin_escalation.domain.figures import Group, Question
 from tocsin_escalation.domain.schedules.clock import local_of
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
-from tocsin_escalation.store import figures, page_figures
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.figures import figures, page_figures
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_stack.postgres import Postgres

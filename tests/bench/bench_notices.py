@@ -7,12 +7,12 @@ from typing import Final
 
 import tocsin_escalation
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app.notice_jobs import NOTICE
-from tocsin_escalation.app.plan_notices import PlanNotices
-from tocsin_escalation.app.send_notices import SendNotices
+from tocsin_escalation.app.notices.notice_jobs import NOTICE
+from tocsin_escalation.app.notices.plan_notices import PlanNotices
+from tocsin_escalation.app.notices.send_notices import SendNotices
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.store.schedules import layers_to_json
+from tocsin_escalation.store.schedules.schedules import layers_to_json
 from tocsin_kit.db import outbox
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database

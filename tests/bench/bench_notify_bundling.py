@@ -19,19 +19,19 @@ from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.bundles import Bundles
-from tocsin_notify.app.circuits import Circuits
-from tocsin_notify.app.failures import Failures
-from tocsin_notify.app.intake import MOST_PER_BATCH
-from tocsin_notify.app.jobs import read_job
-from tocsin_notify.app.slots import Limits, Slots
-from tocsin_notify.app.submit import Submit
+from tocsin_notify.app.delivery.circuits import Circuits
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.slots import Limits, Slots
+from tocsin_notify.app.pages.bundles import Bundles
+from tocsin_notify.app.pages.intake import MOST_PER_BATCH
+from tocsin_notify.app.pages.jobs import read_job
+from tocsin_notify.app.pages.submit import Submit
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.store.gate import Gate
+from tocsin_notify.store.delivery.gate import Gate
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 

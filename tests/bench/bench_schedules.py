@@ -10,18 +10,18 @@ from zoneinfo import ZoneInfo
 
 import tocsin_escalation
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app import policies
-from tocsin_escalation.app import schedules as app
-from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.people import policies
+from tocsin_escalation.app.schedules import schedules as app
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import Layer, Schedule, Turn, Unit, Window
 from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.store import schedules as store
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.schedules import schedules as store
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_stack.postgres import Postgres

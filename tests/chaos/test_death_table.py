@@ -17,7 +17,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendHeartbeatRequest
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
 from tocsin.notify.v1.digest_pb2 import DIGEST_FREQUENCY_DAILY
 from tocsin.notify.v1.digest_service_pb2 import WHEN_EMPTY_ONE_LINE, Digest, ListDigestsRequest, UpdateDigestRequest
-from tocsin_ingest.app.mail_addresses import address_of
+from tocsin_ingest.app.integrations.mail_addresses import address_of
 from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.tenant import Tenant

@@ -25,7 +25,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 )
 from tocsin.ingest.v1.integration_service_pb2 import ListIntegrationsRequest
 from tocsin.notify.v1.notification_service_pb2 import ListDeadLettersRequest, ListNotificationsRequest
-from tocsin_ingest.app.alert_size import LIMIT, check_size
+from tocsin_ingest.app.alerts.alert_size import LIMIT, check_size
 from tocsin_testkit.busy import within
 from tocsin_testkit.tenant import Sender, Tenant
 from tocsin_testkit.world import World

@@ -28,11 +28,11 @@ STATEMENTS: Final = 2_000
 _MINE: Final = TEXT
 _THEIRS: Final = "b"
 _FRAGMENTS: Final = {
-    "tocsin_ingest.store.writing._REWRITE",
-    "tocsin_ingest.store.writing._APPEND",
-    "tocsin_notify.store.notifications._REPORTS",
-    "tocsin_notify.store.reads._DEAD",
-    "tocsin_notify.store.gatekeeper._END",
+    "tocsin_ingest.store.alerts.writing._REWRITE",
+    "tocsin_ingest.store.alerts.writing._APPEND",
+    "tocsin_notify.store.delivery.notifications._REPORTS",
+    "tocsin_notify.store.delivery.reads._DEAD",
+    "tocsin_notify.store.delivery.gatekeeper._END",
 }
 """Parts of statements, and a script of several: neither can be prepared."""
 _STATEMENT: Final = re.compile(r"\s*(SELECT|WITH|INSERT INTO|UPDATE|DELETE FROM)\s")

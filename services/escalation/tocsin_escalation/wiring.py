@@ -41,25 +41,25 @@ from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
-from tocsin_escalation.app import gaps
-from tocsin_escalation.app.calendar_feeds import CalendarFeeds
-from tocsin_escalation.app.calendar_imports import PURPOSE, CalendarImports, ReadCalendars
-from tocsin_escalation.app.command import Commands
-from tocsin_escalation.app.count_figures import CountFigures
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.incident_events import EVENT
-from tocsin_escalation.app.jobs import CANCEL, PAGE, USER
-from tocsin_escalation.app.key_record import OwnKeyRecord
-from tocsin_escalation.app.notice_jobs import NOTICE
-from tocsin_escalation.app.plan_notices import PlanNotices
+from tocsin_escalation.app.access.key_record import OwnKeyRecord
+from tocsin_escalation.app.figures.count_figures import CountFigures
+from tocsin_escalation.app.figures.summaries import Summaries
+from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.incident_events import EVENT
+from tocsin_escalation.app.incidents.jobs import CANCEL, PAGE, USER
+from tocsin_escalation.app.notices.notice_jobs import NOTICE
+from tocsin_escalation.app.notices.plan_notices import PlanNotices
+from tocsin_escalation.app.notices.reminders import Remind
+from tocsin_escalation.app.notices.send_notices import SendNotices
+from tocsin_escalation.app.notices.tell_changes import TellChanges
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
-from tocsin_escalation.app.reminders import Remind
 from tocsin_escalation.app.resting import Resting
-from tocsin_escalation.app.send_notices import SendNotices
-from tocsin_escalation.app.summaries import Summaries
-from tocsin_escalation.app.tell_changes import TellChanges
-from tocsin_escalation.app.watch_incidents import Feeds
-from tocsin_escalation.app.watch_on_call import OnCalls
+from tocsin_escalation.app.schedules import gaps
+from tocsin_escalation.app.schedules.calendar_feeds import CalendarFeeds
+from tocsin_escalation.app.schedules.calendar_imports import PURPOSE, CalendarImports, ReadCalendars
+from tocsin_escalation.app.watching.watch_incidents import Feeds
+from tocsin_escalation.app.watching.watch_on_call import OnCalls
 from tocsin_escalation.clients.calendar_source import CalendarSource
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
@@ -81,7 +81,7 @@ from tocsin_escalation.rpc.policy_service import PolicyService
 from tocsin_escalation.rpc.reminder_service import ReminderService
 from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.store.timers import figures
+from tocsin_escalation.store.incidents.timers import figures
 from tocsin_escalation.wiring_queue import follow_options, queue_options
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers

@@ -7,7 +7,7 @@ from tocsin_kit.tasks.journal import KEPT, Journal
 from tocsin_kit.tasks.options import LiveOptions
 from tocsin_timers import Worker
 
-from tocsin_escalation.app.effects import TimerRetries
+from tocsin_escalation.app.incidents.effects import TimerRetries
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.work.tasks import QUEUE
 

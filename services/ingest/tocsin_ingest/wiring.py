@@ -31,25 +31,25 @@ from tocsin_kit.rpc.tls import client_credentials, server_context
 from tocsin_kit.secret_boxes import Boxes, secret_keys
 from tocsin_timers.connections import Connections
 
-from tocsin_ingest.app.admission import ALERTS
-from tocsin_ingest.app.commit_batch import CommitBatch, Entry
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.expire_alerts import EVERY as EXPIRE_EVERY
-from tocsin_ingest.app.expire_alerts import ExpireAlerts
-from tocsin_ingest.app.heartbeats import EVERY as HEARTBEATS_EVERY
-from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.incident_records import IncidentRecords
-from tocsin_ingest.app.intake_times import EVERY as INTAKE_EVERY
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.look_again import EVERY as LOOK_EVERY
-from tocsin_ingest.app.look_again import LookAgain
-from tocsin_ingest.app.rate_limit import RateLimit
-from tocsin_ingest.app.reconcile import Reconciler
-from tocsin_ingest.app.refusals import Refusals
-from tocsin_ingest.app.resolve_quiet import QuietIncidents
-from tocsin_ingest.app.send_alert import AlertIntake
-from tocsin_ingest.app.signatures import PURPOSE
-from tocsin_ingest.app.simulate_alert import Simulation
+from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
+from tocsin_ingest.app.alerts.expire_alerts import EVERY as EXPIRE_EVERY
+from tocsin_ingest.app.alerts.expire_alerts import ExpireAlerts
+from tocsin_ingest.app.alerts.intake_times import EVERY as INTAKE_EVERY
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.look_again import EVERY as LOOK_EVERY
+from tocsin_ingest.app.alerts.look_again import LookAgain
+from tocsin_ingest.app.alerts.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.refusals import Refusals
+from tocsin_ingest.app.alerts.send_alert import AlertIntake
+from tocsin_ingest.app.alerts.signatures import PURPOSE
+from tocsin_ingest.app.alerts.simulate_alert import Simulation
+from tocsin_ingest.app.incidents.incident_records import IncidentRecords
+from tocsin_ingest.app.incidents.reconcile import Reconciler
+from tocsin_ingest.app.incidents.resolve_quiet import QuietIncidents
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.integrations.heartbeats import EVERY as HEARTBEATS_EVERY
+from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
@@ -60,7 +60,7 @@ from tocsin_ingest.mail.server import MailServer
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.rpc import alert_service, integration_service, internal_service, silence_service
 from tocsin_ingest.settings import IngestSettings
-from tocsin_ingest.store.events import KINDS
+from tocsin_ingest.store.alerts.events import KINDS
 from tocsin_ingest.work.relay import EventDelivery
 from tocsin_ingest.work.retention import EVERY, Retention
 from tocsin_ingest.work.substitute import substitute

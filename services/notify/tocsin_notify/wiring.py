@@ -31,34 +31,34 @@ from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
-from tocsin_notify.app.around import Around
-from tocsin_notify.app.backlog import Backlog
-from tocsin_notify.app.bundles import Bundles
-from tocsin_notify.app.calls import Calls
-from tocsin_notify.app.cancel import Cancel
-from tocsin_notify.app.circuits import Circuits, Provider
-from tocsin_notify.app.code_limits import CodeLimits
-from tocsin_notify.app.conclude import Conclude
-from tocsin_notify.app.contacts import Contacts
-from tocsin_notify.app.deliver import Deliver
-from tocsin_notify.app.failures import Failures
-from tocsin_notify.app.groups import DivideGroups
-from tocsin_notify.app.intake import Intake
-from tocsin_notify.app.journal_notes import begun
-from tocsin_notify.app.looks import Looks
-from tocsin_notify.app.messages import Messages, limits
-from tocsin_notify.app.missing_receipts import MissingReceipts
-from tocsin_notify.app.outcomes import Outcomes
-from tocsin_notify.app.owner_notices import OwnerNotices
-from tocsin_notify.app.recurring import Recur, RecurringMessages
-from tocsin_notify.app.redrive import Redrive
-from tocsin_notify.app.release import Release
-from tocsin_notify.app.sequels import Sequels
-from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
-from tocsin_notify.app.submit import Submit
-from tocsin_notify.app.user_changes import UserChanges
-from tocsin_notify.app.vanished import Vanished
-from tocsin_notify.app.wordings import Wordings
+from tocsin_notify.app.contacts.code_limits import CodeLimits
+from tocsin_notify.app.contacts.contacts import Contacts
+from tocsin_notify.app.contacts.owner_notices import OwnerNotices
+from tocsin_notify.app.contacts.user_changes import UserChanges
+from tocsin_notify.app.delivery.around import Around
+from tocsin_notify.app.delivery.backlog import Backlog
+from tocsin_notify.app.delivery.calls import Calls
+from tocsin_notify.app.delivery.circuits import Circuits, Provider
+from tocsin_notify.app.delivery.conclude import Conclude
+from tocsin_notify.app.delivery.deliver import Deliver
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.journal_notes import begun
+from tocsin_notify.app.delivery.looks import Looks
+from tocsin_notify.app.delivery.missing_receipts import MissingReceipts
+from tocsin_notify.app.delivery.outcomes import Outcomes
+from tocsin_notify.app.delivery.redrive import Redrive
+from tocsin_notify.app.delivery.sequels import Sequels
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slots
+from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.app.messages.groups import DivideGroups
+from tocsin_notify.app.messages.messages import Messages, limits
+from tocsin_notify.app.messages.recurring import Recur, RecurringMessages
+from tocsin_notify.app.messages.release import Release
+from tocsin_notify.app.messages.wordings import Wordings
+from tocsin_notify.app.pages.bundles import Bundles
+from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.app.pages.intake import Intake
+from tocsin_notify.app.pages.submit import Submit
 from tocsin_notify.channels.base import Vetting
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
@@ -75,11 +75,11 @@ from tocsin_notify.rpc.message_service import MessageService
 from tocsin_notify.rpc.notification_service import NotificationService
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.store.gate import Gate
-from tocsin_notify.store.gatekeeper import Gatekeeper
-from tocsin_notify.store.outcomes import KINDS
+from tocsin_notify.store.delivery.gate import Gate
+from tocsin_notify.store.delivery.gatekeeper import Gatekeeper
+from tocsin_notify.store.delivery.outcomes import KINDS
+from tocsin_notify.store.delivery.senders import LOOK_SECONDS, Presence
 from tocsin_notify.store.queues import QUEUE
-from tocsin_notify.store.senders import LOOK_SECONDS, Presence
 from tocsin_notify.wiring_answers import Inside, serve_answers
 from tocsin_notify.wiring_board import serve_board
 from tocsin_notify.wiring_digests import add_digests

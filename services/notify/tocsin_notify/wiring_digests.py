@@ -7,10 +7,10 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
 
-from tocsin_notify.app.digests import Preview
-from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.looks import Looks
-from tocsin_notify.app.make_digests import MakeDigests
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.looks import Looks
+from tocsin_notify.app.messages.digests import Preview
+from tocsin_notify.app.messages.make_digests import MakeDigests
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.digest_service import NAME, DigestService

@@ -11,11 +11,11 @@ from tocsin_kit.loops import Loops, Sweep
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import RpcServer
 
-from tocsin_notify.app.event_feeds import EventFeeds
-from tocsin_notify.app.event_sender import EventSender
-from tocsin_notify.app.looks import Looks
-from tocsin_notify.app.publish_events import PublishEvents, limits
-from tocsin_notify.app.subscriptions import OpenFeeds, Subscriptions
+from tocsin_notify.app.delivery.looks import Looks
+from tocsin_notify.app.events.event_feeds import EventFeeds
+from tocsin_notify.app.events.event_sender import EventSender
+from tocsin_notify.app.events.publish_events import PublishEvents, limits
+from tocsin_notify.app.events.subscriptions import OpenFeeds, Subscriptions
 from tocsin_notify.channels.standard_webhooks import StandardWebhooks
 from tocsin_notify.domain.subscription import EventRetryPolicy
 from tocsin_notify.metrics import NotifyMetrics

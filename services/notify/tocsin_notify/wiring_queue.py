@@ -10,9 +10,9 @@ from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.tasks.journal import KEPT, Journal
 from tocsin_kit.tasks.options import LiveOptions
 
+from tocsin_notify.app.delivery.redrive import Redrive
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Slots
 from tocsin_notify.app.queue_tasks import DeadLetterTasks, MessageTasks, NotificationTasks
-from tocsin_notify.app.redrive import Redrive
-from tocsin_notify.app.slots import NOTIFICATIONS, Slots
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.queues import QUEUE, figures

@@ -5,8 +5,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
 
-from tocsin_notify.app.looks import Looks
-from tocsin_notify.app.slack_groups import ChosenGroups, KeepSlackGroups
+from tocsin_notify.app.chat.slack_groups import ChosenGroups, KeepSlackGroups
+from tocsin_notify.app.delivery.looks import Looks
 from tocsin_notify.channels.registry import TYPES, Registry
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation

@@ -4,8 +4,8 @@ from tocsin.notify.v1 import template_service_pb2_grpc
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
 
-from tocsin_notify.app.templates import Templates
-from tocsin_notify.app.wordings import Wordings
+from tocsin_notify.app.messages.templates import Templates
+from tocsin_notify.app.messages.wordings import Wordings
 from tocsin_notify.rpc import template_service
 from tocsin_notify.settings import NotifySettings
 

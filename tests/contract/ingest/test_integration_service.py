@@ -25,7 +25,7 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     TriggerThreshold,
     UpdateIntegrationRequest,
 )
-from tocsin_ingest.app.own_alerts import REFUSED
+from tocsin_ingest.app.alerts.own_alerts import REFUSED
 from tocsin_kit.errors import TocsinError, from_rpc_error
 from tocsin_testkit.busy import within
 

@@ -23,13 +23,13 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     UpdateIntegrationRequest,
 )
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, ExpireSilenceRequest, Silence
-from tocsin_ingest.app.admission import ALERTS
-from tocsin_ingest.app.commit_batch import CommitBatch, Entry
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.rate_limit import RateLimit
-from tocsin_ingest.app.recognised import Recognised
-from tocsin_ingest.app.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.recognised import Recognised
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import OUTBOX_ROWS, Budgets, Limit, per_second

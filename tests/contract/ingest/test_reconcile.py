@@ -6,7 +6,7 @@ import asyncpg
 import grpc
 import pytest
 from tocsin.ingest.v1.internal_service_pb2 import ReconcileIncidentsRequest
-from tocsin_ingest.store.snapshot import _lock_key
+from tocsin_ingest.store.alerts.snapshot import _lock_key
 from tocsin_kit.errors import from_rpc_error
 
 from tests.store.ingest.support import Ingest, bearer, internal, new_org, peer, running, trigger, until

@@ -12,8 +12,8 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SendHeartbeatRequest,
     StreamAlertsRequest,
 )
-from tocsin_ingest.app.admission import ALERTS
-from tocsin_ingest.app.own_alerts import REFUSED
+from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.own_alerts import REFUSED
 from tocsin_kit.budgets import BYTES, RPCS
 
 from tests.contract.ingest.test_integration_service import error_of

@@ -27,7 +27,7 @@ from tocsin.ingest.v1.silence_service_pb2 import (
     SilenceRecurrence,
     UpdateSilenceRequest,
 )
-from tocsin_ingest.app.silences import MOST
+from tocsin_ingest.app.silences.silences import MOST
 from tocsin_kit.errors import TocsinError, from_rpc_error
 from tocsin_testkit.busy import within
 

@@ -29,9 +29,9 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule, TriggerThreshold
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence, SilenceRecurrence
 from tocsin.type.v1.severity_pb2 import Severity
-from tocsin_ingest.app.admission import ALERTS
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.simulate_alert import Simulation
+from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.simulate_alert import Simulation
+from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.domain.decide import Outcome as O
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.budgets import Budgets, per_second

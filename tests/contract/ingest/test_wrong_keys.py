@@ -6,7 +6,7 @@ import secrets
 import aiohttp
 import grpc
 import pytest
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store.integrations import integrations
 from tocsin_testkit.busy import within
 
 from tests.store.ingest.support import FakeEscalation, key, new_org, running, trigger

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1 import recurring_message_service_pb2 as recurring_pb
-from tocsin_notify.app.messages import WITH_ADDRESS
+from tocsin_notify.app.messages.messages import WITH_ADDRESS
 from tocsin_notify.channels.registry import TYPES
 from tocsin_testkit.twilio import TwilioServer
 

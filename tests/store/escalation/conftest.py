@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tocsin_escalation
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres, tenant_url

@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question
-from tocsin_escalation.store.timeline import Entry
+from tocsin_escalation.store.incidents.timeline import Entry
 
 
 def counted(rows: Sequence[PageFigures]) -> dict[Keys, tuple[int, ...]]:

@@ -6,18 +6,18 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_escalation.app import people, policies
-from tocsin_escalation.app.advance import Advanced, advance
-from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.fire_timers import sweep_overdue
-from tocsin_escalation.app.known import Step
+from tocsin_escalation.app.incidents.advance import Advanced, advance
+from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.fire_timers import sweep_overdue
+from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import Event
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
-from tocsin_escalation.store import escalations, timeline
-from tocsin_escalation.store.directory import UserRow
-from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.store.incidents import escalations, timeline
+from tocsin_escalation.store.incidents.timers import LiveTimer
+from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError

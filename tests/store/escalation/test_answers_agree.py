@@ -8,27 +8,29 @@ from typing import Any, Final
 from uuid import UUID
 
 import icalendar
-from tocsin_escalation.app import calendar_feeds, foresee, overrides, people, policies, schedules, swaps
-from tocsin_escalation.app.apply_events import Opening, Result, apply_events
-from tocsin_escalation.app.calendar_feeds import CalendarFeeds
-from tocsin_escalation.app.check_policy import check_policy
-from tocsin_escalation.app.explain import explain_page
+from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight.check_policy import check_policy
+from tocsin_escalation.app.foresight.explain import explain_page
+from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
+from tocsin_escalation.app.people import people, policies
+from tocsin_escalation.app.schedules import calendar_feeds, overrides, schedules, swaps
+from tocsin_escalation.app.schedules.calendar_feeds import CalendarFeeds
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.explanation import Contact, Verdict
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Holidays, Layer, Mode, Scope, Segment, Turn, Unit
 from tocsin_escalation.domain.simulate import Step
-from tocsin_escalation.store import calendar_imports as imports
-from tocsin_escalation.store import timeline
-from tocsin_escalation.store.absences import AbsenceRow
-from tocsin_escalation.store.calendar_feeds import FeedRow
-from tocsin_escalation.store.calendar_imports import ImportRow
-from tocsin_escalation.store.directory import UserRow
-from tocsin_escalation.store.holiday_calendars import days_of
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.schedules import ScheduleRow
-from tocsin_escalation.store.swaps import SwapRow
+from tocsin_escalation.store.incidents import timeline
+from tocsin_escalation.store.people.directory import UserRow
+from tocsin_escalation.store.schedules import calendar_imports as imports
+from tocsin_escalation.store.schedules.absences import AbsenceRow
+from tocsin_escalation.store.schedules.calendar_feeds import FeedRow
+from tocsin_escalation.store.schedules.calendar_imports import ImportRow
+from tocsin_escalation.store.schedules.holiday_calendars import days_of
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.swaps import SwapRow
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 

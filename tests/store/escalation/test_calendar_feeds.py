@@ -9,17 +9,18 @@ from uuid import UUID
 import icalendar
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_escalation.app import calendar_feeds, overrides, people, schedules
-from tocsin_escalation.app.calendar_feeds import CalendarFeeds
+from tocsin_escalation.app.people import people
+from tocsin_escalation.app.schedules import calendar_feeds, overrides, schedules
+from tocsin_escalation.app.schedules.calendar_feeds import CalendarFeeds
 from tocsin_escalation.domain.schedules.clock import local_of, minute_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Layer, Mode, Scope, Turn, Unit
-from tocsin_escalation.store import calendar_feeds as store
-from tocsin_escalation.store import calendar_imports as imports
-from tocsin_escalation.store.calendar_feeds import FeedRow
-from tocsin_escalation.store.calendar_imports import ImportRow
-from tocsin_escalation.store.directory import UserRow
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.people.directory import UserRow
+from tocsin_escalation.store.schedules import calendar_feeds as store
+from tocsin_escalation.store.schedules import calendar_imports as imports
+from tocsin_escalation.store.schedules.calendar_feeds import FeedRow
+from tocsin_escalation.store.schedules.calendar_imports import ImportRow
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id

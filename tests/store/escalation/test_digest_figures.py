@@ -3,14 +3,15 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tocsin_escalation.app import people, schedules
-from tocsin_escalation.app.count_figures import CountFigures
-from tocsin_escalation.app.summaries import Summaries
+from tocsin_escalation.app.figures.count_figures import CountFigures
+from tocsin_escalation.app.figures.summaries import Summaries
+from tocsin_escalation.app.people import people
+from tocsin_escalation.app.schedules import schedules
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved
 from tocsin_escalation.domain.figures import DigestFigures, DigestPerson, Noise, OwnShift
 from tocsin_escalation.domain.schedules.clock import local_of, minute_of
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.pool import Tx
 
 from tests.store.escalation.recorders import ORG, Desk

@@ -11,15 +11,15 @@ import asyncpg
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.advance import Advanced
-from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
-from tocsin_escalation.app.audit import repair_missing_timers
-from tocsin_escalation.app.command import Closed, Commands
-from tocsin_escalation.app.fire_timers import fire_timers
-from tocsin_escalation.app.known import Known, Step
+from tocsin_escalation.app.incidents.advance import Advanced
+from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
+from tocsin_escalation.app.incidents.audit import repair_missing_timers
+from tocsin_escalation.app.incidents.command import Closed, Commands
+from tocsin_escalation.app.incidents.fire_timers import fire_timers
+from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
-from tocsin_escalation.store import escalations, feeds, timers
+from tocsin_escalation.store.incidents import escalations, feeds, timers
 from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError

@@ -7,17 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from tocsin_escalation.app import people, policies
-from tocsin_escalation.app.advance import advance
-from tocsin_escalation.app.apply_events import Result, apply_events
-from tocsin_escalation.app.count_figures import CountFigures
-from tocsin_escalation.app.known import Step
-from tocsin_escalation.app.summaries import Summaries
+from tocsin_escalation.app.figures.count_figures import CountFigures
+from tocsin_escalation.app.figures.summaries import Summaries
+from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.apply_events import Result, apply_events
+from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved, Unacknowledged
 from tocsin_escalation.domain.figures import Group, IncidentFigures, PageFigures, Question
-from tocsin_escalation.store import counting, escalations, figures, page_figures, timeline
-from tocsin_escalation.store.changes import Position
-from tocsin_escalation.store.directory import TeamRow
+from tocsin_escalation.store.figures import counting, figures, page_figures
+from tocsin_escalation.store.incidents import escalations, timeline
+from tocsin_escalation.store.incidents.changes import Position
+from tocsin_escalation.store.people.directory import TeamRow
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError

@@ -4,8 +4,8 @@ from datetime import datetime
 from uuid import UUID
 
 import pytest
-from tocsin_escalation.store import finding
-from tocsin_escalation.store.finding import Filters
+from tocsin_escalation.store.incidents import finding
+from tocsin_escalation.store.incidents.finding import Filters
 
 from tests.store.escalation.recorders import ORG, Desk
 

@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from tocsin_escalation.app import gaps, overrides, policies, schedules
+from tocsin_escalation.app.people import policies
+from tocsin_escalation.app.schedules import gaps, overrides, schedules
 from tocsin_escalation.domain.events import Noted
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 

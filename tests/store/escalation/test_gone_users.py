@@ -6,9 +6,9 @@ from datetime import timedelta
 from uuid import uuid4
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
-from tocsin_escalation.app import people
-from tocsin_escalation.app.jobs import USER
-from tocsin_escalation.store.directory import UserRow
+from tocsin_escalation.app.incidents.jobs import USER
+from tocsin_escalation.app.people import people
+from tocsin_escalation.store.people.directory import UserRow
 from tocsin_kit.db.pool import Tx
 
 from tests.store.escalation.recorders import ORG, Desk

@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.advance import Advanced
-from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.command import Commands
+from tocsin_escalation.app.incidents.advance import Advanced
+from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.incidents.command import Commands
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, RespondersAdded
-from tocsin_escalation.store import escalations, timers
+from tocsin_escalation.store.incidents import escalations, timers
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 

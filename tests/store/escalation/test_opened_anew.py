@@ -6,10 +6,10 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import AlertsAdded, Resolved
-from tocsin_escalation.store import standings, timeline
+from tocsin_escalation.store.incidents import standings, timeline
 
 from tests.store.escalation.recorders import ORG, Desk
 

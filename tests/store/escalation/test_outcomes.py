@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
-from tocsin_escalation.app import reach
-from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.people import reach
 from tocsin_escalation.domain.decision import PageType, page_id
 from tocsin_escalation.domain.escalation import Reached, State
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome

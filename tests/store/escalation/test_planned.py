@@ -6,12 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tocsin_escalation.app import overrides, planned, schedules
+from tocsin_escalation.app.schedules import overrides, planned, schedules
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Scope
-from tocsin_escalation.store.fixed_periods import FixedPeriodRow
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.queue.v1 import task_pb2
-from tocsin_escalation.app.audit import repair_missing_timers
+from tocsin_escalation.app.incidents.audit import repair_missing_timers
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed

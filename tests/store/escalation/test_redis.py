@@ -13,7 +13,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PATIENCE, PageSender

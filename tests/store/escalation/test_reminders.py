@@ -9,13 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_escalation.app import policies, reminders
-from tocsin_escalation.app.reminders import Remind, Wanted
+from tocsin_escalation.app.notices import reminders
+from tocsin_escalation.app.notices.reminders import Remind, Wanted
+from tocsin_escalation.app.people import policies
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState
-from tocsin_escalation.store import policies as stored_policies
-from tocsin_escalation.store.reminders import ReminderRow
+from tocsin_escalation.store.notices.reminders import ReminderRow
+from tocsin_escalation.store.people import policies as stored_policies
 from tocsin_kit.budgets import OBJECTS, Budgets, Limit
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError

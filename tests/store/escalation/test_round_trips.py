@@ -2,11 +2,11 @@
 
 import asyncio
 
-from tocsin_escalation.app.apply_events import Opening, Result, apply_events
-from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
-from tocsin_escalation.store import escalations
+from tocsin_escalation.store.incidents import escalations
 
 from tests.store.escalation.recorders import ORG, Desk
 from tests.store.round_trips import recorded

@@ -7,22 +7,23 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tocsin_escalation.app import people, policies, schedules
-from tocsin_escalation.app.apply_events import Result, apply_events
-from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
-from tocsin_escalation.app.known import Known
-from tocsin_escalation.app.sharing import MOST_LOOKED_AT, MOST_OF_TENANT, apart
+from tocsin_escalation.app.incidents.apply_events import Result, apply_events
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.known import Known
+from tocsin_escalation.app.incidents.sharing import MOST_LOOKED_AT, MOST_OF_TENANT, apart
+from tocsin_escalation.app.people import people, policies
+from tocsin_escalation.app.schedules import schedules
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.domain.schedules.versions import Rollout
 from tocsin_escalation.domain.schedules.work import MOST, MOST_TOGETHER, coming
-from tocsin_escalation.store import directory
-from tocsin_escalation.store import policies as policy_store
-from tocsin_escalation.store import schedules as schedule_store
-from tocsin_escalation.store.directory import UserRow
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.people import directory
+from tocsin_escalation.store.people import policies as policy_store
+from tocsin_escalation.store.people.directory import UserRow
+from tocsin_escalation.store.schedules import schedules as schedule_store
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 

@@ -9,30 +9,23 @@ from uuid import uuid4
 import pytest
 from asyncpg import LockNotAvailableError, QueryCanceledError
 from tocsin.notify.v1 import notification_pb2
-from tocsin_escalation.app import (
-    overrides,
-    people,
-    plan_notices,
-    policies,
-    schedules,
-    send_notices,
-    shift_notices,
-    swaps,
-)
-from tocsin_escalation.app.notice_jobs import NOTICE
-from tocsin_escalation.app.plan_notices import PlanNotices
-from tocsin_escalation.app.send_notices import SendNotices
-from tocsin_escalation.app.tell_changes import TellChanges
+from tocsin_escalation.app.notices import plan_notices, send_notices, shift_notices
+from tocsin_escalation.app.notices.notice_jobs import NOTICE
+from tocsin_escalation.app.notices.plan_notices import PlanNotices
+from tocsin_escalation.app.notices.send_notices import SendNotices
+from tocsin_escalation.app.notices.tell_changes import TellChanges
+from tocsin_escalation.app.people import people, policies
+from tocsin_escalation.app.schedules import overrides, schedules, swaps
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
-from tocsin_escalation.store import known_shifts
-from tocsin_escalation.store import shift_notices as store
-from tocsin_escalation.store.directory import UserRow
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.schedules import ScheduleRow
-from tocsin_escalation.store.shift_notices import Wanted
-from tocsin_escalation.store.swaps import SwapRow
+from tocsin_escalation.store.notices import known_shifts
+from tocsin_escalation.store.notices import shift_notices as store
+from tocsin_escalation.store.notices.shift_notices import Wanted
+from tocsin_escalation.store.people.directory import UserRow
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.swaps import SwapRow
 from tocsin_kit.db.pool import Tx
 
 from tests.store.escalation.recorders import ORG, Desk

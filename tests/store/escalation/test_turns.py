@@ -8,16 +8,18 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from tocsin_escalation.app import foresee, people, policies
-from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
-from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
-from tocsin_escalation.app.fire_timers import fire_timers
+from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.fire_timers import fire_timers
+from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome, TimerFired
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
-from tocsin_escalation.store import absences, escalations, turns
-from tocsin_escalation.store import policies as policy_store
-from tocsin_escalation.store.absences import AbsenceRow
-from tocsin_escalation.store.directory import TeamRow, UserRow
+from tocsin_escalation.store.incidents import escalations, turns
+from tocsin_escalation.store.people import policies as policy_store
+from tocsin_escalation.store.people.directory import TeamRow, UserRow
+from tocsin_escalation.store.schedules import absences
+from tocsin_escalation.store.schedules.absences import AbsenceRow
 from tocsin_escalation.work import timer_consumer
 from tocsin_escalation.work.timer_consumer import TimerConsumer
 from tocsin_kit.db.pool import Tx

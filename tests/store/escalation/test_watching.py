@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app.advance import advance
-from tocsin_escalation.app.known import Step
-from tocsin_escalation.app.watch_incidents import Batch, Cursor, Feeds, Wanted
+from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
 from tocsin_escalation.domain.events import Acknowledged, Noted
 from tocsin_kit.auth import Principal
 from tocsin_kit.credentials import Credentials

@@ -8,12 +8,13 @@ from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app import overrides, policies, schedules
-from tocsin_escalation.app.watch_on_call import News, OnCalls
+from tocsin_escalation.app.people import policies
+from tocsin_escalation.app.schedules import overrides, schedules
+from tocsin_escalation.app.watching.watch_on_call import News, OnCalls
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.auth import Principal
 from tocsin_kit.credentials import Credentials
 from tocsin_kit.db.pool import Tx

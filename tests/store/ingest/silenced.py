@@ -16,11 +16,11 @@ from tocsin.ingest.v1.silence_service_pb2 import (
     ExpireSilenceRequest,
     Silence,
 )
-from tocsin_ingest.app import silences
-from tocsin_ingest.app.commit_batch import CommitBatch, Entry
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.look_again import LookAgain
-from tocsin_ingest.app.route_alert import Stated, route_alert
+from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
+from tocsin_ingest.app.alerts.look_again import LookAgain
+from tocsin_ingest.app.alerts.route_alert import Stated, route_alert
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.silences import silences
 from tocsin_ingest.http import fit
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.batches import Batches

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin_ingest.app.commit_batch import Answer, CommitBatch, Entry
-from tocsin_ingest.app.resolve_incidents import resolve_incidents
+from tocsin_ingest.app.alerts.commit_batch import Answer, CommitBatch, Entry
+from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.metrics import IngestMetrics

@@ -10,14 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
-from tocsin_ingest.app.expire_alerts import ExpireAlerts
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.resolve_quiet import ACTOR
+from tocsin_ingest.app.alerts.expire_alerts import ExpireAlerts
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.incidents.resolve_quiet import ACTOR
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import endings, integrations
+from tocsin_ingest.store.alerts import endings
+from tocsin_ingest.store.integrations import integrations
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock
@@ -239,7 +240,7 @@ async def test_a_repeat_that_comes_between_the_search_and_the_lock_keeps_it_open
 async def test_a_tenant_whose_alerts_cannot_be_resolved_now_holds_up_no_other(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tocsin_ingest.app.expire_alerts._AT_ONCE", 2)
+    monkeypatch.setattr("tocsin_ingest.app.alerts.expire_alerts._AT_ONCE", 2)
     orgs = sorted([await house.tenant() for _ in range(3)])
     for org in orgs:
         for key in ("disk", "load"):

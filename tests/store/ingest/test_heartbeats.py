@@ -6,12 +6,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
-from tocsin_ingest.app import heartbeats as app
-from tocsin_ingest.app.directory import Directory, Routing
-from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.integrations import heartbeats as app
+from tocsin_ingest.app.integrations.directory import Directory, Routing
+from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import heartbeats, integrations
+from tocsin_ingest.store.integrations import heartbeats, integrations
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.intake_times import GAP, IntakeTimes
-from tocsin_ingest.app.resolve_quiet import QuietIncidents
+from tocsin_ingest.app.alerts.intake_times import GAP, IntakeTimes
+from tocsin_ingest.app.incidents.resolve_quiet import QuietIncidents
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import heartbeats, intakes, integrations
+from tocsin_ingest.store.alerts import intakes
+from tocsin_ingest.store.integrations import heartbeats, integrations
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from tocsin_ingest.app.resolve_incidents import resolve_incidents
+from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.message import Action
-from tocsin_ingest.store import alerts
-from tocsin_ingest.store.alerts import AlertFilter
+from tocsin_ingest.store.alerts import alerts
+from tocsin_ingest.store.alerts.alerts import AlertFilter
 from tocsin_ingest.work.retention import Retention
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database

@@ -8,10 +8,11 @@ from google.protobuf.duration_pb2 import Duration
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertOutcome
 from tocsin.ingest.v1.integration_service_pb2 import Integration, RoutingRule
-from tocsin_ingest.app import look_again
-from tocsin_ingest.app.commit_batch import Entry
-from tocsin_ingest.store import holds, integrations
-from tocsin_ingest.store.due_alerts import DueAlert
+from tocsin_ingest.app.alerts import look_again
+from tocsin_ingest.app.alerts.commit_batch import Entry
+from tocsin_ingest.store.alerts import holds
+from tocsin_ingest.store.alerts.due_alerts import DueAlert
+from tocsin_ingest.store.integrations import integrations
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock

@@ -9,12 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.resolve_quiet import ACTOR, QuietIncidents, words
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.incidents.resolve_quiet import ACTOR, QuietIncidents, words
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import integrations, quiet
+from tocsin_ingest.store.incidents import quiet
+from tocsin_ingest.store.integrations import integrations
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock
@@ -190,8 +191,8 @@ async def test_a_tenant_whose_incidents_cannot_be_resolved_now_holds_up_no_other
 async def test_every_open_incident_is_looked_at_however_many_there_are(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tocsin_ingest.app.resolve_quiet._BATCH", 2)
-    monkeypatch.setattr("tocsin_ingest.app.resolve_quiet._BATCHES_A_ROUND", 2)
+    monkeypatch.setattr("tocsin_ingest.app.incidents.resolve_quiet._BATCH", 2)
+    monkeypatch.setattr("tocsin_ingest.app.incidents.resolve_quiet._BATCHES_A_ROUND", 2)
     org = await house.tenant(timedelta(minutes=5))
     for number in range(9):
         await house.triggers(org, f"disk{number}")

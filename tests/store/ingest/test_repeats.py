@@ -9,14 +9,14 @@ from uuid import UUID
 import pytest
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin_ingest.app.commit_batch import CommitBatch, Entry
-from tocsin_ingest.app.incident_records import IncidentRecords
-from tocsin_ingest.app.resolve_incidents import resolve_incidents
+from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
+from tocsin_ingest.app.incidents.incident_records import IncidentRecords
+from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.store import repeats
-from tocsin_ingest.store.repeats import Repeat
+from tocsin_ingest.store.alerts import repeats
+from tocsin_ingest.store.alerts.repeats import Repeat
 from tocsin_kit.db.pool import Database, Tx
 
 from tests.store.ingest.support import new_org
@@ -41,7 +41,7 @@ class Counting:
             self.repeats += sum(each.more for each in given if each.alert_id in counts)
             return counts
 
-        monkeypatch.setattr("tocsin_ingest.app.commit_batch.count_repeats", count)
+        monkeypatch.setattr("tocsin_ingest.app.alerts.commit_batch.count_repeats", count)
 
 
 @pytest.fixture

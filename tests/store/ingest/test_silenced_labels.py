@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from tocsin.ingest.v1.integration_service_pb2 import Integration, LabelMatcher, MatchOperator, RoutingRule
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store.integrations import integrations
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock
 

@@ -17,11 +17,13 @@ from tocsin.ingest.v1.silence_service_pb2 import (
     SilenceRecurrence,
     UpdateSilenceRequest,
 )
-from tocsin_ingest.app import look_again, silences
-from tocsin_ingest.app.commit_batch import Entry
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.store import holds, integrations
+from tocsin_ingest.app.alerts import look_again
+from tocsin_ingest.app.alerts.commit_batch import Entry
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.silences import silences
 from tocsin_ingest.store import silences as store
+from tocsin_ingest.store.alerts import holds
+from tocsin_ingest.store.integrations import integrations
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.domain.snapshot import Snapshot
-from tocsin_ingest.store import holds, retention, snapshot, writing
+from tocsin_ingest.store import retention
+from tocsin_ingest.store.alerts import holds, snapshot, writing
 from tocsin_ingest.work.retention import Retention
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id

@@ -8,7 +8,8 @@ from tocsin.ingest.v1.alert_pb2 import AlertOutcome
 from tocsin.ingest.v1.integration_service_pb2 import Integration, RoutingRule, TriggerThreshold
 from tocsin_ingest.domain.thresholds import SLOTS
 from tocsin_ingest.rpc.mapping import alert_of
-from tocsin_ingest.store import alerts, integrations
+from tocsin_ingest.store.alerts import alerts
+from tocsin_ingest.store.integrations import integrations
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock

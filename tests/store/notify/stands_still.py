@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tocsin_kit.db.kept import KeptTransaction
-from tocsin_notify.app.calls import Calls
-from tocsin_notify.app.permits import Permit
-from tocsin_notify.store import notifications
-from tocsin_notify.store.gate import Passage
+from tocsin_notify.app.delivery.calls import Calls
+from tocsin_notify.app.delivery.permits import Permit
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery.gate import Passage
 
 PLACES: Final = (
     "after its locks",

@@ -15,10 +15,10 @@ from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
-from tocsin_notify.app import bundles as due_bundles
+from tocsin_notify.app.pages import bundles as due_bundles
 from tocsin_notify.domain.bundling import BundlePolicy, Pace, place
-from tocsin_notify.store import bundles as stored_bundles
-from tocsin_notify.store.bundles import Asked
+from tocsin_notify.store.pages import bundles as stored_bundles
+from tocsin_notify.store.pages.bundles import Asked
 from tocsin_testkit.ntfy import NtfyServer
 from tocsin_testkit.received import Received
 from tocsin_testkit.twilio import TwilioServer

@@ -13,11 +13,11 @@ import asyncpg
 import grpc
 import pytest
 from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin_notify.app.calls import Calls, Start
+from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
-from tocsin_notify.store.gate import incident_key
+from tocsin_notify.store.delivery.gate import incident_key
 from tocsin_testkit.busy import within
 
 from tests.store.notify.support import Notify, World, job, new_org, until

@@ -10,9 +10,9 @@ import structlog
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin_notify.app.conclude import Conclude
+from tocsin_notify.app.delivery.conclude import Conclude
 from tocsin_notify.domain.page import Channel
-from tocsin_notify.store import candidates
+from tocsin_notify.store.delivery import candidates
 from tocsin_testkit.twilio import TwilioServer, error
 
 from tests.store.notify.support import Notify, World, bearer, job, new_org, until

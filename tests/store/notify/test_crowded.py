@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.domain.page import CRITICAL, Channel
-from tocsin_notify.store import candidates
+from tocsin_notify.store.delivery import candidates
 
 from tests.store.notify.raw import Line, listening
 from tests.store.notify.support import World, job, new_org, until

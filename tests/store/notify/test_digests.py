@@ -14,14 +14,14 @@ from tocsin.notify.v1 import digest_service_pb2 as pb
 from tocsin.type.v1 import weekday_pb2
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.hints import Hint
-from tocsin_notify.app.make_digests import BEHIND, MakeDigests
+from tocsin_notify.app.delivery.hints import Hint
+from tocsin_notify.app.messages.make_digests import BEHIND, MakeDigests
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.digest import Frequency, WhenEmpty
 from tocsin_notify.domain.page import DIGESTS
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import digests
-from tocsin_notify.store.digests import Choice, Digest, Made
+from tocsin_notify.store.messages import digests
+from tocsin_notify.store.messages.digests import Choice, Digest, Made
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.databases import dialed
 

@@ -14,14 +14,16 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.groups import DivideGroups
-from tocsin_notify.app.late_calls import AT_ONCE, LateCall, LateCalls, Passed
+from tocsin_notify.app.delivery.late_calls import AT_ONCE, LateCall, LateCalls, Passed
+from tocsin_notify.app.messages.groups import DivideGroups
 from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.domain.message import GROUP
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import bundles, groups, messages, notifications, quiet_bundles, recurring
-from tocsin_notify.store.gate import Gate
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery.gate import Gate
+from tocsin_notify.store.messages import groups, messages, recurring
+from tocsin_notify.store.pages import bundles, quiet_bundles
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
 from tocsin_testkit.databases import dialed

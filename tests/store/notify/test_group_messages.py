@@ -13,7 +13,7 @@ from tocsin.notify.v1 import notification_service_pb2 as pb
 from tocsin.notify.v1 import recurring_message_service_pb2 as pb_recurring
 from tocsin_kit.db.pool import Tx
 from tocsin_notify.domain.message import Stored
-from tocsin_notify.store import messages
+from tocsin_notify.store.messages import messages
 
 from tests.rounds import LONG
 from tests.store.notify.messages import HOUR, Sender, State, in_waves, sender

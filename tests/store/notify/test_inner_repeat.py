@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tocsin_notify.app import permits
+from tocsin_notify.app.delivery import permits
 
 from tests.store.notify.raw import ENDINGS, MAIL_STAGES, Ending, Line, listening, read_request, take_mails
 from tests.store.notify.support import World, job, new_org, until

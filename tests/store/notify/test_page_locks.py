@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.around import Around
-from tocsin_notify.app.calls import Finished, Start
-from tocsin_notify.app.circuits import Circuits, Provider
-from tocsin_notify.app.conclude import Conclude
-from tocsin_notify.app.failures import Failures
-from tocsin_notify.app.slots import Slot
+from tocsin_notify.app.delivery.around import Around
+from tocsin_notify.app.delivery.calls import Finished, Start
+from tocsin_notify.app.delivery.circuits import Circuits, Provider
+from tocsin_notify.app.delivery.conclude import Conclude
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.slots import Slot
 from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, RetryPolicy
 from tocsin_notify.domain.circuit import CircuitPolicy

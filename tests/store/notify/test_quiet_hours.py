@@ -16,13 +16,13 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.bundles import Bundles
-from tocsin_notify.app.failures import Failures
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.pages.bundles import Bundles
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import bundles
-from tocsin_notify.store.bundles import BundledPage, Named
+from tocsin_notify.store.pages import bundles
+from tocsin_notify.store.pages.bundles import BundledPage, Named
 
 from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
 

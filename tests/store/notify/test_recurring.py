@@ -13,14 +13,14 @@ from tocsin.notify.v1 import message_service_pb2
 from tocsin.notify.v1 import recurring_message_service_pb2 as pb
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
-from tocsin_notify.app import recurring as use_cases
-from tocsin_notify.app.hints import Hint
-from tocsin_notify.app.recurring import Recur
+from tocsin_notify.app.delivery.hints import Hint
+from tocsin_notify.app.messages import recurring as use_cases
+from tocsin_notify.app.messages.recurring import Recur
 from tocsin_notify.domain.page import Urgency
 from tocsin_notify.domain.recurrence import RecurringState
 from tocsin_notify.rpc.mapping import FIRST
-from tocsin_notify.store import messages, recurring
-from tocsin_notify.store.recurring import Recurring, Template, Turn
+from tocsin_notify.store.messages import messages, recurring
+from tocsin_notify.store.messages.recurring import Recurring, Template, Turn
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.databases import dialed
 

@@ -12,10 +12,10 @@ from datetime import timedelta
 import grpc
 import pytest
 from tocsin_kit.db.failures import unavailable
-from tocsin_notify.app.deliver import Deliver
-from tocsin_notify.app.vanished import Vanished
-from tocsin_notify.store.gate import Passage
-from tocsin_notify.store.senders import LOOKS
+from tocsin_notify.app.delivery.deliver import Deliver
+from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.store.delivery.gate import Passage
+from tocsin_notify.store.delivery.senders import LOOKS
 
 from tests.store.notify.support import KEYS, World, job, new_org, until
 

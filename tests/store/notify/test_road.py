@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin_notify.app.deliver import Deliver
+from tocsin_notify.app.delivery.deliver import Deliver
 from tocsin_testkit.verify import signature_holds
 
 from tests.store.notify.support import SECRET, WARNING, Notify, World, job, new_org, until

@@ -8,8 +8,8 @@ import pytest
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
-from tocsin_notify.app.vanished import Vanished
-from tocsin_notify.store.senders import LOOKS, YOUNG_SECONDS, Presence
+from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.store.delivery.senders import LOOKS, YOUNG_SECONDS, Presence
 from tocsin_testkit.databases import dialed
 
 from tests.store.notify.support import World, job, new_org, until

@@ -10,16 +10,17 @@ import pytest
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
-from tocsin_notify.app.jobs import read_job
-from tocsin_notify.app.sequels import Sequels
+from tocsin_notify.app.delivery.sequels import Sequels
+from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.channels.base import Delivery, Permit, Sequel
 from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
 from tocsin_notify.domain.page import Channel, State
-from tocsin_notify.store import notifications, pages
 from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.store.gate import Gate, incident_key
-from tocsin_notify.store.notifications import Conclusion, NewNotification
-from tocsin_notify.store.pages import Fence, NewPage
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery.gate import Gate, incident_key
+from tocsin_notify.store.delivery.notifications import Conclusion, NewNotification
+from tocsin_notify.store.pages import pages
+from tocsin_notify.store.pages.pages import Fence, NewPage
 from tocsin_testkit.databases import dialed
 
 from tests.store.notify.support import CRITICAL, KEYS, WARNING, World, job, new_org, until

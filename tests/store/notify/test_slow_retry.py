@@ -10,7 +10,7 @@ from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin_kit.ids import new_id
-from tocsin_notify.app.calls import Calls, Start
+from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import pytest
-from tocsin_notify.app.conclude import _kept
+from tocsin_notify.app.delivery.conclude import _kept
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Permanent, Retryable, Sent
 

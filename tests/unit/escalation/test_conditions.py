@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_escalation.app.turning import running
+from tocsin_escalation.app.incidents.turning import running
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES, Condition, left_out
 from tocsin_escalation.domain.decision import NoteKind, Refusal
 from tocsin_escalation.domain.escalation import State
@@ -17,7 +17,7 @@ from tocsin_escalation.domain.schedules.clock import WEEK, clock, minute_of
 from tocsin_escalation.domain.schedules.model import Window
 from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.warnings import warn_of_conditions
-from tocsin_escalation.store.policies import from_json, to_json
+from tocsin_escalation.store.people.policies import from_json, to_json
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, schedule, team, user
 from tests.unit.escalation.schedules.writing import EVERY_DAY, WORKDAYS, hours

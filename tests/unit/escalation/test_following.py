@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tocsin.notify.v1.notification_pb2 import CHANNEL_EMAIL, NotificationJob
-from tocsin_escalation.app.follow import told
+from tocsin_escalation.app.incidents.follow import told
 from tocsin_escalation.domain.events import Acknowledged, Noted, OutcomeKind
 
 from tests.unit.escalation.people import Story

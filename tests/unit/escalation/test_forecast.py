@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tocsin_escalation.app.check_policy import MOST_STEPS, forecast
+from tocsin_escalation.app.foresight.check_policy import MOST_STEPS, forecast
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Started

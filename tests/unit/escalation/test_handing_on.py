@@ -11,7 +11,7 @@ from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, Reassigne
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.warnings import warn_of_next
-from tocsin_escalation.store.policies import from_json, to_json
+from tocsin_escalation.store.people.policies import from_json, to_json
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, user
 

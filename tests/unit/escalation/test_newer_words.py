@@ -15,13 +15,14 @@ from tocsin_escalation.domain.policy import GapChoice, Level, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Mode, Turn, Unit, Window
 from tocsin_escalation.domain.words import Word
 from tocsin_escalation.rpc import mapping, planned_mapping, reminder_service, shift_notice_service, swap_mapping
-from tocsin_escalation.store import policies, schedules
-from tocsin_escalation.store.overrides import OverrideRow
-from tocsin_escalation.store.policies import PolicyRow
-from tocsin_escalation.store.reminders import ReminderRow
-from tocsin_escalation.store.shift_notices import NoticeRow
-from tocsin_escalation.store.swaps import SwapRow
-from tocsin_escalation.store.timeline import Entry
+from tocsin_escalation.store.incidents.timeline import Entry
+from tocsin_escalation.store.notices.reminders import ReminderRow
+from tocsin_escalation.store.notices.shift_notices import NoticeRow
+from tocsin_escalation.store.people import policies
+from tocsin_escalation.store.people.policies import PolicyRow
+from tocsin_escalation.store.schedules import schedules
+from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.swaps import SwapRow
 
 from tests.store.made_up import Maker
 from tests.unit.escalation.people import NOON, Story, level, policy, schedule, team, user

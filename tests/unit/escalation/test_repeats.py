@@ -15,7 +15,7 @@ from tocsin_escalation.domain.events import (
 )
 from tocsin_escalation.domain.policy import Directory, Level, OnCall
 from tocsin_escalation.domain.simulate import simulate
-from tocsin_escalation.store.policies import from_json, to_json
+from tocsin_escalation.store.people.policies import from_json, to_json
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, schedule, stale, team, user
 

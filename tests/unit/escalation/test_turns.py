@@ -22,7 +22,7 @@ from tocsin_escalation.domain.policy import Directory, GapChoice, Level, OnCall,
 from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.turns import MOST, line_up, taken
 from tocsin_escalation.domain.warnings import warn_of_turns
-from tocsin_escalation.store.policies import from_json, to_json
+from tocsin_escalation.store.people.policies import from_json, to_json
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, schedule, team, user
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tocsin_escalation.app.check_policy import forecast
-from tocsin_escalation.app.jobs import notification_job
+from tocsin_escalation.app.foresight.check_policy import forecast
+from tocsin_escalation.app.incidents.jobs import notification_job
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.conditions import Condition
 from tocsin_escalation.domain.decision import NoteKind, Page
@@ -26,7 +26,7 @@ from tocsin_escalation.domain.events import (
 from tocsin_escalation.domain.policy import OnCall, Policy
 from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.urgencies import Deferral, Urgency, UrgencyRule, deferral, urgency_at
-from tocsin_escalation.store.policies import from_json, to_json
+from tocsin_escalation.store.people.policies import from_json, to_json
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, THREE, Story, level, policy, schedule, user
 from tests.unit.escalation.schedules.writing import EVERY_DAY, MON, WORKDAYS, hours

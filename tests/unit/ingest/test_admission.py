@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_ingest.app.admission import ALERTS, Admission
-from tocsin_ingest.app.commit_batch import Entry
-from tocsin_ingest.app.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.admission import ALERTS, Admission
+from tocsin_ingest.app.alerts.commit_batch import Entry
+from tocsin_ingest.app.alerts.rate_limit import RateLimit
 from tocsin_kit.budgets import OUTBOX_ROWS, Budgets, Limit, per_second
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
-from tocsin_ingest.app.alert_size import LIMIT, check_size, shorten
+from tocsin_ingest.app.alerts.alert_size import LIMIT, check_size, shorten
 from tocsin_ingest.domain.fingerprint import fingerprint
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.validation import validate

@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_ingest.app.details import LIMIT, check_details, json_length
+from tocsin_ingest.app.alerts.details import LIMIT, check_details, json_length
 from tocsin_kit.errors import TocsinError
 
 from tests.rounds import examples

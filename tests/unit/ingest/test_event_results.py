@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentAlertsAdded, IncidentEvent, IncidentEventResult
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store.records import IncidentRecord
+from tocsin_ingest.store.incidents.records import IncidentRecord
 from tocsin_ingest.work.relay import EventDelivery
 from tocsin_kit.db.outbox import Done, OutboxRow, Retry
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_ingest.app.expressions import STEPS, Evaluation, TooExpensive, compile_expression
+from tocsin_ingest.app.integrations.expressions import STEPS, Evaluation, TooExpensive, compile_expression
 from tocsin_kit.errors import TocsinError
 
 from tests.rounds import examples

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import binary, lists, sampled_from
 from tocsin.ingest.v1.integration_service_pb2 import MailRules
-from tocsin_ingest.app.compile_mail import compile_mail
+from tocsin_ingest.app.integrations.compile_mail import compile_mail
 from tocsin_ingest.domain.mails import Mail, Refusal, Rules, judge, key_of
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.mail import reading

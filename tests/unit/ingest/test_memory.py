@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 import pytest
-from tocsin_ingest.app.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.rate_limit import RateLimit
 from tocsin_kit.fresh_cache import FreshCache
 
 from tests.store.ingest.support import until

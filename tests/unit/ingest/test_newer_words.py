@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule
 from tocsin.ingest.v1.silence_service_pb2 import Silence
-from tocsin_ingest.app.compile_rules import compile_usable_rules
-from tocsin_ingest.app.directory import usable_silences
+from tocsin_ingest.app.integrations.compile_rules import compile_usable_rules
+from tocsin_ingest.app.integrations.directory import usable_silences
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.severity import Severity, worst
 from tocsin_ingest.rpc.mapping import alert_of
-from tocsin_ingest.store.alerts import AlertRow
+from tocsin_ingest.store.alerts.alerts import AlertRow
 from tocsin_ingest.store.silences import MatchersRow
 
 from tests.store.made_up import Maker

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from tocsin_ingest.app.commit_batch import Entry
-from tocsin_ingest.app.recognised import Recognised, recognised_by
-from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated
+from tocsin_ingest.app.alerts.commit_batch import Entry
+from tocsin_ingest.app.alerts.recognised import Recognised, recognised_by
+from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated
 
 from tests.unit.ingest.model import message
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin_ingest.app.commit_batch import Entry, _Batch
+from tocsin_ingest.app.alerts.commit_batch import Entry, _Batch
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome
 from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Expiry

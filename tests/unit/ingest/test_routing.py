@@ -6,7 +6,7 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule
 from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
-from tocsin_ingest.app.compile_rules import MAX_PROGRAM, compile_rules, compile_usable_rules
+from tocsin_ingest.app.integrations.compile_rules import MAX_PROGRAM, compile_rules, compile_usable_rules
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.routing import MAX_STEPS, Route, route
 from tocsin_ingest.domain.severity import Severity, worst

@@ -8,9 +8,9 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tocsin.ingest.v1.alert_pb2 import AlertInput
-from tocsin_ingest.app.directory import Routing
-from tocsin_ingest.app.own_alerts import OWN
-from tocsin_ingest.app.route_alert import routed
+from tocsin_ingest.app.alerts.own_alerts import OWN
+from tocsin_ingest.app.alerts.route_alert import routed
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.domain.decide import AlertState, Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import Rule

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
 from tocsin.ingest.v1.alert_service_pb2 import GetAlertRequest, SendAlertRequest, SendAlertsRequest
-from tocsin_ingest.app.known_rules import teach_rules
+from tocsin_ingest.app.alerts.known_rules import teach_rules
 from tocsin_kit.rpc.bounds import is_map, rules_of
 from tocsin_kit.rpc.sure import sure_of
 

@@ -6,8 +6,8 @@ from typing import Any
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.around import Around
-from tocsin_notify.app.circuits import Circuits, Provider
+from tocsin_notify.app.delivery.around import Around
+from tocsin_notify.app.delivery.circuits import Circuits, Provider
 from tocsin_notify.domain.attempt import Retryable, RetryPolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.page import Channel

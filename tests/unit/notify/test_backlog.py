@@ -1,8 +1,8 @@
 """Which call that ends begins another round of deliveries."""
 
 import pytest
-from tocsin_notify.app.backlog import Backlog
-from tocsin_notify.app.slots import Slot
+from tocsin_notify.app.delivery.backlog import Backlog
+from tocsin_notify.app.delivery.slots import Slot
 from tocsin_notify.domain.page import CRITICAL, DIGESTS, NORMAL, SLOW, Channel
 from tocsin_testkit.busy import until
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING, Severity
-from tocsin_notify.app.placing import may_wait
+from tocsin_notify.app.pages.placing import may_wait
 from tocsin_notify.domain.bundling import BundlePolicy, Member, Pace, place
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
-from tocsin_notify.store.pages import NewPage
+from tocsin_notify.store.pages.pages import NewPage
 from tocsin_notify.texts.bundles import line, summary
 from tocsin_notify.texts.catalogue import words_of
 

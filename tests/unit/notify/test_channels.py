@@ -4,11 +4,11 @@ import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.ids import new_id
-from tocsin_notify.app.jobs import CHANNELS
+from tocsin_notify.app.pages.jobs import CHANNELS
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.rpc.mapping import contact_to, given_from
-from tocsin_notify.store.contacts import Contact
+from tocsin_notify.store.contacts.contacts import Contact
 
 
 def test_the_contract_and_the_registry_know_the_same_channels() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.circuits import MOST, Circuits, Provider, ProvidersFail
+from tocsin_notify.app.delivery.circuits import MOST, Circuits, Provider, ProvidersFail
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.circuit import CLOSED, Circuit, CircuitPolicy, Way, ask, hear, says_it_fails
 from tocsin_notify.domain.page import Channel

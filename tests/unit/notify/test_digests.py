@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tocsin.notify.v1 import digest_pb2 as pb_digest
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.errors import TocsinError
-from tocsin_notify.app.jobs import read_job, read_kept
+from tocsin_notify.app.pages.jobs import read_job, read_kept
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.sms_text import sms_text

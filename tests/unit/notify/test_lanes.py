@@ -4,8 +4,8 @@ import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tocsin_notify.app.lanes import Destination
-from tocsin_notify.app.slots import Limits, Slot, Slots
+from tocsin_notify.app.delivery.lanes import Destination
+from tocsin_notify.app.delivery.slots import Limits, Slot, Slots
 from tocsin_notify.domain.page import CRITICAL, LANES, NORMAL, Channel
 
 SHARE = 48

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_notify.app.answer import Person, View
-from tocsin_notify.app.presses import Answer, Taken
+from tocsin_notify.app.answers.answer import Person, View
+from tocsin_notify.app.answers.presses import Answer, Taken
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
 from tocsin_notify.channels.text import SUBJECT_LENGTH, body, payload, subject
@@ -19,7 +19,7 @@ from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.http.answer_page import answer_page
-from tocsin_notify.store.link_uses import Use
+from tocsin_notify.store.answers.link_uses import Use
 from tocsin_notify.templates.samples import delivery_of, sample_job
 from tocsin_notify.texts.catalogue import CATALOGUE, words_of
 from tocsin_notify.texts.reminders import in_language

@@ -1,6 +1,6 @@
 """How long a page is known to be stored without a look at the database."""
 
-from tocsin_notify.app.lately import Lately
+from tocsin_notify.app.pages.lately import Lately
 
 
 class Session:

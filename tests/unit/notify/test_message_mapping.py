@@ -8,7 +8,7 @@ from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin_notify.domain.message import Step, Stored
 from tocsin_notify.domain.page import State, Urgency
 from tocsin_notify.rpc.message_mapping import message_to
-from tocsin_notify.store.messages import Message
+from tocsin_notify.store.messages.messages import Message
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

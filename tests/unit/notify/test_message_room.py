@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from tocsin_kit.budgets import Budgets, Limit
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.message_room import SCHEDULED, MessageRoom
+from tocsin_notify.app.messages.message_room import SCHEDULED, MessageRoom
 
 
 class Rows:

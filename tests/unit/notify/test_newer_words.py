@@ -8,14 +8,14 @@ import pytest
 from tocsin_notify.domain.message import Step
 from tocsin_notify.domain.words import Word
 from tocsin_notify.rpc import mapping, message_mapping, recurring_message_service, subscription_mapping
-from tocsin_notify.store import event_deliveries
-from tocsin_notify.store.contacts import Contact
-from tocsin_notify.store.dead_letters import DeadLetterHead
-from tocsin_notify.store.event_deliveries import EventDelivery
-from tocsin_notify.store.messages import Message
-from tocsin_notify.store.recurring import Recurring
-from tocsin_notify.store.rows import Attempt, Shown
-from tocsin_notify.store.rules import RuleSet
+from tocsin_notify.store.contacts.contacts import Contact
+from tocsin_notify.store.contacts.rules import RuleSet
+from tocsin_notify.store.delivery.dead_letters import DeadLetterHead
+from tocsin_notify.store.delivery.rows import Attempt, Shown
+from tocsin_notify.store.events import event_deliveries
+from tocsin_notify.store.events.event_deliveries import EventDelivery
+from tocsin_notify.store.messages.messages import Message
+from tocsin_notify.store.messages.recurring import Recurring
 
 from tests.store.made_up import Maker
 

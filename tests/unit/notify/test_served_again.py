@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from tocsin_notify.app.circuits import Provider
-from tocsin_notify.app.served_again import MOST_PROVIDERS, MOST_WAITING, Call, ServedAgain
+from tocsin_notify.app.delivery.circuits import Provider
+from tocsin_notify.app.delivery.served_again import MOST_PROVIDERS, MOST_WAITING, Call, ServedAgain
 from tocsin_notify.domain.page import Channel
 
 from tests.unit.notify.test_circuit import Clock

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_kit.budgets import Budgets, per_minute
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slot, Slots
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slot, Slots
 from tocsin_notify.domain.page import CRITICAL, DIGESTS, LANES, NORMAL, SLOW, Channel
 
 LIMITS = Limits(total=10, critical_reserve=3, per_org=4, rate=0, burst=1)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tocsin.notify.v1 import incident_event_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_WARNING
 from tocsin_kit.ids import new_id
-from tocsin_notify.app.event_payload import MOST_BYTES, payload
-from tocsin_notify.app.event_seats import EventSeats
-from tocsin_notify.app.publish_events import wants
+from tocsin_notify.app.events.event_payload import MOST_BYTES, payload
+from tocsin_notify.app.events.event_seats import EventSeats
+from tocsin_notify.app.events.publish_events import wants
 from tocsin_notify.channels.standard_webhooks import shown, signatures
 from tocsin_notify.domain.subscription import WIDTH, Answer, EventRetryPolicy, Standing, Verdict, judge
-from tocsin_notify.store.event_deliveries import EventDelivery
-from tocsin_notify.store.subscriptions import Subscription
+from tocsin_notify.store.events.event_deliveries import EventDelivery
+from tocsin_notify.store.events.subscriptions import Subscription
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = EventRetryPolicy(base=5.0, cap=600.0, window=86_400.0, stop_after=3 * 86_400.0)

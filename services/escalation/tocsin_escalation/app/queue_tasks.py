@@ -10,16 +10,16 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.tasks.task import Loss, Losses, Position, Task, TaskEvent, TaskState
 
-from tocsin_escalation.app.advance import advance
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.known import Known, Step
+from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Page
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import TimerFired, TimerPromoted, TimerRemoved
 from tocsin_escalation.domain.policy import Directory
-from tocsin_escalation.store import escalations
 from tocsin_escalation.store import tasks as stored
+from tocsin_escalation.store.incidents import escalations
 from tocsin_escalation.store.tasks import ReminderTask, TimerTask
 
 _FAILED: Final = "its firing failed; the log says why (event timer_failed)"

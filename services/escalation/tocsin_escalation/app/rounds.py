@@ -6,7 +6,8 @@ from functools import partial
 from tocsin_kit.db.pool import Database, Tx
 
 from tocsin_escalation.app.halves import begun, in_halves
-from tocsin_escalation.store import on_call, shift_notices
+from tocsin_escalation.store.notices import shift_notices
+from tocsin_escalation.store.schedules import on_call
 
 Work = Callable[[Sequence[str], Sequence[on_call.Key]], Awaitable[object]]
 """On these tenants, whose schedules are these."""

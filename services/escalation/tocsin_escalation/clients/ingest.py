@@ -8,11 +8,11 @@ from tocsin.ingest.v1 import internal_service_pb2 as pb
 from tocsin.ingest.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin_kit.errors import from_rpc_error
 
-from tocsin_escalation.app.command import Closed
+from tocsin_escalation.app.incidents.command import Closed
 
 
 class Ingest:
-    """Implements `app.command.Closing`."""
+    """Implements `app.incidents.command.Closing`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: pb_grpc.IngestInternalServiceAsyncStub = pb_grpc.IngestInternalServiceStub(channel)

@@ -52,7 +52,7 @@ class Notify:
             raise from_rpc_error(error, service="notify") from error
 
     async def unreachable(self, org_id: str, users: Sequence[str]) -> dict[str, str]:
-        """See `app.reach.Reaching`."""
+        """See `app.people.reach.Reaching`."""
         found: dict[str, str] = {}
         for start in range(0, len(users), _MOST_USERS):
             names = [f"users/{user}" for user in users[start : start + _MOST_USERS]]
@@ -65,7 +65,7 @@ class Notify:
         return found
 
     async def describe(self, org_id: str, incident_id: UUID, user: str) -> Contact:
-        """See `app.explain.Describing`."""
+        """See `app.foresight.explain.Describing`."""
         request = pb.ExplainDeliveriesRequest(org_id=org_id, incident=f"incidents/{incident_id}", user=f"users/{user}")
         try:
             response = await hedged(self._stub.ExplainDeliveries, request, seconds=_CHECK_SECONDS)

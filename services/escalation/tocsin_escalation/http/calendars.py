@@ -17,7 +17,7 @@ from tocsin_kit.budgets import RPCS
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.server import RpcServer
 
-from tocsin_escalation.app.calendar_feeds import CalendarFeeds
+from tocsin_escalation.app.schedules.calendar_feeds import CalendarFeeds
 
 PATH: Final = "/calendars/"
 _SUFFIX: Final = ".ics"

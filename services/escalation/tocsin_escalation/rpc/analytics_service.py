@@ -15,7 +15,7 @@ from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import FieldViolation, invalid, invalid_fields
 from tocsin_kit.rpc.call import current_call
 
-from tocsin_escalation.app.summaries import Summaries
+from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question
 from tocsin_escalation.domain.schedules.clock import UnknownZone, clock
 from tocsin_escalation.rpc.mapping import timestamp

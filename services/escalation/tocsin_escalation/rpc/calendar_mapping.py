@@ -9,7 +9,7 @@ from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.domain.schedules.model import Mode
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store.calendar_imports import ImportRow
+from tocsin_escalation.store.schedules.calendar_imports import ImportRow
 
 WRITABLE: Final = ("url", "display_name", "rank", "mode", "time_zone", "names")
 """Of an import, by people."""

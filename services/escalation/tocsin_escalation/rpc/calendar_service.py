@@ -21,15 +21,15 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import calendar_feeds, calendar_imports
-from tocsin_escalation.app.calendar_feeds import COLLECTION
-from tocsin_escalation.app.calendar_imports import CalendarImports
+from tocsin_escalation.app.schedules import calendar_feeds, calendar_imports
+from tocsin_escalation.app.schedules.calendar_feeds import COLLECTION
+from tocsin_escalation.app.schedules.calendar_imports import CalendarImports
 from tocsin_escalation.rpc import calendar_mapping
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store import calendar_feeds as store
-from tocsin_escalation.store import calendar_imports as import_store
-from tocsin_escalation.store.calendar_feeds import FeedRow
-from tocsin_escalation.store.calendar_imports import ImportRow
+from tocsin_escalation.store.schedules import calendar_feeds as store
+from tocsin_escalation.store.schedules import calendar_imports as import_store
+from tocsin_escalation.store.schedules.calendar_feeds import FeedRow
+from tocsin_escalation.store.schedules.calendar_imports import ImportRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -10,7 +10,7 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.keys.record import PAGE, FoundKey, Numbered, Use
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app.key_record import OwnKeyRecord
+from tocsin_escalation.app.access.key_record import OwnKeyRecord
 
 Context = grpc.aio.ServicerContext[Any, Any]
 NAME = "tocsin.credentials.v1.CredentialInternalService"

@@ -9,9 +9,9 @@ from tocsin_kit.keys.sources import parse_ranges
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store.api_keys import ApiKeyRow
-from tocsin_escalation.store.revocations import RevocationRow
-from tocsin_escalation.store.service_accounts import ServiceAccountRow
+from tocsin_escalation.store.access.api_keys import ApiKeyRow
+from tocsin_escalation.store.access.revocations import RevocationRow
+from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
 
 _ROLE: Final = "ROLE_"
 

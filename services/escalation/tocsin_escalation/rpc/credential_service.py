@@ -22,13 +22,13 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import service_accounts
-from tocsin_escalation.app.revoke_tokens import owner_of, revoke_tokens
+from tocsin_escalation.app.access import service_accounts
+from tocsin_escalation.app.access.revoke_tokens import owner_of, revoke_tokens
 from tocsin_escalation.rpc import credential_mapping as mapping
-from tocsin_escalation.store import api_keys, revocations
-from tocsin_escalation.store import service_accounts as store
-from tocsin_escalation.store.revocations import RevocationRow
-from tocsin_escalation.store.service_accounts import ServiceAccountRow
+from tocsin_escalation.store.access import api_keys, revocations
+from tocsin_escalation.store.access import service_accounts as store
+from tocsin_escalation.store.access.revocations import RevocationRow
+from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)

@@ -18,10 +18,10 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import people
+from tocsin_escalation.app.people import people
 from tocsin_escalation.rpc import mapping
-from tocsin_escalation.store import directory
-from tocsin_escalation.store.directory import TeamRow, UserRow
+from tocsin_escalation.store.people import directory
+from tocsin_escalation.store.people.directory import TeamRow, UserRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)

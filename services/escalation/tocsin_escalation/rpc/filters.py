@@ -6,7 +6,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_kit.errors import invalid
 
 from tocsin_escalation.rpc import mapping
-from tocsin_escalation.store.finding import MOST_WORDS, Filters, words_of
+from tocsin_escalation.store.incidents.finding import MOST_WORDS, Filters, words_of
 
 
 def filters_from(request: pb.ListIncidentsRequest, path: str = "") -> Filters:

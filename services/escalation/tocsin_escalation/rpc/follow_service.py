@@ -13,7 +13,7 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import follow
+from tocsin_escalation.app.incidents import follow
 from tocsin_escalation.rpc.mapping import incident_id
 from tocsin_escalation.rpc.swap_mapping import user_of
 

@@ -3,8 +3,8 @@
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 
-from tocsin_escalation.app.explain import Explained
-from tocsin_escalation.app.foresee import Foreseen
+from tocsin_escalation.app.foresight.explain import Explained
+from tocsin_escalation.app.foresight.foresee import Foreseen
 from tocsin_escalation.domain.explanation import Statement
 from tocsin_escalation.domain.simulate import Step
 from tocsin_escalation.rpc.mapping import STATES, timestamp

@@ -19,12 +19,14 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import bulk, foresee, read, targets
-from tocsin_escalation.app.advance import Advanced
-from tocsin_escalation.app.command import Commands
-from tocsin_escalation.app.explain import Describing, explain_page
-from tocsin_escalation.app.known import Step
-from tocsin_escalation.app.merge import plan_merge, plan_unmerge
+from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight.explain import Describing, explain_page
+from tocsin_escalation.app.incidents import bulk, read
+from tocsin_escalation.app.incidents.advance import Advanced
+from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.merge import plan_merge, plan_unmerge
+from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -40,7 +42,7 @@ from tocsin_escalation.domain.events import (
 from tocsin_escalation.rpc import foresight_mapping, mapping
 from tocsin_escalation.rpc.filters import filters_from
 from tocsin_escalation.rpc.incident_steps import answer_of, step_of
-from tocsin_escalation.store.escalations import EscalationRow
+from tocsin_escalation.store.incidents.escalations import EscalationRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)

@@ -12,17 +12,18 @@ from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import receivers
-from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.summaries import Summaries
+from tocsin_escalation.app.figures.summaries import Summaries
+from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.people import receivers
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.rpc import digest_mapping
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store import feeds, policies, standings
+from tocsin_escalation.store.incidents import feeds, standings
+from tocsin_escalation.store.people import policies
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -11,7 +11,7 @@ from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
 
-from tocsin_escalation.app.reach import Reachability
+from tocsin_escalation.app.people.reach import Reachability
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
@@ -19,9 +19,9 @@ from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, Ta
 from tocsin_escalation.domain.urgencies import Urgency, UrgencyRule
 from tocsin_escalation.domain.warnings import Warned
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
-from tocsin_escalation.store.directory import TeamRow, UserRow
-from tocsin_escalation.store.policies import PolicyRow
-from tocsin_escalation.store.timeline import Entry
+from tocsin_escalation.store.incidents.timeline import Entry
+from tocsin_escalation.store.people.directory import TeamRow, UserRow
+from tocsin_escalation.store.people.policies import PolicyRow
 
 STATES = {
     State.TRIGGERED: incident_pb2.INCIDENT_STATE_TRIGGERED,

@@ -7,9 +7,9 @@ from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Scope
 from tocsin_escalation.rpc import schedule_mapping as mapping
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store.absences import AbsenceRow
-from tocsin_escalation.store.fixed_periods import FixedPeriodRow
-from tocsin_escalation.store.overrides import OverrideRow
+from tocsin_escalation.store.schedules.absences import AbsenceRow
+from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
+from tocsin_escalation.store.schedules.overrides import OverrideRow
 
 
 def override_from(message: pb.Override, field: str = "override") -> OverrideRow:

@@ -19,13 +19,14 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import gaps, policies, reach
-from tocsin_escalation.app.check_policy import check_policy
-from tocsin_escalation.app.reach import Reaching
+from tocsin_escalation.app.foresight.check_policy import check_policy
+from tocsin_escalation.app.people import policies, reach
+from tocsin_escalation.app.people.reach import Reaching
+from tocsin_escalation.app.schedules import gaps
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.rpc import foresight_mapping, mapping
-from tocsin_escalation.store import policies as store
-from tocsin_escalation.store.policies import PolicyRow
+from tocsin_escalation.store.people import policies as store
+from tocsin_escalation.store.people.policies import PolicyRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

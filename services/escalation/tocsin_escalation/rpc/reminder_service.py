@@ -17,13 +17,13 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import reminders
-from tocsin_escalation.app.reminders import Wanted
+from tocsin_escalation.app.notices import reminders
+from tocsin_escalation.app.notices.reminders import Wanted
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState
 from tocsin_escalation.rpc.mapping import duration, incident_id, timestamp
-from tocsin_escalation.store import reminders as store
-from tocsin_escalation.store.reminders import ReminderRow
+from tocsin_escalation.store.notices import reminders as store
+from tocsin_escalation.store.notices.reminders import ReminderRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)

@@ -33,8 +33,8 @@ from tocsin_escalation.domain.schedules.versions import Rollout, current
 from tocsin_escalation.domain.schedules.words import name_of
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
-from tocsin_escalation.store import holiday_calendars
-from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.schedules import holiday_calendars
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 
 UNITS = {
     pb.TURN_UNIT_HOUR: Unit.HOUR,

@@ -22,19 +22,20 @@ from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import calendar_imports, earliest, overrides, planned, schedules, swaps
-from tocsin_escalation.app.earliest import Asked
+from tocsin_escalation.app.foresight import earliest
+from tocsin_escalation.app.foresight.earliest import Asked
+from tocsin_escalation.app.schedules import calendar_imports, overrides, planned, schedules, swaps
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
 from tocsin_escalation.rpc import planned_mapping as plans
 from tocsin_escalation.rpc import schedule_mapping as mapping
 from tocsin_escalation.rpc import swap_mapping as exchange
-from tocsin_escalation.store import absences, fixed_periods
-from tocsin_escalation.store import overrides as override_store
-from tocsin_escalation.store import schedules as store
-from tocsin_escalation.store.planned import Planned, Stretch
-from tocsin_escalation.store.schedules import ScheduleRow
-from tocsin_escalation.store.swaps import SwapRow
+from tocsin_escalation.store.schedules import absences, fixed_periods
+from tocsin_escalation.store.schedules import overrides as override_store
+from tocsin_escalation.store.schedules import schedules as store
+from tocsin_escalation.store.schedules.planned import Planned, Stretch
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
+from tocsin_escalation.store.schedules.swaps import SwapRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)

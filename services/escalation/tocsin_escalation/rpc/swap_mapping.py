@@ -12,7 +12,7 @@ from tocsin_kit.rpc.masks import etag
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.rpc import schedule_mapping as mapping
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store.swaps import SwapRow, SwapState
+from tocsin_escalation.store.schedules.swaps import SwapRow, SwapState
 
 STATES: Final[Mapping[SwapState, pb.SwapState.ValueType]] = {
     SwapState.OFFERED: pb.SWAP_STATE_OFFERED,

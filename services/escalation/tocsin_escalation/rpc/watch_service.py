@@ -14,10 +14,10 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens
 
-from tocsin_escalation.app.watch_incidents import Batch, Cursor, Feeds, Wanted
-from tocsin_escalation.app.watch_on_call import News, OnCalls, Shown
+from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
+from tocsin_escalation.app.watching.watch_on_call import News, OnCalls, Shown
 from tocsin_escalation.rpc import mapping, schedule_mapping
-from tocsin_escalation.store.changes import Position
+from tocsin_escalation.store.incidents.changes import Position
 
 Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.escalation.v1.WatchService"

@@ -15,8 +15,8 @@ from tocsin_kit.db.statements import Filtered, columns_of, constant, param
 from tocsin_kit.tasks.task import Position, TaskEvent, TaskState
 
 from tocsin_escalation.store import tables
-from tocsin_escalation.store.timers import COLUMNS as TIMER_COLUMNS
-from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.store.incidents.timers import COLUMNS as TIMER_COLUMNS
+from tocsin_escalation.store.incidents.timers import LiveTimer
 
 _T: Final = tables.timers.alias("t")
 _E: Final = tables.escalations.alias("e")

@@ -10,7 +10,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_for_any, wait_or_stop, while_away
 from tocsin_timers.connections import Connections
 
-from tocsin_escalation.app.watch_incidents import Feeds
+from tocsin_escalation.app.watching.watch_incidents import Feeds
 
 log = get_logger(__name__)
 

@@ -11,8 +11,8 @@ from tocsin_kit.logging import get_logger
 from tocsin_timers import Chunk, DeadLetter, Encoder, Timer, TimerBroker, TimerMirror
 
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.store import timers
-from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.store.incidents import timers
+from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.work.tasks import QUEUE, FireTask, fill_body
 
 log = get_logger(__name__)
@@ -21,7 +21,7 @@ CHUNK = 5000
 
 
 class MirroredTimers:
-    """Implements `app.effects.Arming`, and is the record behind `mirror`."""
+    """Implements `app.incidents.effects.Arming`, and is the record behind `mirror`."""
 
     def __init__(self, db: Database, broker: TimerBroker, task: FireTask, metrics: EscalationMetrics) -> None:
         self._db = db

@@ -32,7 +32,7 @@ _NORMAL: Final = "normal"
 
 
 class PageSender:
-    """Implements `app.effects.Paging`."""
+    """Implements `app.incidents.effects.Paging`."""
 
     def __init__(self, queue: TimerBroker, notify: Notify) -> None:
         self._queue = queue

@@ -8,7 +8,7 @@ from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome
 
-from tocsin_escalation.app.jobs import USER
+from tocsin_escalation.app.incidents.jobs import USER
 from tocsin_escalation.clients.notify import Notify
 
 M = TypeVar("M", bound=Message)

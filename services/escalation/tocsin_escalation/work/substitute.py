@@ -14,7 +14,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
 from tocsin_kit.db.outbox import OutboxRow
 
-from tocsin_escalation.app.jobs import USER
+from tocsin_escalation.app.incidents.jobs import USER
 
 _TITLE: Final = 200
 _NAME: Final = 100

@@ -3,23 +3,15 @@
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
 
-from tocsin_escalation.app.audit import repair_missing_timers
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.fire_timers import sweep_overdue
+from tocsin_escalation.app.incidents.audit import repair_missing_timers
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.fire_timers import sweep_overdue
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.store import (
-    absences,
-    api_keys,
-    counting,
-    escalations,
-    feeds,
-    fixed_periods,
-    overrides,
-    revocations,
-    shift_notices,
-    swaps,
-    timers,
-)
+from tocsin_escalation.store.access import api_keys, revocations
+from tocsin_escalation.store.figures import counting
+from tocsin_escalation.store.incidents import escalations, feeds, timers
+from tocsin_escalation.store.notices import shift_notices
+from tocsin_escalation.store.schedules import absences, fixed_periods, overrides, swaps
 from tocsin_escalation.work.tasks import QUEUE
 
 REARM_CHUNK = 5000

@@ -11,7 +11,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_timers import TimerBroker
 
 from tocsin_escalation.domain.events import TimerFired
-from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.work.timer_consumer import TimerConsumer
 
 log = get_logger(__name__)

@@ -11,8 +11,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.app.fire_timers import Fired, fire_timers
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.fire_timers import Fired, fire_timers
 from tocsin_escalation.domain.events import TimerFired
 
 log = get_logger(__name__)

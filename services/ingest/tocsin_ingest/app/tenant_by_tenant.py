@@ -12,8 +12,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_ingest.app.intake_times import GAP
-from tocsin_ingest.store import intakes
+from tocsin_ingest.app.alerts.intake_times import GAP
+from tocsin_ingest.store.alerts import intakes
 
 _log = get_logger(__name__)
 

@@ -21,7 +21,7 @@ from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.ids import format_name, parse_uuid_name
 from tocsin_kit.rpc.hedge import hedged
 
-from tocsin_ingest.app.reconcile import OpenThere
+from tocsin_ingest.app.incidents.reconcile import OpenThere
 from tocsin_ingest.domain.differences import Standing
 
 if TYPE_CHECKING:

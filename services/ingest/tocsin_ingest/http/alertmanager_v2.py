@@ -14,7 +14,7 @@ from aiohttp import web
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin_kit.errors import TocsinError, invalid
 
-from tocsin_ingest.app.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.intake_times import THROTTLED
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.fingerprint import fingerprint, prometheus_fingerprint
 from tocsin_ingest.http import fit

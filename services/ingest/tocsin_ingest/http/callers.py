@@ -5,8 +5,8 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.server import RpcServer
 
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.send_alert import Sender
+from tocsin_ingest.app.alerts.send_alert import Sender
+from tocsin_ingest.app.integrations.directory import Directory
 
 
 async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web.Request) -> Sender:

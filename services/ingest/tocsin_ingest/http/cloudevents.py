@@ -20,8 +20,8 @@ from aiohttp import web
 from tocsin.ingest.v1.integration_service_pb2 import AlertMapping
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid, invalid_fields
 
-from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
-from tocsin_ingest.app.directory import Routing
+from tocsin_ingest.app.integrations.compile_mapping import CompiledMapping, compile_mapping
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import documents, fit, generic, mapped
 from tocsin_ingest.http.documents import Document, Outer
 from tocsin_ingest.http.format import Format, Item, Json, Reading

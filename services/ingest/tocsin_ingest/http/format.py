@@ -14,8 +14,8 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response, http_status
 
-from tocsin_ingest.app.directory import Routing
-from tocsin_ingest.app.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.intake_times import THROTTLED
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.http.documents import Document, Outer
 from tocsin_ingest.http.outside import Outside

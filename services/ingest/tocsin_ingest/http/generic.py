@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from tocsin.ingest.v1.integration_service_pb2 import AlertMapping
 
-from tocsin_ingest.app.compile_mapping import DEFAULT, CompiledMapping, compile_mapping
-from tocsin_ingest.app.directory import Routing
+from tocsin_ingest.app.integrations.compile_mapping import DEFAULT, CompiledMapping, compile_mapping
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import mapped
 from tocsin_ingest.http.documents import Document, Outer
 from tocsin_ingest.http.format import Format, Item, Json, Reading

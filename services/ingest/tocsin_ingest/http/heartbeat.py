@@ -13,10 +13,10 @@ from tocsin_kit.http import http_status
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.server import RpcServer
 
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.send_alert import Sender
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.send_alert import Sender
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.format import header_or_path_key, is_transient, refuse, retry_after
 

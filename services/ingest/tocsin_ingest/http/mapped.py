@@ -7,8 +7,8 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertAction, AlertI
 from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import TocsinError, invalid
 
-from tocsin_ingest.app.compile_mapping import CompiledMapping
-from tocsin_ingest.app.expressions import Evaluation, TooExpensive, too_expensive
+from tocsin_ingest.app.integrations.compile_mapping import CompiledMapping
+from tocsin_ingest.app.integrations.expressions import Evaluation, TooExpensive, too_expensive
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.format import Item
 from tocsin_ingest.http.severities import severity_of

@@ -33,8 +33,8 @@ from tocsin.type.v1.severity_pb2 import (
 )
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
-from tocsin_ingest.app.directory import Routing
-from tocsin_ingest.app.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.intake_times import THROTTLED
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Format, Item, Json, Reading, Results, is_transient, retry_after

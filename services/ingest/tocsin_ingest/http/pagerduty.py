@@ -19,7 +19,7 @@ from tocsin.ingest.v1.alert_pb2 import (
 )
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
-from tocsin_ingest.app.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.intake_times import THROTTLED
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
 from tocsin_ingest.http.severities import severity_of

@@ -17,14 +17,14 @@ from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.server import RpcServer
 
-from tocsin_ingest.app.alert_size import shorten
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.recognised import Written
-from tocsin_ingest.app.refusals import Refusals
-from tocsin_ingest.app.route_alert import Stated
-from tocsin_ingest.app.send_alert import AlertIntake, Sender, Taken
-from tocsin_ingest.app.signatures import check_signature
+from tocsin_ingest.app.alerts.alert_size import shorten
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.recognised import Written
+from tocsin_ingest.app.alerts.refusals import Refusals
+from tocsin_ingest.app.alerts.route_alert import Stated
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender, Taken
+from tocsin_ingest.app.alerts.signatures import check_signature
+from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.http import (
     alertmanager,
     alertmanager_v2,

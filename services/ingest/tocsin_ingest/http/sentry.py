@@ -12,7 +12,7 @@ from typing import Any, Final
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertAction, AlertInput
 from tocsin_kit.errors import invalid
 
-from tocsin_ingest.app.directory import Routing
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import fit, generic, mapped
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Format, Item, Json, Reading

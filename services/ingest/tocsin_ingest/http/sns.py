@@ -26,7 +26,7 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_UNSPECIFIED, SEVERITY_WARNING
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.logging import get_logger
 
-from tocsin_ingest.app.directory import Routing
+from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import documents, fit, generic, mapped
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Format, Item, Json, Reading

@@ -20,19 +20,19 @@ from tocsin_kit.ids import id_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.failures import masked
 
-from tocsin_ingest.app.alert_size import shorten
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.mail_addresses import MailAddresses
-from tocsin_ingest.app.refusals import Refusals
-from tocsin_ingest.app.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.alert_size import shorten
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.refusals import Refusals
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.integrations.mail_addresses import MailAddresses
 from tocsin_ingest.domain.fingerprint import alert_key
 from tocsin_ingest.domain.mails import Mail, Refusal, judge, key_of
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.format import is_transient
 from tocsin_ingest.mail.reading import read_mail
-from tocsin_ingest.store import mails
+from tocsin_ingest.store.integrations import mails
 
 _log = get_logger(__name__)
 _FORMAT: Final = "mail"

@@ -35,17 +35,17 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.unopened import enclosed, takes_bytes, unopened
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_ingest.app.alert_size import check_size
-from tocsin_ingest.app.details import check_details
-from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.send_alert import AlertIntake, Sender
-from tocsin_ingest.app.simulate_alert import Simulation
+from tocsin_ingest.app.alerts.alert_size import check_size
+from tocsin_ingest.app.alerts.details import check_details
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.simulate_alert import Simulation
+from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.explain_mapping import explained_to
 from tocsin_ingest.rpc.mapping import STATES_BACK, alert_of, status_of
 from tocsin_ingest.rpc.simulate_mapping import simulated_to
-from tocsin_ingest.store import alerts, decisions
+from tocsin_ingest.store.alerts import alerts, decisions
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"

@@ -9,7 +9,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse, StreamAlertsRe
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.loops import Turns
 
-from tocsin_ingest.app.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.rpc.mapping import status_of
 
 

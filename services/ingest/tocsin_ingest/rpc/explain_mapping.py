@@ -3,8 +3,8 @@
 from tocsin.ingest.v1.alert_pb2 import Alert
 from tocsin.ingest.v1.alert_service_pb2 import ExplainAlertResponse
 
-from tocsin_ingest.app.explain_alert import explain
-from tocsin_ingest.store.decisions import Decided
+from tocsin_ingest.app.alerts.explain_alert import explain
+from tocsin_ingest.store.alerts.decisions import Decided
 
 
 def explained_to(alert: Alert, decided: Decided) -> ExplainAlertResponse:

@@ -29,16 +29,16 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.secret_boxes import Boxes
 
-from tocsin_ingest.app.create_integration import create_integration
-from tocsin_ingest.app.delete_integration import delete_integration
-from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.integration_view import integration_of
-from tocsin_ingest.app.policies import PolicyChecker
-from tocsin_ingest.app.rotate_integration_key import rotate_integration_key
-from tocsin_ingest.app.update_integration import update_integration
+from tocsin_ingest.app.integrations.create_integration import create_integration
+from tocsin_ingest.app.integrations.delete_integration import delete_integration
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.integrations.heartbeats import Heartbeats
+from tocsin_ingest.app.integrations.integration_view import integration_of
+from tocsin_ingest.app.integrations.policies import PolicyChecker
+from tocsin_ingest.app.integrations.rotate_integration_key import rotate_integration_key
+from tocsin_ingest.app.integrations.update_integration import update_integration
 from tocsin_ingest.rpc.preview_mapping import preview_mapping
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store.integrations import integrations
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.IntegrationService"

@@ -16,8 +16,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import format_name, parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 
-from tocsin_ingest.app.reconcile import Reconciler
-from tocsin_ingest.app.resolve_incidents import resolve_incidents
+from tocsin_ingest.app.incidents.reconcile import Reconciler
+from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _TOLD: Final = 500

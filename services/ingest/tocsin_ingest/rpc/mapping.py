@@ -7,7 +7,7 @@ from tocsin_kit.ids import format_name
 from tocsin_kit.rpc.failures import masked
 
 from tocsin_ingest.domain import decide
-from tocsin_ingest.store.alerts import AlertRow
+from tocsin_ingest.store.alerts.alerts import AlertRow
 
 STATES = {
     decide.AlertState.FIRING: AlertState.ALERT_STATE_FIRING,

@@ -9,8 +9,8 @@ from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_ingest.app.alert_size import check_size, shorten
-from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
+from tocsin_ingest.app.alerts.alert_size import check_size, shorten
+from tocsin_ingest.app.integrations.compile_mapping import CompiledMapping, compile_mapping
 from tocsin_ingest.http import documents, generic
 from tocsin_ingest.http.documents import Outer
 

@@ -29,8 +29,8 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
-from tocsin_ingest.app import silences
-from tocsin_ingest.app.silence_view import silence_of
+from tocsin_ingest.app.silences import silences
+from tocsin_ingest.app.silences.silence_view import silence_of
 from tocsin_ingest.store import silences as store
 
 _Context = grpc.aio.ServicerContext[Any, Any]

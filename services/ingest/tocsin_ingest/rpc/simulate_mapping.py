@@ -4,9 +4,9 @@ from tocsin.ingest.v1.alert_service_pb2 import RuleTrial, SimulateAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
 from tocsin_kit.ids import format_name
 
-from tocsin_ingest.app.simulate_alert import Simulated, explain, shown
+from tocsin_ingest.app.alerts.simulate_alert import Simulated, explain, shown
 from tocsin_ingest.domain.routing import Trial
-from tocsin_ingest.store.decisions import progress
+from tocsin_ingest.store.alerts.decisions import progress
 
 
 def simulated_to(simulated: Simulated) -> SimulateAlertResponse:

@@ -14,8 +14,8 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store.events import opened_anew
-from tocsin_ingest.store.records import IncidentRecord
+from tocsin_ingest.store.alerts.events import opened_anew
+from tocsin_ingest.store.incidents.records import IncidentRecord
 from tocsin_ingest.work.substitute import strip
 
 _log = get_logger(__name__)
@@ -52,7 +52,7 @@ class Records(Protocol):
 
 
 class EventDelivery:
-    """Delivers outbox rows of `tocsin_ingest.store.events.KINDS`; never more than one row of one incident at a time."""
+    """Delivers outbox rows of `tocsin_ingest.store.alerts.events.KINDS`; never more than one row of one incident at a time."""
 
     def __init__(self, sink: EventSink, records: Records, metrics: IngestMetrics) -> None:
         self._sink = sink

@@ -8,16 +8,17 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.tasks.task import Loss, Losses, Position, Task, TaskEvent, TaskState
 
-from tocsin_notify.app import page_outcomes
-from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.redrive import Redrive
-from tocsin_notify.app.stored_jobs import job_of_page
+from tocsin_notify.app.delivery import page_outcomes
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.redrive import Redrive
+from tocsin_notify.app.pages.stored_jobs import job_of_page
 from tocsin_notify.domain.failover import REMOVED, Sibling, reaches_nobody
 from tocsin_notify.domain.page import WAKING, Channel, Kind, State
-from tocsin_notify.store import bundles, failures, pages, people
 from tocsin_notify.store import tasks as stored
-from tocsin_notify.store.bundles import BundledPage
-from tocsin_notify.store.dead_letters import DeadLetterHead
+from tocsin_notify.store.delivery import failures
+from tocsin_notify.store.delivery.dead_letters import DeadLetterHead
+from tocsin_notify.store.pages import bundles, pages, people
+from tocsin_notify.store.pages.bundles import BundledPage
 from tocsin_notify.store.tasks import MessageTask, NotificationTask
 
 

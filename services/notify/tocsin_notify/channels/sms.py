@@ -1,7 +1,7 @@
 """Text messages by Twilio's Messages resource (twilio.com/docs/messaging/api/message-resource).
 
 The API knows no idempotency key, so a request whose answer is lost may send a second copy. A status callback of the first
-one that comes before the second is due proves that it was taken (`app.receipts`), and the second is not sent.
+one that comes before the second is due proves that it was taken (`app.delivery.receipts`), and the second is not sent.
 """
 
 from typing import Final

@@ -16,7 +16,7 @@ from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.errors import from_rpc_error
 
-from tocsin_notify.app.answer import Person
+from tocsin_notify.app.answers.answer import Person
 from tocsin_notify.domain.action import Action, Asked
 
 if TYPE_CHECKING:

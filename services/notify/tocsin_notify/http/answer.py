@@ -9,7 +9,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answer import Answers, LinkUsed, View
+from tocsin_notify.app.answers.answer import Answers, LinkUsed, View
 from tocsin_notify.channels.links import PATH, Links
 from tocsin_notify.domain.action import SNOOZES, Action, Asked, minutes_of
 from tocsin_notify.domain.answer_link import AnswerLink

@@ -13,7 +13,7 @@ from typing import Final
 
 from tocsin.escalation.v1 import incident_pb2 as pb
 
-from tocsin_notify.app.answer import View
+from tocsin_notify.app.answers.answer import View
 from tocsin_notify.channels.text import severity_in, severity_word
 from tocsin_notify.domain.action import SNOOZES, Action, minutes_of
 from tocsin_notify.domain.template import LANGUAGES

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tocsin_kit.errors import invalid
 
-from tocsin_notify.app.receipts import AttemptName
+from tocsin_notify.app.delivery.receipts import AttemptName
 
 _LONGEST_NUMBER: Final = 9
 

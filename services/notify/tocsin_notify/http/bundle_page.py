@@ -5,12 +5,12 @@ from html import escape
 from typing import Final
 from uuid import UUID
 
-from tocsin_notify.app.answer import View
-from tocsin_notify.app.stored_jobs import job_of_member
+from tocsin_notify.app.answers.answer import View
+from tocsin_notify.app.pages.stored_jobs import job_of_member
 from tocsin_notify.channels.text import severity_in, severity_word
 from tocsin_notify.domain.action import Action
 from tocsin_notify.http.answer_page import document, said, short, time_words
-from tocsin_notify.store.bundles import BundledPage
+from tocsin_notify.store.pages.bundles import BundledPage
 from tocsin_notify.texts.words import Words
 
 _MOST: Final = 1000

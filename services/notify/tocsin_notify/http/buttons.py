@@ -12,7 +12,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import Answer, Press, Presses
+from tocsin_notify.app.answers.presses import Answer, Press, Presses
 from tocsin_notify.channels.callbacks import BUTTON, CallbackUrls
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import Channel

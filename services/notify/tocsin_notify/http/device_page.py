@@ -9,7 +9,7 @@ import json
 from html import escape
 from typing import Final
 
-from tocsin_notify.app.devices import Owner
+from tocsin_notify.app.contacts.devices import Owner
 from tocsin_notify.http.answer_page import HEADERS, document, short
 
 PATH: Final = "/d/"

@@ -9,7 +9,7 @@ from aiohttp import web
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
 
-from tocsin_notify.app.devices import Devices, Owner
+from tocsin_notify.app.contacts.devices import Devices, Owner
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.web_push_sealing import Vapid
 from tocsin_notify.http.answer_page import HEADERS, message_page

@@ -7,7 +7,7 @@ from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 
-from tocsin_notify.app.receipts import Receipts
+from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.channels.callbacks import ARRIVED, RECEIPT, CallbackUrls
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.http.attempts import attempt_of

@@ -13,7 +13,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import Answer, Presser, Presses, Taken
+from tocsin_notify.app.answers.presses import Answer, Presser, Presses, Taken
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.channels.slack_account import SlackAccount, is_fresh, is_signed

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from tocsin_kit.errors import invalid
 
-from tocsin_notify.app.presses import Presses
-from tocsin_notify.app.slack_commands import SlackCommands
+from tocsin_notify.app.answers.presses import Presses
+from tocsin_notify.app.chat.slack_commands import SlackCommands
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.channels.slack_account import SlackAccount

@@ -14,7 +14,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import Presser, Presses
+from tocsin_notify.app.answers.presses import Presser, Presses
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.domain.page import Channel

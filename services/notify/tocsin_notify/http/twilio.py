@@ -13,8 +13,8 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.receipts import Receipts
-from tocsin_notify.app.sms_replies import SmsReplies
+from tocsin_notify.app.answers.sms_replies import SmsReplies
+from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.channels.callbacks import TWILIO_REPLY, TWILIO_STATUS
 from tocsin_notify.channels.posting import printable
 from tocsin_notify.channels.sms_text import fit

@@ -10,8 +10,8 @@ from aiohttp import web
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import Answer, Press, Presses
-from tocsin_notify.app.receipts import Receipts
+from tocsin_notify.app.answers.presses import Answer, Press, Presses
+from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.channels.callbacks import TWILIO_CALL, TWILIO_KEY
 from tocsin_notify.channels.posting import printable
 from tocsin_notify.channels.voice_text import asking, keys_of, page_text, saying

@@ -17,24 +17,24 @@ from tocsin_kit.rpc.masks import apply_update_mask, update_paths
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.code_limits import CodeLimits
-from tocsin_notify.app.contacts import KEPT, Contacts, Given, Owners, find
-from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.notification_settings import read_effective, replace_settings
-from tocsin_notify.app.owner_notices import OwnerNotices
-from tocsin_notify.app.rules import replace_rules
-from tocsin_notify.app.send_test import send_test
-from tocsin_notify.app.slots import NOTIFICATIONS
-from tocsin_notify.app.verify import send_code, take_code
+from tocsin_notify.app.contacts.code_limits import CodeLimits
+from tocsin_notify.app.contacts.contacts import KEPT, Contacts, Given, Owners, find
+from tocsin_notify.app.contacts.notification_settings import read_effective, replace_settings
+from tocsin_notify.app.contacts.owner_notices import OwnerNotices
+from tocsin_notify.app.contacts.rules import replace_rules
+from tocsin_notify.app.contacts.verify import send_code, take_code
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS
+from tocsin_notify.app.pages.send_test import send_test
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.notification_settings import EVERYBODY
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import contacts as store
-from tocsin_notify.store import notification_settings, rules
 from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.store.contacts import Contact
+from tocsin_notify.store.contacts import contacts as store
+from tocsin_notify.store.contacts import notification_settings, rules
+from tocsin_notify.store.contacts.contacts import Contact
 
 R = TypeVar("R", bound=Message)
 

@@ -16,15 +16,15 @@ from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
-from tocsin_notify.app import digests
-from tocsin_notify.app.digests import Preview
+from tocsin_notify.app.messages import digests
+from tocsin_notify.app.messages.digests import Preview
 from tocsin_notify.channels.digests import FREQUENCIES, TO_FREQUENCIES
 from tocsin_notify.domain import digest_content, digest_html
 from tocsin_notify.domain.digest import Frequency, WhenEmpty
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import digests as store
-from tocsin_notify.store.digests import Choice, Digest
+from tocsin_notify.store.messages import digests as store
+from tocsin_notify.store.messages.digests import Choice, Digest
 from tocsin_notify.texts.digest_words import digest_words_of
 
 R = TypeVar("R", bound=Message)

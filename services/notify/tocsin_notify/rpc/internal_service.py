@@ -14,15 +14,16 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.unopened import takes_bytes
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.cancel import Cancel
-from tocsin_notify.app.intake import Intake
-from tocsin_notify.app.jobs import read_job
-from tocsin_notify.app.publish_events import PublishEvents
-from tocsin_notify.app.user_changes import Standing, UserChange, UserChanges
+from tocsin_notify.app.contacts.user_changes import Standing, UserChange, UserChanges
+from tocsin_notify.app.events.publish_events import PublishEvents
+from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.app.pages.intake import Intake
+from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
-from tocsin_notify.store import people, reads
-from tocsin_notify.store.pages import NOTHING, Fence, NewPage
+from tocsin_notify.store.delivery import reads
+from tocsin_notify.store.pages import people
+from tocsin_notify.store.pages.pages import NOTHING, Fence, NewPage
 
 _MOST_DESCRIBED = 100
 _MOST_JOBS = 1000

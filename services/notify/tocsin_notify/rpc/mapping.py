@@ -17,19 +17,19 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.masks import etag
 
-from tocsin_notify.app.contacts import Given
-from tocsin_notify.app.jobs import CHANNELS, KINDS
-from tocsin_notify.app.stored_jobs import title_of
+from tocsin_notify.app.contacts.contacts import Given
+from tocsin_notify.app.pages.jobs import CHANNELS, KINDS
+from tocsin_notify.app.pages.stored_jobs import title_of
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.evidence import Evidence
 from tocsin_notify.domain.notification_settings import Budget, NotificationSettings
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
 from tocsin_notify.domain.quiet_hours import DAY, QuietHours, QuietWindow, clock
-from tocsin_notify.store.contacts import Contact
-from tocsin_notify.store.dead_letters import DeadLetter, DeadLetterHead
-from tocsin_notify.store.notification_settings import SettingsRow
-from tocsin_notify.store.rows import Attempt, Shown
-from tocsin_notify.store.rules import RuleSet
+from tocsin_notify.store.contacts.contacts import Contact
+from tocsin_notify.store.contacts.notification_settings import SettingsRow
+from tocsin_notify.store.contacts.rules import RuleSet
+from tocsin_notify.store.delivery.dead_letters import DeadLetter, DeadLetterHead
+from tocsin_notify.store.delivery.rows import Attempt, Shown
 
 FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 LAST: Final = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=(1 << 128) - 1))
@@ -217,7 +217,7 @@ def _window_from(window: contact_pb.QuietWindow) -> QuietWindow:
 
 
 def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notification:
-    """A notification as `store.reads` gives it."""
+    """A notification as `store.delivery.reads` gives it."""
     sent, planned = row.send_time, row.planned_time
     return pb.Notification(
         name=f"notifications/{row.id}",

@@ -17,14 +17,15 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.groups import missing_groups, require_group
-from tocsin_notify.app.messages import Given, Messages, find, steps_of
+from tocsin_notify.app.messages.groups import missing_groups, require_group
+from tocsin_notify.app.messages.messages import Given, Messages, find, steps_of
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping, message_mapping
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import groups, reads
-from tocsin_notify.store import messages as store
-from tocsin_notify.store.messages import Message
+from tocsin_notify.store.delivery import reads
+from tocsin_notify.store.messages import groups
+from tocsin_notify.store.messages import messages as store
+from tocsin_notify.store.messages.messages import Message
 
 R = TypeVar("R", bound=ProtoMessage)
 

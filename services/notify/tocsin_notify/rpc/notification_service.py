@@ -12,9 +12,9 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
-from tocsin_notify.app.redrive import Redrive
+from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.rpc import mapping
-from tocsin_notify.store import dead_letters, reads
+from tocsin_notify.store.delivery import dead_letters, reads
 
 _LETTERS: Final = "deadLetters"
 

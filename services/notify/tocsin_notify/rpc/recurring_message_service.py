@@ -16,15 +16,15 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
-from tocsin_notify.app import recurring
-from tocsin_notify.app.groups import require_group
-from tocsin_notify.app.recurring import RecurringMessages
+from tocsin_notify.app.messages import recurring
+from tocsin_notify.app.messages.groups import require_group
+from tocsin_notify.app.messages.recurring import RecurringMessages
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.recurrence import RecurringState
 from tocsin_notify.rpc import mapping, message_mapping
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import recurring as store
-from tocsin_notify.store.recurring import Recurring
+from tocsin_notify.store.messages import recurring as store
+from tocsin_notify.store.messages.recurring import Recurring
 
 R = TypeVar("R", bound=ProtoMessage)
 

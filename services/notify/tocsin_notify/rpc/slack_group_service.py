@@ -12,13 +12,13 @@ from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
-from tocsin_notify.app.groups import require_group
-from tocsin_notify.app.slack_groups import ChosenGroups
+from tocsin_notify.app.chat.slack_groups import ChosenGroups
+from tocsin_notify.app.messages.groups import require_group
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import slack_groups as store
-from tocsin_notify.store.slack_groups import SlackGroup
+from tocsin_notify.store.chat import slack_groups as store
+from tocsin_notify.store.chat.slack_groups import SlackGroup
 
 R = TypeVar("R", bound=Message)
 

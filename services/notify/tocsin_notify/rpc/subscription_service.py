@@ -18,15 +18,15 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.event_sender import EventSender
-from tocsin_notify.app.slots import NOTIFICATIONS
-from tocsin_notify.app.subscriptions import OpenFeeds, Subscriptions, find, find_delivery
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS
+from tocsin_notify.app.events.event_sender import EventSender
+from tocsin_notify.app.events.subscriptions import OpenFeeds, Subscriptions, find, find_delivery
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import subscription_mapping as encode
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import event_deliveries, subscriptions
-from tocsin_notify.store.event_deliveries import EventDelivery
-from tocsin_notify.store.subscriptions import Chosen, Subscription
+from tocsin_notify.store.events import event_deliveries, subscriptions
+from tocsin_notify.store.events.event_deliveries import EventDelivery
+from tocsin_notify.store.events.subscriptions import Chosen, Subscription
 
 R = TypeVar("R", bound=Message)
 

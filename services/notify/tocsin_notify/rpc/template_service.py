@@ -16,12 +16,12 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.template_preview import job_for, preview
-from tocsin_notify.app.templates import Given, Templates, check, find
+from tocsin_notify.app.messages.template_preview import job_for, preview
+from tocsin_notify.app.messages.templates import Given, Templates, check, find
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import template_mapping as encode
 from tocsin_notify.rpc.mapping import tenant
-from tocsin_notify.store import templates as store
+from tocsin_notify.store.messages import templates as store
 from tocsin_notify.templates.chosen import Source
 
 NAME: Final = "tocsin.notify.v1.TemplateService"

@@ -15,7 +15,7 @@ from tocsin_kit.db.statements import Filtered, columns_of, constant, param
 from tocsin_kit.tasks.task import Position, TaskEvent, TaskState
 
 from tocsin_notify.store import tables
-from tocsin_notify.store.dead_letters import DeadLetterHead
+from tocsin_notify.store.delivery.dead_letters import DeadLetterHead
 
 _N: Final = tables.notifications.alias("n")
 _P: Final = tables.pages.alias("p")

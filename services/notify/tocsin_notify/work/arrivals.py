@@ -8,9 +8,9 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.batches import Batches
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.deliver import MOST_PER_CLAIM, Deliver
-from tocsin_notify.app.intake import Intake
-from tocsin_notify.app.jobs import read_job
+from tocsin_notify.app.delivery.deliver import MOST_PER_CLAIM, Deliver
+from tocsin_notify.app.pages.intake import Intake
+from tocsin_notify.app.pages.jobs import read_job
 
 
 class Arrivals:

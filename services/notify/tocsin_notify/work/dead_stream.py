@@ -10,8 +10,8 @@ from tocsin_timers import DeadLetter, TimerBroker
 
 from tocsin_notify.domain.page import DeathReason
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters
-from tocsin_notify.store.dead_letters import NOBODY, NewDeadLetter
+from tocsin_notify.store.delivery import dead_letters
+from tocsin_notify.store.delivery.dead_letters import NOBODY, NewDeadLetter
 from tocsin_notify.work.tasks import DELIVER, arrivals_of, job_reader
 
 _log = get_logger(__name__)

@@ -10,10 +10,10 @@ from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database
 from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror
 
-from tocsin_notify.app.hints import Hint
+from tocsin_notify.app.delivery.hints import Hint
 from tocsin_notify.domain.page import CRITICAL, NORMAL
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import notifications
+from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.tasks import Tasks
@@ -26,7 +26,7 @@ LABELS: Final = {CRITICAL: "critical"}
 
 
 class MirroredHints:
-    """Implements `app.hints.Hints`, and is the record behind `mirror`."""
+    """Implements `app.delivery.hints.Hints`, and is the record behind `mirror`."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ class OutcomeSink(Protocol):
 
 
 class OutcomeDelivery:
-    """Delivers outbox rows of `tocsin_notify.store.outcomes.KINDS`, at most 1000 at once. Their order does not matter."""
+    """Delivers outbox rows of `tocsin_notify.store.delivery.outcomes.KINDS`, at most 1000 at once. Their order does not matter."""
 
     def __init__(self, sink: OutcomeSink) -> None:
         self._sink = sink

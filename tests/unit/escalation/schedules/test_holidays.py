@@ -8,9 +8,9 @@ from tocsin_escalation.domain.schedules.checks import problems
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import Counts, Holidays, Layer, Schedule, Turn, Unit
 from tocsin_escalation.domain.schedules.work import coming
-from tocsin_escalation.store import holiday_calendars
-from tocsin_escalation.store.holiday_calendars import UnknownPlace, days_of, subdivisions
-from tocsin_escalation.store.schedules import layers_from_json, layers_to_json
+from tocsin_escalation.store.schedules import holiday_calendars
+from tocsin_escalation.store.schedules.holiday_calendars import UnknownPlace, days_of, subdivisions
+from tocsin_escalation.store.schedules.schedules import layers_from_json, layers_to_json
 
 from tests.unit.escalation.schedules.writing import DAILY, EVERY_DAY, WEEKLY, WORKDAYS, hours, layer, local, told
 

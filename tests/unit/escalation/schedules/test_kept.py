@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from tocsin_escalation.domain.schedules.model import Layer
-from tocsin_escalation.store.schedules import layers_from_json, layers_to_json
+from tocsin_escalation.store.schedules.schedules import layers_from_json, layers_to_json
 
 from tests.unit.escalation.schedules.random_schedules import random_schedule
 

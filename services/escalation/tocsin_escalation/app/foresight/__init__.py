@@ -1,0 +1,1 @@
+"""Questions about why, what next, and what if."""

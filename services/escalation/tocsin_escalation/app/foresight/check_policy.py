@@ -1,0 +1,83 @@
+"""A policy as a whole, before or after it is saved: what it warns of, and who would be paged at each level at a few times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from tocsin_kit.db.pool import Database
+
+from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.people import policies, reach
+from tocsin_escalation.app.people.reach import Reachability, Reaching
+from tocsin_escalation.app.schedules import gaps
+from tocsin_escalation.domain.decision import NoteKind
+from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.domain.simulate import Plan, Step
+from tocsin_escalation.domain.warnings import Warned
+
+MOST_STEPS: Final = 500
+_LATER: Final = timedelta(days=7)
+_LEVELS: Final = (
+    NoteKind.POLICY_FALLBACK,
+    NoteKind.LEVEL_PAGED,
+    NoteKind.LEVEL_SKIPPED,
+    NoteKind.LEVEL_PASSED,
+    NoteKind.LEVEL_HELD,
+    NoteKind.LEVEL_DEFERRED,
+)
+_ENDS: Final = (NoteKind.REPEATED, NoteKind.HANDED_ON, NoteKind.EXHAUSTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The first pass through the levels of an incident that begins at `start`."""
+
+    start: datetime
+    steps: tuple[Step, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything that is known. `reachability_known`: notify has answered."""
+
+    reachability: Reachability
+    gaps: Sequence[Warned]
+    forecasts: tuple[Forecast, ...]
+    reachability_known: bool
+
+
+async def check_policy(
+    db: Database,
+    notify: Reaching,
+    org_id: str,
+    policy: Policy,
+    starts: Sequence[datetime],
+    severity: int,
+    gap_days: int,
+    *,
+    saved: bool,
+) -> Checked:
+    """Raises INVALID_FIELD about `start_times`, and for a policy that is not `saved` what CreatePolicy refuses."""
+    async with db.transaction(org_id) as tx:
+        if not saved:
+            await policies.check(tx, policy, "draft")
+        now = await tx.now()
+        openings = [
+            await foresee.open_on(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), severity)
+            for number, start in enumerate(starts or (now, now + _LATER))
+        ]
+    unreachable, known = await foresee.unreachable_of(notify, org_id, *(opening.there for opening in openings))
+    [reachability] = await reach.of_policies(db, notify, org_id, [policy])
+    [ahead] = await gaps.of_policies(db, org_id, [policy], gap_days)
+    forecasts = [forecast(opening.begins, await opening.play(unreachable)) for opening in openings]
+    return Checked(reachability, ahead, tuple(forecasts), known)
+
+
+def forecast(start: datetime, plan: Plan) -> Forecast:
+    """Of a plan the steps of the levels, up to the first repeat or the end, whichever comes first."""
+    ends = next((at for at, step in enumerate(plan.steps) if step.note.kind in _ENDS), len(plan.steps))
+    found = [step for step in plan.steps[: ends + 1] if step.note.kind in (*_LEVELS, *_ENDS)]
+    cut = plan.truncated and ends == len(plan.steps)
+    return Forecast(start, tuple(found[:MOST_STEPS]), cut or len(found) > MOST_STEPS)

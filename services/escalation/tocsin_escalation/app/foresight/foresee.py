@@ -1,0 +1,151 @@
+"""What would happen if nobody answers: reads the people and schedules once, and plays by the rules of the domain."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.incidents import handing_on, turning
+from tocsin_escalation.app.people.reach import Reaching
+from tocsin_escalation.domain.choice import choose
+from tocsin_escalation.domain.escalation import Escalation, Facts
+from tocsin_escalation.domain.events import Started
+from tocsin_escalation.domain.on_call import on_call_at
+from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Schedule
+from tocsin_escalation.domain.schedules.questions import users_of
+from tocsin_escalation.domain.simulate import HORIZON, Plan, simulate
+from tocsin_escalation.store.incidents import escalations, turns
+from tocsin_escalation.store.people import directory, policies
+from tocsin_escalation.store.schedules import on_call
+from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK
+
+log = get_logger(__name__)
+
+FARTHEST = timedelta(days=92)
+"""From now, in either direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people behind some policies, and who of them is on call, and away, when."""
+
+    base: Directory
+    schedules: dict[str, Schedule]
+    away: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+
+    def at(self, time: datetime) -> Directory:
+        """As decisions take them, at an instant."""
+        minute = minute_of(time)
+        found = {id_: on_call_at(schedule, minute) for id_, schedule in self.schedules.items()}
+        away = frozenset(
+            user for user, times in self.away.items() if any(start <= minute < end for start, end in times)
+        )
+        return replace(self.base, schedules=found, away=away)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A plan. `reachability_known`: notify has answered; otherwise everybody is taken to be reachable."""
+
+    plan: Plan
+    reachability_known: bool
+
+
+async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datetime) -> People:
+    """Everybody these policies may page within [since, until)."""
+    wanted = list(wanted)
+    ahead = await handing_on.load(tx, [(tx.org_id, policy) for policy in wanted])
+    wanted += ahead.values()
+    named = list(dict.fromkeys(target for policy in wanted for target in policy.targets()))
+    keys = [(tx.org_id, target.id) for target in named if target.kind is TargetKind.SCHEDULE]
+    schedules = await on_call.load(tx, keys, since - LOOK_BACK, until + LOOK_AHEAD)
+    named += [Target(TargetKind.USER, user) for schedule in schedules.values() for user in users_of(schedule)]
+    found = await directory.load_people(tx, [(tx.org_id, target) for target in dict.fromkeys(named)])
+    base = replace(found.get(tx.org_id, Directory()), policies=handing_on.of_tenant(ahead, tx.org_id))
+    by_id = {id_: schedule for (_, id_), schedule in schedules.items()}
+    turn_keys = turning.of_policies((tx.org_id, policy) for policy in wanted)
+    if not turn_keys:
+        return People(base, by_id)
+    had = {id_: users for (_, id_), users in (await turns.read(tx, turn_keys)).items()}
+    gone = await on_call.people_gone(tx, [(tx.org_id, user) for user in sorted(base.users)], since, until)
+    return People(replace(base, turns=had), by_id, gone[tx.org_id].times() if gone else {})
+
+
+async def on_policy(
+    db: Database, notify: Reaching, org_id: str, id_: str, start: datetime | None, severity: int
+) -> Foreseen:
+    """A new incident that routing gives to this policy. Raises POLICY_NOT_FOUND, INVALID_FIELD."""
+    async with db.transaction(org_id) as tx:
+        begins = begin(await tx.now(), start, "start_time")
+        row = await policies.get(tx, id_)
+        if row is None:
+            raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id_}")
+        opening = await open_on(tx, row.policy, begins, severity)
+    unreachable, known = await unreachable_of(notify, org_id, opening.there)
+    return Foreseen(await opening.play(unreachable), known)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new incident that is not played yet."""
+
+    run: Escalation
+    started: Started
+    begins: datetime
+    there: People
+
+    async def play(self, unreachable: Mapping[str, str]) -> Plan:
+        """To its end. In a thread: weeks of many schedules take longer than other calls may wait."""
+        return await asyncio.to_thread(simulate, self.run, self.started, self.begins, self.there.at, unreachable)
+
+
+def begin(now: datetime, start: datetime | None, field: str) -> datetime:
+    """When a new incident begins; now if nobody said. Raises INVALID_FIELD about `field`."""
+    begins = start or now
+    if abs(begins - now) > FARTHEST:
+        raise invalid(field, f"must be at most {FARTHEST.days} days from now")
+    return begins
+
+
+async def open_on(tx: Tx, policy: Policy, begins: datetime, severity: int) -> Opened:
+    """A new incident that routing gives to this policy, saved or not."""
+    fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
+    there = await people(tx, [policy, fallback] if fallback else [policy], begins, begins + HORIZON)
+    run = Escalation(tx.org_id, UUID(int=0), Facts("a simulated incident", "", severity, "", begins))
+    now = await asyncio.to_thread(there.at, begins)
+    return Opened(run, choose(policy.id, policy, fallback, now, severity, begins), begins, there)
+
+
+async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID) -> Foreseen:
+    """An incident, from where it is. Raises INCIDENT_NOT_FOUND."""
+    async with db.transaction(org_id) as tx:
+        row = await escalations.get(tx, id_)
+        if row is None:
+            raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+        now = await tx.now()
+        there = await people(tx, [row.run.policy] if row.run.policy else [], now, now + HORIZON)
+    return await play_on(notify, row.run, now, there)
+
+
+async def play_on(notify: Reaching, run: Escalation, now: datetime, there: People) -> Foreseen:
+    """This run, from where it is."""
+    unreachable, known = await unreachable_of(notify, run.org_id, there)
+    return Foreseen(await asyncio.to_thread(simulate, run, None, now, there.at, unreachable), known)
+
+
+async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple[dict[str, str], bool]:
+    """Why, by user, for those of these people whom no page can be sent to, and whether notify has answered."""
+    users = sorted(frozenset[str]().union(*(each.base.users for each in there)))
+    try:
+        return await notify.unreachable(org_id, users) if users else {}, True
+    except TocsinError as error:
+        log.warning("reachability_unknown", org_id=org_id, reason=error.message)
+        return {}, False

@@ -1,0 +1,1 @@
+"""Incidents: what changes them, and what follows."""

@@ -1,0 +1,310 @@
+"""The only writer of escalations: lock, decide, save, and everything that follows in the same transaction.
+
+RPCs, timers and ingest's events all end here, one or a thousand at a time.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db import outbox
+from tocsin_kit.db.pool import SYSTEM, Together, Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_escalation.app.incidents import follow, incident_events, jobs, journal_notes, noted
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Known, Step
+from tocsin_escalation.domain import merging
+from tocsin_escalation.domain.decide import decide
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
+from tocsin_escalation.domain.escalation import Escalation, TimerKind, changed
+from tocsin_escalation.domain.events import Noted, Resolved
+from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.turns import taken
+from tocsin_escalation.store.incidents import escalations, feeds, pages, timeline, timers, turns
+from tocsin_escalation.store.incidents.timeline import Entry
+
+log = get_logger(__name__)
+
+# How long the quick way through Redis has before the row takes the sure way by RPC. Both ways are taken: notify knows
+# a page by its id.
+SURE_WAY_SECONDS = 1.0
+
+
+_NOBODY: Final = Directory()
+
+
+class Overtaken(Exception):
+    """Another transaction has made one of the new incidents meanwhile. This one can only be rolled back and begun again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What became of a step: the escalation after it, when it changed, and whether it was so already."""
+
+    run: Escalation
+    update_time: datetime
+    already: bool
+    entries: tuple[Entry, ...] = ()
+    before: Escalation | None = None
+    """As the step found it."""
+
+
+async def advance(
+    tx: Tx, steps: Sequence[Step], effects: Effects, known: Known | None = None, *, entries: bool = True
+) -> list[Advanced | TocsinError]:
+    """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
+
+    Steps of one incident see each other. A refused step changes nothing; the others go on. `known`: what this
+    transaction has locked and read already. Raises Overtaken. Without `entries` the results carry no timeline entries: cheaper, for
+    callers that do not read them.
+    """
+    followed: list[Step] = []
+    if known is None:
+        kin = any(step.answers or isinstance(step.event, Resolved | Noted) for step in steps)
+        runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
+        steps = [_passed_on(step, runs) for step in steps]
+        followed = following(steps, runs)
+        known = await Known.read(tx, runs, [*steps, *followed])
+    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.fed)
+    answers = [work.take_answer(step) for step in steps]
+    for step in followed:
+        work.take(step)
+    await work.write(tx, effects, entries=entries)
+    if not entries:
+        return answers
+    return [
+        replace(answer, entries=tuple(work.entries.get(answer.run.incident_id, ())))
+        if isinstance(answer, Advanced)
+        else answer
+        for answer in answers
+    ]
+
+
+def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
+    if not step.answers:
+        return step
+    into, event = merging.pass_on(step.incident_id, step.event, runs)
+    return replace(step, incident_id=into, event=event)
+
+
+def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
+    """What the steps mean for incidents that are merged with theirs. `runs` were locked with their kin."""
+    found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
+    return [Step(id_, event, org_id=runs[id_].org_id) for id_, event in found if id_ in runs]
+
+
+class _Work:
+    """The decisions of one transaction, gathered so that they are written as sets."""
+
+    def __init__(
+        self,
+        runs: dict[UUID, Escalation],
+        now: datetime,
+        people: dict[str, Directory],
+        org_id: str,
+        fed: Collection[str] | None,
+    ) -> None:
+        self.org_id = org_id
+        self.fed = fed
+        self.runs = runs
+        self.now = now
+        self.people = people
+        self.changed: dict[UUID, Escalation] = {}
+        self.versioned: set[UUID] = set()
+        self.before = dict(runs)
+        self.rearm: dict[UUID, Escalation] = {}
+        self.notes: list[tuple[Escalation, Note]] = []
+        self.pages: list[tuple[Escalation, Page]] = []
+        self.stops: list[tuple[Escalation, StopPages]] = []
+        self.turned: set[tuple[str, str]] = set()
+        self.entries: dict[UUID, list[Entry]] = {}
+
+    def take_answer(self, step: Step) -> Advanced | TocsinError:
+        """`take`. An answer that is passed on to another incident is told in the timeline of the one that it was for as well."""
+        answer = self.take(step)
+        event = step.event
+        if isinstance(answer, TocsinError) or answer.already or not isinstance(event, merging.PassedOn):
+            return answer
+        if event.source is not None:
+            self.take(Step(event.source, merging.passed_on(step.incident_id, event), org_id=step.org_id))
+        return answer
+
+    def take(self, step: Step) -> Advanced | TocsinError:
+        run = self.runs.get(step.incident_id)
+        if run is None or not self._may_touch(run, step):
+            return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{step.incident_id}")
+        try:
+            require_etag(step.etag, run.version)
+        except TocsinError as error:
+            return error
+        people = self.people.get(run.org_id, _NOBODY)
+        decision = decide(run, step.event, self.now, people, new_id())
+        if decision.refusal is not None:
+            return refused(run, decision.refusal)
+        self._keep(run, decision, step.sequence)
+        return Advanced(self.runs[run.incident_id], self.now, decision.already, before=run)
+
+    def _may_touch(self, run: Escalation, step: Step) -> bool:
+        """The second fence beside the statements': a run that was read by mistake is not decided about."""
+        return self.org_id in (SYSTEM, run.org_id) and step.org_id in ("", run.org_id)
+
+    def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
+        following = decision.next
+        if run.version == 0:
+            # Every page's way: what is new needs no comparison.
+            self.versioned.add(run.incident_id)
+            following = changed(following, last_sequence=max(sequence, following.last_sequence), version=1)
+        elif sequence > following.last_sequence:
+            following = replace(following, last_sequence=sequence)
+        if following is not run and (run.version == 0 or following != run):
+            # The version grows by one per transaction, however many steps it takes. What became of a page is no reason
+            # to refuse a person who acts on what they read a second ago.
+            # Nor is it that a held level looked at its schedules once more.
+            timer = following.timer if _still_held(run, following) else run.timer
+            if run.incident_id not in self.versioned and following != replace(
+                run, pages=following.pages, reached=following.reached, timer=timer
+            ):
+                self.versioned.add(run.incident_id)
+                following = replace(following, version=run.version + 1)
+            self.changed[run.incident_id] = following
+            self.runs[run.incident_id] = following
+        elif run.timer is not None:
+            self.rearm[run.incident_id] = run
+        for note in decision.notes:
+            if note.kind is NoteKind.STALE:
+                log.info("stale_timer_ignored", incident=str(run.incident_id), timer=note.actor, reason=note.message)
+            else:
+                self.notes.append((following, note))
+        for command in decision.commands:
+            if isinstance(command, Page):
+                self.pages.append((following, command))
+            elif isinstance(command, StopPages):
+                self.stops.append((following, command))
+            else:
+                self._turn(following.org_id, command)
+
+    def _turn(self, org_id: str, turn: TurnTaken) -> None:
+        """Steps behind this one see it: of two incidents of one batch each pages another person."""
+        there = self.people[org_id]
+        self.people[org_id] = replace(there, turns=taken(there.turns or {}, [turn]))
+        self.turned.add((org_id, turn.policy))
+
+    async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:
+        new = [run for run in self.changed.values() if self._is_new(run)]
+        saved = [run for run in self.changed.values() if not self._is_new(run)]
+        moved = [run for run in self.changed.values() if self._moves_timer(run)]
+        # One round trip for all of it: no row is written by two of these, and none is read.
+        together = Together(tx)
+        retitled = {run.incident_id for run in saved if self._retitled(run)}
+        await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
+        await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
+        await timers.replace(together, moved)
+        await turns.save(
+            together, {(org, id_): (self.people[org].turns or {})[id_] for org, id_ in sorted(self.turned)}
+        )
+        rows = [
+            (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
+            for run, stop in self.stops
+        ]
+        paged = [jobs.notification_job(run, page) for run, page in self.pages]
+        rows += follow.told(self.notes, self.now)
+        rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
+        await outbox.write_mixed(together, rows)
+        await feeds.tell(together, list(self._events()))
+        if not entries:
+            await timeline.write(together, self.notes)
+        if new and len(await escalations.insert(together, new)) < len(new):
+            raise Overtaken
+        if entries:
+            for (run, _), entry in zip(self.notes, await timeline.append(together, self.notes), strict=True):
+                self.entries.setdefault(run.incident_id, []).append(entry)
+        await together.send()
+        touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
+        tx.after_commit(lambda: self._follow(effects, touched, paged))
+
+    def _is_new(self, run: Escalation) -> bool:
+        """It is not a row yet: `Known` has it as version 0."""
+        return self.before[run.incident_id].version == 0
+
+    def _events(self) -> Iterable[feeds.Told]:
+        time = Timestamp()
+        time.FromDatetime(self.now)
+        for run, note in self.notes:
+            if self.fed is not None and run.org_id not in self.fed:
+                continue
+            payload = incident_events.event_of(run, note, self.before[run.incident_id], time)
+            if payload is not None:
+                yield incident_events.EVENT, run.org_id, incident_events.ordering_key(run), payload
+
+    def _retitled(self, run: Escalation) -> bool:
+        return run.facts.title != self.before[run.incident_id].facts.title
+
+    def _moves_timer(self, run: Escalation) -> bool:
+        before = self.before[run.incident_id]
+        return run.timer is None or (run.timer, run.facts.urgent) != (before.timer, before.facts.urgent)
+
+    def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
+        effects.after(touched, self.now, paged, cancelled=bool(self.stops))
+        effects.note(journal_notes.added(touched, self.now))
+        for type_, count in Counter(page.type.value for _, page in self.pages).items():
+            effects.metrics.pages.labels(type_).inc(count)
+        noted.tell(effects, self.notes)
+
+
+def _still_held(run: Escalation, following: Escalation) -> bool:
+    return all(each.timer is not None and each.timer.kind is TimerKind.GAP_HOLD for each in (run, following))
+
+
+def refused(run: Escalation, refusal: Refusal) -> TocsinError:
+    """The error behind a refusal."""
+    name = f"incidents/{run.incident_id}"
+    last = len(run.policy.levels) if run.policy else 0
+    match refusal:
+        case Refusal.INCIDENT_RESOLVED:
+            return TocsinError(reasons.ERROR_REASON_INCIDENT_RESOLVED, f"{name} is resolved", metadata={"name": name})
+        case Refusal.LEVEL_UNKNOWN:
+            return invalid("level", f"the policy has {last} levels; name one of them, or 0 for the next")
+        case Refusal.NO_RESPONDERS:
+            return invalid(
+                "targets", "nobody of these can be paged, but perhaps yourself; name users who are not disabled"
+            )
+        case Refusal.NO_POLICY:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} has no policy that could begin again; hand it to one with ReassignIncident",
+                metadata={"name": name, "state": run.state.value},
+            )
+        case Refusal.NO_NEXT_LEVEL:
+            return TocsinError(
+                reasons.ERROR_REASON_NO_NEXT_LEVEL,
+                f"{name} is at level {run.level} of {last}; there is no level above it to escalate to",
+                metadata={"name": name, "level": str(run.level)},
+            )
+        case Refusal.INCIDENT_MERGED:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} is merged into incidents/{run.merged_into}: act on that one, or take this one out with UnmergeIncident",
+                metadata={"name": name, "state": run.state.value, "merged_into": f"incidents/{run.merged_into}"},
+            )
+        case Refusal.NOT_MERGED:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} is {run.state.value}; only a merged incident can be taken out of another one",
+                metadata={"name": name, "state": run.state.value},
+            )
+        case Refusal.INCIDENT_STATE:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} is {run.state.value}; this needs an acknowledged or snoozed incident",
+                metadata={"name": name, "state": run.state.value},
+            )

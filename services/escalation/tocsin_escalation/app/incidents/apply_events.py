@@ -1,0 +1,354 @@
+"""What ingest says became of incidents: the way escalations begin and end."""
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.incidents import sharing, turning
+from tocsin_escalation.app.incidents.advance import Overtaken, advance, following
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Known, OrgTarget, Step
+from tocsin_escalation.app.notices import unresolved
+from tocsin_escalation.domain.choice import choose
+from tocsin_escalation.domain.escalation import Escalation, Facts
+from tocsin_escalation.domain.events import AlertsAdded, Event, Resolved, Started
+from tocsin_escalation.domain.policy import Directory, Policy
+from tocsin_escalation.store.incidents import escalations
+from tocsin_escalation.store.people import policies
+
+log = get_logger(__name__)
+
+_MOST_TRANSACTIONS: Final = 24
+"""Of one call. What is left then is BUSY, and comes again within a moment."""
+
+
+class Result(StrEnum):
+    """How an event went; IncidentEventResult's values."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out_of_order"
+    UNKNOWN_INCIDENT = "unknown_incident"
+    BUSY = "busy"
+
+
+Policies = Mapping[tuple[str, str], Policy]
+"""By tenant and id."""
+_Chosen = tuple[str, str, int]
+"""The tenant, the policy that was asked for and the severity: what a choice depends on within a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first event of an incident, or one that stands for all events before it (`anew_because` says why).
+
+    `policy` is the id routing chose, empty for none. `over_by`: it is resolved by now. `left_out`: see `Started`.
+    """
+
+    facts: Facts
+    policy: str
+    anew_because: str = ""
+    over_by: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One event as it came. `sequence` counts from 1 within the incident."""
+
+    org_id: str
+    incident_id: UUID
+    sequence: int
+    event: Opening | Event
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An arrival and where it stands in its incident's order. `starts`: it is applied, and the first of its incident."""
+
+    arrival: Arrival
+    result: Result
+    starts: bool = False
+
+
+class _Left(Exception):
+    """Incidents that this transaction does not decide about: what is locked for them is let go.
+
+    `held`: another transaction takes turns of policies on which they may page. `apart`: see `app.incidents.sharing`.
+    """
+
+    def __init__(self, held: Collection[UUID], apart: Collection[UUID]) -> None:
+        self.held = held
+        self.apart = apart
+
+
+class _Lost(Exception):
+    """The database ended the transaction after it had begun."""
+
+
+async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
+    """Apply events, idempotent by their incident's own numbers; all of them in one transaction, as far as that delays nobody.
+
+    It never waits for a turn: incidents whose policy is taking one elsewhere are left out (BUSY), since a replica that stands
+    still inside its transaction would hold up the openings of every tenant. Nor do incidents wait for those of policies that name
+    many schedules (`sharing`): these come after them, and are BUSY when there are many. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    """
+    results: dict[int, Result] = {}
+    waiting = deque([tuple(range(len(arrivals)))])
+    for _ in range(_MOST_TRANSACTIONS):
+        if not waiting:
+            break
+        places = waiting.popleft()
+        given = [arrivals[at] for at in places]
+        try:
+            results |= dict(zip(places, await _apply_or_less(db, effects, given), strict=True))
+        except _Left as left:
+            held = {at for at in places if arrivals[at].incident_id in left.held}
+            apart = {at for at in places if arrivals[at].incident_id in left.apart} - held
+            results |= dict.fromkeys(held, Result.BUSY)
+            if rest := tuple(at for at in places if at not in held | apart):
+                waiting.appendleft(rest)
+            if apart:
+                waiting.append(tuple(sorted(apart)))
+        except Overtaken:
+            waiting.appendleft(places)  # their rows are there now, with what the other transaction did
+        except _Lost:
+            log.exception("events_batch_lost", events=len(given))
+            waiting.extend(_halves(places, arrivals))
+    return [results.get(at, Result.BUSY) for at in range(len(arrivals))]
+
+
+def _halves(places: Sequence[int], arrivals: Sequence[Arrival]) -> list[tuple[int, ...]]:
+    """Two parts, neither of which has events of an incident of the other one."""
+    incidents = list(dict.fromkeys(arrivals[at].incident_id for at in places))
+    first = set(incidents[: len(incidents) // 2])
+    return [tuple(at for at in places if (arrivals[at].incident_id in first) is half) for half in (True, False)]
+
+
+async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
+    """`_apply`, for one incident as often as it may help: without its schedules when the database ended it twice.
+
+    They cost more than anything else about an incident. Its policy goes on with users and teams, and the tenant's fallback policy
+    takes its place when it names none. Raises _Left and Overtaken, and _Lost for several incidents.
+    """
+    try:
+        return await _apply(db, effects, arrivals)
+    except _Lost:
+        if len({arrival.incident_id for arrival in arrivals}) > 1:
+            raise
+    for most_schedules in (sharing.MOST_LOOKED_AT, 0):
+        try:
+            return await _apply(db, effects, arrivals, most_schedules)
+        except _Lost as error:
+            log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
+            lost = error
+    # Not as a database that is away: the relay would send it first again and again, with everything behind it.
+    raise TocsinError(
+        reasons.ERROR_REASON_INTERNAL, "the database ended each transaction that applied this event"
+    ) from lost
+
+
+async def _apply(
+    db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
+) -> list[Result]:
+    """Raises _Left, Overtaken and _Lost; in each case nothing was done."""
+    begun = False
+
+    async def work(tx: Tx) -> list[Result]:
+        nonlocal begun
+        begun = False
+        runs, fed = await _lock(tx, arrivals)
+        begun = True
+        placed = _place_all(arrivals, runs)
+        applied = [each for each in placed if each.result is Result.APPLIED]
+        if applied:
+            found = await _policies(tx, [each.arrival for each in applied if each.starts])
+            going_on = [_step(each, found, {}, None, {}) for each in applied if not each.starts]
+            followed = following(going_on, runs)
+            going_on += followed
+            taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
+            if taking.held or taking.apart:
+                raise _Left(_because_of(taking.held, arrivals, runs), _because_of(taking.apart, arrivals, runs))
+            starting = [(org_id, policy) for (org_id, _), policy in found.items()]
+            known = await Known.read(
+                tx,
+                runs,
+                going_on,
+                _targets(found),
+                starting=starting,
+                ahead=taking.ahead,
+                locked=taking.locked,
+                most_schedules=most_schedules,
+                fed=fed,
+            )
+            now = await tx.now()
+            started = dict[_Chosen, Started]()
+            steps = [_step(each, found, known.people, now, started) for each in applied]
+            await advance(tx, [*steps, *followed], effects, known, entries=False)
+            await unresolved.plan(tx, _opened(steps), now)
+        return [each.result for each in placed]
+
+    try:
+        return await db.run(None, work)
+    except TocsinError as error:
+        if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+            raise _Lost from error
+        raise
+
+
+def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:
+    """The incidents that begin with one of these and are not over by now."""
+    for step in steps:
+        if isinstance(step.event, Started) and not step.event.over_by:
+            yield step.org_id, step.incident_id, step.event.policy
+
+
+def _because_of(
+    left: Collection[UUID], arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]
+) -> frozenset[UUID]:
+    """The incidents of these events that are left, or whose events mean something for a merged one that is."""
+    kin = {id_ for id_ in left if id_ in runs}
+    into = {runs[id_].merged_into for id_ in kin}
+    return frozenset(
+        id_
+        for id_ in {arrival.incident_id for arrival in arrivals}
+        if id_ in left or id_ in into or (id_ in runs and runs[id_].merged_into in kin)
+    )
+
+
+def _running(
+    applied: Sequence[Placed], going_on: Sequence[Step], found: Policies, runs: Mapping[UUID, Escalation]
+) -> dict[UUID, list[tuple[str, Policy]]]:
+    """The policies on which each incident may page by these events. One that starts may take its own or the tenant's fallback."""
+    running = turning.running_of(going_on, runs)
+    for arrival in (each.arrival for each in applied if each.starts):
+        named = (arrival.event.policy, "") if isinstance(arrival.event, Opening) else ()
+        policies_ = [found.get((arrival.org_id, id_)) for id_ in dict.fromkeys(named)]
+        running.setdefault(arrival.incident_id, []).extend((arrival.org_id, each) for each in policies_ if each)
+    return running
+
+
+async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> tuple[dict[UUID, Escalation], frozenset[str] | None]:
+    """The incidents' escalations, locked; and as version 0 those that begin with one of these events. They are inserted as they are
+    after their first steps, and only then it shows whether another transaction was quicker (`Overtaken`).
+
+    And the tenants that have a feed, if it was asked.
+    """
+    first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
+    old, fed = {a.incident_id for a in arrivals} - first.keys(), None
+    if first:
+        present, fed = await escalations.present(tx, list(first), {a.org_id for a in arrivals})
+        old |= present
+    runs = {id_: _blank(arrival) for id_, arrival in first.items() if id_ not in old}
+    if old:
+        runs |= await escalations.lock(tx, sorted(old), kin=True)
+    return runs, fed
+
+
+def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> list[Placed]:
+    last = {id_: run.last_sequence for id_, run in runs.items()}
+    placed = []
+    for arrival in arrivals:
+        run = runs.get(arrival.incident_id)
+        if run is None or run.org_id != arrival.org_id:
+            placed.append(Placed(arrival, Result.UNKNOWN_INCIDENT))
+            continue
+        before = last[arrival.incident_id]
+        result = _place(arrival, before)
+        if result is Result.APPLIED:
+            last[arrival.incident_id] = arrival.sequence
+        placed.append(Placed(arrival, result, starts=result is Result.APPLIED and before == 0))
+    return placed
+
+
+def _step(
+    placed: Placed,
+    found: Policies,
+    people: Mapping[str, Directory],
+    now: datetime | None,
+    started: dict[_Chosen, Started],
+) -> Step:
+    """`now`: for incidents that start. `started`: what was chosen in this transaction."""
+    arrival, event = placed.arrival, placed.arrival.event
+    if isinstance(event, Opening):
+        event = _choose(arrival, event, found, people, now, started) if placed.starts and now else _catch_up(event)
+    return Step(arrival.incident_id, event, sequence=arrival.sequence, org_id=arrival.org_id)
+
+
+def _opens(arrival: Arrival) -> bool:
+    """Whether an unknown incident may begin with this event."""
+    event = arrival.event
+    return isinstance(event, Opening) and (arrival.sequence == 1 or (arrival.sequence > 1 and bool(event.anew_because)))
+
+
+def _place(arrival: Arrival, last: int) -> Result:
+    """Where an event stands in its incident's order.
+
+    A resolve may come before what was still on its way, and what stands for all events before it waits for none of them.
+    """
+    event = arrival.event
+    if arrival.sequence <= last:
+        return Result.DUPLICATE
+    if arrival.sequence == last + 1 and (last > 0 or isinstance(event, Opening)):
+        return Result.APPLIED
+    stands_alone = isinstance(event, Opening) and bool(event.anew_because)
+    if stands_alone or (last > 0 and isinstance(event, Resolved)):
+        return Result.APPLIED
+    return Result.OUT_OF_ORDER
+
+
+def _catch_up(opening: Opening) -> Event:
+    """What an opening says of an incident that is known: no user is paged again."""
+    if opening.over_by:
+        return Resolved(opening.over_by, opening.anew_because)
+    facts = opening.facts
+    return AlertsAdded(facts.alert_count, facts.severity, facts.title, new_keys=0)
+
+
+async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
+    """The policies new incidents ask for, and their tenants' fallbacks under an empty id."""
+    if not fresh:
+        return {}
+    openings = [(a.org_id, a.event.policy) for a in fresh if isinstance(a.event, Opening)]
+    wanted = {(org_id, policy) for org_id, policy in openings if policy}
+    return await policies.usable(tx, wanted, {org_id for org_id, _ in openings})
+
+
+def _targets(found: Policies) -> list[OrgTarget]:
+    """Everybody whom policies on which incidents start could page; of those that name few schedules first."""
+    by_size = sorted(found.items(), key=lambda each: len(each[1].schedules()))
+    return [(org_id, target) for (org_id, _), policy in by_size for target in policy.targets()]
+
+
+def _choose(
+    arrival: Arrival,
+    opening: Opening,
+    found: Policies,
+    people: Mapping[str, Directory],
+    now: datetime,
+    started: dict[_Chosen, Started],
+) -> Started:
+    wanted = (arrival.org_id, opening.policy, opening.facts.severity)
+    if wanted not in started:
+        named = found.get((arrival.org_id, opening.policy)) if opening.policy else None
+        fallback = found.get((arrival.org_id, ""))
+        there = people.get(arrival.org_id, Directory())
+        started[wanted] = choose(opening.policy, named, fallback, there, opening.facts.severity, now)
+    chosen = started[wanted]
+    if opening.anew_because or opening.over_by or opening.left_out:
+        return replace(chosen, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)
+    return chosen
+
+
+def _blank(arrival: Arrival) -> Escalation:
+    assert isinstance(arrival.event, Opening), "only openings are inserted"
+    return Escalation(arrival.org_id, arrival.incident_id, arrival.event.facts, version=0)

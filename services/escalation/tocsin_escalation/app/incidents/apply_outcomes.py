@@ -1,0 +1,141 @@
+"""What notify says became of pages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database, Together, Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.incidents import noted, turning
+from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Known, Step
+from tocsin_escalation.app.incidents.turning import Taking
+from tocsin_escalation.domain.decision import Note
+from tocsin_escalation.domain.escalation import Escalation, Run
+from tocsin_escalation.domain.events import PageOutcome
+from tocsin_escalation.domain.outcomes import inform, tell
+from tocsin_escalation.store.incidents import escalations, pages, timeline
+
+log = get_logger(__name__)
+
+
+class OutcomeResult(StrEnum):
+    """How an outcome went; PageOutcomeResult's values."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    INCIDENT_UNKNOWN = "incident_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One outcome as it came."""
+
+    org_id: str
+    incident_id: UUID
+    outcome: PageOutcome
+
+
+async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -> list[OutcomeResult]:
+    """Apply outcomes, each once however often it is told.
+
+    Incidents that may be moved, because a page of them ended, are one transaction; then those that are only informed are another,
+    which reads less. Incidents that may page on a policy of which another transaction takes a turn wait for it by themselves, when
+    the others are committed and hold no lock any more. So do those that may page many schedules (`sharing`), one incident after
+    the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    """
+    results: dict[int, OutcomeResult] = {}
+    ending = {each.incident_id for each in told if each.outcome.ends}
+    if moving := [place for place, each in enumerate(told) if each.incident_id in ending]:
+        applied, taking = await _apply(db, effects, [told[place] for place in moving])
+        results |= zip(moving, applied, strict=True)
+        for incidents in filter(None, (taking.held, *({each} for each in sorted(taking.apart))) if taking else ()):
+            # What was applied above is a duplicate now, and keeps its first answer.
+            again = [place for place in moving if told[place].incident_id in incidents]
+            waited, _ = await _apply(db, effects, [told[place] for place in again], wait=True)
+            results |= zip(again, waited, strict=True)
+    if informing := [place for place, each in enumerate(told) if each.incident_id not in ending]:
+        results |= zip(informing, await _inform(db, effects, [told[place] for place in informing]), strict=True)
+    return [results[place] for place in range(len(told))]
+
+
+async def _inform(db: Database, effects: Effects, told: Sequence[Told]) -> list[OutcomeResult]:
+    """Most outcomes of all: what was sent, or is tried on, changes no level and needs no people, policy and timer."""
+
+    async def work(tx: Tx) -> list[OutcomeResult]:
+        locked = await pages.lock(tx, list({each.incident_id for each in told}))
+        results, new = await _sort(tx, locked, told)
+        runs, notes = dict(locked), list[tuple[Run, Note]]()
+        for each in new:
+            run = runs[each.incident_id] = inform(runs[each.incident_id], each.outcome)
+            notes.append((run, tell(each.outcome)))
+        together = Together(tx)
+        await pages.save(together, [run for id_, run in runs.items() if run is not locked[id_]])
+        await timeline.write(together, notes)
+        await together.send()
+        tx.after_commit(lambda: noted.tell(effects, notes))
+        return results
+
+    return await db.run(None, work)
+
+
+async def _apply(
+    db: Database, effects: Effects, told: Sequence[Told], *, wait: bool = False
+) -> tuple[list[OutcomeResult], Taking | None]:
+    """With `wait` False, incidents that are held or apart are left as they are, and named in the answer.
+
+    The incident is locked before the timeline is asked what it holds, so that two replicas that are told the same at the
+    same time take it one after the other.
+    """
+
+    async def work(tx: Tx) -> tuple[list[OutcomeResult], Taking | None]:
+        locked = await escalations.lock(tx, list({each.incident_id for each in told}))
+        # The lock shows every tenant's rows: an incident named together with another tenant is not there.
+        runs = {each.incident_id: locked[each.incident_id] for each in told if _owns(locked, each)}
+        results, new = await _sort(tx, locked, told)
+        steps = [Step(each.incident_id, each.outcome, org_id=each.org_id) for each in new]
+        return results, await _take(tx, effects, runs, steps, wait=wait) if steps else None
+
+    return await db.run(None, work)
+
+
+async def _sort(tx: Tx, locked: Mapping[UUID, Run], told: Sequence[Told]) -> tuple[list[OutcomeResult], list[Told]]:
+    """How each goes, and those that are new. The incidents are locked, so that nobody else takes them meanwhile."""
+    known = await timeline.told(tx, [(each.org_id, each.incident_id, each.outcome.key) for each in told])
+    results, new = list[OutcomeResult](), list[Told]()
+    for each in told:
+        key = each.outcome.key
+        if not _owns(locked, each):
+            results.append(OutcomeResult.INCIDENT_UNKNOWN)
+            log.warning("page_outcome_without_incident", org_id=each.org_id, incident=str(each.incident_id))
+        elif key in known:
+            results.append(OutcomeResult.DUPLICATE)
+        else:
+            known.add(key)
+            results.append(OutcomeResult.APPLIED)
+            new.append(each)
+    return results, new
+
+
+async def _take(
+    tx: Tx, effects: Effects, runs: Mapping[UUID, Escalation], steps: Sequence[Step], *, wait: bool
+) -> Taking:
+    """What was taken, and the incidents that were left alone."""
+    # What was sent, or is tried on, changes no level: it needs no people and no turns.
+    moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
+    taking = await turning.lock_for(tx, turning.running_of(moving, runs), wait=wait)
+    left = taking.held | taking.apart
+    free = [step for step in steps if step.incident_id not in left]
+    if free:
+        moving = [step for step in moving if step.incident_id not in left]
+        known = await Known.read(tx, runs, moving, ahead=taking.ahead, locked=taking.locked)
+        await advance(tx, free, effects, known, entries=False)
+    return taking
+
+
+def _owns(locked: Mapping[UUID, Run], told: Told) -> bool:
+    run = locked.get(told.incident_id)
+    return run is not None and run.org_id == told.org_id

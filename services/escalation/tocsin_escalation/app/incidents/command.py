@@ -1,0 +1,196 @@
+"""What a person does to incidents: one transaction with its answer kept by request_id, then the certainty that pages stop."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from google.protobuf.message import Message
+from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import answered, once
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.incidents.advance import Advanced, advance
+from tocsin_escalation.app.incidents.confirm import Cancelling, confirm_stopped
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Known, Step
+from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.events import Resolved
+from tocsin_escalation.store.incidents import escalations
+
+log = get_logger(__name__)
+
+R = TypeVar("R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Ingest's answer to a resolve: None when it does not know the incident, else the number of its resolved event."""
+
+    sequence: int | None
+
+
+class Closing(Protocol):
+    """Ingest, as far as resolving goes: it owns the key that resolving frees."""
+
+    async def resolve(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Closed]:
+        """Resolve these, in order. Raises TocsinError when ingest does not answer; then nothing is resolved here either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """People's commands on incidents."""
+
+    db: Database
+    effects: Effects
+    notify: Cancelling
+    ingest: Closing
+
+    async def one(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        step: Step,
+        respond: Callable[[Advanced], R],
+    ) -> R:
+        """One command on one incident, idempotent by request_id.
+
+        Raises what `advance` answers (such as INCIDENT_NOT_FOUND, INCIDENT_RESOLVED), REQUEST_ID_REUSED, and CANCEL_UNCONFIRMED
+        when the command holds and notify has not confirmed it.
+        """
+
+        async def work(tx: Tx) -> R:
+            async def take() -> R:
+                [answer] = await advance(tx, [step], self.effects)
+                if isinstance(answer, TocsinError):
+                    raise answer
+                return respond(answer)
+
+            return await once(tx, method, request, response_type, take)
+
+        response = await self.db.run(org_id, work)
+        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id, *_others(response, [step])])
+        return response
+
+    async def many(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        steps: Sequence[Step],
+        respond: Callable[[Sequence[Advanced | TocsinError]], R],
+    ) -> R:
+        """One command on many incidents, each answered by itself, idempotent by request_id as a whole."""
+
+        async def work(tx: Tx) -> R:
+            async def take() -> R:
+                return respond(await advance(tx, steps, self.effects))
+
+            return await once(tx, method, request, response_type, take)
+
+        response = await self.db.run(org_id, work)
+        ids = [step.incident_id for step in steps]
+        await confirm_stopped(self.db, org_id, self.notify, [*ids, *_others(response, steps)])
+        return response
+
+    async def together(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        incident_ids: Sequence[UUID],
+        plan: Callable[[Mapping[UUID, Escalation]], Sequence[Step]],
+        respond: Callable[[Sequence[Advanced]], R],
+    ) -> R:
+        """Several steps that hold together: when one is refused none is taken, and its error is raised. Idempotent by request_id.
+
+        `plan` says which, of the incidents as they are locked, with those with which they are merged; it may raise too.
+        """
+
+        async def work(tx: Tx) -> R:
+            async def take() -> R:
+                runs = await escalations.lock(tx, list(incident_ids), kin=True)
+                steps = plan(runs)
+                answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps))
+                done = [answer for answer in answers if isinstance(answer, Advanced)]
+                if len(done) < len(answers):
+                    raise next(answer for answer in answers if isinstance(answer, TocsinError))
+                return respond(done)
+
+            return await once(tx, method, request, response_type, take)
+
+        response = await self.db.run(org_id, work)
+        await confirm_stopped(self.db, org_id, self.notify, incident_ids)
+        return response
+
+    async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
+        """What this request was answered before, with the certainty again that pages have stopped; None for a new one."""
+        async with self.db.transaction(org_id) as tx:
+            before = await answered(tx, method, request, response_type)
+        if before is not None:
+            names = [result.name for result in before.results]  # type: ignore[attr-defined]
+            ids = [UUID(name.removeprefix("incidents/")) for name in names]
+            await confirm_stopped(self.db, org_id, self.notify, ids)
+        return before
+
+    async def answering(self, org_id: str, actor: str, run: Escalation, via: str) -> tuple[Step, bool]:
+        """`resolving` for a person who answers a page of this incident: if it is merged, they mean the other one as well.
+
+        It is resolved itself first, which settles whether it is still merged at that moment. The answer says as well whether the
+        incident of the step was resolved before.
+        """
+        own = await self.resolving(org_id, actor, [run.incident_id], via)
+        before = run.state is State.RESOLVED
+        if run.merged_into is None:
+            return own[0], before
+        [answer] = await self.db.run(org_id, lambda tx: advance(tx, own, self.effects))
+        if isinstance(answer, TocsinError) or answer.run.merged_into is None or answer.run.resolved_by != actor:
+            return own[0], before
+        async with self.db.transaction(org_id) as tx:
+            into = await escalations.get(tx, answer.run.merged_into)
+        if into is None or into.run.state is State.RESOLVED:
+            return own[0], before
+        [step] = await self.resolving(org_id, actor, [into.run.incident_id], via)
+        return replace(step, event=Resolved(actor, via=via, source=run.incident_id)), False
+
+    async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str = "") -> list[Step]:
+        """Have ingest resolve these, and return what is left to do here: one step for each.
+
+        Incidents that are merged into them are resolved before, here as well: they would page again otherwise. One that ingest does
+        not know is resolved here alone. Ingest's database was restored from a backup, or it has forgotten what was over long ago;
+        either way nothing else would end it.
+        """
+        async with self.db.transaction(org_id) as tx:
+            parts = [id_ for id_ in await escalations.merged_into(tx, incident_ids) if id_ not in incident_ids]
+        if parts:
+            steps = await self._closing(org_id, actor, parts, via)
+            await self.db.run(org_id, lambda tx: advance(tx, steps, self.effects))
+        return await self._closing(org_id, actor, incident_ids, via)
+
+    async def _closing(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str) -> list[Step]:
+        closed = await self.ingest.resolve(org_id, actor, incident_ids)
+        unknown = [str(id_) for id_, answer in zip(incident_ids, closed, strict=True) if answer.sequence is None]
+        if unknown:
+            log.warning("resolved_without_ingest", org_id=org_id, incidents=unknown)
+        return [
+            Step(id_, Resolved(actor, via=via), sequence=answer.sequence or 0)
+            for id_, answer in zip(incident_ids, closed, strict=True)
+        ]
+
+
+def _others(response: Message, steps: Sequence[Step]) -> list[UUID]:
+    """The incidents to which answers were passed on; that their pages have stopped is to be certain as well."""
+    if not any(step.answers for step in steps):
+        return []
+    named = list[str]()
+    if isinstance(response, pb.AcknowledgeIncidentResponse | pb.EscalateIncidentResponse):
+        named = [response.incident.name]
+    elif isinstance(response, pb.BatchAcknowledgeIncidentsResponse):
+        named = [result.incident.name for result in response.results]
+    return [UUID(name.removeprefix("incidents/")) for name in named if name]

@@ -1,0 +1,205 @@
+"""Fire due timers: as a set that waits for no lock, and in halves when it fails, so that no row can hold up the others."""
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import Noted
+
+from tocsin_escalation.app.halves import Lost
+from tocsin_escalation.app.incidents import journal_notes, sharing, turning
+from tocsin_escalation.app.incidents.advance import Advanced, advance
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Known, Step
+from tocsin_escalation.domain.events import TimerFired
+from tocsin_escalation.store.incidents import escalations, timers
+
+log = get_logger(__name__)
+
+_MOST_TRANSACTIONS: Final = 24
+"""Of one call. What is left then is left to the next one."""
+
+Fired = tuple[UUID, TimerFired]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Timers that were left alone. `rows`: another transaction decides about their incident. `turns`: it takes a turn of a policy
+    on which they may page, or too many of them page many schedules.
+    """
+
+    rows: tuple[Fired, ...] = ()
+    turns: tuple[Fired, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.turns)
+
+    def __add__(self, other: "Left") -> "Left":
+        return Left(self.rows + other.rows, self.turns + other.turns)
+
+
+async def fire_timers(
+    db: Database, effects: Effects, fired: Sequence[Fired], way: str = "redis", *, wait: bool = False
+) -> Left:
+    """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing.
+
+    Answers with those it left alone. A set never waits for what another transaction holds: a replica that stands still inside its
+    transaction would hold up the timers of every tenant. With `wait` one timer does, and CONFLICT is raised when it takes too long.
+    Timers of policies that name many schedules are fired after the others (`app.incidents.sharing`).
+    `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
+    """
+    left = Left()
+    waiting = deque([tuple(fired)])
+    for _ in range(_MOST_TRANSACTIONS):
+        if not waiting:
+            return left
+        more, apart = await _fire(db, effects, waiting.popleft(), way, wait=wait)
+        left += more
+        if apart:
+            waiting.append(apart)
+    return left + Left(turns=tuple(each for batch in waiting for each in batch))
+
+
+async def _fire(
+    db: Database, effects: Effects, fired: Sequence[Fired], way: str, *, wait: bool
+) -> tuple[Left, tuple[Fired, ...]]:
+    """One transaction, or several when it fails. Also those that are fired apart from the others."""
+    try:
+        return await _transaction(db, effects, fired, way, wait=wait)
+    except Exception as error:
+        # A database that is away is nobody's fault. One that ends a transaction which has begun may do so because of one of these:
+        # deciding about it took too long. It would be the first of each batch again, and the others would wait behind it.
+        if isinstance(error, TocsinError) and not isinstance(error, Lost):
+            raise
+        if len(fired) == 1:
+            if isinstance(error, Lost) and await _fired_with_less(db, effects, fired, way):
+                return Left(), ()
+            await _postpone(db, effects, fired[0][0], error)
+            return Left(), ()
+        log.exception("timer_batch_failed", timers=len(fired))
+    half = len(fired) // 2
+    left, apart = Left(), tuple[Fired, ...]()
+    for part in (fired[:half], fired[half:]):
+        more, heavy = await _fire(db, effects, part, way, wait=wait)
+        left, apart = left + more, apart + heavy
+    return left, apart
+
+
+async def _fired_with_less(db: Database, effects: Effects, fired: Sequence[Fired], way: str) -> bool:
+    """Whether one timer that has lost the database was fired after all: as it is, or else without the schedules of its policy.
+
+    These cost more than anything else about it. Its level is skipped then, unless it names users and teams, and says why.
+    """
+    for most_schedules in (sharing.MOST_LOOKED_AT, 0):
+        try:
+            await _transaction(db, effects, fired, way, wait=True, most_schedules=most_schedules)
+        except TocsinError as error:
+            if not isinstance(error, Lost) and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+                raise
+            log.exception("timer_lost", incident=str(fired[0][0]), schedules_looked_at=most_schedules)
+        else:
+            return True
+    return False
+
+
+async def _transaction(
+    db: Database,
+    effects: Effects,
+    fired: Sequence[Fired],
+    way: str,
+    *,
+    wait: bool,
+    most_schedules: int = sharing.MOST_LOOKED_AT,
+) -> tuple[Left, tuple[Fired, ...]]:
+    begun = False
+
+    async def work(tx: Tx) -> tuple[Left, tuple[Fired, ...]]:
+        nonlocal begun
+        begun = False
+        runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
+        begun = True
+        steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
+        taking = await turning.lock_for(tx, turning.running_of(steps, runs), wait=wait)
+        steps = [step for step in steps if step.incident_id not in taking.held | taking.apart]
+        if steps:
+            known = await Known.read(
+                tx, runs, steps, ahead=taking.ahead, locked=taking.locked, most_schedules=most_schedules
+            )
+            await _take(tx, steps, effects, known, way)
+        absent = [incident_id for incident_id, _ in fired if incident_id not in runs]
+        held = await escalations.known(tx, absent) if absent else set()
+        return Left(_of(fired, held), _of(fired, taking.held)), _of(fired, taking.apart)
+
+    try:
+        return await db.run(None, work)
+    except TocsinError as error:
+        if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+            raise Lost(error.reason, error.message) from error
+        raise
+
+
+def _of(fired: Sequence[Fired], incidents: Collection[UUID]) -> tuple[Fired, ...]:
+    return tuple(each for each in fired if each[0] in incidents)
+
+
+async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, way: str) -> None:
+    answers = await advance(tx, steps, effects, known)
+    notes: list[Noted] = []
+    tx.after_commit(lambda: effects.note(notes))
+    for step, answer in zip(steps, answers, strict=True):
+        if isinstance(answer, Advanced) and isinstance(step.event, TimerFired):
+            timer = answer.run.timer
+            if answer.before is not None:
+                notes += journal_notes.fired(answer.before, answer.run, step.event.timer_id, answer.update_time)
+            if way == "sweep" and timer is not None and timer.id == step.event.timer_id:
+                # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
+                log.error("timer_without_effect", incident=str(step.incident_id), timer=str(timer.id))
+                await timers.postpone(tx, step.incident_id)
+            for entry in answer.entries:
+                if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
+                    effects.metrics.timer_lateness.labels(way).observe(entry.lateness_ms / 1000)
+
+
+async def _postpone(db: Database, effects: Effects, incident_id: UUID, error: Exception) -> None:
+    effects.metrics.timers_failed.inc()
+    retries = effects.retries
+
+    async def work(tx: Tx) -> tuple[int, datetime]:
+        return await timers.postpone(tx, incident_id, retries.backoff, retries.most_backoff), await tx.now()
+
+    attempts, now = await db.run(None, work)
+    effects.note([journal_notes.failed(incident_id, now, attempts, f"{type(error).__name__}: {error}")])
+    log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
+    if attempts == retries.attempts:
+        effects.metrics.timers_keep_failing.inc()
+        log.error(
+            "timer_keeps_failing",
+            incident=str(incident_id),
+            attempts=attempts,
+            meaning="its incident pages nobody further until this is mended; it is tried on",
+        )
+
+
+async def sweep_overdue(db: Database, effects: Effects, queue: str, grace: float, limit: int) -> int:
+    """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many that were.
+
+    None while `queue` is paused. What another transaction holds is left to the next round.
+    """
+
+    due: list[timers.LiveTimer] = []
+    for fair in (False, True):
+        async with db.alone() as tx:
+            due = await timers.overdue(tx, grace, limit, queue, fair=fair)
+        if len(due) < limit:
+            break
+    if not due:
+        return 0
+    fired = [(timer.incident_id, TimerFired(timer.timer_id, timer.generation)) for timer in due]
+    return len(due) - len(await fire_timers(db, effects, fired, "sweep"))

@@ -1,0 +1,98 @@
+"""What is to be done with incidents, and what must be known for it: locked escalations, and the people who may be paged."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.app.incidents import handing_on, sharing, turning
+from tocsin_escalation.app.incidents.handing_on import Ahead
+from tocsin_escalation.app.incidents.turning import Locked
+from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded
+from tocsin_escalation.domain.policy import Directory, Policy, Target
+from tocsin_escalation.store.people import directory
+
+OrgTarget = tuple[str, Target]
+"""A tenant, and a target of one of its policies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number.
+
+    `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which no tenant asked for.
+    `answers`: a person answers a page. If the incident is merged by now, they mean the one into which it was merged.
+    """
+
+    incident_id: UUID
+    event: Event
+    etag: str = ""
+    sequence: int = 0
+    org_id: str = ""
+    answers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Locked escalations, and the people their steps may page, by tenant. Those of version 0 are new: `advance` inserts them."""
+
+    runs: Mapping[UUID, Escalation]
+    people: Mapping[str, Directory]
+    fed: Collection[str] | None = None
+    """The tenants of these that have a feed of events; None: it was not asked, and the statement that writes them looks."""
+
+    @classmethod
+    async def read(
+        cls,
+        tx: Tx,
+        runs: Mapping[UUID, Escalation],
+        steps: Sequence[Step] = (),
+        others: Iterable[OrgTarget] = (),
+        *,
+        starting: Iterable[tuple[str, Policy]] = (),
+        ahead: Ahead | None = None,
+        locked: Locked | None = None,
+        most_schedules: int = sharing.MOST_LOOKED_AT,
+        fed: Collection[str] | None = None,
+    ) -> "Known":
+        """With the people whom these steps and `others` may page. `runs` are locked already.
+
+        `starting`: policies that runs may start on. `ahead`: those to which the steps may hand on, and `locked`: the turns that
+        they may take, if these are known already. `most_schedules`: of each tenant, those that are looked at.
+        """
+        running = [*starting, *(each for step in steps for each in turning.running(step, runs.get(step.incident_id)))]
+        if ahead is None:
+            ahead = await handing_on.load(tx, running)
+        named = [*_targets_of(steps, runs), *others, *handing_on.targets(ahead), *_passed_targets_of(steps, runs)]
+        people = await directory.load(tx, named, most_schedules=most_schedules)
+        if ahead:
+            people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
+        keys = turning.of_policies([*running, *handing_on.pairs(ahead)])
+        return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)), fed)
+
+
+def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
+    """Everybody these steps could page, but the levels that are passed. An acknowledge looks at no schedule."""
+    for step, run in _known_of(steps, runs):
+        if isinstance(step.event, Reassigned | RespondersAdded):
+            yield from ((run.org_id, target) for target in step.event.targets)
+        for org_id, policy in turning.running(step, run):
+            level = run.level if policy is run.policy else 0
+            yield from ((org_id, target) for target in policy.targets_from(level))
+
+
+def _passed_targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
+    """The rest: they are paged when the policy is repeated."""
+    for step, run in _known_of(steps, runs):
+        for org_id, policy in turning.running(step, run):
+            if policy is run.policy:
+                yield from ((org_id, target) for target in policy.targets_before(run.level))
+
+
+def _known_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[tuple[Step, Escalation]]:
+    for step in steps:
+        run = runs.get(step.incident_id)
+        if run is not None:
+            yield step, run

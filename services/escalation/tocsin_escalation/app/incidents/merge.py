@@ -1,0 +1,47 @@
+"""Merge incidents, and take them apart again."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.errors import invalid, not_found
+
+from tocsin_escalation.app.incidents.advance import refused
+from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.domain import merging
+from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.events import Unmerged, UnmergedFrom
+
+
+def plan_merge(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, actor: str, etag: str) -> list[Step]:
+    """The steps of a merge; the first is the source's, the second the target's. A repeat is one step, of the source alone.
+
+    Raises INCIDENT_NOT_FOUND, INVALID_FIELD for the incident itself, INCIDENT_RESOLVED and INCIDENT_STATE of the target.
+    """
+    into, merged = _known(runs, target), _known(runs, source)
+    if source == target:
+        raise invalid("into", "must be another incident")
+    repeats = merged.state is State.MERGED and merged.merged_into == target
+    refusal = None if repeats else merging.refuse(merged, into)
+    if refusal is not None:
+        raise refused(into, refusal)
+    parts = [run for run in runs.values() if run.state is State.MERGED and run.merged_into == source]
+    events = list(merging.merge_all(merged, into, parts, actor))
+    steps = [Step(id_, event, etag if id_ == source else "") for id_, event in events]
+    return steps[:1] if repeats else steps
+
+
+def plan_unmerge(runs: Mapping[UUID, Escalation], source: UUID, actor: str, etag: str) -> list[Step]:
+    """The steps that take an incident out of the one into which it was merged; the first is its own. Raises INCIDENT_NOT_FOUND."""
+    merged = _known(runs, source)
+    steps = [Step(source, Unmerged(actor), etag)]
+    if merged.state is State.MERGED and merged.merged_into is not None and merged.merged_into in runs:
+        steps.append(Step(merged.merged_into, UnmergedFrom(actor, source)))
+    return steps
+
+
+def _known(runs: Mapping[UUID, Escalation], id_: UUID) -> Escalation:
+    run = runs.get(id_)
+    if run is None:
+        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+    return run

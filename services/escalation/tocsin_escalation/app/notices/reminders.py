@@ -1,0 +1,191 @@
+"""Reminders: made, moved, stopped, and sent when they are due.
+
+The rows are the record, and a sweep finds what is due, within its pause. What is sent travels as pages do: an outbox row of
+the same transaction, with the incident's generation. So what stops an incident's pages stops its reminders that are on their way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.notify.v1 import notification_pb2
+from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db import outbox
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
+from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.incidents.advance import SURE_WAY_SECONDS
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.jobs import PAGE
+from tocsin_escalation.app.people import targets
+from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.domain.reminders import ReminderState, Verdict, judge, page_id, why_over
+from tocsin_escalation.store.notices import reminders
+from tocsin_escalation.store.notices.reminders import NewReminder, ReminderRow, Standing
+from tocsin_escalation.store.people import directory
+
+log = get_logger(__name__)
+
+BATCH: Final = 500
+_NOBODY: Final = Standing(UUID(int=0), "", State.RESOLVED, 0, "", "", 0, "", "")
+"""An incident that was deleted needs no reminder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller asks a reminder to be. `incident_id` None: of its text alone. `whom`: a user or a team."""
+
+    incident_id: UUID | None
+    whom: Target
+    text: str
+    every: timedelta | None
+    delay: timedelta
+
+
+async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> ReminderRow:
+    """A new one. Raises INCIDENT_NOT_FOUND, INCIDENT_RESOLVED, INCIDENT_STATE, USER_NOT_FOUND, TEAM_NOT_FOUND, LIMIT_REACHED."""
+    if wanted.incident_id is not None:
+        await _require_use(tx, wanted.incident_id, wanted)
+    of_user = wanted.whom.kind is TargetKind.USER
+    await targets.check(tx, [("reminder.user" if of_user else "reminder.team", wanted.whom)])
+    await require_room(tx, "reminders", budgets, where="state = 'scheduled'")
+    due = await tx.now() + wanted.delay
+    user, team = (wanted.whom.id, None) if of_user else ("", wanted.whom.id)
+    return await reminders.insert(
+        tx, NewReminder(new_id(), wanted.incident_id, user, team, wanted.text, wanted.every, due, creator)
+    )
+
+
+async def _require_use(tx: Tx, incident_id: UUID, wanted: Wanted) -> None:
+    """A reminder that would end at once is refused."""
+    found = await reminders.standings(tx, [(tx.org_id, incident_id)])
+    if incident_id not in found:
+        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident_id}")
+    standing = found[incident_id]
+    over = why_over(standing.state, standing.who, wanted.every)
+    if over is not None:
+        resolved = standing.state is State.RESOLVED
+        raise TocsinError(
+            reasons.ERROR_REASON_INCIDENT_RESOLVED if resolved else reasons.ERROR_REASON_INCIDENT_STATE,
+            over if resolved else f"{over}: a reminder that comes again and again would end at once; leave `every` out",
+            metadata={"state": standing.state},
+        )
+
+
+async def find(tx: Tx, id_: UUID, *, lock: bool = False) -> ReminderRow:
+    """One of the tenant. Raises REMINDER_NOT_FOUND."""
+    row = await reminders.get(tx, id_, lock=lock)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_REMINDER_NOT_FOUND, f"reminders/{id_}")
+    return row
+
+
+async def snooze(tx: Tx, id_: UUID, duration: timedelta) -> ReminderRow:
+    """It comes next so much later than now. Raises REMINDER_NOT_FOUND, ALREADY_ENDED."""
+    row = await find(tx, id_, lock=True)
+    if row.state is not ReminderState.SCHEDULED:
+        name = f"reminders/{id_}"
+        raise TocsinError(
+            reasons.ERROR_REASON_ALREADY_ENDED, f"{name} has ended; create a new one", metadata={"name": name}
+        )
+    return await reminders.move(tx, id_, await tx.now() + duration)
+
+
+async def stop(tx: Tx, id_: UUID, by: str) -> ReminderRow:
+    """It comes no more. Raises REMINDER_NOT_FOUND."""
+    row = await find(tx, id_, lock=True)
+    return await reminders.stop(tx, id_, f"stopped by {by}") if row.state is ReminderState.SCHEDULED else row
+
+
+class Remind:
+    """Sends what is due. Every replica may run it: a reminder is claimed by its row, in the transaction that hands it on."""
+
+    def __init__(self, db: Database, effects: Effects) -> None:
+        self._db = db
+        self._effects = effects
+
+    async def everything(self) -> None:
+        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        async with self._db.alone() as tx:
+            if not await reminders.is_any_due(tx):
+                return
+        while await self._db.run(None, self._round) == BATCH:
+            pass
+
+    async def _round(self, tx: Tx) -> int:
+        due = await reminders.due(tx, BATCH)
+        if not due:
+            return 0
+        now = await tx.now()
+        of_incidents = {(row.org_id, row.incident_id) for row in due if row.incident_id is not None}
+        known = await reminders.standings(tx, list(of_incidents)) if of_incidents else {}
+        people = await directory.load_people(tx, list({(row.org_id, _whom(row)) for row in due}))
+        verdicts: list[tuple[ReminderRow, Verdict]] = []
+        jobs: list[notification_pb2.NotificationJob] = []
+        for row in due:
+            assert row.next_time is not None, "a scheduled one has a time"
+            standing = None if row.incident_id is None else known.get(row.incident_id, _NOBODY)
+            state, who = (None, "") if standing is None else (standing.state, standing.who)
+            verdict = judge(state, who, row.next_time, row.every, now)
+            if verdict.sends and not (users := people[row.org_id].resolve([_whom(row)])):
+                verdict = replace(verdict, sends=False, reason=f"nobody got the last one: {_why_nobody(_whom(row))}")
+            elif verdict.sends:
+                jobs += [job_of(row, user, standing) for user in users]
+            verdicts.append((row, verdict))
+        await reminders.settle(tx, verdicts)
+        rows = [(PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in jobs]
+        await outbox.append_mixed(tx, rows)
+        tx.after_commit(lambda: self._sent(jobs, len(due)))
+        return len(due)
+
+    def _sent(self, jobs: Sequence[notification_pb2.NotificationJob], due: int) -> None:
+        self._effects.paging.page(jobs)
+        log.info("reminders", due=due, sent=len(jobs))
+
+
+def _whom(row: ReminderRow) -> Target:
+    return Target(TargetKind.USER, row.user_id) if row.team_id is None else Target(TargetKind.TEAM, row.team_id)
+
+
+def _why_nobody(whom: Target) -> str:
+    if whom.kind is TargetKind.USER:
+        return f"{whom} is disabled or was deleted"
+    return f"{whom} has no member who is not disabled, or was deleted"
+
+
+def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notification_pb2.NotificationJob:
+    """The message that a reminder becomes for a user. Whoever stops the pages of the incident's generation stops it too."""
+    assert row.next_time is not None, "it was due"
+    planned = Timestamp()
+    planned.FromDatetime(row.next_time)
+    member = user if row.team_id is not None else ""
+    what = standing.title if standing is not None else (row.text.splitlines() or [""])[0][:200]
+    job = notification_pb2.NotificationJob(
+        page=f"pages/{page_id(row.id, row.next_time, member)}",
+        org_id=row.org_id,
+        type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
+        user=f"users/{user}",
+        title=f"Reminder: {what}"[:4096],
+        severity=SEVERITY_INFO,
+        planned_time=planned,
+        actor=row.creator,
+        text=row.text,
+        outlasts_acknowledge=row.every is None,
+        reminder=notification_pb2.ReminderContent(title=what[:4096]),
+    )
+    if standing is not None:
+        job.incident = job.about = f"incidents/{standing.incident_id}"
+        job.source, job.generation = standing.source, standing.generation
+        job.severity = standing.severity  # type: ignore[assignment]  # the number is the enum's own
+        if not row.text:
+            job.text, job.reminder.incident_state = f"The incident is {standing.state}.", standing.state
+    return job

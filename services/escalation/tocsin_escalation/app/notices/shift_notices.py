@@ -1,0 +1,35 @@
+"""Which notices of shifts a user gets, as the user says."""
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import not_found
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_escalation.store.notices import known_shifts, shift_notices
+from tocsin_escalation.store.notices.shift_notices import ChoiceRow, Wanted
+from tocsin_escalation.store.people import directory
+
+NOTHING = ChoiceRow("", None, False, None, "", 0, None)
+"""What a user wants who has never said."""
+
+
+async def find(tx: Tx, user: str) -> ChoiceRow:
+    """What the user has chosen. Raises USER_NOT_FOUND."""
+    await must_exist(tx, user)
+    return await shift_notices.get(tx, user) or NOTHING
+
+
+async def replace(tx: Tx, user: str, etag: str, wanted: Wanted) -> tuple[ChoiceRow, ChoiceRow]:
+    """What the user had chosen, and what they have now. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
+    await must_exist(tx, user)
+    before = await shift_notices.get(tx, user, lock=True) or NOTHING
+    require_etag(etag, before.version)
+    if not wanted.changes:
+        await known_shifts.forget(tx, user)
+    return before, await shift_notices.save(tx, user, wanted)
+
+
+async def must_exist(tx: Tx, user: str) -> None:
+    """Raises USER_NOT_FOUND."""
+    if await directory.get_user(tx, user) is None:
+        raise not_found(reasons.ERROR_REASON_USER_NOT_FOUND, f"users/{user}")

@@ -1,0 +1,144 @@
+"""Tells users whose time on call was changed: a look at what they know and what the schedules say, again and again.
+
+What a user knows is a row, and it is written in the transaction of the message about it: each change is told once, whatever is
+killed or runs twice.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from tocsin.notify.v1 import notification_pb2
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
+
+from tocsin_escalation.app import rounds
+from tocsin_escalation.app.halves import begun
+from tocsin_escalation.app.notices import notice_jobs
+from tocsin_escalation.app.schedules import coming_shifts
+from tocsin_escalation.app.schedules.coming_shifts import Coming
+from tocsin_escalation.domain.schedules.clock import DAY, minute_of, time_of
+from tocsin_escalation.domain.schedules.model import Segment
+from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.shift_change_texts import change_text
+from tocsin_escalation.domain.shift_changes import LOOKED_AT, Change, Verdict, judge, present
+from tocsin_escalation.domain.shift_notice_texts import Names
+from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_escalation.store.notices import known_shifts, shift_notices
+from tocsin_escalation.store.notices.known_shifts import Knower
+from tocsin_escalation.store.schedules import on_call
+
+_log = get_logger(__name__)
+
+_TENANTS: Final = 20
+"""That are read together."""
+_SCHEDULES: Final = 1000
+"""The same of all of them."""
+_USERS: Final = 100
+"""Whom one transaction tells."""
+_MARGIN: Final = DAY
+"""What is resolved at once is kept for some hours, so a little more is looked at."""
+
+
+class TellChanges:
+    """Of all tenants. Every replica may run it."""
+
+    def __init__(self, db: Database, metrics: EscalationMetrics) -> None:
+        self._db = db
+        self._metrics = metrics
+
+    async def look(self) -> None:
+        """Once. Raises DATABASE_UNAVAILABLE."""
+        await rounds.look(
+            self._db, known_shifts.tenants, self._tenants, self._failed, together=_TENANTS, schedules=_SCHEDULES
+        )
+
+    async def _tenants(self, org_ids: Sequence[str], keys: Sequence[on_call.Key]) -> None:
+        knowers, coming, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
+        looked_at = set(keys) - coming.passed_over
+        full = _full(keys)
+        judged: defaultdict[str, dict[str, tuple[Knower, Verdict]]] = defaultdict(dict)
+        turns = Turns()
+        for (org_id, user), knower in knowers.items():
+            await turns.give()
+            said = present(coming.shifts.get((org_id, user), ()), now, min(coming.until, now + LOOKED_AT))
+            known = {each.schedule for each in knower.known.stretches} if knower.known else set()
+            # A schedule that is not there any more is lost; one that there was no time to look at is not.
+            unsure = {
+                each
+                for each in known
+                if (org_id, each) in coming.passed_over or (org_id in full and (org_id, each) not in looked_at)
+            }
+            verdict = judge(knower.known, said, now, unsure)
+            if verdict.known is not None:
+                judged[org_id][user] = knower, verdict
+        for org_id, users in judged.items():
+            names = list(users)
+            for begin in range(0, len(names), _USERS):
+                part = {name: users[name] for name in names[begin : begin + _USERS]}
+                await begun(self._db, org_id, partial(self._write, users=part, now=now))
+
+    async def _write(self, tx: Tx, users: Mapping[str, tuple[Knower, Verdict]], now: int) -> None:
+        versions = await known_shifts.lock(tx, users)
+        held = [each for name, each in users.items() if versions.get(name) == each[0].version]
+        told = [(knower, verdict.told) for knower, verdict in held if verdict.told is not None]
+        await notice_jobs.append(tx, await _jobs(tx, told, now))
+        known = [(knower.user_id, verdict.known) for knower, verdict in held if verdict.known is not None]
+        await known_shifts.save(tx, known)
+        tx.after_commit(lambda: self._metrics.shift_notices.labels("sent").inc(len(told)))
+
+    def _failed(self, org_id: str) -> None:
+        """It is tried again in the next look."""
+        self._metrics.shift_notices.labels("failed").inc()
+        _log.exception("changes_of_shifts_not_told", org_id=org_id)
+
+
+async def _read(
+    tx: Tx, org_ids: Sequence[str], keys: Sequence[on_call.Key]
+) -> tuple[dict[tuple[str, str], Knower], Coming, int]:
+    now = minute_of(await tx.now())
+    knowers = {(each.org_id, each.user_id): each for each in await known_shifts.knowers(tx, org_ids)}
+    return knowers, await coming_shifts.within(tx, keys, knowers, time_of(now), LOOKED_AT + _MARGIN), now
+
+
+def _full(keys: Sequence[on_call.Key]) -> frozenset[str]:
+    """Tenants that may have more schedules than are looked at."""
+    count: defaultdict[str, int] = defaultdict(int)
+    for org_id, _ in keys:
+        count[org_id] += 1
+    return frozenset(org_id for org_id, number in count.items() if number >= shift_notices.MOST_SCHEDULES)
+
+
+async def _jobs(tx: Tx, told: Sequence[tuple[Knower, Change]], now: int) -> list[notification_pb2.NotificationJob]:
+    if not told:
+        return []
+    ids = {schedule for _, change in told for schedule in change.schedules}
+    keys = [(tx.org_id, id_) for id_ in sorted(ids)]
+    schedules = await on_call.load(tx, keys, time_of(now), time_of(now + LOOKED_AT))
+
+    def at(schedule: str, minute: int) -> Segment | None:
+        found = schedules.get((tx.org_id, schedule))
+        return resolve(found, minute, minute + 1)[0] if found else None
+
+    people = {
+        user
+        for _, change in told
+        for each in change.lost
+        if (segment := at(each.schedule, each.start)) is not None
+        for user in segment.people
+    }
+    names = Names(*await shift_notices.names(tx, ids, people))
+    return [
+        notice_jobs.job(
+            tx.org_id,
+            knower.user_id,
+            knower.channel,
+            change_text(change, knower.user_id, at, names, notice_jobs.zone_of(knower.time_zone)),
+            change.schedules,
+            now,
+            now + DAY,
+        )
+        for knower, change in told
+    ]

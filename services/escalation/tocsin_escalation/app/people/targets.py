@@ -1,0 +1,71 @@
+"""What a request names must exist: the error says which field names an unknown target."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import grpc
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import FieldViolation, TocsinError
+
+from tocsin_escalation.domain.policy import Policy, Target, TargetKind
+from tocsin_escalation.store.incidents import escalations
+from tocsin_escalation.store.people import directory, policies
+
+REASONS = {
+    TargetKind.USER: reasons.ERROR_REASON_USER_NOT_FOUND,
+    TargetKind.TEAM: reasons.ERROR_REASON_TEAM_NOT_FOUND,
+    TargetKind.SCHEDULE: reasons.ERROR_REASON_SCHEDULE_NOT_FOUND,
+}
+
+
+async def check(tx: Tx, named: Sequence[tuple[str, Target]]) -> None:
+    """Every (field, target) must exist. Raises USER_NOT_FOUND, TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND, as
+    INVALID_ARGUMENT, with the fields.
+    """
+    missing = set(await directory.unknown(tx, [target for _, target in named]))
+    wrong = [(field, target) for field, target in named if target in missing]
+    if wrong:
+        field, first = wrong[0]
+        raise TocsinError(
+            REASONS[first.kind],
+            f"{field}: {first} does not exist; create it first",
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            metadata={"name": str(first)},
+            fields=[FieldViolation(field, f"{target} does not exist; create it first") for field, target in wrong],
+        )
+
+
+async def must_exist(db: Database, org_id: str, named: Sequence[tuple[str, Target]]) -> None:
+    """`check` in a transaction of its own."""
+    async with db.transaction(org_id) as tx:
+        await check(tx, named)
+
+
+async def policy(db: Database, org_id: str, id_: str, field: str) -> Policy:
+    """The policy named by `field`. Raises POLICY_NOT_FOUND as INVALID_ARGUMENT."""
+    async with db.transaction(org_id) as tx:
+        row = await policies.get(tx, id_)
+    if row is None:
+        raise no_policy(id_, field)
+    return row.policy
+
+
+def no_policy(id_: str, field: str) -> TocsinError:
+    """The policy that `field` names does not exist."""
+    name = f"policies/{id_}"
+    return TocsinError(
+        reasons.ERROR_REASON_POLICY_NOT_FOUND,
+        f"{field}: {name} does not exist",
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        metadata={"name": name},
+        fields=[FieldViolation(field, f"{name} does not exist")],
+    )
+
+
+async def policy_of(db: Database, org_id: str, incident_id: UUID) -> Policy | None:
+    """The policy an incident runs on, as it is defined now; None when the incident, or by now the policy, is not there."""
+    async with db.transaction(org_id) as tx:
+        row = await escalations.get(tx, incident_id)
+        found = await policies.get(tx, row.run.policy.id) if row is not None and row.run.policy is not None else None
+    return found.policy if found is not None else None

@@ -1,0 +1,1 @@
+"""Schedules: written, planned, swapped, imported and shown."""

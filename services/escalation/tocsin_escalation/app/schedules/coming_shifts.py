@@ -1,0 +1,98 @@
+"""The shifts of the coming days, of any number of schedules: resolved once for as long as a schedule stays the same."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.domain.schedules.clock import DAY, minute_of, time_of
+from tocsin_escalation.domain.schedules.model import Schedule
+from tocsin_escalation.domain.schedules.paging import WORK_LEAST, WORK_TOGETHER, Work
+from tocsin_escalation.domain.schedules.questions import users_of
+from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.schedules.work import spans, weight
+from tocsin_escalation.domain.shift_notices import Shift, shifts_in
+from tocsin_escalation.store.schedules import on_call
+
+_log = get_logger(__name__)
+
+_STEP: Final = 6 * 60
+"""Minutes for which what was resolved is kept."""
+_LOOKED_AT: Final = 2 * _STEP + 8 * DAY
+_AT_ONCE: Final = 200
+
+Shifts = Mapping[tuple[str, str], Sequence[Shift]]
+"""By tenant and user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Shifts up to `until`, without those of schedules that are too much work."""
+
+    shifts: Shifts
+    until: int
+    passed_over: frozenset[on_call.Key]
+
+
+async def of(tx: Tx, keys: Sequence[on_call.Key], users: Collection[tuple[str, str]], now: datetime) -> Shifts:
+    """Those of these (tenant, user) in these schedules that begin up to eight days ahead, or began within six hours."""
+    return (await within(tx, keys, users, now, _LOOKED_AT)).shifts
+
+
+async def within(
+    tx: Tx, keys: Sequence[on_call.Key], users: Collection[tuple[str, str]], now: datetime, minutes: int
+) -> Coming:
+    """The same of so many minutes, a little of which are past."""
+    since = (minute_of(now) // _STEP - 1) * _STEP
+    found: defaultdict[tuple[str, str], list[Shift]] = defaultdict(list)
+    passed_over: set[on_call.Key] = set()
+    works: defaultdict[str, Work] = defaultdict(lambda: Work(WORK_TOGETHER))
+    for begin in range(0, len(keys), _AT_ONCE):
+        some = keys[begin : begin + _AT_ONCE]
+        schedules = await on_call.load(tx, some, time_of(since), time_of(since + minutes))
+        # In a thread: hundreds of schedules that are not known yet take longer than other calls may wait.
+        passed_over |= await asyncio.to_thread(_add, found, schedules, users, (since, minutes), works)
+    return Coming(found, since + minutes, frozenset(passed_over))
+
+
+def _add(
+    found: Mapping[tuple[str, str], list[Shift]],
+    schedules: Mapping[on_call.Key, Schedule],
+    users: Collection[tuple[str, str]],
+    looked_at: tuple[int, int],
+    works: Mapping[str, Work],
+) -> set[on_call.Key]:
+    """What was too much work."""
+    passed_over = set()
+    for (org_id, id_), schedule in schedules.items():
+        if not any((org_id, user) in users for user in users_of(schedule)):
+            continue
+        cost = spans(schedule, looked_at[1]) * weight(schedule)
+        if cost <= WORK_LEAST:
+            shifts = _kept(schedule, *looked_at)
+        elif works[org_id].may(cost):
+            shifts = _resolved(schedule, *looked_at)
+        else:
+            passed_over.add((org_id, id_))
+            _log.warning("shifts_not_looked_at", org_id=org_id, schedule=id_, work=cost)
+            continue
+        for shift in shifts:
+            if (org_id, shift.user) in users:
+                found[org_id, shift.user].append(shift)
+    return passed_over
+
+
+@lru_cache(2 * on_call.KEPT)
+def _kept(schedule: Schedule, since: int, minutes: int) -> tuple[Shift, ...]:
+    """Notices and changes look at different lengths of time, each of them at every schedule."""
+    return _resolved(schedule, since, minutes)
+
+
+def _resolved(schedule: Schedule, since: int, minutes: int) -> tuple[Shift, ...]:
+    return tuple(shifts_in(schedule.id, resolve(schedule, since, since + minutes)))

@@ -1,0 +1,175 @@
+"""Schedules: what people write down about who is on call, and what comes of it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import FieldViolation, TocsinError, invalid, invalid_fields, not_found
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_escalation.app.people import targets
+from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.domain.schedules.checks import problems, too_much
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Layer, Schedule, Segment
+from tocsin_escalation.domain.schedules.questions import Standing, standing
+from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.schedules.versions import Rollout, changed, current
+from tocsin_escalation.store.schedules import on_call, schedules
+from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
+
+LONGEST = timedelta(days=92)
+"""What is asked for at once: more would keep a processor busy for seconds."""
+LONGEST_OF_ALL = timedelta(days=35)
+"""What is asked of many schedules at once."""
+
+Change = Callable[[ScheduleRow], ScheduleRow]
+"""What is wanted of a schedule as it is; its layers are those that people wrote down, without versions."""
+
+
+async def get(db: Database, org_id: str, id_: str) -> ScheduleRow:
+    """One schedule. Raises SCHEDULE_NOT_FOUND."""
+    async with db.transaction(org_id) as tx:
+        return await must(tx, id_)
+
+
+async def create(tx: Tx, row: ScheduleRow) -> ScheduleRow:
+    """A new schedule. Raises ALREADY_EXISTS, INVALID_FIELD, USER_NOT_FOUND."""
+    await _check(tx, row)
+    return await schedules.insert(tx, row) or _taken(f"schedules/{row.id}")
+
+
+async def update(tx: Tx, id_: str, etag: str, change: Change, rollout: Rollout) -> ScheduleRow:
+    """The schedule as `change` wants it. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND."""
+    row = await must(tx, id_, lock=True)
+    require_etag(etag, row.version)
+    return await schedules.update(tx, await _changed(tx, row, change(row), rollout))
+
+
+async def delete(tx: Tx, id_: str, etag: str) -> ScheduleRow:
+    """The end of a schedule, and what it was. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH."""
+    row = await must(tx, id_, lock=True)
+    require_etag(etag, row.version)
+    await schedules.delete(tx, id_)
+    return row
+
+
+async def resolved(db: Database, org_id: str, id_: str, since: datetime, until: datetime) -> tuple[Segment, ...]:
+    """Who is on call within [since, until). Raises SCHEDULE_NOT_FOUND, INVALID_FIELD."""
+    first, last = _span(since, until)
+    async with db.transaction(org_id) as tx:
+        found = await on_call.load(tx, [(org_id, id_)], since, until)
+    if (org_id, id_) not in found:
+        raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
+    return await _aside(found[org_id, id_], first, last)
+
+
+async def preview(
+    db: Database, org_id: str, wanted: ScheduleRow, rollout: Rollout, since: datetime, until: datetime
+) -> tuple[Segment, ...]:
+    """Who would be on call if `wanted` were saved; of an existing schedule if it has an id. Raises as `update` does."""
+    first, last = _span(since, until)
+    schedule = Schedule(wanted.id, wanted.time_zone)
+    async with db.transaction(org_id) as tx:
+        if wanted.id:
+            kept = await must(tx, wanted.id)
+            schedule = (await on_call.load(tx, [(org_id, wanted.id)], since, until))[org_id, wanted.id]
+            wanted = await _changed(tx, kept, wanted, rollout)
+        else:
+            await _check(tx, wanted)
+        users = [(org_id, user) for layer in wanted.layers for group in layer.line_up for user in group]
+        found = await on_call.people_gone(tx, users, since, until)
+    gone = found.get(org_id, on_call.Gone())
+    draft = replace(
+        schedule,
+        zone=wanted.time_zone,
+        layers=wanted.layers,
+        stand_in=wanted.stand_in,
+        absences={**schedule.absences, **gone.times()},
+        unusable=schedule.unusable | gone.unusable,
+    )
+    return await _aside(draft, first, last)
+
+
+async def on_calls(
+    db: Database, org_id: str, only: Sequence[str], at: datetime | None, after: str, limit: int
+) -> list[tuple[str, Standing]]:
+    """Who is on call at an instant, or now, by schedule id behind `after`."""
+    async with db.transaction(org_id) as tx:
+        ids = await schedules.ids(tx, after, limit, list(only) or None)
+        time = at or await tx.now()
+        found = await on_call.load(tx, [(org_id, id_) for id_ in ids], time - LOOK_BACK, time + LOOK_AHEAD)
+    minute = minute_of(time)
+
+    def ask() -> list[tuple[str, Standing]]:
+        return [(id_, standing(found[org_id, id_], minute)) for id_ in ids if (org_id, id_) in found]
+
+    # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
+    return await asyncio.to_thread(ask)
+
+
+async def stretches(
+    db: Database, org_id: str, only: Sequence[str], since: datetime, until: datetime, after: str, limit: int
+) -> list[tuple[str, tuple[Segment, ...]]]:
+    """Who is on call within [since, until), by schedule id behind `after`. Raises INVALID_FIELD."""
+    first, last = _span(since, until, LONGEST_OF_ALL)
+    async with db.transaction(org_id) as tx:
+        ids = await schedules.ids(tx, after, limit, list(only) or None)
+        found = await on_call.load(tx, [(org_id, id_) for id_ in ids], since, until)
+    return [(id_, await _aside(found[org_id, id_], first, last)) for id_ in ids if (org_id, id_) in found]
+
+
+async def must(tx: Tx, id_: str, *, lock: bool = False) -> ScheduleRow:
+    """A schedule of this tenant. Raises SCHEDULE_NOT_FOUND."""
+    row = await schedules.get(tx, id_, lock=lock)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
+    return row
+
+
+async def _changed(tx: Tx, kept: ScheduleRow, wanted: ScheduleRow, rollout: Rollout) -> ScheduleRow:
+    await _check(tx, wanted, kept.layers)
+    return replace(wanted, layers=changed(kept.layers, wanted.layers, minute_of(await tx.now()), rollout))
+
+
+async def _check(tx: Tx, row: ScheduleRow, kept: Sequence[Layer] = ()) -> None:
+    """Users who are named by `kept` already may be deleted by now: they must not stand in the way of a change."""
+    found = problems(row.time_zone, row.layers)
+    if not found and (costly := too_much(row.layers, current(kept))):
+        found = [costly]
+    if found:
+        raise invalid_fields([FieldViolation(f"schedule.{field}", text) for field, text in found])
+    known = {target for _, target in _users(kept)}
+    await targets.check(tx, [(field, target) for field, target in _users(row.layers) if target not in known])
+
+
+def _users(layers: Sequence[Layer]) -> list[tuple[str, Target]]:
+    return [
+        (f"schedule.layers[{number}].line_up[{place}].users[{position}]", Target(TargetKind.USER, user))
+        for number, layer in enumerate(layers)
+        for place, group in enumerate(layer.line_up)
+        for position, user in enumerate(group)
+    ]
+
+
+def _span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:
+    first, last = minute_of(since), minute_of(until)
+    if not first < last:
+        raise invalid("end_time", "must be at least a minute later than start_time")
+    if until - since > longest:
+        raise invalid("end_time", f"must be at most {longest.days} days later than start_time")
+    return first, last
+
+
+async def _aside(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
+    """In a thread: months of many layers take longer than other calls may wait."""
+    return await asyncio.to_thread(resolve, schedule, since, until)
+
+
+def _taken(name: str) -> NoReturn:
+    raise TocsinError(reasons.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name})

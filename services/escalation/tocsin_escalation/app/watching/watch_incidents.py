@@ -1,0 +1,354 @@
+"""Changes of incidents for those who watch: one reader for each tenant that is watched in this process.
+
+PostgreSQL is read when a hint says that a tenant has changes, and once a second for all watched tenants together, so a hint
+that is lost costs a second. Watchers get what their tenant's reader found; one that comes back with a cursor reads by itself
+until it has what the reader has.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.auth import Principal
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Rounds, wait_or_stop, while_away
+from tocsin_kit.rpc.outlets import Outlet, Outlets
+
+from tocsin_escalation.store.incidents import changes, escalations
+from tocsin_escalation.store.incidents.changes import ChangeRow, Horizon, Position
+from tocsin_escalation.store.incidents.escalations import EscalationRow
+
+log = get_logger(__name__)
+
+PAGE: Final = 200
+"""Changes of one message at most."""
+MOST_WAITING: Final = 1000
+"""Changes that may wait for a slow reader."""
+KEPT: Final = timedelta(hours=24)
+"""How old a cursor may be. Incidents are kept for a day or more after they ended, so none of its changes is missing."""
+_SHOWN: Final = KEPT + timedelta(hours=1)
+"""An entry is as old as the beginning of its transaction, which is a little older than cursors before it."""
+_LOOK_SECONDS: Final = 1.0
+_STALE_SECONDS: Final = 5.0
+"""Without a look at the changes for so long, no heartbeat says that there are none."""
+_MOST_READING: Final = 4
+_HELD_UP_SECONDS: Final = 0.002
+_MOST_HELD_UP_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a watcher is."""
+
+    position: Position
+    epoch: str
+    time: datetime
+    """When that was the end of what could be read, or the change before it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of a timeline, and its incident as it was when the entry was read."""
+
+    row: ChangeRow
+    incident: EscalationRow
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a watcher wants to hear of; empty means any."""
+
+    states: frozenset[str] = frozenset()
+    severities: frozenset[int] = frozenset()
+    policy: str = ""
+    team: str = ""
+    assignee: str = ""
+    labels: frozenset[tuple[str, str]] = frozenset()
+    incidents: frozenset[UUID] = frozenset()
+
+    def fits(self, change: Change) -> bool:
+        """Whether the incident is so after the change."""
+        run = change.incident.run
+        policy = run.policy
+        return (
+            (not self.incidents or run.incident_id in self.incidents)
+            and (not self.states or change.row.entry.state in self.states)
+            and (not self.severities or run.facts.severity in self.severities)
+            and (not self.policy or (policy is not None and policy.id == self.policy))
+            and (not self.team or (policy is not None and policy.team == self.team))
+            and (not self.assignee or self.assignee in run.assignees)
+            and self.labels <= run.facts.labels.items()
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes for one message, and the cursor behind them. Empty: there are none up to the cursor."""
+
+    changes: list[Change]
+    cursor: Cursor
+    message: object = field(default=None)
+    """Listed once for all watchers that want the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    batch: Batch
+    more: bool
+    held_up: bool
+
+
+class Feeds:
+    """The readers of this process, one for each watched tenant."""
+
+    def __init__(self, db: Database, outlets: Outlets, *, most_waiting: int = MOST_WAITING, page: int = PAGE) -> None:
+        self._db = db
+        self._outlets = outlets
+        self._most_waiting = most_waiting
+        self._page = page
+        self._feeds: dict[str, _Feed] = {}
+        self._reading = asyncio.Semaphore(_MOST_READING)
+        self._looked = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def changed(self, org_ids: Iterable[str]) -> None:
+        """A hint: these tenants have changes that are committed."""
+        for org_id in org_ids:
+            feed = self._feeds.get(org_id)
+            if feed is not None:
+                self._advance_soon(feed)
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """The loop: finds what no hint told. Must run wherever calls are served."""
+        failures = 0
+        while not ended.is_set():
+            pause = _LOOK_SECONDS
+            try:
+                await self.look()
+                failures = 0
+            except TocsinError as error:
+                failures += 1
+                pause = while_away(failures)
+                if failures == 1:
+                    log.warning("changes_not_read", reason=error.reason_name, error=error.message)
+            await wait_or_stop(ended, pause)
+        self._ended.set()
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    async def look(self) -> None:
+        """Once. Raises DATABASE_UNAVAILABLE."""
+        places = {org_id: feed.cursor for org_id, feed in self._feeds.items() if feed.cursor is not None}
+        if places:
+            async with self._db.system() as tx:
+                horizon = await changes.horizon(tx)
+                found = await changes.newer(tx, {org_id: cursor.position for org_id, cursor in places.items()})
+            self.changed(found)
+            for org_id in places.keys() - found:
+                self._note_quiet(org_id, places[org_id], horizon)
+        self._looked = time.monotonic()
+
+    def _note_quiet(self, org_id: str, place: Cursor, horizon: Horizon) -> None:
+        """Nothing is behind `place` up to the horizon: a watcher of a quiet tenant must not come back with an old cursor."""
+        feed = self._feeds.get(org_id)
+        if feed is None or feed.cursor is not place:
+            return
+        if horizon.epoch != place.epoch or horizon.end < place.position:
+            feed.restart(Cursor(horizon.end, horizon.epoch, horizon.now))
+        else:
+            feed.cursor = Cursor(horizon.end, horizon.epoch, horizon.now)
+
+    async def watch(self, principal: Principal, wanted: Wanted, cursor: Cursor | None) -> AsyncGenerator[Batch, None]:
+        """What the caller's tenant has that fits, from the cursor on, without end.
+
+        Raises CURSOR_TOO_OLD, WATCH_TOO_SLOW, SERVICE_UNAVAILABLE when the process stops, DATABASE_UNAVAILABLE, and what the
+        credential's end is.
+        """
+        with self._entered(principal.org_id) as feed:
+            outlet = Outlet(principal, lambda: self._heartbeat(feed), self._most_waiting)
+            self._outlets.add(outlet)
+            try:
+                place = await self._begin(feed, cursor)
+                async for batch in self._catch_up(feed, place, wanted):
+                    outlet.check()
+                    yield batch
+                # Nothing is awaited between the end of the loop above and this line: no change comes between the two.
+                feed.attach(wanted, outlet)
+                assert feed.cursor is not None, "it was read"
+                yield Batch([], feed.cursor)
+                while True:
+                    yield await outlet.next()
+            finally:
+                feed.detach(wanted, outlet)
+                self._outlets.remove(outlet)
+
+    async def _begin(self, feed: "_Feed", cursor: Cursor | None) -> Cursor:
+        """Where a watcher begins; the feed has been read that far at least."""
+        known = feed.cursor is not None and cursor is not None and cursor.position <= feed.cursor.position
+        if not known and await self._advance(feed):
+            self._advance_soon(feed)
+        assert feed.cursor is not None, "it was read"
+        if cursor is None:
+            return feed.cursor
+        too_old = feed.cursor.time - cursor.time > KEPT
+        if too_old or cursor.epoch != feed.cursor.epoch or cursor.position > feed.cursor.position:
+            raise _too_old("the cursor is older than 24 hours") if too_old else _restored()
+        return cursor
+
+    async def _catch_up(self, feed: "_Feed", place: Cursor, wanted: Wanted) -> AsyncGenerator[Batch, None]:
+        """What the feed's other watchers have got since `place`. At its end the two are at the same place."""
+        while feed.cursor is not None and place.position < feed.cursor.position:
+            page = await self._read(feed.org_id, place.position, feed.cursor.position)
+            place = page.batch.cursor
+            if place.epoch != feed.cursor.epoch:
+                raise _restored()
+            yield _fitting(page.batch, wanted)
+
+    def _heartbeat(self, feed: "_Feed") -> Batch | None:
+        if feed.cursor is None or time.monotonic() - self._looked > _STALE_SECONDS:
+            return None
+        return Batch([], feed.cursor)
+
+    @contextmanager
+    def _entered(self, org_id: str) -> "Iterator[_Feed]":
+        feed = self._feeds.get(org_id)
+        if feed is None:
+            feed = self._feeds[org_id] = _Feed(org_id)
+        feed.users += 1
+        try:
+            yield feed
+        finally:
+            feed.users -= 1
+            if not feed.users:
+                self._feeds.pop(org_id, None)
+
+    def _advance_soon(self, feed: "_Feed") -> None:
+        feed.asked = True
+        if feed.task is None:
+            feed.task = asyncio.create_task(self._follow(feed))
+            self._tasks.add(feed.task)
+            feed.task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, feed: "_Feed") -> None:
+        """Reads while there is something to read. What fails is found again by the next look."""
+        pause = _HELD_UP_SECONDS
+        try:
+            while feed.asked and feed.users:
+                feed.asked = False
+                if await self._advance(feed):
+                    # An older transaction is still under way; it mostly ends within a millisecond.
+                    await wait_or_stop(self._ended, pause)
+                    pause = min(2 * pause, _MOST_HELD_UP_SECONDS)
+                    feed.asked = True
+        except TocsinError as error:
+            log.warning("changes_not_read", org_id=feed.org_id, reason=error.reason_name, error=error.message)
+        finally:
+            feed.task = None
+
+    async def _advance(self, feed: "_Feed") -> bool:
+        """Reads all there is and hands it out. Whether entries wait for an older transaction. Raises DATABASE_UNAVAILABLE.
+
+        Those who ask while another reading is under way share the next one.
+        """
+        return bool(await feed.rounds.after_now(lambda: self._read_on(feed)))
+
+    async def _read_on(self, feed: "_Feed") -> bool:
+        while True:
+            before = feed.cursor
+            page = await self._read(feed.org_id, before.position if before else None, None)
+            cursor = page.batch.cursor
+            if before is not None and (before.epoch != cursor.epoch or cursor.position < before.position):
+                feed.restart(cursor)
+                return False
+            feed.hand_out(page.batch)
+            if not page.more:
+                return page.held_up
+
+    async def _read(self, org_id: str, behind: Position | None, until: Position | None) -> _Page:
+        """One page. `behind` None: nothing but the place where changes begin. `until`: what follows it is left out."""
+        async with self._reading, self._db.transaction(org_id) as tx:
+            horizon = await changes.horizon(tx)
+            if behind is None or horizon.end < behind:
+                return _Page(Batch([], Cursor(horizon.end, horizon.epoch, horizon.now)), more=False, held_up=False)
+            page = await changes.after(tx, behind, horizon, self._page)
+            rows, end = page.changes, page.end
+            if until is not None and end > until:
+                rows, end = [row for row in rows if row.position <= until], until
+            # An entry from before a restore may carry a number that is only reached now.
+            rows = [row for row in rows if horizon.now - row.entry.create_time <= _SHOWN]
+            runs = await escalations.get_many(tx, list({row.incident_id for row in rows})) if rows else {}
+        found = [Change(row, runs[row.incident_id]) for row in rows if row.incident_id in runs]
+        reached = rows[-1].entry.create_time if page.more and rows else horizon.now
+        return _Page(Batch(found, Cursor(end, horizon.epoch, reached)), page.more, page.held_up)
+
+
+class _Feed:
+    """One tenant's reader: how far it has read, and for whom."""
+
+    def __init__(self, org_id: str) -> None:
+        self.org_id: Final = org_id
+        self.users = 0
+        self.cursor: Cursor | None = None
+        self.rounds: Final = Rounds()
+        self.asked = False
+        self.task: asyncio.Task[None] | None = None
+        self._groups: dict[Wanted, set[Outlet[Batch]]] = {}
+
+    def attach(self, wanted: Wanted, outlet: Outlet[Batch]) -> None:
+        """It gets what is read from now on."""
+        self._groups.setdefault(wanted, set()).add(outlet)
+
+    def detach(self, wanted: Wanted, outlet: Outlet[Batch]) -> None:
+        """It gets nothing any more."""
+        group = self._groups.get(wanted)
+        if group is not None:
+            group.discard(outlet)
+            if not group:
+                del self._groups[wanted]
+
+    def hand_out(self, batch: Batch) -> None:
+        """Those who want the same get the same object."""
+        self.cursor = batch.cursor
+        if not batch.changes:
+            return
+        for wanted, outlets in self._groups.items():
+            fitting = _fitting(batch, wanted)
+            if fitting.changes:
+                for outlet in outlets:
+                    outlet.offer(fitting, len(fitting.changes))
+
+    def restart(self, cursor: Cursor) -> None:
+        """The database was restored: nobody knows what became of the changes that were told."""
+        self.cursor = cursor
+        for outlets in self._groups.values():
+            for outlet in outlets:
+                outlet.end(_restored())
+
+
+def _too_old(what: str) -> TocsinError:
+    return TocsinError(ErrorReason.ERROR_REASON_CURSOR_TOO_OLD, f"{what}; list anew, and watch without a cursor")
+
+
+def _restored() -> TocsinError:
+    return _too_old("the database was restored or replaced since the cursor was made")
+
+
+def _fitting(batch: Batch, wanted: Wanted) -> Batch:
+    if wanted == _ANY:
+        return batch
+    return Batch([change for change in batch.changes if wanted.fits(change)], batch.cursor)
+
+
+_ANY: Final = Wanted()

@@ -1,0 +1,185 @@
+"""Who is on call, for those who watch: one look a second at all schedules that are watched in this process.
+
+Time changes who is on call without a row that says so, so there is nothing to be told of but the answer itself. A watcher's
+cursor holds a digest of what it was told of each schedule; what is different by now is sent. So a cursor is good at any replica.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.auth import Principal
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Rounds, wait_or_stop, while_away
+from tocsin_kit.rpc.outlets import Outlet, Outlets
+
+from tocsin_escalation.app.people import targets
+from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Schedule
+from tocsin_escalation.domain.schedules.questions import Standing, standing
+from tocsin_escalation.store.people import policies
+from tocsin_escalation.store.schedules import on_call
+from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK, Key
+
+log = get_logger(__name__)
+
+MOST: Final = 50
+"""Schedules of one watcher."""
+MOST_WAITING: Final = 4 * MOST
+"""Schedules that may wait for a slow reader."""
+_LOOK_SECONDS: Final = 1.0
+_STALE_SECONDS: Final = 5.0
+_DELETED: Final = b"-"
+
+Shown = dict[str, bytes]
+"""By schedule, a digest of what a watcher was told last."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Who is on call in a schedule; `standing` None: it was deleted."""
+
+    schedule: str
+    standing: Standing | None
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one message tells, and what its reader knows by then."""
+
+    states: tuple[State, ...]
+    shown: Mapping[str, bytes]
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    org_id: str
+    named: tuple[str, ...]
+    policy: str
+    shown: Shown
+    outlet: Outlet[News] | None = None
+    begun: bool = field(default=False)
+
+    def beat(self) -> News:
+        return News((), dict(self.shown))
+
+
+class OnCalls:
+    """All watches of this process. `run` must be one of its loops, wherever calls are served."""
+
+    def __init__(self, db: Database, outlets: Outlets) -> None:
+        self._db = db
+        self._outlets = outlets
+        self._watches: set[_Watch] = set()
+        self._rounds = Rounds()
+        self._looked = time.monotonic()
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """The loop."""
+        failures = 0
+        while not ended.is_set():
+            pause = _LOOK_SECONDS
+            try:
+                await self.look()
+                failures = 0
+            except TocsinError as error:
+                failures += 1
+                pause = while_away(failures)
+                if failures == 1:
+                    log.warning("on_calls_not_read", reason=error.reason_name, error=error.message)
+            await wait_or_stop(ended, pause)
+
+    async def watch(
+        self, principal: Principal, named: Sequence[str], policy: str, shown: Shown | None
+    ) -> AsyncGenerator[News, None]:
+        """News of these schedules and those of the policy, beginning with what differs from `shown`.
+
+        Raises SCHEDULE_NOT_FOUND, POLICY_NOT_FOUND, WATCH_TOO_SLOW, SERVICE_UNAVAILABLE when the process stops,
+        DATABASE_UNAVAILABLE, and what the credential's end is.
+        """
+        await self._must_exist(principal.org_id, named, policy)
+        watch = _Watch(principal.org_id, tuple(named), policy, dict(shown or {}))
+        outlet = watch.outlet = Outlet(principal, lambda: self._beat(watch), MOST_WAITING)
+        self._outlets.add(outlet)
+        self._watches.add(watch)
+        try:
+            await self.look()
+            while True:
+                yield await outlet.next()
+        finally:
+            self._watches.discard(watch)
+            self._outlets.remove(outlet)
+
+    async def look(self) -> None:
+        """Once: look at all that is watched, and tell what is different. Raises DATABASE_UNAVAILABLE."""
+        await self._rounds.after_now(self._look)
+
+    async def _look(self) -> None:
+        watches = tuple(self._watches)
+        if watches:
+            async with self._db.system() as tx:
+                found = await policies.usable(
+                    tx, {(each.org_id, each.policy) for each in watches if each.policy}, set()
+                )
+                ids = {each: _schedules_of(each, found) for each in watches}
+                now = await tx.now()
+                keys = {(each.org_id, id_) for each in watches for id_ in ids[each]}
+                schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
+            # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
+            states = await asyncio.to_thread(_states, schedules, minute_of(now))
+            for each in watches:
+                _tell(each, ids[each], states)
+        self._looked = time.monotonic()
+
+    def _beat(self, watch: _Watch) -> News | None:
+        return watch.beat() if time.monotonic() - self._looked <= _STALE_SECONDS else None
+
+    async def _must_exist(self, org_id: str, named: Sequence[str], policy: str) -> None:
+        if policy:
+            await targets.policy(self._db, org_id, policy, "policy")
+        if named:
+            async with self._db.transaction(org_id) as tx:
+                now = await tx.now()
+                found = await on_call.load(tx, [(org_id, id_) for id_ in named], now, now)
+            for id_ in named:
+                if (org_id, id_) not in found:
+                    raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
+
+
+def _schedules_of(watch: _Watch, found: Mapping[tuple[str, str], Policy]) -> tuple[str, ...]:
+    policy = found.get((watch.org_id, watch.policy)) if watch.policy else None
+    return tuple(dict.fromkeys((*watch.named, *(policy.schedules()[:MOST] if policy else ()))))
+
+
+def _states(schedules: Mapping[Key, Schedule], minute: int) -> dict[Key, State]:
+    return {key: _state(key[1], standing(schedule, minute)) for key, schedule in schedules.items()}
+
+
+def _state(id_: str, found: Standing) -> State:
+    # The beginning is left out: time alone makes it unknown, when it lies too far back.
+    now, following = found.segment, found.next
+    told = (
+        (now.end, now.people, now.coverage.value, now.away, [str(source) for source in now.sources]),
+        (following.start, following.end, following.people) if following else None,
+    )
+    return State(id_, found, hashlib.blake2b(repr(told).encode(), digest_size=8).digest())
+
+
+def _tell(watch: _Watch, ids: Iterable[str], states: Mapping[Key, State]) -> None:
+    """The first message comes also when nothing is different: it says that the stream is open."""
+    now = [states.get((watch.org_id, id_)) or State(id_, None, _DELETED) for id_ in ids]
+    different = tuple(state for state in now if watch.shown.get(state.schedule) != state.digest)
+    if not different and watch.begun:
+        return
+    watch.begun = True
+    watch.shown = {state.schedule: state.digest for state in now}
+    assert watch.outlet is not None, "it was given one before it was looked at"
+    watch.outlet.offer(News(different, dict(watch.shown)), max(1, len(different)))

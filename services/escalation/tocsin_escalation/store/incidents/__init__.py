@@ -1,0 +1,1 @@
+"""Escalations, their timers, timeline and pages."""

@@ -1,0 +1,121 @@
+"""The timeline as a stream: entries in an order in which no later commit can put one before those that were read.
+
+An entry's id is drawn before its transaction commits, so a later commit may bring a smaller id. Each entry therefore carries the
+number of its transaction, and a reader stops before the oldest transaction that is still under way: all that is older has
+ended, so the entries of a place that was passed are complete.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_escalation.store.incidents.timeline import Entry
+
+LAST_ID: Final = (1 << 63) - 1
+
+
+class Position(NamedTuple):
+    """Behind an entry of a transaction; positions compare in the order of the stream."""
+
+    transaction: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What a transaction knows of others: numbers below `settled` belong to none that is still under way."""
+
+    settled: int
+    next: int
+    """No transaction has this number or a higher one yet."""
+    epoch: str
+    """Names this life of the database. Numbers of another one, before a restore or on another server, mean nothing in it."""
+    now: datetime
+
+    @property
+    def end(self) -> Position:
+        """Behind all entries that are settled."""
+        return Position(self.settled - 1, LAST_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """An entry of the timeline with its place in the stream."""
+
+    transaction: int
+    incident_id: UUID
+    entry: Entry
+
+    @property
+    def position(self) -> Position:
+        """Behind it."""
+        return Position(self.transaction, self.entry.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Changes in their order, and where to go on."""
+
+    changes: list[ChangeRow]
+    end: Position
+    more: bool
+    """Whether further entries are settled already."""
+    held_up: bool
+    """Whether entries are committed that wait for an older transaction to end."""
+
+
+_COLUMNS: Final = columns(Entry)
+# After a restore, entries carry numbers of another server, which may be higher than any here: they are no changes.
+NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+
+
+async def horizon(tx: Tx) -> Horizon:
+    """As of now."""
+    record = await tx.fetchrow(
+        f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT},
+              (SELECT system_identifier FROM pg_control_system()) || '.' || (SELECT timeline_id FROM pg_control_checkpoint()),
+              app_now()"""
+    )
+    assert record is not None, "a SELECT without FROM has one row"
+    return Horizon(*record)
+
+
+async def after(tx: Tx, position: Position, until: Horizon, limit: int) -> ChangePage:
+    """At most `limit` changes of the tenant behind `position` that are settled by `until`, which this transaction read."""
+    records = await tx.fetch(
+        f"""SELECT transaction, incident_id, {_COLUMNS} FROM timeline
+            WHERE org_id = $1 AND (transaction, id) > ($2, $3) AND transaction < $4 ORDER BY transaction, id LIMIT $5""",
+        tx.org_id,
+        *position,
+        until.next,
+        limit + 1,
+    )
+    found = []
+    for transaction, incident_id, *values in records:
+        entry = Entry(*values)
+        entry = replace(entry, paged_users=tuple(entry.paged_users), pages=tuple(entry.pages))
+        found.append(ChangeRow(transaction, incident_id, entry))
+    settled = [each for each in found if each.transaction < until.settled]
+    more = len(settled) > limit
+    kept = settled[:limit]
+    end = kept[-1].position if more else max(position, until.end)
+    return ChangePage(kept, end, more, held_up=len(settled) < len(found))
+
+
+async def newer(tx: Tx, positions: Mapping[str, Position]) -> set[str]:
+    """The tenants, of those named, that have changes behind their position: one probe of an index for each."""
+    records = await tx.fetch(
+        f"""SELECT w.org_id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w(org_id, transaction, id)
+            WHERE EXISTS (
+              SELECT FROM timeline t WHERE t.org_id = w.org_id AND (t.transaction, t.id) > (w.transaction, w.id)
+                AND t.transaction < {NEXT})""",
+        list(positions),
+        [position.transaction for position in positions.values()],
+        [position.id for position in positions.values()],
+    )
+    return {record["org_id"] for record in records}

@@ -1,0 +1,60 @@
+"""What is known of the pages of escalations, in PostgreSQL: read and written without the rest of their rows."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.escalation import PagedRun, PageState, Reached, Run, State
+
+_LOCK: Final = """SELECT org_id, incident_id, state, level, repeat, generation, assignees, pages, reached FROM escalations
+  WHERE incident_id = ANY($1::uuid[]) AND ($2 = '*' OR org_id = $2) ORDER BY incident_id FOR UPDATE"""
+
+
+async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:
+    """Lock escalations as `incidents.escalations.lock` does, and read what their pages need. One statement: it joins nothing."""
+    records = await tx.fetch(_LOCK, list(incident_ids), tx.org_id)
+    return {
+        id_: PagedRun(
+            org_id,
+            id_,
+            State(state),
+            level,
+            repeat,
+            generation,
+            tuple(assignees),
+            from_json(pages),
+            Reached(reached),
+        )
+        for org_id, id_, state, level, repeat, generation, assignees, pages, reached in records
+    }
+
+
+async def save(tx: Tx, runs: Sequence[Run]) -> None:
+    """Write what is known of the pages of locked escalations of which nothing else has changed.
+
+    Every page that is sent ends here: no indexed column is touched, and no policy travels.
+    """
+    if not runs:
+        return
+    await tx.execute(
+        """UPDATE escalations e SET pages = n.pages, reached = n.reached, update_time = app_now()
+           FROM unnest($1::text[], $2::uuid[], $3::jsonb[], $4::text[]) AS n(org_id, incident_id, pages, reached)
+           WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
+        [run.org_id for run in runs],
+        [run.incident_id for run in runs],
+        [to_json(run) for run in runs],
+        [run.reached.value for run in runs],
+    )
+
+
+def to_json(run: Run) -> str:
+    """The form in escalations.pages."""
+    return json.dumps({str(page): state for page, state in run.pages.items()})
+
+
+def from_json(text: str) -> dict[UUID, PageState]:
+    """What `to_json` wrote."""
+    return {UUID(page): PageState(state) for page, state in json.loads(text).items()}

@@ -1,0 +1,107 @@
+"""The timeline in PostgreSQL: what happened, and enough to say later why a page was or was not sent."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Record
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_escalation.domain.decision import Note
+from tocsin_escalation.domain.escalation import Run
+from tocsin_escalation.store.incidents.escalations import people_json
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened."""
+
+    id: int
+    create_time: datetime
+    kind: str
+    actor: str
+    message: str
+    level: int
+    repeat: int
+    generation: int
+    state: str
+    paged_users: tuple[str, ...]
+    pages: tuple[UUID, ...]
+    lateness_ms: int
+
+
+COLUMNS = columns(Entry)
+
+
+def _entry(record: Record) -> Entry:
+    values = dict(record)
+    return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
+
+
+_APPEND = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
+    paged_users, pages, lateness_ms, outcome)
+  SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
+    ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid),
+    lateness_ms, outcome
+  FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::text[],
+    $10::jsonb[], $11::jsonb[], $12::bigint[], $13::text[]) WITH ORDINALITY AS n(org_id, incident_id, kind,
+    actor, message, level, repeat, generation, state, paged, pages, lateness_ms, outcome, position)
+  ORDER BY position"""
+_APPEND_RETURNING = f"{_APPEND} RETURNING {COLUMNS}"
+
+
+async def append(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> list[Entry]:
+    """Write notes, each beside the escalation as it is after it; the entries they became."""
+    if not notes:
+        return []
+    return [_entry(record) for record in await tx.fetch(_APPEND_RETURNING, *_columns(notes))]
+
+
+async def write(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> None:
+    """`append` for batches whose entries are not read: to send them back costs more than to write them."""
+    if notes:
+        await tx.execute(_APPEND, *_columns(notes))
+
+
+def _columns(notes: Sequence[tuple[Run, Note]]) -> list[list[object]]:
+    return [
+        [run.org_id for run, _ in notes],
+        [run.incident_id for run, _ in notes],
+        [note.kind.value for _, note in notes],
+        [note.actor or "services/escalation" for _, note in notes],
+        [note.message for _, note in notes],
+        [note.level for _, note in notes],
+        [run.repeat for run, _ in notes],
+        [run.generation for run, _ in notes],
+        [run.state.value for run, _ in notes],
+        [people_json(tuple(page.user for page in note.pages)) if note.pages else "[]" for _, note in notes],
+        [json.dumps([str(id_) for id_ in ids]) if (ids := _pages(note)) else "[]" for _, note in notes],
+        [note.lateness_ms for _, note in notes],
+        [note.outcome for _, note in notes],
+    ]
+
+
+def _pages(note: Note) -> list[UUID]:
+    return [page.id for page in note.pages] if note.page is None else [note.page]
+
+
+async def told(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
+    """Those of the page outcomes (tenant, incident, key) that the timeline holds already. The incidents are locked."""
+    records = await tx.fetch(
+        """SELECT t.outcome FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, incident_id, outcome)
+           JOIN timeline t ON t.incident_id = g.incident_id AND t.org_id IS NOT DISTINCT FROM g.org_id
+             AND t.outcome = g.outcome AND t.outcome <> ''""",
+        [org_id for org_id, _, _ in keys],
+        [incident_id for _, incident_id, _ in keys],
+        [key for _, _, key in keys],
+    )
+    return {record["outcome"] for record in records}
+
+
+async def page(tx: Tx, incident_id: UUID, after: int, limit: int) -> list[Entry]:
+    """One incident's entries, oldest first, behind `after`."""
+    query = f"SELECT {COLUMNS} FROM timeline WHERE org_id = $1 AND incident_id = $2 AND id > $3 ORDER BY id LIMIT $4"
+    return [_entry(record) for record in await tx.fetch(query, tx.org_id, incident_id, after, limit)]

@@ -1,0 +1,1 @@
+"""Notices of shifts, and reminders."""

@@ -1,0 +1,193 @@
+"""Schedules with all that decides who is on call, as `resolve` takes them: of any number of tenants in two queries."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.schedules.model import FixedPeriod, Imported, Mode, Override, Schedule, Scope
+from tocsin_escalation.domain.schedules.questions import HORIZONS, users_of
+from tocsin_escalation.store.schedules.fixed_periods import shifts_from
+from tocsin_escalation.store.schedules.holiday_calendars import unknown
+from tocsin_escalation.store.schedules.schedules import layers_from_json
+
+LOOK_BACK = LOOK_AHEAD = timedelta(minutes=HORIZONS[-1])
+"""What `standing` looks at around an instant."""
+
+Key = tuple[str, str]
+"""The tenant and the schedule's id."""
+Absence = tuple[str, int, int]
+"""A user, and the minutes [start, end) at which they are away."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A schedule as PostgreSQL gives it. The same text is the same schedule, which is read once."""
+
+    id: str
+    time_zone: str
+    stand_in: bool
+    layers: str
+    overrides: str
+    periods: str
+    imported: str
+
+    @property
+    def size(self) -> int:
+        """In characters."""
+        return len(self.layers) + len(self.overrides) + len(self.periods) + len(self.imported)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is small enough to be kept after it was read."""
+        return self.size <= KEPT_CHARACTERS
+
+
+KEPT = 2048
+"""Schedules that are not read anew as long as their text is the same."""
+KEPT_CHARACTERS = 32_768
+"""Larger ones are read anew each time, so that no tenant fills the memory with them."""
+READ_AT_ONCE = 100_000
+"""Characters that are read without giving way to others: some 5 ms."""
+
+_LOAD = """
+SELECT s.org_id, s.id, s.time_zone, s.stand_in, s.layers,
+  (SELECT coalesce(json_agg(json_build_array(o.id, extract(epoch FROM o.start_time)::bigint / 60,
+       extract(epoch FROM o.end_time)::bigint / 60, o.scope, o.users, o.ordinal, o.replaced, o.swap_id) ORDER BY o.ordinal), '[]')
+     FROM schedule_overrides o
+    WHERE o.org_id = s.org_id AND o.schedule_id = s.id AND o.end_time > $3 AND o.start_time < $4) AS overrides,
+  (SELECT coalesce(json_agg(json_build_array(p.id, extract(epoch FROM p.start_time)::bigint / 60,
+       extract(epoch FROM p.end_time)::bigint / 60, p.shifts, p.ordinal) ORDER BY p.ordinal), '[]')
+     FROM fixed_periods p
+    WHERE p.org_id = s.org_id AND p.schedule_id = s.id AND p.end_time > $3 AND p.start_time < $4) AS periods,
+  (SELECT coalesce(json_agg(json_build_array(c.id, c.rank, c.mode, c.shifts) ORDER BY c.create_time, c.id), '[]')
+     FROM calendar_imports c WHERE c.org_id = s.org_id AND c.schedule_id = s.id) AS imported
+FROM schedules s JOIN unnest($1::text[], $2::text[]) AS w(org_id, id) USING (org_id, id)
+"""
+
+_GONE = """
+WITH wanted AS (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w(org_id, id))
+SELECT w.org_id, w.id, NULL::bigint AS start, NULL::bigint AS "end"
+  FROM wanted w LEFT JOIN users u ON u.org_id = w.org_id AND u.id = w.id WHERE u.id IS NULL OR u.disabled
+UNION ALL
+SELECT a.org_id, a.user_id, extract(epoch FROM a.start_time)::bigint / 60, extract(epoch FROM a.end_time)::bigint / 60
+  FROM wanted w JOIN absences a ON a.org_id = w.org_id AND a.user_id = w.id AND a.end_time > $3 AND a.start_time < $4
+ORDER BY 1, 2, 3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Users of one tenant who cannot be paged, and the times at which others are away."""
+
+    unusable: frozenset[str] = frozenset()
+    absences: tuple[Absence, ...] = ()
+
+    def among(self, users: frozenset[str]) -> "Gone":
+        """Those of these users."""
+        return Gone(self.unusable & users, tuple(each for each in self.absences if each[0] in users))
+
+    def times(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """When each is away."""
+        found: dict[str, tuple[tuple[int, int], ...]] = {}
+        for user, start, end in self.absences:
+            found[user] = (*found.get(user, ()), (start, end))
+        return found
+
+
+_EVERYBODY_THERE = Gone()
+
+
+async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> dict[Key, Schedule]:
+    """Those of the schedules that exist, with everything that matters within [since, until)."""
+    keys = list(dict.fromkeys(wanted))
+    if not keys:
+        return {}
+    records = await tx.fetch(_LOAD, [org for org, _ in keys], [id_ for _, id_ in keys], since, until)
+    texts = {
+        (r["org_id"], r["id"]): _Text(
+            r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"], r["imported"]
+        )
+        for r in records
+    }
+    if sum(text.size for text in texts.values()) > READ_AT_ONCE or any(unknown(text.layers) for text in texts.values()):
+        found = await asyncio.to_thread(_read_all, texts)
+    else:
+        found = _read_all(texts)
+    gone = await people_gone(
+        tx, [(org, user) for (org, _), (_, named) in found.items() for user in named], since, until
+    )
+    return {
+        key: _without(schedule, gone.get(key[0], _EVERYBODY_THERE).among(named), kept=texts[key].kept)
+        for key, (schedule, named) in found.items()
+    }
+
+
+async def people_gone(tx: Tx, named: Sequence[tuple[str, str]], since: datetime, until: datetime) -> dict[str, Gone]:
+    """Those of the (tenant, user) pairs who cannot be paged, or are away within [since, until), by tenant."""
+    pairs = list(dict.fromkeys(named))
+    if not pairs:
+        return {}
+    unusable: dict[str, set[str]] = {}
+    absences: dict[str, list[Absence]] = {}
+    for record in await tx.fetch(_GONE, [org for org, _ in pairs], [user for _, user in pairs], since, until):
+        org, user = record["org_id"], record["id"]
+        if record["start"] is None:
+            unusable.setdefault(org, set()).add(user)
+        else:
+            absences.setdefault(org, []).append((user, record["start"], record["end"]))
+    return {
+        org: Gone(frozenset(unusable.get(org, ())), tuple(absences.get(org, ())))
+        for org in unusable.keys() | absences.keys()
+    }
+
+
+def _read_all(texts: Mapping[Key, _Text]) -> dict[Key, tuple[Schedule, frozenset[str]]]:
+    """With everybody whom each names."""
+    return {key: _kept(text) if text.kept else _read(text) for key, text in texts.items()}
+
+
+@lru_cache(KEPT)
+def _kept(text: _Text) -> tuple[Schedule, frozenset[str]]:
+    return _read(text)
+
+
+def _without(schedule: Schedule, gone: Gone, *, kept: bool) -> Schedule:
+    if gone == _EVERYBODY_THERE:
+        return schedule
+    return _kept_without(schedule, gone) if kept else _less(schedule, gone)
+
+
+@lru_cache(KEPT)
+def _kept_without(schedule: Schedule, gone: Gone) -> Schedule:
+    return _less(schedule, gone)
+
+
+def _less(schedule: Schedule, gone: Gone) -> Schedule:
+    return replace(schedule, absences=gone.times(), unusable=gone.unusable)
+
+
+def _read(text: _Text) -> tuple[Schedule, frozenset[str]]:
+    schedule = Schedule(
+        text.id,
+        text.time_zone,
+        layers_from_json(text.layers),
+        tuple(
+            Override(id_, start, end, Scope(scope), tuple(users), ordinal, replaced, swap or "")
+            for id_, start, end, scope, users, ordinal, replaced, swap in json.loads(text.overrides)
+        ),
+        tuple(
+            FixedPeriod(id_, start, end, shifts_from(shifts), ordinal)
+            for id_, start, end, shifts, ordinal in json.loads(text.periods)
+        ),
+        stand_in=text.stand_in,
+        imported=tuple(
+            Imported(id_, rank, Mode(mode), shifts_from(shifts))
+            for id_, rank, mode, shifts in json.loads(text.imported)
+        ),
+    )
+    return schedule, frozenset(users_of(schedule))

@@ -1,0 +1,1 @@
+"""Alerts: taken in, routed, committed, looked at again."""

@@ -1,0 +1,250 @@
+"""Commit a batch of one tenant's alerts: one transaction, a handful of statements, an answer for each."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import Answer as StoredAnswer
+from tocsin_kit.db.requests import recall, remember, reused
+from tocsin_kit.ids import new_id
+
+from tocsin_ingest.app.alerts.answers import counted, decided, repeated
+from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.message import Message
+from tocsin_ingest.domain.snapshot import Snapshot, Step
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store.alerts.repeats import NotWhole, Repeat
+from tocsin_ingest.store.alerts.repeats import count as count_repeats
+from tocsin_ingest.store.alerts.snapshot import fill, lock_integrations
+from tocsin_ingest.store.alerts.writing import write
+
+METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
+"""An alert is one request however it came: alone, in a batch or on a stream."""
+
+
+class Standing(NamedTuple):
+    """What a repeat of an alert becomes, as long as that fires. `answer`: without the count, once there was a repeat."""
+
+    alert_id: UUID
+    incident_id: UUID
+    answer: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none.
+
+    An alert that is recognised is the same entry each time, and may be in a batch many times.
+    """
+
+    org_id: str
+    message: Message
+    request_id: str = ""
+    body_hash: bytes = b""
+    standing: Standing | None = None
+    """What became of it at last. It may be wrong by now: what counts is what the database says of it."""
+
+
+Answer = bytes | Exception
+"""A serialized `SendAlertResponse`."""
+_Stored = StoredAnswer[SendAlertResponse]
+
+
+class CommitBatch:
+    """The work of a group commit: entries of one tenant. `nudge` is called after a commit that left an event to deliver
+    at once."""
+
+    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._nudge = nudge
+
+    async def __call__(self, entries: Sequence[Entry]) -> Sequence[Answer]:
+        """One answer per entry. Raises when nothing was committed; what the database says about values (DataError,
+        IntegrityConstraintViolationError, ValueError) is one entry's fault, which the group commit finds."""
+        try:
+            return await self._commit(entries)
+        except NotWhole:
+            # An incident's event began to be delivered at this moment; the next one is made by a batch that reads.
+            for entry in entries:
+                entry.standing = None
+            return await self._commit(entries)
+        except asyncpg.UniqueViolationError:
+            # Two replicas took one request_id through two integrations at once. The other has committed by now, so
+            # that its answer is found this time.
+            return await self._commit(entries)
+
+    async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
+        began = time.perf_counter()
+        batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries).take_in(tx))
+        self._metrics.commit_seconds.observe(time.perf_counter() - began)
+        self._metrics.batch_size.observe(len(entries))
+        if batch.repeated:
+            self._metrics.alerts.labels(Outcome.DEDUPLICATED.name.lower()).inc(batch.repeated)
+        counts = Counter(
+            (entry.message.seen is None, decision.outcome)
+            for entry, (decision, _) in zip(batch.fresh, batch.steps, strict=True)
+        )
+        for (sent, outcome), count in counts.items():
+            of = self._metrics.alerts if sent else self._metrics.looked_again
+            of.labels(outcome.name.lower()).inc(count)
+        batch.note_standing()
+        if batch.urgent:
+            self._nudge()
+        return batch.answers()
+
+
+async def decide_and_write(tx: Tx, messages: Sequence[Message]) -> tuple[Sequence[Step], bool]:
+    """Decides a tenant's messages, whose integrations must be locked. The flag: an event must be delivered at once."""
+    snapshot = Snapshot(new_id)
+    # Without those that are there again; in order, so that two runs do the same.
+    await fill(tx, snapshot, list({id(each): each for each in messages}.values()))
+    steps = snapshot.play(messages)
+    return steps, await write(tx, snapshot)
+
+
+class _Batch:
+    """One attempt at one transaction."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._all = entries
+        self._entries = entries
+        self._counted: dict[Entry, int] = {}
+        self._known: dict[str, _Stored] = {}
+        self.fresh: Sequence[Entry] = ()
+        self.steps: Sequence[Step] = ()
+        self.urgent = False
+
+    async def take_in(self, tx: Tx) -> "_Batch":
+        """Everything between BEGIN and COMMIT."""
+        different = Counter(self._all)
+        await lock_integrations(tx, {entry.message.integration_id for entry in different})
+        await self._count(tx, different)
+        wanted = {entry.request_id for entry in different if entry.request_id}
+        self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries
+        if self.fresh:
+            self.steps, self.urgent = await decide_and_write(tx, [entry.message for entry in self.fresh])
+            if wanted:
+                await self._remember(tx)
+        return self
+
+    @property
+    def repeated(self) -> int:
+        """How many alerts were repeats that were counted without a decision."""
+        return len(self._all) - len(self._entries)
+
+    async def _count(self, tx: Tx, different: Counter[Entry]) -> None:
+        """Counts repeats of what fires, and leaves the others.
+
+        They come before the others: what these do to alerts of other keys, or to a shared incident, adds up in any order.
+        """
+        standing = [entry for entry in different if entry.standing is not None]
+        if not standing:
+            return
+        of_key = Counter([entry.message.key for entry in different])
+        if len(of_key) < len(different):
+            # Messages of one key are decided in their order.
+            standing = [entry for entry in standing if of_key[entry.message.key] == 1]
+        repeats = [
+            Repeat(entry.standing.alert_id, entry.standing.incident_id, different[entry], entry.message)
+            for entry in standing
+            if entry.standing is not None
+        ]
+        counts = await count_repeats(tx, repeats) if repeats else {}
+        if not counts:
+            return
+        for entry, repeat in zip(standing, repeats, strict=True):
+            count = counts.get(repeat.alert_id)
+            if count is not None:
+                self._counted[entry] = count - different.pop(entry)
+        self._entries = [entry for entry in self._all if entry not in self._counted] if different else ()
+
+    async def _without_repeated_requests(self, tx: Tx, wanted: set[str]) -> list[Entry]:
+        self._known = await recall(tx, METHOD, wanted, SendAlertResponse)
+        taken = set(self._known)
+        fresh = []
+        for entry in self._entries:
+            if not entry.request_id or entry.request_id not in taken:
+                taken.add(entry.request_id)
+                fresh.append(entry)
+        return fresh
+
+    async def _remember(self, tx: Tx) -> None:
+        made = {
+            entry.request_id: StoredAnswer(entry.body_hash, SendAlertResponse.FromString(answer))
+            for entry, answer in zip(self.fresh, self._made(), strict=True)
+            if entry.request_id
+        }
+        if made:
+            await remember(tx, METHOD, made)
+            self._known |= made
+
+    def note_standing(self) -> None:
+        """What repeats of these alerts become from here on. After the commit."""
+        for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
+            if not more:
+                entry.standing = _standing(entry.message, decision)
+
+    def answers(self) -> list[Answer]:
+        """One per entry, in their order."""
+        if not self._counted:
+            return self._decided()
+        others = iter(self._decided())
+        counts = self._counted
+        answers: list[Answer] = []
+        for entry in self._all:
+            count, standing = counts.get(entry), entry.standing
+            if count is None or standing is None:
+                answers.append(next(others))
+                continue
+            if not standing.answer:
+                alert_id, incident_id, _ = standing
+                standing = Standing(alert_id, incident_id, repeated(entry.message.dedup_key, alert_id, incident_id))
+                entry.standing = standing
+            counts[entry] = count = count + 1
+            answers.append(counted(standing.answer, count))
+        return answers
+
+    def _decided(self) -> list[Answer]:
+        made = self._made()
+        if self.fresh is self._entries:
+            return [*made]
+        # Those without a request id are in `fresh` as often as they came, and in the same order.
+        others = iter([answer for entry, answer in zip(self.fresh, made, strict=True) if not entry.request_id])
+        return [self._repeated(entry) if entry.request_id else next(others) for entry in self._entries]
+
+    def _made(self) -> list[bytes]:
+        """One for each fresh entry. Of a repeated one only the count differs from the answer before it."""
+        answers: list[bytes] = []
+        written: dict[int, bytes] = {}
+        for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
+            if more:
+                answer = written[id(entry)]
+            else:
+                answer = written[id(entry)] = decided(entry.message.dedup_key, decision)
+            alert = decision.alert
+            answers.append(answer if alert is None else counted(answer, alert.count + more))
+        return answers
+
+    def _repeated(self, entry: Entry) -> Answer:
+        stored = self._known[entry.request_id]
+        if stored.body_hash != entry.body_hash:
+            return reused()
+        return stored.response.SerializeToString()
+
+
+def _standing(message: Message, decision: Decision) -> Standing | None:
+    """What its repeats become: more of the same, if it was a trigger that joined its own alert.
+
+    One with an end of its own moves that end as well. All else that a trigger does to an alert that fires, it has done.
+    """
+    alert = decision.alert
+    if decision.outcome is not Outcome.DEDUPLICATED or message.expiry is not None or alert is None:
+        return None
+    return None if alert.incident_id is None else Standing(alert.id, alert.incident_id)

@@ -1,0 +1,60 @@
+"""Since when alerts and heartbeats could be taken: whoever concludes something from silence must know it.
+
+While no replica serves, or while a limit refuses what a sender sends, nothing is heard of a sender that is alive. Its incidents
+must not be resolved for that, and nobody must be paged for its heartbeats.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+
+from tocsin_ingest.store.alerts import intakes
+
+EVERY: Final = 2.0
+"""Seconds between two rounds: how late it is written that something was refused."""
+GAP: Final = timedelta(minutes=1)
+"""When no replica could take alerts for longer, it was an outage. Less is none: a busy machine is late by as much."""
+THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
+"""What a limit refuses: its sender is alive, and is told to slow down and send it again."""
+
+
+class IntakeTimes:
+    """What one replica that serves knows of it. `round` writes it down, for all replicas."""
+
+    def __init__(self, database: Database, able: Callable[[], bool], elapsed: Callable[[], float]) -> None:
+        """`able`: whether alerts can be taken here. `elapsed`: seconds that only grow, such as `time.monotonic`."""
+        self._database = database
+        self._able = able
+        self._elapsed = elapsed
+        self._renewed: float | None = None
+        self._last: datetime | None = None
+        self._refused: set[tuple[str, str]] = set()
+
+    def refused(self, org_id: str, integration_id: str | None, error: TocsinError) -> None:
+        """An alert or a heartbeat was not taken. None: of which integration is not known. Costs no statement."""
+        if error.reason in THROTTLED:
+            # At most one for each integration that there is: a sender is known by its key, or by what its call names.
+            self._refused.add((org_id, integration_id or ""))
+
+    async def round(self) -> None:
+        """Raises DATABASE_UNAVAILABLE."""
+        refused, self._refused = self._refused, set()
+        elapsed, able = self._elapsed(), self._able()
+        paused = self._renewed is None or elapsed - self._renewed > GAP.total_seconds()
+
+        async def work(tx: Tx) -> datetime | None:
+            if refused:
+                await intakes.refuse(tx, refused)
+            return await intakes.renew(tx, GAP, paused=paused, last=self._last) if able else None
+
+        try:
+            last = await self._database.run(None, work)
+        except BaseException:
+            self._refused |= refused
+            raise
+        if last is not None:
+            self._last, self._renewed = last, elapsed

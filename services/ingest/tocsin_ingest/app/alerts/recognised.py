@@ -1,0 +1,118 @@
+"""Alerts that were read before, by their bytes: what a storm repeats is not validated, routed and hashed each time.
+
+An alert's bytes, its sender, and the routing rules and silences decide which message it becomes, and nothing else does. So
+an entry holds as long as `Directory` gives out the same `Routing`, which is at most `TTL` old. What the database
+decides is never remembered: each alert is decided and committed with its batch, and answered after that.
+
+Not remembered: alerts with a `request_id`, which are different each time, and those that cost too much to match, which are
+counted each time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from datetime import datetime
+from typing import Final
+
+from tocsin_ingest.app.alerts.commit_batch import Entry
+from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated
+from tocsin_ingest.domain.expiry import Expiry
+from tocsin_ingest.domain.values import value
+
+MOST_BYTES: Final = 64 << 20
+"""For the alerts of all senders together."""
+_SHARE: Final = 2
+"""One sender's alerts may take this part of it, so that its new ones do not push all others out."""
+_OVERHEAD: Final = 1200
+"""Bytes of an entry beside the alert itself: some fifteen objects."""
+
+Written = tuple[str, str, str]
+"""An alert as its sender wrote it: the format, what is read with it, and its own text."""
+Bytes = (
+    bytes | Written | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
+)
+"""What an alert is recognised by: its bytes, and what its sender stated beside them (`Stated`); or how it was written."""
+
+
+def recognised_by(data: bytes, stated: Stated) -> Bytes:
+    """What an alert is recognised by that its sender stated something beside."""
+    if stated is NOTHING_STATED:
+        return data
+    labels = None if stated.labels is None else tuple(stated.labels.items())
+    return data, labels, stated.started, stated.ended, stated.expiry
+
+
+@value
+class Known:
+    """An alert that was read. `integration`: the one that its request names. `mark`: of the routing it was read with."""
+
+    entry: Entry
+    integration: str
+    mark: object
+    size: int
+
+
+class Shelf:
+    """The alerts of one sender. `get` is the whole cost of recognising one."""
+
+    __slots__ = ("_known", "get", "size")
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Known] = {}
+        self.get = self._known.get
+        self.size = 0
+
+    def put(self, key: Bytes, known: Known, most: int) -> None:
+        """Remember, in place of what was known before; the oldest leave when there is more than `most` bytes."""
+        before = self._known.pop(key, None)
+        self.size += known.size - (before.size if before is not None else 0)
+        self._known[key] = known
+        while self.size > most and len(self._known) > 1:
+            self.size -= self._known.pop(next(iter(self._known))).size
+
+
+class Recognised:
+    """The shelves of all senders, of which those not used for longest leave."""
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self._most = most
+        self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes, roughly."""
+        return self._size
+
+    def of(self, org_id: str, subject: str) -> Shelf:
+        """The sender's shelf."""
+        shelf = self._shelves.get((org_id, subject))
+        if shelf is None:
+            shelf = self._shelves[org_id, subject] = Shelf()
+            self._size += _OVERHEAD
+            self._make_room()
+        else:
+            self._shelves.move_to_end((org_id, subject))
+        return shelf
+
+    def put(self, key: Bytes, entry: Entry, integration: str, mark: object) -> None:
+        """Remember what an alert of the entry's sender became."""
+        shelf = self.of(entry.org_id, entry.message.actor)
+        # The alert's bytes are held twice: as what is recognised and as what is written.
+        size = _OVERHEAD + 2 * _length(key)
+        before = shelf.size
+        shelf.put(key, Known(entry, integration, mark, size), self._most // _SHARE)
+        self._size += shelf.size - before
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while self._size > self._most and len(self._shelves) > 1:
+            _, shelf = self._shelves.popitem(last=False)
+            self._size -= shelf.size + _OVERHEAD
+
+
+def _length(key: Bytes) -> int:
+    if isinstance(key, bytes):
+        return len(key)
+    if isinstance(key[0], str):
+        return len(key[2])  # what is read with it is the same for all of a body
+    return len(key[0]) + sum(len(name) + len(value) for name, value in key[1] or ())

@@ -1,0 +1,119 @@
+"""Alerts that were refused for good are seen: counted, logged, and told to the people behind their integration.
+
+A sender does not repeat what is answered 4xx, and few people read a monitoring system's own log. So an integration whose
+alerts are refused gets an incident, at most one an hour over all replicas.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
+from tocsin_kit.auth import Principal
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_ingest.app.alerts.own_alerts import REFUSED
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store.alerts import refusals
+
+_log = get_logger(__name__)
+
+_LOOK_EVERY: Final = 10.0
+"""Seconds between two looks at the database for one integration; what is refused meanwhile is added up."""
+_SIZE: Final = 10_000
+_EXPIRED: Final = "expired_key"
+_ELSEWHERE: Final = "key_used_elsewhere"
+_SUMMARY: Final = 1000
+
+
+class Refusals:
+    """`clock` is monotonic, in seconds."""
+
+    def __init__(
+        self, database: Database, intake: AlertIntake, metrics: IngestMetrics, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._intake = intake
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def count(self, form: str, error: TocsinError, number: int = 1) -> None:
+        """`number` alerts of unknown senders were refused."""
+        self._metrics.refused.labels(form, error.reason_name).inc(number)
+
+    async def key_expired(self, principal: Principal, error: TocsinError) -> None:
+        """An integration of which no key works any more is told as one whose alerts are refused. Counts looks at the key, which
+        are fewer than its alerts.
+        """
+        await self.tell(Sender.of(principal), _EXPIRED, 1, error)
+
+    async def used_elsewhere(self, principal: Principal, error: TocsinError) -> None:
+        """An integration whose key is used from a place that its source ranges leave out is told as well: its sender has moved, or
+        its key is lost.
+        """
+        sender = Sender.of(principal)
+        if sender.integration_id is not None:
+            await self.tell(sender, _ELSEWHERE, 1, error)
+
+    async def tell(self, sender: Sender, form: str, number: int, error: TocsinError) -> None:
+        """`number` alerts of this sender were refused for good, the first of them with `error`.
+
+        Never raises: the sender's answer does not depend on it.
+        """
+        self.count(form, error, number)
+        integration_id = sender.integration_id or ""
+        _log.warning(
+            "alerts_refused",
+            org_id=sender.org_id,
+            integration=integration_id,
+            format=form,
+            alerts=number,
+            reason=error.reason_name,
+            why=error.message[:_SUMMARY],
+        )
+        key, now = (sender.org_id, integration_id), self._clock()
+        looked, added = self._waiting.get(key, (float("-inf"), 0))
+        if now - looked < _LOOK_EVERY:
+            self._waiting[key] = (looked, added + number)
+            return
+        self._waiting[key] = (now, 0)
+        self._waiting.move_to_end(key)
+        if len(self._waiting) > _SIZE:
+            self._waiting.popitem(last=False)
+        try:
+            await self._open(sender, integration_id, form, added + number, error.message)
+        except Exception:
+            # Not at once: each of a flood would cost as much as this one.
+            self._waiting[key] = (now, added + number)
+            _log.exception("refused_alerts_not_told", org_id=sender.org_id, integration=integration_id)
+
+    async def _open(self, sender: Sender, integration_id: str, form: str, number: int, why: str) -> None:
+        async with self._database.transaction(sender.org_id) as tx:
+            total = await refusals.add(tx, integration_id, number, why)
+        if total is None:
+            return
+        told = f"{total} alerts were refused" if total > 1 else "An alert was refused"
+        alert = AlertInput(
+            action=ALERT_ACTION_TRIGGER,
+            dedup_key=REFUSED,
+            summary=f"{told}: {why}"[:_SUMMARY],
+            source="Tocsin",
+            severity=SEVERITY_ERROR,
+            client="Tocsin",
+            labels={"alertname": "AlertsRefused", "format": form},
+        )
+        try:
+            # Whoever sends too much of what is refused must hear of it all the same.
+            request = SendAlertRequest(alert=alert)
+            await (await self._intake.submit(replace(sender, signed=True), request, own=True))
+        except BaseException:
+            async with self._database.transaction(sender.org_id) as tx:
+                await refusals.not_told(tx, integration_id, total)
+            raise

@@ -1,0 +1,265 @@
+"""Take alerts in: recognise or read each, and wait until it is committed."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_kit.auth import Principal, invalid_credential
+from tocsin_kit.batches import Batches, Several, overloaded
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.requests import body_hash
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import parse_name
+from tocsin_kit.loops import Turns
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_ingest.app.alerts.admission import Admission
+from tocsin_ingest.app.alerts.alert_size import check_size
+from tocsin_ingest.app.alerts.commit_batch import Entry
+from tocsin_ingest.app.alerts.details import check_details
+from tocsin_ingest.app.alerts.intake_times import IntakeTimes
+from tocsin_ingest.app.alerts.known_rules import teach_rules
+from tocsin_ingest.app.alerts.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.recognised import Bytes, Recognised, recognised_by
+from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated, route_wholly
+from tocsin_ingest.app.integrations.directory import Directory, Routing
+
+_INTEGRATIONS: Final = "integrations"
+_READING: Final = 0.1
+"""Seconds after which those of a batch that are read go on: what was read with must not become old while others are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends. `integration_id` is set for holders of an integration key, which speak for that one only. `signed`: what is sent
+    bears the signature that its integration asks for, or is our own.
+    """
+
+    org_id: str
+    subject: str
+    integration_id: str | None
+    signed: bool = False
+
+    @classmethod
+    def of(cls, principal: Principal) -> "Sender":
+        """The sender a credential stands for."""
+        collection, _, integration_id = principal.subject.partition("/")
+        return cls(principal.org_id, principal.subject, integration_id if collection == _INTEGRATIONS else None)
+
+
+class AlertIntake:
+    """The one way in, for every RPC and every HTTP format."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        budgets: Budgets,
+        limit: RateLimit,
+        batches: Batches[Entry, bytes],
+        times: IntakeTimes,
+    ) -> None:
+        self._directory = directory
+        self._admission = Admission(budgets, limit)
+        self._batches = batches
+        self._times = times
+        self._recognised = Recognised()
+        teach_rules()
+
+    async def send(self, sender: Sender, data: bytes) -> bytes:
+        """A serialized SendAlertResponse, once the alert is committed. `data`: a SendAlertRequest, as the sender wrote it.
+
+        Raises DecodeError, INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED,
+        OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
+        """
+        entry = await self._recognise(sender, data)
+        if entry is None:
+            entry = await self._read(sender, SendAlertRequest.FromString(data), data)
+        return await self._enqueue(entry)
+
+    async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[bytes | Exception]:
+        """The same for many alerts, with an answer or an error for each in order, as if they came one by one.
+
+        One that cannot be parsed is the whole request's fault, and nothing of it is taken in: raises DecodeError.
+        """
+        get = self._recognised.of(sender.org_id, sender.subject).get
+        unknown = {data: SendAlertRequest.FromString(data) for data in parts if get(data) is None}
+
+        def read(data: Any) -> tuple[SendAlertRequest, Stated]:
+            return unknown.get(data) or SendAlertRequest.FromString(data), NOTHING_STATED
+
+        return await (await self.take_all(sender, parts, read)).answers()
+
+    async def take_all(
+        self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], tuple[SendAlertRequest, Stated]]"
+    ) -> "Taken":
+        """The same for alerts that `read` makes of what they are recognised by: returns as soon as they wait for their batch."""
+        reading = iter(parts)
+        taken: list[_Taken] = []
+        while entries := await self._entries(sender, reading, read):
+            taken.append(self._take(entries, taken))
+        return Taken(taken)
+
+    async def submit(
+        self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED, *, own: bool = False
+    ) -> "asyncio.Future[bytes]":
+        """Like `send`, for one of many that come one by one: returns as soon as it waits for its batch.
+
+        Nothing raises but the future, so that one bad alert does not get in the way of the next. `own`: it is no sender's, is
+        rare, and no limit of senders keeps it out.
+        """
+        try:
+            key = recognised_by(request.SerializeToString(), stated)
+            entry = await self._recognise(sender, key)
+            if entry is None:
+                entry = await self._read(sender, request, key, stated)
+            return self._batches.enqueue(entry) if own else self._enqueue(entry)
+        except Exception as error:
+            failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+
+    def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
+        try:
+            self._admission.admit(entry, asyncio.get_running_loop().time())
+            return self._batches.enqueue(entry)
+        except TocsinError as error:
+            self._times.refused(entry.org_id, entry.message.integration_id, error)
+            raise
+
+    def _take(self, entries: "list[Entry | Exception]", call: object) -> "_Taken":
+        """Admits those of the call that could be read, and lets them wait for their commit together."""
+        good = [each for each in entries if isinstance(each, Entry)]
+        refusals = self._admission.admit_all(good, asyncio.get_running_loop().time())
+        if refusals:
+            self._note_refused(good, refusals)
+            refused = iter(refusals)
+            entries = [(next(refused) or each) if isinstance(each, Entry) else each for each in entries]
+            good = [each for each in entries if isinstance(each, Entry)]
+        waiting = self._batches.enqueue_each(good, call)
+        if waiting.refused:
+            self._note_refused(good[-waiting.refused :], [overloaded()] * waiting.refused)
+        return _Taken(entries, waiting)
+
+    def _note_refused(self, entries: Sequence[Entry], errors: Sequence[TocsinError | None]) -> None:
+        for entry, error in zip(entries, errors, strict=True):
+            if error is not None:
+                self._times.refused(entry.org_id, entry.message.integration_id, error)
+
+    async def _entries(
+        self, sender: Sender, reading: "Iterator[Bytes]", read: "Callable[[Any], tuple[SendAlertRequest, Stated]]"
+    ) -> "list[Entry | Exception]":
+        """What the next ones are: all that are left, or as many as are read in a moment."""
+        loop = asyncio.get_running_loop()
+        end, turns = loop.time() + _READING, Turns()
+        get = self._recognised.of(sender.org_id, sender.subject).get
+        routings: dict[str, Routing] = {}
+        entries: list[Entry | Exception] = []
+        for data in reading:
+            known = get(data)
+            if known is not None:
+                routing = routings.get(known.integration)
+                if routing is None:
+                    with suppress(TocsinError):
+                        routing = await self._routing(sender, known.integration, routings)
+                if routing is not None and known.mark is routing.mark:
+                    entries.append(known.entry)
+                    continue
+            try:
+                request, stated = read(data)
+                entries.append(await self._read(sender, request, data, stated, routings))
+            except Exception as error:
+                entries.append(error)
+            if await turns.give():
+                # Rules and silences may have changed meanwhile.
+                routings.clear()
+            if loop.time() > end:
+                break
+        return entries
+
+    async def _recognise(self, sender: Sender, key: Bytes) -> Entry | None:
+        """The entry of an alert that was read before and would be read alike. Raises as `_routing`."""
+        known = self._recognised.of(sender.org_id, sender.subject).get(key)
+        if known is None:
+            return None
+        routing = await self._routing(sender, known.integration)
+        return known.entry if known.mark is routing.mark else None
+
+    async def _read(
+        self,
+        sender: Sender,
+        request: SendAlertRequest,
+        key: Bytes,
+        stated: Stated = NOTHING_STATED,
+        routings: "dict[str, Routing] | None" = None,
+    ) -> Entry:
+        """All that can be said of an alert without the database's state, which is remembered."""
+        validate(request)
+        check_size(request.alert)
+        routing = await self._routing(sender, request.integration, routings)
+        if request.alert.HasField("details"):
+            check_details(request.alert.details)
+        message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
+        if request.request_id:
+            return Entry(sender.org_id, message, request.request_id, body_hash(request))
+        entry = Entry(sender.org_id, message)
+        if wholly:
+            self._recognised.put(key, entry, request.integration, routing.mark)
+        return entry
+
+    async def _routing(self, sender: Sender, named: str, known: "dict[str, Routing] | None" = None) -> Routing:
+        """`known`: those that were looked up since others went on."""
+        if known is None:
+            return await self._look_up(sender, named)
+        routing = known.get(named)
+        if routing is None:
+            routing = await self._look_up(sender, named)
+            # Others may have gone on just now.
+            known.clear()
+            known[named] = routing
+        return routing
+
+    async def _look_up(self, sender: Sender, named: str) -> Routing:
+        if sender.integration_id is None:
+            integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
+            return await self._directory.routing(sender.org_id, integration_id)
+        try:
+            routing = await self._directory.routing(sender.org_id, sender.integration_id)
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND:
+                raise
+            # The key itself is still remembered for a moment.
+            raise invalid_credential("its integration is deleted") from error
+        if routing.signature is not None and not sender.signed:
+            raise invalid_credential("its integration takes what is signed only, by HTTP (integration.signature)")
+        return routing
+
+
+class Taken:
+    """Alerts of one request that wait for their commit. An answer is a serialized SendAlertResponse."""
+
+    def __init__(self, parts: "Sequence[_Taken]") -> None:
+        self._parts = parts
+
+    async def answers(self) -> list[bytes | Exception]:
+        """One for each, in order."""
+        return [answer for each in self._parts for answer in await each.answers()]
+
+
+class _Taken:
+    """Some alerts of one request: those that wait for their commit, and what the others were refused with."""
+
+    def __init__(self, entries: "list[Entry | Exception]", waiting: Several[bytes]) -> None:
+        self._entries = entries
+        self._waiting = waiting
+
+    async def answers(self) -> list[bytes | Exception]:
+        """One for each, in order."""
+        committed = await self._waiting.answers()
+        if len(committed) == len(self._entries):
+            return committed
+        answers = iter(committed)
+        return [next(answers) if isinstance(each, Entry) else each for each in self._entries]

@@ -1,0 +1,187 @@
+"""What would become of an alert. Decided by the code that decides about alerts that come in, from what is committed now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import invalid
+from tocsin_kit.ids import new_id
+
+from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.route_alert import routed
+from tocsin_ingest.app.incidents.resolve_quiet import words
+from tocsin_ingest.app.integrations.directory import AHEAD, Directory
+from tocsin_ingest.app.silences.silences import LONGEST
+from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.message import Message
+from tocsin_ingest.domain.routing import Operator, Rule, Trial
+from tocsin_ingest.domain.silences import Silence
+from tocsin_ingest.domain.snapshot import Snapshot
+from tocsin_ingest.store import silences
+from tocsin_ingest.store.alerts.snapshot import look
+
+_PAST: Final = timedelta(minutes=1)
+"""A caller's clock may be slow. What was in force earlier is not kept."""
+_COMPILING: Final = 20
+"""Alerts that a regular expression counts for which is compiled for another time than now; at most what half a second allows."""
+_SHOWN: Final = 200
+"""Characters of a value that a matcher looked at."""
+_SIGNS: Final = {Operator.EQUAL: "=", Operator.NOT_EQUAL: "!=", Operator.MATCHES: "=~", Operator.NOT_MATCHES: "!~"}
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """`new_alert`, `new_incident`: there is none yet that could be named."""
+
+    message: Message
+    decision: Decision
+    tried: Sequence[Trial]
+    cut: Sequence[str]
+    """What was too expensive for the alert and so not looked at to the end: rules, silences."""
+    new_alert: bool
+    new_incident: bool
+    time: datetime
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule that decides; None: the default route does."""
+        return next((each.rule for each in self.tried if each.unmet is None), None)
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The labels whose alerts share an incident."""
+        return () if self.rule is None else self.rule.group_by
+
+
+class Simulation:
+    """It costs what an alert costs, and counts as one: rules and silences are those that are compiled for alerts."""
+
+    def __init__(self, database: Database, directory: Directory, budgets: Budgets) -> None:
+        self._database = database
+        self._directory = directory
+        self._budgets = budgets
+
+    async def of(
+        self, org_id: str, integration_id: str, actor: str, alert: AlertInput, time: datetime | None
+    ) -> Simulated:
+        """`alert` was validated. Raises INTEGRATION_NOT_FOUND, RATE_LIMITED, INVALID_FIELD (`time` is over, or too far ahead)."""
+        self._budgets.take(org_id, ALERTS)
+        routing = await self._directory.routing(org_id, integration_id)
+        if time is not None:
+            routing = replace(routing, silences=await self._silences_at(org_id, time))
+        tried: list[Trial] = []
+        message, rules_cut, silences_cut = routed(org_id, actor, routing, alert, tried=tried)
+        snapshot = Snapshot(new_id)
+        async with self._database.transaction(org_id) as tx:
+            now = await tx.now()
+            now = now if time is None else max(now, time)
+            await look(tx, snapshot, message, now)
+        [decision] = snapshot.apply([message])
+        cut = [name for name, was in (("routing rules", rules_cut), ("silences", silences_cut)) if was]
+        return Simulated(
+            message,
+            decision,
+            tried,
+            cut,
+            decision.alert is None or snapshot.is_new(decision.alert.id),
+            decision.incident is None or snapshot.is_new(decision.incident.id),
+            now,
+        )
+
+    async def _silences_at(self, org_id: str, time: datetime) -> tuple[Silence, ...]:
+        """Of which an alert of then would be told: others would use up the steps of its expressions."""
+        async with self._database.transaction(org_id) as tx:
+            now = await tx.now()
+            if not now - _PAST <= time <= now + LONGEST:
+                raise invalid("time", f"must lie within the next {LONGEST.days} days")
+            rows = await silences.about(tx, AHEAD, max(now, time))
+
+        def pay(expressions: int) -> None:
+            most = self._budgets.allowed(org_id, ALERTS) / 2
+            self._budgets.take(org_id, ALERTS, min(_COMPILING * expressions, most))
+
+        return self._directory.silences_of(org_id, rows, pay)
+
+
+def explain(simulated: Simulated) -> list[str]:
+    """In words, a statement a line."""
+    lines = [f"rule {each.rule.place} does not match: {_unmet(each)}" for each in simulated.tried if each.unmet]
+    lines += [
+        f"the {name} take too long for this alert: those that were not tried are left out" for name in simulated.cut
+    ]
+    message, policy = simulated.message, simulated.message.policy
+    way = (
+        "no rule matches: the default route is taken"
+        if simulated.rule is None
+        else f"rule {simulated.rule.place} matches"
+    )
+    lines.append(
+        f"{way}: severity {message.severity.name.lower()}, "
+        + (f"policy {policy}" if policy else "the tenant's fallback policy")
+    )
+    if simulated.group_by:
+        lines.append(f"alerts that agree in {', '.join(simulated.group_by)} share an incident")
+    in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
+    lines += [
+        f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M} UTC"
+        for each in message.silences
+        if in_force is None or each.id != in_force.silence_id
+    ]
+    return [*lines, _outcome(simulated)]
+
+
+def _unmet(trial: Trial) -> str:
+    matcher = trial.unmet
+    assert matcher is not None, "only of rules that do not match"
+    return f"{matcher.label} {_SIGNS[matcher.operator]} {matcher.value!r} does not hold for {shown(trial)!r}"
+
+
+def shown(trial: Trial) -> str:
+    """What the alert has where a matcher did not hold."""
+    return trial.value[:_SHOWN]
+
+
+def _outcome(simulated: Simulated) -> str:
+    decision = simulated.decision
+    incident = decision.incident
+    named = "" if incident is None or simulated.new_incident else f"incidents/{incident.id}"
+    match decision.outcome:
+        case Outcome.OPENED:
+            return "a new incident would be opened, and its people paged"
+        case Outcome.DEDUPLICATED:
+            return f"its key is firing already: it would be counted in {named}, and nobody paged again"
+        case Outcome.GROUPED:
+            return f"it would join {named}, and nobody would be paged again"
+        case Outcome.RESOLVED:
+            over = f", and {named} with it" if decision.incident_resolved else ""
+            return f"its alert would be over{over}"
+        case Outcome.SUPPRESSED:
+            return "the rule suppresses it: it would be kept, and nobody paged"
+        case Outcome.ACKNOWLEDGED:
+            return f"{named} would be acknowledged"
+        case Outcome.NOTED:
+            return f"the timeline of {named} would have the note"
+        case Outcome.SILENCED:
+            assert decision.alert is not None
+            assert decision.alert.hold is not None
+            until = f"{decision.alert.hold.until:%Y-%m-%d %H:%M} UTC"
+            return (
+                f"silences/{decision.alert.hold.silence_id} holds it back until {until}: nobody would be paged before"
+            )
+        case Outcome.PAUSED:
+            assert decision.alert is not None
+            assert decision.alert.pause is not None
+            until = f"{decision.alert.pause.until:%Y-%m-%d %H:%M:%S} UTC"
+            return f"the rule pauses it: nobody would be paged unless it still fires at {until}"
+        case Outcome.BELOW_THRESHOLD:
+            assert decision.alert is not None
+            assert decision.alert.below is not None
+            below = decision.alert.below
+            within = words(below.threshold.window)
+            return f"it would be trigger {below.triggers} of {below.threshold.count} in {within}: nobody would be paged yet"
+        case Outcome.IGNORED:
+            return "its key is not firing: nothing would happen"

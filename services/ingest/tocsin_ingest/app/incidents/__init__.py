@@ -1,0 +1,1 @@
+"""Open incidents: resolved, and compared with escalation's."""

@@ -1,0 +1,1 @@
+"""Integrations: their keys, rules and heartbeats."""

@@ -1,0 +1,89 @@
+"""Incident events as outbox rows: `tocsin.escalation.v1.IncidentEvent`, less the id and time only the row knows."""
+
+from uuid import UUID
+
+from tocsin.escalation.v1.internal_service_pb2 import (
+    IncidentAcknowledged,
+    IncidentEvent,
+    IncidentNoted,
+    IncidentOpened,
+    IncidentOpenedLink,
+    IncidentResolved,
+)
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin_kit.ids import format_name
+
+from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
+from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.store.incidents.records import IncidentRecord
+
+INCIDENT_EVENT = "incident_event"
+ALERTS_ADDED = "incident_alerts_added"
+"""A kind of its own, so that a row that can still be rewritten is found without reading payloads."""
+KINDS = (INCIDENT_EVENT, ALERTS_ADDED)
+
+
+def kind_of(event: Event) -> str:
+    """The outbox kind the event travels as."""
+    return ALERTS_ADDED if isinstance(event, AlertsAdded) else INCIDENT_EVENT
+
+
+def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes:
+    """The payload of the outbox row."""
+    message = IncidentEvent(org_id=org_id, incident=format_name("incidents", incident_id), sequence=sequence)
+    match event:
+        case Opened():
+            message.opened.CopyFrom(_opened(event))
+        case AlertsAdded():
+            added = message.alerts_added
+            added.alert_count, added.summary, added.new_keys = event.alert_count, event.summary, event.new_keys
+            added.severity = event.severity  # type: ignore[assignment]
+        case Acknowledged(actor=actor):
+            message.acknowledged.CopyFrom(IncidentAcknowledged(actor=actor))
+        case Resolved():
+            message.resolved.CopyFrom(IncidentResolved(actor=event.actor, because=event.because))
+        case Noted():
+            message.noted.CopyFrom(IncidentNoted(actor=event.actor, text=event.text))
+    return message.SerializeToString()
+
+
+def opened_anew(record: IncidentRecord, sequence: int, because: str) -> IncidentEvent:
+    """An `opened` that stands for all events up to `sequence`: the incident as ingest's record holds it now."""
+    opened = _opening(record.title, record.severity, record.policy, record.integration_id, record.first_alert)
+    opened.alert_count = record.alert_count
+    opened.anew_because = because
+    opened.resolved_by = record.resolved_by or ""
+    incident = format_name("incidents", record.id)
+    event = IncidentEvent(org_id=record.org_id, incident=incident, sequence=sequence, opened=opened)
+    event.create_time.FromDatetime(record.create_time)
+    return event
+
+
+def decode_alerts_added(payload: bytes) -> tuple[AlertsAdded, int]:
+    """The event in a row of kind `ALERTS_ADDED`, with its sequence number."""
+    message = IncidentEvent.FromString(payload)
+    added = message.alerts_added
+    return (
+        AlertsAdded(added.alert_count, Severity(added.severity), added.summary, added.new_keys),
+        message.sequence,
+    )
+
+
+def _opened(event: Opened) -> IncidentOpened:
+    first = event.first
+    opened = _opening(first.summary, event.severity, first.policy, first.integration_id, first.content)
+    opened.alert_count = event.alert_count
+    return opened
+
+
+def _opening(title: str, severity: Severity, policy: str, integration_id: str, first_alert: bytes) -> IncidentOpened:
+    content = AlertInput.FromString(first_alert)
+    return IncidentOpened(
+        title=title,
+        source=content.source,
+        severity=severity,  # type: ignore[arg-type]
+        labels=content.labels,
+        policy=policy,
+        integration=format_name("integrations", integration_id) if integration_id else "",
+        links=[IncidentOpenedLink(href=link.href, text=link.text) for link in content.links],
+    )

@@ -1,0 +1,239 @@
+"""Writes what a batch decided, in two statements: first what exists, then what is new.
+
+What exists goes first, because a key or a group must be freed before the same batch takes it again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from tocsin_kit.db import outbox
+from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.domain.decide import Alert, Incident
+from tocsin_ingest.domain.events import AlertsAdded, Event
+from tocsin_ingest.domain.snapshot import Events, Snapshot
+from tocsin_ingest.store import silences
+from tocsin_ingest.store.alerts import ended_firings, endings, holds, pauses, thresholds
+from tocsin_ingest.store.alerts.decisions import encode as encode_steps
+from tocsin_ingest.store.alerts.events import encode, kind_of
+
+_REWRITE = outbox.rewrite_from(
+    "SELECT $1::text AS org_id, * FROM unnest($18::bigint[], $19::bytea[], $20::boolean[]) AS u(id, payload, urgent)"
+)
+_APPEND = outbox.insert_from(
+    """SELECT $1::text AS org_id, * FROM unnest($26::text[], $27::text[], $28::bytea[], $29::float8[])
+    AS u(kind, ordering_key, payload, delay)""",
+    delayed=True,
+)
+
+_MOST_DECIDED = 4000
+"""Bytes of decisions about an alert; when there are more, the older ones are dropped."""
+
+# The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
+# the planner has no choice to get wrong (see the migration). Joins by id are written `= ANY(ARRAY[…])`: to an equality it may also
+# answer with a walk through the whole index, and a comparison of each of its rows with each of the batch. What is said of the
+# states leads to the live parts of both tables; a row that is closed moves to another part by the same statement.
+# An alert that fires at the end of its silence is heard at that moment, or its incident would count as quiet at once.
+# `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
+UPDATE = f"""
+WITH changed_incidents AS (
+  UPDATE incidents SET state = CASE WHEN u.firing_count > 0 THEN 'open' ELSE 'resolved' END, severity = u.severity,
+    alert_count = u.alert_count, firing_count = u.firing_count, event_sequence = u.event_sequence,
+    resolve_time = CASE WHEN u.firing_count = 0 THEN app_now() END, resolved_by = u.resolved_by,
+    count_waits_since = CASE WHEN u.count_waits THEN app_now() ELSE incidents.count_waits_since END
+  FROM unnest($2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $21::boolean[])
+    AS u(id, severity, alert_count, firing_count, event_sequence, resolved_by, count_waits)
+  WHERE incidents.id = ANY(ARRAY[u.id]) AND incidents.org_id IS NOT DISTINCT FROM $1 AND incidents.state = 'open'
+), changed_alerts AS (
+  UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
+    severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
+    source = coalesce(u.source, alerts.source), newest = coalesce(u.newest, alerts.newest),
+    start_time = u.start_time,
+    decided = CASE WHEN u.decided IS NULL THEN alerts.decided WHEN length(alerts.decided) < {_MOST_DECIDED}
+      THEN alerts.decided || u.decided ELSE u.decided END,
+    last_receive_time = CASE WHEN u.count > alerts.count OR u.state = 'resolved'
+      OR (alerts.state = 'suppressed' AND u.state = 'firing') THEN app_now() ELSE alerts.last_receive_time END,
+    resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
+  FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::timestamptz[], $13::smallint[], $14::text[],
+    $15::text[], $16::bytea[], $17::bytea[])
+    AS u(id, state, incident_id, count, start_time, severity, summary, source, newest, decided)
+  WHERE alerts.id = ANY(ARRAY[u.id]) AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state <> 'resolved'
+)
+{_REWRITE}
+"""
+
+_INSERT = f"""
+WITH new_incidents AS (
+  INSERT INTO incidents (org_id, id, integration_id, group_key, state, severity, policy, title, first_alert,
+    alert_count, firing_count, event_sequence, resolve_time, resolved_by)
+  SELECT $1, id, integration_id, group_key, CASE WHEN firing_count > 0 THEN 'open' ELSE 'resolved' END, severity,
+    policy, title, first_alert, alert_count, firing_count, event_sequence,
+    CASE WHEN firing_count = 0 THEN app_now() END, resolved_by
+  FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::bytea[], $9::bigint[],
+    $10::bigint[], $11::bigint[], $12::text[])
+    AS u(id, integration_id, group_key, severity, policy, title, first_alert, alert_count, firing_count, event_sequence,
+      resolved_by)
+), new_alerts AS (
+  INSERT INTO alerts (org_id, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest,
+    count, start_time, decided, resolve_time)
+  SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided,
+    CASE WHEN state = 'resolved' THEN app_now() END
+  FROM unnest($13::uuid[], $14::text[], $15::text[], $16::uuid[], $17::text[], $18::uuid[], $19::smallint[],
+    $20::text[], $21::text[], $22::bytea[], $23::bigint[], $24::timestamptz[], $25::bytea[])
+    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided)
+)
+{_APPEND}
+"""
+
+_Row = TypeVar("_Row", Alert, Incident)
+
+_DUPLICATES_WAIT = 1.0
+"""Seconds an event that tells of nothing but duplicates waits for more of them; longest time its count is behind."""
+
+
+@dataclass(slots=True)
+class _Messages:
+    rewritten: list[tuple[int, bytes, bool]]
+    new: list[tuple[str, str, bytes, float]]
+
+
+async def write(tx: Tx, snapshot: Snapshot) -> bool:
+    """Writes the changed alerts and incidents and their events; returns whether an event may be delivered at once."""
+    messages = _events(tx.org_id, snapshot)
+    incidents, new_incidents = _split(snapshot, snapshot.incidents.values())
+    alerts, new_alerts = _split(snapshot, snapshot.alerts.values())
+    if incidents or alerts or messages.rewritten:
+        *incident_columns, count_waits = _columns(
+            7, [_changed_incident(each, snapshot.events[each.id]) for each in incidents]
+        )
+        await tx.execute(
+            UPDATE,
+            tx.org_id,
+            *incident_columns,
+            *_columns(10, [_changed_alert(each) for each in alerts]),
+            *_columns(3, messages.rewritten),
+            count_waits,
+        )
+    if new_incidents or new_alerts or messages.new:
+        await tx.execute(
+            _INSERT,
+            tx.org_id,
+            *_columns(11, [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]),
+            *_columns(13, [_new_alert(each) for each in new_alerts]),
+            *_columns(4, messages.new),
+        )
+    if snapshot.ended:
+        await ended_firings.write(tx, snapshot.ended)
+    if snapshot.endings:
+        await endings.write(tx, snapshot.endings)
+    if changed := snapshot.changed_holds():
+        await holds.write(tx, changed)
+    if paused := snapshot.changed_pauses():
+        await pauses.write(tx, paused)
+    if below := snapshot.changed_below():
+        await thresholds.write(tx, below)
+    if snapshot.tallies:
+        await thresholds.count(tx, snapshot.tallies)
+    if snapshot.reached:
+        # After what else is written of alerts that wait: it moves these rows.
+        await thresholds.reach(tx, snapshot.reached)
+    if snapshot.silenced:
+        await silences.count(tx, snapshot.silenced)
+    return any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten)
+
+
+def _events(org_id: str, snapshot: Snapshot) -> _Messages:
+    messages = _Messages([], [])
+    for incident_id, events in snapshot.events.items():
+        _rewrite_pending(org_id, incident_id, events, messages)
+        key = str(incident_id)
+        for number, event in enumerate(events.new, events.sequence + 1):
+            messages.new.append((kind_of(event), key, encode(org_id, incident_id, number, event), _delay(event)))
+        # Deliveries of one incident keep their order, so an event that must not wait takes the waiting one along.
+        if len(events.new) > 1 and any(_delay(event) == 0 for event in events.new):
+            messages.new[-len(events.new) :] = [(*row[:3], 0.0) for row in messages.new[-len(events.new) :]]
+    return messages
+
+
+def _rewrite_pending(org_id: str, incident_id: UUID, events: Events, messages: _Messages) -> None:
+    pending = events.pending
+    if pending is None or not (events.rewritten or events.new):
+        return
+    payload = encode(org_id, incident_id, pending.sequence, pending.event)
+    urgent = pending.event.urgent or any(_delay(event) == 0 for event in events.new)
+    messages.rewritten.append((pending.row_id, payload, urgent))
+
+
+def _delay(event: Event) -> float:
+    return _DUPLICATES_WAIT if isinstance(event, AlertsAdded) and not event.urgent else 0.0
+
+
+def _split(snapshot: Snapshot, rows: Iterable[_Row]) -> tuple[list[_Row], list[_Row]]:
+    """Sorted by id, so that two batches touch rows in one order: those that exist, those that are new."""
+    ordered = sorted(rows, key=lambda row: row.id)
+    return [row for row in ordered if not snapshot.is_new(row.id)], [row for row in ordered if snapshot.is_new(row.id)]
+
+
+def _columns(width: int, rows: Sequence[tuple[Any, ...]]) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True) if rows else ((),) * width
+
+
+def _changed_incident(incident: Incident, events: Events) -> tuple[Any, ...]:
+    return (
+        incident.id,
+        incident.severity,
+        incident.alert_count,
+        incident.firing_count,
+        events.last_sequence,
+        None if incident.open else incident.resolved_by,
+        events.tells_of_more,
+    )
+
+
+def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
+    first = incident.first
+    assert first is not None
+    return (
+        incident.id,
+        first.integration_id,
+        incident.group_key,
+        incident.severity,
+        first.policy,
+        first.summary,
+        first.content,
+        incident.alert_count,
+        incident.firing_count,
+        sequence,
+        None if incident.open else incident.resolved_by,
+    )
+
+
+def _changed_alert(alert: Alert) -> tuple[Any, ...]:
+    newest = alert.newest
+    head = (alert.id, alert.state, alert.incident_id, alert.count, alert.started)
+    if newest is None:
+        return (*head, *(None,) * 5)
+    decided = encode_steps(alert.steps) if alert.steps else None
+    return (*head, newest.severity, newest.summary, newest.source, newest.content, decided)
+
+
+def _new_alert(alert: Alert) -> tuple[Any, ...]:
+    newest = alert.newest
+    assert newest is not None
+    return (
+        alert.id,
+        newest.integration_id,
+        newest.dedup_key,
+        alert.key,
+        alert.state,
+        alert.incident_id,
+        newest.severity,
+        newest.summary,
+        newest.source,
+        newest.content,
+        alert.count,
+        alert.started,
+        encode_steps(alert.steps),
+    )

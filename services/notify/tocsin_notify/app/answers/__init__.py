@@ -1,0 +1,1 @@
+"""Answers of people, from wherever a page reached them."""

@@ -1,0 +1,188 @@
+"""A person answers a page by its link."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID, uuid5
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_MERGED, Incident
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.pages.stored_jobs import job_of_page
+from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.answer_link import AnswerLink
+from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.store.answers import link_uses
+from tocsin_notify.store.answers.link_uses import Use
+from tocsin_notify.store.pages.bundles import BundledPage
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who acts, and on what."""
+
+    org_id: str
+    user: str
+    incident: str
+
+
+class Escalation(Protocol):
+    """The service that knows the incident. Each call may raise TocsinError."""
+
+    async def incident(self, person: Person) -> Incident:
+        """As it is now."""
+        ...
+
+    async def act(self, person: Person, asked: Asked, request_id: UUID, via: str) -> None:
+        """Idempotent by `request_id`."""
+        ...
+
+    async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:
+        """At most 250 incidents, by name; each by itself. Idempotent by `request_id`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before.
+
+    `into`: the incident into which it is merged, to which answers are passed on; None of one that is not merged.
+    `members`: the pages that came as one message, the oldest first; None of a page that came by itself.
+    """
+
+    link: AnswerLink
+    person: Person
+    job: NotificationJob
+    now: datetime
+    uses: Sequence[Use]
+    incident: Incident | None = None
+    into: Incident | None = None
+    members: Sequence[BundledPage] | None = None
+    words: Words = field(default_factory=lambda: words_of(LANGUAGES[0]))
+    """In the user's language."""
+
+    @property
+    def acted_on(self) -> Incident | None:
+        """The incident that an answer changes; None while it is not known."""
+        merged = self.incident is not None and self.incident.state == INCIDENT_STATE_MERGED
+        return self.into if merged else self.incident
+
+    @property
+    def expired(self) -> bool:
+        """Whether the link is too old to act."""
+        return self.now.timestamp() >= self.link.expire
+
+    @property
+    def spent(self) -> bool:
+        """Whether it was used."""
+        return any(use.turn >= self.link.turn and use.done for use in self.uses)
+
+    @property
+    def beyond_notes(self) -> AnswerLink:
+        """The link that goes on from here, if this one and those after it were used for notes; else itself.
+
+        A person who adds a note by the link in a message must still be able to acknowledge by it.
+        """
+        noted = {use.turn for use in self.uses if use.done and use.action == Action.NOTE}
+        link = self.link
+        while link.turn in noted and link.next() != link:
+            link = link.next()
+        return link
+
+
+class Whole(Protocol):
+    """The pages that came as one message (`app.answers.whole_bundles`)."""
+
+    async def pages(self, org_id: str, bundle: UUID) -> Sequence[BundledPage]:
+        """The latest of each incident."""
+        ...
+
+    async def acknowledge(self, org_id: str, user: str, bundle: UUID, via: str) -> None:
+        """All that is still true."""
+        ...
+
+
+class LinkUsed(Exception):
+    """The link was used, or is being used at this moment."""
+
+
+class Answers:
+    """Shows, and acts once for each link."""
+
+    def __init__(self, db: Database, escalation: Escalation, whole: "Whole") -> None:
+        self._db = db
+        self._escalation = escalation
+        self._whole = whole
+
+    async def look(self, link: AnswerLink) -> View | None:
+        """Changes nothing. None: the page is forgotten."""
+        view = await self._read(link)
+        if view is None or view.members is not None:
+            return view
+        try:
+            view = replace(view, incident=await self._escalation.incident(view.person))
+            if view.incident is not None and view.incident.state == INCIDENT_STATE_MERGED:
+                pages = replace(view.person, incident=view.incident.merged_into)
+                view = replace(view, into=await self._escalation.incident(pages))
+        except TocsinError as error:
+            _log.warning("answer_page_without_incident", org_id=link.org_id, error=error.message)
+        return view
+
+    async def act(self, view: View, asked: Asked) -> AnswerLink:
+        """Do it as this person, and return the link that goes on from here.
+
+        Raises LinkUsed, and the errors of escalation: then nothing was done, and the link is as good as before. A repeat
+        of an action whose answer was lost gets the first answer.
+        """
+        link = view.link
+        if view.expired or view.spent:
+            raise LinkUsed
+
+        async def begin(tx: Tx) -> bool:
+            return await link_uses.begin(tx, link.page, link.turn, asked.action)
+
+        if not await self._db.run(link.org_id, begin):
+            raise LinkUsed
+        try:
+            if view.members is not None:
+                await self._whole.acknowledge(link.org_id, view.person.user, link.page, "link")
+            else:
+                request_id = uuid5(link.page, f"{link.turn} {asked}")
+                await self._escalation.act(view.person, asked, request_id, "link")
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED:
+                async with self._db.transaction(link.org_id) as tx:
+                    await link_uses.undo(tx, link.page, link.turn)
+            raise
+        async with self._db.transaction(link.org_id) as tx:
+            await link_uses.finish(tx, link.page, link.turn)
+        _log.info(
+            "answered",
+            org_id=link.org_id,
+            user=view.person.user,
+            incident=view.person.incident,
+            action=str(asked.action),
+        )
+        return link.next()
+
+    async def _read(self, link: AnswerLink) -> View | None:
+        async with self._db.transaction(link.org_id) as tx:
+            row = await link_uses.page(tx, link.page)
+            if row is None or row.incident is None:
+                return None
+            uses = await link_uses.uses(tx, link.page)
+        person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
+        kind = Kind(row.type)
+        job = job_of_page(link.org_id, link.page, kind, row.user_id, row.incident, row.job)
+        members = await self._whole.pages(link.org_id, link.page) if kind is Kind.BUNDLE else None
+        return View(link, person, job, row.now, uses, members=members, words=words_of(row.language or LANGUAGES[0]))

@@ -1,0 +1,191 @@
+"""A person answers a page by a button or a key of the channel that brought it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Final
+from uuid import UUID, uuid5
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.answers.answer import Escalation, Person, Whole
+from tocsin_notify.app.contacts.notification_settings import language_for
+from tocsin_notify.app.delivery.receipts import AttemptName, Receipts
+from tocsin_notify.app.pages.stored_jobs import job_of_page
+from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.evidence import Evidence, Receipt
+from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.store.contacts import contacts
+from tocsin_notify.store.delivery import receipts as store
+from tocsin_notify.store.delivery.rows import AnsweredPage
+from tocsin_notify.texts.replies import reply_words_of
+
+_log = get_logger(__name__)
+
+_FRESH: Final = timedelta(hours=23)
+"""Escalation knows a request again for 24 hours after it was made. A press that comes later might act twice."""
+_OVER: Final = frozenset(
+    {ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND},
+)
+
+
+class Answer(Enum):
+    """What came of it."""
+
+    DONE = auto()
+    UNKNOWN = auto()
+    """No such page is known here (any more)."""
+    STALE = auto()
+    """The page is too old."""
+    OVER = auto()
+    """The incident is resolved, or forgotten."""
+    MERGED = auto()
+    """The incident is merged into another one."""
+    LAST_LEVEL = auto()
+    """There is no further level to page."""
+    LATER = auto()
+    """It is not certain that it was done. The same may be asked again."""
+    STRANGER = auto()
+    """Whoever pressed is nobody that is known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of it, and the language of whoever is told."""
+
+    answer: Answer
+    language: str = LANGUAGES[0]
+
+    def said(self, action: Action) -> str:
+        """In words."""
+        words = reply_words_of(self.language)
+        name = f"done_{action}" if self.answer is Answer.DONE else f"answer_{self.answer.name.lower()}"
+        return str(getattr(words, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Presser:
+    """Who pressed, as the channel names them: the address of a verified contact method of theirs."""
+
+    channel: Channel
+    address: str
+
+    def press(self, attempt: AttemptName, action: Action, occurrence: str) -> "Press":
+        """A button of the attempt's message, pressed by them."""
+        via, code = str(self.channel), f"button {action}"
+        return Press(attempt, action, via, f"button {self.address}", code, self, occurrence)
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """`via`: the channel in words, for the timeline. `event`: the provider's name for what happened, or who pressed; one event
+    acts once.
+
+    `code` is kept with the evidence. Without `by` it was the person whom the page was for: nobody else has the button.
+    `occurrence`: the provider's name for this one press of a button that can be pressed again. The button acts on each, except for
+    the next level: two presses of a person who is half asleep page one level.
+    """
+
+    attempt: AttemptName
+    action: Action
+    via: str
+    event: str
+    code: str = ""
+    by: Presser | None = None
+    occurrence: str = ""
+
+    @property
+    def request(self) -> str:
+        """What escalation knows it by when it comes again."""
+        occurrence = "" if self.action is Action.ESCALATE else self.occurrence
+        return " ".join(filter(None, (self.via, self.event, str(self.action), occurrence)))
+
+
+class Presses:
+    """Acts as the person whom the page was for, or who pressed."""
+
+    def __init__(self, db: Database, escalation: Escalation, receipts: Receipts, whole: Whole) -> None:
+        self._db = db
+        self._whole = whole
+        self._escalation = escalation
+        self._receipts = receipts
+
+    async def job(self, attempt: AttemptName) -> NotificationJob | None:
+        """What the page was made of; None when it is not known here (any more)."""
+        async with self._db.transaction(attempt.org_id) as tx:
+            row = await store.answered_page(tx, attempt.notification, attempt.number)
+        if row is None:
+            return None
+        return job_of_page(attempt.org_id, row.page_id, Kind(row.type), row.user_id, row.incident, row.job)
+
+    async def now(self) -> float:
+        """Unix seconds of the clock that everything here goes by."""
+        async with self._db.system() as tx:
+            return (await tx.now()).timestamp()
+
+    async def find_and_take(self, notification: UUID, attempt: int, press: Callable[[AttemptName], Press]) -> Taken:
+        """Like `take`, for what names a notification and not its tenant; `press` of the attempt, once that is known."""
+        async with self._db.system() as tx:
+            org_id = await store.tenant_of(tx, notification)
+        if org_id is None:
+            return Taken(Answer.UNKNOWN)
+        return await self.take(press(AttemptName(org_id, notification, attempt)))
+
+    async def take(self, press: Press) -> Taken:
+        """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
+        name = press.attempt
+        async with self._db.transaction(name.org_id) as tx:
+            row = await store.answered_page(tx, name.notification, name.number)
+            if row is None or row.incident is None:
+                return Taken(Answer.UNKNOWN)
+            user: str | None = row.user_id
+            language = row.language or LANGUAGES[0]
+            if press.by is not None:
+                user = await contacts.owner_of(tx, press.by.channel, press.by.address)
+                if user is not None and user != row.user_id:
+                    language = await language_for(tx, user)
+        if user is None:
+            return Taken(Answer.STRANGER, language)
+        return Taken(await self._act(press, row, row.incident, user), language)
+
+    async def _act(self, press: Press, row: AnsweredPage, incident: UUID, user: str) -> Answer:
+        name = press.attempt
+        if row.now - row.start_time > _FRESH:
+            return Answer.STALE
+        await self._receipts.take(name, Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action)))
+        person = Person(name.org_id, user, f"incidents/{incident}")
+        fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
+        try:
+            if row.type == Kind.BUNDLE:
+                if press.action is not Action.ACKNOWLEDGE:
+                    return Answer.UNKNOWN
+                await self._whole.acknowledge(name.org_id, user, row.page_id, press.via)
+            else:
+                request_id = uuid5(row.page_id, press.request)
+                await self._escalation.act(person, Asked(press.action), request_id, press.via)
+        except TocsinError as error:
+            answer = _meaning(error)
+            _log.warning("answer_not_taken", action=str(press.action), error=error.message, **fields)
+            return answer
+        _log.info("answered", action=str(press.action), **fields)
+        return Answer.DONE
+
+
+def _meaning(error: TocsinError) -> Answer:
+    if error.reason in _OVER:
+        return Answer.OVER
+    if error.reason == ErrorReason.ERROR_REASON_NO_NEXT_LEVEL:
+        return Answer.LAST_LEVEL
+    if error.reason == ErrorReason.ERROR_REASON_INCIDENT_STATE:
+        # The only state but the resolved one in which an answer from a phone is refused.
+        return Answer.MERGED
+    if error.code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Answer.OVER
+    return Answer.LATER

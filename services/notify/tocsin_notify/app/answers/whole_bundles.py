@@ -1,0 +1,40 @@
+"""A person answers several pages that came as one message."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID, uuid5
+
+from tocsin_kit.db.pool import Database
+
+from tocsin_notify.app.answers.answer import Escalation, Person
+from tocsin_notify.store.pages import bundles
+from tocsin_notify.store.pages.bundles import BundledPage
+
+_MOST_PER_CALL: Final = 250
+
+
+class WholeBundles:
+    """Reads the pages of a bundle, and acknowledges what of them is still true."""
+
+    def __init__(self, db: Database, escalation: Escalation) -> None:
+        self._db = db
+        self._escalation = escalation
+
+    async def pages(self, org_id: str, bundle: UUID) -> Sequence[BundledPage]:
+        """The latest page of each incident in it, the oldest first."""
+        async with self._db.transaction(org_id) as tx:
+            held = await bundles.members(tx, [(org_id, bundle)])
+        return list({page.incident: page for page in held[bundle]}.values())
+
+    async def acknowledge(self, org_id: str, user: str, bundle: UUID, via: str) -> None:
+        """For this person. Idempotent: a repeat acknowledges what was not stopped since. An incident that is over is left as it is.
+
+        Raises the errors of escalation.
+        """
+        true = [f"incidents/{page.incident}" for page in await self.pages(org_id, bundle) if page.stopped is None]
+        true.sort()
+        for start in range(0, len(true), _MOST_PER_CALL):
+            names = true[start : start + _MOST_PER_CALL]
+            # By what it names: a repeat that finds less is another request.
+            request_id = uuid5(bundle, f"{user} acknowledge {' '.join(names)}")
+            await self._escalation.acknowledge_all(Person(org_id, user, ""), names, request_id, via)

@@ -1,0 +1,1 @@
+"""What an app of a chat does beside messages."""

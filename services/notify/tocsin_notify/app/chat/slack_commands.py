@@ -1,0 +1,159 @@
+"""A person asks by a command of Slack what they are paged for, and acknowledges it.
+
+The app is the operator's and names no tenant: a member is every user who has proved that the account is theirs.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+from uuid import UUID, uuid5
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_EXHAUSTED, INCIDENT_STATE_TRIGGERED, Incident
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.answers.answer import Escalation, Person
+from tocsin_notify.app.contacts.notification_settings import language_for
+from tocsin_notify.channels.text import one_line, severity_in
+from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.sms_reply import Reply, code_of, read_reply
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.store.contacts import contacts
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.replies import reply_words_of
+
+_log = get_logger(__name__)
+
+MOST_INCIDENTS: Final = 250
+"""Of one user: as many as one call acknowledges."""
+_MOST_USERS: Final = 10
+"""Tenants in which one account may be somebody's."""
+_LISTED: Final = 20
+_TITLE: Final = 100
+_LIST: Final = frozenset({"", "list", "pages"})
+_ALL: Final = frozenset({"ack all", "acknowledge all", "a all", "all"})
+_OVER: Final = frozenset({ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND})
+
+
+class Assigned(Escalation, Protocol):
+    """Escalation, which knows who is paged for what."""
+
+    async def assigned(self, person: Person, limit: int) -> Sequence[Incident]:
+        """What the person is paged for, or holds, newest first. Raises TocsinError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Mine:
+    """An incident, and the user whose it is. `code`: what it is called by this account."""
+
+    person: Person
+    incident: Incident
+    code: int
+
+    @property
+    def waits(self) -> bool:
+        return self.incident.state in (INCIDENT_STATE_TRIGGERED, INCIDENT_STATE_EXHAUSTED)
+
+
+class SlackCommands:
+    """Each command is answered in words."""
+
+    def __init__(self, db: Database, escalation: Assigned) -> None:
+        self._db = db
+        self._escalation = escalation
+
+    async def take(self, member: str, text: str, occurrence: str) -> str:
+        """What to tell the member. `occurrence`: Slack's name for this one command. Raises DATABASE_UNAVAILABLE."""
+        words = " ".join(text.lower().split())
+        reply = read_reply(words)
+        known = words in _LIST or words in _ALL or (isinstance(reply, Reply) and reply.action is Action.ACKNOWLEDGE)
+        async with self._db.system() as tx:
+            owners = await contacts.owners_of_slack(tx, member, _MOST_USERS)
+        if not owners:
+            return reply_words_of(LANGUAGES[0]).chat_stranger
+        org_id, user = owners[0]
+        async with self._db.transaction(org_id) as tx:
+            language = await language_for(tx, user)
+        if not known:
+            return reply_words_of(language).chat_how
+        try:
+            mine = await self._mine(owners, member)
+            if words in _LIST:
+                return _listed(mine, language)
+            if words in _ALL:
+                return await self._acknowledge_all(mine, occurrence, language)
+            assert isinstance(reply, Reply)
+            return await self._acknowledge(mine, reply.code, occurrence, language)
+        except TocsinError as error:
+            _log.warning("slack_command_failed", error=error.message)
+            return reply_words_of(language).chat_later
+
+    async def _mine(self, owners: Sequence[tuple[str, str]], member: str) -> list[_Mine]:
+        people = [Person(org_id, user, "") for org_id, user in owners]
+        found = await asyncio.gather(*(self._escalation.assigned(person, MOST_INCIDENTS) for person in people))
+        return [
+            _Mine(Person(person.org_id, person.user, each.name), each, code_of(_id(each), member))
+            for person, incidents in zip(people, found, strict=True)
+            for each in incidents
+        ]
+
+    async def _acknowledge(self, mine: Sequence[_Mine], code: int | None, occurrence: str, language: str) -> str:
+        words = reply_words_of(language)
+        meant = [each for each in mine if (each.waits if code is None else each.code == code)]
+        if not meant:
+            return words.chat_nothing_now if code is None else words.chat_nothing_with_code.format(code=code)
+        if len(meant) > 1:
+            return f"{words.chat_say_which}\n{_listed(meant, language)}"
+        [one] = meant
+        request_id = uuid5(_id(one.incident), f"slack command {occurrence}")
+        try:
+            await self._escalation.act(one.person, Asked(Action.ACKNOWLEDGE), request_id, "slack")
+        except TocsinError as error:
+            if error.reason not in _OVER:
+                raise
+            return words.answer_over
+        return words.chat_acknowledged.format(title=one_line(one.incident.title, _TITLE))
+
+    async def _acknowledge_all(self, mine: Sequence[_Mine], occurrence: str, language: str) -> str:
+        waiting: dict[tuple[str, str], list[str]] = {}
+        for each in mine:
+            if each.waits:
+                waiting.setdefault((each.person.org_id, each.person.user), []).append(each.incident.name)
+        for (org_id, user), names in waiting.items():
+            names.sort()
+            request_id = uuid5(UUID(int=0), f"slack command {occurrence} {org_id} {user} {' '.join(names)}")
+            await self._escalation.acknowledge_all(Person(org_id, user, ""), names, request_id, "slack")
+        count = sum(map(len, waiting.values()))
+        words = reply_words_of(language)
+        return words.chat_acknowledged_many.format(count=count) if count else words.chat_nothing_now
+
+
+def _listed(mine: Sequence[_Mine], language: str) -> str:
+    words = reply_words_of(language)
+    if not mine:
+        return words.chat_paged_for_nothing
+    lines = [_line(each, language) for each in sorted(mine, key=lambda each: (not each.waits, each.incident.severity))]
+    more = [words.chat_more.format(count=len(lines) - _LISTED)] if len(lines) > _LISTED else []
+    return "\n".join([*lines[:_LISTED], *more, words.chat_hint])
+
+
+def _line(mine: _Mine, language: str) -> str:
+    incident, words = mine.incident, reply_words_of(language)
+    since = datetime.fromtimestamp(incident.create_time.seconds, UTC)
+    return words.chat_line.format(
+        code=mine.code,
+        severity=severity_in(words_of(language), incident.severity),
+        title=one_line(incident.title, _TITLE),
+        state=words.chat_waits if mine.waits else words.chat_in_hand,
+        since=f"{since:%Y-%m-%d %H:%M}",
+    )
+
+
+def _id(incident: Incident) -> UUID:
+    return parse_uuid_name(incident.name, "incidents")

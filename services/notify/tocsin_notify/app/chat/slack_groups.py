@@ -1,0 +1,156 @@
+"""User groups of Slack: who they follow, chosen by callers; and the loop that keeps them in step.
+
+The row is the record of what Slack was told. A replica that looks at one puts its next look off, asks escalation who is on call,
+tells Slack outside of any transaction, and writes what came of it. If another one looked meanwhile, the group is looked at anew:
+what it said may have come to Slack last. Who is on call is asked again and again, so nothing is lost with an event.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_notify.channels.slack import SlackChannel
+from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
+from tocsin_notify.domain.slack_group import Disable, Leave, SetMembers, Wish, pause_after, wish_for
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.chat import slack_groups
+from tocsin_notify.store.chat.slack_groups import Settled, SlackGroup
+from tocsin_notify.store.contacts import contacts
+
+_log = get_logger(__name__)
+
+_LOOK_SECONDS: Final = 15.0
+_ANEW: Final = timedelta(hours=1)
+"""After that the members are set again, whatever was changed at Slack."""
+_MOST_PER_ROUND: Final = 20
+"""Slack takes some twenty of these calls a minute (Tier 2), and says so when there are more."""
+_LEASE: Final = 90.0
+"""Longer than a question and three calls take."""
+
+
+class ChosenGroups:
+    """Use cases on the choices; each runs in the caller's transaction."""
+
+    def __init__(self, allowed: frozenset[tuple[str, str]], missing: str, budgets: Budgets) -> None:
+        """`allowed`: pairs of tenant and group, `*` for any. `missing`: why nothing can be told Slack here; empty if it can."""
+        self._allowed = allowed
+        self._missing = missing
+        self._budgets = budgets
+
+    def require_allowed(self, org_id: str, group: str) -> None:
+        """Raises INVALID_FIELD."""
+        if self._missing:
+            raise invalid("slack_group.group", self._missing)
+        if self._allowed.isdisjoint({(tenant, each) for tenant in (org_id, "*") for each in (group, "*")}):
+            raise invalid("slack_group.group", "must be one that the operator allows this tenant (SLACK_USER_GROUPS)")
+
+    async def choose(
+        self, tx: Tx, group: str, schedule: str, disable_when_nobody: bool, etag: str
+    ) -> tuple[SlackGroup | None, SlackGroup]:
+        """As it was, and as it is now. Raises ALREADY_EXISTS, ETAG_MISMATCH, LIMIT_REACHED."""
+        before = await slack_groups.read(tx, group)
+        require_etag(etag, before.version if before is not None else 0)
+        if before is None:
+            await require_room(tx, "slack_groups", self._budgets)
+        put = slack_groups.insert if before is None else slack_groups.change
+        after = await put(tx, group, schedule, disable_when_nobody)
+        if after is None:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_ALREADY_EXISTS,
+                f"{group} follows a schedule already, of this tenant or another one; choose another group",
+                metadata={"name": group},
+            )
+        return before, after
+
+    async def end(self, tx: Tx, group: str) -> SlackGroup:
+        """As it was. Raises SLACK_GROUP_NOT_FOUND."""
+        before = await slack_groups.read(tx, group)
+        if before is None:
+            raise not_found(ErrorReason.ERROR_REASON_SLACK_GROUP_NOT_FOUND, group)
+        await slack_groups.delete(tx, group)
+        return before
+
+
+class KeepSlackGroups:
+    """One object per process; every replica may run it."""
+
+    def __init__(self, db: Database, escalation: Escalation, slack: SlackChannel, metrics: NotifyMetrics) -> None:
+        self._db = db
+        self._escalation = escalation
+        self._slack = slack
+        self._metrics = metrics
+
+    async def everything(self) -> None:
+        """One round: what is due beyond that is due in the next look. Raises DATABASE_UNAVAILABLE."""
+        async with self._db.system() as tx:
+            due = await slack_groups.claim(tx, limit=_MOST_PER_ROUND, lease=_LEASE)
+            now = await tx.now()
+        due.sort(key=lambda each: each.org_id)
+        await asyncio.gather(
+            *(self._of_tenant(org_id, list(mine), now) for org_id, mine in groupby(due, key=lambda each: each.org_id))
+        )
+
+    async def _of_tenant(self, org_id: str, due: Sequence[SlackGroup], now: datetime) -> None:
+        """What fails is due again later, and holds up no other tenant."""
+        try:
+            found = await self._escalation.resolve(org_id, [each.schedule for each in due], now)
+            users = sorted({user for each in found for user in each.users})
+            async with self._db.transaction(org_id) as tx:
+                accounts = await contacts.accounts_at_slack(tx, users)
+            for each, receivers in zip(due, found, strict=True):
+                on_call = list(receivers.users) if receivers.exists else None
+                wish = wish_for(each.schedule, on_call, accounts, disable_when_nobody=each.disable_when_nobody)
+                await self._settle(await self._fulfil(each, wish, now))
+        except TocsinError as error:
+            _log.warning("slack_groups_wait", org_id=org_id, groups=len(due), reason=error.reason_name)
+            # Escalation or the database is away. Slack is as it was; the lease says when to look again.
+        except Exception:
+            _log.exception("slack_groups_failed", org_id=org_id, groups=len(due))
+
+    async def _fulfil(self, group: SlackGroup, wish: Wish, now: datetime) -> Settled:
+        kept = Settled(group, None, group.disabled, 0, wish.problem, _LOOK_SECONDS)
+        fresh = group.success_time is not None and now - group.success_time < _ANEW and not group.tries
+        match wish.want:
+            case Leave():
+                return kept
+            case Disable():
+                if group.disabled and fresh:
+                    return kept
+                outcome = await self._slack.disable_group(group.id)
+                return self._done(group, outcome, (), True, wish.problem)
+            case SetMembers(members):
+                if not group.disabled and fresh and members == tuple(group.members):
+                    return kept
+                outcome = await self._slack.enable_group(group.id) if group.disabled else Sent()
+                if isinstance(outcome, Sent):
+                    outcome = await self._slack.set_group(group.id, members)
+                return self._done(group, outcome, members, False, wish.problem)
+
+    def _done(
+        self, group: SlackGroup, outcome: Outcome, members: Sequence[str], disabled: bool, problem: str
+    ) -> Settled:
+        if isinstance(outcome, Sent):
+            self._metrics.slack_groups.labels("disabled" if disabled else "set").inc()
+            _log.info("slack_group_set", org_id=group.org_id, group=group.id, members=len(members), disabled=disabled)
+            return Settled(group, members, disabled, 0, problem, _LOOK_SECONDS)
+        self._metrics.slack_groups.labels("failed").inc()
+        _log.warning("slack_group_failed", org_id=group.org_id, group=group.id, reason=outcome.reason)
+        after = outcome.after if isinstance(outcome, Retryable) else None
+        tries = group.tries + 1
+        pause = pause_after(tries, after, random.random())
+        return Settled(group, None, group.disabled, tries, f"Slack: {outcome.reason}", pause)
+
+    async def _settle(self, settled: Settled) -> None:
+        await self._db.run(settled.of.org_id, lambda tx: slack_groups.settle(tx, settled))

@@ -1,0 +1,1 @@
+"""How people are reached, and how much they want to get."""

@@ -1,0 +1,219 @@
+"""Contact methods: created, changed, deleted."""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.ids import new_id
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_notify.app.contacts.owner_notices import OwnerNotices
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.pages.move_pages import move_pages
+from tocsin_notify.channels.base import BadAddress, Vetting
+from tocsin_notify.channels.registry import TYPES
+from tocsin_notify.domain.page import WAKING, Channel
+from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.store.contacts import contacts, rules, verifications
+from tocsin_notify.store.contacts.contacts import Contact
+from tocsin_notify.store.delivery import notifications
+
+MOST_PER_USER: Final = 50
+KEPT: Final = "user_id <> '' AND delete_time IS NULL"
+"""The rows that count: not the addresses of messages, which belong to no user, and not what was deleted."""
+Owners = Callable[[str], None]
+"""Raises SCOPE_MISSING when the caller may not change what is of this user."""
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]*")
+_SECRET_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller asks a contact method to be. An empty `secret` or `key_id`: keep it, or make one."""
+
+    user_id: str
+    display_name: str
+    channel: Channel
+    address: str
+    disabled: bool
+    secret: str = ""
+    key_id: str = ""
+
+    def __repr__(self) -> str:
+        return f"Given({self.channel})"
+
+
+class Contacts:
+    """Use cases on contact methods; each runs in the caller's transaction."""
+
+    def __init__(
+        self,
+        cipher: Cipher,
+        hints: Hints,
+        failures: Failures,
+        notices: OwnerNotices,
+        *,
+        allow_private_webhooks: bool,
+        missing: Mapping[Channel, str],
+        vetting: Mapping[Channel, Vetting],
+    ) -> None:
+        """`missing`: why methods of a channel cannot be made here, for those that cannot. `vetting`: channels that look at
+        addresses by themselves."""
+        self._cipher = cipher
+        self._hints = hints
+        self._failures = failures
+        self._notices = notices
+        self._allow_private = allow_private_webhooks
+        self._missing = missing
+        self._vetting = vetting
+
+    async def vet(self, org_id: str, given: Given) -> None:
+        """Before the transaction of `create` or `update`, since it may take a while. Raises INVALID_FIELD, OVERLOADED."""
+        type_, vetting = TYPES[given.channel], self._vetting.get(given.channel)
+        if vetting is None or given.channel in self._missing:
+            return
+        if type_.mask is not None and given.address == type_.mask(given.address):
+            return  # sent back as it was shown
+        try:
+            await vetting.vet(org_id, given.address)
+        except BadAddress as error:
+            raise invalid(f"contact_method.{given.channel}.{type_.address_field}", str(error)) from error
+
+    async def create(self, tx: Tx, given: Given, by: str) -> Contact:
+        """A new one, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""
+        given = self._checked(given, before=None)
+        if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
+            raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
+        id = new_id()
+        blank = Contact(id, given.user_id, "", given.channel, "", None, "", False)
+        made = await contacts.insert(tx, self._changed(tx.org_id, blank, given))
+        await self._notices.added(tx, by, made)
+        return made
+
+    async def update(
+        self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], Given], may: Owners, by: str
+    ) -> Contact:
+        """What `change` makes of it. Leading elsewhere makes it unverified, and codes sent so far are over.
+
+        `may` raises when the caller may not change what is of this user. Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH,
+        INVALID_FIELD, RATE_LIMITED.
+        """
+        before = await find(tx, id, lock=True)
+        may(before.user_id)
+        require_etag(etag, before.version)
+        given = self._checked(change(before), before=before)
+        after = self._changed(tx.org_id, before, given)
+        if (after.channel, given.address) != (before.channel, before.address):
+            after = replace(after, verified=False)
+            await verifications.finish(tx, id)
+        updated = await contacts.update(tx, after)
+        await self._notices.changed(tx, by, before, updated)
+        if not updated.usable:
+            waiting = await notifications.waiting_for(tx, [(tx.org_id, id)], WAKING)
+            why = (
+                "its contact method is disabled" if updated.disabled else "its contact method is not verified any more"
+            )
+            await self._failures.tell_hopeless(tx, waiting, why)
+        return updated
+
+    async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> Contact:
+        """Answers what it was. Its rules go with it, its pending notifications go to the user's other methods.
+
+        `may`: as for `update`.
+
+        Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, RATE_LIMITED.
+        """
+        before = await find(tx, id, lock=True)
+        may(before.user_id)
+        require_etag(etag, before.version)
+        await contacts.delete(tx, id)
+        await self._notices.deleted(tx, by, before)
+        await rules.forget_method(tx, id)
+        moved = await move_pages(tx, before, self._failures)
+        tx.after_commit(lambda: self._hints.now(moved))
+        return before
+
+    def reveal(self, org_id: str, contact: Contact) -> str:
+        """The signing secret, for the answer to create; empty for channels that sign nothing. Raises SecretLost."""
+        if contact.secret is None or not TYPES[contact.channel].signs:
+            return ""
+        return self._cipher.open(org_id, contact.id, contact.secret).decode()
+
+    def _changed(self, org_id: str, before: Contact, given: Given) -> Contact:
+        secret, key_id = self._secret(org_id, before, given)
+        return replace(
+            before,
+            display_name=given.display_name,
+            channel=given.channel,
+            address=self._shown(before, given),
+            secret=secret,
+            key_id=key_id,
+            disabled=given.disabled,
+        )
+
+    def _secret(self, org_id: str, before: Contact, given: Given) -> tuple[bytes | None, str]:
+        """The closed secret, and its key id where messages are signed."""
+        type_ = TYPES[given.channel]
+        if type_.mask is not None:
+            if _unmoved(before, given):
+                return before.secret, ""
+            return self._cipher.close(org_id, before.id, given.address.encode()), ""
+        # A login at one server is never shown to another one.
+        stays = given.channel is before.channel and (type_.signs or given.address == before.address)
+        kept = before.secret if stays else None
+        if not type_.hidden_field or (not given.secret and (kept is not None or not type_.signs)):
+            return kept, (given.key_id or before.key_id) if type_.signs else ""
+        text = given.secret or secrets.token_urlsafe(_SECRET_BYTES)
+        closed = self._cipher.close(org_id, before.id, text.encode())
+        return closed, (given.key_id or f"k{secrets.token_hex(4)}") if type_.signs else ""
+
+    @staticmethod
+    def _shown(before: Contact, given: Given) -> str:
+        mask = TYPES[given.channel].mask
+        return given.address if mask is None or _unmoved(before, given) else mask(given.address)
+
+    def _checked(self, given: Given, *, before: Contact | None) -> Given:
+        """What annotations cannot say; with the address in its one form."""
+        type_, field = TYPES[given.channel], f"contact_method.{given.channel}"
+        if (before is None or given.channel is not before.channel) and given.channel in self._missing:
+            raise invalid(field, self._missing[given.channel])
+        if "\0" in given.display_name:
+            raise invalid("contact_method.display_name", "must not hold a NUL character")
+        if not _KEY_ID.fullmatch(given.key_id):
+            raise invalid(f"{field}.key_id", "may hold letters, digits, dot, hyphen and underscore")
+        if type_.mask is not None and before is not None and _unmoved(before, given):
+            return given
+        try:
+            return replace(given, address=type_.check(given.address, self._allow_private))
+        except BadAddress as error:
+            raise invalid(f"{field}.{type_.address_field}", str(error)) from error
+
+
+def _unmoved(before: Contact, given: Given) -> bool:
+    """Whether it leads where it did: what is masked is sent back as it was shown."""
+    return (given.channel, given.address) == (before.channel, before.address)
+
+
+async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:
+    """Raises CONTACT_METHOD_NOT_FOUND."""
+    contact = await contacts.read(tx, id, lock=lock)
+    if contact is None:
+        raise not_found(ErrorReason.ERROR_REASON_CONTACT_METHOD_NOT_FOUND, f"contactMethods/{id}")
+    return contact
+
+
+def not_verified(contact: Contact) -> TocsinError:
+    """NOT_VERIFIED."""
+    name = f"contactMethods/{contact.id}"
+    return TocsinError(
+        ErrorReason.ERROR_REASON_NOT_VERIFIED,
+        f"{name} is not verified: send a code through it first",
+        metadata={"name": name},
+    )

@@ -1,0 +1,129 @@
+"""What another user changes about how a user is reached is told to the user, where they were reached before.
+
+Otherwise a caller who may change contact methods could take over a user's pages, or silence them, unseen.
+"""
+
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.contacts.notification_settings import language_for
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS
+from tocsin_notify.app.pages.own_pages import own_page, store_planned
+from tocsin_notify.channels.registry import TYPES
+from tocsin_notify.domain.page import RINGING, Kind, Method, Page, Urgency
+from tocsin_notify.domain.planning import Planned
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.contacts import contacts
+from tocsin_notify.store.contacts.contacts import Contact
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.pages import pages
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
+
+_log = get_logger(__name__)
+
+_NOBODY: Final = ""
+
+
+class OwnerNotices:
+    """Each method runs in the transaction of the change, after it."""
+
+    def __init__(self, cipher: Cipher, hints: Hints, budgets: Budgets) -> None:
+        self._cipher = cipher
+        self._hints = hints
+        self._budgets = budgets
+
+    async def added(self, tx: Tx, by: str, contact: Contact) -> None:
+        """A method is new. Raises RATE_LIMITED."""
+        await self._tell(tx, contact.user_id, by, "added", contact, contact)
+
+    async def verified(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
+        """A method was proven, so pages go there. Raises RATE_LIMITED."""
+        if not before.verified:
+            await self._tell(tx, before.user_id, by, "verified", before, after)
+
+    async def changed(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
+        """A method is another one now. Raises RATE_LIMITED."""
+        what = "changed"
+        if not _leads_alike(before, after):
+            what = "elsewhere"
+        elif after.disabled and not before.disabled:
+            what = "disabled"
+        await self._tell(tx, before.user_id, by, what, before, after)
+
+    async def deleted(self, tx: Tx, by: str, before: Contact) -> None:
+        """A method is gone. Call it before what waits for the method is moved. Raises RATE_LIMITED."""
+        await self._tell(tx, before.user_id, by, "deleted", before, None)
+
+    async def rules_replaced(self, tx: Tx, by: str, user: str) -> None:
+        """The rules are other ones. Raises RATE_LIMITED."""
+        await self._tell(tx, user, by, "rules", None, None)
+
+    async def settings_replaced(self, tx: Tx, by: str, user: str) -> None:
+        """The user's notification settings are other ones. Raises RATE_LIMITED."""
+        await self._tell(tx, user, by, "settings", None, None)
+
+    async def _tell(self, tx: Tx, user: str, by: str, what: str, before: Contact | None, after: Contact | None) -> None:
+        """`what`: which of the texts `change_…` says it.
+
+        Nothing for what users change of their own. One without a verified method cannot be told; the log has it.
+        """
+        if by == user:
+            return
+        told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
+        if before is not None and before.verified and not before.disabled:
+            told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
+        # A user who can be told in another way is not called for it.
+        told = [each for each in told if each.channel not in RINGING] or told
+        title = _change(words_of(await language_for(tx, user)), what, before)
+        for contact in told:
+            self._budgets.take(tx.org_id, NOTIFICATIONS)
+            wanted = Page(Kind.CONTACT_CHANGED, Urgency.LOW, only_method=contact.id)
+            page = own_page(tx.org_id, user, wanted, title=title, actor=by)
+            await pages.insert(tx, [page])
+            method = Method(contact.id, contact.channel, contact.verified, contact.disabled)
+            await store_planned(tx, page, [Planned(method, 0, 0.0)], self._hints, fence=None)
+        many, change = len(told), _change(words_of(LANGUAGES[0]), what, before)
+        tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=many))
+
+    async def _former(self, tx: Tx, before: Contact) -> Contact:
+        """A row that leads where `before` did, for notices alone; those that still wait for `before` go there as well."""
+        id_ = new_id()
+        former = replace(before, id=id_, user_id=_NOBODY, secret=self._closed_for(tx.org_id, before, id_))
+        kept = await contacts.insert(tx, former)
+        waiting = await notifications.pending_of_kind(tx, before.id, Kind.CONTACT_CHANGED)
+        await notifications.repoint(tx, dict.fromkeys(waiting, kept.id))
+        return kept
+
+    def _closed_for(self, org_id: str, before: Contact, id_: UUID) -> bytes | None:
+        """A secret is bound to the row it is kept in. One that cannot be opened any more lets its notice fail, not the change."""
+        if before.secret is None:
+            return None
+        try:
+            return self._cipher.close(org_id, id_, self._cipher.open(org_id, before.id, before.secret))
+        except SecretLost:
+            return before.secret
+
+
+def _leads_alike(before: Contact, after: Contact) -> bool:
+    return (before.channel, before.address, before.secret) == (after.channel, after.address, after.secret)
+
+
+def _change(words: Words, what: str, contact: Contact | None) -> str:
+    return str(getattr(words, f"change_{what}")).format(method=_named(words, contact) if contact is not None else "")
+
+
+def _named(words: Words, contact: Contact) -> str:
+    """The name on one line: it stands in a message to somebody else than who chose it."""
+    name, channel = " ".join(contact.display_name.split()), TYPES[contact.channel].word
+    return (
+        words.method_named.format(name=name, channel=channel) if name else words.method_unnamed.format(channel=channel)
+    )

@@ -1,0 +1,80 @@
+"""Users are enabled, disabled or deleted: escalation owns them, and tells notify, which holds what would still reach them.
+
+A page that was handed over may wait here for hours, and names its user only by id. Without this it would go out to somebody who
+has left, and another user of the same id would get the contact methods of the one before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.pages.move_pages import move_pages
+from tocsin_notify.domain.page import WAKING
+from tocsin_notify.store.contacts import contacts, notification_settings, rules
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.messages import digests
+
+_log = get_logger(__name__)
+
+
+class Standing(Enum):
+    """What became of a user."""
+
+    ENABLED = auto()
+    DISABLED = auto()
+    DELETED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """`user` is `users/{user}`."""
+
+    org_id: str
+    user: str
+    standing: Standing
+    time: datetime
+
+
+class UserChanges:
+    """Takes them in their order, each in a transaction of its own. Taking one twice changes nothing."""
+
+    def __init__(self, db: Database, failures: Failures, hints: Hints) -> None:
+        self._db = db
+        self._failures = failures
+        self._hints = hints
+
+    async def __call__(self, changes: Sequence[UserChange]) -> None:
+        """Committed when it returns. Raises DATABASE_UNAVAILABLE."""
+        for change in changes:
+            await self._db.run(change.org_id, lambda tx, change=change: self._apply(tx, change))  # type: ignore[misc]
+
+    async def _apply(self, tx: Tx, change: UserChange) -> None:
+        fields = {"org_id": change.org_id, "user": change.user, "standing": change.standing.name.lower()}
+        if change.standing is Standing.DELETED:
+            methods = await self._delete(tx, change)
+        else:
+            disabled = change.standing is Standing.DISABLED
+            changed = await contacts.change_user(tx, change.user, change.time, disabled=disabled)
+            methods = len(changed)
+            if disabled:
+                waiting = await notifications.waiting_for(tx, [(tx.org_id, id) for id in changed], WAKING)
+                await self._failures.tell_hopeless(tx, waiting, "the user is disabled")
+        tx.after_commit(lambda: _log.info("user_changed", contact_methods=methods, **fields))
+
+    async def _delete(self, tx: Tx, change: UserChange) -> int:
+        gone = await contacts.delete_user(tx, change.user, change.time)
+        if not gone:
+            return 0  # taken before, or of a user before this one
+        await rules.forget_user(tx, change.user)
+        await notification_settings.forget(tx, change.user)
+        await digests.forget(tx, change.user)
+        for method in gone:
+            moved = await move_pages(tx, method, self._failures)
+            tx.after_commit(lambda moved=moved: self._hints.now(moved))  # type: ignore[misc]
+        return len(gone)

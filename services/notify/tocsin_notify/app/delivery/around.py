@@ -1,0 +1,246 @@
+"""Pages go around a provider that fails for many: their user's next method has them at once.
+
+Nothing is given up for it. The notification that could not go by its own way is tried on slowly, until somebody reacts or its
+provider serves again. One that has no better method beside it is tried like any other: nobody is left without a page.
+"""
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.delivery.circuits import Circuits, Provider, provider_of
+from tocsin_notify.app.delivery.failures import replacement, still_tried
+from tocsin_notify.app.delivery.hints import Hint, Hints
+from tocsin_notify.app.delivery.slots import Slot
+from tocsin_notify.app.pages.targets import destination_of
+from tocsin_notify.domain.attempt import RetryPolicy, slow_pace
+from tocsin_notify.domain.circuit import Way
+from tocsin_notify.domain.failover import Add, Elsewhere, PullForward, Sibling, go_around
+from tocsin_notify.domain.page import SLOW, WAKING, Channel, Page, State, is_slow, priority_of
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.delivery import candidates, failures, notifications
+from tocsin_notify.store.delivery.candidates import Candidate
+from tocsin_notify.store.delivery.failures import Begun, Kept
+from tocsin_notify.store.delivery.notifications import NewNotification
+from tocsin_notify.store.delivery.rows import NotificationHead
+from tocsin_notify.store.pages import pages, people
+from tocsin_notify.store.pages.people import Person
+
+_log = get_logger(__name__)
+
+_MOST: Final = 200
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
+
+
+@dataclass(slots=True)
+class Passed:
+    """What one transaction decided. Hand it to `Around.hint` after the commit."""
+
+    pulled: list[tuple[str, UUID]] = field(default_factory=list)
+    added: list[NewNotification] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    went_around: list[tuple[Kept, Provider]] = field(default_factory=list)
+    """For the first time."""
+    left: set[UUID] = field(default_factory=set)
+    """Another session holds their pages: nothing was decided about these."""
+
+    @property
+    def ids(self) -> set[UUID]:
+        """The notifications that are not tried now; a probe is."""
+        return {kept.id for kept in self.kept if kept.delay > 0}
+
+
+class Around:
+    """Asks the circuits, decides by `domain.failover.go_around`, and writes."""
+
+    def __init__(
+        self,
+        db: Database,
+        circuits: Circuits,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        policy: RetryPolicy,
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._db = db
+        self._circuits = circuits
+        self._hints = hints
+        self._metrics = metrics
+        self._policy = policy
+        self._chance = chance
+        self._channels: Sequence[Channel] = ()
+        """What waits for these is being looked through, and goes on behind `_after`."""
+        self._after = _FIRST
+        self._again: set[Channel] = set()
+        """What waits for these is to be looked through once more: pages of it were held by another session."""
+
+    def fails(self, channel: Channel) -> bool:
+        """Whether the one provider of a channel fails for many."""
+        return self._circuits.is_open(Provider(channel))
+
+    def is_open(self, slot: Slot) -> bool:
+        """Whether pages go around the provider that a call of this slot is for."""
+        return self._circuits.is_open(provider_of(slot.org_id, slot.channel, slot.destination))
+
+    async def __call__(self, found: Sequence[Candidate]) -> tuple[list[Candidate], int]:
+        """Those of these that are to be tried where they are; and how many took another way.
+
+        The others are in neither: another session holds their pages at this moment. They stay due, for a later round.
+        Raises DATABASE_UNAVAILABLE, and CONFLICT when another replica decided about the same pages: then nothing is changed.
+        """
+        if not self._circuits.any_open():
+            return list(found), 0
+        behind = [each for each in found if self._circuits.is_open(_provider(each))]
+        gone: set[UUID] = set()
+        left: set[UUID] = set()
+        for start in range(0, len(behind), _MOST):
+            passed = await self._pass(behind[start : start + _MOST], early=False)
+            gone |= passed.ids
+            left |= passed.left
+        return [each for each in found if each.id not in gone | left], len(gone)
+
+    async def waiting(self) -> bool:
+        """What waits for another attempt by a provider whose circuit has opened since does not wait any longer.
+
+        Looks at a bounded part of it; whether there is more. An error is logged, and the same part comes next time:
+        what is due is claimed meanwhile.
+        """
+        if not self._channels:
+            self._channels, self._after = sorted({*self._circuits.take_opened(), *self._again}), _FIRST
+            self._again = set()
+        if not self._channels:
+            return False
+        try:
+            last = await self._look()
+        except TocsinError as error:
+            _log.warning("look_around_failed", error=error.message, meaning="it is tried again with the next round")
+            return False
+        if last is None:
+            self._channels = ()
+            return not self._again  # others may have opened meanwhile; what was held is looked at with the next sweep
+        self._after = last
+        return True
+
+    async def _look(self) -> tuple[datetime, UUID] | None:
+        async with self._db.system() as tx:
+            found, last = await candidates.tried_before(tx, self._channels, *self._after, _MOST)
+        behind = [each for each in found if self._circuits.is_open(_provider(each))]
+        if behind:
+            passed = await self._pass(behind, early=True)
+            self._again |= {each.channel for each in behind if each.id in passed.left}
+        return last
+
+    async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]], held: pages.Held) -> Passed:
+        """Decide about these, which wait. The caller holds their rows and, as `held`, their pages."""
+        passed = Passed()
+        if heads:
+            await self._decide(tx, heads, held, passed, may_try=False)
+        return passed
+
+    def hint(self, passed: Passed) -> None:
+        """After the commit."""
+        self._hints.now([*(id for _, id in passed.pulled), *(row.id for row in passed.added)])
+        self._hints.arm([Hint(kept.id, kept.delay, kept.priority) for kept in passed.kept if kept.delay > 0])
+        for kept, provider in passed.went_around:
+            self._metrics.went_around.labels(provider.channel).inc()
+            _log.info(
+                "notification_went_around", org_id=kept.org_id, notification=str(kept.id), channel=str(provider.channel)
+            )
+
+    async def _pass(self, behind: Sequence[Candidate], *, early: bool) -> Passed:
+        providers = {each.id: _provider(each) for each in behind}
+        passed = Passed()
+        async with self._db.system() as tx:
+            owners = await candidates.pages_of(tx, providers)
+            locked = await pages.lock(tx, set(owners.values()), only_free=True)
+            passed.left = {id for id, (_, page) in owners.items() if page not in locked}
+            rows = await candidates.hold_pages(tx, providers, locked, WAKING, early=early)
+            heads = {row.id: (row, providers[row.id]) for row in rows}
+            await self._decide(tx, heads, locked, passed, may_try=not early)
+        self.hint(passed)
+        return passed
+
+    async def _decide(
+        self,
+        tx: Tx,
+        heads: Mapping[UUID, tuple[NotificationHead, Provider]],
+        locked: pages.Held,
+        passed: Passed,
+        *,
+        may_try: bool,
+    ) -> None:
+        """`may_try`: what is not passed over is tried by the caller, so that one of these may be the probe."""
+        rows: Collection[NotificationHead] = [head for head, _ in heads.values()]
+        known = await people.read(tx, {(row.org_id, row.user_id) for row in rows})
+        siblings = await failures.siblings(tx, {(row.org_id, row.page_id) for row in rows})
+        begun = await failures.begun(tx, [(row.org_id, row.id) for row in rows])
+        for head, provider in heads.values():
+            (page, _), person = locked[head.page_id], known[head.org_id, head.user_id]
+            family = siblings[head.page_id]
+            siblings[head.page_id] = self._choose(head, provider, page, person, family, begun[head.id], passed, may_try)
+        if passed.pulled:
+            await failures.pull_forward(tx, passed.pulled)
+        if passed.added:
+            await notifications.insert(tx, passed.added)
+        if passed.kept:
+            await failures.keep(tx, passed.kept)
+
+    def _choose(
+        self,
+        head: NotificationHead,
+        provider: Provider,
+        page: Page,
+        person: Person,
+        family: list[Sibling],
+        begun: Begun,
+        passed: Passed,
+        may_try: bool,
+    ) -> list[Sibling]:
+        """The page's notifications after that."""
+        again = is_slow(head.priority)
+        failing = self._circuits.failing(head.org_id, person.targets)
+        own = next(each for each in family if each.id == head.id)
+        wait = slow_pace(begun.age, self._policy, self._chance())
+        # The window bounds how long a page is tried on. It does not decide whether its user's next method has the page at once.
+        over = again and begun.age >= self._policy.window
+        choice = None if over else go_around(page, own, family, person.methods, failing, again=again)
+        way = self._circuits.way(provider, head.contact_method) if may_try else Way.AROUND
+        if choice is None or way is Way.THROUGH:
+            return family
+        match choice:
+            case PullForward(notification=next_one):
+                passed.pulled.append((head.org_id, next_one))
+                family = [replace(each, state=State.SENDING) if each.id == next_one else each for each in family]
+            case Add(method=method, step=step):
+                row = replacement(head, page, method, step)
+                passed.added.append(row)
+                family = [*family, Sibling(row.id, row.contact_method, State.SENDING)]
+            case Elsewhere():
+                pass
+        to = choice.method.id if isinstance(choice, Add) else choice.method
+        until = begun.time + timedelta(seconds=max(self._policy.window, begun.age + wait.seconds))
+        kept = Kept(
+            head.org_id,
+            head.id,
+            f"{provider.channel} fails for many at present, so contactMethods/{to} has the page too; it is tried on until "
+            f"{until:%Y-%m-%d %H:%M:%S} UTC",
+            SLOW[priority_of(page.kind, page.urgency)],
+            0.0 if way is Way.PROBE else wait.seconds,
+        )
+        passed.kept.append(kept)
+        if not again:
+            passed.went_around.append((kept, provider))
+        return still_tried(family, head.id)
+
+
+def _provider(candidate: Candidate) -> Provider:
+    destination = destination_of(candidate.contact_method, candidate.channel, candidate.address)
+    return provider_of(candidate.org_id, candidate.channel, destination)

@@ -1,0 +1,194 @@
+"""Provider calls under way in this process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import wait_or_stop
+from tocsin_kit.time_limit import TimeLimit
+
+from tocsin_notify.app.delivery.backlog import Backlog
+from tocsin_notify.app.delivery.circuits import Circuits, Provider, provider_of
+from tocsin_notify.app.delivery.late_calls import LateCalls
+from tocsin_notify.app.delivery.permits import Permit
+from tocsin_notify.app.delivery.slots import Slot, Slots
+from tocsin_notify.channels.base import Delivery, NotStarted
+from tocsin_notify.channels.registry import Registry
+from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.delivery.gate import Gate
+
+_log = get_logger(__name__)
+
+_TO_BEGIN: Final = 0.05
+"""Seconds that a claim's locks wait for another of its calls to begin: longer than one over a kept connection takes."""
+_MOST_TO_BEGIN: Final = 0.25
+"""The same for all of them. Each one that is late asks the gate by itself, which makes a busy process busier."""
+_STOPPED: Final = Retryable("the service stopped before the provider answered")
+_NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A call to make: its attempt is committed, its lease is ours, its slot is taken."""
+
+    delivery: Delivery
+    slot: Slot
+    tries: int
+    contact_method: UUID
+
+    @property
+    def provider(self) -> Provider:
+        """Who is called."""
+        return provider_of(self.slot.org_id, self.slot.channel, self.slot.destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A call that ended."""
+
+    start: Start
+    outcome: Outcome
+    seconds: float = 0.0
+    """How long it took."""
+    faults: str = ""
+    """Why its template was not used, in words."""
+    began: float = 0.0
+    """By `time.monotonic`."""
+
+
+async def _as_it_is(delivery: Delivery) -> Delivery:
+    return delivery
+
+
+class Calls:
+    """Starts calls and hands each outcome to `finished`; the slot is free again once that has taken it."""
+
+    def __init__(
+        self,
+        channels: Registry,
+        gate: Gate,
+        slots: Slots,
+        finished: Callable[[Finished], Awaitable[object]],
+        metrics: NotifyMetrics,
+        circuits: Circuits,
+        *,
+        timeout: float,
+        hung_after: float,
+        backlog: Backlog,
+        link: Callable[[Delivery], str] = lambda _: "",
+        word: Callable[[Delivery], Awaitable[Delivery]] = _as_it_is,
+        begins: Callable[[Start], object] = lambda _: None,
+    ) -> None:
+        """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
+        `hung_after`: seconds after which a call that failed counts as one that got no answer.
+        `link` gives the URL by which the person answers, if there is one. `word` adds what a template says. `begins`: told of
+        each call.
+        """
+        self._channels = channels
+        self._late = LateCalls(gate)
+        self._slots = slots
+        self._finished = finished
+        self._metrics = metrics
+        self._circuits = circuits
+        self._timeout = timeout
+        self._limit = TimeLimit(timeout)
+        self._hung_after = hung_after
+        self._backlog = backlog
+        self._link = link
+        self._word = word
+        self._begins = begins
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self, starts: Sequence[Start], since: float) -> None:
+        """Return when every one of these calls has begun (see `store.delivery.gate`), or has lost the right to begin by itself.
+
+        `since`: when the session of their claim was known to be alive, by the clock of `store.delivery.gate`. The caller holds
+        the gate's locks until this returns. A call that is slow, because its connection is, asks for itself then.
+        """
+        if not starts:
+            return
+        loop = asyncio.get_running_loop()
+        begun = asyncio.Event()
+        waiting = len(starts)
+
+        def used() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting:
+                begun.set()
+
+        permits = [Permit(self._late, start.delivery, since, used) for start in starts]
+        for start, permit in zip(starts, permits, strict=True):
+            task = loop.create_task(self._run(start, permit))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        self._metrics.calls.set(len(self._running))
+        end = loop.time() + _MOST_TO_BEGIN
+        try:
+            before = waiting + 1
+            while 0 < waiting < before and loop.time() < end:
+                before = waiting
+                await wait_or_stop(begun, _TO_BEGIN)
+        finally:
+            for permit in permits:
+                permit.revoke()
+
+    def abandon(self, starts: Sequence[Start]) -> None:
+        """The COMMIT of these attempts got no answer: none of them was called, and it is not known whether they are recorded.
+
+        Once the database is back those that are come due again, instead of waiting for the end of their lease.
+        """
+        for start in starts:
+            task = asyncio.get_running_loop().create_task(self._conclude(Finished(start, _NEVER_BEGUN)))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def drain(self, grace: float) -> None:
+        """Let calls end for `grace` seconds, then cut them off and record that: they come due again, for any replica."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def _run(self, start: Start, permit: Permit) -> None:
+        channel = self._channels[start.delivery.target.channel]
+        began, faults = monotonic(), ""
+        self._begins(start)
+        try:
+            delivery = await self._word(replace(start.delivery, link=self._link(start.delivery)))
+            faults = "; ".join(delivery.faults)
+            outcome = await self._limit.wait(channel.send(delivery, permit))
+        except TimeoutError:
+            outcome = Retryable(f"no answer within {self._timeout:g} s")
+        except asyncio.CancelledError:
+            outcome = _STOPPED
+        except NotStarted as error:
+            outcome = Retryable(str(error))
+        except Exception as error:
+            _log.exception("channel_defect", notification=str(start.delivery.notification))
+            outcome = Retryable(f"internal error in the channel: {type(error).__name__}", recipient=True)
+        permit.settle()
+        if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
+            outcome = Retryable(permit.refused)
+        seconds = monotonic() - began
+        if outcome is not _STOPPED and not permit.refused:
+            self._slots.learn(start.slot, hung=seconds >= self._hung_after and not isinstance(outcome, Sent))
+            self._circuits.learn(start.provider, start.contact_method, outcome, seconds)
+        self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
+        self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
+        await self._conclude(Finished(start, outcome, seconds, faults, began))
+
+    async def _conclude(self, finished: Finished) -> None:
+        try:
+            await self._finished(finished)
+        finally:
+            self._slots.release(finished.start.slot)
+            self._metrics.calls.set(len(self._running) - 1)
+            self._backlog.seat_freed(finished.start.slot)

@@ -1,0 +1,226 @@
+"""What attempts came to, written down in sets (tx B): sent, again later, or given up."""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes
+
+from tocsin_notify.app.delivery import page_outcomes
+from tocsin_notify.app.delivery.around import Around
+from tocsin_notify.app.delivery.calls import Finished
+from tocsin_notify.app.delivery.circuits import Circuits
+from tocsin_notify.app.delivery.failures import Failed, Failures
+from tocsin_notify.app.delivery.hints import Hint, Hints
+from tocsin_notify.app.delivery.journal_notes import concluded
+from tocsin_notify.app.delivery.served_again import Call, ServedAgain
+from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
+from tocsin_notify.domain.circuit import says_it_fails
+from tocsin_notify.domain.failover import cannot_wait
+from tocsin_notify.domain.page import PAGES, WAKING, DeathReason, Kind, State
+from tocsin_notify.domain.storable import storable
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.delivery import failures, notifications
+from tocsin_notify.store.delivery.notifications import Conclusion
+from tocsin_notify.store.delivery.rows import Concluded
+from tocsin_notify.store.pages import bundles, pages
+
+_log = get_logger(__name__)
+
+_DETAIL_LIMIT: Final = 1024
+_COUNTER_SHARDS: Final = 64
+
+
+class Conclude:
+    """Counters are kept in one row per process, chosen once, so that replicas do not wait for each other's commits."""
+
+    def __init__(
+        self,
+        db: Database,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        failures: Failures,
+        policy: RetryPolicy,
+        circuits: Circuits,
+        around: Around,
+        *,
+        notes: Notes = NO_NOTES,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._notes = notes
+        self._db = db
+        self._hints = hints
+        self._metrics = metrics
+        self._failures = failures
+        self._policy = policy
+        self._circuits = circuits
+        self._around = around
+        self._chance = chance
+        self._again = ServedAgain()
+        self._shard = random.randrange(_COUNTER_SHARDS)
+
+    async def __call__(self, finished: Sequence[Finished]) -> list[None]:
+        """Write the outcomes. Raises DATABASE_UNAVAILABLE; repeating is safe: an attempt is concluded once."""
+        conclusions = [self._conclusion(each) for each in finished]
+        outcomes = {each.start.delivery.notification: each.outcome for each in finished}
+        providers = {each.start.delivery.notification: each.start.provider for each in finished}
+        async with self._db.system() as tx:
+            rows = await notifications.conclude(tx, conclusions, shard=self._shard)
+            failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
+            waiting = [row for row in rows if row.state == "pending"]
+            behind = [row for row in waiting if Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])]
+            # All pages at once, in one order: two transactions that each came to hold a part of the other's would deadlock.
+            held = await pages.lock(tx, {(row.org_id, row.page_id) for row in (*failed, *behind)})
+            followed = await self._failures.follow(tx, failed, held)
+            waiting = [row for row in waiting if row.id not in followed.dead]
+            behind = [row for row in behind if row.id not in followed.dead]
+            await page_outcomes.append_sent(tx, await self._bundled(tx, rows, finished))
+            passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind}, held)
+        self._around.hint(passed)
+        waiting = [row for row in waiting if row.id not in passed.ids]
+        # A circuit that opened during this transaction looked for what waits before this could be seen.
+        self._circuits.look_again(
+            providers[row.id].channel
+            for row in waiting
+            if row not in behind and Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])
+        )
+        self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
+        self._hints.arm(followed.later)
+        self._hints.now(followed.now)
+        if followed.told:
+            self._failures.nudge()
+        # What is tried on slowly may be about its receiver alone, and is not to ring the more often for it.
+        slow = {
+            hint.id for hint in followed.later if hint.id in providers and self._circuits.is_open(providers[hint.id])
+        }
+        await self._wake(finished, {row.id for row in waiting} | slow)
+        tried_on = {hint.id for hint in followed.later}
+        ended = {each.start.delivery.notification: each for each in finished}
+        for row in rows:
+            self._notes.note(concluded(row, "dead" if row.id in followed.dead else row.state, ended[row.id]))
+            if row.id not in tried_on:  # of those it was said once, when it began
+                self._note(row, "dead" if row.id in followed.dead else row.state)
+        return [None] * len(finished)
+
+    async def _wake(self, finished: Sequence[Finished], waiting: Collection[UUID]) -> None:
+        """What waits for a provider that serves again is tried at once. What it asked to wait for (Retry-After) waits."""
+        calls = [(each, _call_of(each)) for each in finished]
+        self._again.failed(
+            call
+            for each, call in calls
+            if call.notification in waiting
+            and says_it_fails(each.outcome, self._circuits.policy)
+            and not (isinstance(each.outcome, Retryable) and each.outcome.after)
+        )
+        woken = self._again.served(call for each, call in calls if not isinstance(each.outcome, Retryable))
+        if not woken:
+            return
+        try:
+            await self._db.run(None, lambda tx: failures.pull_forward(tx, woken))
+        except TocsinError as error:
+            _log.info("not_woken", notifications=len(woken), error=error.message)  # they come when their time is over
+            return
+        self._hints.now([id for _, id in woken])
+        _log.info("provider_serves_again", woken=len(woken))
+
+    async def _bundled(self, tx: Tx, rows: Sequence[Concluded], finished: Sequence[Finished]) -> list[PageOutcome]:
+        """What escalation is told of the pages of bundles that were sent."""
+        sent = {row.id: row for row in rows if row.type == Kind.BUNDLE and row.state == State.SENT}
+        if not sent:
+            return []
+        starts = {each.start.delivery.notification: each.start for each in finished}
+        held = await bundles.members(tx, {(row.org_id, row.page_id) for row in sent.values()})
+        return [
+            told
+            for id, row in sent.items()
+            for told in page_outcomes.sent_together(
+                row.org_id, held[row.page_id], id, starts[id].delivery.target.channel, starts[id].tries
+            )
+        ]
+
+    def _conclusion(self, finished: Finished) -> Conclusion:
+        delivery = finished.start.delivery
+        match finished.outcome:
+            case Sent(provider_id=provider_id):
+                outcome, detail = "sent", finished.faults
+            case Retryable(reason=detail):
+                outcome, provider_id = "retryable", ""
+            case Permanent(reason=detail):
+                outcome, provider_id = "permanent", ""
+        report = None
+        match judge(finished.outcome, finished.start.tries, self._policy, self._chance()):
+            case Done():
+                verdict, delay = "sent", 0.0
+                report = _report(finished)
+            case RetryIn(seconds=delay):
+                verdict = "retry"
+            case GiveUp():
+                verdict, delay = "dead", 0.0
+        return Conclusion(
+            delivery.notification,
+            delivery.attempt,
+            outcome,
+            _kept(detail),
+            _kept(provider_id),
+            verdict,
+            delay,
+            delivery.org_id,
+            report,
+        )
+
+    def _moves_on(self, row: Concluded, outcome: Outcome) -> bool:
+        """Whether its page is to go to another method now, if there is one."""
+        waits = row.state == "pending"
+        return row.state == "dead" or (waits and cannot_wait(Kind(row.type), outcome, self._policy))
+
+    def _note(self, row: Concluded, state: str) -> None:
+        fields = {
+            "org_id": row.org_id,
+            "notification": str(row.id),
+            "page": str(row.page_id),
+            "user": row.user_id,
+        }
+        if state == "sent":
+            late = (row.now - row.planned_time) / timedelta(seconds=1) if row.planned_time else None
+            if late is not None and row.type in PAGES:
+                self._metrics.lateness.observe(max(0.0, late))
+            _log.info("notification_sent", lateness=late, **fields)
+        elif state == "pending":
+            _log.warning("attempt_failed", retry_in=round(row.delay, 3), detail=row.detail, **fields)
+        else:
+            _log.warning("notification_ended", state=state, detail=row.detail, **fields)
+
+
+def _call_of(finished: Finished) -> Call:
+    """What is remembered of it."""
+    start = finished.start
+    return Call(start.provider, start.delivery.org_id, start.delivery.notification, finished.began)
+
+
+def _report(finished: Finished) -> bytes | None:
+    delivery = finished.start.delivery
+    if delivery.kind not in PAGES:
+        return None
+    told = page_outcomes.sent(
+        delivery.job, delivery.notification, delivery.target.channel, attempts=finished.start.tries
+    )
+    return told.SerializeToString()
+
+
+def _failed(row: Concluded, outcome: Outcome) -> Failed:
+    reason = DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED
+    after = outcome.after if isinstance(outcome, Retryable) else None
+    waits = row.state == "pending"
+    detail = row.detail + (f"; it asks to wait for {after:g} s" if waits and after else "")
+    return Failed.of(row, reason, _kept(detail), after, waits=waits)
+
+
+def _kept(text: str) -> str:
+    """The contract promises at most 1024 characters."""
+    return storable(text)[:_DETAIL_LIMIT]

@@ -1,0 +1,320 @@
+"""Take what is due and start its calls (tx A), in sets."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Final
+from uuid import UUID
+
+import grpc
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.delivery.around import Around
+from tocsin_notify.app.delivery.backlog import Backlog
+from tocsin_notify.app.delivery.calls import Calls, Start
+from tocsin_notify.app.delivery.failures import Failed, Failures
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.slots import Slot, Slots
+from tocsin_notify.app.pages.stored_jobs import job_of
+from tocsin_notify.app.pages.targets import destination_of, make_delivery
+from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.page import DIGESTS, LANES, Channel, DeathReason, Kind
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.delivery import candidates, notifications
+from tocsin_notify.store.delivery.candidates import Candidate
+from tocsin_notify.store.delivery.gate import Gate, incident_key
+from tocsin_notify.store.delivery.rows import Claimed
+from tocsin_notify.store.delivery.senders import Presence
+
+_log = get_logger(__name__)
+
+MOST_PER_CLAIM: Final = 200
+"""Each claim holds that many advisory locks at most; PostgreSQL's shared lock table is finite."""
+_ORGS_PER_ROUND: Final = 200
+_LEAST_PER_ORG: Final = 8
+"""Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
+_BEYOND: Final = 2
+"""Rows that are looked at for each seat that is free, beside one of each tenant: some of them wait for something else."""
+_MOST_DIGESTS: Final = 4
+"""Of a tenant's digests in one look: their channels have few seats for them, so most of what is read of thousands would wait."""
+_LOOKS: Final = 10
+"""In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
+that still are."""
+_MOST_EXPIRED: Final = 1000
+_DEEP: Final = 8
+"""One of so many rounds looks behind what is crowded although something in front of it could leave."""
+
+
+class Deliver:
+    """Claims and starts. One object per process; its rounds run one after another."""
+
+    def __init__(
+        self,
+        db: Database,
+        gate: Gate,
+        calls: Calls,
+        slots: Slots,
+        cipher: Cipher,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        failures: Failures,
+        policy: RetryPolicy,
+        around: Around,
+        *,
+        lease: float,
+        presence: Presence,
+        backlog: Backlog,
+    ) -> None:
+        """`lease`: seconds after which a row whose sender said nothing may be taken by another replica."""
+        self._presence = presence
+        self._backlog = backlog
+        self._db = db
+        self._gate = gate
+        self._calls = calls
+        self._slots = slots
+        self._cipher = cipher
+        self._hints = hints
+        self._metrics = metrics
+        self._failures = failures
+        self._policy = policy
+        self._around = around
+        self._lease = lease
+        self._cursors = dict.fromkeys(LANES, "")
+        self._served = dict.fromkeys(LANES, "")
+        self._busy: dict[int, dict[UUID, Slot]] = {priority: {} for priority in LANES}
+        """Contact methods that the last round of each lane passed over."""
+        self._rounds = 0
+        self.stopping = False
+        """Set: nothing more is claimed."""
+
+    async def named(self, ids: Collection[UUID]) -> None:
+        """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
+        if self.stopping or not ids:
+            return
+        async with self._db.alone() as tx:
+            found = await candidates.named(tx, ids)
+        there, _ = await self._around(found)
+        await self._claim(there)
+
+    async def everything(self) -> None:
+        """Rounds until one finds no more."""
+        try:
+            while await self.due():
+                pass
+        except TocsinError as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            _log.info("claim_conflict", error=error.message)  # the rows are still due; the next round finds them
+
+    async def due(self) -> bool:
+        """One round over everything due, critical first, slow retries last; whether another round may find more."""
+        if self.stopping:
+            return False
+        self._backlog.forget()
+        self._rounds += 1
+        async with self._db.alone() as tx:
+            waiting = await candidates.look(tx, LANES)
+        progress = 0
+        if waiting.expired:
+            async with self._db.alone() as tx:
+                # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
+                expired = await candidates.expired(tx, _MOST_EXPIRED)
+            progress, _ = await self._claim(expired)
+        for priority in LANES:
+            if priority in waiting.lanes:
+                progress += await self._round(priority)
+        more = await self._around.waiting()  # behind what is due: it would only have waited longer
+        return more or progress > 0
+
+    async def _round(self, priority: int) -> int:
+        left = self._backlog.of(priority)
+        if not self._slots.free(priority):
+            left.any = True
+            return 0
+        cursor = self._cursors[priority]
+        claimed = 0
+        everything = False
+        busy = self._still_busy(priority)
+        for look in range(_LOOKS):
+            free = self._slots.free(priority)
+            if not free:
+                left.any = True
+                break
+            full = self._full_channels(priority)
+            left.full |= full
+            per_org = min(max(free, _LEAST_PER_ORG), self._slots.per_org)
+            beyond = _ORGS_PER_ROUND * per_org if everything else _BEYOND * free
+            async with self._db.alone() as tx:
+                found, last = await candidates.due(
+                    tx,
+                    priority,
+                    after_org=cursor,
+                    orgs=_ORGS_PER_ROUND,
+                    per_org=_MOST_DIGESTS if priority == DIGESTS else per_org,
+                    beyond=beyond,
+                    but=busy,
+                    but_channels=full,
+                )
+            if look == 0:
+                # The next round goes on behind the tenants of this one, and begins again after the last.
+                self._cursors[priority] = last
+            there, gone = await self._around(found)
+            found_room, waiting = await self._claim(_in_turn(there, self._served[priority]))
+            claimed += found_room + gone
+            busy |= waiting
+            # Those in front had used up what their tenants may send: there may be room for what lies behind them.
+            everything = found_room < free and len(found) >= beyond + len({each.org_id for each in found})
+            # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
+            # some of these leave, the next round follows at once, and most rounds need no second look.
+            if not everything and (not waiting or (found_room and self._rounds % _DEEP)):
+                break
+        self._busy[priority] = busy
+        return claimed
+
+    def _still_busy(self, priority: int) -> dict[UUID, Slot]:
+        """The contact methods that the last round passed over, as far as their destination has no room yet.
+
+        Those behind a circuit that is open are looked at again: their pages may go around it.
+        """
+        busy = self._busy[priority]
+        still = {id: slot for id, slot in busy.items() if self._slots.crowded(slot) and not self._around.is_open(slot)}
+        self._backlog.of(priority).crowded |= {
+            (slot.org_id, key) for slot in still.values() if (key := self._slots.crowded(slot)) is not None
+        }
+        return still
+
+    def _full_channels(self, priority: int) -> set[Channel]:
+        """Channels whose rows are not looked at now: none of them could leave, and none goes around its provider."""
+        return {
+            channel for channel in Channel if self._slots.is_full(channel, priority) and not self._around.fails(channel)
+        }
+
+    async def _claim(self, found: Sequence[Candidate]) -> tuple[int, dict[UUID, Slot]]:
+        """How many were claimed; and the contact methods of those that wait for calls to the same destination, or by the same
+        channel, to end."""
+        claimed = 0
+        busy: dict[UUID, Slot] = {}
+        crowded: set[tuple[str, int, UUID | str]] = set()
+        for start in range(0, len(found), MOST_PER_CLAIM):
+            taken: dict[UUID, tuple[Slot, Candidate]] = {}
+            for each in found[start : start + MOST_PER_CLAIM]:
+                destination = destination_of(each.contact_method, each.channel, each.address)
+                slot = Slot(each.org_id, each.channel, each.priority, destination)
+                lane = each.org_id, each.priority
+                if destination and ((*lane, destination.method) in crowded or (*lane, destination.host) in crowded):
+                    busy[each.contact_method] = slot
+                elif self._slots.take(slot):
+                    taken[each.id] = (slot, each)
+                elif (key := self._slots.crowded(slot)) is not None:
+                    crowded.add((*lane, key))
+                    busy[each.contact_method] = slot
+                elif self._slots.is_full(each.channel, each.priority):
+                    self._backlog.of(each.priority).full.add(each.channel)
+                    busy[each.contact_method] = slot
+                else:
+                    self._backlog.of(each.priority).any = True
+            self._served |= {each.priority: each.org_id for _, each in taken.values()}
+            if taken:
+                claimed += await self._claim_with_slots(taken)
+        for org_id, priority, key in crowded:
+            self._backlog.of(priority).crowded.add((org_id, key))
+        return claimed, busy
+
+    async def _claim_with_slots(self, taken: dict[UUID, tuple[Slot, Candidate]]) -> int:
+        keys = {id: _key(candidate) for id, (_, candidate) in taken.items()}
+        started: set[UUID] = set()
+        try:
+            async with self._gate.passage(key for key in keys.values() if key is not None) as passage:
+                ids = [id for id, key in keys.items() if key is None or key in passage.held]
+                rows = await notifications.claim(
+                    passage.tx,
+                    ids,
+                    max_tries=self._policy.attempts,
+                    lease=self._lease,
+                    sender=self._presence.sender,
+                )
+                starts, lost = self._starts(rows, taken)
+                followed = await self._failures.follow(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost])
+                started = {start.delivery.notification for start in starts}  # their slots are the calls' from here on
+                try:
+                    await passage.commit()
+                except BaseException:
+                    self._calls.abandon(starts)
+                    raise
+                await self._calls.start(starts, passage.since)
+        finally:
+            for id, (slot, _) in taken.items():
+                if id not in started:
+                    self._slots.release(slot)
+        for row in rows:
+            if row.verdict == "cancelled":
+                self._metrics.cancelled.inc()
+                _log.info("notification_cancelled", notification=str(row.id), reason=row.stop_reason)
+        self._hints.arm(followed.later)
+        self._hints.now(followed.now)
+        if followed.told:
+            self._failures.nudge()
+        return len(rows)
+
+    def _starts(
+        self, rows: Sequence[Claimed], taken: dict[UUID, tuple[Slot, Candidate]]
+    ) -> tuple[list[Start], list[Failed]]:
+        starts: list[Start] = []
+        lost: list[Failed] = []
+        for row in rows:
+            if row.verdict != "sending":
+                continue
+            try:
+                delivery = make_delivery(
+                    self._cipher,
+                    notification=row.id,
+                    org_id=row.org_id,
+                    page_id=row.page_id,
+                    kind=Kind(row.type),
+                    job=job_of(row, Kind(row.type), row.job),
+                    method=row.contact_method,
+                    target=row.target,
+                    attempt=row.attempts,
+                    attempt_group=row.attempt_group,
+                    start_time=row.now,
+                    language=row.language,
+                )
+            except SecretLost as error:
+                _log.error("contact_secret_lost", org_id=row.org_id, error=str(error))
+                lost.append(_failed(row, DeathReason.PERMANENT_FAILURE, str(error)))
+                continue
+            starts.append(Start(delivery, taken[row.id][0], row.tries, row.contact_method))
+        return starts, lost
+
+
+def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
+    """One turn of every tenant before the second of any, beginning behind the one that was served last.
+
+    With one slot free at a time the first tenant of each round would have them all: calls that hang give them back so.
+    """
+    turns: Counter[str] = Counter()
+
+    def turn(candidate: Candidate) -> tuple[int, bool]:
+        turns[candidate.org_id] += 1
+        return turns[candidate.org_id], candidate.org_id <= served
+
+    return sorted(found, key=turn)
+
+
+def rows_to_give_up(rows: Sequence[Claimed]) -> list[Claimed]:
+    """Those a claim found but will not send."""
+    return [row for row in rows if row.verdict in ("unusable", "exhausted")]
+
+
+def _failed(row: Claimed, reason: DeathReason | None = None, detail: str = "") -> Failed:
+    if reason is None:
+        exhausted = row.verdict == "exhausted"
+        reason = DeathReason.ATTEMPTS_EXHAUSTED if exhausted else DeathReason.NO_CONTACT_METHOD
+        detail = "its senders vanished during the attempts" if exhausted else "its contact method can no longer be used"
+    return Failed.of(row, reason, detail)
+
+
+def _key(candidate: Candidate) -> int | None:
+    return None if candidate.incident is None else incident_key(candidate.org_id, candidate.incident)

@@ -1,0 +1,44 @@
+"""One look each second, for all loops that wait until something is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import fields
+from typing import Final
+
+from tocsin_kit.db.pool import Database
+from tocsin_kit.loops import Loops, Sweep
+
+from tocsin_notify.store.delivery import looks
+from tocsin_notify.store.delivery.looks import Due
+
+_LOOK_SECONDS: Final = 1.0
+_UNASKED_SECONDS: Final = 30.0
+"""A loop runs that often although no look found anything for it."""
+
+
+class Looks:
+    """Nudges each loop for whose kind of rows something is due."""
+
+    def __init__(self, db: Database, loops: Loops) -> None:
+        """Adds the loop that looks."""
+        self._db = db
+        self._nudged: dict[str, list[asyncio.Event]] = {field.name: [] for field in fields(Due)}
+        loops.add("looks", Sweep(_LOOK_SECONDS, self))
+
+    def sweep(self, kind: str, work: Callable[[], Awaitable[object]], *, nudged: asyncio.Event | None = None) -> Sweep:
+        """`work` whenever a look finds that `kind`, a field of `Due`, may be due, and at once after a nudge.
+
+        Not at the start: the first look, which is then, asks for all of them together.
+        """
+        event = nudged or asyncio.Event()
+        self._nudged[kind].append(event)
+        return Sweep(_UNASKED_SECONDS, work, nudged=event, first=_UNASKED_SECONDS)
+
+    async def __call__(self) -> None:
+        """One look. Raises DATABASE_UNAVAILABLE."""
+        async with self._db.alone() as tx:
+            due = await looks.look(tx)
+        for kind, events in self._nudged.items():
+            if getattr(due, kind):
+                for event in events:
+                    event.set()

@@ -1,0 +1,1 @@
+"""Incident events for the subscriptions of organisations."""

@@ -1,0 +1,1 @@
+"""Messages, digests and their templates."""

@@ -1,0 +1,1 @@
+"""Pages: taken in, planned, held together, stopped."""

@@ -1,0 +1,224 @@
+"""Bundles that are due become pages: one message for all the pages in it, sent by the person's rules like any other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import Severity
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.delivery import page_outcomes
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.hints import Hint, Hints
+from tocsin_notify.app.pages.stored_jobs import job_of_member, readable
+from tocsin_notify.channels.text import one_line, severity_word
+from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, Member
+from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
+from tocsin_notify.domain.planning import after_quiet_hours, plan
+from tocsin_notify.domain.reach import why_unreachable
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery.notifications import NewNotification
+from tocsin_notify.store.pages import bundles, pages, people, quiet_bundles
+from tocsin_notify.store.pages.bundles import Alone, BundledPage, Due
+from tocsin_notify.store.pages.pages import NewPage
+from tocsin_notify.store.pages.people import Person
+from tocsin_notify.texts.bundles import line, summary
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
+
+_log = get_logger(__name__)
+
+GENERATION: Final = 1
+"""Of the page of a bundle, whose incident is the bundle itself: a fence of this generation stops it like any other page."""
+_MOST: Final = 10
+"""Bundles that one transaction makes messages of: with `MOST_PAGES`, the bound of the rows that it reads."""
+MOST_PAGES: Final = 500
+"""Pages of one message. Further ones follow in further messages, so that a long storm is neither read nor held whole."""
+_LISTED: Final = 20
+_TITLE: Final = 120
+_ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
+_WAITED: Final = "it has waited for the end of quiet hours"
+
+
+class Bundles:
+    """One round of it. Any number of replicas may run it: a bundle is claimed in the transaction that makes its page."""
+
+    def __init__(
+        self, db: Database, hints: Hints, metrics: NotifyMetrics, failures: Failures, bundling: BundlePolicy
+    ) -> None:
+        """`bundling`: of people for whom no other budget was chosen."""
+        self._bundling = bundling
+        self._db = db
+        self._hints = hints
+        self._metrics = metrics
+        self._failures = failures
+
+    async def __call__(self) -> None:
+        """Send every bundle that is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        while True:
+            async with self._db.system() as tx:
+                due = [*await bundles.claim(tx, _MOST), *await _ended(tx)]
+                parted = await _part(tx, due) if due else {}
+                sent = [replace(each, bundle=parted.get(each.bundle, each.bundle)) for each in due]
+                made = await self._make(tx, sent) if due else _Made()
+            self._hints.now([row.id for row in made.rows])
+            self._hints.now([id for id, delay, _ in made.released if delay <= 0])
+            self._hints.arm([Hint(id, delay, priority) for id, delay, priority in made.released if delay > 0])
+            if made.unreachable:
+                self._failures.nudge()
+            if len(due) < _MOST and not parted:
+                return
+
+    async def _make(self, tx: Tx, due: Sequence[Due]) -> "_Made":
+        held = await bundles.members(tx, [(each.org_id, each.bundle) for each in due])
+        known = await people.read(tx, {(each.org_id, each.user_id) for each in due})
+        now = await tx.now()
+        made = _Made()
+        for bundle in due:
+            true = [each for each in held[bundle.bundle] if each.stopped is None]
+            if not true:
+                continue  # all of it was answered meanwhile
+            person = known[bundle.org_id, bundle.user_id]
+            if bundle.waited and (len(true) == 1 or person.settings.bundling(self._bundling).pages <= 0):
+                made.alone += [_alone(bundle.org_id, each, person, _WAITED) for each in true]
+                continue
+            listed, odd = _read(bundle.org_id, true)
+            made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]
+            if listed:
+                made.pages.append(page_of(bundle, listed, words_of(person.settings.language or LANGUAGES[0])))
+                self._plan(made, made.pages[-1], person, [each.page for each in listed], now)
+        if made.pages:
+            await pages.insert(tx, made.pages)
+        if made.rows:
+            await notifications.insert(tx, made.rows)
+        if made.alone:
+            made.released = await bundles.release(tx, made.alone)
+        await page_outcomes.append(tx, made.unreachable)
+        return made
+
+    def _plan(
+        self, made: "_Made", page: NewPage, person: Person, members: Sequence[BundledPage], now: datetime
+    ) -> None:
+        planned = after_quiet_hours(page.page, plan(page.page, person.methods, person.rules), person.settings, now)
+        made.rows += [
+            NewNotification(
+                id=new_id(),
+                org_id=page.org_id,
+                page_id=page.id,
+                user_id=page.user_id,
+                incident=page.id,
+                generation=GENERATION,
+                priority=page.priority,
+                contact_method=step.method.id,
+                channel=step.method.channel,
+                step=step.step,
+                state=State.PENDING,
+                reason=step.reason,
+                delay=step.delay,
+                outlasts=False,
+            )
+            for step in planned
+        ]
+        fields = {"org_id": page.org_id, "user": page.user_id, "page": f"pages/{page.id}"}
+        if not planned:
+            why = why_unreachable(person.methods)
+            made.unreachable += [page_outcomes.unreachable(job_of_member(page.org_id, each), why) for each in members]
+            _log.error("nobody_to_notify", detail=why, **fields)
+        _log.warning("pages_bundled", pages=len(members), **fields)
+        self._metrics.bundles.inc()
+
+
+async def _ended(tx: Tx) -> list[Due]:
+    """Bundles whose person's quiet hours are over. Where they were changed meanwhile, the present ones count."""
+    due = await quiet_bundles.due(tx, _MOST)
+    if not due:
+        return []
+    known, now = await people.read(tx, {(each.org_id, each.user_id) for each in due}), await tx.now()
+    until = {each: known[each.org_id, each.user_id].settings.quiet_until(now) for each in due}
+    later = {(each.org_id, each.user_id): end for each, end in until.items() if end is not None}
+    if later:
+        await quiet_bundles.put_off(tx, later)
+    return [each for each in due if until[each] is None]
+
+
+async def _part(tx: Tx, due: Sequence[Due]) -> dict[UUID, UUID]:
+    """The new id of the first pages of each bundle that holds too many for one message. The others are closed."""
+    parted = await bundles.part(tx, due, [new_id() for _ in due], MOST_PAGES, TOGETHER)
+    whole = [(each.org_id, each.user_id) for each in due if each.waited and each.bundle not in parted]
+    if whole:
+        await quiet_bundles.close(tx, whole)
+    return parted
+
+
+@dataclass(slots=True)
+class _Made:
+    """What one transaction makes. `released`: id, delay and priority of the notifications of pages that go alone."""
+
+    pages: list[NewPage] = field(default_factory=list)
+    rows: list[NewNotification] = field(default_factory=list)
+    unreachable: list[PageOutcome] = field(default_factory=list)
+    alone: list[Alone] = field(default_factory=list)
+    released: list[tuple[UUID, float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a bundle, read. `severity`: of its job."""
+
+    page: BundledPage
+    member: Member
+    severity: Severity.ValueType
+
+
+def _read(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], list[BundledPage]]:
+    """Those that can be shown in one message; and the others, each of which goes alone, so that they keep no bundle waiting."""
+    listed: list[Listed] = []
+    odd: list[BundledPage] = []
+    for each in members:
+        try:
+            job = readable(each.job, org_id, each.id)
+            if job is not None:
+                member = Member(one_line(job.title, _TITLE), severity_word(job.severity), each.since)
+                line(member, words_of(LANGUAGES[0]))
+                listed.append(Listed(each, member, job.severity))
+                continue
+        except Exception:
+            # Whatever is wrong with this one: raised, it would undo the claim of all bundles, in each round.
+            _log.exception("bundled_page_unfit", org_id=org_id, page=f"pages/{each.id}")
+        odd.append(each)
+    return listed, odd
+
+
+def page_of(bundle: Due, listed: Sequence[Listed], words: Words) -> NewPage:
+    """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
+    org_id, user, id = bundle.org_id, bundle.user_id, bundle.bundle
+    high = any(each.page.urgency == Urgency.HIGH for each in listed)
+    page = Page(Kind.BUNDLE, Urgency.HIGH if high else Urgency.LOW)
+    more = [words.bundle_not_listed.format(count=len(listed) - _LISTED)] if len(listed) > _LISTED else []
+    job = pb.NotificationJob(
+        page=f"pages/{id}",
+        org_id=org_id,
+        type=pb.NOTIFICATION_TYPE_BUNDLE,
+        user=user,
+        incident=f"incidents/{id}",
+        title=summary([each.member for each in listed], words, waited=bundle.waited),
+        severity=min(each.severity for each in listed),
+        urgency=pb.URGENCY_HIGH if high else pb.URGENCY_LOW,
+        generation=GENERATION,
+        text="\n".join([*(line(each.member, words) for each in listed[:_LISTED]), *more]),
+    )
+    return NewPage(id, org_id, user, id, page, priority_of(page.kind, page.urgency), GENERATION, None, job)
+
+
+def _alone(org_id: str, member: BundledPage, person: Person, reason: str) -> Alone:
+    page = Page(Kind(member.type), Urgency(member.urgency))
+    steps = plan(page, person.methods, person.rules)
+    return Alone(org_id, member.id, reason, [(step.method.id, step.step, step.delay) for step in steps])

@@ -1,0 +1,107 @@
+"""Stop the pages of incidents: nothing starts any more once this has returned (I5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.pages.bundles import GENERATION
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery.gate import incident_key, wait_for_started_calls
+from tocsin_notify.store.delivery.gatekeeper import Gatekeeper
+from tocsin_notify.store.pages import bundles, pages
+from tocsin_notify.store.pages.bundles import Named
+from tocsin_notify.store.pages.pages import Fence
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How many notifications this cancelled, and how many calls were under way and go on."""
+
+    cancelled: int
+    crossed: int
+
+
+class Cancel:
+    """Two transactions. The first raises the fences and cancels what waits: from then on no claim takes these pages.
+    The second waits until every call that a claim took before has started (`store.delivery.gate` has the proof), and cancels
+    what such a claim may have left waiting. A crash between them loses nothing: the fence is up, and the caller, who
+    got no answer, comes again.
+    """
+
+    def __init__(self, db: Database, gatekeeper: Gatekeeper, hints: Hints, metrics: NotifyMetrics) -> None:
+        self._db = db
+        self._gatekeeper = gatekeeper
+        self._hints = hints
+        self._metrics = metrics
+
+    async def __call__(self, fences: Sequence[Fence]) -> Stopped:
+        """Raises CANCEL_UNCONFIRMED when a sender neither starts its calls nor dies: come again."""
+        highest: dict[tuple[str, UUID], Fence] = {}
+        for fence in fences:
+            key = fence.org_id, fence.incident
+            other = highest.get(key, fence)
+            higher = fence if other.generation < fence.generation else other
+            final = max(fence.final_generation, other.final_generation)
+            highest[key] = replace(higher, final_generation=final)
+        incidents = sorted(highest)
+        try:
+            async with self._gatekeeper.watching():
+                async with self._db.system() as tx:
+                    await pages.raise_fences(tx, [highest[incident] for incident in incidents])
+                    cancelled = await notifications.cancel_fenced(tx, incidents)
+                    touched = await bundles.touched(tx, incidents)
+                if touched:
+                    over = await self._stop_bundles(touched, incidents, cancelled)
+                    incidents = sorted({*incidents, *over})
+                async with self._db.system() as tx:
+                    await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
+                    cancelled += await notifications.cancel_fenced(tx, incidents)
+                    crossed = await notifications.count_crossed(tx, incidents)
+                await self._gatekeeper.confirm()
+        except TocsinError as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            _log.error("cancel_unconfirmed", incidents=[str(incident) for _, incident in incidents])
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED,
+                "a process neither starts the calls it took before nor lets go of them; send it again",
+                retry_after=0.5,
+            ) from error
+        self._hints.disarm(cancelled)
+        self._metrics.cancelled.inc(len(cancelled))
+        self._metrics.crossed.inc(crossed)
+        for fence in highest.values():
+            _log.info(
+                "pages_stopped",
+                org_id=fence.org_id,
+                incident=str(fence.incident),
+                generation=fence.generation,
+                reason=fence.reason,
+            )
+        return Stopped(len(cancelled), crossed)
+
+    async def _stop_bundles(
+        self, touched: Sequence[Named], incidents: Sequence[Named], cancelled: list[UUID]
+    ) -> list[Named]:
+        """What of these waits with others is cancelled. A bundle that was sent, and holds nothing more that is true, is fenced like
+        an incident: these are returned."""
+        async with self._db.system() as tx:
+            stopped, over = await bundles.stop(tx, touched, incidents)
+            cancelled += stopped
+            if over:
+                reason = "every page in it was answered"
+                await pages.raise_fences(
+                    tx, [Fence(org_id, id, GENERATION, reason, GENERATION) for org_id, id in sorted(over)]
+                )
+                cancelled += await notifications.cancel_fenced(tx, over)
+        return over

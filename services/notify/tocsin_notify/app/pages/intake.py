@@ -1,0 +1,133 @@
+"""Pages from everywhere into `Submit`, in batches.
+
+Each page comes at least twice: through Redis, and by RPC a second later; more often when this process is slow to answer, since its
+callers ask again. The copies wait for the first one and cost nothing else.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from time import monotonic
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.batches import Batches
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.pages.submit import Submit
+from tocsin_notify.domain.page import CRITICAL, NORMAL
+from tocsin_notify.store.pages.pages import NewPage
+
+_log = get_logger(__name__)
+
+MOST_PER_BATCH: Final = 200
+"""Each page of a batch may hold an advisory lock; PostgreSQL's shared lock table is finite."""
+
+
+_TOGETHER: Final = 20
+"""Pages of one tenant that go into a batch with those of others. More of them hold rows of their people for longer than others may
+wait: those of a storm, which two batches of one tenant would wait for as well."""
+_AT_ONCE: Final = 2
+_PATIENCE: Final = 0.05
+"""Seconds that pages of several tenants wait together for a row which another transaction holds."""
+_APART_SECONDS: Final = 6.0
+"""For so long a tenant whose rows were held has batches of its own: PostgreSQL ends a transaction that stands still before that."""
+
+
+class Intake:
+    """Two lanes, so that a critical page waits for at most one batch of critical pages, never for the others' flood.
+
+    In each of them a tenant with many pages has batches of its own, beside which those of all others go on. So has one whose rows
+    another transaction holds: that of the other lane in a storm, or that of a replica which stands still.
+    """
+
+    def __init__(self, submit: Submit, *, clock: Callable[[], float] = monotonic) -> None:
+        self._submit = submit
+        self._clock = clock
+        self._apart: dict[Hashable, float] = {}
+        """Tenants that have batches of their own, and until when."""
+        self._on_way: dict[str, asyncio.Future[bool]] = {}
+        self._lanes: dict[int, Batches[NewPage, bool]] = {
+            priority: Batches(
+                self._store,
+                most=MOST_PER_BATCH,
+                lane=lambda page: page.org_id,
+                at_once=_AT_ONCE,
+                together=_TOGETHER,
+                alone=self._is_apart,
+            )
+            for priority in (CRITICAL, NORMAL)
+        }
+
+    def has(self, page: str) -> bool:
+        """Whether the page of this name is stored or on its way, as far as is known here. Then `stored` says when."""
+        return page in self._on_way or page in self._submit.lately
+
+    async def stored(self, pages: Iterable[str]) -> None:
+        """Wait for those of these that are on their way. Raises what `submit` raises for one of them."""
+        waiting = {self._on_way[page] for page in pages if page in self._on_way}
+        if waiting:
+            await asyncio.wait(waiting)
+            for each in waiting:
+                each.result()
+
+    async def submit(self, pages: Sequence[NewPage]) -> list[bool]:
+        """Whether each was new; committed when it returns. Raises what `Submit` raises, and OVERLOADED.
+
+        A caller that is cancelled leaves its pages on their way: others may wait for them.
+        """
+        answers = [self._enqueue(page) for page in pages]
+        if len(answers) == 1:
+            return [await asyncio.shield(answers[0])]
+        if answers:
+            await asyncio.wait(answers)
+        return [answer.result() for answer in answers]
+
+    async def drain(self) -> None:
+        """Return when nothing is on its way into the database."""
+        for lane in self._lanes.values():
+            await lane.drain()
+
+    def _enqueue(self, page: NewPage) -> "asyncio.Future[bool]":
+        answer = self._lanes[page.priority].enqueue(page)
+        self._on_way[page.job.page] = answer
+        return answer
+
+    def _is_apart(self, org_id: Hashable) -> bool:
+        return self._apart.get(org_id, 0.0) > self._clock()
+
+    def _set_apart(self, org_id: str) -> None:
+        now = self._clock()
+        self._apart = {other: until for other, until in self._apart.items() if until > now}
+        self._apart[org_id] = now + _APART_SECONDS
+
+    async def _store(self, pages: list[NewPage]) -> Sequence[bool | Exception]:
+        try:
+            return await self._store_together(pages) if _tenants(pages) > 1 else await self._submit(pages)
+        finally:
+            for page in pages:
+                self._on_way.pop(page.job.page, None)
+
+    async def _store_together(self, pages: Sequence[NewPage]) -> Sequence[bool | Exception]:
+        """In halves down to the tenants whose rows are held: those do not wait here, and come again by themselves."""
+        try:
+            return await self._submit(pages, patience=_PATIENCE)
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_CONFLICT:
+                raise
+            if _tenants(pages) == 1:
+                self._set_apart(pages[0].org_id)
+                _log.info("tenant_apart", org_id=pages[0].org_id, pages=len(pages), reason=error.message)
+                return [error] * len(pages)
+        tenants = list(dict.fromkeys(page.org_id for page in pages))
+        first = set(tenants[: len(tenants) // 2])
+        answers: dict[int, bool | Exception] = {}
+        for half in (True, False):
+            places = [place for place, page in enumerate(pages) if (page.org_id in first) is half]
+            stored = await self._store_together([pages[place] for place in places])
+            answers |= dict(zip(places, stored, strict=True))
+        return [answers[place] for place in range(len(pages))]
+
+
+def _tenants(pages: Sequence[NewPage]) -> int:
+    return len({page.org_id for page in pages})

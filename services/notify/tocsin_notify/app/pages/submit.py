@@ -1,0 +1,292 @@
+"""Take pages in: store, plan, and start what is due at once, in one transaction."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes
+
+from tocsin_notify.app.delivery import page_outcomes
+from tocsin_notify.app.delivery.calls import Calls, Start
+from tocsin_notify.app.delivery.circuits import Circuits, provider_of
+from tocsin_notify.app.delivery.hints import Hint, Hints
+from tocsin_notify.app.delivery.journal_notes import added
+from tocsin_notify.app.delivery.slots import Slot, Slots
+from tocsin_notify.app.pages.lately import Lately
+from tocsin_notify.app.pages.placing import Placing, Together, may_wait, why_not_sent
+from tocsin_notify.app.pages.targets import destination_of, make_delivery
+from tocsin_notify.domain.bundling import BundlePolicy
+from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
+from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
+from tocsin_notify.domain.reach import why_unreachable
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.delivery import dead_letters, failures, notifications
+from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
+from tocsin_notify.store.delivery.gate import Gate, incident_key
+from tocsin_notify.store.delivery.notifications import NewNotification
+from tocsin_notify.store.delivery.senders import Presence
+from tocsin_notify.store.pages import intake
+from tocsin_notify.store.pages.pages import NewPage
+from tocsin_notify.store.pages.people import Person
+
+_log = get_logger(__name__)
+
+
+class Submit:
+    """The one way in, for jobs from the stream, by RPC, and of this service's own (tests, verification codes).
+
+    A step without a delay is stored as being sent, with its attempt, and its call starts when the transaction has
+    committed: no second transaction lies between a page and its first call.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        calls: Calls,
+        slots: Slots,
+        cipher: Cipher,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        circuits: Circuits,
+        *,
+        lease: float,
+        presence: Presence,
+        nudge: Callable[[], None],
+        bundling: BundlePolicy,
+        notes: Notes = NO_NOTES,
+    ) -> None:
+        """`nudge`: tells the relay that escalation is to hear of a page."""
+        self._notes = notes
+        self._placing = Placing(bundling)
+        self._presence = presence
+        self._nudge = nudge
+        self._gate = gate
+        self._calls = calls
+        self._slots = slots
+        self._cipher = cipher
+        self._hints = hints
+        self._metrics = metrics
+        self._circuits = circuits
+        self._lease = lease
+        self.lately: Final = Lately()
+        self.stopping = False
+        """Set: pages are stored, and left for others to send."""
+
+    async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
+        """Store these; for each whether it was new. Committed when it returns; repeating changes nothing.
+
+        Raises CONFLICT when another session holds what these need for longer than `patience` (`store.delivery.gate`).
+        """
+        unique = {page.id: page for page in given}
+        round_ = _Round(self._cipher, self._slots, self._metrics, self._circuits)
+        try:
+            async with self._gate.passage(
+                (incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None),
+                patience=patience,
+            ) as passage:
+                stored, known = await intake.take(passage.tx, list(unique.values()))
+                fresh = [page for id, page in unique.items() if id in stored.fences]
+                if fresh and stored.now is not None:
+                    round_.begin(passage.held, stored.now, direct=not (stored.paused or self.stopping))
+                    planned = {page.id: round_.steps(page, known[page.org_id, page.user_id]) for page in fresh}
+                    able = [
+                        page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)
+                    ]
+                    together = await self._placing(passage.tx, able, known, stored.now)
+                    for page in fresh:
+                        person = known[page.org_id, page.user_id]
+                        stopped = stored.fences[page.id] or why_not_sent(page, person, stored.now)
+                        round_.plan(page, person, planned[page.id], stopped, together.get(page.id))
+                    if round_.rows:
+                        made = await notifications.insert(passage.tx, round_.rows, self._lease, self._presence.sender)
+                        round_.keep(made)
+                        await round_.supersede(passage.tx)
+                    if round_.letters:
+                        await dead_letters.insert(passage.tx, round_.letters)
+                    await page_outcomes.append(passage.tx, round_.outcomes)
+                starts = round_.take_starts()
+                try:
+                    await passage.commit()
+                except BaseException:
+                    self._calls.abandon(starts)
+                    raise
+                self.lately.add((f"pages/{id}" for id in unique), passage.session_ended)
+                await self._calls.start(starts, passage.since)
+        finally:
+            round_.release()
+        round_.hint(self._hints)
+        if stored.now is not None:
+            for row in round_.rows:
+                self._notes.note(added(row, stored.now))
+        if round_.outcomes:
+            self._nudge()
+        first_seen: set[UUID] = set(stored.fences)
+        answers = []
+        for page in given:
+            answers.append(page.id in first_seen)
+            first_seen.discard(page.id)
+        self._metrics.pages.labels("new").inc(sum(answers))
+        self._metrics.pages.labels("known").inc(len(answers) - sum(answers))
+        return answers
+
+
+class _Round:
+    """One transaction's worth of planning."""
+
+    def __init__(self, cipher: Cipher, slots: Slots, metrics: NotifyMetrics, circuits: Circuits) -> None:
+        self._cipher = cipher
+        self._slots = slots
+        self._metrics = metrics
+        self._circuits = circuits
+        self._taken: dict[UUID, Slot] = {}
+        self._starts: dict[UUID, Start] = {}
+        self._again: set[UUID] = set()
+        self._superseded: list[UUID] = []
+        self.rows: list[NewNotification] = []
+        self.letters: list[NewDeadLetter] = []
+        self.outcomes: list[PageOutcome] = []
+
+    def begin(self, held: frozenset[int], now: datetime, *, direct: bool) -> None:
+        self._held = held
+        self._now = now
+        self._direct = direct
+
+    def steps(self, page: NewPage, person: Person) -> list[Planned]:
+        """What its person's rules and quiet hours give it."""
+        planned = plan(page.page, person.methods, person.rules)
+        return after_quiet_hours(page.page, planned, person.settings, self._now)
+
+    def plan(
+        self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, together: Together | None
+    ) -> None:
+        """`fence`: why it is not sent. `together`: where it waits for others."""
+        if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
+            self._bury(page, person)
+        if page.page.kind is Kind.ESCALATION:
+            self._again.add(page.id)
+        for step in planned:
+            self.rows.append(self._row(page, person, step, fence, together))
+
+    def keep(self, made: set[UUID]) -> None:
+        """Forget the starts whose rows another replica made before."""
+        self._starts = {id: start for id, start in self._starts.items() if id in made}
+        self.rows = [row for row in self.rows if row.id in made]
+
+    async def supersede(self, tx: Tx) -> None:
+        """A page that is tried on has no say any more once a later one of its incident takes the same way: when the
+        provider is back, one of them is enough. One that waits for its delay has its say only then. First pages have nothing
+        before them, so they pay nothing for it.
+        """
+        live = (State.PENDING, State.SENDING)
+        newer = [row for row in self.rows if row.page_id in self._again and row.state in live and row.delay <= 0]
+        if newer:
+            self._superseded = await failures.supersede(tx, newer)
+
+    def take_starts(self) -> list[Start]:
+        """The calls to make once this is committed; their slots are theirs from here on."""
+        for id in self._starts:
+            del self._taken[id]
+        return list(self._starts.values())
+
+    def release(self) -> None:
+        """Give back the slots of calls that did not start."""
+        for slot in self._taken.values():
+            self._slots.release(slot)
+
+    def hint(self, hints: Hints) -> None:
+        """After the commit: what waits for later, or for a slot."""
+        waiting = [row for row in self.rows if row.state is State.PENDING]
+        hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting if row.delay > 0])
+        hints.now([row.id for row in waiting if row.delay <= 0])
+        hints.disarm(self._superseded)
+        self._metrics.cancelled.inc(len(self._superseded))
+
+    def _row(
+        self, page: NewPage, person: Person, step: Planned, fence: str | None, together: Together | None
+    ) -> NewNotification:
+        id = new_id()
+        state, reason = State.PENDING, step.reason
+        if fence is not None:
+            state, reason = State.CANCELLED, fence
+        elif together is not None:
+            state, reason = State.BUNDLED, together.reason
+        elif step.delay <= 0 and self._may_start(page):
+            state, reason = self._seat(id, page, person, step)
+        return NewNotification(
+            id=id,
+            org_id=page.org_id,
+            page_id=page.id,
+            user_id=page.user_id,
+            incident=page.incident,
+            generation=page.generation,
+            priority=page.priority,
+            contact_method=step.method.id,
+            channel=step.method.channel,
+            step=step.step,
+            state=state,
+            reason=reason,
+            delay=step.delay,
+            outlasts=page.page.outlasts,
+        )
+
+    def _may_start(self, page: NewPage) -> bool:
+        return self._direct and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
+
+    def _seat(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
+        target = person.targets[step.method.id]
+        destination = destination_of(step.method.id, target.channel, target.address)
+        slot = Slot(page.org_id, step.method.channel, page.priority, destination)
+        failing = self._circuits.is_open(provider_of(page.org_id, step.method.channel, destination))
+        if failing and page.page.kind in PAGES:
+            return State.PENDING, ""  # the deliverer finds another way for it
+        if not self._slots.take(slot):
+            return State.PENDING, ""
+        self._taken[id] = slot
+        try:
+            delivery = make_delivery(
+                self._cipher,
+                notification=id,
+                org_id=page.org_id,
+                page_id=page.id,
+                kind=page.page.kind,
+                job=page.job,
+                method=step.method.id,
+                target=target,
+                attempt=1,
+                attempt_group=1,
+                start_time=self._now,
+                language=person.settings.language,
+            )
+        except SecretLost:
+            return State.PENDING, ""  # the deliverer meets it again, and fails over
+        self._starts[id] = Start(delivery, slot, tries=1, contact_method=step.method.id)
+        return State.SENDING, ""
+
+    def _bury(self, page: NewPage, person: Person) -> None:
+        if page.page.kind in PAGES:
+            reason = why_unreachable(person.methods, page.page.channel_override)
+            self.outcomes.append(page_outcomes.unreachable(page.job, reason))
+        detail = f"{page.user_id} has no verified and enabled contact method"
+        if page.page.channel_override is not None and page.page.kind not in ONE_WAY:
+            detail += f" of channel {page.page.channel_override}"
+        _log.error("nobody_to_notify", org_id=page.org_id, page=str(page.id), user=page.user_id, detail=detail)
+        self._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()
+        self.letters.append(
+            NewDeadLetter(
+                id=new_id(),
+                org_id=page.org_id,
+                notification_id=None,
+                page_id=page.id,
+                user_id=page.user_id,
+                incident=page.incident,
+                reason=DeathReason.NO_CONTACT_METHOD,
+                detail=detail,
+                job=page.job.SerializeToString(),
+            )
+        )

@@ -1,0 +1,147 @@
+"""What a phone number stands for. It names no tenant: these are statements of all tenants, but for the actions that follow."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_notify.domain.page import Kind
+from tocsin_notify.store.contacts.languages import language_of
+from tocsin_notify.store.pages.fences import stops
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """A contact method that its phone switched off, or on again."""
+
+    org_id: str
+    user_id: str
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TextedPage:
+    """The latest text message about one incident to the number.
+
+    `stopped`: the incident was answered since, or is over. `lately`: its latest attempt began within the last hour.
+    """
+
+    org_id: str
+    id: UUID
+    attempts: int
+    incident: UUID
+    job: bytes
+    stopped: bool
+    lately: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose number it is. `language`: None, if none was chosen."""
+
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextReceived:
+    """What a message that came in was taken to mean: `action` on the page of an attempt, whose title is `said`.
+
+    Without an action nothing was done, and `said` is what was answered.
+    """
+
+    action: str = ""
+    notification_id: UUID | None = None
+    attempt: int = 0
+    said: str = ""
+
+
+_MOST: Final = 1000
+_PAGES: Final = f"""
+SELECT {columns(TextedPage)} FROM (
+  SELECT DISTINCT ON (n.org_id, n.incident) n.org_id, n.id, n.attempts, n.incident, n.create_time, p.job,
+    f.reason IS NOT NULL AS stopped, coalesce(a.start_time, n.create_time) > app_now() - interval '1 hour' AS lately
+  FROM contact_methods c
+  JOIN notifications n ON n.org_id = c.org_id AND n.user_id = c.user_id AND n.contact_method = c.id
+  JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+  LEFT JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
+  WHERE c.channel = 'sms' AND c.address = $1 AND c.delete_time IS NULL AND c.verify_time IS NOT NULL
+    AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])
+  ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC
+) AS texted ORDER BY create_time DESC, id DESC LIMIT {_MOST}
+"""
+_OWNER: Final = f"""
+SELECT {language_of("c")} FROM contact_methods c
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND verify_time IS NOT NULL AND user_id <> ''
+ORDER BY verify_time, id LIMIT 1
+"""
+_STOP: Final = """
+UPDATE contact_methods SET disabled = true, stop_time = app_now(), version = version + 1, update_time = app_now()
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND NOT disabled RETURNING org_id, user_id, id
+"""
+_START: Final = """
+UPDATE contact_methods SET disabled = false, stop_time = NULL, version = version + 1, update_time = app_now()
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND stop_time IS NOT NULL RETURNING org_id, user_id, id
+"""
+# A second request with the same name waits here until the first one has decided what it means.
+_BEGIN: Final = "INSERT INTO texts_received (sid) VALUES ($1) ON CONFLICT (sid) DO NOTHING RETURNING sid"
+_MEANT: Final = f"SELECT {columns(TextReceived)} FROM texts_received WHERE sid = $1"
+_NOTE: Final = "UPDATE texts_received SET action = $2, notification_id = $3, attempt = $4, said = $5 WHERE sid = $1"
+_ANSWER: Final = """
+INSERT INTO sms_senders AS s (number, answers) VALUES ($1, 1)
+ON CONFLICT (number) DO UPDATE SET answers = s.answers + 1, update_time = app_now() WHERE s.answers < $2
+RETURNING answers
+"""
+
+
+async def begin(tx: Tx, sid: str) -> TextReceived | None:
+    """None: the message with this name comes for the first time. `note` what it means in the same transaction.
+
+    Otherwise what it meant then. Held until the transaction ends.
+    """
+    if await tx.fetchval(_BEGIN, sid) is not None:
+        return None
+    row = await tx.fetchrow(_MEANT, sid)
+    return TextReceived(*row) if row is not None else TextReceived()
+
+
+async def note(tx: Tx, sid: str, received: TextReceived) -> None:
+    """Keep what it means."""
+    await tx.execute(_NOTE, sid, received.action, received.notification_id, received.attempt, received.said)
+
+
+async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage]:
+    """The incidents whose pages went to this number, as far as the number is proven; the newest thousand of 23 hours."""
+    return [TextedPage(*row) for row in await tx.fetch(_PAGES, number, list(kinds))]
+
+
+async def owner_of_number(tx: Tx, number: str) -> Owner | None:
+    """Whoever has proved first that the number is theirs; None: nobody has."""
+    row = await tx.fetchrow(_OWNER, number)
+    return None if row is None else Owner(*row)
+
+
+async def stop(tx: Tx, number: str) -> list[Switched]:
+    """Switches off the contact methods with this number; which these were.
+
+    Tests, codes of verification and messages to the number itself are not held back here. The provider refuses those.
+    """
+    return [Switched(*row) for row in await tx.fetch(_STOP, number)]
+
+
+async def start(tx: Tx, number: str) -> list[Switched]:
+    """What `stop` switched off, and nobody has changed since, is on again; which."""
+    return [Switched(*row) for row in await tx.fetch(_START, number)]
+
+
+async def may_answer(tx: Tx, number: str, most: int) -> bool:
+    """Whether what it said, which means nothing here, is answered once more; counts it."""
+    return await tx.fetchval(_ANSWER, number, most) is not None
+
+
+async def understood(tx: Tx, number: str) -> None:
+    """It said something that was understood: from here on it is counted anew."""
+    await tx.execute("DELETE FROM sms_senders WHERE number = $1", number)

@@ -1,0 +1,1 @@
+"""Contact methods, rules and settings of users."""

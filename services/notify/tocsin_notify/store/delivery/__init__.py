@@ -1,0 +1,1 @@
+"""Notifications: claimed, concluded, stopped, given up."""

@@ -1,0 +1,196 @@
+"""Rows that may be due, found without a lock; `notifications.claim` takes them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, Kind
+from tocsin_notify.store.delivery.notifications import EARLY
+from tocsin_notify.store.delivery.rows import NotificationHead
+from tocsin_notify.store.pages.fences import stops
+from tocsin_notify.store.queues import PAUSED
+
+_KNOWN: Final = list(Channel)
+"""Rows of a channel that only a newer version knows are left to it. Read by this one they would end every look at what is due."""
+
+# Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
+# in the index, so a tenant with a million due rows costs no more than one with ten. A tenant of which nothing is due has one row
+# without a notification: the next round goes on behind the last tenant that was looked at, not the last one with something due.
+# Of all tenants no more is read than one row of each and what there may be room for: a caller who looks through what cannot leave
+# holds up everything else.
+_CANDIDATES: Final = """
+WITH RECURSIVE orgs(org_id, n) AS (
+  (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT x.org_id FROM notifications x
+          WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
+  FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
+), found AS (
+  SELECT o.n, d.* FROM orgs o LEFT JOIN LATERAL (
+    SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
+    FROM notifications
+    WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
+      AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])
+    ORDER BY due_time LIMIT $4
+  ) d ON true
+  WHERE o.org_id IS NOT NULL
+  ORDER BY d.turn, o.n LIMIT (SELECT count(*) FROM orgs) + $7
+)
+SELECT d.*, c.address, (SELECT org_id FROM orgs WHERE n = $3) AS last
+FROM found d LEFT JOIN contact_methods c ON c.id = d.contact_method
+ORDER BY d.turn, d.n
+"""
+# The first row of an index for each, so that a round asks for nothing of a lane in which nothing waits.
+_LOOK: Final = """
+SELECT EXISTS (SELECT FROM notifications WHERE state = 'sending' AND lease_until <= app_now()) AS expired,
+  CASE WHEN EXISTS (SELECT FROM notifications WHERE state = 'pending' AND due_time <= app_now())
+       THEN ARRAY(SELECT lane FROM unnest($1::smallint[]) AS lane
+                  WHERE EXISTS (SELECT FROM notifications n WHERE n.state = 'pending' AND n.priority = lane))
+       ELSE '{}' END AS lanes
+"""
+_EXPIRED: Final = """
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
+WHERE n.state = 'sending' AND n.lease_until <= app_now() AND n.channel = ANY($2::text[])
+ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
+"""
+_NAMED: Final = """
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
+WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' AND n.channel = ANY($2::text[]) ORDER BY n.priority, n.due_time
+"""
+# In the order of the index `notifications_due`: in the order of ids the planner may walk all that was ever sent.
+_TRIED_BEFORE: Final = f"""
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, n.due_time
+FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
+WHERE n.state = 'pending' AND n.tries > 0 AND n.priority < {SLOW[CRITICAL]} AND n.channel = ANY($1::text[])
+  AND (n.due_time, n.id) > ($2, $3)
+ORDER BY n.due_time, n.id LIMIT $4
+"""
+_PAGES_OF: Final = "SELECT id, org_id, page_id FROM notifications WHERE id = ANY($1::uuid[]) AND state = 'pending'"
+# What another session holds at this moment is left: it is being claimed, or stopped.
+_HOLD_PAGES: Final = f"""
+SELECT {columns(NotificationHead, of="n")} FROM notifications n
+JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
+WHERE n.id = ANY($1::uuid[]) AND n.page_id = ANY($2::uuid[]) AND n.state = 'pending' AND p.type = ANY($3::text[])
+  AND ($4 OR n.due_time <= app_now() + make_interval(secs => {EARLY}))
+  AND NOT {PAUSED}
+  AND NOT EXISTS (SELECT FROM cancel_fences f
+                  WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
+ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row that may be due; read without a lock."""
+
+    id: UUID
+    org_id: str
+    incident: UUID | None
+    channel: Channel
+    priority: int
+    contact_method: UUID
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where a round may find something."""
+
+    expired: bool
+    """Some lease is over."""
+    lanes: Collection[int]
+    """Priorities of which something waits; none, if nothing at all is due."""
+
+
+async def look(tx: Tx, lanes: Collection[int]) -> Waiting:
+    """Where to look for candidates."""
+    (row,) = await tx.fetch(_LOOK, list(lanes))
+    return Waiting(*row)
+
+
+async def due(
+    tx: Tx,
+    priority: int,
+    *,
+    after_org: str,
+    orgs: int,
+    per_org: int,
+    beyond: int,
+    but: Collection[UUID] = (),
+    but_channels: Collection[Channel] = (),
+) -> tuple[list[Candidate], str]:
+    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and the last of these, empty if there are no more.
+
+    At most `per_org` of each tenant, and of all together one of each tenant and `beyond` more.
+    `but`, `but_channels`: contact methods and channels whose rows are passed over.
+    """
+    rows = await tx.fetch(
+        _CANDIDATES,
+        priority,
+        after_org,
+        orgs,
+        per_org,
+        list(but),
+        [name for name in _KNOWN if name not in but_channels],
+        beyond,
+    )
+    last = (rows[0]["last"] or "") if rows else ""
+    return [_candidate(row) for row in rows if row["id"] is not None], last
+
+
+async def expired(tx: Tx, limit: int) -> list[Candidate]:
+    """Rows whose sender vanished: one turn of every tenant before the second turn of any."""
+    return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit, _KNOWN)]
+
+
+async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
+    """Those of these ids that wait."""
+    return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids), _KNOWN)]
+
+
+async def tried_before(
+    tx: Tx, channels: Collection[Channel], after: datetime, after_id: UUID, limit: int
+) -> tuple[list[Candidate], tuple[datetime, UUID] | None]:
+    """What waits for another attempt through these channels, earliest due first; not what is tried on slowly.
+
+    It begins behind the due time and id given; also returns those of the last row, None when there are no more.
+    """
+    rows = await tx.fetch(_TRIED_BEFORE, list(channels), after, after_id, limit)
+    last = (rows[-1]["due_time"], rows[-1]["id"]) if len(rows) == limit else None
+    return [_candidate(row) for row in rows], last
+
+
+async def pages_of(tx: Tx, ids: Collection[UUID]) -> dict[UUID, tuple[str, UUID]]:
+    """The page (tenant, id) of each of these notifications that waits."""
+    return {row["id"]: (row["org_id"], row["page_id"]) for row in await tx.fetch(_PAGES_OF, list(ids))}
+
+
+async def hold_pages(
+    tx: Tx, ids: Collection[UUID], pages: Collection[UUID], kinds: Collection[Kind], *, early: bool
+) -> list[NotificationHead]:
+    """Those of these ids that wait, are of these pages and kinds, and that nothing stops; held.
+
+    They are due, unless `early`. `pages` are held by the caller (`pages.lock`): who holds a notification may wait for its page.
+    """
+    rows = await tx.fetch(_HOLD_PAGES, list(ids), list(pages), list(kinds), early)
+    return [NotificationHead(*row) for row in rows]
+
+
+def _candidate(row: asyncpg.Record) -> Candidate:
+    return Candidate(
+        row["id"],
+        row["org_id"],
+        row["incident"],
+        Channel(row["channel"]),
+        row["priority"],
+        row["contact_method"],
+        row["address"],
+    )

@@ -1,0 +1,159 @@
+"""The gate that provider calls pass through, so that a cancel can close it.
+
+The promise (I5): once a cancel has returned, no provider call starts for the pages it stopped, on any replica. A fence
+in a table alone cannot give it: between the commit that says "I am about to send" and the call itself lies a gap, and a
+cancel that fits into the gap would return too early.
+
+A process that is about to call providers therefore holds a *shared* advisory lock on each incident from before the statement
+that reads the fences until the calls have started. A cancel commits its fence first, and then takes the *exclusive*
+lock once. Call the sender's lock S, the moment its claim reads the fences R, the start of its calls C and their unlock
+U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The two locks exclude each other, so:
+
+* S before X: X waits for U, so C < U < X: the calls had started before the cancel returned; they count as crossed.
+* X before S: F < X < S < R: the claim reads the fence, and the notification is cancelled instead of sent.
+
+A start is the moment in which the first bytes that make a provider act are written: the request of a webhook, MAIL of
+an e-mail. A connection that is slow to open would hold the lock for long, so after a moment the claim lets go, and the
+call loses its right to start by that claim (`app.delivery.permits`). It then goes through a later passage, as a claim does, with
+others that are late (`app.delivery.late_calls`): S, R, C and U are those of that passage. So does the code that repeats a call
+inside one attempt (a kept connection died).
+
+**If the session ends before U**, the lock is gone while the sender may still believe in it. Two things bound that.
+
+* The sender starts a call only within `PROOF_SECONDS` of A, the moment before it sent the last statement that the
+  session answered; at A the lock was held. The clock goes on while the process is stopped, and is read where the bytes
+  are written. A process that was stopped finds its proof too old and asks through a new passage, which reads the fence.
+* A process that ends a session because it holds up a cancel (`store.delivery.gatekeeper`), at K, keeps every cancel from being
+  confirmed until K + `PROOF_SECONDS`. A session that was alive at A ended at K > A, so C < A + PROOF < K + PROOF: the
+  call started before any cancel was confirmed that this end made possible.
+
+A process that dies takes its calls with it. PostgreSQL that dies ends all sessions at once, and is back later than
+`PROOF_SECONDS` after it answered the last statement, or is a standby that took over, later still. A session that an
+operator ends by hand, or that PostgreSQL ends for having been idle in its transaction (3 s), has the first bound only:
+its process would have to be slow by less than `PROOF_SECONDS` and the cancel to fit into that. What no bound covers is a
+process that is stopped between reading the clock and the next machine instructions that write; only the provider's own
+deduplication by our key could.
+
+So a cancel waits for a sender in the gap, which takes milliseconds; one that stands still is ended after a second, and
+the cancel is confirmed a second later.
+
+Senders only *try* the lock and leave an incident alone for whose cancel a caller waits: they never wait here, so they
+cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
+"""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.kept import KeptTransaction
+from tocsin_kit.db.pool import Database, Tx
+
+from tocsin_notify.store.pages.pages import CANCELS
+
+_TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
+_EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+_SHUT: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_xact_lock(key)"
+_UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
+_PATIENCE: Final = "SET LOCAL lock_timeout = {milliseconds}"
+_IDLE_SECONDS: Final = 3.0
+
+PROOF_SECONDS: Final = 1.0
+"""For so long after a session was known to be alive a call may begin on its locks. A process that ends a session for holding
+up a cancel lets this pass before any cancel is confirmed."""
+STARTUP_SECONDS: Final = 3.0
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def gate_clock() -> float:
+    """Seconds. This clock goes on while the process is stopped and, on Linux, while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
+
+
+def incident_key(org_id: str, incident: UUID) -> int:
+    """The advisory lock of an incident: 64 bits. Two incidents that share one only wait for each other needlessly."""
+    digest = hashlib.blake2b(f"{org_id}\0{incident}".encode(), digest_size=8, person=b"tocsin-gate")
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+async def wait_for_started_calls(tx: Tx, keys: Iterable[int]) -> None:
+    """Wait until every call that passed the gate of these incidents has started. Run it after the fences' commit.
+
+    Raises CONFLICT when that takes longer than the connection's lock timeout, although the gatekeeper watches.
+    """
+    await tx.execute(_EXCLUSIVE, sorted(set(keys)))
+
+
+async def shut(tx: Tx, keys: Iterable[int]) -> list[int]:
+    """Those of these incidents through whose gate nobody is on the way: until the transaction ends nobody begins to be.
+
+    Whatever claim passed it before is committed, and a later statement of this transaction sees it. Claims that come after read
+    the fences that are committed by now. Never waits: a claim leaves an incident that is shut alone, and finds it a moment later.
+    """
+    return [row["key"] for row in await tx.fetch(_SHUT, sorted(set(keys)))]
+
+
+class Gate:
+    """Lends sessions for transactions that provider calls follow."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, url: str, *, name: str, size: int = 8, max_age: float = 600.0) -> "Gate":
+        """Return once there is a session, and after three seconds anyway: then it is dialed in the background.
+
+        A process must not be told of pages before it can take them. `size`: how many claims may run at once; `max_age`:
+        seconds after which a session is replaced.
+        """
+        database = await Database.open(url, name=f"{name}-gate", size=size, idle_timeout=_IDLE_SECONDS, max_age=max_age)
+        await database.connected(STARTUP_SECONDS)
+        return cls(database)
+
+    async def close(self) -> None:
+        """Wait a moment for what is lent, then close."""
+        await self._database.close()
+
+    @asynccontextmanager
+    async def passage(self, keys: Iterable[int], *, patience: float = 0.0) -> AsyncIterator["Passage"]:
+        """A transaction of all tenants; see `Passage`. Raises what `Database.transaction` raises.
+
+        `patience`: seconds that a statement waits for a row which another session holds; 0: as long as elsewhere.
+        """
+        wanted, asked = sorted(set(keys)), gate_clock()
+        # In the round trip of BEGIN, which takes no parameters, and yet a statement before all others: their snapshots are younger.
+        first = _TRY_SHARED.replace("$1", f"'{{{','.join(map(str, wanted))}}}'") if wanted else ""
+        if patience:
+            first = f"{_PATIENCE.format(milliseconds=round(patience * 1000))};{first}"
+        async with self._database.keeping(_UNLOCK if wanted else "", first=first) as transaction:
+            held: Iterable[int] = wanted
+            if wanted and transaction.answer != f"SELECT {len(wanted)}":
+                # Which ones: a session gets a lock again that it holds, no matter who waits for it.
+                held = [row["key"] for row in await transaction.tx.fetch(_TRY_SHARED, wanted)]
+            yield Passage(transaction, frozenset(held), asked)
+
+
+class Passage:
+    """A transaction that holds the shared locks of `held` until its block ends.
+
+    Inside: read and write through `tx`, `await commit()`, start the calls. Leaving without `commit` rolls back.
+    """
+
+    def __init__(self, transaction: KeptTransaction, held: frozenset[int], since: float) -> None:
+        self._transaction = transaction
+        self.tx: Final = transaction.tx
+        self.held: Final = held
+        self.since = since
+        """When this session was last known to hold its locks, by `gate_clock`."""
+
+    def session_ended(self) -> bool:
+        """Whether its session is gone; may be asked when the block has ended."""
+        return self._transaction.session_ended()
+
+    async def commit(self) -> None:
+        """Raises DATABASE_UNAVAILABLE when the outcome is unknown; no call may start then."""
+        asked = gate_clock()
+        await self._transaction.commit()
+        self.since = asked

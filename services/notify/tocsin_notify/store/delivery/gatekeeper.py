@@ -1,0 +1,149 @@
+"""Ends the sessions of processes that stand still, when an acknowledge waits for them.
+
+A process that is stopped in the middle of a transaction keeps its locks. PostgreSQL's own limits are no bound for that:
+between two statements of no transaction none applies, and a statement stays active, past every statement and idle
+time-out, while its client does not read the result. So the waiting side ends the session it waits for, after `_PATIENCE`.
+
+A session may go on calling for `PROOF_SECONDS` after it was last known to be alive (`store.delivery.gate`). While a session is
+being ended, and for that time after it, the statement below holds `_ENDING`; every cancel takes that lock in shared mode
+before it is confirmed. The statement runs on the server to its end, no matter what becomes of the process that sent it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Final
+
+from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.dialing import Connection, dial
+from tocsin_kit.db.failures import translate
+from tocsin_kit.db.sessions import Sessions
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import wait_or_stop
+
+from tocsin_notify.store.delivery.gate import PROOF_SECONDS, STARTUP_SECONDS
+from tocsin_notify.store.pages.pages import CANCELS
+
+_log = get_logger(__name__)
+
+_PATIENCE: Final = 1.0
+_STEP: Final = 0.25
+_ENDING: Final = 7_302_149_864_001_773
+"""An advisory lock beside those of incidents, which are hashes."""
+_CONFIRM: Final = "SELECT pg_advisory_xact_lock_shared($1)"
+
+# Sessions of this role that a cancel has waited for, and that did nothing new in the meantime. Cancels that wait in the
+# same queue are not ended: what they wait for is. Each statement of the script has a snapshot of its own.
+_END: Final = f"""
+SELECT pg_advisory_xact_lock({_ENDING});
+WITH stuck AS MATERIALIZED (
+  SELECT DISTINCT b.pid FROM pg_stat_activity w
+  CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
+  JOIN pg_stat_activity b ON b.pid = p.pid
+  WHERE w.datname = current_database() AND w.usename = current_user AND b.usename = current_user
+    AND w.wait_event_type = 'Lock' AND starts_with(w.query, '{CANCELS}')
+    AND w.query_start <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+    AND b.state_change <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+    AND NOT (b.wait_event_type IS NOT DISTINCT FROM 'Lock' AND starts_with(b.query, '{CANCELS}'))
+), ended AS MATERIALIZED (
+  SELECT pid FROM stuck WHERE pg_terminate_backend(pid, 1000)
+)
+SELECT pid FROM ended WHERE (SELECT count(pg_sleep({PROOF_SECONDS})) FROM (SELECT count(*) FROM ended HAVING count(*) > 0)) > 0
+"""
+
+
+class Gatekeeper:
+    """Keeps sessions of its own: those of the pool may all be held up."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._sessions = Sessions(connections)
+        self._cancels: dict[object, float] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, url: str, *, name: str, max_age: float = 600.0) -> "Gatekeeper":
+        """Return once there is a session, and after three seconds anyway, as the gate does."""
+
+        def connect() -> Awaitable[Connection]:
+            return dial(
+                url,
+                name=f"{name}-gatekeeper",
+                command_timeout=10.0,
+                # The script must run to its end when its client is gone.
+                settings={"statement_timeout": "8000", "lock_timeout": "4000", "client_connection_check_interval": "0"},
+            )
+
+        connections = Connections(connect, name=f"{name}-gatekeeper", size=3, max_age=max_age)
+        connections.start()
+        await connections.connected(STARTUP_SECONDS)
+        return cls(connections)
+
+    async def close(self) -> None:
+        """Let a script under way end, then close."""
+        if self._watch is not None:
+            await asyncio.wait([self._watch])
+        await self._sessions.close()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """For the time of a cancel: a session that holds it up for more than a second without moving is ended.
+
+        One watch serves all cancels of this process. On a machine without time for anybody each of them lasts long, and
+        a script for each would keep them all waiting.
+        """
+        cancel = object()
+        self._cancels[cancel] = monotonic()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._keep_watch())
+        try:
+            yield
+        finally:
+            del self._cancels[cancel]  # the watch is not cancelled: that would cut the script short
+
+    async def confirm(self) -> None:
+        """Return when no session was ended so recently that its process may still begin a call.
+
+        Raises DATABASE_UNAVAILABLE or CONFLICT: the cancel is not confirmed then.
+        """
+        async with self._session() as session:
+            await session.execute(_CONFIRM, _ENDING)
+
+    async def _keep_watch(self) -> None:
+        """Until no cancel is under way."""
+        while self._cancels:
+            wait = min(self._cancels.values()) + _PATIENCE - monotonic()
+            if wait > 0:
+                await wait_or_stop(asyncio.Event(), min(wait, _STEP))
+                continue
+            await self._end_what_stands_still()
+            await wait_or_stop(asyncio.Event(), _STEP)
+        self._watch = None
+
+    async def _end_what_stands_still(self) -> None:
+        try:
+            async with self._session() as session:
+                ended = int((await session.execute(_END)).rpartition(" ")[2])
+        except TocsinError as error:
+            _log.warning("gatekeeper_failed", error=error.message)
+        except Exception:
+            _log.exception("gatekeeper_failed")  # the next look may go well, and cancels wait for it
+        else:
+            if ended:
+                _log.error("standing_sessions_ended", sessions=ended, meaning="a process held up an acknowledge")
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Connection]:
+        """For single statements outside of any transaction block: the server alone decides when they are over."""
+        session = await self._sessions.connections.acquire()
+        try:
+            yield session
+        except BaseException as error:
+            await self._sessions.roll_back(session, error)
+            failure = translate(error, session)
+            if failure is not None:
+                raise failure from error
+            raise
+        else:
+            self._sessions.connections.release(session)

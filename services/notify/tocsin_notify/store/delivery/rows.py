@@ -1,0 +1,148 @@
+"""Notifications as the store answers them: each class holds the columns that one question asks for, in their order."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.store.pages.people import StoredTarget
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationHead:
+    """Which notification, of which page, for whom and about what."""
+
+    id: UUID
+    org_id: str
+    page_id: UUID
+    user_id: str
+    incident: UUID | None
+    generation: int
+    priority: int
+    contact_method: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed(NotificationHead):
+    """What a claim found. `verdict`: see `notifications.claim`. `attempts` and `tries` count the one that begins now."""
+
+    channel: str
+    address: str
+    secret: bytes | None
+    key_id: str
+    attempt_group: int
+    attempts: int
+    tries: int
+    type: str
+    job: bytes
+    stop_reason: str | None
+    verdict: str
+    now: datetime
+    language: str | None
+    """What the user has chosen, or the organisation."""
+
+    @property
+    def target(self) -> StoredTarget:
+        """Where its method leads."""
+        return StoredTarget(Channel(self.channel), self.address, self.secret, self.key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded(NotificationHead):
+    """One whose attempt ended. `delay`: seconds until the next attempt, of one whose new `state` is pending."""
+
+    detail: str
+    delay: float
+    state: str
+    planned_time: datetime | None
+    type: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Receipted(NotificationHead):
+    """One whose receipt came, with what was known of the attempt before, and why its incident was stopped if it was.
+
+    `outdone`: a later attempt is under way, or the provider took it.
+    """
+
+    channel: str
+    state: str
+    tries: int
+    evidence: str
+    type: str
+    job: bytes
+    fence_reason: str | None
+    outdone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreceipted(NotificationHead):
+    """One whose receipt did not come. `matters`: its incident was not stopped, and its receipt was expected lately."""
+
+    matters: bool
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredPage:
+    """The page of an attempt: whose it is and about what, and when the attempt began; `now` is the database's clock."""
+
+    page_id: UUID
+    user_id: str
+    incident: UUID | None
+    start_time: datetime
+    provider_id: str
+    type: str
+    job: bytes
+    now: datetime
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upcoming:
+    """One that is due later, or with `message` a scheduled message; `now` is the database's clock."""
+
+    id: UUID
+    due_time: datetime
+    priority: int
+    message: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One as people read it, with what its page holds."""
+
+    id: UUID
+    page_id: UUID
+    user_id: str
+    incident: UUID | None
+    generation: int
+    contact_method: UUID
+    channel: str
+    state: str
+    state_reason: str
+    create_time: datetime
+    due_time: datetime | None
+    send_time: datetime | None
+    type: str
+    level: int
+    repeat: int
+    planned_time: datetime | None
+    job: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try, with what is known of it since."""
+
+    number: int
+    start_time: datetime
+    end_time: datetime | None
+    outcome: str
+    detail: str
+    provider_id: str
+    evidence: str
+    evidence_time: datetime | None
+    evidence_code: str

@@ -1,0 +1,282 @@
+"""Messages of users and machines, until and after they become pages."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_notify.domain.message import GROUP, Step, Stored
+from tocsin_notify.domain.page import Channel, State, Urgency
+from tocsin_notify.store.delivery.notifications import EARLY
+from tocsin_notify.store.turns import taken_in_turns
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a caller chose. Exactly one of `user_id` and `channel` is set; an address belongs to a channel. That of GROUP is a
+    team or a schedule.
+
+    `local_time` and `time_zone` are kept as they were given; `send_time` is what counts.
+    """
+
+    user_id: str
+    channel: Channel | None
+    address: str
+    subject: str
+    body: str
+    about: str
+    urgency: Urgency
+    send_time: datetime
+    local_time: str
+    time_zone: str
+    expire_seconds: float | None
+
+    @property
+    def group(self) -> str:
+        """The team or schedule; empty for a message to one receiver."""
+        return self.address if self.channel == GROUP else ""
+
+    @property
+    def addressed(self) -> bool:
+        """Whether it goes to an address of a channel."""
+        return self.channel is not None and self.channel != GROUP
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Content):
+    """One as it is kept. `parent`: the group message that it was made of."""
+
+    id: UUID
+    org_id: str
+    sender: str
+    state: Stored
+    state_reason: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+    parent: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """One to make."""
+
+    id: UUID
+    sender: str
+    content: Content
+
+
+_CHOSEN: Final = [field.name for field in fields(Content)]
+_TYPES: Final = {"send_time": "timestamptz", "expire_seconds": "float8"}
+_GIVEN: Final = ", ".join(f"${place}::{_TYPES.get(name, 'text')}[]" for place, name in enumerate(_CHOSEN, 4))
+_INSERT: Final = f"""
+INSERT INTO messages (org_id, id, sender, {", ".join(_CHOSEN)})
+SELECT $1, * FROM unnest($2::uuid[], $3::text[], {_GIVEN}) RETURNING {columns(Message)}
+"""
+_UPDATE: Final = f"""
+UPDATE messages SET ({", ".join(_CHOSEN)}) = ({", ".join(f"${number}" for number in range(3, 3 + len(_CHOSEN)))}),
+  version = version + 1, update_time = app_now(), lease_until = NULL, tries = 0, state_reason = ''
+WHERE org_id = $1 AND id = $2 AND state = 'scheduled' RETURNING {columns(Message)}
+"""
+_READ: Final = f"SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND id = $2"
+# In the order of ids, so that two transactions that hold some of the same wait for each other instead of deadlocking. Rows are
+# looked up by id alone: while statistics are young the planner prefers an index of the tenant's rows, and walks all of them.
+_HOLD: Final = f"""
+SELECT {columns(Message)} FROM messages WHERE id = ANY($2::uuid[]) AND org_id IS NOT DISTINCT FROM $1 ORDER BY id FOR UPDATE
+"""
+_END: Final = f"""
+UPDATE messages m SET state = g.state, state_reason = g.reason, lease_until = NULL, version = m.version + 1, update_time = app_now()
+FROM unnest($2::uuid[], $3::text[], $4::text[]) AS g(id, state, reason)
+WHERE m.id = ANY($2::uuid[]) AND m.id = g.id AND m.org_id IS NOT DISTINCT FROM $1
+RETURNING {columns(Message, of="m")}
+"""
+# A message that is changed or cancelled meanwhile is locked: it is passed over, and its new version is looked at by the next round.
+_DUE: Final = taken_in_turns(
+    "messages",
+    time="send_time",
+    living="state = 'scheduled'",
+    due=f"send_time <= app_now() + make_interval(secs => {EARLY}) AND (channel IS NULL OR channel = ANY($2::text[]))",
+)
+_CLAIM: Final = f"""
+WITH RECURSIVE {_DUE}
+UPDATE messages m SET state = 'released', version = m.version + 1, update_time = app_now() FROM taken t WHERE m.id = t.id
+RETURNING {columns(Message, of="m")}
+"""
+_UNREACHABLE: Final = """
+UPDATE messages m SET state_reason = g.reason
+FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, id, reason) WHERE m.id = g.id AND m.org_id = g.org_id
+"""
+_ADDRESSES: Final = """
+INSERT INTO contact_methods (org_id, id, user_id, display_name, channel, address, key_id, disabled)
+SELECT org_id, id, '', '', channel, address, '', false
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) AS g(org_id, id, channel, address)
+"""
+_STEPS: Final = """
+SELECT page_id, state, state_reason, attempts FROM notifications
+WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY page_id, create_time, id
+"""
+_STOP: Final = """
+WITH mine AS (
+  SELECT id, page_id, state FROM notifications WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY id FOR UPDATE
+)
+UPDATE notifications n SET state = 'cancelled', state_reason = g.reason, due_time = NULL
+FROM mine m JOIN unnest($2::uuid[], $3::text[]) AS g(page_id, reason) USING (page_id)
+WHERE n.id = m.id AND n.org_id = $1 AND m.state = 'pending' RETURNING n.id
+"""
+_COUNT: Final = """
+SELECT count(*) FROM (SELECT FROM messages WHERE org_id = $1 AND state = 'scheduled' LIMIT $2) AS counted
+"""
+_SHOWN: Final = "parent IS NULL"
+_OF_USER: Final = "user_id = $5"
+_OF_PARENT: Final = "parent = $5"
+_LATEST: Final = {
+    which: f"""
+SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND (send_time, id) < ($2, $3) AND {which}
+ORDER BY send_time DESC, id DESC LIMIT $4
+"""
+    for which in (_SHOWN, _OF_USER, _OF_PARENT)
+}
+_NEXT: Final = {
+    which: f"""
+SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND state = 'scheduled' AND (send_time, id) > ($2, $3) AND {which}
+ORDER BY send_time, id LIMIT $4
+"""
+    for which in (_SHOWN, _OF_USER, _OF_PARENT)
+}
+
+
+async def insert(tx: Tx, new: Sequence[New]) -> list[Message]:
+    """Scheduled ones, in the order given."""
+    if not new:
+        return []
+    rows = await tx.fetch(
+        _INSERT,
+        tx.org_id,
+        [each.id for each in new],
+        [each.sender for each in new],
+        *([getattr(each.content, name) for each in new] for name in _CHOSEN),
+    )
+    made = {row["id"]: _message(row) for row in rows}
+    return [made[each.id] for each in new]
+
+
+async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Message | None:
+    """One; with `lock` held against its sending until the transaction ends."""
+    row = await tx.fetchrow(_READ + (" FOR UPDATE" if lock else ""), tx.org_id, id)
+    return None if row is None else _message(row)
+
+
+async def hold(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Message]:
+    """Those of these that there are, held against their sending until the transaction ends."""
+    return {row["id"]: _message(row) for row in await tx.fetch(_HOLD, tx.org_id, list(ids))}
+
+
+async def update(tx: Tx, id: UUID, content: Content) -> Message:
+    """A locked, scheduled one's new content."""
+    return _message(await tx.fetchrow(_UPDATE, tx.org_id, id, *_chosen(content)))
+
+
+async def end(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> dict[UUID, Message]:
+    """Write what became of locked ones, and why."""
+    if not ends:
+        return {}
+    ids, states, reasons = zip(*ends, strict=True)
+    return {row["id"]: _message(row) for row in await tx.fetch(_END, tx.org_id, ids, states, reasons)}
+
+
+async def stop_steps(tx: Tx, pages: Mapping[UUID, str]) -> list[UUID]:
+    """Cancel what of the notifications of these waits, each with its reason; their ids.
+
+    Those that an attempt is under way for are waited for and left.
+    """
+    return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, list(pages), list(pages.values()))]
+
+
+async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
+    """The notifications of each of these messages, oldest first."""
+    found: dict[UUID, list[Step]] = {id: [] for id in ids}
+    for row in await tx.fetch(_STEPS, tx.org_id, list(ids)):
+        step = Step(State(row["state"]), row["state_reason"], begun=row["attempts"] > 0)
+        found[row["page_id"]].append(step)
+    return found
+
+
+async def claim(tx: Tx, limit: int) -> list[Message]:
+    """Those of all tenants that are due, in turns, at most `limit`, released by it; not what only a newer version can send."""
+    return [_message(row) for row in await tx.fetch(_CLAIM, limit, list(Channel))]
+
+
+async def note_unreachable(tx: Tx, reasons: dict[tuple[str, UUID], str]) -> None:
+    """Say of released ones (tenant, id) why nothing was made of them."""
+    ids = list(reasons)
+    await tx.execute(_UNREACHABLE, [org for org, _ in ids], [id for _, id in ids], list(reasons.values()))
+
+
+async def add_addresses(tx: Tx, messages: dict[UUID, Message]) -> None:
+    """A contact method of nobody for the address of each of these, with the given id."""
+    await tx.execute(
+        _ADDRESSES,
+        [message.org_id for message in messages.values()],
+        list(messages),
+        [message.channel for message in messages.values()],
+        [message.address for message in messages.values()],
+    )
+
+
+async def count_scheduled(tx: Tx, most: int) -> int:
+    """How many of the tenant wait, counted up to `most`."""
+    count: int = await tx.fetchval(_COUNT, tx.org_id, most)
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which are listed: those to one user, or those that one group message became; without both all but the latter."""
+
+    user: str = ""
+    parent: UUID | None = None
+
+    def of(self, statements: dict[str, str]) -> tuple[str, list[object]]:
+        """The statement of these, and its value."""
+        if self.parent is not None:
+            return statements[_OF_PARENT], [self.parent]
+        return (statements[_OF_USER], [self.user]) if self.user else (statements[_SHOWN], [])
+
+
+async def latest(tx: Tx, which: Filter, before: tuple[datetime, UUID], limit: int) -> list[Message]:
+    """By send time, the latest first, behind a (send_time, id)."""
+    statement, values = which.of(_LATEST)
+    return [_message(row) for row in await tx.fetch(statement, tx.org_id, *before, limit, *values)]
+
+
+async def upcoming(tx: Tx, which: Filter, after: tuple[datetime, UUID], limit: int) -> list[Message]:
+    """Scheduled ones, the next first, behind a (send_time, id)."""
+    statement, values = which.of(_NEXT)
+    return [_message(row) for row in await tx.fetch(statement, tx.org_id, *after, limit, *values)]
+
+
+def _chosen(content: Content) -> list[object]:
+    return [getattr(content, name) for name in _CHOSEN]
+
+
+def _message(row: asyncpg.Record | None) -> Message:
+    assert row is not None, "the row is locked by this transaction, or made by it"
+    return message_of(dict(row))
+
+
+def message_of(values: dict[str, Any]) -> Message:
+    """One of its columns."""
+    channel = values["channel"]
+    return Message(
+        **{
+            **values,
+            "channel": None if channel is None else Channel(channel),
+            "urgency": Urgency(values["urgency"]),
+            "state": Stored(values["state"]),
+        }
+    )

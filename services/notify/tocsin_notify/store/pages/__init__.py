@@ -1,0 +1,1 @@
+"""Pages, what planning must know of their users, and what is sent together."""

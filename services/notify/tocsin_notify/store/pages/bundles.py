@@ -1,0 +1,343 @@
+"""What each person got lately, and the pages that are sent to them together; always in sets."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.bundling import Pace
+from tocsin_notify.store.pages.pages import CANCELS
+
+User = tuple[str, str]
+"""Tenant and `users/{user}`."""
+Named = tuple[str, UUID]
+"""A tenant and the id of a bundle or incident of its."""
+
+# Held until the transaction ends, in one order: submits of two replicas that page the same people wait for each other.
+_PACES: Final = """
+INSERT INTO paces AS p (org_id, user_id) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2
+ON CONFLICT (org_id, user_id) DO UPDATE SET update_time = app_now()
+RETURNING p.org_id, p.user_id, p.alone, p.storm_until, p.bundle, p.bundle_due, p.bundles
+"""
+# As `domain.bundling.place` does for pages that all go by themselves, in one statement: in calm times it is the only one. Nothing
+# is done if one of these is not known yet: rows are held in one order only, be it here or by `_PACES`.
+_TAKE: Final = """
+WITH given AS (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::float8[]) AS g(org_id, user_id, pages, most, span)
+), held AS MATERIALIZED (
+  SELECT p.*, g.pages, g.most,
+    ARRAY(SELECT at FROM unnest(p.alone) AS at WHERE at > app_now() - make_interval(secs => g.span)) AS lately
+  FROM given g JOIN paces p ON p.org_id = g.org_id AND p.user_id = g.user_id
+  WHERE (SELECT count(*) FROM given) = (
+    SELECT count(*) FROM given o WHERE EXISTS (SELECT FROM paces k WHERE k.org_id = o.org_id AND k.user_id = o.user_id))
+  ORDER BY p.org_id, p.user_id FOR UPDATE OF p
+), fitting AS (
+  UPDATE paces p SET alone = h.lately || array_fill(app_now(), ARRAY[h.pages]), storm_until = NULL, bundles = 0,
+    update_time = app_now()
+  FROM held h
+  WHERE p.org_id = h.org_id AND p.user_id = h.user_id AND h.bundle IS NULL
+    AND (h.storm_until IS NULL OR h.storm_until <= app_now()) AND cardinality(h.lately) + h.pages <= h.most
+  RETURNING p.org_id, p.user_id
+)
+SELECT h.org_id, h.user_id, h.alone, h.storm_until, h.bundle, h.bundle_due, h.bundles, f.user_id IS NOT NULL AS fits
+FROM held h LEFT JOIN fitting f ON f.org_id = h.org_id AND f.user_id = h.user_id
+"""
+_KEEP: Final = """
+UPDATE paces p SET alone = g.alone::timestamptz[], storm_until = g.storm_until, bundle = g.bundle, bundle_due = g.bundle_due,
+  bundles = g.bundles
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $6::timestamptz[], $7::int[])
+  AS g(org_id, user_id, alone, storm_until, bundle, bundle_due, bundles)
+WHERE p.org_id = g.org_id AND p.user_id = g.user_id
+"""
+_JOIN: Final = """
+INSERT INTO bundle_pages (org_id, bundle, page_id, incident, generation)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
+"""
+# Waits for submits that put something into one of these at this moment: the members are read by a later statement, which sees it.
+# One turn of every tenant before the second turn of any. Locked in the order in which submits lock them.
+_CLAIM: Final = """
+WITH turns AS MATERIALIZED (
+  SELECT org_id, user_id FROM (
+    SELECT org_id, user_id, bundle_due, row_number() OVER (PARTITION BY org_id ORDER BY bundle_due) AS turn
+    FROM paces WHERE bundle IS NOT NULL AND bundle_due <= app_now()
+  ) d ORDER BY turn, bundle_due LIMIT $1
+), due AS (
+  SELECT p.org_id, p.user_id, p.bundle FROM paces p
+  WHERE (p.org_id, p.user_id) IN (SELECT org_id, user_id FROM turns) AND p.bundle IS NOT NULL AND p.bundle_due <= app_now()
+  ORDER BY p.org_id, p.user_id FOR UPDATE
+)
+UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
+RETURNING d.org_id, d.user_id, d.bundle
+"""
+# Gives the oldest pages of those that are too large the id `part`. The rest stays, and is due again at once: `paces`, or
+# `quiet_bundles` still, names it, so that pages which come meanwhile, and cancels, find it.
+# Locks the notifications in the order in which a cancel does.
+_PART: Final = """
+WITH large AS MATERIALIZED (
+  SELECT g.org_id, g.user_id, g.bundle, g.part, g.waited
+  FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $7::boolean[]) AS g(org_id, user_id, bundle, part, waited)
+  WHERE EXISTS (SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle OFFSET $5)
+), oldest AS MATERIALIZED (
+  SELECT l.org_id, l.part, o.id FROM large l CROSS JOIN LATERAL (
+    SELECT p.id FROM bundle_pages b JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
+    WHERE b.org_id = l.org_id AND b.bundle = l.bundle
+    ORDER BY coalesce(p.planned_time, p.create_time), p.id LIMIT $5
+  ) o
+), moved AS (
+  UPDATE bundle_pages b SET bundle = o.part FROM oldest o WHERE b.org_id = o.org_id AND b.page_id = o.id
+), mine AS (
+  SELECT n.id, o.part FROM oldest o JOIN notifications n ON n.org_id = o.org_id AND n.page_id = o.id AND n.state = 'bundled'
+  ORDER BY n.id FOR UPDATE OF n
+), told AS (
+  UPDATE notifications n SET state_reason = replace($6, '{bundle}', m.part::text) FROM mine m WHERE n.id = m.id
+), again AS (
+  UPDATE paces p SET bundle = l.bundle, bundle_due = app_now() FROM large l
+  WHERE p.org_id = l.org_id AND p.user_id = l.user_id AND NOT l.waited
+)
+SELECT org_id, user_id, bundle, part FROM large
+"""
+_MEMBERS: Final = """
+SELECT b.bundle, p.id, p.user_id, p.incident, p.generation, p.type, p.job,
+  coalesce(p.planned_time, p.create_time) AS since, p.urgency, f.reason AS stopped
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
+JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
+LEFT JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+ORDER BY since, p.id
+"""
+# The steps keep the times that their person's rules give them now: (method, step) is unique within a page.
+_RELEASE: Final = """
+WITH mine AS (
+  SELECT n.id, coalesce(d.delay, 0) AS delay, g.reason
+  FROM unnest($1::text[], $2::uuid[], $7::text[]) AS g(org_id, page_id, reason)
+  JOIN notifications n ON n.org_id = g.org_id AND n.page_id = g.page_id AND n.state = 'bundled'
+  LEFT JOIN unnest($3::uuid[], $4::uuid[], $5::int[], $6::float8[]) AS d(page_id, method, step, delay)
+    ON d.page_id = n.page_id AND d.method = n.contact_method AND d.step = n.step
+  ORDER BY n.id FOR UPDATE OF n
+), left_alone AS (
+  DELETE FROM bundle_pages b USING unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
+  WHERE b.org_id = g.org_id AND b.page_id = g.page_id
+)
+UPDATE notifications n SET state = 'pending', state_reason = m.reason, due_time = app_now() + make_interval(secs => m.delay)
+FROM mine m WHERE n.id = m.id RETURNING n.id, m.delay, n.priority
+"""
+_TOUCHED: Final = """
+SELECT DISTINCT b.org_id, b.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
+JOIN bundle_pages b ON b.org_id = g.org_id AND b.incident = g.incident
+JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+"""
+_HOLD: Final = f"""{CANCELS}
+SELECT FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN paces p ON p.org_id = g.org_id AND p.bundle = g.bundle ORDER BY p.org_id, p.user_id FOR UPDATE OF p
+"""
+_HOLD_QUIET: Final = f"""{CANCELS}
+SELECT FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN quiet_bundles q ON q.org_id = g.org_id AND q.bundle = g.bundle ORDER BY q.org_id, q.user_id FOR UPDATE OF q
+"""
+_CANCEL: Final = f"""{CANCELS}
+WITH mine AS (
+  SELECT n.id, f.reason FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+  JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
+  JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+  JOIN notifications n ON n.org_id = b.org_id AND n.page_id = b.page_id AND n.state = 'bundled'
+  WHERE NOT EXISTS (SELECT FROM pages p WHERE p.org_id = b.org_id AND p.id = b.bundle)
+  ORDER BY n.id FOR UPDATE OF n
+)
+UPDATE notifications n SET state = 'cancelled', state_reason = m.reason FROM mine m WHERE n.id = m.id RETURNING n.id
+"""
+_OVER: Final = """
+SELECT g.org_id, g.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN pages p ON p.org_id = g.org_id AND p.id = g.bundle
+WHERE NOT EXISTS (
+  SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle AND NOT EXISTS (
+    SELECT FROM cancel_fences f WHERE f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BundledPage:
+    """One page of a bundle. `stopped`: why its incident was stopped since, if it was."""
+
+    bundle: UUID
+    id: UUID
+    user_id: str
+    incident: UUID
+    generation: int
+    type: str
+    job: bytes
+    since: datetime
+    urgency: str
+    stopped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A bundle to be sent. `waited`: it is of `quiet_bundles`."""
+
+    org_id: str
+    user_id: str
+    bundle: UUID
+    waited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A page that goes into a bundle."""
+
+    org_id: str
+    bundle: UUID
+    page_id: UUID
+    incident: UUID
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A page that leaves its bundle. `steps`: method, step and delay in seconds of each that its person's rules give it now."""
+
+    org_id: str
+    page_id: UUID
+    reason: str
+    steps: Sequence[tuple[UUID, int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """So many `pages` for one person, whose budget is `most` within `window` seconds."""
+
+    pages: int
+    most: int
+    window: float
+
+
+async def take(tx: Tx, asked: Mapping[User, Asked]) -> dict[User, Pace]:
+    """Let those have their pages one by one in whose budget all of them fit; what each of the others got lately.
+
+    Held until the transaction ends.
+    """
+    rows = await tx.fetch(
+        _TAKE,
+        [org_id for org_id, _ in asked],
+        [user for _, user in asked],
+        [each.pages for each in asked.values()],
+        [each.most for each in asked.values()],
+        [each.window for each in asked.values()],
+    )
+    known = {(row["org_id"], row["user_id"]) for row in rows}
+    held = {(row["org_id"], row["user_id"]): _pace(row) for row in rows if not row["fits"]}
+    fresh = asked.keys() - known
+    return held | await paces(tx, fresh) if fresh else held
+
+
+async def paces(tx: Tx, users: Collection[User]) -> dict[User, Pace]:
+    """What these got lately, held until the transaction ends."""
+    rows = await tx.fetch(_PACES, [org_id for org_id, _ in users], [user for _, user in users])
+    return {(row["org_id"], row["user_id"]): _pace(row) for row in rows}
+
+
+def _pace(row: asyncpg.Record) -> Pace:
+    return Pace(tuple(row["alone"]), row["storm_until"], row["bundle"], row["bundle_due"], row["bundles"])
+
+
+async def keep(tx: Tx, changed: Mapping[User, Pace]) -> None:
+    """Write down what they have got now."""
+    await tx.execute(
+        _KEEP,
+        [org_id for org_id, _ in changed],
+        [user for _, user in changed],
+        ["{" + ",".join(at.isoformat() for at in pace.alone) + "}" for pace in changed.values()],
+        [pace.storm_until for pace in changed.values()],
+        [pace.bundle for pace in changed.values()],
+        [pace.bundle_due for pace in changed.values()],
+        [pace.bundles for pace in changed.values()],
+    )
+
+
+async def join(tx: Tx, joined: Sequence[Joined]) -> None:
+    """Put these pages into their bundles."""
+    await tx.execute(
+        _JOIN,
+        [each.org_id for each in joined],
+        [each.bundle for each in joined],
+        [each.page_id for each in joined],
+        [each.incident for each in joined],
+        [each.generation for each in joined],
+    )
+
+
+async def claim(tx: Tx, limit: int) -> list[Due]:
+    """Bundles that are due, closed by it. Pages that come from now on begin another one."""
+    return [Due(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
+
+
+async def part(tx: Tx, due: Sequence[Due], parts: Sequence[UUID], most: int, reason: str) -> dict[UUID, UUID]:
+    """Of each of these that holds more than `most` pages, the oldest `most` become a bundle of their own, under its id in `parts`.
+
+    The rest keeps its id and is due at once. Answers the new id of each bundle that was too large. Run it in the transaction that
+    claimed them. `reason`: what the notifications of the moved pages say; `{bundle}` in it stands for the new id.
+    """
+    rows = await tx.fetch(
+        _PART,
+        [each.org_id for each in due],
+        [each.user_id for each in due],
+        [each.bundle for each in due],
+        list(parts),
+        most,
+        reason,
+        [each.waited for each in due],
+    )
+    return {row["bundle"]: row["part"] for row in rows}
+
+
+async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[BundledPage]]:
+    """The pages of each of these, the oldest first."""
+    found: dict[UUID, list[BundledPage]] = {id: [] for _, id in bundles}
+    for row in await tx.fetch(_MEMBERS, *_split(bundles)):
+        found[row["bundle"]].append(BundledPage(*row))
+    return found
+
+
+async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int]]:
+    """Send these by themselves; what waits for it now: id, delay in seconds and priority of each notification.
+
+    Run it in the transaction that claimed their bundles: a cancel that waits for it finds these like any other that waits.
+    """
+    steps = [(each.page_id, method, step, delay) for each in alone for method, step, delay in each.steps]
+    rows = await tx.fetch(
+        _RELEASE,
+        [each.org_id for each in alone],
+        [each.page_id for each in alone],
+        [page for page, _, _, _ in steps],
+        [method for _, method, _, _ in steps],
+        [step for _, _, step, _ in steps],
+        [delay for _, _, _, delay in steps],
+        [each.reason for each in alone],
+    )
+    return [(row["id"], row["delay"], row["priority"]) for row in rows]
+
+
+async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
+    """The bundles that hold pages of these incidents that a fence stops."""
+    return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *_split(incidents))]
+
+
+async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> tuple[list[UUID], list[Named]]:
+    """Cancel what fences stop in the bundles of these incidents and was not sent; which bundles were sent and hold nothing more
+    that is true. `bundles`: those that `touched` found.
+
+    Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both.
+    """
+    await tx.execute(_HOLD, *_split(bundles))
+    await tx.execute(_HOLD_QUIET, *_split(bundles))
+    # A claim that this waited for may have parted them: pages of these incidents may be in another bundle by now.
+    bundles = sorted({*bundles, *await touched(tx, incidents)})
+    cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *_split(bundles))]
+    return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *_split(bundles))]
+
+
+def _split(named: Collection[Named]) -> tuple[list[str], list[UUID]]:
+    return [org_id for org_id, _ in named], [id for _, id in named]

@@ -1,0 +1,213 @@
+"""Pages, and the fences that stop them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
+from tocsin_notify.store.pages.fences import stops
+from tocsin_notify.store.queues import PAUSED
+
+
+def storing(then: str) -> str:
+    """The statement that stores pages, of which `columns_of` are given, and goes on so. `stored`: those that are new."""
+    # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
+    return f"""
+WITH given AS (
+  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
+    $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[],
+    $15::timestamptz[], $16::boolean[])
+    AS g(id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
+         channel_override, only_method, job, expire_time, outlasts)
+), stored AS (
+  INSERT INTO pages (id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
+    channel_override, only_method, job, expire_time, outlasts)
+  SELECT * FROM given ORDER BY id
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id, org_id, incident, generation, outlasts
+)
+{then}"""
+
+
+FENCED: Final = f"""
+FROM stored s LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND {stops("f", "s")}
+"""
+_INSERT: Final = storing(f"SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused {FENCED}")
+
+_FENCE_OF: Final = f"""
+SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean AS outlasts) AS p
+WHERE f.org_id = $1 AND f.incident = $2 AND {stops("f", "p")}
+"""
+
+CANCELS: Final = "/* tocsin cancel */"
+"""Marks the statements in which a cancel may wait for another session (`store.delivery.gatekeeper`)."""
+
+NOTHING: Final = -1
+"""A generation before all others."""
+_FENCE: Final = f"""{CANCELS}
+INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, final_generation, followed)
+SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[]) ORDER BY 1, 2
+ON CONFLICT (org_id, incident) DO UPDATE SET
+  reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
+  generation = greatest(f.generation, excluded.generation),
+  final_generation = greatest(coalesce(f.final_generation, f.generation), excluded.final_generation),
+  followed = f.followed AND excluded.generation <= f.generation,
+  update_time = app_now()
+"""
+
+# FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.
+_LOCK: Final = """
+SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.outlasts, p.job
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id ORDER BY p.id FOR NO KEY UPDATE OF p
+"""
+_LATEST_ABOUT: Final = """
+SELECT p.id, p.job FROM notifications n JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+WHERE n.org_id = $1 AND n.incident = $2 ORDER BY n.create_time DESC, n.id DESC LIMIT 1
+"""
+_LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPage:
+    """A job as it is stored and planned."""
+
+    id: UUID
+    org_id: str
+    user_id: str
+    incident: UUID | None
+    page: Page
+    priority: int
+    generation: int
+    planned_time: datetime | None
+    job: NotificationJob
+    expire_time: datetime | None = None
+    """From then on no attempt begins; None: however late it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of the pages handed over."""
+
+    fences: dict[UUID, str | None]
+    """The new pages' ids, each with the reason it is stopped already, if it is."""
+    now: datetime | None
+    """The database's clock; None when nothing was new."""
+    paused: bool
+    """The queue is paused."""
+
+
+Held = Mapping[UUID, tuple[Page, bytes]]
+"""Pages that a transaction holds, each with its job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Pages of this incident up to this generation are stopped."""
+
+    org_id: str
+    incident: UUID
+    generation: int
+    reason: str
+    final_generation: int
+    """Up to which generation it stops those that outlast an acknowledge as well; `NOTHING`: it spares them."""
+
+
+async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
+    """Store the pages that are not there yet, and say which those are."""
+    return stored(await tx.fetch(_INSERT, *columns_of(pages)))
+
+
+def columns_of(pages: Sequence[NewPage]) -> Sequence[object]:
+    """What `STORING` takes."""
+    return (
+        [page.id for page in pages],
+        [page.org_id for page in pages],
+        [page.user_id for page in pages],
+        [page.incident for page in pages],
+        [page.page.kind for page in pages],
+        [page.page.urgency for page in pages],
+        [page.priority for page in pages],
+        [page.job.level for page in pages],
+        [page.job.repeat for page in pages],
+        [page.generation for page in pages],
+        [page.planned_time for page in pages],
+        [page.page.channel_override for page in pages],
+        [page.page.only_method for page in pages],
+        [page.job.SerializeToString() for page in pages],
+        [page.expire_time for page in pages],
+        [page.page.outlasts for page in pages],
+    )
+
+
+def stored(rows: Sequence[asyncpg.Record]) -> Stored:
+    """From rows with id, fence_reason, now and paused of the new ones."""
+    return Stored(
+        {row["id"]: row["fence_reason"] for row in rows},
+        rows[0]["now"] if rows else None,
+        bool(rows and rows[0]["paused"]),
+    )
+
+
+async def latest_about(tx: Tx, incident: UUID) -> tuple[UUID, bytes] | None:
+    """The page of the newest notification about an incident of the tenant, with its job."""
+    row = await tx.fetchrow(_LATEST_ABOUT, tx.org_id, incident)
+    return None if row is None else (row["id"], row["job"])
+
+
+async def lock(tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool = False) -> Held:
+    """The pages (tenant, id) with their jobs, held against others who give up notifications of them.
+
+    A transaction that holds pages takes no further ones by waiting: it would deadlock with one that holds those and waits for
+    these. `only_free`: without those that another session holds at this moment.
+    """
+    if not pages:
+        return {}
+    statement = _LOCK_FREE if only_free else _LOCK
+    rows = await tx.fetch(statement, [org_id for org_id, _ in pages], [id for _, id in pages])
+    return {row["id"]: (_page(row), row["job"]) for row in rows}
+
+
+async def expire(tx: Tx, ids: Sequence[UUID]) -> None:
+    """From now on no attempt for these pages begins."""
+    await tx.execute(
+        "UPDATE pages SET expire_time = app_now() WHERE org_id = $1 AND id = ANY($2::uuid[])", tx.org_id, list(ids)
+    )
+
+
+async def ensure(tx: Tx, page: NewPage) -> str | None:
+    """Store the page unless it is there; the reason it is stopped, if it is."""
+    await insert(tx, [page])
+    reason: str | None = await tx.fetchval(
+        _FENCE_OF,
+        page.org_id,
+        page.incident,
+        page.generation,
+        page.page.outlasts,
+    )
+    return reason
+
+
+def _page(row: asyncpg.Record) -> Page:
+    """A page from a row that has its columns."""
+    override = row["channel_override"]
+    channel = Channel(override) if override else None
+    return Page(Kind(row["type"]), Urgency(row["urgency"]), channel, row["only_method"], row["outlasts"])
+
+
+async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
+    """From now on nothing of these generations is sent. A fence never goes back."""
+    await tx.execute(
+        _FENCE,
+        [fence.org_id for fence in fences],
+        [fence.incident for fence in fences],
+        [fence.generation for fence in fences],
+        [fence.reason for fence in fences],
+        [fence.final_generation for fence in fences],
+    )

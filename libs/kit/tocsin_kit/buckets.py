@@ -5,6 +5,8 @@ from collections.abc import Hashable
 from typing import Final
 
 _SIZE: Final = 10_000
+_ROUNDING: Final = 1e-6
+"""Tokens by which sums of fractions may be off: ten takes of a tenth are one take of 1, in whatever order they come."""
 
 
 class Bucket:
@@ -23,13 +25,17 @@ class Bucket:
         self.time = now
         return self.tokens
 
+    def has(self, count: float, rate: float, burst: float, now: float) -> bool:
+        """Whether there are `count` tokens at monotonic second `now`."""
+        return self.fill(rate, burst, now) >= count - _ROUNDING
+
     def take(self, count: float, rate: float, burst: float, now: float) -> float:
         """Takes `count` tokens; 0, or the seconds until there will be as many.
 
         A full bucket gives more than it holds, and pays it off: otherwise what is larger than `burst` could never pass.
         """
         wanted = min(count, burst)
-        if self.fill(rate, burst, now) >= wanted:
+        if self.has(wanted, rate, burst, now):
             self.tokens -= count
             return 0.0
         return (wanted - self.tokens) / rate
@@ -59,6 +65,11 @@ class Buckets:
         """How many shares there are at monotonic second `now`; takes none."""
         bucket = self._buckets.get(key)
         return self._burst if bucket is None else bucket.fill(self._rate, self._burst, now)
+
+    def has(self, key: Hashable, now: float, count: float) -> bool:
+        """Whether there are `count` shares at monotonic second `now`; takes none."""
+        bucket = self._buckets.get(key)
+        return count <= self._burst if bucket is None else bucket.has(count, self._rate, self._burst, now)
 
     def take(self, key: Hashable, now: float, count: float = 1) -> float:
         """Takes one share, or `count`, at monotonic second `now`; 0, or the seconds until there will be as many."""

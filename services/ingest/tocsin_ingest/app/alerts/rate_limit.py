@@ -46,7 +46,7 @@ class RateLimit:
     def has(self, org_id: str, integration_id: str, new: int, repeats: int, now: float) -> bool:
         """Whether as many alerts could be taken one by one at this moment. Takes nothing."""
         of = (org_id, integration_id)
-        return self._new.tokens(of, now) >= new and self._repeats.tokens(of, now) >= repeats
+        return self._new.has(of, now, new) and self._repeats.has(of, now, repeats)
 
     def take_all(self, org_id: str, integration_id: str, new: int, repeats: int, now: float) -> None:
         """Takes as many, which `has` found there. Their keys are admitted by `admit`."""

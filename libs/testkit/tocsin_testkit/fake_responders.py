@@ -26,6 +26,7 @@ class Answered:
     incident: str
     via: str
     request_id: str
+    text: str = ""
 
 
 class FakeResponders(IncidentServiceServicer):
@@ -62,6 +63,10 @@ class FakeResponders(IncidentServiceServicer):
         await self._note("resolve", request, context)
         return pb.ResolveIncidentResponse()
 
+    async def AddNote(self, request: pb.AddNoteRequest, context: Any) -> pb.AddNoteResponse:
+        await self._note("note", request, context)
+        return pb.AddNoteResponse()
+
     async def BatchAcknowledgeIncidents(
         self, request: pb.BatchAcknowledgeIncidentsRequest, context: Any
     ) -> pb.BatchAcknowledgeIncidentsResponse:
@@ -84,7 +89,9 @@ class FakeResponders(IncidentServiceServicer):
         await self._serve(context)
         metadata = dict(context.invocation_metadata())
         who = _subject(str(metadata["authorization"]))
-        self.answers.append(Answered(action, who, request.name, request.via, request.request_id))
+        # A note names no channel.
+        via, text = getattr(request, "via", ""), getattr(request, "text", "")
+        self.answers.append(Answered(action, who, request.name, via, request.request_id, text))
 
     async def _serve(self, context: Any) -> None:
         if not self.there:

@@ -1,4 +1,4 @@
-"""A stand-in for Slack's Web API and interactivity (docs.slack.dev).
+"""A stand-in for Slack's Web API, interactivity and Events API (docs.slack.dev).
 
 It signs by itself, from docs.slack.dev/authentication/verifying-requests-from-slack, so that it shares no code with what it tests.
 """
@@ -21,6 +21,7 @@ from tocsin_testkit.received import Received
 
 TOKEN = "xoxb-a-token-of-the-stand-in"
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+_RETRIES = 3
 _CODE = re.compile(r"\b([0-9]{6}) is your Tocsin verification code")
 
 
@@ -72,6 +73,8 @@ class SlackServer(Provider):
         self.messages: list[Message] = []
         self.whispers: list[tuple[str, str, str]] = []
         """Channel, member and text of what only one person was told."""
+        self.threads: list[str] = []
+        """The thread in which each of `whispers` was said; empty for one that was said in the channel itself."""
         self.groups: dict[str, UserGroup] = {}
         self.may_change_groups = True
         self._ids = itertools.count(1)
@@ -119,13 +122,81 @@ class SlackServer(Provider):
         assert said["response_type"] == "ephemeral"
         return status, str(said["blocks"][0]["text"]["text"])
 
-    async def _signed(self, path: str, content: bytes, age: float, secret: str, body: bytes | None) -> tuple[int, str]:
+    async def replies(self, message: Message, text: str, member: str, **how: Any) -> list[int]:
+        """Somebody writes in the thread of a message: the HTTP statuses of the answers.
+
+        `how`: see `tells`; the rest are fields of the event.
+        """
+        named = {name: how.pop(name) for name in ("id", "age", "secret", "body", "retries", "at") if name in how}
+        stamp = f"{1_700_500_000 + next(self._ids)}.000200"
+        event = {
+            "type": "message",
+            "user": member,
+            "text": text,
+            "ts": stamp,
+            "thread_ts": message.ts,
+            "parent_user_id": "U0BOT00001",
+            "channel": message.channel,
+            "event_ts": stamp,
+            "channel_type": "im" if message.channel[:1] == "D" else "channel",
+            **how,
+        }
+        return await self.tells(event, **named)
+
+    async def tells(
+        self, event: object, *, id: str = "", at: float | None = None, retries: int = _RETRIES, **how: Any
+    ) -> list[int]:
+        """Send an event until it is taken, without the pauses of one and five minutes: the HTTP statuses of the answers.
+
+        `id`: its `event_id`; each has one of its own. `at`: when it happened (unix seconds). `how`: see `posts_event`.
+        """
+        wrapped = {
+            "token": "z26uFbvR1xHJEdHE1OQiO6t8",
+            "team_id": "T0001",
+            "api_app_id": "A0001",
+            "event": event,
+            "type": "event_callback",
+            "event_id": id or f"Ev{next(self._ids):08}",
+            "event_time": int(time.time() if at is None else at),
+        }
+        statuses: list[int] = []
+        for number in range(retries + 1):
+            again = {"X-Slack-Retry-Num": str(number), "X-Slack-Retry-Reason": "http_error"} if number else {}
+            status, _ = await self.posts_event(wrapped, again, **how)
+            statuses.append(status)
+            if 200 <= status < 300:
+                break
+        return statuses
+
+    async def posts_event(
+        self,
+        payload: object,
+        headers: dict[str, str] | None = None,
+        *,
+        age: float = 0.0,
+        secret: str = SECRET,
+        body: bytes | None = None,
+    ) -> tuple[int, str]:
+        """One request to the app's event URL, as `interacts`: the HTTP status and the text of the answer."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return await self._signed("/v1/slack/events", json.dumps(payload).encode(), age, secret, body, sent)
+
+    async def _signed(
+        self,
+        path: str,
+        content: bytes,
+        age: float,
+        secret: str,
+        body: bytes | None,
+        more: dict[str, str] | None = None,
+    ) -> tuple[int, str]:
         stamp = str(int(time.time() - age))
         digest = hmac.new(secret.encode(), f"v0:{stamp}:".encode() + content, hashlib.sha256).hexdigest()
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Slack-Request-Timestamp": stamp,
             "X-Slack-Signature": f"v0={digest}",
+            **(more or {}),
         }
         url = f"https://tocsin.example.com/notify{path}"
         return await self.calls_back("POST", url, data=content if body is None else body, headers=headers)
@@ -146,6 +217,7 @@ class SlackServer(Provider):
             return error("channel_not_found")
         if method == "chat.postEphemeral":
             self.whispers.append((channel, fields["user"], fields["text"]))
+            self.threads.append(fields.get("thread_ts", ""))
             return web.json_response({"ok": True, "message_ts": "1.2"})
         if not fields.get("text"):
             return error("no_text")

@@ -10,6 +10,7 @@ from tocsin_notify.app.answers.presses import Presses
 from tocsin_notify.app.answers.sms_replies import SmsReplies
 from tocsin_notify.app.answers.whole_bundles import WholeBundles
 from tocsin_notify.app.chat.slack_commands import SlackCommands
+from tocsin_notify.app.chat.slack_replies import SlackReplies
 from tocsin_notify.app.contacts.code_limits import CodeLimits
 from tocsin_notify.app.contacts.contacts import Contacts
 from tocsin_notify.app.contacts.devices import Devices
@@ -76,7 +77,8 @@ def serve_answers(
         add(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
     slack = channels[Channel.SLACK]
     if settings.slack_account.secrets and isinstance(slack, SlackChannel):
-        add(slack_routes(settings.slack_account, slack, callbacks, presses, SlackCommands(db, responders)))
+        commands, replies = SlackCommands(db, responders), SlackReplies(db, presses)
+        add(slack_routes(settings.slack_account, slack, callbacks, presses, commands, replies))
     if settings.twilio_account.sid:
         signed = SignedByTwilio(settings.twilio_account, settings.public_url)
         add(TwilioMessages(signed, receipts, SmsReplies(db, presses, inside.failures)).routes())

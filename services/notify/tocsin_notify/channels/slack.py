@@ -72,9 +72,10 @@ class SlackChannel:
         }
         return await self._call("chat.update", message, permit)
 
-    async def whisper(self, channel: str, user: str, text: str) -> Outcome:
-        """Tell one person in a channel (docs.slack.dev/reference/methods/chat.postEphemeral)."""
-        return await self._call("chat.postEphemeral", {"channel": channel, "user": user, "text": text}, Always())
+    async def whisper(self, channel: str, user: str, text: str, thread: str = "") -> Outcome:
+        """Tell one person in a channel, or in a thread of it (docs.slack.dev/reference/methods/chat.postEphemeral)."""
+        message = {"channel": channel, "user": user, "text": text}
+        return await self._call("chat.postEphemeral", message | ({"thread_ts": thread} if thread else {}), Always())
 
     async def set_group(self, group: str, members: Sequence[str]) -> Outcome:
         """Give a user group these members alone, one at least (docs.slack.dev/reference/methods/usergroups.users.update)."""

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 SNOOZES: Final = tuple(timedelta(minutes=minutes) for minutes in (15, 30, 60, 240))
 """For how long a person can snooze an incident by a button."""
+LONGEST_NOTE: Final = 4096
+"""Characters: what escalation takes (`AddNoteRequest.text`)."""
 
 
 class Action(StrEnum):
@@ -26,6 +28,12 @@ class Asked:
     action: Action
     text: str = ""
     snooze: timedelta = timedelta()
+
+    @classmethod
+    def note(cls, text: str) -> Self:
+        """A note with what somebody wrote. A longer one is cut, and ends with an ellipsis. Empty if nothing is left of it."""
+        said = text.replace("\r\n", "\n").replace("\0", "").strip()
+        return cls(Action.NOTE, said if len(said) <= LONGEST_NOTE else said[: LONGEST_NOTE - 1] + "…")
 
     def __str__(self) -> str:
         """The same for the same, so that a repeat is known."""

@@ -20,7 +20,6 @@ from tocsin_notify.http.forms import read_form
 
 _log = get_logger(__name__)
 
-_LONGEST_NOTE: Final = 4096
 _SNOOZES: Final = {str(minutes_of(snooze)): snooze for snooze in SNOOZES}
 _PROBLEMS: Final = {
     ErrorReason.ERROR_REASON_INCIDENT_RESOLVED: "problem_over",
@@ -112,7 +111,7 @@ def _asked(fields: Mapping[str, str]) -> Asked | None:
     except ValueError:
         return None
     if action is Action.NOTE:
-        return Asked(action, fields.get("text", "").replace("\r\n", "\n").replace("\0", "").strip()[:_LONGEST_NOTE])
+        return Asked.note(fields.get("text", ""))
     if action is Action.SNOOZE:
         snooze = _SNOOZES.get(fields.get("minutes", ""))
         return None if snooze is None else Asked(action, snooze=snooze)

@@ -28,6 +28,7 @@ _STATUS: Final = {
     Answer.MERGED: 409,
     Answer.LAST_LEVEL: 409,
     Answer.LATER: 503,
+    Answer.SEVERAL: 409,
     Answer.STRANGER: 403,
 }
 _NAMELESS: Final = frozenset({Channel.NTFY, Channel.WEB_PUSH})

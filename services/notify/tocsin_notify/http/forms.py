@@ -14,14 +14,14 @@ _MOST_FIELDS: Final = 200
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-async def read_bytes(request: web.Request) -> bytes:
-    """The body. Answers 411, 413 or 415 to what has no length, too much of it, or an encoding: no provider sends one."""
+async def read_bytes(request: web.Request, most: int = _MOST_BYTES) -> bytes:
+    """The body. Answers 411, 413 or 415 to what has no length, more than `most` bytes, or an encoding: no provider sends one."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise web.HTTPUnsupportedMediaType(text="Content-Encoding: must be absent")
     if request.content_length is None:
         raise web.HTTPLengthRequired
-    if request.content_length > _MOST_BYTES:
-        raise web.HTTPRequestEntityTooLarge(_MOST_BYTES, request.content_length)
+    if request.content_length > most:
+        raise web.HTTPRequestEntityTooLarge(most, request.content_length)
     return await request.read()
 
 

@@ -28,6 +28,8 @@ _log = get_logger(__name__)
 PATH: Final = "/v1/slack"
 _PREFIX: Final = "tocsin_"
 _OPEN: Final = "tocsin_open"
+_MOST_BYTES: Final = 262_144
+"""An event holds a message of up to 40,000 characters several times. Refusing it would end the subscription to all of them."""
 
 
 class SignedBySlack:
@@ -40,7 +42,7 @@ class SignedBySlack:
 
     async def read(self, request: web.Request) -> bytes:
         """The body. Raises CREDENTIAL_INVALID."""
-        body = await read_bytes(request)
+        body = await read_bytes(request, _MOST_BYTES)
         stamp = request.headers.get("X-Slack-Request-Timestamp", "")
         given = request.headers.get("X-Slack-Signature", "")
         # The database is asked for the time once the signature is right: anybody may call this path.

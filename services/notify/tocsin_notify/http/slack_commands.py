@@ -13,11 +13,13 @@ from tocsin_kit.errors import invalid
 
 from tocsin_notify.app.answers.presses import Presses
 from tocsin_notify.app.chat.slack_commands import SlackCommands
+from tocsin_notify.app.chat.slack_replies import SlackReplies
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.domain.storable import storable
 from tocsin_notify.http.slack import SignedBySlack, SlackInteractions
+from tocsin_notify.http.slack_events import SlackEvents
 
 PATH: Final = "/v1/slack/command"
 _SECONDS: Final = 2.5
@@ -28,12 +30,18 @@ _LATE: Final = "It is not certain that it was done: it takes too long. Send it a
 
 
 def slack_routes(
-    account: SlackAccount, channel: SlackChannel, callbacks: CallbackUrls, presses: Presses, commands: SlackCommands
+    account: SlackAccount,
+    channel: SlackChannel,
+    callbacks: CallbackUrls,
+    presses: Presses,
+    commands: SlackCommands,
+    replies: SlackReplies,
 ) -> Iterable[web.AbstractRouteDef]:
     """Everything that the app may be told of."""
     signed = SignedBySlack(account, presses.now)
     interactions = SlackInteractions(signed, channel, callbacks, presses)
-    return (*interactions.routes(), *SlackCommandRoute(signed, commands).routes())
+    events = SlackEvents(signed, channel, replies)
+    return (*interactions.routes(), *SlackCommandRoute(signed, commands).routes(), *events.routes())
 
 
 class SlackCommandRoute:

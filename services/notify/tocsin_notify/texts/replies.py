@@ -25,6 +25,7 @@ class ReplyWords:
     answer_merged: str
     answer_last_level: str
     answer_later: str
+    answer_several: str
     answer_stranger: str
 
     sms_how: str
@@ -67,6 +68,7 @@ _EN: Final = ReplyWords(
     answer_merged="Nothing was done: the incident is merged into another one. Act on that one.",
     answer_last_level="Nothing was done: there is no further level.",
     answer_later="It is not certain that it was done. Press it again.",
+    answer_several="Nothing was done: the message stands for several incidents. Open its link.",
     answer_stranger="Nothing was done: add this account to your contact methods and verify it, so that it is known whose it is.",
     sms_how="Answer a page with its code and a letter: 12a acknowledges, 12e pages the next level, 12r resolves.",
     sms_stranger="This number is nobody's here. Add it to your contact methods in Tocsin and verify it.",
@@ -105,6 +107,7 @@ _DE: Final = ReplyWords(
     answer_merged="Es wurde nichts getan: Der Vorfall ist in einem anderen aufgegangen. Antworten Sie auf jenen.",
     answer_last_level="Es wurde nichts getan: Es gibt keine weitere Stufe.",
     answer_later="Es ist nicht sicher, ob es getan wurde. Drücken Sie noch einmal.",
+    answer_several="Es wurde nichts getan: Die Nachricht steht für mehrere Vorfälle. Öffnen Sie ihren Link.",
     answer_stranger="Es wurde nichts getan: Fügen Sie dieses Konto Ihren Kontaktwegen hinzu und bestätigen Sie es, "
     "damit bekannt ist, wem es gehört.",
     sms_how="Antworten Sie mit dem Code des Alarms und einem Buchstaben: 12a übernimmt, 12e alarmiert die nächste Stufe, "

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 from uuid import UUID, uuid5
@@ -52,6 +52,8 @@ class Answer(Enum):
     """There is no further level to page."""
     LATER = auto()
     """It is not certain that it was done. The same may be asked again."""
+    SEVERAL = auto()
+    """The message stands for several incidents, and this is done to one."""
     STRANGER = auto()
     """Whoever pressed is nobody that is known here."""
 
@@ -91,6 +93,8 @@ class Press:
     `code` is kept with the evidence. Without `by` it was the person whom the page was for: nobody else has the button.
     `occurrence`: the provider's name for this one press of a button that can be pressed again. The button acts on each, except for
     the next level: two presses of a person who is half asleep page one level.
+    `time`: when it happened, if the provider says so, and names each press. None: it may be the repeat of one since the attempt
+    began. `text`: of a note.
     """
 
     attempt: AttemptName
@@ -100,6 +104,8 @@ class Press:
     code: str = ""
     by: Presser | None = None
     occurrence: str = ""
+    time: datetime | None = None
+    text: str = ""
 
     @property
     def request(self) -> str:
@@ -157,7 +163,7 @@ class Presses:
 
     async def _act(self, press: Press, row: AnsweredPage, incident: UUID, user: str) -> Answer:
         name = press.attempt
-        if row.now - row.start_time > _FRESH:
+        if row.now - (press.time or row.start_time) > _FRESH:
             return Answer.STALE
         await self._receipts.take(name, Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action)))
         person = Person(name.org_id, user, f"incidents/{incident}")
@@ -165,11 +171,11 @@ class Presses:
         try:
             if row.type == Kind.BUNDLE:
                 if press.action is not Action.ACKNOWLEDGE:
-                    return Answer.UNKNOWN
+                    return Answer.SEVERAL
                 await self._whole.acknowledge(name.org_id, user, row.page_id, press.via)
             else:
                 request_id = uuid5(row.page_id, press.request)
-                await self._escalation.act(person, Asked(press.action), request_id, press.via)
+                await self._escalation.act(person, Asked(press.action, press.text), request_id, press.via)
         except TocsinError as error:
             answer = _meaning(error)
             _log.warning("answer_not_taken", action=str(press.action), error=error.message, **fields)

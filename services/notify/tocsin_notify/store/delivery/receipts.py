@@ -10,7 +10,7 @@ from tocsin_notify.domain.evidence import Receipt
 from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.rows import AnsweredPage, Receipted, Unreceipted
 from tocsin_notify.store.pages.fences import stops
-from tocsin_notify.store.tables import IS_RECEIPTED
+from tocsin_notify.store.tables import IS_RECEIPTED, NAMES_A_SLACK_MESSAGE
 
 _LOCK: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
@@ -65,6 +65,12 @@ _CALLS_BEFORE: Final = """
 SELECT count(*) FROM attempts a JOIN notifications n ON n.org_id = a.org_id AND n.id = a.notification_id
 WHERE a.org_id = $1 AND a.notification_id = $2 AND a.number < $3 AND a.number > n.attempts - n.tries AND a.evidence <> ''
 """
+# Other providers say what they like about a message: only Slack's word counts.
+_OF_SLACK_MESSAGE: Final = f"""
+SELECT n.org_id, n.id, a.number FROM attempts a
+JOIN notifications n ON n.org_id = a.org_id AND n.id = a.notification_id AND n.channel = 'slack'
+WHERE a.provider_id = $1 AND a.{NAMES_A_SLACK_MESSAGE} LIMIT 1
+"""
 _SETTLE: Final = """
 UPDATE notifications n SET receipt_settled = true
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id) WHERE n.org_id = g.org_id AND n.id = g.id
@@ -117,6 +123,12 @@ async def answered_page(tx: Tx, notification: UUID, attempt: int) -> AnsweredPag
     """The page that the attempt was about; None when it is not known here (any more)."""
     row = await tx.fetchrow(_PAGE, tx.org_id, notification, attempt)
     return None if row is None else AnsweredPage(**dict(row))
+
+
+async def of_slack_message(tx: Tx, channel: str, stamp: str) -> tuple[str, UUID, int] | None:
+    """Tenant, notification and number of the attempt that is this message; in a transaction of all tenants."""
+    row = await tx.fetchrow(_OF_SLACK_MESSAGE, f"{channel} {stamp}")
+    return None if row is None else (row["org_id"], row["id"], row["number"])
 
 
 async def tenant_of(tx: Tx, notification: UUID) -> str | None:

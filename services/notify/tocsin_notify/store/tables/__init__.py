@@ -13,7 +13,14 @@ from tocsin_notify.store.tables.contacts import (
     rule_sets,
     verifications,
 )
-from tocsin_notify.store.tables.delivery import IS_RECEIPTED, attempts, dead_letters, notifications, queue_counters
+from tocsin_notify.store.tables.delivery import (
+    IS_RECEIPTED,
+    NAMES_A_SLACK_MESSAGE,
+    attempts,
+    dead_letters,
+    notifications,
+    queue_counters,
+)
 from tocsin_notify.store.tables.events import delivery_attempts, event_deliveries, subscriptions
 from tocsin_notify.store.tables.messages import digests, messages, recurring_messages, template_sets, templates
 from tocsin_notify.store.tables.metadata import METADATA
@@ -22,6 +29,7 @@ from tocsin_notify.store.tables.pages import bundle_pages, cancel_fences, paces,
 __all__ = [
     "IS_RECEIPTED",
     "METADATA",
+    "NAMES_A_SLACK_MESSAGE",
     "attempts",
     "bundle_pages",
     "cancel_fences",

@@ -38,7 +38,7 @@ sms_senders: Final = Table(
     primary_key("number"),
     index("sms_senders_oldest", "update_time"),
 )
-"""How often a number was answered that said what means nothing here. A number names no tenant."""
+"""How often a number, or a member of Slack (`slack U…`), was answered that said what means nothing here. They name no tenant."""
 
 texts_received: Final = Table(
     "texts_received",

@@ -20,6 +20,9 @@ from tocsin_notify.store.tables.metadata import METADATA
 IS_RECEIPTED: Final = "channel IN ('sms', 'voice', 'web_push')"
 """Those whose provider, or browser, tells that a message arrived. Statements say it like the index, or it does not serve them."""
 
+NAMES_A_SLACK_MESSAGE: Final = "provider_id LIKE '% %'"
+"""Slack's name of a message is a channel and a time. Statements say it like the index, or it does not serve them."""
+
 notifications: Final = Table(
     "notifications",
     METADATA,
@@ -93,6 +96,7 @@ attempts: Final = Table(
     check("(outcome = 'started') = (end_time IS NULL)", name="attempts_end"),
     check("evidence IN ('', 'accepted', 'failed', 'delivered', 'read', 'answered')", name="attempts_evidence"),
     check("(evidence = '') = (evidence_time IS NULL)", name="attempts_evidence_time"),
+    index("attempts_by_slack_message", "provider_id", where=NAMES_A_SLACK_MESSAGE),
 )
 """Each try to send a notification."""
 

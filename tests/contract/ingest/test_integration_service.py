@@ -262,6 +262,7 @@ def rule(**fields: Any) -> Integration:
         (rule(pause=Duration(nanos=1)), "integration.routing_rules[1].pause"),
         (rule(pause=Duration(seconds=86401)), "integration.routing_rules[1].pause"),
         (rule(pause=Duration(seconds=60), suppress=True), "integration.routing_rules[1]"),
+        (rule(continue_matching=True, suppress=True), "integration.routing_rules[1]"),
         (rule(threshold=TriggerThreshold(count=3)), "integration.routing_rules[1].threshold.window"),
         (
             rule(threshold=TriggerThreshold(count=1, window=Duration(seconds=60))),

@@ -143,6 +143,9 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
     random_ = random.Random(11)
     actions = (ALERT_ACTION_TRIGGER, ALERT_ACTION_TRIGGER, ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE)
     three = TriggerThreshold(count=3, window=Duration(seconds=600))
+    keeping: list[dict[str, Any]] = [{"pause": Duration(seconds=600)}, {"threshold": three}]
+    options = ({}, {}, {"suppress": True}, *keeping, *({"continue_matching": True} | each for each in ({}, *keeping)))
+    together = 0
     met, decided = set[int](), set[int]()
     for _ in range(16):
         rules = [
@@ -156,9 +159,9 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
                 ],
                 group_by=random_.choice(([], ["a"], ["a", "b"])),
                 severity=random_.choice((0, 1, 3)),  # type: ignore[arg-type]
-                **random_.choice(({}, {}, {"suppress": True}, {"pause": Duration(seconds=600)}, {"threshold": three})),
+                **random_.choice(options),
             )
-            for _ in range(random_.randrange(4))
+            for _ in range(random_.randrange(5))
         ]
         here = await caller(ingest, *rules)
         if random_.random() < 0.5:
@@ -182,6 +185,10 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
                 assert (last.outcome, last.policy) == (done.outcome, said.policy)
                 assert list(last.group_by) == list(said.group_by)
                 assert (last.HasField("rule"), last.rule) == (said.HasField("rule"), said.rule)
+                if last.contributions:
+                    together += 1
+                    taken = [(each.rule, list(each.taken)) for each in said.trials if each.taken]
+                    assert [(each.rule, list(each.taken)) for each in last.contributions] == taken
                 decided.add(done.outcome)
             assert (said.outcome, said.dedup_key, said.silence, said.count, said.incident_resolved) == (
                 done.outcome,
@@ -197,6 +204,7 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
             assert bool(said.incident) == (bool(done.incident) and done.outcome != AlertOutcome.ALERT_OUTCOME_OPENED)
             ended |= {said.incident} if done.incident_resolved else set()
     assert met == set(range(1, 11)), "each outcome was met"
+    assert together, "rules that continue were met"
     assert decided == {O.OPENED, O.GROUPED, O.SUPPRESSED, O.SILENCED, O.PAUSED, O.BELOW_THRESHOLD}
 
 

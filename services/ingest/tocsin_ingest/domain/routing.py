@@ -1,4 +1,4 @@
-"""Which rule an alert falls under, and what follows from it."""
+"""Which rules an alert falls under, and what follows from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +67,16 @@ class Rule:
     place: int = 0
     """In the integration's list, counted from 0; some may be left out of the rules that are used."""
     name: str = ""
+    continues: bool = False
+    """When it matches the rules behind it are tried as well, and add what it does not state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What a route has of one of the rules that matched: the fields of the contract's `RoutingRule`."""
+
+    rule: Rule
+    taken: tuple[str, ...]
 
 
 @value
@@ -82,7 +92,9 @@ class Route:
     pause: timedelta | None = None
     threshold: Threshold | None = None
     rule: Rule | None = None
-    """The one that decided; None: the default route."""
+    """The last one that matched; None: the default route."""
+    contributions: tuple[Contribution, ...] = ()
+    """Where a rule matched that continues: the rules of which something was taken, in order. Empty: all is of `rule`."""
 
 
 _SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
@@ -141,7 +153,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How an alert fared at a rule: its first matcher that did not hold, and what that looked at; None: the rule decides."""
+    """How an alert fared at a rule: its first matcher that did not hold, and what that looked at; None: the rule matches."""
 
     rule: Rule
     unmet: Matcher | None
@@ -158,12 +170,13 @@ def route(
     labels: Mapping[str, str],
     tried: list[Trial] | None = None,
 ) -> Route:
-    """The first rule whose matchers all hold decides; without one, the default route does.
+    """The first rule whose matchers all hold decides, with those that continue before it; without any, the default route does.
 
     Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions take more than MAX_STEPS the alert
     takes the default route: routing must not hold up other tenants' alerts. `tried`: is told of each rule that was tried.
     """
     subject: Subject | None = None
+    continued: list[Rule] | None = None
     for rule in rules:
         unmet = None
         if rule.matchers:
@@ -174,7 +187,14 @@ def route(
         if tried is not None:
             looked_at = "" if unmet is None or subject is None else subject.value(unmet.label)
             tried.append(Trial(rule, unmet, looked_at))
-        if unmet is None:
+        if unmet is not None:
+            continue
+        if rule.continues:
+            continued = continued or []
+            continued.append(rule)
+        elif continued is not None:
+            return _together([*continued, rule], default_policy, severity)
+        else:
             return Route(
                 rule.group_by,
                 rule.policy or default_policy,
@@ -184,4 +204,40 @@ def route(
                 threshold=rule.threshold,
                 rule=rule,
             )
+    if continued is not None:
+        return _together(continued, default_policy, severity)
     return Route((), default_policy, severity or Severity.CRITICAL, False)
+
+
+def states(rule: Rule) -> list[str]:
+    """The fields in which a rule states something, in the contract's order."""
+    return [field for field in _STATEMENTS if getattr(rule, field)]
+
+
+_STATEMENTS: Final = ("policy", "severity", "group_by", "suppress", "pause", "threshold")
+_NEEDLESS: Final = ("pause", "threshold")
+"""What is suppressed opens no incident that these could keep back."""
+
+
+def _together(matched: Sequence[Rule], default_policy: str, severity: Severity) -> Route:
+    """What rules state that all match: of each field what the first one states."""
+    stated: dict[str, Rule] = {}
+    for rule in matched:
+        for field in states(rule):
+            stated.setdefault(field, rule)
+    if "suppress" in stated:
+        for field in _NEEDLESS:
+            stated.pop(field, None)
+    nothing = Rule()
+    of = {field: stated.get(field, nothing) for field in _STATEMENTS}
+    taken = [(rule, tuple(field for field in _STATEMENTS if stated.get(field) is rule)) for rule in matched]
+    return Route(
+        of["group_by"].group_by,
+        of["policy"].policy or default_policy,
+        of["severity"].severity or severity or Severity.CRITICAL,
+        of["suppress"].suppress,
+        pause=of["pause"].pause,
+        threshold=of["threshold"].threshold,
+        rule=matched[-1],
+        contributions=tuple(Contribution(rule, fields) for rule, fields in taken if fields),
+    )

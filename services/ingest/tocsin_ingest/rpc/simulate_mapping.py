@@ -1,5 +1,7 @@
 """What SimulateAlert answers."""
 
+from collections.abc import Sequence
+
 from tocsin.ingest.v1.alert_service_pb2 import RuleTrial, SimulateAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
 from tocsin_kit.ids import format_name
@@ -11,16 +13,16 @@ from tocsin_ingest.store.alerts.decisions import progress
 
 def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
     """The answer."""
-    decision, message, rule = simulated.decision, simulated.message, simulated.rule
+    decision, message, route = simulated.decision, simulated.message, simulated.route
     response = SimulateAlertResponse(
         outcome=decision.outcome,  # type: ignore[arg-type]  # the numbers are the enum's own
         dedup_key=message.dedup_key,
         incident_resolved=decision.incident_resolved,
-        trials=[_trial(each) for each in simulated.tried],
-        rule=None if rule is None else rule.place,
+        trials=[_trial(each, simulated.taken(each.rule)) for each in simulated.tried],
+        rule=None if route.rule is None else route.rule.place,
         policy=message.policy,
         severity=message.severity,  # type: ignore[arg-type]
-        group_by=simulated.group_by,
+        group_by=route.group_by,
         matching_silences=[format_name("silences", each.id) for each in message.silences],
         explanation=explain(simulated),
     )
@@ -40,9 +42,9 @@ def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
     return response
 
 
-def _trial(trial: Trial) -> RuleTrial:
+def _trial(trial: Trial, taken: Sequence[str]) -> RuleTrial:
     unmet = trial.unmet
     if unmet is None:
-        return RuleTrial(rule=trial.rule.place, matches=True)
+        return RuleTrial(rule=trial.rule.place, matches=True, taken=taken)
     matcher = LabelMatcher(label=unmet.label, operator=unmet.operator, value=unmet.value)  # type: ignore[arg-type]
     return RuleTrial(rule=trial.rule.place, unmet=matcher, value=shown(trial))

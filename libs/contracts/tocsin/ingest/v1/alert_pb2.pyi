@@ -449,8 +449,40 @@ class ThresholdProgress(_message.Message):
 Global___ThresholdProgress: _TypeAlias = ThresholdProgress  # noqa: Y015
 
 @_typing.final
+class RuleContribution(_message.Message):
+    """What was taken of one routing rule, where a rule with `continue_matching` matched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    RULE_NAME_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    rule: _builtins.int
+    """The rule's place in `routing_rules` then, counted from 0."""
+    rule_name: _builtins.str
+    """The rule's name then."""
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the fields of `RoutingRule` that were taken: `policy`, `severity`, `group_by`, `suppress`, `pause`, `threshold`."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.int = ...,
+        rule_name: _builtins.str = ...,
+        taken: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "rule_name", b"rule_name", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleContribution: _TypeAlias = RuleContribution  # noqa: Y015
+
+@_typing.final
 class AlertDecision(_message.Message):
-    """A decision about an alert, as it was made: what became of a trigger of it, and by which routing rule."""
+    """A decision about an alert, as it was made: what became of a trigger of it, and by which routing rules."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -465,10 +497,13 @@ class AlertDecision(_message.Message):
     SILENCE_FIELD_NUMBER: _builtins.int
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     outcome: Global___AlertOutcome.ValueType
     """What became of it. Repeats that changed nothing are not recorded."""
     rule: _builtins.int
-    """The rule that matched: its place in `routing_rules` then, counted from 0. Unset: none did, and the default route was taken."""
+    """The rule that matched, of several the last one: its place in `routing_rules` then, counted from 0. Unset: none did, and the default
+    route was taken.
+    """
     rule_name: _builtins.str
     """The rule's name then."""
     etag: _builtins.str
@@ -495,6 +530,10 @@ class AlertDecision(_message.Message):
     def threshold(self) -> Global___ThresholdProgress:
         """How far its group was from the threshold of the rule."""
 
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleContribution]:
+        """Where a rule with `continue_matching` matched: the rules of which something was taken, in their order. Otherwise empty: all is of `rule`."""
+
     def __init__(
         self,
         *,
@@ -509,10 +548,11 @@ class AlertDecision(_message.Message):
         silence: _builtins.str = ...,
         until_time: _timestamp_pb2.Timestamp | None = ...,
         threshold: Global___ThresholdProgress | None = ...,
+        contributions: _abc.Iterable[Global___RuleContribution] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "rule", b"rule", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "etag", b"etag", "group_by", b"group_by", "outcome", b"outcome", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "contributions", b"contributions", "etag", b"etag", "group_by", b"group_by", "outcome", b"outcome", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

@@ -473,15 +473,22 @@ class RuleTrial(_message.Message):
     MATCHES_FIELD_NUMBER: _builtins.int
     UNMET_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     rule: _builtins.int
     """The rule's place in `routing_rules`, counted from 0."""
     matches: _builtins.bool
-    """All its matchers hold: this rule decides."""
+    """All its matchers hold: it decides, or with `continue_matching` it decides with others."""
     value: _builtins.str
     """What the alert has there, at most 200 characters of it."""
     @_builtins.property
     def unmet(self) -> _integration_service_pb2.LabelMatcher:
         """The first matcher that does not hold."""
+
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the fields of `RoutingRule` that are taken of this rule: `policy`, `severity`, `group_by`, `suppress`, `pause`, `threshold`. What
+        a rule before it states is not taken.
+        """
 
     def __init__(
         self,
@@ -490,10 +497,11 @@ class RuleTrial(_message.Message):
         matches: _builtins.bool = ...,
         unmet: _integration_service_pb2.LabelMatcher | None = ...,
         value: _builtins.str = ...,
+        taken: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unmet", b"unmet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches", "rule", b"rule", "unmet", b"unmet", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches", "rule", b"rule", "taken", b"taken", "unmet", b"unmet", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,7 +543,7 @@ class SimulateAlertResponse(_message.Message):
     count: _builtins.int
     """How many messages the alert would stand for."""
     rule: _builtins.int
-    """The rule that decides, counted from 0; unset: the default route."""
+    """The rule that matches, counted from 0, of several the last one; unset: none does, and the default route is taken."""
     policy: _builtins.str
     """The policy of an incident that it would open: `policies/{policy}`. Empty: the tenant's fallback policy."""
     severity: _severity_pb2.Severity.ValueType
@@ -544,7 +552,7 @@ class SimulateAlertResponse(_message.Message):
     """The silence that would hold it back: `silences/{uuid}`; empty when none would."""
     @_builtins.property
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleTrial]:
-        """The rules that were tried, in their order, up to the one that decides."""
+        """The rules that were tried, in their order, up to the one that ends the search."""
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -118,7 +118,7 @@ Global___TriggerThreshold: _TypeAlias = TriggerThreshold  # noqa: Y015
 
 @_typing.final
 class RoutingRule(_message.Message):
-    """One routing rule. Rules are tried in order; the first one whose matchers all hold decides."""
+    """One routing rule. Rules are tried in order; the first one whose matchers all hold decides, unless it has `continue_matching`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -130,6 +130,7 @@ class RoutingRule(_message.Message):
     SUPPRESS_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    CONTINUE_MATCHING_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Shown in answers and logs; at most 255 characters."""
     policy: _builtins.str
@@ -138,6 +139,16 @@ class RoutingRule(_message.Message):
     """Overrides the alert's severity when set."""
     suppress: _builtins.bool
     """Such alerts are kept, and no user is paged for them."""
+    continue_matching: _builtins.bool
+    """When this rule matches, the rules behind it are tried as well. What it states (`policy`, `severity`, `group_by`, `pause`, `threshold`)
+    stays; a rule behind it adds what is not stated yet, and the first one that matches without `continue_matching` ends the search. When
+    none does, the integration's default policy is added where no policy is stated. A rule behind it with `suppress` suppresses the alert,
+    and then no pause and no threshold counts. Matchers look at the alert as it came, not at what rules state.
+
+    Unlike `continue` of Alertmanager it adds no second receiver: an alert belongs to one incident, and an incident runs on one policy, so that one
+    acknowledgement ends all its pages. A second `policy` is ignored. To page two teams give a level of the policy several targets; to tell
+    another system of incidents, make a subscription (`tocsin.notify.v1.SubscriptionService`).
+    """
     @_builtins.property
     def matchers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMatcher]:
         """All must hold; none means every alert."""
@@ -173,10 +184,11 @@ class RoutingRule(_message.Message):
         suppress: _builtins.bool = ...,
         pause: _duration_pb2.Duration | None = ...,
         threshold: Global___TriggerThreshold | None = ...,
+        continue_matching: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continue_matching", b"continue_matching", "display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ from tocsin.ingest.v1.alert_pb2 import (
     ThresholdProgress,
 )
 
+from tocsin_ingest.app.alerts.rules_in_words import rules_in_words
 from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.domain.decide import Outcome
 
@@ -38,13 +39,25 @@ def explain(alert: Alert, decisions: Sequence[AlertDecision], incident_open: boo
 
 def _route(decision: AlertDecision) -> str:
     version = f" of routing {decision.etag}" if decision.etag else ""
-    if decision.HasField("rule"):
+    if decision.contributions:
+        way = f"{_together(decision)}{version} matched"
+    elif decision.HasField("rule"):
         way = f"rule {decision.rule}{f' {decision.rule_name!r}' if decision.rule_name else ''}{version} matched"
     elif decision.rules_cut:
         way = f"the rules{version} took too long on it, so it took the default route"
     else:
         way = f"no rule{version} matched, so it took the default route"
     return f"{way}, with {decision.policy or 'the fallback policy of the tenant'}"
+
+
+def _together(decision: AlertDecision) -> str:
+    rules: list[tuple[int, str, Sequence[str]]] = [
+        (each.rule, each.rule_name, each.taken) for each in decision.contributions
+    ]
+    if rules[-1][0] != decision.rule:
+        # It ended the search.
+        rules.append((decision.rule, decision.rule_name, ()))
+    return rules_in_words(rules)
 
 
 def _group(decision: AlertDecision, alert: Alert) -> str:

@@ -13,7 +13,7 @@ from tocsin_ingest.app.integrations.directory import Directory, Routing
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
-from tocsin_ingest.domain.routing import Subject, Trial, route
+from tocsin_ingest.domain.routing import Route, Subject, Trial, route
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched, matching
 
@@ -51,12 +51,12 @@ def route_wholly(
     directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
 ) -> tuple[Message, bool]:
     """The message, and whether all matchers were tried: otherwise it took the default route or is not silenced, and is counted."""
-    message, rules_cut, silences_cut = routed(org_id, actor, routing, alert, stated)
-    if rules_cut:
+    message, path, silences_cut = routed(org_id, actor, routing, alert, stated)
+    if path.cut:
         directory.routing_was_cut(org_id, routing)
     if silences_cut:
         directory.silences_were_cut(org_id, routing)
-    return message, not (rules_cut or silences_cut)
+    return message, not (path.cut or silences_cut)
 
 
 def routed(
@@ -66,8 +66,8 @@ def routed(
     alert: AlertInput,
     stated: Stated = NOTHING_STATED,
     tried: list[Trial] | None = None,
-) -> tuple[Message, bool, bool]:
-    """The message, and whether rules and silences were too expensive for it. `tried`: see `route`."""
+) -> tuple[Message, Route, bool]:
+    """The message, its route, and whether silences were too expensive for it. `tried`: see `route`."""
     labels = dict(alert.labels.items()) if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, _SEVERITIES[alert.severity]
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
@@ -108,7 +108,7 @@ def routed(
         threshold=None if path.threshold is None or dedup_key in OWN else path.threshold,
         route=routing.records.of(path),
     )
-    return message, path.cut, matched is None
+    return message, path, matched is None
 
 
 def _as_they_came(labels: Mapping[str, str]) -> bytes:

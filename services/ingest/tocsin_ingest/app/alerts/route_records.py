@@ -1,9 +1,12 @@
-"""What is told later of the rule that routed an alert: written once for each state of an integration."""
+"""What is told later of the rules that routed an alert: written once for each state of an integration.
+
+Rules that continue make one route together, and which of them match differs from alert to alert: that is written for each.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tocsin.ingest.v1.alert_pb2 import AlertDecision
+from tocsin.ingest.v1.alert_pb2 import AlertDecision, RuleContribution
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_ingest.domain.routing import Route, Rule
@@ -16,11 +19,14 @@ class RouteRecords:
     rules: Mapping[int, bytes] = field(default_factory=dict)
     default: bytes = b""
     cut: bytes = AlertDecision(rules_cut=True).SerializeToString()
+    version: int = 0
 
     def of(self, route: Route) -> bytes:
         """Of a route that these rules gave."""
         if route.rule is None:
             return self.cut if route.cut else self.default
+        if route.rule.continues or route.contributions:
+            return _together(route, route.rule, self.version)
         return self.rules.get(route.rule.place, b"")
 
 
@@ -36,7 +42,23 @@ def records_of(rules: Sequence[Rule], default_policy: str, version: int) -> Rout
                 rule.policy or default_policy, rule=rule.place, rule_name=rule.name, group_by=rule.group_by
             )
             for rule in rules
+            if not rule.continues
         },
         record(default_policy),
         record(default_policy, rules_cut=True),
+        version,
     )
+
+
+def _together(route: Route, last: Rule, version: int) -> bytes:
+    return AlertDecision(
+        etag=etag(version),
+        policy=route.policy,
+        rule=last.place,
+        rule_name=last.name,
+        group_by=route.group_by,
+        contributions=[
+            RuleContribution(rule=each.rule.place, rule_name=each.rule.name, taken=each.taken)
+            for each in route.contributions
+        ],
+    ).SerializeToString()

@@ -13,12 +13,13 @@ from tocsin_kit.ids import new_id
 
 from tocsin_ingest.app.alerts.admission import ALERTS
 from tocsin_ingest.app.alerts.route_alert import routed
+from tocsin_ingest.app.alerts.rules_in_words import rules_in_words
 from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.app.integrations.directory import AHEAD, Directory
 from tocsin_ingest.app.silences.silences import LONGEST
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
-from tocsin_ingest.domain.routing import Operator, Rule, Trial
+from tocsin_ingest.domain.routing import Operator, Route, Rule, Trial, states
 from tocsin_ingest.domain.silences import Silence
 from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import silences
@@ -38,6 +39,7 @@ class Simulated:
     """`new_alert`, `new_incident`: there is none yet that could be named."""
 
     message: Message
+    route: Route
     decision: Decision
     tried: Sequence[Trial]
     cut: Sequence[str]
@@ -46,15 +48,12 @@ class Simulated:
     new_incident: bool
     time: datetime
 
-    @property
-    def rule(self) -> Rule | None:
-        """The rule that decides; None: the default route does."""
-        return next((each.rule for each in self.tried if each.unmet is None), None)
-
-    @property
-    def group_by(self) -> tuple[str, ...]:
-        """The labels whose alerts share an incident."""
-        return () if self.rule is None else self.rule.group_by
+    def taken(self, rule: Rule) -> Sequence[str]:
+        """The fields of the rule that the route has of it."""
+        route = self.route
+        if route.contributions:
+            return next((each.taken for each in route.contributions if each.rule is rule), ())
+        return states(rule) if rule is route.rule else ()
 
 
 class Simulation:
@@ -74,16 +73,17 @@ class Simulation:
         if time is not None:
             routing = replace(routing, silences=await self._silences_at(org_id, time))
         tried: list[Trial] = []
-        message, rules_cut, silences_cut = routed(org_id, actor, routing, alert, tried=tried)
+        message, route, silences_cut = routed(org_id, actor, routing, alert, tried=tried)
         snapshot = Snapshot(new_id)
         async with self._database.transaction(org_id) as tx:
             now = await tx.now()
             now = now if time is None else max(now, time)
             await look(tx, snapshot, message, now)
         [decision] = snapshot.apply([message])
-        cut = [name for name, was in (("routing rules", rules_cut), ("silences", silences_cut)) if was]
+        cut = [name for name, was in (("routing rules", route.cut), ("silences", silences_cut)) if was]
         return Simulated(
             message,
+            route,
             decision,
             tried,
             cut,
@@ -114,17 +114,12 @@ def explain(simulated: Simulated) -> list[str]:
         f"the {name} take too long for this alert: those that were not tried are left out" for name in simulated.cut
     ]
     message, policy = simulated.message, simulated.message.policy
-    way = (
-        "no rule matches: the default route is taken"
-        if simulated.rule is None
-        else f"rule {simulated.rule.place} matches"
-    )
     lines.append(
-        f"{way}: severity {message.severity.name.lower()}, "
+        f"{_way(simulated)}: severity {message.severity.name.lower()}, "
         + (f"policy {policy}" if policy else "the tenant's fallback policy")
     )
-    if simulated.group_by:
-        lines.append(f"alerts that agree in {', '.join(simulated.group_by)} share an incident")
+    if simulated.route.group_by:
+        lines.append(f"alerts that agree in {', '.join(simulated.route.group_by)} share an incident")
     in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
     lines += [
         f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M} UTC"
@@ -132,6 +127,16 @@ def explain(simulated: Simulated) -> list[str]:
         if in_force is None or each.id != in_force.silence_id
     ]
     return [*lines, _outcome(simulated)]
+
+
+def _way(simulated: Simulated) -> str:
+    if simulated.route.rule is None:
+        return "no rule matches: the default route is taken"
+    matched = [each.rule for each in simulated.tried if each.unmet is None]
+    if not matched[0].continues:
+        return f"rule {matched[0].place} matches"
+    named = rules_in_words((rule.place, "", simulated.taken(rule)) for rule in matched)
+    return f"{named} {'match' if len(matched) > 1 else 'matches'}"
 
 
 def _unmet(trial: Trial) -> str:

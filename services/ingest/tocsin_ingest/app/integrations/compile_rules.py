@@ -147,6 +147,7 @@ def _rule(rule: RoutingRule, place: int, path: str, compiling: _Compiling) -> Ru
         else None,
         place=place,
         name=rule.display_name,
+        continues=rule.continue_matching,
     )
 
 

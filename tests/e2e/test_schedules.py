@@ -278,6 +278,45 @@ async def test_shifts_and_gaps_of_the_coming_weeks(tenant: Tenant) -> None:
     assert [gap.end_time for gap in b.gaps] == [time(began + timedelta(days=7))]
 
 
+async def test_how_much_of_the_coming_weeks_policies_reach_somebody(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = (await now(tenant)).replace(second=0, microsecond=0)
+    in_a_week = time(began + timedelta(days=7))
+    web = await tenant.schedule("web", ana, start=f"{began + timedelta(days=7):%Y-%m-%dT%H:%M}")
+    instead: Any = {"fallback_target": {"user": ben.name}, "on_gap": pp.GAP_CHOICE_FALLBACK}
+    late = await tenant.policy([web], name="late")
+    caught = await tenant.policy([web], name="caught", **instead)
+    handed = await tenant.policy([web], [web, ben], name="handed", next_policy=late)
+    span: Any = {"start_time": time(began), "end_time": time(began + timedelta(days=28))}
+    ends = {100: None, 75: in_a_week, 0: span["end_time"]}
+
+    async def ask(**fields: Any) -> dict[str, tuple[float, dict[int, float]]]:
+        """By policy the percentages of it and of its levels, a page at a time."""
+        request, found = pb.ListCoverageRequest(by_policy=True, **span, **fields), {}
+        while True:
+            answer = await tenant.admin.schedules.ListCoverage(request)
+            assert not answer.coverages
+            for each in answer.policies:
+                found[each.policy] = each.reached_percent, {one.level: one.covered_percent for one in each.levels}
+                for level in each.levels:
+                    end = ends[level.covered_percent]
+                    gaps = [(gap.start_time, gap.end_time) for gap in level.gaps]
+                    assert gaps == ([(span["start_time"], end)] if end else [])
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return found
+
+    everything = {caught: (100, {1: 100, 0: 100}), handed: (100, {1: 75, 2: 100}), late: (75, {1: 75})}
+    assert await ask() == everything
+    assert list(await ask(page_size=1)) == [caught, handed, late]
+    assert await ask(policies=[late]) == {late: everything[late]}
+    await tenant.admin.directory.DeleteUser(dp.DeleteUserRequest(name=ben.name))
+    assert await ask() == {caught: (75, {1: 75, 0: 0}), handed: (75, {1: 75, 2: 75}), late: (75, {1: 75})}
+    request = pb.ListCoverageRequest(by_policy=True, policies=[late], **span)
+    [only] = (await tenant.admin.schedules.ListCoverage(request)).policies
+    assert [(gap.start_time, gap.end_time) for gap in only.unreached] == [(span["start_time"], in_a_week)]
+
+
 async def test_who_is_next_and_when_am_i_on(tenant: Tenant) -> None:
     ana, ben, cem = await tenant.people("ana", "ben", "cem")
     began = (await now(tenant)).replace(second=0, microsecond=0)

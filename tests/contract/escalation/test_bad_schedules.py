@@ -169,6 +169,32 @@ async def test_who_is_next_asked_wrongly(tenant: Tenant, request_: pb.ListOnCall
     assert field in error.fields
 
 
+WEEK: Any = {"start_time": Timestamp(seconds=1767225600), "end_time": Timestamp(seconds=1767830400)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"page_size": -1}, "page_size"),
+        ({"policies": ["web"]}, "policies[0]"),
+        ({"policies": ["policies/web"] * 2}, "policies"),
+        ({"policies": [f"policies/p{n}" for n in range(501)]}, "policies"),
+        ({"schedules": ["schedules/web"]}, "schedules"),
+        ({"by_policy": False, "policies": ["policies/web"]}, "policies"),
+        ({"start_time": None}, "start_time"),
+        ({"end_time": None}, "end_time"),
+        ({"start_time": Timestamp(seconds=60)}, "start_time"),
+        ({"end_time": WEEK["start_time"]}, "end_time"),
+        ({"end_time": Timestamp(seconds=1767225600 + 36 * 86400)}, "end_time"),
+    ],
+)
+async def test_how_much_policies_cover_asked_wrongly(tenant: Tenant, fields: dict[str, Any], field: str) -> None:
+    request = pb.ListCoverageRequest(**{"by_policy": True, **WEEK, **fields})
+    error = await failure(tenant.admin.schedules.ListCoverage(request))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert field in error.fields
+
+
 async def test_the_place_in_a_list_is_of_that_list_only(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     await tenant.policy([ana], [ana])
@@ -176,6 +202,11 @@ async def test_the_place_in_a_list_is_of_that_list_only(tenant: Tenant) -> None:
     assert first.next_page_token
     other = pb.ListOnCallsRequest(page_token=first.next_page_token)
     assert (await failure(tenant.admin.schedules.ListOnCalls(other))).reason == "PAGE_TOKEN_INVALID"
+    await tenant.policy([ana], name="other")
+    coverage = await tenant.admin.schedules.ListCoverage(pb.ListCoverageRequest(by_policy=True, page_size=1, **WEEK))
+    assert coverage.next_page_token
+    of_schedules = pb.ListCoverageRequest(page_token=coverage.next_page_token, **WEEK)
+    assert (await failure(tenant.admin.schedules.ListCoverage(of_schedules))).reason == "PAGE_TOKEN_INVALID"
 
 
 async def test_stretches_and_changes_that_cannot_be(tenant: Tenant) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from tocsin_escalation.app.foresight import coverage
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import gaps, overrides, schedules
 from tocsin_escalation.domain.events import Noted
@@ -21,12 +22,12 @@ WEB = Target(TargetKind.SCHEDULE, "web")
 
 
 async def write(desk: Desk, begins: datetime, policy: Policy) -> None:
-    """A schedule on which ana comes on call at `begins`, and a policy that pages it."""
+    """A schedule of the policy's id on which ana comes on call at `begins`, and a policy that pages it."""
     start = local(f"{begins:%Y-%m-%d %H:%M}")
     layer = Layer("week", (Turn(Unit.WEEK, 1),), start, (group("ana"),), "UTC")
 
     async def work(tx: Tx) -> None:
-        await schedules.create(tx, ScheduleRow("web", "Web", "", "UTC", False, (layer,)))
+        await schedules.create(tx, ScheduleRow(policy.id, "Web", "", "UTC", False, (layer,)))
         await policies.create(tx, policy, "Web", False)
 
     await desk.db.run(ORG, work)
@@ -75,6 +76,39 @@ async def test_a_gap_of_the_coming_days_is_warned_of_and_counted(desk: Desk) -> 
     await watch.look()
     assert desk.effects.metrics.gaps_ahead._value.get() == 0
     assert await gaps.of_policies(desk.db, ORG, [policy], 7) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("bound", "pages"),
+    [
+        ("WORK_AT_ONCE", [["db"], ["mail"], ["web"], ["zoo"]]),
+        ("SCHEDULES_AT_ONCE", [["db"], ["mail"], ["web", "zoo"]]),
+    ],
+)
+async def test_a_page_of_coverage_is_bounded_and_the_next_one_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, bound: str, pages: list[list[str]]
+) -> None:
+    now = datetime.now(UTC)
+    names = ("db", "mail", "web", "zoo")
+    for name in names:
+        target = Target(TargetKind.SCHEDULE, name) if name != "zoo" else Target(TargetKind.USER, "ana")
+        await write(desk, now, Policy(name, (Level((target,), timedelta(minutes=5)),)))
+    monkeypatch.setattr(coverage, bound, 1)
+
+    async def read(limit: int) -> list[list[str]]:
+        found, after = [], ""
+        while True:
+            page, after = await coverage.of_policies(desk.db, ORG, names, now, now + timedelta(days=35), after, limit)
+            found.append([each.policy for each in page])
+            if not after:
+                return found
+
+    assert await read(9) == pages
+    monkeypatch.undo()
+    assert await read(9) == [list(names)]
+    broken = "UPDATE policies SET definition = '{}' WHERE id IN ('mail', 'web')"
+    await desk.db.run(ORG, lambda tx: tx.execute(broken))
+    assert await read(1) == [["db"], ["zoo"]], "those that cannot be read are passed over"
 
 
 async def test_a_fallback_for_gaps_must_be_named(desk: Desk) -> None:

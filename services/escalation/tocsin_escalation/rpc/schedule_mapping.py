@@ -11,6 +11,7 @@ from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.rpc.masks import etag
 
+from tocsin_escalation.domain.coverage import LevelCoverage, PolicyCoverage
 from tocsin_escalation.domain.earliest import Earliest
 from tocsin_escalation.domain.schedules.clock import local_of, minute_of, time_of, wall_of
 from tocsin_escalation.domain.schedules.model import (
@@ -30,6 +31,7 @@ from tocsin_escalation.domain.schedules.model import (
 )
 from tocsin_escalation.domain.schedules.questions import Shift, Standing, covered
 from tocsin_escalation.domain.schedules.versions import Rollout, current
+from tocsin_escalation.domain.schedules.windows import Interval
 from tocsin_escalation.domain.schedules.words import name_of
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
@@ -228,6 +230,29 @@ def coverage_to(schedule: str, segments: Sequence[Segment]) -> schedule_service_
         covered_percent=covered(segments) * 100,
         gaps=segments_to(gaps[:MOST_GAPS]),
     )
+
+
+def policy_coverage_to(found: PolicyCoverage) -> schedule_service_pb2.PolicyCoverage:
+    """How much a policy covers, for the contract."""
+    return schedule_service_pb2.PolicyCoverage(
+        policy=f"policies/{found.policy}",
+        reached_percent=found.reached * 100,
+        unreached=_gaps_to(found.unreached),
+        levels=map(_level_coverage_to, found.levels),
+    )
+
+
+def _level_coverage_to(found: LevelCoverage) -> schedule_service_pb2.LevelCoverage:
+    return schedule_service_pb2.LevelCoverage(
+        level=found.level, covered_percent=found.covered * 100, gaps=_gaps_to(found.gaps)
+    )
+
+
+def _gaps_to(gaps: Sequence[Interval]) -> list[schedule_service_pb2.CoverageGap]:
+    return [
+        schedule_service_pb2.CoverageGap(start_time=time_to(start), end_time=time_to(end))
+        for start, end in gaps[:MOST_GAPS]
+    ]
 
 
 def _source_to(source: Source) -> pb.OnCallSource:

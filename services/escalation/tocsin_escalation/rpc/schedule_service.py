@@ -22,7 +22,7 @@ from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app.foresight import earliest
+from tocsin_escalation.app.foresight import coverage, earliest
 from tocsin_escalation.app.foresight.earliest import Asked
 from tocsin_escalation.app.schedules import calendar_imports, overrides, planned, schedules, swaps
 from tocsin_escalation.domain.schedules.model import Segment
@@ -171,10 +171,26 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         )
 
     async def ListCoverage(self, request: pb.ListCoverageRequest, context: Context) -> pb.ListCoverageResponse:
+        if request.policies and not request.by_policy:
+            raise invalid("policies", "may be set only with by_policy: without it the answer is about schedules")
+        if request.schedules and request.by_policy:
+            raise invalid("schedules", "may be set only without by_policy: with it the answer is about policies")
+        if request.by_policy:
+            return await self._policy_coverage(request)
         only = [name.removeprefix("schedules/") for name in request.schedules]
         found, token = await self._stretches(request, only)
         coverages = [mapping.coverage_to(id_, segments) for id_, segments in found]
         return pb.ListCoverageResponse(coverages=coverages, next_page_token=token)
+
+    async def _policy_coverage(self, request: pb.ListCoverageRequest) -> pb.ListCoverageResponse:
+        cursor = self._pages.decode(request)
+        only = [name.removeprefix("policies/") for name in request.policies]
+        after, size = str(cursor[0]) if cursor else "", _few(request.page_size)
+        found, last = await coverage.of_policies(self._db, current_call().org_id, only, *_span(request), after, size)
+        return pb.ListCoverageResponse(
+            policies=map(mapping.policy_coverage_to, found),
+            next_page_token=self._pages.encode(request, (last,)) if last else "",
+        )
 
     async def _stretches(
         self, request: pb.ListShiftsRequest | pb.ListCoverageRequest, only: Sequence[str]

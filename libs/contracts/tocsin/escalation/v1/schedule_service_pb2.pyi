@@ -706,13 +706,17 @@ class ListCoverageRequest(_message.Message):
     SCHEDULES_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    BY_POLICY_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most so many schedules; 0 means 20, more than 50 means 50."""
+    """At most so many schedules or policies; 0 means 20, more than 50 means 50. There may be fewer policies, and still a next page."""
     page_token: _builtins.str
     """From the previous answer, with the same filters."""
+    by_policy: _builtins.bool
+    """Whether `policies` of the response is asked for, in place of `coverages`."""
     @_builtins.property
     def schedules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these: `schedules/{schedule}`, at most 500. Empty: all of the tenant."""
+        """Only these: `schedules/{schedule}`, at most 500; may be set only without `by_policy`. Empty: all of the tenant."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -722,6 +726,10 @@ class ListCoverageRequest(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """The first instant after the time asked for; at most 35 days later."""
 
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these: `policies/{policy}`, at most 500; may be set only with `by_policy`. Empty: all of the tenant."""
+
     def __init__(
         self,
         *,
@@ -730,10 +738,12 @@ class ListCoverageRequest(_message.Message):
         schedules: _abc.Iterable[_builtins.str] | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        by_policy: _builtins.bool = ...,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "schedules", b"schedules", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_policy", b"by_policy", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "policies", b"policies", "schedules", b"schedules", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -772,6 +782,115 @@ class ScheduleCoverage(_message.Message):
 Global___ScheduleCoverage: _TypeAlias = ScheduleCoverage  # noqa: Y015
 
 @_typing.final
+class CoverageGap(_message.Message):
+    """A stretch of time in which no user is found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Its first instant."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """The first instant after it."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoverageGap: _TypeAlias = CoverageGap  # noqa: Y015
+
+@_typing.final
+class LevelCoverage(_message.Message):
+    """How much of some time is covered at one level of a policy, or by its fallback target. A user, or a team with a member, who can be paged
+    covers all of it; a user who is disabled or deleted, a team without members and a schedule that was deleted cover none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    COVERED_PERCENT_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    level: _builtins.int
+    """Counted from 1; 0 for the fallback target."""
+    covered_percent: _builtins.float
+    """Of all minutes within the windows of its condition, how many are in no gap, in percent: 100 without a gap. Severities are not looked at."""
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CoverageGap]:
+        """When it finds no user within these windows, in order; at most 100. A time in which its schedules have no user on purpose is no gap,
+        nor is one in which the fallback target is paged instead (`Policy.on_gap`) and finds a user.
+        """
+
+    def __init__(
+        self,
+        *,
+        level: _builtins.int = ...,
+        covered_percent: _builtins.float = ...,
+        gaps: _abc.Iterable[Global___CoverageGap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covered_percent", b"covered_percent", "gaps", b"gaps", "level", b"level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelCoverage: _TypeAlias = LevelCoverage  # noqa: Y015
+
+@_typing.final
+class PolicyCoverage(_message.Message):
+    """How much of some time a policy reaches somebody. How long an incident takes to get to a level is not looked at. An urgency rule that
+    defers makes no gap: its incidents are paged later. A level that waits in a gap (`Policy.on_gap`) has this gap, and the levels behind it
+    count all the same. CheckPolicy warns of users who cannot be reached through their contact methods.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    REACHED_PERCENT_FIELD_NUMBER: _builtins.int
+    UNREACHED_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """`policies/{policy}`."""
+    reached_percent: _builtins.float
+    """Of all minutes, in how many at least one of its levels finds a user within the windows of its condition, or the fallback target does,
+    in percent. Policies to which it is handed on count as well; the fallback target is that of the last one.
+    """
+    @_builtins.property
+    def unreached(self) -> _containers.RepeatedCompositeFieldContainer[Global___CoverageGap]:
+        """The other times, in order, also those without users on purpose; at most 100."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelCoverage]:
+        """Its levels in order, the fallback target last."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        reached_percent: _builtins.float = ...,
+        unreached: _abc.Iterable[Global___CoverageGap] | None = ...,
+        levels: _abc.Iterable[Global___LevelCoverage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "policy", b"policy", "reached_percent", b"reached_percent", "unreached", b"unreached"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyCoverage: _TypeAlias = PolicyCoverage  # noqa: Y015
+
+@_typing.final
 class ListCoverageResponse(_message.Message):
     """Response of ListCoverage."""
 
@@ -779,21 +898,27 @@ class ListCoverageResponse(_message.Message):
 
     COVERAGES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty at the end."""
     @_builtins.property
     def coverages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduleCoverage]:
         """By name of the schedule."""
 
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyCoverage]:
+        """By name of the policy."""
+
     def __init__(
         self,
         *,
         coverages: _abc.Iterable[Global___ScheduleCoverage] | None = ...,
         next_page_token: _builtins.str = ...,
+        policies: _abc.Iterable[Global___PolicyCoverage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverages", b"coverages", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverages", b"coverages", "next_page_token", b"next_page_token", "policies", b"policies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,7 +61,7 @@ async def delete(tx: Tx, id_: str, etag: str) -> ScheduleRow:
 
 async def resolved(db: Database, org_id: str, id_: str, since: datetime, until: datetime) -> tuple[Segment, ...]:
     """Who is on call within [since, until). Raises SCHEDULE_NOT_FOUND, INVALID_FIELD."""
-    first, last = _span(since, until)
+    first, last = span(since, until)
     async with db.transaction(org_id) as tx:
         found = await on_call.load(tx, [(org_id, id_)], since, until)
     if (org_id, id_) not in found:
@@ -73,7 +73,7 @@ async def preview(
     db: Database, org_id: str, wanted: ScheduleRow, rollout: Rollout, since: datetime, until: datetime
 ) -> tuple[Segment, ...]:
     """Who would be on call if `wanted` were saved; of an existing schedule if it has an id. Raises as `update` does."""
-    first, last = _span(since, until)
+    first, last = span(since, until)
     schedule = Schedule(wanted.id, wanted.time_zone)
     async with db.transaction(org_id) as tx:
         if wanted.id:
@@ -117,11 +117,21 @@ async def stretches(
     db: Database, org_id: str, only: Sequence[str], since: datetime, until: datetime, after: str, limit: int
 ) -> list[tuple[str, tuple[Segment, ...]]]:
     """Who is on call within [since, until), by schedule id behind `after`. Raises INVALID_FIELD."""
-    first, last = _span(since, until, LONGEST_OF_ALL)
+    first, last = span(since, until, LONGEST_OF_ALL)
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
         found = await on_call.load(tx, [(org_id, id_) for id_ in ids], since, until)
     return [(id_, await _aside(found[org_id, id_], first, last)) for id_ in ids if (org_id, id_) in found]
+
+
+def span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:
+    """The minutes of a stretch that is asked for. Raises INVALID_FIELD about `end_time`."""
+    first, last = minute_of(since), minute_of(until)
+    if not first < last:
+        raise invalid("end_time", "must be at least a minute later than start_time")
+    if until - since > longest:
+        raise invalid("end_time", f"must be at most {longest.days} days later than start_time")
+    return first, last
 
 
 async def must(tx: Tx, id_: str, *, lock: bool = False) -> ScheduleRow:
@@ -155,15 +165,6 @@ def _users(layers: Sequence[Layer]) -> list[tuple[str, Target]]:
         for place, group in enumerate(layer.line_up)
         for position, user in enumerate(group)
     ]
-
-
-def _span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:
-    first, last = minute_of(since), minute_of(until)
-    if not first < last:
-        raise invalid("end_time", "must be at least a minute later than start_time")
-    if until - since > longest:
-        raise invalid("end_time", f"must be at most {longest.days} days later than start_time")
-    return first, last
 
 
 async def _aside(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:

@@ -1,13 +1,14 @@
 """What people ask of a schedule at an instant."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment, SourceKind
 from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.schedules.windows import Interval, merged, without
 
 HORIZONS = (8 * DAY, 35 * DAY)
 """How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
@@ -69,27 +70,15 @@ def covered(segments: Sequence[Segment]) -> float:
     return 1 - gaps / (segments[-1].end - segments[0].start)
 
 
-def unmanned(schedules: Sequence[Sequence[Segment]]) -> list[tuple[int, int]]:
-    """When nobody is on call in any of the schedules and one of them has a gap, as stretches [start, end).
+def times(segments: Iterable[Segment], coverage: Coverage) -> list[Interval]:
+    """When it is so, disjoint and in order."""
+    return merged((each.start, each.end) for each in segments if each.coverage is coverage)
 
-    Each is given by its segments over the same time.
-    """
-    edges = sorted({minute for segments in schedules for each in segments for minute in (each.start, each.end)})
-    positions = [0] * len(schedules)
-    found: list[tuple[int, int]] = []
-    for start, end in pairwise(edges):
-        here = []
-        for number, segments in enumerate(schedules):
-            while segments[positions[number]].end <= start:
-                positions[number] += 1
-            here.append(segments[positions[number]].coverage)
-        if Coverage.GAP not in here or Coverage.ON_CALL in here:
-            continue
-        if found and found[-1][1] == start:
-            found[-1] = (found[-1][0], end)
-        else:
-            found.append((start, end))
-    return found
+
+def unmanned(schedules: Sequence[Sequence[Segment]]) -> list[Interval]:
+    """When nobody is on call in any of the schedules and one of them has a gap."""
+    together = list(chain.from_iterable(schedules))
+    return without(times(together, Coverage.GAP), times(together, Coverage.ON_CALL))
 
 
 def users_of(schedule: Schedule) -> Iterator[str]:

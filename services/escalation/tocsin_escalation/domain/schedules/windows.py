@@ -1,10 +1,10 @@
 """The hours of the week at which a layer counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, Clock, weekday_of
-from tocsin_escalation.domain.schedules.model import Holidays, Window
+from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Holidays, Window
 
 Interval = tuple[int, int]
 WHOLE_DAYS: Final = (Window(frozenset(range(7)), 0),)
@@ -49,6 +49,28 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
         else:
             found.append((start, end))
     return found
+
+
+def both(these: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
+    """The time that lies in both. Each is disjoint and in order, and so is the answer."""
+    found: list[Interval] = []
+    one = other = 0
+    while one < len(these) and other < len(others):
+        start, end = max(these[one][0], others[other][0]), min(these[one][1], others[other][1])
+        if start < end:
+            found.append((start, end))
+        if these[one][1] == end:
+            one += 1
+        else:
+            other += 1
+    return found
+
+
+def without(these: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
+    """The time of these that lies in none of the others, as `both`."""
+    starts = [ALWAYS, *(end for _, end in others)]
+    ends = [*(start for start, _ in others), FOREVER]
+    return both(these, list(zip(starts, ends, strict=True)))
 
 
 def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None) -> Iterable[Interval]:

@@ -1,0 +1,62 @@
+"""How much of the coming weeks policies reach somebody: a page of policies, read at once and looked at together."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from tocsin_kit.db.pool import Database, Tx
+
+from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
+from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, span
+from tocsin_escalation.domain.coverage import Look, PolicyCoverage
+from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.store.people import policies
+
+SCHEDULES_AT_ONCE: Final = 500
+"""Of one page: a policy may name some 200. A page ends early before the policy that would exceed it."""
+
+
+async def of_policies(
+    db: Database, org_id: str, only: Sequence[str], since: datetime, until: datetime, after: str, limit: int
+) -> tuple[list[PolicyCoverage], str]:
+    """Within [since, until), by policy id behind `after`, and behind which the next page begins; empty at the end.
+
+    Raises INVALID_FIELD.
+    """
+    first, last = span(since, until, LONGEST_OF_ALL)
+    async with db.transaction(org_id) as tx:
+        wanted, more = await _policies(tx, only, after, limit)
+        there = await foresee.people(tx, wanted, since, until)
+
+    def ask() -> list[PolicyCoverage]:
+        look, found = Look(there.base, there.schedules, first, last), list[PolicyCoverage]()
+        for policy in wanted:
+            found.append(look.at_policy(policy))
+            if look.work >= WORK_AT_ONCE:
+                break
+        return found
+
+    # In a thread: weeks of many schedules take longer than other calls may wait.
+    found = await asyncio.to_thread(ask)
+    return found, found[-1].policy if found and (more or len(found) < len(wanted)) else ""
+
+
+async def _policies(tx: Tx, only: Sequence[str], after: str, limit: int) -> tuple[list[Policy], bool]:
+    """In the order of their ids, and whether more follow. Those that cannot be read are left out."""
+    while True:
+        ids = await policies.ids(tx, after, limit + 1, list(only) or None)
+        found = await policies.usable(tx, {(tx.org_id, id_) for id_ in ids[:limit]}, set())
+        read = [found[tx.org_id, id_] for id_ in ids[:limit] if (tx.org_id, id_) in found]
+        more = len(ids) > limit
+        if read or not more:
+            break
+        after = ids[limit - 1]
+    taken, named = list[Policy](), set[str]()
+    for policy in read:
+        named.update(policy.schedules())
+        if taken and len(named) > SCHEDULES_AT_ONCE:
+            return taken, True
+        taken.append(policy)
+    return taken, more

@@ -6,52 +6,32 @@ import re
 import uuid
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import aiohttp
-import pytest
-from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
-from tocsin_notify.app.pages import bundles as due_bundles
 from tocsin_notify.domain.bundling import BundlePolicy, Pace, place
 from tocsin_notify.store.pages import bundles as stored_bundles
 from tocsin_notify.store.pages.bundles import Asked
 from tocsin_testkit.ntfy import NtfyServer
-from tocsin_testkit.received import Received
 from tocsin_testkit.twilio import TwilioServer
 
+from tests.store.notify.bundling import (
+    COLLECTED,
+    FAILED,
+    PUBLIC,
+    SENT,
+    TWO,
+    bundles,
+    incident_of,
+    nothing_collects,
+    outcomes,
+    storm,
+)
 from tests.store.notify.phones import ANA, running
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, bearer, job, new_org, reads, until
-
-TWO: dict[str, Any] = {"storm_pages": 2, "storm_window_seconds": 300.0, "storm_collect_seconds": 30.0}
-PUBLIC = "https://tocsin.example.com"
-COLLECTED = timedelta(seconds=31)
-SENT = escalation_pb.PAGE_OUTCOME_KIND_SENT
-FAILED = escalation_pb.PAGE_OUTCOME_KIND_FAILED
-
-
-def bundles(world: World, address: str = "ana") -> list[Received]:
-    return [each for each in world.inbox.messages if each.kind == "bundle" and each.address == address]
-
-
-async def storm(notify: Notify, org: str, *severities: int, user: str = "users/ana") -> list[pb.NotificationJob]:
-    """So many pages, each of another incident; the first two are sent by themselves."""
-    jobs = [job(org, uuid.uuid4(), user=user, severity=severity) for severity in severities]
-    for each in jobs:
-        await notify.submit(each)
-    return jobs
-
-
-def incident_of(page: pb.NotificationJob) -> uuid.UUID:
-    return uuid.UUID(page.incident.rpartition("/")[2])
-
-
-def outcomes(world: World, kind: int) -> dict[str, str]:
-    """Pages of which this was told, each with the reason."""
-    return {each.page: each.reason for each in world.escalation.outcomes if each.kind == kind}
 
 
 async def test_a_bundle_is_written_in_the_language_of_its_user(world: World) -> None:
@@ -181,10 +161,6 @@ async def test_what_was_answered_meanwhile_is_in_no_message(world: World) -> Non
         assert bundles(world, "ben") == []
 
 
-async def nothing_collects(world: World) -> bool:
-    return not await world.admin.fetch("SELECT FROM paces WHERE bundle IS NOT NULL")
-
-
 async def test_the_steps_of_a_bundle_end_when_the_last_page_in_it_is_answered(world: World) -> None:
     org = new_org()
     first = await world.method(org, webhook="ana")
@@ -299,116 +275,3 @@ async def test_replicas_that_page_the_same_person_at_once_share_one_budget_and_o
         await world.forward(COLLECTED)
         await until(lambda: len(bundles(world)) == 1)
         assert bundles(world)[0].subject.startswith("[warning] 18 more pages: 18 warning,")
-
-
-async def test_too_many_pages_for_one_message_come_as_several_and_none_is_lost(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(due_bundles, "MOST_PAGES", 3)
-    org = new_org()
-    first = await world.method(org, webhook="ana")
-    second = await world.method(org, webhook="later")
-    await world.method(org, "users/ben", webhook="ben")
-    async with world.replica(**TWO) as notify:
-        await notify.set_rules(org, "users/ana", (pb.URGENCY_LOW, first, 0), (pb.URGENCY_LOW, second, 300))
-        jobs = (await storm(notify, org, *[WARNING] * 10))[2:]
-        bens = (await storm(notify, org, *[WARNING] * 5, user="users/ben"))[2:]
-        await notify.cancel(org, incident_of(jobs[0]))
-        [collecting] = await world.admin.fetch("SELECT bundle FROM paces WHERE user_id = 'users/ana'")
-        await world.forward(COLLECTED)
-        everything = {each.page for each in (*jobs[1:], *bens)}
-        await until(lambda: everything <= set(outcomes(world, SENT)))
-        assert sorted(each.subject.partition(":")[0] for each in bundles(world)) == [
-            "[warning] 2 more pages",
-            "[warning] 2 more pages",
-            "[warning] 3 more pages",
-        ], "what was answered takes up room until its part is read, and no more"
-        assert [each.subject.partition(":")[0] for each in bundles(world, "ben")] == ["[warning] 3 more pages"], (
-            "it fits"
-        )
-        rows = await world.admin.fetch(
-            """SELECT b.bundle, b.page_id, n.state_reason, n.state FROM bundle_pages b JOIN notifications n USING (page_id)
-               WHERE b.page_id = ANY($1::uuid[])""",
-            [uuid.UUID(each.page[6:]) for each in jobs[1:]],
-        )
-        assert {(row["state"], row["state_reason"]) for row in rows} == {
-            ("bundled", f"sent together with other pages, as pages/{row['bundle']}") for row in rows
-        }
-        assert await nothing_collects(world)
-        parts = {row["bundle"] for row in rows}
-        assert len(parts) == 3
-        part = min(parts - {collecting["bundle"]})
-        inside = {row["page_id"] for row in rows if row["bundle"] == part}
-        answered = [incident_of(each) for each in jobs if uuid.UUID(each.page[6:]) in inside]
-        for incident in answered:
-            await notify.cancel(org, incident)
-        later = "incident = page_id AND contact_method = $1 AND page_id = ANY($2::uuid[])"
-        assert await world.states(later, second, [part]) == ["cancelled"]
-        assert set(await world.states(later, second, list(parts - {part}))) == {"pending"}, "those are of others"
-
-
-async def test_a_cancel_that_crosses_with_the_parting_of_a_bundle_finds_its_pages(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It looked them up before, and names the bundle in which they were."""
-    monkeypatch.setattr(due_bundles, "MOST_PAGES", 2)
-    org = new_org()
-    await world.method(org, webhook="ana")
-    async with world.replica(**TWO) as notify:
-        jobs = (await storm(notify, org, *[WARNING] * 5))[2:]
-        [collecting] = await world.admin.fetch("SELECT bundle FROM paces WHERE org_id = $1", org)
-        await world.forward(COLLECTED)
-        await until(lambda: {each.page for each in jobs} <= set(outcomes(world, SENT)))
-        [part] = await world.admin.fetch(
-            "SELECT bundle, array_agg(incident) AS incidents FROM bundle_pages WHERE bundle <> $1 GROUP BY bundle",
-            collecting["bundle"],
-        )
-        for incident in part["incidents"]:
-            await notify.cancel(org, incident)
-        async with notify.runtime.database.system() as tx:
-            named = [(org, incident) for incident in part["incidents"]]
-            assert await stored_bundles.stop(tx, [(org, collecting["bundle"])], named) == ([], [(org, part["bundle"])])
-
-
-async def test_a_page_that_cannot_be_read_goes_alone_and_holds_up_no_bundle(world: World) -> None:
-    """It says what its row says: whose it is and of which incident. Its person's later steps keep their time."""
-    org = new_org()
-    first = await world.method(org, webhook="ana")
-    second = await world.method(org, webhook="later")
-    await world.method(org, "users/ben", webhook="ben")
-    async with world.replica(**TWO) as notify:
-        await notify.set_rules(org, "users/ana", (pb.URGENCY_LOW, first, 0), (pb.URGENCY_LOW, second, 300))
-        anas = await storm(notify, org, *[WARNING] * 5)
-        bens = await storm(notify, org, *[WARNING] * 4, user="users/ben")
-        await until(lambda: world.arrived("ana") == 2 and world.arrived("ben") == 2)
-        await world.admin.execute("UPDATE pages SET job = '\\xff' WHERE id = $1", uuid.UUID(anas[3].page[6:]))
-        await world.forward(COLLECTED)
-        await until(lambda: bundles(world, "ben") and bundles(world) and world.arrived("ana") == 4)
-        assert bundles(world, "ben")[0].subject.startswith("[warning] 2 more pages")
-        assert bundles(world)[0].subject.startswith("[warning] 2 more pages")
-        [alone] = [each for each in world.inbox.messages if each.incident == anas[3].incident]
-        assert (alone.kind, "cannot be read" in alone.subject) == ("new_incident", True)
-        later = "contact_method = $1 AND page_id = $2"
-        assert await world.states(later, second, uuid.UUID(anas[3].page[6:])) == ["pending"]
-        await until(lambda: {anas[2].page, anas[3].page, bens[2].page} <= set(outcomes(world, SENT)))
-        assert "in one message for 2 pages" in outcomes(world, SENT)[anas[2].page]
-        assert outcomes(world, SENT)[anas[3].page] == ""
-        await notify.cancel(org, incident_of(anas[3]))
-        assert await world.states(later, second, uuid.UUID(anas[3].page[6:])) == ["cancelled"]
-
-
-async def test_a_bundle_whose_page_became_unreadable_is_concluded_and_told(world: World) -> None:
-    """What became of one message must not hang on the words of a page in it: it would be sent again for want of a row."""
-    org = new_org()
-    await world.method(org, webhook="ana")
-    async with world.replica(**TWO) as notify:
-        jobs = await storm(notify, org, *[WARNING] * 5)
-        await until(lambda: world.arrived("ana") == 2)
-        world.hooks.hang["ana"] = asyncio.Event()
-        await world.forward(COLLECTED)
-        await until(lambda: world.hooks.held["ana"])
-        await world.admin.execute("UPDATE pages SET job = '\\xff' WHERE id = $1", uuid.UUID(jobs[3].page[6:]))
-        world.hooks.hang["ana"].set()
-        await until(lambda: {each.page for each in jobs[2:]} <= set(outcomes(world, SENT)))
-        assert len(bundles(world)) == 1
-        assert await world.states("incident = page_id") == ["sent"]

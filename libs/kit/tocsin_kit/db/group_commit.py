@@ -71,9 +71,8 @@ class GroupCommit(Generic[Wanted, R]):
     async def _commit_alone(self, asked: _Asked[Wanted]) -> R | Exception:
         try:
             [answer] = await self._commit_together([asked])
-        except (
-            Exception
-        ) as error:  # the caller reports it; raised here, what the others have committed would be repeated
+        except Exception as error:
+            # The caller reports it. Raised here, what the others have committed would be repeated.
             return error
         return answer
 

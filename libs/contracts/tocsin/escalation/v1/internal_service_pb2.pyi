@@ -259,7 +259,7 @@ class IncidentAlertsAdded(_message.Message):
     severity: _severity_pb2.Severity.ValueType
     """The worst severity of its alerts now."""
     summary: _builtins.str
-    """The newest alert's summary."""
+    """The summary of the newest alert that was decided. Repeats that are counted while the event waits do not change it."""
     new_keys: _builtins.int
     """How many keys joined that were not firing in it before; 0 when only duplicates came."""
     def __init__(

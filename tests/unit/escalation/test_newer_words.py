@@ -8,11 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tocsin_escalation.app.schedules import schedules as app_schedules
 from tocsin_escalation.domain.conditions import Condition
 from tocsin_escalation.domain.escalation import Escalation, State, TimerKind
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import GapChoice, Level, Target, TargetKind
-from tocsin_escalation.domain.schedules.model import Layer, Mode, Turn, Unit, Window
+from tocsin_escalation.domain.schedules.clock import DAY, minute_of
+from tocsin_escalation.domain.schedules.model import Layer, Mode, Schedule, Turn, Unit, Window
+from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.domain.words import Word
 from tocsin_escalation.rpc import mapping, planned_mapping, reminder_service, shift_notice_service, swap_mapping
 from tocsin_escalation.store.incidents.timeline import Entry
@@ -22,6 +25,7 @@ from tocsin_escalation.store.people import policies
 from tocsin_escalation.store.people.policies import PolicyRow
 from tocsin_escalation.store.schedules import schedules
 from tocsin_escalation.store.schedules.overrides import OverrideRow
+from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_escalation.store.schedules.swaps import SwapRow
 
 from tests.store.made_up import Maker
@@ -106,8 +110,26 @@ def test_a_policy_of_a_newer_version_is_read_and_loses_nothing() -> None:
 
 
 def test_a_schedule_of_a_newer_version_goes_on_with_the_layers_that_are_understood() -> None:
+    minute = minute_of(NOON)
     for data in changed(json.loads(schedules.layers_to_json(LAYERS))):
-        assert schedules.layers_from_json(json.dumps(data))
+        layers = schedules.layers_from_json(json.dumps(data))
+        assert layers
+        assert resolve(Schedule("web", _NEWER, layers), minute, minute + 1)
+
+
+def test_a_layer_in_a_time_zone_that_is_not_known_goes_by_utc() -> None:
+    """Zone data gave up US/Pacific-New, and replicas of two versions know different ones."""
+    week = Layer("one", (Turn(Unit.DAY, 1),), 0, (("ana",), ("ben",)), _NEWER, windows=(Window(frozenset({0}), 60),))
+    spans = [
+        [(each.start, each.end, each.people) for each in resolve(Schedule("web", zone, (layer,)), 0, 14 * DAY)]
+        for zone, layer in ((_NEWER, week), ("UTC", replace(week, zone="UTC")))
+    ]
+    assert spans[0] == spans[1]
+    assert any(people for _, _, people in spans[0])
+    row = ScheduleRow("web", "Web", "", "Europe/Berlin", False, (week,))
+    assert app_schedules.warnings(row) == [
+        f"time_zone: '{_NEWER}' is no IANA time zone; write for example Europe/Berlin; UTC counts instead"
+    ]
 
 
 def test_a_target_that_is_not_known_pages_nobody_and_the_others_are_paged() -> None:

@@ -73,7 +73,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
             row = await schedules.must(tx, parse_name(request.name, "schedules"))
             warnings = await calendar_imports.warnings(tx, row.id, self._stale_after)
         found = mapping.schedule_to(row)
-        found.warnings.extend(warnings)
+        found.warnings.extend((*schedules.warnings(row), *warnings))
         return pb.GetScheduleResponse(schedule=found)
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:

@@ -522,7 +522,7 @@ class Schedule(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only, in GetSchedule: what is wrong with the calendars that it imports."""
+        """Output only, in GetSchedule: what is wrong with the calendars that it imports, and time zones that this version does not know."""
 
     def __init__(
         self,

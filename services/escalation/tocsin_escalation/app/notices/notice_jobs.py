@@ -9,7 +9,7 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 
-from tocsin_escalation.domain.schedules.clock import UnknownZone, clock, time_of
+from tocsin_escalation.domain.schedules.clock import clock_or_utc, time_of
 from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Text
 
 NOTICE: Final = "notice"
@@ -47,7 +47,4 @@ async def append(tx: Tx, jobs: Sequence[notification_pb2.NotificationJob]) -> No
 
 def zone_of(time_zone: str) -> str:
     """A user's; one that is not known any more counts as UTC."""
-    try:
-        return clock(time_zone or "UTC").zone
-    except UnknownZone:
-        return "UTC"
+    return clock_or_utc(time_zone or "UTC").zone

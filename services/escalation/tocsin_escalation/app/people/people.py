@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import NoReturn
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1 import internal_service_pb2 as pb
@@ -14,6 +13,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_escalation.app.incidents.jobs import USER
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.domain.schedules.checks import zone_problem
 from tocsin_escalation.store.people import directory
 from tocsin_escalation.store.people.directory import TeamRow, UserRow
 
@@ -47,7 +47,8 @@ async def update_user(tx: Tx, id_: str, etag: str, change: Callable[[UserRow], U
     row = await _user(tx, id_, lock=True)
     require_etag(etag, row.version)
     changed = change(row)
-    _check_zone(changed.time_zone)
+    if changed.time_zone != row.time_zone:
+        _check_zone(changed.time_zone)
     if changed.disabled is not row.disabled:
         await _tell(tx, id_, pb.USER_STANDING_DISABLED if changed.disabled else pb.USER_STANDING_ENABLED)
     return await directory.update_user(tx, changed)
@@ -105,12 +106,8 @@ def _taken(name: str) -> NoReturn:
 
 
 def _check_zone(name: str) -> None:
-    if not name:
-        return
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise invalid("user.time_zone", f"{name!r} is no IANA time zone; write for example Europe/Berlin") from None
+    if name and (problem := zone_problem(name)):
+        raise invalid("user.time_zone", problem)
 
 
 async def _check_members(tx: Tx, team: TeamRow) -> None:

@@ -13,7 +13,7 @@ from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.schedules.checks import problems, too_much
+from tocsin_escalation.domain.schedules.checks import problems, too_much, zone_problem
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Layer, Schedule, Segment
 from tocsin_escalation.domain.schedules.questions import Standing, standing
@@ -140,6 +140,12 @@ async def must(tx: Tx, id_: str, *, lock: bool = False) -> ScheduleRow:
     if row is None:
         raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
     return row
+
+
+def warnings(row: ScheduleRow) -> list[str]:
+    """What is wrong with a schedule as it is kept, in words."""
+    zones = dict.fromkeys((row.time_zone, *(layer.zone for layer in current(row.layers))))
+    return [f"time_zone: {problem}; UTC counts instead" for zone in zones if (problem := zone_problem(zone))]
 
 
 async def _changed(tx: Tx, kept: ScheduleRow, wanted: ScheduleRow, rollout: Rollout) -> ScheduleRow:

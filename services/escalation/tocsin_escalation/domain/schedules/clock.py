@@ -104,6 +104,18 @@ def clock(zone: str) -> Clock:
     return Clock(zone)
 
 
+def clock_or_utc(zone: str) -> Clock:
+    """`clock`; that of UTC for a zone that is not known any more, or not yet: it was when it was written down.
+
+    Zone data give names up and get new ones, and replicas of two versions know different ones. People are paged some hours off
+    rather than not at all.
+    """
+    try:
+        return clock(zone)
+    except UnknownZone:
+        return clock("UTC")
+
+
 @lru_cache(1)
 def zones() -> frozenset[str]:
     """Every zone there is."""

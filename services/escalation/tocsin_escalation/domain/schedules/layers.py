@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tocsin_escalation.domain.schedules.clock import clock
+from tocsin_escalation.domain.schedules.clock import clock_or_utc
 from tocsin_escalation.domain.schedules.model import Group, Layer
 from tocsin_escalation.domain.schedules.turns import turns_of
 from tocsin_escalation.domain.schedules.windows import opened
@@ -27,7 +27,7 @@ def spans(layer: Layer, since: int, until: int) -> Iterator[Span]:
         return
     turn = turns.at(since)
     end = turns.start(turn + 1)
-    for opens, closes in opened(layer.windows, clock(layer.zone), since, until, layer.holidays):
+    for opens, closes in opened(layer.windows, clock_or_utc(layer.zone), since, until, layer.holidays):
         start = opens
         while start < closes:
             while end <= start:

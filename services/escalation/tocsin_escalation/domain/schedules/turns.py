@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate
 from math import lcm
 
-from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock, local_of, wall_of
+from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock_or_utc, local_of, wall_of
 from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn
 from tocsin_escalation.domain.schedules.windows import touched
 
@@ -23,7 +23,7 @@ class Turns:
     """The turns of one layer. Use `turns_of`, which keeps them."""
 
     def __init__(self, layer: Layer) -> None:
-        self._clock = clock(layer.zone)
+        self._clock = clock_or_utc(layer.zone)
         self._layer = layer
         self._anchor = layer.anchor
         self._keeps_wall = keeps_wall(layer.turns)

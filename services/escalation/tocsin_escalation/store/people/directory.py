@@ -237,5 +237,11 @@ def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dic
     found: dict[str, dict[str, OnCall]] = {}
     work = Work(WORK_TOGETHER)
     for (org, id_), schedule in schedules.items():
-        found.setdefault(org, {})[id_] = on_call_at(schedule, minute, work)
+        try:
+            on_call_now = on_call_at(schedule, minute, work)
+        except Exception as error:
+            # Raised, it would keep every incident of its policies from being opened, and their other levels from being paged.
+            log.exception("schedule_unusable", org_id=org, schedule=id_)
+            on_call_now = OnCall((), f"schedules/{id_} cannot be resolved ({type(error).__name__})")
+        found.setdefault(org, {})[id_] = on_call_now
     return found

@@ -1,10 +1,11 @@
 """Gaps of schedules on a real database: a level that waits, and the warning before it has to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from tocsin_escalation.app.foresight import coverage
+from tocsin_escalation.app.foresight import coverage, gap_warnings
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import gaps, overrides, schedules
 from tocsin_escalation.domain.events import Noted
@@ -65,7 +66,8 @@ async def test_a_gap_of_the_coming_days_is_warned_of_and_counted(desk: Desk) -> 
     levels = (Level((WEB,), timedelta(minutes=5)), Level((WEB, Target(TargetKind.USER, "ben")), timedelta(minutes=5)))
     policy = Policy("web", levels, on_gap=GapChoice.HOLD)
     await write(desk, now + timedelta(days=3), policy)
-    [[warned]] = await gaps.of_policies(desk.db, ORG, [policy], 7)
+    [found] = await gap_warnings.of_policies(desk.db, ORG, [policy], 7)
+    [warned] = found or ()
     assert (warned.level, warned.target) == (1, WEB), "ben is paged whatever the schedule says"
     until = f"to {now + timedelta(days=3):%Y-%m-%d %H:%M} UTC, a gap of schedules/web: the level waits"
     assert until in warned.message
@@ -75,14 +77,38 @@ async def test_a_gap_of_the_coming_days_is_warned_of_and_counted(desk: Desk) -> 
     await desk.passes(days=4)
     await watch.look()
     assert desk.effects.metrics.gaps_ahead._value.get() == 0
-    assert await gaps.of_policies(desk.db, ORG, [policy], 7) == [[]]
+    assert await gap_warnings.of_policies(desk.db, ORG, [policy], 7) == [()]
+
+
+async def test_what_would_cost_too_much_beside_others_is_not_looked_at_and_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = datetime.now(UTC) + timedelta(days=3)
+    web, db = (
+        Policy(name, (Level((Target(TargetKind.SCHEDULE, name),), timedelta(minutes=5)),)) for name in ("web", "db")
+    )
+    for each in (web, db):
+        await write(desk, later, each)
+    nothing = Policy("ana", (Level((Target(TargetKind.USER, "ana"),), timedelta(minutes=5)),))
+    wanted = [web, db, nothing, replace(web, id="again")]
+
+    async def warned() -> list[list[int] | None]:
+        found = await gap_warnings.of_policies(desk.db, ORG, wanted, 7)
+        return [None if each is None else [one.level for one in each] for each in found]
+
+    assert await warned() == [[1], [1], [], [1]]
+    monkeypatch.setattr(gap_warnings, "SCHEDULES_AT_ONCE", 1)
+    assert await warned() == [[1], None, [], [1]]
+    monkeypatch.undo()
+    monkeypatch.setattr(gap_warnings, "WORK_AT_ONCE", 0)
+    assert await warned() == [None, None, [], None]
 
 
 @pytest.mark.parametrize(
     ("bound", "pages"),
     [
         ("WORK_AT_ONCE", [["db"], ["mail"], ["web"], ["zoo"]]),
-        ("SCHEDULES_AT_ONCE", [["db"], ["mail"], ["web", "zoo"]]),
+        ("SCHEDULES_AT_ONCE", [["db"], ["mail"], ["web"], ["zoo"]]),
     ],
 )
 async def test_a_page_of_coverage_is_bounded_and_the_next_one_goes_on(
@@ -92,7 +118,9 @@ async def test_a_page_of_coverage_is_bounded_and_the_next_one_goes_on(
     names = ("db", "mail", "web", "zoo")
     for name in names:
         target = Target(TargetKind.SCHEDULE, name) if name != "zoo" else Target(TargetKind.USER, "ana")
-        await write(desk, now, Policy(name, (Level((target,), timedelta(minutes=5)),)))
+        # What it is handed on to counts as well.
+        next_policy = "db" if name == "zoo" else ""
+        await write(desk, now, Policy(name, (Level((target,), timedelta(minutes=5)),), next_policy=next_policy))
     monkeypatch.setattr(coverage, bound, 1)
 
     async def read(limit: int) -> list[list[str]]:

@@ -7,6 +7,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
+from tocsin_escalation.domain import coverage
 from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.conditions import Condition
 from tocsin_escalation.domain.coverage import Look, PolicyCoverage
@@ -20,12 +21,13 @@ from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.schedules.windows import Interval
 from tocsin_escalation.domain.urgencies import Urgency, UrgencyRule
+from tocsin_escalation.domain.warnings import warn_of_gaps
 
 from tests.rounds import LONG
 from tests.unit.escalation.people import NOON, level, policy, schedule, team, user
 from tests.unit.escalation.schedules.oracle import MINUTE, Oracle, land, starts_on, wall
 from tests.unit.escalation.schedules.random_schedules import CHANGES, PEOPLE, random_schedule
-from tests.unit.escalation.schedules.writing import EVERY_DAY, hours, layer, utc
+from tests.unit.escalation.schedules.writing import EVERY_DAY, hours, layer, override, utc
 
 THERE = Directory(frozenset({"ana", "ben"}), {"core": ("ana", "ben"), "empty": (), "left": ("eve",)})
 DAYS = (hours(EVERY_DAY, 8, 20),)
@@ -140,6 +142,68 @@ def test_a_schedule_is_looked_at_once() -> None:
     again = seen.at_policy(replace(wanted, id="other", levels=wanted.levels * 3))
     assert (first.reached, again.reached, seen.work) == (0.5, 0.5, work)
     assert work > 0
+
+
+def warned(wanted: Policy, directory: Directory = THERE) -> list[str]:
+    known = {each.id: each for each in (WEB, FROM_FOUR, QUIET)}
+    levels = Look(directory, known, utc(SINCE), utc(UNTIL)).at_levels(wanted)
+    return [f"{each.level} {each.target}: {each.message}" for each in warn_of_gaps(wanted, levels)]
+
+
+def test_a_policy_warns_of_the_gaps_that_are_told_and_of_no_others() -> None:
+    first = "level 1 finds nobody from 2026-03-02 00:00 to 2026-03-02 08:00 UTC, a gap of schedules/web"
+    at_once = f"1 schedules/web: {first}: the next level is paged at once then"
+    assert warned(policy(level(schedule("web")))) == [at_once]
+    assert warned(policy(level(schedule("web"), user("ben")))) == [], "ben is paged whatever the schedule says"
+    assert warned(policy(level(schedule("web"), user("eve")))) == [at_once], "eve is disabled"
+    assert warned(policy(level(team("left"), schedule("web")))) == [at_once], "nobody of the team is there any more"
+    assert warned(policy(level(schedule("quiet"), user("eve")))) == [], "on purpose"
+    assert warned(policy(level(user("eve")), level(schedule("gone")))) == [], "another warning tells that"
+    days = replace(level(schedule("web")), condition=Condition(windows=DAYS, zone="UTC"))
+    assert warned(policy(days)) == [], "the level is for other hours"
+    assert warned(policy(level(schedule("web")), on_gap=GapChoice.HOLD)) == [
+        f"1 schedules/web: {first}: the level waits until somebody comes on call"
+    ]
+
+
+def test_a_fallback_target_that_is_paged_instead_of_a_gap_is_no_warning_unless_it_finds_nobody_either() -> None:
+    instead = policy(level(schedule("web")), on_gap=GapChoice.FALLBACK, fallback_target=user("ben"))
+    assert warned(instead) == []
+    assert warned(replace(instead, fallback_target=user("eve"))) == [
+        "1 schedules/web: level 1 finds nobody from 2026-03-02 00:00 to 2026-03-02 08:00 UTC, a gap of schedules/web: "
+        "the fallback target finds nobody either then, and the next level is paged at once"
+    ]
+    late = policy(level(schedule("late")), on_gap=GapChoice.FALLBACK, fallback_target=schedule("web"))
+    [told] = warned(late)
+    assert "from 2026-03-02 00:00 to 2026-03-02 08:00" in told, "from 8 to 16 the other schedule has somebody"
+
+
+def test_a_policy_that_costs_too_much_is_looked_at_for_a_shorter_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policies to which it is handed on count: each of them may name as much as it does."""
+    known = {f"s{number}": replace(WEB, id=f"s{number}") for number in range(6)}
+    links = [Policy(f"s{n}", (level(schedule(f"s{n}")),), next_policy=f"s{n + 1}") for n in range(6)]
+    there = replace(THERE, policies={each.id: each for each in links})
+    since, until, half = utc(SINCE), utc("2026-03-30 00:00"), utc("2026-03-16 00:00")
+    whole = Look(there, known, since, until).at_policy(links[0])
+    monkeypatch.setattr(coverage, "MOST_WORK", Look(there, known, since, until).cost(links[:4]))
+    seen = Look(there, known, since, until)
+    shorter = seen.at_policy(links[0])
+    assert (whole.until, shorter.until) == (until, half)
+    assert shorter.levels[0].gaps == [*whole.levels[0].gaps[:14], (half - 4 * 60, half)]
+    assert 0 < seen.work <= coverage.MOST_WORK
+    alone = seen.at_policy(replace(links[0], next_policy=""))
+    assert (alone.until, alone.levels) == (until, whole.levels), "by itself it costs no more than it may"
+    monkeypatch.setattr(coverage, "MOST_WORK", 0)
+    assert seen.at_policy(replace(links[5], next_policy="")).until == utc("2026-03-03 00:00"), "a day in any case"
+
+
+def test_what_is_planned_for_other_times_costs_nothing() -> None:
+    later = override("2026-04-01 00:00", "2026-04-02 00:00", "ben")
+    costs = [
+        Look(THERE, {"web": each}, utc(SINCE), utc(UNTIL)).cost([policy(level(schedule("web")))])
+        for each in (WEB, replace(WEB, overrides=(later,) * 100))
+    ]
+    assert costs[0] == costs[1] > 0
 
 
 def test_it_is_what_the_pager_does_and_what_a_walk_through_every_minute_finds() -> None:

@@ -8,12 +8,8 @@ from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import State, TimerKind
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Escalated, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall, Policy
-from tocsin_escalation.domain.schedules.model import Schedule
-from tocsin_escalation.domain.schedules.questions import unmanned
-from tocsin_escalation.domain.schedules.resolve import resolve
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, schedule, user
-from tests.unit.escalation.schedules.writing import DAILY, WORKDAYS, hours, layer, utc
 
 GAP = OnCall((), "schedules/web has a gap", True, NOON + 60 * MINUTE, ("cem",))
 NOBODY = OnCall((), "schedules/web has nobody on call on purpose")
@@ -142,21 +138,3 @@ def test_a_policy_that_would_wait_is_not_replaced_by_the_fallback_policy() -> No
     assert choose("night", waiting, other, people(GAP), 1, NOON).policy is waiting
     assert choose("night", waiting, other, people(FOR_EVER), 1, NOON).policy is other
     assert choose("night", waiting, None, people(FOR_EVER), 1, NOON).policy is waiting
-
-
-def test_a_stretch_without_anybody_is_found_only_where_no_schedule_of_the_level_has_somebody() -> None:
-    since, until = utc("2026-01-05 00:00"), utc("2026-01-06 00:00")
-    day = Schedule(
-        "day", "UTC", (layer("ana", turn=DAILY, start="2026-01-01 00:00", windows=(hours(WORKDAYS, 8, 16),)),)
-    )
-    late = Schedule(
-        "late", "UTC", (layer("ben", turn=DAILY, start="2026-01-01 00:00", windows=(hours(WORKDAYS, 14, 22),)),)
-    )
-    quiet = Schedule("quiet", "UTC", (layer("-", turn=DAILY, start="2026-01-01 00:00"),))
-    segments = [resolve(each, since, until) for each in (day, late)]
-    assert unmanned(segments) == [(since, utc("2026-01-05 08:00")), (utc("2026-01-05 22:00"), until)]
-    assert unmanned([resolve(quiet, since, until)]) == []
-    assert unmanned([resolve(quiet, since, until), segments[0]]) == [
-        (since, utc("2026-01-05 08:00")),
-        (utc("2026-01-05 16:00"), until),
-    ]

@@ -5,46 +5,58 @@ a level is not looked at: timeouts, a level that waits in a gap, urgency rules t
 makes no gap. Severities are not looked at either.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.policy import Directory, GapChoice, Policy, Target, TargetKind
+from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import Coverage, Schedule
 from tocsin_escalation.domain.schedules.questions import times
 from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.domain.schedules.windows import Interval, both, merged, without
 from tocsin_escalation.domain.schedules.work import spans, weight
 
+MOST_WORK: Final = 5_000_000
+"""What looking at one policy may cost, in the unit of `domain.schedules.work`: some two seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class LevelCoverage:
-    """When a level finds nobody, and not on purpose. `covered`: the part of its own hours without that, between 0 and 1."""
+    """When a level finds nobody, and not on purpose. `covered`: the part of its own hours without that, between 0 and 1.
+
+    `of_schedules`: those of the gaps in which one of its schedules has one. In the others nobody whom it names can be paged at all.
+    """
 
     level: int
     covered: float
     gaps: Sequence[Interval]
+    of_schedules: Sequence[Interval]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyCoverage:
     """`reached`: the part of the time in which any level or the fallback target finds somebody; `unreached`: the other times.
 
-    Those of policies to which it is handed on count. `levels` are its own, the fallback target last, as level 0.
+    Those of policies to which it is handed on count. `levels` are its own, the fallback target last, as level 0. `until`: the
+    minute up to which all of this is; earlier than was asked for where more would cost too much.
     """
 
     policy: str
     reached: float
     unreached: Sequence[Interval]
     levels: Sequence[LevelCoverage]
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When somebody is there to be paged, and when nobody is and not on purpose."""
+    """When somebody is there to be paged, and when nobody is and not on purpose; `of_schedules`: because of a gap of a schedule."""
 
     there: Sequence[Interval]
     gaps: Sequence[Interval]
+    of_schedules: Sequence[Interval] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +82,52 @@ class Look:
         self._levels: dict[str, list[_Found]] = {}
 
     def at_policy(self, policy: Policy) -> PolicyCoverage:
-        """What becomes of incidents that routing gives to it."""
-        policies, unreached = chain(policy, self._directory), self._always
+        """What becomes of incidents that routing gives to it.
+
+        For a shorter time when its schedules, and those of the policies to which it is handed on, would cost more than `MOST_WORK`.
+        """
+        policies = chain(policy, self._directory)
+        until = self._affordable(policies)
+        if until == self._until:
+            return self._at(policies)
+        shorter = Look(self._directory, self._schedules, self._since, until)
+        found = shorter._at(policies)
+        self.work += shorter.work
+        return found
+
+    def at_levels(self, policy: Policy) -> list[LevelCoverage]:
+        """Of the levels of a policy alone, without its fallback target and without what comes after it."""
+        return [_told(number, found) for number, found in enumerate(self._of_levels(policy), 1)]
+
+    def cost(self, policies: Iterable[Policy]) -> int:
+        """What looking at these is going to cost. What was looked at before costs nothing."""
+        return sum(
+            _work(each, self._since, self._until) for each in self._named(policies) if each.id not in self._times
+        )
+
+    def _affordable(self, policies: Sequence[Policy]) -> int:
+        """The last minute up to which they may be looked at; a day is looked at in any case."""
+        until, cost = self._until, self.cost(policies)
+        while until - self._since > DAY and cost > MOST_WORK:
+            until = max(self._since + (until - self._since) // 2, self._since + DAY)
+            cost = sum(_work(each, self._since, until) for each in self._named(policies))
+        return until
+
+    def _named(self, policies: Iterable[Policy]) -> list[Schedule]:
+        ids = {id_ for policy in policies for id_ in policy.schedules()}
+        return [self._schedules[id_] for id_ in ids if id_ in self._schedules]
+
+    def _at(self, policies: Sequence[Policy]) -> PolicyCoverage:
+        policy, unreached = policies[0], self._always
         for each in policies:
             # Those behind need not be looked at once nothing is left for them.
             unreached = unreached and without(unreached, merged(self._reached(each)))
         if unreached and (last := policies[-1].fallback_target):
             unreached = without(unreached, self._of_target(last).there)
-        levels = [_told(number, found) for number, found in enumerate(self._of_levels(policy), 1)]
+        levels = self.at_levels(policy)
         if own := policy.fallback_target:
             levels.append(_told(0, _Found(self._always, self._of_target(own))))
-        return PolicyCoverage(policy.id, _part_without(unreached, self._always), unreached, levels)
+        return PolicyCoverage(policy.id, _part_without(unreached, self._always), unreached, levels, self._until)
 
     def _reached(self, policy: Policy) -> list[Interval]:
         """When its levels find somebody within their hours."""
@@ -98,30 +145,40 @@ class Look:
         """Whoever the policy pages instead because of a gap in a schedule is there as well."""
         found = [self._of_target(target) for target in targets]
         there = merged(interval for each in found for interval in each.there)
+        empty = merged(interval for each in found for interval in each.of_schedules)
         if policy.on_gap is GapChoice.FALLBACK and policy.fallback_target:
-            empty = merged(
-                interval for target in targets if self._schedule(target) for interval in self._of_target(target).gaps
-            )
             there = merged((*there, *both(empty, self._of_target(policy.fallback_target).there)))
-        return _Times(there, without(merged(interval for each in found for interval in each.gaps), there))
+        gaps = merged(interval for each in found for interval in each.gaps)
+        return _Times(there, without(gaps, there), without(empty, there))
 
     def _of_target(self, target: Target) -> _Times:
         schedule = self._schedule(target)
         if schedule is None:
             return _Times(self._always, ()) if self._directory.resolve([target]) else _Times((), self._always)
         if target.id not in self._times:
-            self.work += spans(schedule, self._until - self._since) * weight(schedule)
+            self.work += _work(schedule, self._since, self._until)
             segments = resolve(schedule, self._since, self._until)
-            self._times[target.id] = _Times(times(segments, Coverage.ON_CALL), times(segments, Coverage.GAP))
+            gaps = times(segments, Coverage.GAP)
+            self._times[target.id] = _Times(times(segments, Coverage.ON_CALL), gaps, gaps)
         return self._times[target.id]
 
     def _schedule(self, target: Target) -> Schedule | None:
         return self._schedules.get(target.id) if target.kind is TargetKind.SCHEDULE else None
 
 
+def _work(schedule: Schedule, since: int, until: int) -> int:
+    """What is planned for other times costs nothing."""
+    within = replace(
+        schedule,
+        overrides=tuple(each for each in schedule.overrides if each.start < until and each.end > since),
+        fixed_periods=tuple(each for each in schedule.fixed_periods if each.start < until and each.end > since),
+    )
+    return spans(within, until - since) * weight(within)
+
+
 def _told(number: int, found: _Found) -> LevelCoverage:
-    gaps = both(found.times.gaps, found.hours)
-    return LevelCoverage(number, _part_without(gaps, found.hours), gaps)
+    gaps, of_schedules = both(found.times.gaps, found.hours), both(found.times.of_schedules, found.hours)
+    return LevelCoverage(number, _part_without(gaps, found.hours), gaps, of_schedules)
 
 
 def _part_without(these: Sequence[Interval], whole: Sequence[Interval]) -> float:

@@ -1,12 +1,20 @@
-"""Targets of a policy through which nobody can be reached."""
+"""What a policy warns of: targets through which nobody can be reached, and times at which its levels find nobody."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.conditions import SEVERITIES, left_out
-from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
+from tocsin_escalation.domain.coverage import LevelCoverage
+from tocsin_escalation.domain.policy import Directory, GapChoice, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import time_of
+
+_FOLLOWS: Final = {
+    GapChoice.SKIP: "the next level is paged at once then",
+    GapChoice.HOLD: "the level waits until somebody comes on call",
+    GapChoice.FALLBACK: "the fallback target finds nobody either then, and the next level is paged at once",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,8 @@ def warn_of_conditions(policy: Policy, directory: Directory, minute: int) -> tup
         Warned(
             0,
             None,
-            f"an incident of severity {SEVERITIES[severity]} pages nobody from {time_of(gap[0]):%Y-%m-%d %H:%M} to "
-            f"{time_of(gap[1]):%Y-%m-%d %H:%M} UTC: the condition of no level holds{also} and {last} has no fallback target",
+            f"an incident of severity {SEVERITIES[severity]} pages nobody {stretch(*gap)}: "
+            f"the condition of no level holds{also} and {last} has no fallback target",
         )
         for severity, gap in found.items()
         if gap is not None
@@ -77,6 +85,26 @@ def warn_of_next(policy: Policy, directory: Directory) -> tuple[Warned, ...]:
     by = "" if last is policy else f" by policies/{last.id}"
     text = f"policies/{last.next_policy}, to which incidents would be handed on{by}, does not exist: they are exhausted instead"
     return (Warned(0, None, text),)
+
+
+def warn_of_gaps(policy: Policy, levels: Sequence[LevelCoverage]) -> tuple[Warned, ...]:
+    """The first gap of each level that its schedules leave. `levels` are the policy's, without its fallback target."""
+    warned = []
+    for found in levels:
+        if not found.of_schedules:
+            continue
+        targets = policy.levels[found.level - 1].targets
+        schedules = [target for target in targets if target.kind is TargetKind.SCHEDULE]
+        follows = _FOLLOWS.get(policy.on_gap, _FOLLOWS[GapChoice.SKIP])
+        names = ", ".join(map(str, schedules))
+        text = f"level {found.level} finds nobody {stretch(*found.of_schedules[0])}, a gap of {names}: {follows}"
+        warned.append(Warned(found.level, schedules[0], text[:1024]))
+    return tuple(warned)
+
+
+def stretch(start: int, end: int) -> str:
+    """In words, of two minutes."""
+    return f"from {time_of(start):%Y-%m-%d %H:%M} to {time_of(end):%Y-%m-%d %H:%M} UTC"
 
 
 def _why_nobody(target: Target, directory: Directory, unreachable: Mapping[str, str]) -> str:

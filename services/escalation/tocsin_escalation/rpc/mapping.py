@@ -255,8 +255,15 @@ def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWar
     return warnings
 
 
-def gap_warnings_to(found: Sequence[Warned]) -> list[policy_service_pb2.PolicyWarning]:
-    """What a policy warns of the coming days."""
+def gap_warnings_to(found: Sequence[Warned] | None) -> list[policy_service_pb2.PolicyWarning]:
+    """What a policy warns of the coming days; None when that was not looked at."""
+    if found is None:
+        unknown = (
+            "whether its levels have gaps in the coming days is not known: its schedules are too many or too large to be looked at "
+            "at once; ListCoverage with by_policy tells"
+        )
+        kind = policy_service_pb2.POLICY_WARNING_KIND_UNKNOWN
+        return [policy_service_pb2.PolicyWarning(kind=kind, message=unknown)]
     return _warnings(policy_service_pb2.POLICY_WARNING_KIND_GAP, found)
 
 

@@ -19,10 +19,10 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_escalation.app.foresight import gap_warnings
 from tocsin_escalation.app.foresight.check_policy import check_policy
 from tocsin_escalation.app.people import policies, reach
 from tocsin_escalation.app.people.reach import Reaching
-from tocsin_escalation.app.schedules import gaps
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.rpc import foresight_mapping, mapping
 from tocsin_escalation.store.people import policies as store
@@ -165,7 +165,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         wanted = [mapping.policy_from(policy.name.removeprefix("policies/"), policy) for policy in shown]
         org_id = current_call().org_id
         answers = await reach.of_policies(self._db, self._notify, org_id, wanted)
-        ahead = await gaps.of_policies(self._db, org_id, wanted, self._gap_days)
+        ahead = await gap_warnings.of_policies(self._db, org_id, wanted, self._gap_days)
         for policy, answer, found in zip(shown, answers, ahead, strict=True):
             policy.warnings.extend(mapping.warnings_to(answer))
             policy.warnings.extend(mapping.gap_warnings_to(found))

@@ -239,6 +239,7 @@ def policy_coverage_to(found: PolicyCoverage) -> schedule_service_pb2.PolicyCove
         reached_percent=found.reached * 100,
         unreached=_gaps_to(found.unreached),
         levels=map(_level_coverage_to, found.levels),
+        end_time=time_to(found.until),
     )
 
 

@@ -197,9 +197,13 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     POLICY_WARNING_KIND_UNREACHABLE: _PolicyWarningKind.ValueType  # 1
     """No user can be reached through a target."""
     POLICY_WARNING_KIND_UNKNOWN: _PolicyWarningKind.ValueType  # 2
-    """It is not known whether the targets can be reached: notify did not answer in time."""
+    """It is not known whether the targets can be reached: notify did not answer in time. Or whether levels have gaps: their schedules are too
+    many or too large to be looked at together.
+    """
     POLICY_WARNING_KIND_GAP: _PolicyWarningKind.ValueType  # 3
-    """A level finds no user within the coming days because of a gap in its schedules."""
+    """A level finds no user within the coming days because of a gap in its schedules: the first such gap that `LevelCoverage` of ListCoverage
+    has. A time in which the fallback target is paged instead and finds a user is none.
+    """
     POLICY_WARNING_KIND_TURN: _PolicyWarningKind.ValueType  # 4
     """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
     POLICY_WARNING_KIND_CONDITION: _PolicyWarningKind.ValueType  # 5
@@ -217,9 +221,13 @@ POLICY_WARNING_KIND_UNSPECIFIED: PolicyWarningKind.ValueType  # 0
 POLICY_WARNING_KIND_UNREACHABLE: PolicyWarningKind.ValueType  # 1
 """No user can be reached through a target."""
 POLICY_WARNING_KIND_UNKNOWN: PolicyWarningKind.ValueType  # 2
-"""It is not known whether the targets can be reached: notify did not answer in time."""
+"""It is not known whether the targets can be reached: notify did not answer in time. Or whether levels have gaps: their schedules are too
+many or too large to be looked at together.
+"""
 POLICY_WARNING_KIND_GAP: PolicyWarningKind.ValueType  # 3
-"""A level finds no user within the coming days because of a gap in its schedules."""
+"""A level finds no user within the coming days because of a gap in its schedules: the first such gap that `LevelCoverage` of ListCoverage
+has. A time in which the fallback target is paged instead and finds a user is none.
+"""
 POLICY_WARNING_KIND_TURN: PolicyWarningKind.ValueType  # 4
 """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
 POLICY_WARNING_KIND_CONDITION: PolicyWarningKind.ValueType  # 5

@@ -860,6 +860,7 @@ class PolicyCoverage(_message.Message):
     REACHED_PERCENT_FIELD_NUMBER: _builtins.int
     UNREACHED_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """`policies/{policy}`."""
     reached_percent: _builtins.float
@@ -874,6 +875,13 @@ class PolicyCoverage(_message.Message):
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelCoverage]:
         """Its levels in order, the fallback target last."""
 
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it was looked at, and what all of this is about. Earlier than asked for, though a day or more behind the first instant, when
+        its schedules and those of the policies to which it is handed on are so large that the whole time would take more than some seconds;
+        ask again from then on.
+        """
+
     def __init__(
         self,
         *,
@@ -881,10 +889,11 @@ class PolicyCoverage(_message.Message):
         reached_percent: _builtins.float = ...,
         unreached: _abc.Iterable[Global___CoverageGap] | None = ...,
         levels: _abc.Iterable[Global___LevelCoverage] | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "policy", b"policy", "reached_percent", b"reached_percent", "unreached", b"unreached"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "levels", b"levels", "policy", b"policy", "reached_percent", b"reached_percent", "unreached", b"unreached"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,14 +7,12 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database
 
-from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight import foresee, gap_warnings
 from tocsin_escalation.app.people import policies, reach
 from tocsin_escalation.app.people.reach import Reachability, Reaching
-from tocsin_escalation.app.schedules import gaps
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.domain.simulate import Plan, Step
-from tocsin_escalation.domain.warnings import Warned
 
 MOST_STEPS: Final = 500
 _LATER: Final = timedelta(days=7)
@@ -43,7 +41,7 @@ class Checked:
     """Everything that is known. `reachability_known`: notify has answered."""
 
     reachability: Reachability
-    gaps: Sequence[Warned]
+    gaps: gap_warnings.Found
     forecasts: tuple[Forecast, ...]
     reachability_known: bool
 
@@ -70,7 +68,7 @@ async def check_policy(
         ]
     unreachable, known = await foresee.unreachable_of(notify, org_id, *(opening.there for opening in openings))
     [reachability] = await reach.of_policies(db, notify, org_id, [policy])
-    [ahead] = await gaps.of_policies(db, org_id, [policy], gap_days)
+    [ahead] = await gap_warnings.of_policies(db, org_id, [policy], gap_days)
     forecasts = [forecast(opening.begins, await opening.play(unreachable)) for opening in openings]
     return Checked(reachability, ahead, tuple(forecasts), known)
 

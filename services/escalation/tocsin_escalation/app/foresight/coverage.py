@@ -9,13 +9,16 @@ from tocsin_kit.db.pool import Database, Tx
 
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
+from tocsin_escalation.app.incidents import handing_on
 from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, span
+from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.coverage import Look, PolicyCoverage
-from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.store.people import policies
 
 SCHEDULES_AT_ONCE: Final = 500
-"""Of one page: a policy may name some 200. A page ends early before the policy that would exceed it."""
+"""Of one page: a policy may name some 200, and so may each to which it is handed on. A page ends early before the policy that would
+exceed it."""
 
 
 async def of_policies(
@@ -53,9 +56,11 @@ async def _policies(tx: Tx, only: Sequence[str], after: str, limit: int) -> tupl
         if read or not more:
             break
         after = ids[limit - 1]
+    ahead = await handing_on.load(tx, [(tx.org_id, policy) for policy in read])
+    following = Directory(policies=handing_on.of_tenant(ahead, tx.org_id))
     taken, named = list[Policy](), set[str]()
     for policy in read:
-        named.update(policy.schedules())
+        named.update(id_ for each in chain(policy, following) for id_ in each.schedules())
         if taken and len(named) > SCHEDULES_AT_ONCE:
             return taken, True
         taken.append(policy)

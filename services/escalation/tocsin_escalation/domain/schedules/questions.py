@@ -8,7 +8,7 @@ from itertools import chain
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment, SourceKind
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.schedules.windows import Interval, merged, without
+from tocsin_escalation.domain.schedules.windows import Interval, merged
 
 HORIZONS = (8 * DAY, 35 * DAY)
 """How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
@@ -73,12 +73,6 @@ def covered(segments: Sequence[Segment]) -> float:
 def times(segments: Iterable[Segment], coverage: Coverage) -> list[Interval]:
     """When it is so, disjoint and in order."""
     return merged((each.start, each.end) for each in segments if each.coverage is coverage)
-
-
-def unmanned(schedules: Sequence[Sequence[Segment]]) -> list[Interval]:
-    """When nobody is on call in any of the schedules and one of them has a gap."""
-    together = list(chain.from_iterable(schedules))
-    return without(times(together, Coverage.GAP), times(together, Coverage.ON_CALL))
 
 
 def users_of(schedule: Schedule) -> Iterator[str]:

@@ -1,0 +1,57 @@
+"""Gaps of the coming days that leave a level without anybody, as ListCoverage has them: policies warn of them in time."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from tocsin_kit.db.pool import Database
+
+from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight.coverage import SCHEDULES_AT_ONCE
+from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
+from tocsin_escalation.domain.coverage import Look
+from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.warnings import Warned, warn_of_gaps
+
+Found = Sequence[Warned] | None
+"""What a policy warns of; None when its schedules were too many, or too large, to be looked at beside those before it."""
+
+
+async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days: int) -> list[Found]:
+    """For each policy the first gap of each of its levels within the coming days."""
+    # What it is handed on to is not looked at.
+    alone = [replace(policy, next_policy="") for policy in wanted]
+    taken = _within_bounds(alone)
+    if not any(policy.schedules() for policy in taken):
+        return [[] for _ in alone]
+    async with db.transaction(org_id) as tx:
+        now = await tx.now()
+        until = now + timedelta(days=days)
+        there = await foresee.people(tx, taken, now, until)
+
+    def ask() -> list[Found]:
+        look = Look(there.base, there.schedules, minute_of(now), minute_of(until))
+        return [_of_policy(look, policy) for policy in taken]
+
+    # In a thread: days of many schedules take longer than other calls may wait.
+    found = iter(await asyncio.to_thread(ask))
+    kept = {id(policy) for policy in taken}
+    return [next(found) if id(policy) in kept else None for policy in alone]
+
+
+def _of_policy(look: Look, policy: Policy) -> Found:
+    if look.work + look.cost([policy]) > WORK_AT_ONCE:
+        return None
+    return warn_of_gaps(policy, look.at_levels(policy))
+
+
+def _within_bounds(policies: Sequence[Policy]) -> list[Policy]:
+    taken, named = list[Policy](), set[str]()
+    for policy in policies:
+        with_it = named.union(policy.schedules())
+        if len(with_it) <= SCHEDULES_AT_ONCE:
+            taken.append(policy)
+            named = with_it
+    return taken

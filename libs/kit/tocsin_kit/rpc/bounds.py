@@ -55,9 +55,15 @@ class Bounds:
                 return _below(prefix, found) if prefix else found
         return None
 
-    def entries(self, message: Message) -> int:
-        """How many entries of lists and maps are in it, at all depths. Call it once `excess` found none."""
-        return sum(step.entries(message) for step in self._steps)
+    def entries(self, message: Message, enough: int) -> int:
+        """How many entries of lists and maps are in it, at all depths; counting ends above `enough`. Call it once `excess`
+        found none."""
+        found = 0
+        for step in self._steps:
+            found += step.entries(message, enough - found)
+            if found > enough:
+                break
+        return found
 
 
 class _Step:
@@ -97,17 +103,20 @@ class _Step:
                 return _below(f"{name}[{index}]", found)
         return None
 
-    def entries(self, message: Message) -> int:
+    def entries(self, message: Message, enough: int) -> int:
         inner = self._inner
         if not self._repeated:
-            return (
-                inner.entries(getattr(message, self.name)) if inner is not None and message.HasField(self.name) else 0
-            )
+            if inner is None or not message.HasField(self.name):
+                return 0
+            return inner.entries(getattr(message, self.name), enough)
         entries = getattr(message, self.name)
-        inside = 0
+        found = len(entries)
         if inner is not None:
-            inside = sum(inner.entries(each) for each in (entries.values() if self._map else entries))
-        return len(entries) + inside
+            for each in entries.values() if self._map else entries:
+                if found > enough:
+                    break
+                found += inner.entries(each, enough - found)
+        return found
 
 
 def _below(path: str, found: FieldViolation) -> FieldViolation:

@@ -40,7 +40,7 @@ def validate(message: Message, prefix: str = "") -> None:
         make_storable(message, prefix)
     sure = sure_of(message.DESCRIPTOR)(message)
     violations = [] if sure else _validator.collect_violations(message, fail_fast=True)
-    if violations and bounds.counts and bounds.entries(message) > _FEW_ENTRIES:
+    if violations and bounds.counts and bounds.entries(message, _FEW_ENTRIES) > _FEW_ENTRIES:
         raise invalid_fields(_by_field(violations, prefix))
     if not storable_first:
         make_storable(message, prefix)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from taskiq import AsyncBroker
+from taskiq import AsyncBroker, TaskiqScheduler
+from taskiq.cli.scheduler.run import SchedulerLoop
 from taskiq.exceptions import TaskRejectedError
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
@@ -36,9 +37,9 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, limi
         await asyncio.sleep(0.005)
 
 
-def tasks() -> set["asyncio.Task[Any]"]:
-    """The library's tasks of this loop, which other tests' servers may share."""
-    return {task for task in asyncio.all_tasks() if "tocsin_timers" in getattr(_code(task), "co_filename", "")}
+def tasks(of: str = "tocsin_timers") -> set["asyncio.Task[Any]"]:
+    """A library's tasks of this loop, which other tests' servers may share."""
+    return {task for task in asyncio.all_tasks() if of in getattr(_code(task), "co_filename", "")}
 
 
 def _code(task: "asyncio.Task[Any]") -> Any:
@@ -171,6 +172,21 @@ class Record:
 
     async def close(self) -> None:
         await self.redis.aclose()
+
+
+@asynccontextmanager
+async def stock_schedulers(*schedulers: TaskiqScheduler) -> AsyncIterator[list[SchedulerLoop]]:
+    """What `taskiq scheduler --update-interval 1` runs, in this loop, with what it has begun at its end."""
+    loops = [SchedulerLoop(scheduler) for scheduler in schedulers]
+    running = [asyncio.create_task(loop.run(update_interval=timedelta(seconds=1))) for loop in loops]
+    try:
+        yield loops
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        # Its reads and sends are tasks of their own, and would open connections after the test has closed them.
+        await asyncio.gather(*tasks("taskiq/cli/scheduler"), return_exceptions=True)
 
 
 @asynccontextmanager

@@ -6,13 +6,12 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from taskiq import ScheduledTask, TaskiqScheduler
+from taskiq import ScheduledTask, ScheduleSource, TaskiqScheduler
 from taskiq.cli.scheduler.run import SchedulerLoop
 from taskiq.schedule_sources import LabelScheduleSource
 from taskiq.serializers import JSONSerializer
@@ -22,7 +21,7 @@ from tocsin_timers import MigrationIncomplete, TimerBroker, TimerSource
 from tocsin_timers.migration import BATCH
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import ROOT, in_seconds, settled, until, working
+from tests.timers.support import ROOT, in_seconds, settled, stock_schedulers, until, working
 
 pytestmark = pytest.mark.filterwarnings("ignore:RedisScheduleSource is deprecated:DeprecationWarning")
 
@@ -101,15 +100,19 @@ async def keys(raw: Redis, queue: str) -> list[str]:
     return sorted([key.decode() async for key in raw.scan_iter(f"old:{queue}:*", count=1000)])
 
 
-@asynccontextmanager
-async def stock_scheduler(broker: TimerBroker, stock: Stock) -> AsyncIterator[None]:
-    """What `taskiq scheduler` runs, in this loop."""
-    running = asyncio.create_task(SchedulerLoop(TaskiqScheduler(broker, [stock])).run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+class Held(TaskiqScheduler):
+    """Sends what is due once it may."""
+
+    may = False
+
+    async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
+        await until(lambda: self.may, "it may send")
+        await super().on_ready(source, task)
+
+
+def read_by(loop: SchedulerLoop) -> set[str]:
+    """The ids that a stock scheduler holds in memory."""
+    return {task.schedule_id for _, tasks in loop.scheduled_tasks for task in tasks}
 
 
 @pytest.mark.parametrize("kind", [ListRedisScheduleSource, RedisScheduleSource])
@@ -216,21 +219,53 @@ async def test_a_process_killed_in_the_middle_loses_nothing_and_fires_nothing_tw
 async def test_beside_a_running_stock_scheduler_every_schedule_has_one_owner(
     broker: TimerBroker, make_stock: Any, raw: Redis, queue: str, kind: type[Stock]
 ) -> None:
-    """It has read what is due soon and sends that, wherever it went since: `leave` leaves that to it."""
-    stock = make_stock(kind)
+    """It has read what is due soon and sends that, wherever it went since: `leave` leaves that to it.
+
+    It reads the current minute's list and, as the prefix has no colon, those before: half of these are due by now, in whichever
+    minute that is, and it takes up the rest with its next update.
+    """
+    prefix = f"old-{queue}"
+    stock = make_stock(kind, prefix)
     await broker.startup()
     _, ran = declared(broker)
-    soon = {f"s{n}": in_seconds(0.2 + n / 100) for n in range(50)}
+    soon = {f"s{n}": in_seconds((n - 25) / 100) for n in range(50)}
     await fill(stock, soon | {f"f{n}": in_seconds(300 + n) for n in range(50)})
-    source = TimerSource(broker).with_migrate_from(make_stock(kind), leave=LEAVE)
-    async with working(broker), stock_scheduler(broker, stock):
+    source = TimerSource(broker).with_migrate_from(make_stock(kind, prefix), leave=LEAVE)
+    scheduler = Held(broker, [stock])
+    async with working(broker), stock_schedulers(scheduler) as [loop]:
+        await until(lambda: len(read_by(loop) & soon.keys()) >= 25, "the stock scheduler has read them")
         first = await source.migrate()
         assert (first.moved, first.waiting) == (50, 50)
+        scheduler.may = True
         await until(lambda: ran.total() >= 50, "the stock scheduler sent its own")
         await until(lambda: idle(broker), "nothing is in a stream")
+        await until(lambda: emptied(raw, prefix), "the stock scheduler has removed what it sent")
         assert (await source.migrate()).moved == 0
     assert ran == Counter(dict.fromkeys(soon, 1))
     assert (await broker.figures()).delayed == 50
+
+
+async def emptied(raw: Redis, prefix: str) -> bool:
+    return [key async for key in raw.scan_iter(f"{prefix}:*", count=1000)] == []
+
+
+@pytest.mark.parametrize("kind", [ListRedisScheduleSource, RedisScheduleSource])
+async def test_what_a_running_stock_scheduler_never_sends_is_not_left_to_it(
+    broker: TimerBroker, make_stock: Any, kind: type[Stock]
+) -> None:
+    """A minute's list that it missed, with a prefix such as this one; or a send that failed, which it does not repeat."""
+    stock = make_stock(kind)
+    _, ran = declared(broker)
+    away = {"missed": -2 * LEAVE, "just now": -LEAVE / 2, "soon": LEAVE / 2, "far": 2 * LEAVE}
+    await fill(stock, {id: in_seconds(each.total_seconds()) for id, each in away.items()})
+    if kind is ListRedisScheduleSource:
+        assert "missed" not in {schedule.schedule_id for schedule in await stock.get_schedules()}
+    done = await TimerSource(broker).with_migrate_from(stock, leave=LEAVE).migrate()
+    assert (done.moved, done.waiting) == (2, 2)
+    async with working(broker):
+        await until(lambda: ran.total() == 1, "what is due has run")
+        await until(lambda: idle(broker), "nothing is in a stream")
+    assert ran == Counter({"missed": 1})
 
 
 async def test_when_the_stock_scheduler_has_stopped_what_was_left_to_it_moves(

@@ -40,7 +40,7 @@ return removed
 @dataclass(slots=True)
 class Migration:
     """What one run did. `kept`: ids that a timer armed here has already; the stock schedule gave way to it.
-    `waiting`: those left to the stock scheduler because they are due too soon. `refused`: the reason by id."""
+    `waiting`: those left to the stock scheduler because they are due too soon, or were just now. `refused`: the reason by id."""
 
     moved: int = 0
     kept: int = 0
@@ -139,7 +139,9 @@ Offer = Callable[[list[Found], dict[str, str]], Awaitable[dict[str, str]]]
 
 
 async def migrate(stock: StockSchedules, offer: Offer, leave: timedelta) -> Migration:
-    """Arm everything and remove it from `stock`, except what is due within `leave` by this host's clock, if that is positive.
+    """Arm everything and remove it from `stock`, except what its running scheduler will send or is about to.
+
+    That is what is due at most `leave` from now, or overdue by at most that, by this host's clock; with a `leave` of 0, nothing.
 
     Raises MigrationIncomplete, when everything else has moved, if some schedules were refused; they stay where they are.
     Raises RedisError of either server; what had not moved is still in `stock`. Repeatable.
@@ -148,8 +150,7 @@ async def migrate(stock: StockSchedules, offer: Offer, leave: timedelta) -> Migr
     async for batch in stock.batches(done.refused):
         movable = []
         for found in batch:
-            due = found.schedule.time
-            if due is not None and leave > timedelta(0) and _utc(due) < datetime.now(UTC) + leave:
+            if _is_left(found.schedule.time, leave):
                 done.waiting += 1
             else:
                 movable.append(found)
@@ -165,5 +166,13 @@ async def migrate(stock: StockSchedules, offer: Offer, leave: timedelta) -> Migr
     return done
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+def _is_left(due: datetime | None, leave: timedelta) -> bool:
+    """Whether the stock scheduler has it, or reads it in time.
+
+    It never sends what has been overdue for longer, so nobody would: a ListRedisScheduleSource whose prefix contains a colon, or
+    with `skip_past_schedules`, reads the list of a minute in that minute only, and a send that failed is not repeated.
+    """
+    if due is None or leave <= timedelta(0):
+        return False
+    aware = due if due.tzinfo is not None else due.replace(tzinfo=UTC)
+    return abs(aware - datetime.now(UTC)) < leave

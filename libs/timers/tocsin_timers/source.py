@@ -61,7 +61,9 @@ class TimerSource(ScheduleSource):
 
         Stop that source's `taskiq scheduler` first: it sends what it has read, wherever the schedule went since. While
         it must still run, pass a `leave` of two of its update intervals (which are a minute unless it says otherwise):
-        what is due sooner stays with it. Stop it then, and migrate the rest without `leave`.
+        what is due sooner stays with it. What has been overdue for longer than `leave` moves: a running scheduler does not
+        send it any more, and one that is started meanwhile, after it was down for longer, could send it as well. Stop it
+        then, and migrate the rest without `leave`.
         Raises TypeError for other sources.
         """
         self._stock = StockSchedules(source)

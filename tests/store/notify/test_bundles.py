@@ -178,6 +178,50 @@ async def test_the_steps_of_a_bundle_end_when_the_last_page_in_it_is_answered(wo
         assert set(states) == {"bundled"}, "what was sent stays so"
 
 
+async def test_the_steps_and_attempts_of_a_bundle_name_no_incident_that_was_answered_meanwhile(world: World) -> None:
+    """Two of four are answered; then ana is sent the others by a second attempt, and ben by a step minutes later."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    first = await world.method(org, "users/ben", webhook="ben")
+    second = await world.method(org, "users/ben", webhook="later")
+    async with world.replica(**TWO) as notify:
+        high, low = pb.URGENCY_HIGH, pb.URGENCY_LOW
+        rules = [(urgency, method, wait) for urgency in (high, low) for method, wait in ((first, 0), (second, 300))]
+        await notify.set_rules(org, "users/ben", *rules)
+        answered: list[pb.NotificationJob] = []
+        for user in ("users/ana", "users/ben"):
+            jobs = await storm(notify, org, WARNING, WARNING, SEVERITY_ERROR, WARNING, WARNING, WARNING, user=user)
+            answered += jobs[2:4]
+        await until(lambda: world.arrived("ana") == world.arrived("ben") == 2)
+        world.hooks.will_answer("ana", [(503, {"Retry-After": "100"})])
+        await world.forward(COLLECTED)
+        await until(lambda: world.hooks.refused and bundles(world, "ben"))
+        for each in answered:
+            await notify.cancel(org, incident_of(each))
+        await world.forward(timedelta(seconds=301))
+        await until(lambda: bundles(world) and bundles(world, "later"))
+        for message in (bundles(world)[0], bundles(world, "later")[0]):
+            assert message.subject.startswith("[warning] 2 pages without an answer: 2 warning, the oldest since ")
+            assert json.loads(message.body)["bundle"]["text"].count("\n") == 1
+
+
+async def test_an_incident_that_was_paged_again_is_one_in_a_bundle(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(**TWO) as notify:
+        await storm(notify, org, WARNING, WARNING)
+        repeated, other = uuid.uuid4(), uuid.uuid4()
+        pages = [job(org, each, severity=WARNING) for each in (repeated, other, repeated, repeated)]
+        for each in pages:
+            await notify.submit(each)
+        await world.forward(COLLECTED)
+        await until(lambda: len(bundles(world)) == 1)
+        assert bundles(world)[0].subject.startswith("[warning] 2 more pages: 2 warning, ")
+        assert json.loads(bundles(world)[0].body)["bundle"]["text"].count("\n") == 1
+        await until(lambda: {each.page for each in pages} <= outcomes(world, SENT).keys())
+        assert {outcomes(world, SENT)[each.page] for each in pages} == {"in one message for 2 pages"}
+
+
 async def test_a_bundle_that_nobody_takes_is_told_of_each_page_in_it(world: World) -> None:
     org = new_org()
     await world.method(org, webhook="ana")

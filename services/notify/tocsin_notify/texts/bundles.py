@@ -14,12 +14,20 @@ def summary(members: Sequence[Member], words: Words, *, waited: bool = False) ->
 
     `waited`: for the end of quiet hours.
     """
+    return _counted(members, words, words.bundle_waited if waited else words.bundle_more)
+
+
+def left(members: Sequence[Member], words: Words) -> str:
+    """The same of those that are left, after others were answered."""
+    return _counted(members, words, words.bundle_left)
+
+
+def _counted(members: Sequence[Member], words: Words, text: str) -> str:
     if len(members) == 1:
         return words.bundle_one.format(title=members[0].title)
     counts = [(sum(each.severity == word for each in members), str(getattr(words, word))) for word in _ORDER]
     listed = ", ".join(f"{count} {word}" for count, word in counts if count)
     oldest = min(each.since for each in members)
-    text = words.bundle_waited if waited else words.bundle_more
     return text.format(count=len(members), severities=listed, time=f"{oldest:%H:%M} UTC")
 
 

@@ -40,6 +40,7 @@ WORDS: Final = Words(
     bundle_one="1 weiterer Alarm: {title}",
     bundle_more="{count} weitere Alarme: {severities}, der älteste seit {time}",
     bundle_waited="{count} Alarme, die gewartet haben: {severities}, der älteste seit {time}",
+    bundle_left="{count} Alarme ohne Antwort: {severities}, der älteste seit {time}",
     bundle_not_listed="und {count} weitere",
     change_added="{method} kam hinzu",
     change_verified="{method} wurde bestätigt",

@@ -40,6 +40,7 @@ WORDS: Final = Words(
     bundle_one="1 more page: {title}",
     bundle_more="{count} more pages: {severities}, the oldest since {time}",
     bundle_waited="{count} pages that waited: {severities}, the oldest since {time}",
+    bundle_left="{count} pages without an answer: {severities}, the oldest since {time}",
     bundle_not_listed="and {count} more",
     change_added="added {method}",
     change_verified="verified {method}",

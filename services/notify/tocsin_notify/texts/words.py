@@ -47,6 +47,7 @@ class Words:
     bundle_one: str
     bundle_more: str
     bundle_waited: str
+    bundle_left: str
     bundle_not_listed: str
     change_added: str
     change_verified: str

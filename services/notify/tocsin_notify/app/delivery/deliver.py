@@ -16,6 +16,7 @@ from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.app.delivery.failures import Failed, Failures
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.slots import Slot, Slots
+from tocsin_notify.app.pages.bundle_message import without_answered
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.app.pages.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
@@ -235,6 +236,7 @@ class Deliver:
                     lease=self._lease,
                     sender=self._presence.sender,
                 )
+                rows = await without_answered(passage.tx, rows)
                 starts, lost = self._starts(rows, taken)
                 followed = await self._failures.follow(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost])
                 started = {start.delivery.notification for start in starts}  # their slots are the calls' from here on

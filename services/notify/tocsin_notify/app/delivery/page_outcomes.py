@@ -79,7 +79,8 @@ def failed_together(
 
 
 def _together(members: Sequence[BundledPage]) -> str:
-    return f"in one message for {len(members)} pages"
+    count = len({each.incident for each in members if each.stopped is None})
+    return f"in one message for {count} page{'s' * (count != 1)}"
 
 
 async def append(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:

@@ -7,8 +7,6 @@ from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -16,10 +14,10 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.delivery import page_outcomes
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.hints import Hint, Hints
-from tocsin_notify.app.pages.stored_jobs import job_of_member, readable
-from tocsin_notify.channels.text import one_line, severity_word
-from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, Member
-from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
+from tocsin_notify.app.pages.bundle_message import GENERATION, page_of, readable_of
+from tocsin_notify.app.pages.stored_jobs import job_of_member
+from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy
+from tocsin_notify.domain.page import Kind, Page, State, Urgency
 from tocsin_notify.domain.planning import after_quiet_hours, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.domain.template import LANGUAGES
@@ -30,20 +28,14 @@ from tocsin_notify.store.pages import bundles, pages, people, quiet_bundles
 from tocsin_notify.store.pages.bundles import Alone, BundledPage, Due
 from tocsin_notify.store.pages.pages import NewPage
 from tocsin_notify.store.pages.people import Person
-from tocsin_notify.texts.bundles import line, summary
 from tocsin_notify.texts.catalogue import words_of
-from tocsin_notify.texts.words import Words
 
 _log = get_logger(__name__)
 
-GENERATION: Final = 1
-"""Of the page of a bundle, whose incident is the bundle itself: a fence of this generation stops it like any other page."""
 _MOST: Final = 10
 """Bundles that one transaction makes messages of: with `MOST_PAGES`, the bound of the rows that it reads."""
 MOST_PAGES: Final = 500
 """Pages of one message. Further ones follow in further messages, so that a long storm is neither read nor held whole."""
-_LISTED: Final = 20
-_TITLE: Final = 120
 _ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
 _WAITED: Final = "it has waited for the end of quiet hours"
 
@@ -90,7 +82,7 @@ class Bundles:
             if bundle.waited and (len(true) == 1 or person.settings.bundling(self._bundling).pages <= 0):
                 made.alone += [_alone(bundle.org_id, each, person, _WAITED) for each in true]
                 continue
-            listed, odd = _read(bundle.org_id, true)
+            listed, odd = readable_of(bundle.org_id, true)
             made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]
             if listed:
                 made.pages.append(page_of(bundle, listed, words_of(person.settings.language or LANGUAGES[0])))
@@ -167,55 +159,6 @@ class _Made:
     unreachable: list[PageOutcome] = field(default_factory=list)
     alone: list[Alone] = field(default_factory=list)
     released: list[tuple[UUID, float, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A page of a bundle, read. `severity`: of its job."""
-
-    page: BundledPage
-    member: Member
-    severity: Severity.ValueType
-
-
-def _read(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], list[BundledPage]]:
-    """Those that can be shown in one message; and the others, each of which goes alone, so that they keep no bundle waiting."""
-    listed: list[Listed] = []
-    odd: list[BundledPage] = []
-    for each in members:
-        try:
-            job = readable(each.job, org_id, each.id)
-            if job is not None:
-                member = Member(one_line(job.title, _TITLE), severity_word(job.severity), each.since)
-                line(member, words_of(LANGUAGES[0]))
-                listed.append(Listed(each, member, job.severity))
-                continue
-        except Exception:
-            # Whatever is wrong with this one: raised, it would undo the claim of all bundles, in each round.
-            _log.exception("bundled_page_unfit", org_id=org_id, page=f"pages/{each.id}")
-        odd.append(each)
-    return listed, odd
-
-
-def page_of(bundle: Due, listed: Sequence[Listed], words: Words) -> NewPage:
-    """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
-    org_id, user, id = bundle.org_id, bundle.user_id, bundle.bundle
-    high = any(each.page.urgency == Urgency.HIGH for each in listed)
-    page = Page(Kind.BUNDLE, Urgency.HIGH if high else Urgency.LOW)
-    more = [words.bundle_not_listed.format(count=len(listed) - _LISTED)] if len(listed) > _LISTED else []
-    job = pb.NotificationJob(
-        page=f"pages/{id}",
-        org_id=org_id,
-        type=pb.NOTIFICATION_TYPE_BUNDLE,
-        user=user,
-        incident=f"incidents/{id}",
-        title=summary([each.member for each in listed], words, waited=bundle.waited),
-        severity=min(each.severity for each in listed),
-        urgency=pb.URGENCY_HIGH if high else pb.URGENCY_LOW,
-        generation=GENERATION,
-        text="\n".join([*(line(each.member, words) for each in listed[:_LISTED]), *more]),
-    )
-    return NewPage(id, org_id, user, id, page, priority_of(page.kind, page.urgency), GENERATION, None, job)
 
 
 def _alone(org_id: str, member: BundledPage, person: Person, reason: str) -> Alone:

@@ -11,7 +11,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery.hints import Hints
-from tocsin_notify.app.pages.bundles import GENERATION
+from tocsin_notify.app.pages.bundle_message import GENERATION
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.gate import incident_key, wait_for_started_calls

@@ -1,0 +1,118 @@
+"""What one message for several pages says: when it is made, and when it is sent after some of them were answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import Severity
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.pages.stored_jobs import readable
+from tocsin_notify.channels.text import one_line, severity_word
+from tocsin_notify.domain.bundling import Member
+from tocsin_notify.domain.page import Kind, Page, Urgency, priority_of
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.store.delivery.rows import Claimed
+from tocsin_notify.store.pages import bundles
+from tocsin_notify.store.pages.bundles import BundledPage, Due
+from tocsin_notify.store.pages.pages import NewPage
+from tocsin_notify.texts.bundles import left, line, summary
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
+
+_log = get_logger(__name__)
+
+GENERATION: Final = 1
+"""Of the page of a bundle, whose incident is the bundle itself: a fence of this generation stops it like any other page."""
+_LISTED: Final = 20
+_TITLE: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a bundle, read. `severity`: of its job."""
+
+    page: BundledPage
+    member: Member
+    severity: Severity.ValueType
+
+
+def readable_of(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], list[BundledPage]]:
+    """Those that can be shown in one message; and the others, each of which goes alone, so that they keep no bundle waiting."""
+    listed: list[Listed] = []
+    odd: list[BundledPage] = []
+    for each in members:
+        try:
+            job = readable(each.job, org_id, each.id)
+            if job is not None:
+                member = Member(one_line(job.title, _TITLE), severity_word(job.severity), each.since)
+                line(member, words_of(LANGUAGES[0]))
+                listed.append(Listed(each, member, job.severity))
+                continue
+        except Exception:
+            # Whatever is wrong with this one: raised, it would undo the claim of all bundles, in each round.
+            _log.exception("bundled_page_unfit", org_id=org_id, page=f"pages/{each.id}")
+        odd.append(each)
+    return listed, odd
+
+
+def page_of(bundle: Due, listed: Sequence[Listed], words: Words) -> NewPage:
+    """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
+    org_id, user, id = bundle.org_id, bundle.user_id, bundle.bundle
+    job = pb.NotificationJob(
+        page=f"pages/{id}",
+        org_id=org_id,
+        type=pb.NOTIFICATION_TYPE_BUNDLE,
+        user=user,
+        incident=f"incidents/{id}",
+        generation=GENERATION,
+    )
+    incidents = _by_incident(listed)
+    _say(job, incidents, summary([each.member for each in incidents], words, waited=bundle.waited), words)
+    page = Page(Kind.BUNDLE, Urgency.HIGH if job.urgency == pb.URGENCY_HIGH else Urgency.LOW)
+    return NewPage(id, org_id, user, id, page, priority_of(page.kind, page.urgency), GENERATION, None, job)
+
+
+async def without_answered(tx: Tx, claimed: Sequence[Claimed]) -> list[Claimed]:
+    """As they are, but messages for several pages name no incident any more that was answered after they were made.
+
+    Each further step and attempt of one comes minutes or hours later.
+    """
+    named = {(row.org_id, row.page_id) for row in claimed if row.type == Kind.BUNDLE and row.verdict == "sending"}
+    if not named:
+        return list(claimed)
+    held = await bundles.members(tx, named)
+    return [_less(row, held[row.page_id]) if row.page_id in held else row for row in claimed]
+
+
+def _less(row: Claimed, members: Sequence[BundledPage]) -> Claimed:
+    true = _by_incident(readable_of(row.org_id, [each for each in members if each.stopped is None])[0])
+    job = readable(row.job, row.org_id, row.page_id)
+    if not true or job is None:
+        return row  # it was stopped a moment ago; or it says no more than that there are pages
+    words = words_of(row.language or LANGUAGES[0])
+    shown = [each.member for each in true]
+    if job.title in (summary(shown, words), summary(shown, words, waited=True)):
+        return row
+    _say(job, true, left(shown, words), words)
+    return replace(row, job=job.SerializeToString())
+
+
+def _by_incident(listed: Sequence[Listed]) -> list[Listed]:
+    """The latest page of each incident, since when the first of them came: a level that was paged again is no further incident."""
+    since: dict[object, Listed] = {}
+    for each in listed:
+        first = since.get(each.page.incident, each).member.since
+        since[each.page.incident] = replace(each, member=replace(each.member, since=first))
+    return list(since.values())
+
+
+def _say(job: pb.NotificationJob, listed: Sequence[Listed], title: str, words: Words) -> None:
+    high = any(each.page.urgency == Urgency.HIGH for each in listed)
+    more = [words.bundle_not_listed.format(count=len(listed) - _LISTED)] if len(listed) > _LISTED else []
+    job.title = title
+    job.severity = min(each.severity for each in listed)
+    job.urgency = pb.URGENCY_HIGH if high else pb.URGENCY_LOW
+    job.text = "\n".join([*(line(each.member, words) for each in listed[:_LISTED]), *more])

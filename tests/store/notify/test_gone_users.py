@@ -2,14 +2,18 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
+from tocsin.type.v1.weekday_pb2 import Weekday
 
-from tests.store.notify.support import Notify, World, bearer, internal, job, new_org, until
+from tests.store.notify.bundling import TWO, storm
+from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
 
 ENABLED, DISABLED, DELETED = (
     internal_pb.USER_STANDING_ENABLED,
@@ -66,6 +70,44 @@ async def test_nothing_that_waits_for_somebody_who_is_gone_goes_out(
 
     await until(over)
     assert not [each for each in world.inbox.messages if org in each.address]
+
+
+@pytest.mark.parametrize(
+    ("standing", "why"), [(DISABLED, "the user is disabled"), (DELETED, "no verified contact method")]
+)
+async def test_what_is_collected_for_somebody_who_is_gone_is_told_and_goes_to_no_successor(
+    world: World, standing: internal_pb.UserStanding.ValueType, why: str
+) -> None:
+    """Two above the budget, and two in the quiet hours of the organisation, which last another hour."""
+    org = new_org()
+    await world.method(org, webhook=org)
+    async with world.replica(**TWO) as notify:
+        jobs = await storm(notify, org, *[SEVERITY_ERROR] * 4, user="users/ana")
+        moment = await now(world)
+        hours = [f"{moment + timedelta(minutes=minutes):%H:%M}" for minutes in (-60, 60)]
+        window = contact_pb.QuietWindow(days=Weekday.values()[1:], start=hours[0], end=hours[1])
+        quiet = contact_pb.QuietHours(time_zone="UTC", windows=[window])
+        settings = contact_pb.NotificationSettings(user="users/*", quiet_hours=quiet)
+        request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=settings)
+        await notify.contacts.UpdateNotificationSettings(request, metadata=bearer(org))
+        jobs += await storm(notify, org, WARNING, WARNING, user="users/ana")
+        await until(lambda: world.arrived(org) == 2)
+        await changes(notify, org, standing, moment + timedelta(seconds=1))
+        await until(lambda: {each.page for each in jobs[2:]} <= told(world, org).keys())
+        assert {told(world, org)[each.page] for each in jobs[2:]} == {why}
+        await world.method(org, webhook=f"{org}-new")
+        await world.forward(timedelta(hours=2))
+        await until(partial(nothing_waits, world))
+        assert world.arrived(f"{org}-new") == 0
+
+
+def told(world: World, org: str) -> dict[str, str]:
+    return {each.page: each.reason for each in world.escalation.outcomes if each.org_id == org and each.reason}
+
+
+async def nothing_waits(world: World) -> bool:
+    collects = "SELECT EXISTS (SELECT FROM quiet_bundles) OR EXISTS (SELECT FROM paces WHERE bundle IS NOT NULL)"
+    return not await world.admin.fetchval(collects)
 
 
 async def test_of_several_changes_the_newest_counts_in_whatever_order_they_come(world: World, notify: Notify) -> None:

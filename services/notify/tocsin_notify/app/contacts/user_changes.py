@@ -19,6 +19,7 @@ from tocsin_notify.domain.page import WAKING
 from tocsin_notify.store.contacts import contacts, notification_settings, rules
 from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.messages import digests
+from tocsin_notify.store.pages import bundles, quiet_bundles
 
 _log = get_logger(__name__)
 
@@ -63,6 +64,7 @@ class UserChanges:
             changed = await contacts.change_user(tx, change.user, change.time, disabled=disabled)
             methods = len(changed)
             if disabled:
+                await self._end_bundles(tx, change.user)
                 waiting = await notifications.waiting_for(tx, [(tx.org_id, id) for id in changed], WAKING)
                 await self._failures.tell_hopeless(tx, waiting, "the user is disabled")
         tx.after_commit(lambda: _log.info("user_changed", contact_methods=methods, **fields))
@@ -77,4 +79,10 @@ class UserChanges:
         for method in gone:
             moved = await move_pages(tx, method, self._failures)
             tx.after_commit(lambda moved=moved: self._hints.now(moved))  # type: ignore[misc]
+        await self._end_bundles(tx, change.user)
         return len(gone)
+
+    async def _end_bundles(self, tx: Tx, user: str) -> None:
+        """Pages that wait to be sent together have no contact method yet. They are due now, and then told to reach nobody."""
+        await bundles.end(tx, user)
+        await quiet_bundles.look_anew(tx, user)

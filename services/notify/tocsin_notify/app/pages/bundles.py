@@ -129,16 +129,23 @@ class Bundles:
 
 
 async def _ended(tx: Tx) -> list[Due]:
-    """Bundles whose person's quiet hours are over. Where they were changed meanwhile, the present ones count."""
+    """Bundles whose person's quiet hours are over. Where they were changed meanwhile, the present ones count.
+
+    What waits for somebody who cannot be reached any more is over as well: escalation is to know.
+    """
     due = await quiet_bundles.due(tx, _MOST)
     if not due:
         return []
     known, now = await people.read(tx, {(each.org_id, each.user_id) for each in due}), await tx.now()
-    until = {each: known[each.org_id, each.user_id].settings.quiet_until(now) for each in due}
+    until = {each: _quiet_until(known[each.org_id, each.user_id], now) for each in due}
     later = {(each.org_id, each.user_id): end for each, end in until.items() if end is not None}
     if later:
         await quiet_bundles.put_off(tx, later)
     return [each for each in due if until[each] is None]
+
+
+def _quiet_until(person: Person, now: datetime) -> datetime | None:
+    return person.settings.quiet_until(now) if any(method.usable for method in person.methods) else None
 
 
 async def _part(tx: Tx, due: Sequence[Due]) -> dict[UUID, UUID]:

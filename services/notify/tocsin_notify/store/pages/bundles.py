@@ -53,6 +53,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $
   AS g(org_id, user_id, alone, storm_until, bundle, bundle_due, bundles)
 WHERE p.org_id = g.org_id AND p.user_id = g.user_id
 """
+_END: Final = "UPDATE paces SET bundle_due = app_now() WHERE org_id = $1 AND user_id = $2 AND bundle IS NOT NULL"
 _JOIN: Final = """
 INSERT INTO bundle_pages (org_id, bundle, page_id, incident, generation)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
@@ -272,6 +273,11 @@ async def join(tx: Tx, joined: Sequence[Joined]) -> None:
 async def claim(tx: Tx, limit: int) -> list[Due]:
     """Bundles that are due, closed by it. Pages that come from now on begin another one."""
     return [Due(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
+
+
+async def end(tx: Tx, user: str) -> None:
+    """What is collected for this user of the tenant is due now."""
+    await tx.execute(_END, tx.org_id, user)
 
 
 async def part(tx: Tx, due: Sequence[Due], parts: Sequence[UUID], most: int, reason: str) -> dict[UUID, UUID]:

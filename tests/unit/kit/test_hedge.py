@@ -12,12 +12,14 @@ class Replicas:
     def __init__(self, *meets: str | Exception) -> None:
         self._meets = list(meets)
         self.left: list[float] = []
+        self.after_silence: list[bool] = []
         self.cancelled = 0
 
-    async def method(self, request: str, *, timeout: float) -> str:
+    async def method(self, request: str, *, timeout: float, silent_for: float | None = None) -> str:
         assert request == "please"
         meets = self._meets[len(self.left)]
         self.left.append(timeout)
+        self.after_silence.append(silent_for is not None)
         if isinstance(meets, Exception):
             raise meets
         if meets == "silence":
@@ -43,6 +45,7 @@ async def test_silence_is_asked_again_within_the_same_deadline_and_then_hung_up_
     assert replicas.cancelled == 2
     first, second, third = replicas.left
     assert first == 0.2 > second > third > 0
+    assert replicas.after_silence == [False, True, True]
 
 
 async def test_an_error_is_an_answer() -> None:

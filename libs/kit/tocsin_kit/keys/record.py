@@ -10,6 +10,8 @@ from tocsin.credentials.v1.internal_service_pb2_grpc import CredentialInternalSe
 
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.keys.revocations import Revocation
+from tocsin_kit.rpc.client import DEFAULT_TIMEOUT
+from tocsin_kit.rpc.hedge import hedged
 
 if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
@@ -77,7 +79,8 @@ class RemoteKeyRecord:
     async def find_keys(self, hashes: Sequence[bytes]) -> Mapping[bytes, FoundKey]:
         """See `KeyRecord`."""
         try:
-            response = await self._stub.GetKeys(pb.GetKeysRequest(hashes=hashes))
+            request = pb.GetKeysRequest(hashes=hashes)
+            response = await hedged(self._stub.GetKeys, request, seconds=DEFAULT_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=self._service) from error
         return {key.hash: _found(key) for key in response.keys}
@@ -85,7 +88,8 @@ class RemoteKeyRecord:
     async def revocations_after(self, number: int) -> tuple[Sequence[Numbered], int]:
         """See `KeyRecord`."""
         try:
-            response = await self._stub.ListRevocations(pb.ListRevocationsRequest(after=number, limit=PAGE))
+            request = pb.ListRevocationsRequest(after=number, limit=PAGE)
+            response = await hedged(self._stub.ListRevocations, request, seconds=DEFAULT_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=self._service) from error
         return [Numbered(each.number, _revocation(each)) for each in response.revocations], response.settled

@@ -4,7 +4,9 @@ A wrapping channel instead of interceptors: grpc.aio starts extra tasks per inte
 class per kind of call.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,7 +14,10 @@ import grpc
 from grpc.aio import Channel, Metadata
 
 from tocsin_kit.auth import TokenSource
+from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import TRACEPARENT, find_call, trace_id_of, traceparent
+
+_log = get_logger(__name__)
 
 DEFAULT_TIMEOUT: Final = 2.0
 """Seconds of a call whose caller names no deadline."""
@@ -52,6 +57,13 @@ OPTIONS: Final = (
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.max_receive_message_length", 16 << 20),
 )
+_NEW_CONNECTIONS: Final = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+"""Channels of one process with the same target and options share connections otherwise."""
+_LAST_CALLS: Final = 60.0
+"""Seconds that calls over replaced connections may take to end: more than any deadline here."""
+
+
+Options = Sequence[tuple[str, Any]]
 
 
 def channel(
@@ -64,18 +76,29 @@ def channel(
     most four times in all: a mutation must carry a `request_id`. `service_name` names the other side in errors and logs;
     turn what a call raises into the contract's error with `from_rpc_error(error, service=...)`.
     """
-    if tls is None:
-        inner = grpc.aio.insecure_channel(target, options=OPTIONS)
-    else:
-        inner = grpc.aio.secure_channel(target, tls, options=OPTIONS)
-    return ServiceChannel(inner, service_name, tokens)
+
+    def connect(options: Options) -> Channel:
+        if tls is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, tls, options=options)
+
+    return ServiceChannel(connect, service_name, tokens)
 
 
 class ServiceChannel(Channel):
-    """See `channel`."""
+    """See `channel`.
 
-    def __init__(self, inner: Channel, service_name: str, tokens: TokenSource | None) -> None:
-        self._inner = inner
+    A replica that stands still, frozen or cut off, keeps its connection, and with it its turns: gRPC takes it for one that
+    serves until a keepalive ping has not been answered, after 40 s. A new connection it does not complete. So a call that is
+    made after silence (`silent_for`, seconds) goes over new connections, and all calls do as soon as there is one.
+    """
+
+    def __init__(self, connect: Callable[[Options], Channel], service_name: str, tokens: TokenSource | None) -> None:
+        self._connect = connect
+        self._inner = connect(OPTIONS)
+        self._since = time.monotonic()
+        self._next: Channel | None = None
+        self._changes: set[asyncio.Task[None]] = set()
         self._tokens = tokens
         self.service_name: Final = service_name
 
@@ -84,10 +107,15 @@ class ServiceChannel(Channel):
         return self
 
     async def __aexit__(self, *details: Any) -> None:
-        await self._inner.close(None)
+        await self.close()
 
     async def close(self, grace: float | None = None) -> None:
         """Close; calls in flight get `grace` seconds."""
+        for each in self._changes:
+            each.cancel()
+        await asyncio.gather(*self._changes, return_exceptions=True)
+        if self._next is not None:
+            await self._next.close(None)
         await self._inner.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
@@ -104,31 +132,37 @@ class ServiceChannel(Channel):
 
     def unary_unary(self, method: str, *args: Any, **options: Any) -> Any:
         """Used by generated stubs."""
-        return self._wrap(self._inner.unary_unary(method, *args, **options), bounded=True)
+        return self._wrap(lambda inner: inner.unary_unary(method, *args, **options), bounded=True)
 
     def unary_stream(self, method: str, *args: Any, **options: Any) -> Any:
         """Used by generated stubs."""
-        return self._wrap(self._inner.unary_stream(method, *args, **options), bounded=False)
+        return self._wrap(lambda inner: inner.unary_stream(method, *args, **options), bounded=False)
 
     def stream_unary(self, method: str, *args: Any, **options: Any) -> Any:
         """Used by generated stubs."""
-        return self._wrap(self._inner.stream_unary(method, *args, **options), bounded=False)
+        return self._wrap(lambda inner: inner.stream_unary(method, *args, **options), bounded=False)
 
     def stream_stream(self, method: str, *args: Any, **options: Any) -> Any:
         """Used by generated stubs."""
-        return self._wrap(self._inner.stream_stream(method, *args, **options), bounded=False)
+        return self._wrap(lambda inner: inner.stream_stream(method, *args, **options), bounded=False)
 
-    def _wrap(self, invoke: Callable[..., Any], *, bounded: bool) -> Callable[..., Any]:
+    def _wrap(self, make: Callable[[Channel], Any], *, bounded: bool) -> Callable[..., Any]:
         """`bounded`: a deadline even when the caller set none. A stream's life is its own affair."""
         tokens = self._tokens
+        inner, invoke = self._inner, make(self._inner)
 
         def call(
             request: Any = None,
             *,
             timeout: float | None = None,
             metadata: Sequence[tuple[str, str | bytes]] = (),
+            silent_for: float | None = None,
             **options: Any,
         ) -> Any:
+            nonlocal inner, invoke
+            way = self._inner if silent_for is None else self._newer(silent_for)
+            if inner is not way:
+                inner, invoke = way, make(way)
             current = find_call()
             trace = trace_id_of(None) if current is None else current.trace_id
             merged = [*metadata, (TRACEPARENT, traceparent(trace))]
@@ -142,3 +176,22 @@ class ServiceChannel(Channel):
             return invoke(request, timeout=timeout, metadata=Metadata(*merged), **options)
 
         return call
+
+    def _newer(self, silent_for: float) -> Channel:
+        """Connections that are newer than the call that heard nothing for so long."""
+        if self._next is not None:
+            return self._next
+        if time.monotonic() - self._since < silent_for:
+            return self._inner
+        self._next = self._connect(_NEW_CONNECTIONS)
+        change = asyncio.create_task(self._change_to(self._next))
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        return self._next
+
+    async def _change_to(self, newer: Channel) -> None:
+        # While nobody completes a connection, the old ones may still be answered: by who stood still for a moment.
+        await newer.channel_ready()
+        older, self._inner, self._next, self._since = self._inner, newer, None, time.monotonic()
+        _log.warning("connections_changed", service=self.service_name)
+        await older.close(_LAST_CALLS)

@@ -7,8 +7,11 @@ import grpc
 from tocsin.ingest.v1 import internal_service_pb2 as pb
 from tocsin.ingest.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin_kit.errors import from_rpc_error
+from tocsin_kit.rpc.hedge import hedged
 
 from tocsin_escalation.app.incidents.command import Closed
+
+_RESOLVE_SECONDS = 3.0
 
 
 class Ingest:
@@ -24,7 +27,9 @@ class Ingest:
         names = [f"incidents/{incident_id}" for incident_id in incident_ids]
         request = pb.ResolveIncidentsRequest(org_id=org_id, actor=actor, incidents=names)
         try:
-            response: pb.ResolveIncidentsResponse = await self._stub.ResolveIncidents(request, timeout=3.0)
+            response: pb.ResolveIncidentsResponse = await hedged(
+                self._stub.ResolveIncidents, request, seconds=_RESOLVE_SECONDS
+            )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="ingest") from error
         return [Closed(result.sequence if result.found else None) for result in response.results]

@@ -43,7 +43,7 @@ class Escalation:
         """Those of the policies that do not exist. Raises SERVICE_UNAVAILABLE."""
         request = CheckPoliciesRequest(org_id=org_id, policies=policies)
         try:
-            response = await self._stub.CheckPolicies(request, timeout=self._check_seconds)
+            response = await hedged(self._stub.CheckPolicies, request, seconds=self._check_seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=_SERVICE) from error
         return frozenset(response.missing)

@@ -1,6 +1,7 @@
 """Escalation, for a person who answers a page: each call carries a short-lived credential of that person."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from tocsin.escalation.v1.incident_pb2 import (
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.errors import from_rpc_error
+from tocsin_kit.rpc.hedge import hedged
 
 from tocsin_notify.app.answers.answer import Person
 from tocsin_notify.domain.action import Action, Asked
@@ -79,6 +81,8 @@ class Responders:
     async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, person: Person, seconds: float) -> Any:
         token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)
         try:
-            return await method(request, timeout=seconds, metadata=(("authorization", f"Bearer {token}"),))
+            # Each action has a request id, so that a second call is no second action.
+            ask = partial(method, metadata=(("authorization", f"Bearer {token}"),))
+            return await hedged(ask, request, seconds=seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from tocsin.type.v1 import access_pb2
 
+from tests.architecture.syntax import nodes
 from tests.contract.test_protos import METHODS, READING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ def classes() -> dict[str, list[tuple[Path, ast.ClassDef]]]:
     found: dict[str, list[tuple[Path, ast.ClassDef]]] = {}
     for path in SOURCES:
         if path.parent.name == "rpc":
-            for node in ast.walk(parsed(path)):
+            for node in nodes(path):
                 if isinstance(node, ast.ClassDef) and any(
                     ast.unparse(base).endswith("Servicer") for base in node.bases
                 ):
@@ -72,15 +73,10 @@ def classes() -> dict[str, list[tuple[Path, ast.ClassDef]]]:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@cache
 def functions(path: Path) -> dict[str, list[ast.AST]]:
     """Those of a file, by name, methods and inner ones as well."""
     found: dict[str, list[ast.AST]] = {}
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             found.setdefault(node.name, []).append(node)
     return found
@@ -91,7 +87,7 @@ def methods_of(package: Path) -> dict[str, list[tuple[Path, ast.AST]]]:
     """Of the classes of the use cases, by name: whose an object is, its call does not say."""
     found: dict[str, list[tuple[Path, ast.AST]]] = {}
     for path in (package / "app").rglob("*.py"):
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 for each in node.body:
                     if isinstance(each, ast.AsyncFunctionDef):
@@ -104,7 +100,7 @@ def imported(path: Path) -> dict[str, tuple[Path, str]]:
     """What a file imports from the use cases of its own package: the file and the name in it, empty for the file itself."""
     package = package_of(path)
     found: dict[str, tuple[Path, str]] = {}
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package.name}.app"):
             for each in node.names:
                 within = package.parent.joinpath(*(node.module or "").split("."))
@@ -123,7 +119,7 @@ def _method(tree: ast.ClassDef, name: str) -> ast.AST:
 
 
 def _calls(path: Path, node: ast.AST, wanted: set[str], depth: int) -> bool:
-    called = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+    called = _called(node)
     if any(_name(function) in wanted for function in called):
         return True
     return bool(depth) and any(
@@ -132,6 +128,11 @@ def _calls(path: Path, node: ast.AST, wanted: set[str], depth: int) -> bool:
         for where, inner in _meant(path, function)
         if inner is not node
     )
+
+
+@cache
+def _called(node: ast.AST) -> list[ast.expr]:
+    return [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
 
 
 def _name(function: ast.expr) -> str:

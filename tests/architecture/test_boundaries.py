@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import MetaData, Table
 from tocsin_kit.db import tables as kit_tables
 
+from tests.architecture.syntax import nodes
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ["ingest", "escalation", "notify"]
 SOURCES = [
@@ -102,9 +104,8 @@ def test_sql_and_rows_of_the_driver_stay_in_the_store(service: str) -> None:
     for path in sorted(package.rglob("*.py")):
         if package / "store" in path.parents:
             continue
-        tree = parsed(path)
-        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+        docstrings = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
+        for node in nodes(path):
             if isinstance(node, ast.Attribute):
                 assert node.attr != "Record", f"{path.name}:{node.lineno} handles a row of the driver"
             if isinstance(node, ast.alias):
@@ -119,9 +120,8 @@ def test_no_statement_of_a_service_names_a_table_of_the_kit(service: str) -> Non
     assert {"outbox", "requests"} <= TABLES_OF_THE_KIT
     found: list[str] = []
     for path in sorted((ROOT / "services" / service / f"tocsin_{service}" / "store").rglob("*.py")):
-        tree = parsed(path)
-        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+        docstrings = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
+        for node in nodes(path):
             named: set[str] = set()
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 named = set(re.findall(r"\w+", node.value))
@@ -161,18 +161,17 @@ def module_name(path: Path) -> str:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in nodes(path) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
-@cache
 def imported(path: Path, named: frozenset[str] = frozenset()) -> set[str]:
     """Every module a file imports, wherever in the file. `named`: modules that may be imported from their package."""
     modules: set[str] = set()
-    for node in ast.walk(parsed(path)):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & named
             modules |= submodules
             if len(submodules) < len(node.names):

@@ -36,10 +36,12 @@ async def until_idle(databases: Mapping[str, str], sessions: OwnerSessions) -> N
     try:
         async with asyncio.timeout(within(PATIENCE)):
             still = 0
-            while still < 2:
+            while True:
                 counts = {name: await sessions.fetchval(databases[name], query) for name, query in BUSY.items()}
-                # A page on its way through Redis is in no table for a moment: the second look is after that moment.
                 still = still + 1 if not any(counts.values()) else 0
+                if still == 2:
+                    return
+                # A page on its way through Redis is in no table for a moment: the second look is after that moment.
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"still busy after {PATIENCE:g} s: {counts}") from None

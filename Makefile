@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 PATHS := libs/contracts libs/client libs/kit libs/timers libs/stack libs/testkit services/ingest services/escalation services/notify
 SOURCES := libs services tests tools docker
 T ?= tests
-# One more than the cores CI has: half of the time is waiting.
-WORKERS ?= 3
+# Twice the cores that CI has: a third of the time of each worker is waiting.
+WORKERS ?= 4
 # How long each flood of `make abuse` lasts; the same tests take a second each in `make test`.
 ABUSE_SECONDS ?= 60
 # How long `make chaos` breaks things; more options in CHAOS, such as CHAOS="--seed 7 --only notify".

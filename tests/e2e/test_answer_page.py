@@ -118,7 +118,7 @@ async def test_a_link_shows_and_acts_once(tenant: Tenant, browser: Browser) -> N
 
     await browser.opens(following)
     assert await browser.presses("note", text="restarted\r\nthe writer") == 303
-    assert "restarted\nthe writer" in await messages(tenant, incident)
+    assert "by link: restarted\nthe writer" in await messages(tenant, incident)
     assert await browser.presses("resolve") == 303
     assert "Resolved by ana at" in browser.says
     assert browser.buttons == ["note"]

@@ -89,9 +89,8 @@ class FakeResponders(IncidentServiceServicer):
         await self._serve(context)
         metadata = dict(context.invocation_metadata())
         who = _subject(str(metadata["authorization"]))
-        # A note names no channel.
-        via, text = getattr(request, "via", ""), getattr(request, "text", "")
-        self.answers.append(Answered(action, who, request.name, via, request.request_id, text))
+        text = getattr(request, "text", "")
+        self.answers.append(Answered(action, who, request.name, request.via, request.request_id, text))
 
     async def _serve(self, context: Any) -> None:
         if not self.there:

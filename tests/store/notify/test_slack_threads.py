@@ -41,7 +41,8 @@ class Paged:
     def notes(self) -> list[tuple[str, str]]:
         """Author and text of each note, once, in their order. All are about the incident."""
         once = {each.request_id: each for each in self.world.escalation.responders.answers}
-        assert all((each.action, each.incident) == ("note", f"incidents/{self.incident}") for each in once.values())
+        about = ("note", f"incidents/{self.incident}", "slack")
+        assert all((each.action, each.incident, each.via) == about for each in once.values())
         return [(each.who, each.text) for each in once.values()]
 
 

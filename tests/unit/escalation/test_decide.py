@@ -267,6 +267,8 @@ def test_a_note_can_be_added_even_after_the_end() -> None:
     story = Story()
     story.take(Resolved("users/ana"))
     assert story.take(Noted("users/ana", "was the raid controller")).notes[0].message == "was the raid controller"
+    told = story.take(Noted("users/ana", "was the raid controller", via="slack")).notes[0].message
+    assert told == "by slack: was the raid controller"
 
 
 def test_new_alerts_on_an_acknowledged_incident_are_noted_once_and_page_nobody() -> None:

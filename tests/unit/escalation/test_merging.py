@@ -274,6 +274,8 @@ def test_an_answer_that_was_passed_on_says_where_it_came_from() -> None:
     assert story.decisions[-1].notes[0].message == f"escalated to level 2 by users/ana (by call) {about}"
     story.take(Noted(ANA, "same disk", OTHER))
     assert story.decisions[-1].notes[0].message == f"of incidents/{OTHER}, which is merged into this one: same disk"
+    story.take(Noted(ANA, "same disk", OTHER, "sms"))
+    assert story.decisions[-1].notes[0].message.endswith("which is merged into this one: by sms: same disk")
     told = passed_on(OTHER, Escalated(ANA, via="call"))
     assert told == Noted(ANA, f"escalated (by call): passed on to incidents/{OTHER}, into which this one is merged")
     told = passed_on(OTHER, Snoozed(ANA, MINUTE, "link"))

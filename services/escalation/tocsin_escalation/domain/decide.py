@@ -97,9 +97,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return restart(run, event, now, directory, timer_id)
         case Edited():
             return edit(run, event, now, directory, timer_id)
-        case Noted(actor=actor, text=text, source=source):
-            told = f"of incidents/{source}, which is merged into this one: {text}" if source else text
-            return Decision(run, notes=(Note(NoteKind.NOTE, actor, told, run.level),))
+        case Noted():
+            return Decision(run, notes=(Note(NoteKind.NOTE, event.actor, _written(event), run.level),))
         case Merged():
             return merge(run, event)
         case MergedFrom():
@@ -336,6 +335,11 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     # Of a merged one people hear through the other incident.
     told = () if run.state is State.MERGED else news(following, PageType.RESOLUTION, actor, now)
     return Decision(following, (stop, *told), (note,))
+
+
+def _written(event: Noted) -> str:
+    about = f"of incidents/{event.source}, which is merged into this one" if event.source else ""
+    return ": ".join(filter(None, (about, event.via and f"by {event.via}", event.text)))
 
 
 def _by(event: Acknowledged | Snoozed | Escalated | Resolved) -> str:

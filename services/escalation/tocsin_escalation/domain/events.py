@@ -135,11 +135,15 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A person or a sender writes something down. `source`: about which incident, when that one is merged into this one."""
+    """A person or a sender writes something down. `source`: about which incident, when that one is merged into this one.
+
+    `via`: through what a person wrote it, in words; empty for a call of the API.
+    """
 
     actor: str
     text: str
     source: UUID | None = None
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)

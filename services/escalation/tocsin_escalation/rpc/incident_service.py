@@ -165,7 +165,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         def respond(done: Advanced) -> pb.AddNoteResponse:
             return pb.AddNoteResponse(entry=mapping.timeline_entry(done.entries[-1]))
 
-        step = Step(mapping.incident_id(request.name), Noted(_actor(), request.text))
+        step = Step(mapping.incident_id(request.name), Noted(_actor(), request.text, via=request.via))
         return await self._one(request, pb.AddNoteResponse, step, respond)
 
     async def ResolveIncident(self, request: pb.ResolveIncidentRequest, context: Context) -> pb.ResolveIncidentResponse:

@@ -70,7 +70,7 @@ class Responders:
                 resolve = pb.ResolveIncidentRequest(request_id=id, name=name, via=via)
                 await self._call(self._stub.ResolveIncident, resolve, person, _ACT_SECONDS)
             case Action.NOTE:
-                note = pb.AddNoteRequest(request_id=id, name=name, text=asked.text)
+                note = pb.AddNoteRequest(request_id=id, name=name, text=asked.text, via=via)
                 await self._call(self._stub.AddNote, note, person, _ACT_SECONDS)
 
     async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:

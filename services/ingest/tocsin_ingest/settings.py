@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
+from tocsin_kit.mail.listener import MailListener
 from tocsin_kit.secret_boxes import SecretKeys
 from tocsin_kit.settings import Listen, ServiceSettings, service_settings
 
@@ -71,3 +72,17 @@ class IngestSettings(ServiceSettings):
         if self.mail_require_tls and not self.tls_cert_file:
             raise ValueError("INGEST_MAIL_REQUIRE_TLS needs TLS_CERT_FILE and TLS_KEY_FILE")
         return self
+
+    @property
+    def mail_listener(self) -> MailListener:
+        """INGEST_MAIL_…, as the server of mails takes them."""
+        return MailListener(
+            listen=self.mail_listen,
+            domain=self.mail_domain,
+            require_tls=self.mail_require_tls,
+            max_bytes=self.mail_max_bytes,
+            max_connections=self.mail_max_connections,
+            command_seconds=self.mail_command_seconds,
+            session_seconds=self.mail_session_seconds,
+            shared=self.listen_shared,
+        )

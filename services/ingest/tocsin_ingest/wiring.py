@@ -23,6 +23,7 @@ from tocsin_kit.keys.record import RemoteKeyRecord
 from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
+from tocsin_kit.mail.server import MailServer
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
@@ -56,7 +57,6 @@ from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.outside import Outside
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.mail.receiver import MailReceiver
-from tocsin_ingest.mail.server import MailServer
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.rpc import alert_service, integration_service, internal_service, silence_service
 from tocsin_ingest.settings import IngestSettings
@@ -170,7 +170,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
             receiver = MailReceiver(
                 *(settings.mail_domain, database, intake, times, directory, runtime.rpc.credentials, budgets, refusals)
             )
-            mails = MailServer(settings, receiver, server_context(settings), metrics, runtime.stop)
+            tls = server_context(settings)
+            mails = MailServer(settings.mail_listener, receiver, tls, metrics.mail_refused, runtime.stop)
             runtime.loops.add("mail", mails.run, everywhere=True)
             close.append(mails.close)
         runtime.http.add_routes(heartbeat.routes(alive, times, directory, runtime.rpc))

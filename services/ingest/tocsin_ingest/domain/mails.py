@@ -60,32 +60,34 @@ class Rules:
     take_automatic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(Protocol):
     """What is read of a mail. Texts may be shortened."""
 
-    subject: str
-    text: str
-    sender: str = ""
-    """The address it is from by its own header."""
-    date: str = ""
-    message_id: str = ""
-    answers: tuple[str, ...] = ()
-    """Message ids that it answers, the nearest first."""
-    automatic: bool = False
-    own: bool = False
-    importance: str = ""
-    attachments: tuple[str, ...] = ()
+    @property
+    def subject(self) -> str:
+        """Decoded, in one line."""
 
     @property
-    def about(self) -> str:
-        """Its subject; of a mail without one its first line, as two of those need not be about the same."""
-        return self.subject or self.text.partition("\n")[0]
+    def text(self) -> str:
+        """Of its body."""
 
     @property
-    def is_reply(self) -> bool:
-        """Whether a mail program made its subject of the one that it answers."""
-        return _REPLY.match(self.subject) is not None
+    def automatic(self) -> bool:
+        """It answers another mail by itself."""
+
+    @property
+    def own(self) -> bool:
+        """Tocsin sent it."""
+
+
+def about(mail: Mail) -> str:
+    """Its subject; of a mail without one its first line, as two of those need not be about the same."""
+    return mail.subject or mail.text.partition("\n")[0]
+
+
+def is_reply(mail: Mail) -> bool:
+    """Whether a mail program made its subject of the one that it answers."""
+    return _REPLY.match(mail.subject) is not None
 
 
 def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
@@ -100,7 +102,7 @@ def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
 
 
 def key_of(rules: Rules, subject: str) -> str:
-    """What the subject (`Mail.about`) is about, in any case and with any blanks; the whole subject when nothing else is left."""
+    """What the subject (`about`) is about, in any case and with any blanks; the whole subject when nothing else is left."""
     rest = subject
     for _ in range(_PREFIXES):
         prefix = _REPLY.match(rest)

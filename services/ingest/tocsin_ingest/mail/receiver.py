@@ -1,13 +1,11 @@
-"""What is answered to the commands of an SMTP session, and how a mail becomes an alert of each integration it is for."""
+"""How a mail becomes an alert of each integration it is for."""
 
-import asyncio
 import hashlib
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
@@ -18,6 +16,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import id_of
 from tocsin_kit.logging import get_logger
+from tocsin_kit.mail.reading import Mail
+from tocsin_kit.mail.receiver import NOT_OUR_DOMAIN, Receiver, is_bounce, later, line
 from tocsin_kit.rpc.failures import masked
 
 from tocsin_ingest.app.alerts.alert_size import shorten
@@ -27,23 +27,20 @@ from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.integrations.mail_addresses import MailAddresses
 from tocsin_ingest.domain.fingerprint import alert_key
-from tocsin_ingest.domain.mails import Mail, Refusal, judge, key_of
+from tocsin_ingest.domain.mails import Refusal, about, is_reply, judge, key_of
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.format import is_transient
-from tocsin_ingest.mail.reading import read_mail
 from tocsin_ingest.store.integrations import mails
 
 _log = get_logger(__name__)
 _FORMAT: Final = "mail"
 _RECIPIENTS: Final = 10
 _KEY_LENGTH: Final = 255
-_THREADS: Final = 2
 _MAILS: Final = uuid.UUID("0f3a0f2e-3c64-4c0f-9a57-0a6f6b1a2c55")
 """Namespace of the request ids that are made of mails."""
 _SEVERITIES: Final = {"high": SEVERITY_CRITICAL, "low": SEVERITY_INFO}
 _CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, ErrorReason.ERROR_REASON_SOURCE_NOT_ALLOWED)
-_OURS: Final = "451 4.3.0 something is wrong here, and the mail was not taken; send it again"
 
 
 class _Judged(TocsinError):
@@ -53,8 +50,8 @@ class _Judged(TocsinError):
         super().__init__(ErrorReason.ERROR_REASON_INVALID_FIELD, refusal.value)
 
 
-class MailReceiver:
-    """aiosmtpd calls its hooks. All that is answered 5xx is wrong with the mail, and would be wrong with it again."""
+class MailReceiver(Receiver):
+    """Takes mails to integrations' addresses."""
 
     def __init__(
         self,
@@ -67,7 +64,7 @@ class MailReceiver:
         budgets: Budgets,
         refusals: Refusals,
     ) -> None:
-        self._domain = domain.lower()
+        super().__init__(domain)
         self._database = database
         self._intake = intake
         self._times = times
@@ -76,26 +73,14 @@ class MailReceiver:
         self._budgets = budgets
         self._refusals = refusals
         self._addresses = MailAddresses(database, directory)
-        self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
-
-    def close(self) -> None:
-        """Ends the threads that read mails."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
-
-    async def handle_EHLO(
-        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, answer: list[str]
-    ) -> list[str]:
-        """There are no logins: an address is all that is needed."""
-        session.host_name = hostname
-        return [line for line in answer if not line.startswith("250-AUTH")]
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, _given: Any) -> str:
         """Each recipient. The address itself is told to nobody: it is a credential."""
         if len(envelope.rcpt_tos) >= _RECIPIENTS:
             return f"452 4.5.3 at most {_RECIPIENTS} recipients; send the others another mail"
-        word, _, domain = address.rpartition("@")
-        if domain.lower() != self._domain:
-            return "550 5.7.1 mails to this domain are not taken here"
+        word = self.word_of(address)
+        if word is None:
+            return NOT_OUR_DOMAIN
         try:
             sender = await self._sender(word, session)
             self._budgets.take(sender.org_id, RPCS)
@@ -109,16 +94,13 @@ class MailReceiver:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """A whole mail. 250 once it is committed for every recipient."""
-        content = envelope.content
-        assert isinstance(content, bytes)
-        loop = asyncio.get_running_loop()
-        mail = await loop.run_in_executor(self._readers, read_mail, content)
-        bounce = envelope.mail_from in ("", "<>")
+        mail, size = await self.read(envelope), len(envelope.content or b"")
+        bounce = is_bounce(envelope)
         senders: list[Sender] = vars(envelope)["senders"]
         failures = [
             (sender, failure)
             for sender in senders
-            if (failure := await self._take(sender, mail, len(content), bounce=bounce)) is not None
+            if (failure := await self._take(sender, mail, size, bounce=bounce)) is not None
         ]
         for sender, error in failures:
             if isinstance(error, _Judged):
@@ -131,14 +113,8 @@ class MailReceiver:
         if passing is not None:
             return self._refusal(passing)
         if len(failures) == len(senders):
-            return f"554 5.6.0 {_line(failures[0][1].message)}"
+            return f"554 5.6.0 {line(failures[0][1].message)}"
         return "250 2.0.0 it is committed"
-
-    async def handle_exception(self, error: Exception) -> str:
-        """A defect of ours, which must lose no mail; or a client that hangs up, or speaks no TLS after STARTTLS."""
-        if not isinstance(error, (TLSSetupException, OSError, asyncio.IncompleteReadError)):
-            masked(error)
-        return _OURS
 
     async def _sender(self, word: str, session: Session) -> Sender:
         peer = str(session.peer[0]) if session.peer else ""
@@ -147,8 +123,8 @@ class MailReceiver:
     def _refusal(self, error: TocsinError) -> str:
         if error.reason in _CREDENTIAL:
             self._refusals.count(_FORMAT, error)
-            return f"550 5.1.1 {_line(error.message)}"
-        return f"451 4.3.2 {_line(error.message)}"
+            return f"550 5.1.1 {line(error.message)}"
+        return later(error)
 
     async def _take(self, sender: Sender, mail: Mail, size: int, *, bounce: bool) -> TocsinError | None:
         """Why the mail was not taken for this recipient."""
@@ -160,8 +136,8 @@ class MailReceiver:
             if isinstance(action, Refusal):
                 return _Judged(action)
             thread = await self._thread(sender, integration_id, mail.answers)
-            key = thread or fit.key(key_of(rules, mail.about), _KEY_LENGTH) or "(no subject)"
-            answers = thread is not None and mail.is_reply and action is Action.TRIGGER
+            key = thread or fit.key(key_of(rules, about(mail)), _KEY_LENGTH) or "(no subject)"
+            answers = thread is not None and is_reply(mail) and action is Action.TRIGGER
             if answers and not await self._is_live(sender, integration_id, key):
                 # Words about what is over page nobody.
                 _log.info("mail_about_what_is_over", org_id=sender.org_id, integration=integration_id)
@@ -194,7 +170,7 @@ def _alert(mail: Mail, action: Action, key: str) -> AlertInput:
     alert = AlertInput(
         action=int(action),  # type: ignore[arg-type] # numbered alike
         dedup_key=key,
-        summary=fit.text(mail.about or "a mail without a subject", fit.SUMMARY),
+        summary=fit.text(about(mail) or "a mail without a subject", fit.SUMMARY),
         source=fit.text(mail.sender, fit.NAME),
         severity=_SEVERITIES.get(mail.importance, SEVERITY_UNSPECIFIED),
         client="E-mail",
@@ -217,8 +193,3 @@ def _request_id(integration_id: str, mail: Mail, alert: AlertInput) -> str:
 
 def _digest(message_id: str) -> bytes:
     return hashlib.blake2b(message_id.encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _line(text: str) -> str:
-    """As one line of an SMTP answer."""
-    return " ".join(text.encode("ascii", "replace").decode().split())[:400]

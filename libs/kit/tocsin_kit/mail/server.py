@@ -11,15 +11,15 @@ import time
 from collections import Counter
 from typing import Any, Final
 
+import prometheus_client
 from aiosmtpd.smtp import SMTP, Envelope
+
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.credentials import source_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns, until, wait_for_any
-
-from tocsin_ingest.mail.receiver import MailReceiver
-from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.settings import IngestSettings
+from tocsin_kit.mail.listener import MailListener
+from tocsin_kit.mail.receiver import Receiver
 
 _log = get_logger(__name__)
 _HOST_SHARE: Final = 2
@@ -46,12 +46,13 @@ class MailServer:
 
     def __init__(
         self,
-        settings: IngestSettings,
-        receiver: MailReceiver,
+        settings: MailListener,
+        receiver: Receiver,
         tls: ssl.SSLContext | None,
-        metrics: IngestMetrics,
+        refused: prometheus_client.Counter,
         stop: asyncio.Event,
     ) -> None:
+        """`refused` is labelled with the limit that refused a connection or a mail: `connections`, `mails`."""
         self.settings: Final = settings
         self.receiver: Final = receiver
         self.tls: Final = tls
@@ -60,19 +61,19 @@ class MailServer:
         self._hosts: Counter[str] = Counter()
         self._rate = Buckets(_CONNECTIONS_PER_SECOND, _CONNECTIONS_AT_ONCE)
         self._sending: Counter[str] = Counter()
-        self._refused = metrics.mail_refused
+        self._refused = refused
         self.port = 0
         """The port it listens on, once started."""
 
     async def run(self, ended: asyncio.Event) -> None:
         """Take mails until the process is told to stop. What is being committed then is answered."""
         loop = asyncio.get_running_loop()
-        host, _, port = self.settings.mail_listen.rpartition(":")
+        host, _, port = self.settings.listen.rpartition(":")
         server = await loop.create_server(
-            lambda: _Session(self), host.strip("[]"), int(port), reuse_port=self.settings.listen_shared
+            lambda: _Session(self), host.strip("[]"), int(port), reuse_port=self.settings.shared
         )
         self.port = server.sockets[0].getsockname()[1]
-        _log.info("mail_listening", address=self.settings.mail_listen, port=self.port, starttls=self.tls is not None)
+        _log.info("mail_listening", address=self.settings.listen, port=self.port, starttls=self.tls is not None)
         try:
             await wait_for_any(self._stop, ended)
         finally:
@@ -94,7 +95,7 @@ class MailServer:
 
     def enter(self, session: "_Session", host: str) -> bool:
         """One session more; False when there is no room for it."""
-        most = self.settings.mail_max_connections
+        most = self.settings.max_connections
         full = len(self._sessions) >= most or self._hosts[host] >= most // _HOST_SHARE
         if full or self.leaving or self._rate.take(host, time.monotonic()):
             self._refused.labels("connections").inc()
@@ -111,7 +112,7 @@ class MailServer:
 
     def lend(self, host: str) -> bool:
         """Whether one more mail may be on its way; `give_back` follows."""
-        most = max(2, self.settings.mail_max_connections // _SENDING_SHARE)
+        most = max(2, self.settings.max_connections // _SENDING_SHARE)
         if self._sending.total() >= most or self._sending[host] >= most // _HOST_SHARE:
             self._refused.labels("mails").inc()
             return False
@@ -133,19 +134,19 @@ class _Session(SMTP):
         settings = server.settings
         super().__init__(
             server.receiver,
-            data_size_limit=settings.mail_max_bytes,
+            data_size_limit=settings.max_bytes,
             enable_SMTPUTF8=True,
-            hostname=settings.mail_domain,
+            hostname=settings.domain,
             ident="Tocsin",
             tls_context=server.tls,
-            require_starttls=settings.mail_require_tls,
-            timeout=settings.mail_command_seconds,
+            require_starttls=settings.require_tls,
+            timeout=settings.command_seconds,
             auth_exclude_mechanism=("LOGIN", "PLAIN"),
             command_call_limit=_COMMANDS,
             loop=asyncio.get_running_loop(),
         )
         self._server = server
-        self._most = settings.mail_max_bytes
+        self._most = settings.max_bytes
         self._host = ""
         self._end: asyncio.TimerHandle | None = None
         self._busy = False
@@ -160,7 +161,7 @@ class _Session(SMTP):
                 transport.write(f"{_FULL}\r\n".encode())
                 transport.close()
                 return
-            seconds = self._server.settings.mail_session_seconds
+            seconds = self._server.settings.session_seconds
             self._end = asyncio.get_running_loop().call_later(seconds, self.abort)
         super().connection_made(transport)
 
@@ -206,7 +207,7 @@ class _Session(SMTP):
 
     async def _take(self) -> None:
         await self.push("354 end with <CR><LF>.<CR><LF>")
-        seconds = self._server.settings.mail_command_seconds
+        seconds = self._server.settings.command_seconds
         # Behind ours, which says what is wrong.
         self._reset_timeout(2 * seconds)
         try:
@@ -225,7 +226,7 @@ class _Session(SMTP):
         self._busy = True
         try:
             # A commit may take longer than a client may be silent.
-            self._reset_timeout(self._server.settings.mail_session_seconds)
+            self._reset_timeout(self._server.settings.session_seconds)
             status = await self._call_handler_hook("DATA")
         finally:
             self._busy = False

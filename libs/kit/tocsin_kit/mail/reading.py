@@ -6,6 +6,7 @@ head of a mail is parsed, only if it has few parts, and only the character sets 
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.header import decode_header
 from email.parser import BytesHeaderParser
@@ -15,8 +16,6 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 import re2
-
-from tocsin_ingest.domain.mails import Mail
 
 PARSED: Final = 128 << 10
 """Bytes of a mail; what follows them is not looked at."""
@@ -47,6 +46,28 @@ _BLANKS: Final = re.compile(r"[^\S\n]+")
 _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 
 
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What is read of a mail. Texts may be shortened."""
+
+    subject: str
+    text: str
+    sender: str = ""
+    """The address it is from by its own header."""
+    date: str = ""
+    message_id: str = ""
+    answers: tuple[str, ...] = ()
+    """Message ids that it answers, the nearest first."""
+    automatic: bool = False
+    """It answers another mail by itself (RFC 3834). What a program sends of its own, such as cron, is no answer."""
+    bulk: bool = False
+    """No person wrote it to this address: a program, a mailing list or a mail server did."""
+    own: bool = False
+    """This product sent it."""
+    importance: str = ""
+    attachments: tuple[str, ...] = ()
+
+
 def read_mail(content: bytes) -> Mail:
     """Whatever the bytes are; what cannot be read is left out."""
     message = _parse(content[:PARSED])
@@ -59,6 +80,7 @@ def read_mail(content: bytes) -> Mail:
         message_id=_or_nothing(lambda: next(iter(_ids(message, "Message-ID")), ""), ""),
         answers=_or_nothing(lambda: _answers(message), ()),
         automatic=_or_nothing(lambda: _is_automatic(message), False),
+        bulk=_or_nothing(lambda: _is_bulk(message), False),
         own=message.get("Tocsin-Delivery") is not None,
         importance=_or_nothing(lambda: _importance(message), ""),
         attachments=_or_nothing(lambda: tuple(_names(parts)), ()),
@@ -167,12 +189,20 @@ def _ids(message: _Part, name: str) -> list[str]:
 
 
 def _is_automatic(message: _Part) -> bool:
-    """Whether it answers another mail by itself (RFC 3834). What a program sends of its own, such as cron, is an alert."""
     if _header(message, "Auto-Submitted").strip().lower().startswith("auto-replied"):
         return True
     if message.get("X-Autoreply") is not None or message.get("X-Autorespond") is not None:
         return True
     return _header(message, "Precedence").strip().lower() == "auto_reply"
+
+
+def _is_bulk(message: _Part) -> bool:
+    submitted = _header(message, "Auto-Submitted").partition(";")[0].strip().lower()
+    if _is_automatic(message) or submitted not in ("", "no"):
+        return True
+    if message.get("List-Id") is not None or message.get_content_type() == "multipart/report":
+        return True
+    return _header(message, "Precedence").strip().lower() in ("bulk", "junk", "list")
 
 
 def _importance(message: _Part) -> str:

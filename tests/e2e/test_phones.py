@@ -1,10 +1,14 @@
-"""People who are woken by their phone, and answer by it."""
+"""People who are woken by their phone, and answer by it; and by a reply to a mail."""
 
+import asyncio
 import itertools
+import smtplib
 from datetime import timedelta
 
 from tocsin.escalation.v1 import incident_pb2
+from tocsin_testkit import busy
 from tocsin_testkit.busy import until
+from tocsin_testkit.mail import text_of
 from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
 
@@ -57,3 +61,27 @@ async def test_two_calls_that_nobody_takes_page_the_next_level(tenant: Tenant) -
     await phones.presses(call, "1")
     assert (await tenant.incident(incident)).acknowledged_by == "users/ben"
     assert any("mailbox" in each for each in await messages(tenant, incident))
+
+
+async def test_a_reply_to_a_mail_stops_the_paging(tenant: Tenant) -> None:
+    ana, ben = await tenant.person("ana", webhook=False), await tenant.person("ben")
+    await ana.adds_email()
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=30))
+    incident = await prom.triggers("Disk full", source="db-1")
+    page = await ana.is_paged(incident, level=1)
+    address = dict(page.headers)["Reply-To"]
+
+    def replies(text: str) -> None:
+        with smtplib.SMTP("127.0.0.1", tenant.world.reply_port, timeout=busy.within(20)) as smtp:
+            smtp.sendmail("ana@example.org", address, f"Subject: Re: {page.subject}\r\n\r\n{text}\r\n> resolve\r\n")
+
+    await asyncio.to_thread(replies, "ack")
+    assert text_of(await ana.is_answered()).startswith("Acknowledged.")
+    assert (await tenant.incident(incident)).state == incident_pb2.INCIDENT_STATE_ACKNOWLEDGED
+    await asyncio.to_thread(replies, "note the writer hangs")
+    assert text_of(await ana.is_answered()).startswith("Noted.")
+    said = await messages(tenant, incident)
+    assert "acknowledged by users/ana (by email)" in said
+    assert "by email: the writer hangs" in said
+    await tenant.world.passes(minutes=31)
+    assert ben.pages(incident) == []

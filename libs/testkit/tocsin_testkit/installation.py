@@ -8,6 +8,7 @@ from typing import Self
 import asyncpg
 from tocsin_stack import tokens
 from tocsin_stack.plan import StackSettings
+from tocsin_stack.ports import free_port
 from tocsin_stack.stack import Stack
 
 from tocsin_testkit.clients import Channels, Clients
@@ -66,6 +67,8 @@ class Installation:
         self.mail = MailServer(self.inbox)
         self.hooks = HookServer(self.inbox)
         self.phones = TwilioServer(self.inbox)
+        self.reply_port = 0
+        """Where replies to mails are taken; 0: nowhere, as several replicas cannot listen there."""
         self._data_dir = data_dir
         self._replicas = replicas
         self._prepared = prepared
@@ -79,6 +82,12 @@ class Installation:
         await self.hooks.start()
         await self.phones.start()
         providers = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.mail.port), **self.phones.settings()}
+        if self._replicas == 1:
+            self.reply_port = free_port()
+            providers |= {
+                "NOTIFY_MAIL_LISTEN": f"127.0.0.1:{self.reply_port}",
+                "NOTIFY_MAIL_DOMAIN": "reply.example.com",
+            }
         self.stack = Stack(
             StackSettings(
                 data_dir=self._data_dir,

@@ -63,6 +63,10 @@ class Person:
         """A text message arrives."""
         return await self._gets(lambda m: m.channel == "sms" and not m.code, "text message", "", PATIENCE)
 
+    async def is_answered(self) -> Received:
+        """A mail that answers a reply of theirs arrives."""
+        return await self._gets(lambda m: m.subject.startswith("Re: "), "answer", "", PATIENCE)
+
     async def wants(self, *rules: tuple[str, str, float]) -> None:
         """Rules: (`high` or `low`, contact method, minutes after the page)."""
         message = contact_service_pb2.NotificationRules(

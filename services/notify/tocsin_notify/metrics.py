@@ -30,6 +30,18 @@ class NotifyMetrics:
             ("channel", "evidence"),
             registry=registry,
         )
+        self.mail_replies = Counter(
+            "tocsin_notify_mail_replies",
+            "Replies to mails of pages: done, unclear, automatic, to an unknown address, or why nothing was done",
+            ("result",),
+            registry=registry,
+        )
+        self.mail_refused = Counter(
+            "tocsin_notify_mail_refused",
+            "SMTP connections and mails told to come again by a limit: connections, mails",
+            ("limit",),
+            registry=registry,
+        )
         self.pages = Counter("tocsin_notify_pages", "Jobs handed over", ("outcome",), registry=registry)
         self.dead_letters = Counter("tocsin_notify_dead_letters", "Given up", ("reason",), registry=registry)
         self.template_faults = Counter(

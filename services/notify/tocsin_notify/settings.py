@@ -1,11 +1,12 @@
 """What notify reads from the environment, beside what every service reads."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
+from tocsin_kit.mail.listener import MailListener
 from tocsin_kit.secret_boxes import SecretKeys, secret_keys
-from tocsin_kit.settings import ServiceSettings, service_settings
+from tocsin_kit.settings import Listen, ServiceSettings, service_settings
 
 from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.pushover_account import PushoverAccount
@@ -167,6 +168,16 @@ class NotifySettings(ServiceSettings):
     link_lifetime: float = Field(86_400.0, ge=60, le=30 * 86_400)
     """Seconds for which the link in a message can be answered with. Later it only shows how the incident stands."""
 
+    mail_listen: Listen | Literal[""] = ""
+    """Where replies to mails of pages are taken by SMTP. STARTTLS is offered with TLS_CERT_FILE. Empty: nowhere."""
+    mail_domain: str = Field("", max_length=190, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.|$))*$")
+    """What stands behind the `@` of the addresses for replies. Its MX record, or the mail server that hands mails on, leads to
+    NOTIFY_MAIL_LISTEN. It is another domain than INGEST_MAIL_DOMAIN. Empty: mails of pages cannot be replied to."""
+    mail_require_tls: bool = False
+    """Whether replies are taken over STARTTLS only."""
+    mail_max_connections: int = Field(100, ge=2, le=10_000)
+    """SMTP connections that may be open at once; one host may have half of them. On an eighth of them a mail may be on its way."""
+
     twilio_account_sid: str = Field("", validation_alias="TWILIO_ACCOUNT_SID", pattern="^[A-Za-z0-9-]{0,64}$")
     """The account that sends text messages and calls people, at Twilio or a provider that speaks its API. Empty: neither."""
     twilio_auth_token: SecretStr = Field(SecretStr(""), validation_alias="TWILIO_AUTH_TOKEN")
@@ -274,6 +285,14 @@ class NotifySettings(ServiceSettings):
             raise ValueError("NOTIFY_BOARD_OIDC_ISSUER needs NOTIFY_BOARD_URL and NOTIFY_BOARD_OIDC_CLIENT_ID")
         if self.board_oidc_issuer and not (self.board_oidc_readers or self.board_oidc_writers):
             raise ValueError("NOTIFY_BOARD_OIDC_ISSUER needs NOTIFY_BOARD_OIDC_READERS or NOTIFY_BOARD_OIDC_WRITERS")
+        if self.mail_listen and not self.mail_domain:
+            raise ValueError("NOTIFY_MAIL_LISTEN needs NOTIFY_MAIL_DOMAIN, the domain of the addresses for replies")
+        if self.processes > 1 and self.mail_listen.endswith(":0"):
+            raise ValueError(
+                "NOTIFY_MAIL_LISTEN has port 0, and NOTIFY_PROCESSES is above 1: each process would take another port; name one"
+            )
+        if self.mail_require_tls and not self.tls_cert_file:
+            raise ValueError("NOTIFY_MAIL_REQUIRE_TLS needs TLS_CERT_FILE and TLS_KEY_FILE")
         if self.twilio_account_sid and not (self.twilio_account.tokens and self.twilio_from):
             raise ValueError("TWILIO_ACCOUNT_SID needs TWILIO_AUTH_TOKEN and TWILIO_FROM")
         if self.twilio_replies and not (self.public_url and self.twilio_from.startswith(("+", "MG"))):
@@ -299,6 +318,17 @@ class NotifySettings(ServiceSettings):
             starttls=self.smtp_starttls,
             implicit_tls=self.smtp_implicit_tls,
             ca_file=self.smtp_ca_file,
+        )
+
+    @property
+    def mail_listener(self) -> MailListener:
+        """NOTIFY_MAIL_…, as the server of mails takes them."""
+        return MailListener(
+            listen=self.mail_listen,
+            domain=self.mail_domain,
+            require_tls=self.mail_require_tls,
+            max_connections=self.mail_max_connections,
+            shared=self.listen_shared,
         )
 
     @property

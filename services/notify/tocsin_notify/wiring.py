@@ -31,6 +31,8 @@ from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
+from tocsin_notify.app.answers.presses import Presses
+from tocsin_notify.app.answers.whole_bundles import WholeBundles
 from tocsin_notify.app.contacts.code_limits import CodeLimits
 from tocsin_notify.app.contacts.contacts import Contacts
 from tocsin_notify.app.contacts.owner_notices import OwnerNotices
@@ -46,6 +48,7 @@ from tocsin_notify.app.delivery.journal_notes import begun
 from tocsin_notify.app.delivery.looks import Looks
 from tocsin_notify.app.delivery.missing_receipts import MissingReceipts
 from tocsin_notify.app.delivery.outcomes import Outcomes
+from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.app.delivery.sequels import Sequels
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slots
@@ -84,6 +87,7 @@ from tocsin_notify.wiring_answers import Inside, serve_answers
 from tocsin_notify.wiring_board import serve_board
 from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
+from tocsin_notify.wiring_mail import serve_mail_replies
 from tocsin_notify.wiring_queue import serve_queue
 from tocsin_notify.wiring_slack_groups import add_slack_groups
 from tocsin_notify.wiring_templates import serve_templates
@@ -130,7 +134,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     failures = Failures(policy, metrics, relay.nudge)
     twilio = settings.twilio_account
     cipher = Cipher(settings.encryption_keys)
-    callbacks = CallbackUrls(settings.public_url, cipher.link_keys)
+    callbacks = CallbackUrls(settings.public_url, cipher.link_keys, settings.mail_domain)
     channels = open_channels(settings, callbacks)
     database_url, max_age = settings.database_url.get_secret_value(), settings.database_connection_max_age_seconds
     gate, gatekeeper, presence = await asyncio.gather(
@@ -264,9 +268,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     # Without a credential of this service: each call shows that of the person who answers.
     to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))
     responders = Responders(to_responders, settings.signing_keys)
+    receipts, whole = Receipts(db, failures, hints, metrics), WholeBundles(db, responders)
+    presses = Presses(db, responders, receipts, whole)
+    inside = Inside(
+        *(failures, hints, metrics, contacts, notices, cipher, budgets, code_limits), receipts, whole, presses
+    )
     if settings.public_url and runtime.serves:
-        inside = Inside(failures, hints, metrics, contacts, notices, cipher, budgets, code_limits)
         serve_answers(runtime, inside, responders, channels, callbacks, links)
+    close_mails = serve_mail_replies(runtime, inside, channels, callbacks) if runtime.serves else []
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
     board_channels = {
@@ -369,5 +378,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             to_escalation.close,
             to_responders.close,
             close_board,
+            *close_mails,
         )
     )

@@ -49,6 +49,9 @@ class Inside:
     cipher: Cipher
     budgets: Budgets
     code_limits: CodeLimits
+    receipts: Receipts
+    whole: WholeBundles
+    presses: Presses
 
 
 def serve_answers(
@@ -61,11 +64,10 @@ def serve_answers(
 ) -> None:
     """Add the routes of what is set up here. Needs NOTIFY_PUBLIC_URL: people and providers call it."""
     settings, db, add = runtime.settings, runtime.database, runtime.http.add_routes
-    receipts = Receipts(db, inside.failures, inside.hints, inside.metrics)
-    whole = WholeBundles(db, responders)
-    presses = Presses(db, responders, receipts, whole)
+    receipts, presses = inside.receipts, inside.presses
+    answers = Answers(db, responders, inside.whole)
     pushes = bool(settings.vapid.private_key)
-    add(AnswerPages(links, Answers(db, responders, whole), devices=pushes).routes())
+    add(AnswerPages(links, answers, devices=pushes).routes())
     add(Buttons(callbacks, presses).routes())
     if pushes:
         devices = Devices(

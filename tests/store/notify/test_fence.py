@@ -40,6 +40,7 @@ ACROSS_TENANTS = {
     "contacts.owners_of_slack": "an account of Slack names no tenant; what follows is done for the tenant of each user",
     "receipts.of_slack_message": "Slack names a message of the operator's app, and no tenant",
     "receipts.tenant_of": "a chat's button names a notification, signed, and not its tenant",
+    "mail_replies.mailed_page": "the address of a reply names a notification, signed, and not its tenant",
     "sms_replies.pages": "a phone number names no tenant; what follows is done for the tenant of the page",
     "sms_replies.owner_of_number": "a phone number names no tenant",
     "sms_replies.stop": "whoever has the phone wants no more messages, of no tenant",

@@ -7,7 +7,7 @@ head of a mail is parsed, only if it has few parts, and only the character sets 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email import message_from_bytes, policy
+from email import message_from_bytes
 from email.header import decode_header
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
@@ -98,10 +98,10 @@ def _or_nothing(read: Callable[[], _T], nothing: _T) -> _T:
 def _parse(head: bytes) -> _Part:
     if head.lower().count(b"boundary") <= _BOUNDARIES:
         try:
-            return message_from_bytes(head, policy=policy.compat32)
+            return message_from_bytes(head)
         except Exception:  # noqa: S110 - parts in parts in parts: a RecursionError, among others
             pass
-    return BytesHeaderParser(policy=policy.compat32).parsebytes(head)
+    return BytesHeaderParser().parsebytes(head)
 
 
 def _leaves(message: _Part) -> Iterator[_Part]:

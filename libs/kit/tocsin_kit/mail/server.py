@@ -83,6 +83,8 @@ class MailServer:
             await until(lambda: not self._sessions, _GRACE, step=_STEP)
             for session in list(self._sessions):
                 session.abort()
+        # A loop that ends before it is told to is started again.
+        await ended.wait()
 
     async def close(self) -> None:
         """After the last mail."""

@@ -52,6 +52,8 @@ class Delivery:
     """The six digits, in a verification."""
     link: str = ""
     """Where the person answers; empty when there is nothing to answer, or this service cannot be reached from outside."""
+    reply_to: str = ""
+    """The address to which the person replies by mail; empty if this message takes no replies."""
     language: str = LANGUAGES[0]
     """Of the default texts, and of the template that counts."""
     wording: Wording = field(default_factory=dict)

@@ -28,6 +28,8 @@ _MAC_BYTES: Final = 16
 _SHORT_PURPOSE: Final = b"tocsin short button\0"
 _SHORT: Final = (Action.ACKNOWLEDGE, Action.ESCALATE)
 _DATA_BYTES: Final = 16 + 4 + 1
+_REPLY_PURPOSE: Final = b"tocsin mail reply\0"
+_REPLY_BYTES: Final = 16 + 4
 
 
 def labels_of(delivery: Delivery) -> Mapping[str, Action]:
@@ -41,14 +43,15 @@ def labels_of(delivery: Delivery) -> Mapping[str, Action]:
 
 
 class CallbackUrls:
-    """Under one public base URL; without one nothing is asked to call back."""
+    """Under one public base URL, and in one domain of mail; without one nothing is asked to call back, or to reply."""
 
-    def __init__(self, public_url: str, keys: Sequence[bytes] = ()) -> None:
+    def __init__(self, public_url: str, keys: Sequence[bytes] = (), mail_domain: str = "") -> None:
         """`public_url`: without a slash at its end; empty when this service cannot be reached from outside. The first of `keys`
-        signs URLs, each of them is known again.
+        signs what is handed out, each of them is known again. `mail_domain`: of the addresses that pages are replied to.
         """
         self.public_url: Final = public_url
         self._keys = keys
+        self._mail_domain = mail_domain
 
     def twilio_status(self, delivery: Delivery) -> str:
         """Where Twilio tells what became of this attempt; empty when it cannot."""
@@ -92,6 +95,31 @@ class CallbackUrls:
             return None
         return UUID(bytes=content[:16]), int.from_bytes(content[16:20], "big"), _SHORT[content[20]]
 
+    def reply_address(self, delivery: Delivery) -> str:
+        """Where the person answers this attempt by mail; empty when nobody can, or there is nothing to answer.
+
+        At most 64 characters stand before the `@` (RFC 5321 §4.5.3.1), in lower case, as some servers make them.
+        """
+        if not self._keys or not self._mail_domain or not labels_of(delivery):
+            return ""
+        content = delivery.notification.bytes + delivery.attempt.to_bytes(4, "big")
+        word = base64.b32encode(_reply_mac(self._keys[0], content) + content).decode().rstrip("=").lower()
+        return f"{word}@{self._mail_domain}"
+
+    def read_reply_address(self, word: str) -> tuple[UUID, int] | None:
+        """Notification and attempt, of what stands before the `@`; None unless it was made here. Compares in constant time."""
+        try:
+            raw = base64.b32decode(word + "=" * (-len(word) % 8), casefold=True)
+        except (binascii.Error, ValueError):
+            return None
+        given, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        right = False
+        for key in self._keys:
+            right |= hmac.compare_digest(_reply_mac(key, content), given)
+        if not right or len(content) != _REPLY_BYTES:
+            return None
+        return UUID(bytes=content[:16]), int.from_bytes(content[16:], "big")
+
     def button(self, delivery: Delivery, action: Action) -> str:
         """A URL that does this for the person when it is posted to. A caller who has it can do that, and nothing else."""
         names = self.named(delivery, action)
@@ -129,6 +157,10 @@ def _names(delivery: Delivery) -> dict[str, str]:
 def _mac(key: bytes, names: Mapping[str, str]) -> str:
     content = urlencode(sorted(names.items()), errors="surrogateescape").encode()
     return _text(hmac.digest(key, _PURPOSE + content, hashlib.sha256)[:_MAC_BYTES])
+
+
+def _reply_mac(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, _REPLY_PURPOSE + content, hashlib.sha256)[:_MAC_BYTES]
 
 
 def _short_mac(key: bytes, content: bytes) -> bytes:

@@ -3,7 +3,9 @@
 import asyncio
 import re
 import ssl
-from email.utils import format_datetime, formataddr, parseaddr
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from email.utils import format_datetime, formataddr, formatdate, make_msgid, parseaddr
 from time import monotonic
 from typing import Final
 
@@ -21,13 +23,13 @@ from aiosmtplib import (
 from aiosmtplib.response import SMTPResponse
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.channels.base import Delivery, Permit
+from tocsin_notify.channels.base import Always, Delivery, Permit
 from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.mime import compose
-from tocsin_notify.channels.text import body, is_urgent, subject
+from tocsin_notify.channels.text import body, is_urgent, one_line, subject
 from tocsin_notify.domain import digest_html
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import WAKING, Channel, Kind
@@ -45,11 +47,19 @@ _LEADING_DOT: Final = re.compile(rb"(?m)^\.")
 class EmailChannel:
     """At most `concurrency` sessions; each carries one message at a time and is used again."""
 
-    def __init__(self, server: MailServer, *, timeout: float, concurrency: int = 10) -> None:
-        """`timeout`: seconds for the whole attempt, connecting included."""
+    def __init__(
+        self,
+        server: MailServer,
+        *,
+        timeout: float,
+        concurrency: int = 10,
+        reply_to: Callable[[Delivery], str] = lambda _: "",
+    ) -> None:
+        """`timeout`: seconds for the whole attempt, connecting included. `reply_to`: the address for replies; empty for none."""
         self.concurrency = concurrency
         self._server = server
         self._timeout = timeout
+        self._reply_to = reply_to
         self._idle: list[tuple[SMTP, float]] = []
         name, self._envelope_sender = parseaddr(server.sender)
         self._from = formataddr((name, self._envelope_sender))
@@ -60,10 +70,32 @@ class EmailChannel:
         """See `ChannelSender`. Our own credentials being refused may pass once they are mended, so that is retryable."""
         if not self._server.host:
             return Permanent("this installation has no mail server (SMTP_HOST)")
-        message = self._compose(delivery)
+        message = self._compose(replace(delivery, reply_to=self._reply_to(delivery)))
+        return await self._send(delivery.target.address, message, permit)
+
+    async def answer(self, address: str, subject: str, text: str, headers: Mapping[str, str]) -> bool:
+        """Answer a mail of whoever has the address. Whether the server took it; what went wrong is logged."""
+        message = compose(
+            {
+                "Subject": one_line(subject),
+                "From": self._from,
+                "To": address,
+                "Date": formatdate(),
+                "Message-ID": make_msgid(domain=self._domain),
+                "Auto-Submitted": "auto-replied",
+                **headers,
+            },
+            text,
+        )
+        outcome = await self._send(address, message, Always())
+        if not isinstance(outcome, Sent):
+            _log.warning("mail_not_answered", reason=outcome.reason)
+        return isinstance(outcome, Sent)
+
+    async def _send(self, address: str, message: bytes, permit: Permit) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout):
-                return Sent(_short(await self._hand_in(delivery.target.address, message, permit)))
+                return Sent(_short(await self._hand_in(address, message, permit)))
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout:g} s")
         except (SMTPException, OSError) as error:
@@ -173,6 +205,8 @@ class EmailChannel:
         if job.incident and delivery.kind is not Kind.BUNDLE:
             thread = f"<{job.incident.replace('/', '-')}@{self._domain}>"
             headers |= {"In-Reply-To": thread, "References": thread, "Tocsin-Incident": job.incident}
+        if delivery.reply_to:
+            headers["Reply-To"] = delivery.reply_to
         if delivery.kind in WAKING and is_urgent(job):
             headers["Importance"] = "high"
         return compose(headers, body(delivery), _html(delivery))
@@ -234,8 +268,11 @@ def _short(text: str) -> str:
 TYPE: Final = ChannelType(
     Channel.EMAIL,
     "e-mail",
-    lambda settings, _: EmailChannel(
-        settings.mail_server, timeout=settings.attempt_timeout, concurrency=settings.smtp_connections
+    lambda settings, callbacks: EmailChannel(
+        settings.mail_server,
+        timeout=settings.attempt_timeout,
+        concurrency=settings.smtp_connections,
+        reply_to=callbacks.reply_address,
     ),
     address_field="address",
     personal=True,

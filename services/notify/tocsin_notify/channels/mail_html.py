@@ -1,4 +1,4 @@
-"""A mail as HTML, of what a template made: cleaned, and with the link by which the person answers outside of it.
+"""A mail as HTML, of what a template made: cleaned, and with the link by which the person answers, and how to reply, outside of it.
 
 Whatever the template leaves open, hides or comments out ends where it ends: the cleaning closes each element.
 """
@@ -9,6 +9,7 @@ from typing import Final
 import nh3
 
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.text import reply_hint
 from tocsin_notify.domain.template import Part
 
 _TAGS: Final = {
@@ -76,6 +77,7 @@ def mail_html(delivery: Delivery) -> str:
 
 
 def _answer(delivery: Delivery) -> str:
-    if not delivery.link:
-        return ""
-    return f'<p><a href="{escape(delivery.link)}">{escape(delivery.words.button_answer)}</a></p>'
+    words = delivery.words
+    link = f'<p><a href="{escape(delivery.link)}">{escape(words.button_answer)}</a></p>' if delivery.link else ""
+    hint = reply_hint(delivery)
+    return f"{link}<p>{escape(hint)}</p>" if hint else link

@@ -87,11 +87,12 @@ def default_subject(delivery: Delivery) -> str:
 
 
 def body(delivery: Delivery) -> str:
-    """Plain text. The link by which the person answers is always in it."""
+    """Plain text. The link by which the person answers is always in it, and how to reply."""
     worded = delivery.worded(Part.TEXT)
     if not worded:
         return default_body(delivery)
-    return "\n".join([worded, *([] if _holds(worded, delivery.link) else _answer(delivery))]) + "\n"
+    rest = replace(delivery, link="") if _holds(worded, delivery.link) else delivery
+    return "\n".join([worded, *_answer(rest)]) + "\n"
 
 
 def default_body(delivery: Delivery) -> str:
@@ -176,7 +177,16 @@ def _holds(text: str, link: str) -> bool:
 
 
 def _answer(delivery: Delivery) -> list[str]:
-    return ["", delivery.words.answer.format(link=delivery.link)] if delivery.link else []
+    link = [delivery.words.answer.format(link=delivery.link)] if delivery.link else []
+    ways = [*link, *filter(None, [reply_hint(delivery)])]
+    return ["", *ways] if ways else []
+
+
+def reply_hint(delivery: Delivery) -> str:
+    """How a mail is replied to; empty if it cannot be."""
+    if not delivery.reply_to:
+        return ""
+    return delivery.words.mail_reply_all if delivery.kind is Kind.BUNDLE else delivery.words.mail_reply
 
 
 def _about(delivery: Delivery) -> list[str]:

@@ -21,6 +21,21 @@ class Action(StrEnum):
     NOTE = "note"
 
 
+WORDS: Final = {
+    "a": Action.ACKNOWLEDGE,
+    "ack": Action.ACKNOWLEDGE,
+    "acknowledge": Action.ACKNOWLEDGE,
+    "e": Action.ESCALATE,
+    "esc": Action.ESCALATE,
+    "escalate": Action.ESCALATE,
+    "r": Action.RESOLVE,
+    "resolve": Action.RESOLVE,
+    "c": Action.RESOLVE,
+    "close": Action.RESOLVE,
+}
+"""What a person writes who answers by a text message or a mail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """An action with what it needs: a note its text, a snooze for how long."""

@@ -15,21 +15,9 @@ from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import WORDS, Action
 
 _MOST: Final = 999
-_WORDS: Final = {
-    "a": Action.ACKNOWLEDGE,
-    "ack": Action.ACKNOWLEDGE,
-    "acknowledge": Action.ACKNOWLEDGE,
-    "e": Action.ESCALATE,
-    "esc": Action.ESCALATE,
-    "escalate": Action.ESCALATE,
-    "r": Action.RESOLVE,
-    "resolve": Action.RESOLVE,
-    "c": Action.RESOLVE,
-    "close": Action.RESOLVE,
-}
 _REPLY: Final = re.compile(r"(?:([0-9]{1,3})[ ]?([a-z]+)|([a-z]+)[ ]?([0-9]{1,3})|([a-z]+))[.!]?")
 # twilio.com/docs/messaging/tutorials/advanced-opt-out, and CTIA's handbook of messaging: a message of this one word.
 _STOP: Final = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout"})
@@ -77,7 +65,7 @@ def read_reply(text: str) -> Reply | Request:
     found = _REPLY.fullmatch(words)
     if found is None:
         return Request.UNCLEAR
-    action = _WORDS.get(found[2] or found[3] or found[5])
+    action = WORDS.get(found[2] or found[3] or found[5])
     digits = found[1] or found[4]
     return Request.UNCLEAR if action is None else Reply(action, int(digits) if digits else None)
 

@@ -64,6 +64,9 @@ WORDS: Final = Words(
     urgent="Ein Vorfall, den Sie übernommen haben, ist dringend geworden: {severity}. "
     "Er bleibt bei Ihnen; sonst wird niemand alarmiert.",
     answer="Antworten: {link}",
+    mail_reply="Oder antworten Sie auf diese Mail mit einem Wort: ack (übernehmen), escalate (nächste Stufe) oder resolve "
+    "(beheben); oder mit note und einem Text.",
+    mail_reply_all="Oder antworten Sie auf diese Mail mit dem Wort ack: Das übernimmt alle.",
     fact_incident="Vorfall",
     fact_severity="Schwere",
     fact_source="Quelle",

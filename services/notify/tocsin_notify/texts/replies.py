@@ -1,4 +1,4 @@
-"""What a person is told who answers: by a button, a text message, a command of a chat. A table for each language.
+"""What a person is told who answers: by a button, a text message, a mail, a command of a chat. A table for each language.
 
 Each text may name the values in braces that its English one names; a test compares them.
 """
@@ -36,6 +36,8 @@ class ReplyWords:
     sms_several: str
     sms_say_which: str
     sms_more: str
+
+    mail_how: str
 
     chat_how: str
     chat_stranger: str
@@ -78,6 +80,7 @@ _EN: Final = ReplyWords(
     sms_several="Nothing was done: several pages have this code. Open the link in the message.",
     sms_say_which="Nothing was done: say which. {listed}",
     sms_more="; and {count} more",
+    mail_how="Nothing was done: the first line of the reply says none of ack, escalate, resolve, or note and a text.",
     chat_how='Say "list" for what you are paged for, "ack 12" to acknowledge the one with the code 12, or "ack all".',
     chat_stranger="Add this Slack account (your member ID) to your contact methods in Tocsin and verify it: nobody knows it yet.",
     chat_later="It is not certain that it was done: the service that knows the incidents does not answer. Send it again.",
@@ -119,6 +122,8 @@ _DE: Final = ReplyWords(
     sms_several="Es wurde nichts getan: Mehrere Alarme haben diesen Code. Öffnen Sie den Link in der Nachricht.",
     sms_say_which="Es wurde nichts getan: Welcher ist gemeint? {listed}",
     sms_more="; und {count} weitere",
+    mail_how="Es wurde nichts getan: In der ersten Zeile der Antwort steht weder ack (übernehmen) noch escalate (nächste Stufe), "
+    "resolve (beheben) oder note und ein Text.",
     chat_how="„list“ zeigt, wofür Sie alarmiert sind, „ack 12“ übernimmt den Vorfall mit dem Code 12, „ack all“ alle.",
     chat_stranger="Fügen Sie dieses Slack-Konto (Ihre Member-ID) in Tocsin Ihren Kontaktwegen hinzu und bestätigen Sie es: "
     "Noch kennt es niemand.",

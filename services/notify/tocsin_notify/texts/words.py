@@ -70,6 +70,8 @@ class Words:
     as_fallback: str
     urgent: str
     answer: str
+    mail_reply: str
+    mail_reply_all: str
     fact_incident: str
     fact_severity: str
     fact_source: str

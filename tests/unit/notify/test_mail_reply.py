@@ -1,0 +1,104 @@
+"""What a reply to the mail of a page says, whatever its author's program quotes around it."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_notify.channels.base import Delivery, Target
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.mail_reply import read_mail_reply
+from tocsin_notify.domain.page import Channel, Kind
+
+QUOTED = "On Mon, 30 Nov 2026 at 03:12, Tocsin <page@example.com> wrote:\n> resolve\n> disk full"
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("ack", Action.ACKNOWLEDGE),
+        ("  ACK! \n\nthanks", Action.ACKNOWLEDGE),
+        (f"Escalate.\n\n{QUOTED}", Action.ESCALATE),
+        (f"r\n{QUOTED}", Action.RESOLVE),
+        (f"{QUOTED}\n\nack", Action.ACKNOWLEDGE),
+        (
+            "Am Mo., 30. Nov. 2026 um 03:12 Uhr schrieb\nTocsin\n<page@example.com>:\n\n> resolve\n\nack",
+            Action.ACKNOWLEDGE,
+        ),
+        ("> resolve\n\nack\n", Action.ACKNOWLEDGE),
+        ("ack\n-- \nAna\nresolve", Action.ACKNOWLEDGE),
+    ],
+)
+def test_the_first_line_of_the_author_says_what_is_done(text: str, action: Action) -> None:
+    assert read_mail_reply(text) == Asked(action)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n \n",
+        "I am on it",
+        "please ack",
+        "ack it for me",
+        "thanks\nack",
+        QUOTED,
+        "> ack",
+        " > ack\n> resolve",
+        "note",
+        "note\n-- \nAna",
+        f"note:\n\n{QUOTED}",
+        "notes of yesterday",
+        "On Monday Tocsin wrote:\nack",
+    ],
+)
+def test_anything_else_does_nothing(text: str) -> None:
+    """Words of the page, and of alerts in it, stand in every reply."""
+    assert read_mail_reply(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("note the writer hangs", "the writer hangs"),
+        ("Note: the writer hangs\nsince 3\n\nsee the plot\n-- \nAna", "the writer hangs\nsince 3\n\nsee the plot"),
+        (f"note\nthe writer hangs\n\n{QUOTED}", "the writer hangs"),
+        ("note : seen\n-----Original Message-----\nFrom: x", "seen"),
+        ("note seen\n________________________________\nFrom: x", "seen"),
+        ("note " + "x" * 5000, "x" * 4095 + "…"),
+    ],
+)
+def test_a_note_goes_on_to_what_is_quoted_or_a_signature(text: str, note: str) -> None:
+    assert read_mail_reply(text) == Asked(Action.NOTE, note)
+
+
+def delivery(kind: Kind = Kind.NEW_INCIDENT, attempt: int = 3) -> Delivery:
+    target, time = Target(Channel.EMAIL, "ana@example.com"), datetime(2026, 11, 30, tzinfo=UTC)
+    return Delivery("k", uuid.UUID(int=7), "acme", kind, NotificationJob(), target, attempt, time)
+
+
+def test_an_address_names_the_attempt_and_is_known_again_by_each_key() -> None:
+    old, new = b"o" * 32, b"n" * 32
+    word, _, domain = CallbackUrls("", [old], "reply.example.com").reply_address(delivery()).partition("@")
+    assert domain == "reply.example.com"
+    assert len(word) <= 64
+    rotated = CallbackUrls("", [new, old], "reply.example.com")
+    for written in (word, word.upper(), word.capitalize()):
+        assert rotated.read_reply_address(written) == (uuid.UUID(int=7), 3)
+    assert CallbackUrls("", [new], "reply.example.com").read_reply_address(word) is None
+
+
+def test_what_was_not_signed_here_is_no_address() -> None:
+    urls = CallbackUrls("https://tocsin.example.com", [b"k" * 32], "reply.example.com")
+    word = urls.reply_address(delivery()).partition("@")[0]
+    swapped = word[:-1] + ("a" if word[-1] != "a" else "i")
+    for wrong in ("", "ana", word[:-1], word + "a", swapped, "ä", word[::-1], "1", "a" * 58):
+        assert urls.read_reply_address(wrong) is None, wrong
+    assert urls.read_reply_address(urls.data(delivery(), Action.ACKNOWLEDGE)) is None, "of another purpose"
+
+
+@pytest.mark.parametrize("kind", [Kind.RESOLUTION, Kind.ACKNOWLEDGMENT, Kind.TEST, Kind.MESSAGE, Kind.VERIFICATION])
+def test_what_asks_for_no_answer_has_no_address(kind: Kind) -> None:
+    assert not CallbackUrls("", [b"k" * 32], "reply.example.com").reply_address(delivery(kind))
+    assert not CallbackUrls("https://tocsin.example.com", [b"k" * 32]).reply_address(delivery())

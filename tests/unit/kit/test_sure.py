@@ -15,6 +15,7 @@ from tocsin.ingest.v1.alert_service_pb2 import GetAlertRequest, SendAlertRequest
 from tocsin_ingest.app.alerts.known_rules import teach_rules
 from tocsin_kit.rpc.bounds import is_map, rules_of
 from tocsin_kit.rpc.sure import sure_of
+from tocsin_kit.rpc.validation import is_valid, validate
 
 from tests.abuse.messages import Messages
 from tests.contract.test_protos import METHODS
@@ -97,7 +98,7 @@ def generated(descriptor: Descriptor) -> Iterator[Message]:
 
 
 def test_what_is_sure_breaks_no_rule_in_any_request() -> None:
-    sure = doubtful = 0
+    sure = doubtful = valid = 0
     for descriptor in {method.input_type.full_name: method.input_type for method in METHODS}.values():
         judge = sure_of(descriptor)
         for message in generated(descriptor):
@@ -106,9 +107,22 @@ def test_what_is_sure_breaks_no_rule_in_any_request() -> None:
                 assert not broken(message), f"{descriptor.full_name}: {message}"
             else:
                 doubtful += broken(message)
+            valid += unchanged_if_valid(message)
     # Otherwise the messages show nothing.
     assert sure > 1000
     assert doubtful > 1000
+    assert valid > 500
+
+
+def unchanged_if_valid(message: Message) -> bool:
+    """Whether it is valid at a glance; then all of its validation refuses and changes nothing."""
+    message.DiscardUnknownFields()
+    if not is_valid(message, message.SerializeToString()):
+        return False
+    before = message.SerializeToString(deterministic=True)
+    validate(message)
+    assert message.SerializeToString(deterministic=True) == before
+    return True
 
 
 def asked(action: Any = 0, severity: Any = 0, request_id: str = "", **fields: Any) -> SendAlertRequest:

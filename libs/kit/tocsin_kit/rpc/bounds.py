@@ -7,7 +7,7 @@ before their items are validated. What the annotations ignore is not counted: it
 """
 
 import re
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final
 
 from buf.validate import validate_pb2
@@ -55,6 +55,11 @@ class Bounds:
                 return _below(prefix, found) if prefix else found
         return None
 
+    @cached_property
+    def few_bytes(self) -> int:
+        """A message of so many bytes has nowhere too many entries that the annotations do not count."""
+        return min((step.few_bytes for step in self._steps), default=_UNBOUNDED)
+
     def entries(self, message: Message, enough: int) -> int:
         """How many entries of lists and maps are in it, at all depths; counting ends above `enough`. Call it once `excess`
         found none."""
@@ -76,6 +81,12 @@ class _Step:
         self._repeated = field.is_repeated
         self._map = is_map(field)
         self._struct = field.message_type is not None and field.message_type.full_name == _STRUCT
+        own = _UNBOUNDED
+        if field.is_repeated:
+            own = own if _is_counted(field) else limit  # an entry takes a byte at least
+        elif self._struct:
+            own = _LEAST_VALUE_BYTES * STRUCT_VALUES
+        self.few_bytes: Final = own if inner is None else min(own, inner.few_bytes)
 
     def excess(self, message: Message) -> FieldViolation | None:
         """Paths are made once something is found, on the way back: most messages have nothing to be found."""
@@ -224,6 +235,12 @@ def _entry(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
     assert field.message_type is not None
     key, value = field.message_type.fields
     return key, value
+
+
+def _is_counted(field: FieldDescriptor) -> bool:
+    rules = rules_of(field)
+    most = rules.map.HasField("max_pairs") if is_map(field) else rules.repeated.HasField("max_items")
+    return bool(most) and rules.ignore != validate_pb2.IGNORE_ALWAYS
 
 
 def _limit(field: FieldDescriptor, rules: Any) -> int:

@@ -61,18 +61,21 @@ def make_storable(message: Message, prefix: str = "") -> None:
         return
     if plan.machine or plan.has_machine:
         message.DiscardUnknownFields()
-    data = message.SerializeToString()
-    # Spelled out: this runs for every request, and a generator costs more than the three searches.
-    if b"\x00" in data or b"\x7f" in data or b"\xff" in data:
-        fields = plan.fields
-    elif plan.timed and _has_time(message, plan):
-        fields = plan.timed
-    else:
+    fields = _doubtful(message, plan, message.SerializeToString())
+    if not fields:
         return
     walk = _Walk()
     walk.message(message, plan, prefix, plan.machine, fields)
     if walk.violations:
         raise invalid_fields(walk.violations)
+
+
+def is_storable(message: Message, data: bytes) -> bool:
+    """Tells in a moment that `make_storable` would do nothing; False: it must be asked.
+
+    `data`: the message serialized. It has no unknown fields.
+    """
+    return not _doubtful(message, _plan(cast(Descriptor, message.DESCRIPTOR)), data)
 
 
 def repairs(message: Message) -> bool:
@@ -109,6 +112,14 @@ class _Plan:
     """The messages among them, with what is in each."""
     texts: Callable[[Iterable[Any]], Iterable[str]] | None = None
     """All text of a list of such messages, if each field is a single text: such lists are looked through at once."""
+
+
+def _doubtful(message: Message, plan: _Plan, data: bytes) -> "tuple[_Field, ...]":
+    """The fields below which may be what cannot be stored."""
+    # Spelled out: this runs for every request, and a generator costs more than the three searches.
+    if b"\x00" in data or b"\x7f" in data or b"\xff" in data:
+        return plan.fields
+    return plan.timed if plan.timed and _has_time(message, plan) else ()
 
 
 _plans: dict[str, _Plan] = {}

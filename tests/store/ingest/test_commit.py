@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_ingest.app.alerts import answers
 from tocsin_ingest.app.alerts.commit_batch import Answer, CommitBatch, Entry
 from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.batches import Batches
@@ -223,6 +224,24 @@ async def test_a_crash_after_commit_repeats_the_first_answer(database: Database)
     assert again[1] == lost[0]
     counted = await rows(database, org, "SELECT count FROM alerts WHERE dedup_key = 'a'")
     assert [row["count"] for row in counted] == [1]
+
+
+async def test_answers_that_are_kept_are_made_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    org = new_org()
+    made: list[str] = []
+
+    def decided(dedup_key: str, decision: Decision) -> bytes:
+        made.append(dedup_key)
+        return answers.decided(dedup_key, decision)
+
+    monkeypatch.setattr("tocsin_ingest.app.alerts.commit_batch.decided", decided)
+    ids = [str(uuid.uuid4()) for _ in range(2)]
+    sent = [entry(org, message(key, org=org), id) for key, id in zip("ab", ids, strict=True)]
+    sent += [entry(org, message("a", org=org), ids[0]), entry(org, message("c", org=org))]
+    found = await committer(database)(sent)
+    assert made == ["a", "b", "c"]
+    assert found[0] == found[2]
+    assert await committer(database)(sent[:3]) == found[:3], "as it was kept"
 
 
 async def test_one_request_id_through_two_replicas_at_once_is_one_alert(database: Database, database_url: str) -> None:

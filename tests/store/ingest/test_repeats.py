@@ -26,6 +26,7 @@ from tests.unit.ingest.model import message
 ALERTS = """SELECT dedup_key, alerts.state, count, alerts.severity, summary, newest, alerts.start_time, incidents.state AS of,
   alert_count, firing_count, incidents.severity AS worst, incidents.resolved_by
 FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id ORDER BY alerts.id"""
+SAID = "SELECT summary, newest, severity FROM alerts"
 EVENTS = "SELECT ordering_key, payload FROM outbox ORDER BY id"
 
 
@@ -112,6 +113,30 @@ async def test_they_do_what_decided_ones_do(database: Database, counting: Counti
     for org in ways:
         await check(database, org)
     assert counting.repeats > 0, "otherwise this compares nothing"
+
+
+async def test_other_words_are_counted_together_and_the_newest_are_kept(database: Database, counting: Counting) -> None:
+    org, commit_batch = new_org(), committer(database)
+    first = trigger(org)
+
+    def other(number: int) -> Entry:
+        return Entry(org, first.message.saying(f"number {number}", b"%d" % number), like=first)
+
+    assert await send(commit_batch, first, other(1), other(2)) == [
+        *(("OPENED", 1, "a"), ("DEDUPLICATED", 2, "a"), ("DEDUPLICATED", 3, "a"))
+    ]
+    assert await send(commit_batch, other(3)) == [("DEDUPLICATED", 4, "a")]
+    assert counting.repeats == 0
+    assert await send(commit_batch, other(4), other(5)) == [("DEDUPLICATED", each, "a") for each in (5, 6)]
+    assert counting.repeats == 2
+    assert [tuple(row) for row in await rows(database, org, SAID)] == [("number 5", b"5", first.message.severity)]
+    # One of its key that is like no other: all are decided, in their order.
+    odd = trigger(org, severity=Severity.CRITICAL, content=b"odd")
+    assert await send(commit_batch, other(6), odd, other(7)) == [("DEDUPLICATED", each, "a") for each in (7, 8, 9)]
+    assert counting.repeats == 2
+    assert [tuple(row) for row in await rows(database, org, SAID)] == [("number 7", b"7", first.message.severity)]
+    assert await send(commit_batch, first) == [("DEDUPLICATED", 10, "a")]
+    assert counting.repeats == 3
 
 
 async def test_none_is_counted_on_an_alert_that_was_closed_meanwhile(database: Database, counting: Counting) -> None:

@@ -112,16 +112,18 @@ async def test_answers_are_kept_for_a_day(db: Database) -> None:
 
 async def test_answers_kept_in_sets_are_those_of_their_tenant_and_method(db: Database) -> None:
     other = "0198c5f0-0000-7000-8000-000000000002"
-    answers = {each: Answer(body_hash(request(each)), SendAlertResponse(count=7)) for each in (ID, other)}
+    answers = {
+        each: Answer(body_hash(request(each)), SendAlertResponse(count=7).SerializeToString()) for each in (ID, other)
+    }
     async with db.transaction("a") as tx:
         await remember(tx, "Send", answers)
     async with db.transaction("a") as tx:
-        assert await recall(tx, "Send", [ID, other, "unknown"], SendAlertResponse) == answers
-        assert await recall(tx, "Other", [ID], SendAlertResponse) == {}
+        assert await recall(tx, "Send", [ID, other, "unknown"]) == answers
+        assert await recall(tx, "Other", [ID]) == {}
         # The same rows as those of one request at a time.
         assert await answer(tx, request()) == 7
     async with db.transaction("b") as tx:
-        assert await recall(tx, "Send", [ID], SendAlertResponse) == {}
+        assert await recall(tx, "Send", [ID]) == {}
         await remember(tx, "Send", {ID: answers[ID]})
 
 
@@ -129,7 +131,7 @@ async def test_an_id_that_was_taken_since_it_was_recalled_is_not_kept_twice(db: 
     await call(db, request())
     with pytest.raises(asyncpg.UniqueViolationError):
         async with db.transaction("a") as tx:
-            await remember(tx, "Send", {ID: Answer(b"", SendAlertResponse())})
+            await remember(tx, "Send", {ID: Answer(b"", b"")})
 
 
 async def test_requests_that_are_committed_together_are_answered_as_each_by_itself(db: Database) -> None:

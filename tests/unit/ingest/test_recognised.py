@@ -76,3 +76,37 @@ def test_what_was_stated_beside_an_alert_tells_alerts_apart() -> None:
     ]
     assert len(set(keys)) == len(keys)
     assert recognised_by(b"x", Stated(labels={"a": "b"})) == keys[1]
+
+
+def test_what_is_known_of_a_core_is_not_what_is_known_of_its_bytes() -> None:
+    remembered = Recognised()
+    mine = entry()
+    remembered.put_alike(b"core", b"whole", mine, "", MARK, any_summary=True)
+    shelf = remembered.of("acme", "users/ana")
+    assert shelf.get(b"core") is None
+    found = shelf.alike(b"core")
+    assert found is not None
+    assert found.newest == (b"whole", mine)
+    remembered.put(b"core", entry("other"), "", MARK)
+    assert shelf.alike(b"core") is found
+
+
+def test_the_newest_words_take_no_more_than_their_room() -> None:
+    most = 500_000
+    remembered = Recognised(most)
+    shelf = remembered.of("acme", "users/ana")
+    for number in range(100):
+        core = b"%d" % number
+        remembered.put_alike(core, core, entry(), "", MARK, any_summary=True)
+    size = remembered.size
+    for number in range(100):
+        core = b"%d" % number
+        alike = shelf.alike(core)
+        if alike is None:
+            continue  # it has left for another's words
+        remembered.put_newest(core, alike, b"x" * 20_000, entry())
+        assert size < remembered.size <= most
+        found = shelf.alike(core)
+        assert found is not None
+        assert found.newest[0] == b"x" * 20_000
+    assert sum(shelf.alike(b"%d" % number) is not None for number in range(100)) == most // 2 // 61_200

@@ -69,7 +69,10 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
                 silences=(Matched(SILENCE, 1),) if silenced else (),
                 started=started,
                 ended=NOW if started is not None and made.action is Action.RESOLVE else None,
-                seen=draw(st.sampled_from([None] * 9 + [2])),
+                # Whoever looks again asks whether it fires or is over.
+                seen=draw(st.sampled_from([None] * 9 + [2]))
+                if made.action in (Action.TRIGGER, Action.RESOLVE)
+                else None,
                 expiry=draw(st.sampled_from(EXPIRIES)) if made.action is Action.TRIGGER else None,
             )
         )
@@ -114,6 +117,19 @@ def test_repeats_do_together_what_they_do_one_by_one(batches: list[list[Message]
     for batch in batches:
         answers = [told(decision, more) for decision, more in together.play(batch)]
         assert answers == [told(each, 0) for each in single.apply(batch)]
+        assert state(together) == state(single)
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(pools())
+def test_messages_in_other_words_do_together_what_they_do_one_by_one(batches: list[list[Message]]) -> None:
+    together, single = snapshot(), snapshot()
+    numbers = itertools.count()
+    for batch in batches:
+        # Not all of them are told apart.
+        sent = [each.saying(f"{number // 2}", b"%d" % number) for each in batch for number in [next(numbers)]]
+        answers = [told(decision, more) for decision, more in together.play(sent, [id(each) for each in batch])]
+        assert answers == [told(each, 0) for each in single.apply(sent)]
         assert state(together) == state(single)
 
 

@@ -7,7 +7,7 @@ either finds the answer or, when the first one failed, does the work.
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 from google.protobuf.message import Message
@@ -51,11 +51,11 @@ _REUSED: Final = "was used for a request with another body; use a new UUID"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[R]):
-    """The first answer to a request id, and the hash of the request that it answered."""
+class Answer:
+    """The first answer to a request id, serialized, and the hash of the request that it answered."""
 
     body_hash: bytes
-    response: R
+    response: bytes
 
 
 def body_hash(request: Message) -> bytes:
@@ -134,12 +134,14 @@ async def _once_each(
 ) -> list[R | TocsinError]:
     ids = [request.request_id[:_MAX_ID] for request, _ in requests]  # type: ignore[attr-defined]
     hashes = [body_hash(request) if id else b"" for id, (request, _) in zip(ids, requests, strict=True)]
-    known = await recall(tx, method, set(filter(None, ids)), response_type) if any(ids) else {}
+    known = await recall(tx, method, set(filter(None, ids))) if any(ids) else {}
     first = {id: place for place, id in reversed(list(enumerate(ids))) if id and id not in known}
     fresh = [place for place, id in enumerate(ids) if not id or first.get(id) == place]
     answers = dict(zip(fresh, await work(tx, fresh), strict=True)) if fresh else {}
     done = {place: answer for place, answer in answers.items() if not isinstance(answer, TocsinError)}
-    kept = {ids[place]: Answer(hashes[place], answer) for place, answer in done.items() if ids[place]}
+    kept = {
+        ids[place]: Answer(hashes[place], answer.SerializeToString()) for place, answer in done.items() if ids[place]
+    }
     if kept:
         await remember(tx, method, kept)
     called = [(call, request, done[place]) for place, (request, call) in enumerate(requests) if call and place in done]
@@ -150,7 +152,7 @@ async def _once_each(
         before = known[id].body_hash if id in known else hashes[first[id]]
         if before != hashes[place]:
             return reused()
-        return known[id].response if id in known else answers[first[id]]
+        return response_type.FromString(known[id].response) if id in known else answers[first[id]]
 
     return [answers[place] if place in answers else repeated(place) for place in range(len(requests))]
 
@@ -165,16 +167,16 @@ async def answered(tx: Tx, method: str, request: Message, response_type: type[R]
     return response_type.FromString(row["response"]) if row["body_hash"] == body_hash(request) else None
 
 
-async def recall(tx: Tx, method: str, request_ids: Collection[str], response_type: type[R]) -> dict[str, Answer[R]]:
+async def recall(tx: Tx, method: str, request_ids: Collection[str]) -> dict[str, Answer]:
     """Those of the tenant's request ids that `remember` keeps an answer to: `once` in sets, for many requests at a time.
 
     Compare `Answer.body_hash` with that of the request; where they differ, the error is `reused()`.
     """
     rows = await tx.fetch(_RECALL, tx.org_id, method, list(request_ids))
-    return {row["request_id"]: Answer(row["body_hash"], response_type.FromString(row["response"])) for row in rows}
+    return {row["request_id"]: Answer(row["body_hash"], row["response"]) for row in rows}
 
 
-async def remember(tx: Tx, method: str, answers: Mapping[str, Answer[R]]) -> None:
+async def remember(tx: Tx, method: str, answers: Mapping[str, Answer]) -> None:
     """Keep the answers, by request id of at most 128 characters.
 
     Raises asyncpg's UniqueViolationError when another transaction has taken one of the ids since `recall`.
@@ -186,7 +188,7 @@ async def remember(tx: Tx, method: str, answers: Mapping[str, Answer[R]]) -> Non
         method,
         ids,
         [answers[each].body_hash for each in ids],
-        [answers[each].response.SerializeToString() for each in ids],
+        [answers[each].response for each in ids],
     )
 
 

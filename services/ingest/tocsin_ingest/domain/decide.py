@@ -75,10 +75,10 @@ class Alert:
     steps: tuple[Step, ...] = ()
     """The newest decisions since the snapshot that were no repeats."""
 
-    def counted(self, more: int) -> "Alert":
-        """It stands for so many messages more. Written out: `replace` takes several times as long."""
+    def counted(self, more: int, newest: Message | None) -> "Alert":
+        """It stands for so many messages more, of which this is the newest. Written out: `replace` takes several times as long."""
         return Alert(
-            *(self.id, self.key, self.state, self.incident_id, self.count + more, self.newest, self.started),
+            *(self.id, self.key, self.state, self.incident_id, self.count + more, newest, self.started),
             *(self.hold, self.pause, self.below, self.steps),
         )
 

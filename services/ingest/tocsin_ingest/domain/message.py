@@ -64,3 +64,30 @@ class Message:
     def waits(self) -> bool:
         """Whether its rule may keep it for a while."""
         return self.pause is not None or self.threshold is not None
+
+    def saying(self, summary: str, content: bytes) -> "Message":
+        """The same in other words. Written out: `replace` takes several times as long."""
+        return Message(
+            self.integration_id,
+            self.dedup_key,
+            self.key,
+            self.group_key,
+            self.action,
+            self.actor,
+            self.policy,
+            self.severity,
+            self.suppress,
+            summary,
+            self.source,
+            content,
+            self.started,
+            self.ended,
+            self.silences,
+            self.labels,
+            self.seen,
+            self.expiry,
+            self.because,
+            self.pause,
+            self.threshold,
+            self.route,
+        )

@@ -14,6 +14,9 @@ MAX_STEPS: Final = 6_000_000
 """Of the regular expressions tried for one alert: the size of each times the characters it is tried on. The worst of
 them take some 20 ms for this many; a rule set that customers write takes a hundredth."""
 
+SUMMARY: Final = "summary"
+"""What matchers call the summary of an alert that has no label of this name."""
+
 
 class Pattern(Protocol):
     """A compiled regular expression."""
@@ -142,7 +145,7 @@ class Subject:
         if value is not None:
             return value
         match label:
-            case "summary":
+            case _ if label == SUMMARY:
                 return self._summary
             case "source":
                 return self._source

@@ -1,6 +1,6 @@
 """A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -79,7 +79,7 @@ _LASTING = frozenset((Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED
 
 @dataclass(slots=True)
 class _Repeats:
-    """The same trigger again and again: `more` times since `decision`, the last one at `position` in the batch."""
+    """The same trigger again and again: `more` times since `decision`, the last one, `message`, at `position` in the batch."""
 
     message: Message
     decision: Decision
@@ -188,8 +188,11 @@ class Snapshot:
         """Decides the messages one after the other, each seeing what those before it did."""
         return [self._play_one(message) for message in self._by_now(messages)]
 
-    def play(self, messages: Sequence[Message]) -> list[Step]:
-        """As `apply`, for batches in which a message is there many times (the same object): it is decided once or twice.
+    def play(self, messages: Sequence[Message], kinds: Sequence[Hashable] | None = None) -> list[Step]:
+        """As `apply`, for batches in which a message is there many times: it is decided once or twice.
+
+        `kinds`: of each message what tells it apart; those of one kind differ in summary and content alone. Without it a message
+        that is there again is the same object.
 
         Further repeats of a trigger only count, so they are counted together: before another message of their key is decided,
         before anything ends or is acknowledged, paused ones before an incident of their group opens, and at the end. Triggers of
@@ -197,13 +200,16 @@ class Snapshot:
         event, which is the last message's.
         """
         steps: list[Step] = []
-        repeats: dict[int, _Repeats] = {}
-        of_key: dict[UUID, int] = {}
-        paused: dict[UUID, list[int]] = {}
+        repeats: dict[Hashable, _Repeats] = {}
+        of_key: dict[UUID, Hashable] = {}
+        paused: dict[UUID, list[Hashable]] = {}
         self._said.clear()
-        for position, message in enumerate(self._by_now(messages)):
-            same = repeats.get(id(message))
+        if kinds is None:
+            kinds = [id(each) for each in messages]
+        for position, (message, kind) in enumerate(zip(self._by_now(messages), kinds, strict=True)):
+            same = repeats.get(kind)
             if same is not None:
+                same.message = message
                 same.more += 1
                 same.position = position
                 steps.append((same.decision, same.more))
@@ -225,10 +231,10 @@ class Snapshot:
                     of_key.pop(each.message.key, None)
                 self._count_repeats(joins)
             if decision.outcome in _LASTING and message.action is Action.TRIGGER and message.seen is None:
-                repeats[id(message)] = _Repeats(message, decision)
-                of_key[message.key] = id(message)
+                repeats[kind] = _Repeats(message, decision)
+                of_key[message.key] = kind
                 if decision.outcome is Outcome.PAUSED:
-                    paused.setdefault(message.group_key, []).append(id(message))
+                    paused.setdefault(message.group_key, []).append(kind)
         self._count_repeats(repeats)
         return steps
 
@@ -239,7 +245,7 @@ class Snapshot:
             return messages
         return [_over(each) if each.expiry is not None and each.expiry.past(now) else each for each in messages]
 
-    def _count_repeats(self, repeats: dict[int, _Repeats]) -> None:
+    def _count_repeats(self, repeats: dict[Hashable, _Repeats]) -> None:
         for each in sorted((each for each in repeats.values() if each.more), key=lambda each: each.position):
             self._count_more(each)
         repeats.clear()
@@ -248,7 +254,7 @@ class Snapshot:
         alert = repeats.decision.alert
         if alert is None:
             return
-        self._keep_alert(alert.counted(repeats.more))
+        self._keep_alert(alert.counted(repeats.more, repeats.message))
         if repeats.decision.outcome is Outcome.SILENCED:
             assert alert.hold is not None
             self.silenced[alert.hold.silence_id].messages += repeats.more

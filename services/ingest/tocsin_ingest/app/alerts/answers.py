@@ -1,5 +1,6 @@
 """What a sender is answered, as the bytes of a `SendAlertResponse`: of a storm's many answers only the counts differ."""
 
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -50,11 +51,15 @@ def repeated(dedup_key: str, alert_id: UUID, incident_id: UUID) -> bytes:
 
 def counted(answer: bytes, count: int) -> bytes:
     """An answer with its count: the fields of a message may stand in any order (protobuf, "Encoding")."""
-    if count < _MORE:
-        return answer + bytes((_COUNT, count))
+    return answer + _count(count)
+
+
+@lru_cache(4096)
+def _count(count: int) -> bytes:
+    """Keys of a storm are repeated equally often."""
     field = bytearray((_COUNT,))
     while count >= _MORE:
         field.append(count & (_MORE - 1) | _MORE)
         count >>= 7
     field.append(count)
-    return answer + field
+    return bytes(field)

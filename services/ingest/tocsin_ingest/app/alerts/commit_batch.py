@@ -2,13 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import Answer as StoredAnswer
 from tocsin_kit.db.requests import recall, remember, reused
@@ -40,7 +39,8 @@ class Standing(NamedTuple):
 class Entry:
     """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none.
 
-    An alert that is recognised is the same entry each time, and may be in a batch many times.
+    An alert that is recognised is the same entry each time, and may be in a batch many times. `like`: the entry of the first
+    alert that this one differs from in its words alone; None: it is that one. Such alerts are decided together.
     """
 
     org_id: str
@@ -48,12 +48,12 @@ class Entry:
     request_id: str = ""
     body_hash: bytes = b""
     standing: Standing | None = None
-    """What became of it at last. It may be wrong by now: what counts is what the database says of it."""
+    """What became of it at last, or of one like it. It may be wrong by now: what counts is what the database says of it."""
+    like: "Entry | None" = None
 
 
 Answer = bytes | Exception
 """A serialized `SendAlertResponse`."""
-_Stored = StoredAnswer[SendAlertResponse]
 
 
 class CommitBatch:
@@ -73,7 +73,7 @@ class CommitBatch:
         except NotWhole:
             # An incident's event began to be delivered at this moment; the next one is made by a batch that reads.
             for entry in entries:
-                entry.standing = None
+                (entry.like or entry).standing = None
             return await self._commit(entries)
         except asyncpg.UniqueViolationError:
             # Two replicas took one request_id through two integrations at once. The other has committed by now, so
@@ -100,12 +100,19 @@ class CommitBatch:
         return batch.answers()
 
 
-async def decide_and_write(tx: Tx, messages: Sequence[Message]) -> tuple[Sequence[Step], bool]:
-    """Decides a tenant's messages, whose integrations must be locked. The flag: an event must be delivered at once."""
+async def decide_and_write(
+    tx: Tx, messages: Sequence[Message], kinds: Sequence[Hashable] | None = None
+) -> tuple[Sequence[Step], bool]:
+    """Decides a tenant's messages, whose integrations must be locked. The flag: an event must be delivered at once.
+
+    `kinds`: as of `Snapshot.play`.
+    """
+    if kinds is None:
+        kinds = [id(each) for each in messages]
     snapshot = Snapshot(new_id)
-    # Without those that are there again; in order, so that two runs do the same.
-    await fill(tx, snapshot, list({id(each): each for each in messages}.values()))
-    steps = snapshot.play(messages)
+    # One of each kind, in order, so that two runs do the same.
+    await fill(tx, snapshot, list(dict(zip(kinds, messages, strict=True)).values()))
+    steps = snapshot.play(messages, kinds)
     return steps, await write(tx, snapshot)
 
 
@@ -114,22 +121,25 @@ class _Batch:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._all = entries
+        self._kinds = _kinds(entries)
         self._entries = entries
         self._counted: dict[Entry, int] = {}
-        self._known: dict[str, _Stored] = {}
+        self._known: dict[str, StoredAnswer] = {}
         self.fresh: Sequence[Entry] = ()
         self.steps: Sequence[Step] = ()
         self.urgent = False
+        self._written: list[bytes] | None = None
 
     async def take_in(self, tx: Tx) -> "_Batch":
         """Everything between BEGIN and COMMIT."""
-        different = Counter(self._all)
+        different = Counter(self._kinds)
         await lock_integrations(tx, {entry.message.integration_id for entry in different})
         await self._count(tx, different)
         wanted = {entry.request_id for entry in different if entry.request_id}
         self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries
         if self.fresh:
-            self.steps, self.urgent = await decide_and_write(tx, [entry.message for entry in self.fresh])
+            messages = [entry.message for entry in self.fresh]
+            self.steps, self.urgent = await decide_and_write(tx, messages, _kinds(self.fresh))
             if wanted:
                 await self._remember(tx)
         return self
@@ -151,8 +161,9 @@ class _Batch:
         if len(of_key) < len(different):
             # Messages of one key are decided in their order.
             standing = [entry for entry in standing if of_key[entry.message.key] == 1]
+        newest = dict(zip(self._kinds, self._all, strict=True))
         repeats = [
-            Repeat(entry.standing.alert_id, entry.standing.incident_id, different[entry], entry.message)
+            Repeat(entry.standing.alert_id, entry.standing.incident_id, different[entry], newest[entry].message)
             for entry in standing
             if entry.standing is not None
         ]
@@ -163,10 +174,11 @@ class _Batch:
             count = counts.get(repeat.alert_id)
             if count is not None:
                 self._counted[entry] = count - different.pop(entry)
-        self._entries = [entry for entry in self._all if entry not in self._counted] if different else ()
+        left = zip(self._all, self._kinds, strict=True)
+        self._entries = [entry for entry, kind in left if kind not in self._counted] if different else ()
 
     async def _without_repeated_requests(self, tx: Tx, wanted: set[str]) -> list[Entry]:
-        self._known = await recall(tx, METHOD, wanted, SendAlertResponse)
+        self._known = await recall(tx, METHOD, wanted)
         taken = set(self._known)
         fresh = []
         for entry in self._entries:
@@ -177,7 +189,7 @@ class _Batch:
 
     async def _remember(self, tx: Tx) -> None:
         made = {
-            entry.request_id: StoredAnswer(entry.body_hash, SendAlertResponse.FromString(answer))
+            entry.request_id: StoredAnswer(entry.body_hash, answer)
             for entry, answer in zip(self.fresh, self._made(), strict=True)
             if entry.request_id
         }
@@ -189,7 +201,7 @@ class _Batch:
         """What repeats of these alerts become from here on. After the commit."""
         for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
             if not more:
-                entry.standing = _standing(entry.message, decision)
+                (entry.like or entry).standing = _standing(entry.message, decision)
 
     def answers(self) -> list[Answer]:
         """One per entry, in their order."""
@@ -198,7 +210,7 @@ class _Batch:
         others = iter(self._decided())
         counts = self._counted
         answers: list[Answer] = []
-        for entry in self._all:
+        for entry in self._kinds:
             count, standing = counts.get(entry), entry.standing
             if count is None or standing is None:
                 answers.append(next(others))
@@ -221,13 +233,18 @@ class _Batch:
 
     def _made(self) -> list[bytes]:
         """One for each fresh entry. Of a repeated one only the count differs from the answer before it."""
+        if self._written is None:
+            self._written = self._write()
+        return self._written
+
+    def _write(self) -> list[bytes]:
         answers: list[bytes] = []
-        written: dict[int, bytes] = {}
-        for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
+        written: dict[Entry, bytes] = {}
+        for entry, (decision, more) in zip(_kinds(self.fresh), self.steps, strict=True):
             if more:
-                answer = written[id(entry)]
+                answer = written[entry]
             else:
-                answer = written[id(entry)] = decided(entry.message.dedup_key, decision)
+                answer = written[entry] = decided(entry.message.dedup_key, decision)
             alert = decision.alert
             answers.append(answer if alert is None else counted(answer, alert.count + more))
         return answers
@@ -236,7 +253,12 @@ class _Batch:
         stored = self._known[entry.request_id]
         if stored.body_hash != entry.body_hash:
             return reused()
-        return stored.response.SerializeToString()
+        return stored.response
+
+
+def _kinds(entries: Sequence[Entry]) -> list[Entry]:
+    """What each entry is like: the same for all that are decided together."""
+    return [entry.like or entry for entry in entries]
 
 
 def _standing(message: Message, decision: Decision) -> Standing | None:

@@ -12,12 +12,14 @@ _JSON_GROWTH: Final = 6
 """A byte of a Struct takes at most this many as JSON (a control character becomes \\u0001)."""
 _JSON_SHRINKAGE: Final = 6
 """A byte of JSON takes at most this many in a Struct: a number of one digit takes eleven, and a comma goes with it."""
+FEW: Final = LIMIT // _JSON_GROWTH
+"""Bytes of a Struct that are within LIMIT whatever they hold."""
 
 
 def check_details(details: Struct) -> None:
     """Raises INVALID_FIELD for details of more than LIMIT bytes as JSON. At most 10,000 values may be in it."""
     size = details.ByteSize()
-    if size * _JSON_GROWTH <= LIMIT:
+    if size <= FEW:
         return
     if size > LIMIT * _JSON_SHRINKAGE:
         raise _too_large(f"more than {LIMIT}")

@@ -4,15 +4,21 @@ An alert's bytes, its sender, and the routing rules and silences decide which me
 an entry holds as long as `Directory` gives out the same `Routing`, which is at most `TTL` old. What the database
 decides is never remembered: each alert is decided and committed with its batch, and answered after that.
 
+An alert that differs from one before it in its words alone (`tocsin_ingest.app.alerts.alert_parts`) is recognised by its core: its
+words are read, and all else is as it was.
+
 Not remembered: alerts with a `request_id`, which are different each time, and those that cost too much to match, which are
 counted each time.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+from tocsin_ingest.app.alerts.alert_parts import said, without_words
+from tocsin_ingest.app.alerts.alert_size import LIMIT
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated
 from tocsin_ingest.domain.expiry import Expiry
@@ -31,6 +37,8 @@ Bytes = (
     bytes | Written | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
 )
 """What an alert is recognised by: its bytes, and what its sender stated beside them (`Stated`); or how it was written."""
+_CORE: Final = "core"
+"""Sets what is known of alerts with one core apart from what is known of the alert that is that core."""
 
 
 def recognised_by(data: bytes, stated: Stated) -> Bytes:
@@ -51,23 +59,59 @@ class Known:
     size: int
 
 
+@dataclass(slots=True)
+class Alike:
+    """Alerts with one core. `entry`: of the first one, which was read wholly. `newest`: of the last one, and what a copy of it is
+    recognised by. `any_summary`: theirs decides nothing. The others as of `Known`.
+    """
+
+    entry: Entry
+    integration: str
+    mark: object
+    size: int
+    any_summary: bool
+    newest: tuple[Bytes, Entry]
+    _core: bytes = b""
+
+    def again(self, words: Any) -> Entry | None:
+        """The entry of another one, with these words. None: it must be read wholly, as it breaks a rule or its summary decides."""
+        data = said(words)
+        if data is None:
+            return None
+        entry, message = self.entry, self.entry.message
+        summary = words.summary
+        if summary != message.summary and not (self.any_summary and summary):
+            return None
+        if not self._core:
+            self._core = without_words(message.content)
+        if len(self._core) + len(data) > LIMIT:
+            return None
+        return Entry(entry.org_id, message.saying(summary, self._core + data), like=entry)
+
+
 class Shelf:
-    """The alerts of one sender. `get` is the whole cost of recognising one."""
+    """The alerts of one sender. `get` is the whole cost of recognising one, `alike` looks for one with the same core."""
 
     __slots__ = ("_known", "get", "size")
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, Known] = {}
-        self.get = self._known.get
+        # The oldest one of a `dict` is behind the places of all that have left.
+        self._known: OrderedDict[Hashable, Known | Alike] = OrderedDict()
+        self.get: Callable[[Hashable], Any] = self._known.get
         self.size = 0
 
-    def put(self, key: Bytes, known: Known, most: int) -> None:
+    def alike(self, core: Bytes) -> Alike | None:
+        """What is known of alerts with the core."""
+        found: Alike | None = self.get((_CORE, core))
+        return found
+
+    def put(self, key: Hashable, known: Known | Alike, most: int) -> None:
         """Remember, in place of what was known before; the oldest leave when there is more than `most` bytes."""
         before = self._known.pop(key, None)
         self.size += known.size - (before.size if before is not None else 0)
         self._known[key] = known
         while self.size > most and len(self._known) > 1:
-            self.size -= self._known.pop(next(iter(self._known))).size
+            self.size -= self._known.popitem(last=False)[1].size
 
 
 class Recognised:
@@ -96,11 +140,26 @@ class Recognised:
 
     def put(self, key: Bytes, entry: Entry, integration: str, mark: object) -> None:
         """Remember what an alert of the entry's sender became."""
-        shelf = self.of(entry.org_id, entry.message.actor)
-        # The alert's bytes are held twice: as what is recognised and as what is written.
-        size = _OVERHEAD + 2 * _length(key)
+        self._put(key, Known(entry, integration, mark, _size(key)))
+
+    def put_alike(
+        self, core: Bytes, key: Bytes, entry: Entry, integration: str, mark: object, *, any_summary: bool
+    ) -> None:
+        """Remember what alerts with the core become, of which this is the first. `key`: what a copy of it is recognised by."""
+        known = Alike(entry, integration, mark, _size_alike(core, key), any_summary, (key, entry))
+        self._put((_CORE, core), known)
+
+    def put_newest(self, core: Bytes, alike: Alike, key: Bytes, entry: Entry) -> None:
+        """Remember the newest alert with the core: of which `alike` is known."""
+        alike.newest = (key, entry)
+        size = _size_alike(core, key)
+        if size > alike.size:
+            self._put((_CORE, core), replace(alike, size=size))
+
+    def _put(self, key: Hashable, known: Known | Alike) -> None:
+        shelf = self.of(known.entry.org_id, known.entry.message.actor)
         before = shelf.size
-        shelf.put(key, Known(entry, integration, mark, size), self._most // _SHARE)
+        shelf.put(key, known, self._most // _SHARE)
         self._size += shelf.size - before
         self._make_room()
 
@@ -108,6 +167,16 @@ class Recognised:
         while self._size > self._most and len(self._shelves) > 1:
             _, shelf = self._shelves.popitem(last=False)
             self._size -= shelf.size + _OVERHEAD
+
+
+def _size(key: Bytes) -> int:
+    # The alert's bytes are held twice: as what is recognised and as what is written.
+    return _OVERHEAD + 2 * _length(key)
+
+
+def _size_alike(core: Bytes, key: Bytes) -> int:
+    # The first alert is held as it is written, and the newest one as what is recognised as well.
+    return _size(core) + 3 * _length(key)
 
 
 def _length(key: Bytes) -> int:

@@ -68,7 +68,7 @@ def routed(
     tried: list[Trial] | None = None,
 ) -> tuple[Message, Route, bool]:
     """The message, its route, and whether silences were too expensive for it. `tried`: see `route`."""
-    labels = dict(alert.labels.items()) if stated.labels is None else stated.labels
+    labels = _labels_of(alert) if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, _SEVERITIES[alert.severity]
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(
@@ -102,13 +102,19 @@ def routed(
         stated.started,
         stated.ended,
         matched or (),
-        _as_they_came(labels) if kept and labels != dict(alert.labels) else None,
+        _as_they_came(labels) if kept and labels != _labels_of(alert) else None,
         expiry=stated.expiry,
         pause=path.pause,
         threshold=None if path.threshold is None or dedup_key in OWN else path.threshold,
         route=routing.records.of(path),
     )
     return message, path, matched is None
+
+
+def _labels_of(alert: AlertInput) -> dict[str, str]:
+    """The labels. `dict()` takes four times as long: the views of protobuf's maps are written in Python."""
+    labels = alert.labels
+    return {name: labels[name] for name in labels}
 
 
 def _as_they_came(labels: Mapping[str, str]) -> bytes:

@@ -18,13 +18,14 @@ from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.alerts.admission import Admission
+from tocsin_ingest.app.alerts.alert_parts import core_of, words_of
 from tocsin_ingest.app.alerts.alert_size import check_size
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.known_rules import teach_rules
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
-from tocsin_ingest.app.alerts.recognised import Bytes, Recognised, recognised_by
+from tocsin_ingest.app.alerts.recognised import Alike, Bytes, Recognised, Shelf, recognised_by
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated, route_wholly
 from tocsin_ingest.app.integrations.directory import Directory, Routing
 
@@ -75,9 +76,10 @@ class AlertIntake:
         Raises DecodeError, INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED,
         OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
         """
-        entry = await self._recognise(sender, data)
+        shelf = self._recognised.of(sender.org_id, sender.subject)
+        entry = await self._recognise(sender, shelf, data)
         if entry is None:
-            entry = await self._read(sender, SendAlertRequest.FromString(data), data)
+            entry = await self._read(sender, shelf, _Given(data), data)
         return await self._enqueue(entry)
 
     async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[bytes | Exception]:
@@ -85,18 +87,28 @@ class AlertIntake:
 
         One that cannot be parsed is the whole request's fault, and nothing of it is taken in: raises DecodeError.
         """
-        get = self._recognised.of(sender.org_id, sender.subject).get
-        unknown = {data: SendAlertRequest.FromString(data) for data in parts if get(data) is None}
+        shelf = self._recognised.of(sender.org_id, sender.subject)
+        unknown = {data: _Given(data) for data in parts if shelf.get(data) is None}
+        for given in unknown.values():
+            given.parse(shelf)
 
-        def read(data: Any) -> tuple[SendAlertRequest, Stated]:
-            return unknown.get(data) or SendAlertRequest.FromString(data), NOTHING_STATED
+        def read(data: Any) -> _Given:
+            return unknown.get(data) or _Given(data)
 
-        return await (await self.take_all(sender, parts, read)).answers()
+        return await (await self._take_all(sender, parts, read)).answers()
 
     async def take_all(
         self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], tuple[SendAlertRequest, Stated]]"
     ) -> "Taken":
         """The same for alerts that `read` makes of what they are recognised by: returns as soon as they wait for their batch."""
+
+        def given(key: Any) -> _Given:
+            request, stated = read(key)
+            return _Given(request.SerializeToString(), stated, request)
+
+        return await self._take_all(sender, parts, given)
+
+    async def _take_all(self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], _Given]") -> "Taken":
         reading = iter(parts)
         taken: list[_Taken] = []
         while entries := await self._entries(sender, reading, read):
@@ -112,10 +124,12 @@ class AlertIntake:
         rare, and no limit of senders keeps it out.
         """
         try:
-            key = recognised_by(request.SerializeToString(), stated)
-            entry = await self._recognise(sender, key)
+            shelf = self._recognised.of(sender.org_id, sender.subject)
+            data = request.SerializeToString()
+            key = recognised_by(data, stated)
+            entry = await self._recognise(sender, shelf, key)
             if entry is None:
-                entry = await self._read(sender, request, key, stated)
+                entry = await self._read(sender, shelf, _Given(data, stated, request), key)
             return self._batches.enqueue(entry) if own else self._enqueue(entry)
         except Exception as error:
             failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -150,12 +164,13 @@ class AlertIntake:
                 self._times.refused(entry.org_id, entry.message.integration_id, error)
 
     async def _entries(
-        self, sender: Sender, reading: "Iterator[Bytes]", read: "Callable[[Any], tuple[SendAlertRequest, Stated]]"
+        self, sender: Sender, reading: "Iterator[Bytes]", read: "Callable[[Any], _Given]"
     ) -> "list[Entry | Exception]":
         """What the next ones are: all that are left, or as many as are read in a moment."""
         loop = asyncio.get_running_loop()
         end, turns = loop.time() + _READING, Turns()
-        get = self._recognised.of(sender.org_id, sender.subject).get
+        shelf = self._recognised.of(sender.org_id, sender.subject)
+        get = shelf.get
         routings: dict[str, Routing] = {}
         entries: list[Entry | Exception] = []
         for data in reading:
@@ -169,8 +184,7 @@ class AlertIntake:
                     entries.append(known.entry)
                     continue
             try:
-                request, stated = read(data)
-                entries.append(await self._read(sender, request, data, stated, routings))
+                entries.append(await self._read(sender, shelf, read(data), data, routings))
             except Exception as error:
                 entries.append(error)
             if await turns.give():
@@ -180,9 +194,9 @@ class AlertIntake:
                 break
         return entries
 
-    async def _recognise(self, sender: Sender, key: Bytes) -> Entry | None:
+    async def _recognise(self, sender: Sender, shelf: Shelf, key: Bytes) -> Entry | None:
         """The entry of an alert that was read before and would be read alike. Raises as `_routing`."""
-        known = self._recognised.of(sender.org_id, sender.subject).get(key)
+        known = shelf.get(key)
         if known is None:
             return None
         routing = await self._routing(sender, known.integration)
@@ -191,24 +205,47 @@ class AlertIntake:
     async def _read(
         self,
         sender: Sender,
-        request: SendAlertRequest,
+        shelf: Shelf,
+        given: "_Given",
         key: Bytes,
-        stated: Stated = NOTHING_STATED,
         routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
         """All that can be said of an alert without the database's state, which is remembered."""
+        core, alike = given.core, given.alike(shelf)
+        if core is not None and alike is not None:
+            routing = await self._routing(sender, alike.integration, routings)
+            entry = self._again(alike, core, key, given) if alike.mark is routing.mark else None
+            if entry is not None:
+                return entry
+        request, stated = given.request, given.stated
         validate(request)
         check_size(request.alert)
         routing = await self._routing(sender, request.integration, routings)
         if request.alert.HasField("details"):
             check_details(request.alert.details)
         message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
-        if request.request_id:
+        if core is None:
             return Entry(sender.org_id, message, request.request_id, body_hash(request))
         entry = Entry(sender.org_id, message)
         if wholly:
-            self._recognised.put(key, entry, request.integration, routing.mark)
+            keyed = bool(request.alert.dedup_key or (request.alert.labels if stated.labels is None else stated.labels))
+            self._recognised.put_alike(
+                *(core, key, entry, request.integration, routing.mark),
+                any_summary=keyed and not routing.reads_summary,
+            )
         return entry
+
+    def _again(self, alike: Alike, core: Bytes, key: Bytes, given: "_Given") -> Entry | None:
+        """The entry of an alert with a known core, whose routing is as it was."""
+        newest, entry = alike.newest
+        if newest == key:
+            # What came twice will come again.
+            self._recognised.put(key, entry, alike.integration, alike.mark)
+            return entry
+        found = alike.again(given.words)
+        if found is not None:
+            self._recognised.put_newest(core, alike, key, found)
+        return found
 
     async def _routing(self, sender: Sender, named: str, known: "dict[str, Routing] | None" = None) -> Routing:
         """`known`: those that were looked up since others went on."""
@@ -236,6 +273,50 @@ class AlertIntake:
         if routing.signature is not None and not sender.signed:
             raise invalid_credential("its integration takes what is signed only, by HTTP (integration.signature)")
         return routing
+
+
+class _Given:
+    """An alert as it was given: a serialized SendAlertRequest, and what its sender stated beside it."""
+
+    __slots__ = ("_alike", "_request", "_words", "core", "data", "stated")
+
+    def __init__(self, data: bytes, stated: Stated = NOTHING_STATED, request: SendAlertRequest | None = None) -> None:
+        """`request`: the same, if it is parsed already. Raises DecodeError."""
+        self.data = data
+        self.stated = stated
+        self._request = request
+        self._words: Any = None
+        self._alike: Alike | None = None
+        core = core_of(data)
+        self.core: Bytes | None = None if core is None else recognised_by(core, stated)
+        """What alerts are recognised by that differ from it in their words alone; None: there are none."""
+
+    def parse(self, shelf: Shelf) -> None:
+        """As much of it as will be read. Raises DecodeError when that, or what is not read, cannot be parsed."""
+        if self.alike(shelf) is None:
+            self._request = SendAlertRequest.FromString(self.data)
+        else:
+            # The rest is as it was in another one.
+            self._words = words_of(self.data)
+
+    def alike(self, shelf: Shelf) -> Alike | None:
+        """What is known of alerts with its core."""
+        if self._alike is None and self.core is not None:
+            self._alike = shelf.alike(self.core)
+        return self._alike
+
+    @property
+    def request(self) -> SendAlertRequest:
+        """The whole. Raises DecodeError."""
+        if self._request is None:
+            self._request = SendAlertRequest.FromString(self.data)
+        return self._request
+
+    @property
+    def words(self) -> Any:
+        """Its words (`words_of`), each time anew: they may be mended. Raises DecodeError."""
+        words, self._words = self._words, None
+        return words_of(self.data) if words is None else words
 
 
 class Taken:

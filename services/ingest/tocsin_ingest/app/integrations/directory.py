@@ -35,7 +35,7 @@ from tocsin_ingest.app.integrations.compile_rules import (
     says_more,
 )
 from tocsin_ingest.domain.mails import Rules
-from tocsin_ingest.domain.routing import Operator, Rule
+from tocsin_ingest.domain.routing import SUMMARY, Operator, Rule
 from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import silences
@@ -86,6 +86,13 @@ class Routing:
     """How bodies must be signed; None: they need not be."""
     mark: object = field(default_factory=object, init=False, compare=False)
     """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
+    reads_summary: bool = field(default=False, init=False, compare=False)
+    """Whether a rule or a silence looks at summaries."""
+
+    def __post_init__(self) -> None:
+        sets = [*(rule.matchers for rule in self.rules), *(silence.matchers for silence in self.silences)]
+        reads = any(matcher.label == SUMMARY for matchers in sets for matcher in matchers)
+        object.__setattr__(self, "reads_summary", reads)
 
 
 def principal_of(row: KeyRow) -> Principal:

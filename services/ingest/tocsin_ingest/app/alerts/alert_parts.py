@@ -1,0 +1,73 @@
+"""An alert in two parts: its core, which decides what becomes of it, and its words, which are only shown.
+
+A storm repeats alerts with another value in their words. Such an alert has the core of one that was read before, so its words
+alone are read. Each field is in one of the parts, and each part keeps the rules of its fields (`buf.validate`). Of the rules about
+the whole alert one is about the words: whoever reads them alone must see to it that a summary does not become empty.
+
+The summary is decided by where a routing rule or a silence looks at it, or the key is a hash of it: there it must be the same.
+"""
+
+from typing import Any, Final
+
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.rpc.unopened import part
+from tocsin_kit.rpc.validation import is_valid, validate
+
+from tocsin_ingest.app.alerts.details import FEW, check_details
+
+WORDS: Final = ("summary", "details", "client_time")
+
+_NAMES: Final = frozenset(field.name for field in AlertInput.DESCRIPTOR.fields)
+_Words: Final[Any] = part(
+    *(SendAlertRequest.DESCRIPTOR, "words", ["alert"]), {"alert": part(AlertInput.DESCRIPTOR, "words", WORDS)}
+)
+_Core: Final[Any] = part(
+    *(SendAlertRequest.DESCRIPTOR, "core", [field.name for field in SendAlertRequest.DESCRIPTOR.fields]),
+    {"alert": part(AlertInput.DESCRIPTOR, "core", _NAMES.difference(WORDS), closed=True)},
+    closed=True,
+)
+
+
+def core_of(request: bytes) -> bytes | None:
+    """The core of the alert in a SendAlertRequest: two with the same one differ in their words. Raises DecodeError.
+
+    Lists and maps are in the order in which they were sent. None: there is no other with it, as it has a request id.
+    """
+    core = _Core.FromString(request)
+    if core.request_id:
+        return None
+    # The words are among what is unknown to it.
+    core.DiscardUnknownFields()
+    data: bytes = core.SerializeToString()
+    return data
+
+
+def words_of(request: bytes) -> Any:
+    """The words: an `AlertInput` with nothing else, whatever else is in it. Raises DecodeError."""
+    return _Words.FromString(request).alert
+
+
+def said(words: Any) -> bytes | None:
+    """The words as they are kept, serialized; what cannot be stored is mended in `words`. None: they break a rule."""
+    words.DiscardUnknownFields()
+    data: bytes = words.SerializeToString()
+    if len(data) <= FEW and is_valid(words, data):
+        return data
+    try:
+        validate(words)
+        check_details(words.details)
+    except TocsinError:
+        # It is worded where the whole alert is read.
+        return None
+    mended: bytes = words.SerializeToString()
+    return mended
+
+
+def without_words(content: bytes) -> bytes:
+    """A serialized AlertInput less its words: with those of another one behind it, it is that alert with these words."""
+    alert = AlertInput.FromString(content)
+    for name in WORDS:
+        alert.ClearField(name)
+    return alert.SerializeToString()

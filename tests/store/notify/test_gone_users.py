@@ -5,16 +5,21 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from aiohttp import ClientSession
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
 from tocsin.type.v1.weekday_pb2 import Weekday
+from tocsin_testkit.mail import text_of
+from tocsin_testkit.ntfy import NtfyServer
 
 from tests.store.notify.bundling import TWO, storm
 from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
 
+PUBLIC = "https://tocsin.example.com"
+METHOD = "SELECT id FROM contact_methods WHERE org_id = $1 AND channel = 'email'"
 ENABLED, DISABLED, DELETED = (
     internal_pb.USER_STANDING_ENABLED,
     internal_pb.USER_STANDING_DISABLED,
@@ -140,6 +145,35 @@ async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(world:
     request = contact_pb.ListContactMethodsRequest(user="users/ana")
     listed = (await notify.contacts.ListContactMethods(request, metadata=bearer(org))).contact_methods
     assert [each.name for each in listed] == [f"contactMethods/{new}"], "a repeat is about the one before"
+
+
+async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(world: World) -> None:
+    """Neither does it show how the incident stands, or add a browser to which the pages of the next user of this id would go."""
+    org, sent_to = new_org(), f"{new_org()}@example.com"
+    world.escalation.responders.there = True
+    async with NtfyServer(world.inbox) as ntfy, world.replica(public_url=PUBLIC) as notify, ClientSession() as http:
+        ntfy.reach[PUBLIC] = base = f"http://127.0.0.1:{notify.runtime.http.port}"
+        await world.method(org, email=sent_to)
+        app = await world.method(org, ntfy=f"{ntfy.url}/{org}")
+        high = [(pb.URGENCY_HIGH, method, 0.0) for method in (app, (await world.row(METHOD, org))["id"])]
+        await notify.set_rules(org, "users/ana", *high)
+        await notify.submit(job(org))
+        await until(lambda: ntfy.to(org))
+        mail = await world.inbox.wait_for(lambda m: m.address == sent_to, "the page")
+        link = next(word for word in text_of(mail).split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
+        assert (await http.get(link)).status == 200
+        await changes(notify, org, DELETED, await now(world))
+        await world.method(org, email=sent_to)  # another user of the same id
+        assert (await http.get(link)).status == 404
+        assert (await http.post(link, data={"action": "resolve"}, allow_redirects=False)).status == 404
+        assert (await http.get(link.replace("/p/", "/d/"))).status == 404
+        assert (await ntfy.presses(ntfy.to(org)[0], "Acknowledge"))[0] == 404
+        assert world.escalation.responders.acted == []
+        await notify.submit(job(org))
+        again = await world.inbox.wait_for(lambda m: m.address == sent_to and m is not mail, "the next page")
+        link = next(word for word in text_of(again).split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
+        assert (await http.post(link, data={"action": "acknowledge"}, allow_redirects=False)).status == 303
+        assert world.escalation.responders.acted == [("acknowledge", "users/ana", "link")]
 
 
 async def test_a_change_of_nobody_here_and_one_that_cannot_be(world: World, notify: Notify) -> None:

@@ -41,7 +41,7 @@ class Answer(Enum):
 
     DONE = auto()
     UNKNOWN = auto()
-    """No such page is known here (any more)."""
+    """No such page is known here (any more), or its person has left."""
     STALE = auto()
     """The page is too old."""
     OVER = auto()
@@ -149,7 +149,7 @@ class Presses:
         name = press.attempt
         async with self._db.transaction(name.org_id) as tx:
             row = await store.answered_page(tx, name.notification, name.number)
-            if row is None or row.incident is None:
+            if row is None or row.incident is None or (row.gone and press.by is None):
                 return Taken(Answer.UNKNOWN)
             user: str | None = row.user_id
             language = row.language or LANGUAGES[0]

@@ -54,10 +54,12 @@ WHERE n.state = 'sent' AND n.{IS_RECEIPTED} AND NOT n.receipt_settled
 ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """
 _PAGE: Final = f"""
-SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.job, app_now() AS now, {language_of("n")}
+SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.job, app_now() AS now,
+  c.id IS NULL AS gone, {language_of("n")}
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+LEFT JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method AND c.delete_time IS NULL
 WHERE n.org_id = $1 AND n.id = $2
 """
 # A redrive begins anew with `tries`, and not with the numbers of the attempts.

@@ -86,7 +86,10 @@ class Unreceipted(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredPage:
-    """The page of an attempt: whose it is and about what, and when the attempt began; `now` is the database's clock."""
+    """The page of an attempt: whose it is and about what, and when the attempt began; `now` is the database's clock.
+
+    `gone`: the contact method to which it went was deleted, perhaps with its user.
+    """
 
     page_id: UUID
     user_id: str
@@ -96,6 +99,7 @@ class AnsweredPage:
     type: str
     job: bytes
     now: datetime
+    gone: bool
     language: str | None
 
 

@@ -182,6 +182,18 @@ async def test_a_telegram_button_acts_as_whoever_pressed(world: World, telegram:
         assert in_group.buttons == {}
 
 
+async def test_what_happened_is_told_in_the_language_of_the_user(world: World, telegram: TelegramServer) -> None:
+    org, incident = new_org(), new_id()
+    async with running(world, telegram) as notify:
+        await world.method(org, telegram=str(ANA))
+        await reads(notify, org, "users/ana", "de")
+        await notify.submit(job(org, incident))
+        await until(lambda: _all_sent(world, org))
+        await notify.cancel(org, incident, reason="acknowledged by users/ben")
+        await until(lambda: telegram.messages[0].edits == 1)
+        assert telegram.messages[0].text == "Disk full on db-1\n\nÜbernommen von ben."
+
+
 async def test_what_telegram_did_not_send_is_refused(world: World, telegram: TelegramServer) -> None:
     org = new_org()
     async with running(world, telegram) as notify:

@@ -21,7 +21,7 @@ from tocsin_testkit import busy
 from tocsin_testkit.mail import text_of
 from tocsin_testkit.received import Received
 
-from tests.store.notify.support import Notify, World, job, new_org, until
+from tests.store.notify.support import Notify, World, job, new_org, reads, until
 
 DOMAIN = "reply.example.com"
 ANA = "ana@example.com"
@@ -94,11 +94,7 @@ async def paged(world: World, *, language: str = "", **settings: Any) -> AsyncIt
     async with replica(world, **settings) as (notify, port):
         await world.method(org, email=ANA)
         if language:
-            await world.admin.execute(
-                "INSERT INTO notification_settings (org_id, user_id, language) VALUES ($1, 'users/ana', $2)",
-                org,
-                language,
-            )
+            await reads(notify, org, "users/ana", language)
         await notify.submit(job(org, incident))
         page = await world.inbox.wait_for(lambda each: each.address == ANA, "the page")
         await until(lambda: sent(world, org))

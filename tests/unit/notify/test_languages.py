@@ -22,6 +22,7 @@ from tocsin_notify.http.answer_page import answer_page
 from tocsin_notify.store.answers.link_uses import Use
 from tocsin_notify.templates.samples import delivery_of, sample_job
 from tocsin_notify.texts.catalogue import CATALOGUE, words_of
+from tocsin_notify.texts.happened import happened
 from tocsin_notify.texts.reminders import in_language
 from tocsin_notify.texts.replies import REPLY_WORDS, ReplyWords
 from tocsin_notify.texts.words import Words
@@ -137,3 +138,31 @@ def test_a_reminder_is_written_in_the_language_of_its_user(language: str, text: 
     assert (told.title, told.text) == (title, said)
     job.reminder.incident_state = "of_a_newer_version"
     assert in_language(job, language).text == job.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "english", "german"),
+    [
+        ("acknowledged by users/ana", "Acknowledged by ana.", "Übernommen von ana."),
+        ("resolved by integrations/prom", "Resolved by integrations/prom.", "Behoben von integrations/prom."),
+        ("snoozed by users/ana", "Snoozed by ana.", "Zurückgestellt von ana."),
+        ("reassigned by users/ana", "Reassigned by ana.", "Anderen übergeben von ana."),
+        ("begun again by users/ana", "Begun again by ana.", "Neu begonnen von ana."),
+        (
+            "merged into incidents/1 by users/ana",
+            "Merged into incidents/1 by ana.",
+            "Mit incidents/1 zusammengeführt von ana.",
+        ),
+        (
+            "superseded: the severity was raised and the incident is paged anew",
+            "The severity was raised: the incident is paged anew.",
+            "Die Schwere wurde erhöht: Der Vorfall wird neu alarmiert.",
+        ),
+        ("every page in it was answered", "Every page in it was answered.", "Jeder Alarm darin ist beantwortet."),
+        ("handed to users/ben", "Handed to ben.", "Handed to ben."),
+    ],
+)
+def test_what_became_of_an_incident_is_said_in_every_language(reason: str, english: str, german: str) -> None:
+    """Escalation tells it in words; those of a newer one are shown as they came."""
+    assert happened(words_of("en"), reason) == english
+    assert happened(words_of("de"), reason) == german

@@ -14,6 +14,7 @@ from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.template import LANGUAGES, Part, Wording
 from tocsin_notify.texts.catalogue import words_of
 from tocsin_notify.texts.digest_words import digest_words_of
+from tocsin_notify.texts.happened import happened
 from tocsin_notify.texts.words import Words
 
 T = TypeVar("T")
@@ -82,18 +83,19 @@ class BadAddress(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sequel:
-    """A message that was sent, and what became of its incident since, in words: `acknowledged by users/ana`."""
+    """A message that was sent, and what became of its incident since, in words of a log: `acknowledged by users/ana`."""
 
     target: Target
     kind: Kind
     job: NotificationJob
     provider_id: str
     reason: str
+    language: str = LANGUAGES[0]
 
     @property
     def words(self) -> str:
         """As people read it: `Acknowledged by ana.`"""
-        return f"{self.reason[:1].upper()}{self.reason[1:]}.".replace("users/", "")
+        return happened(words_of(self.language), self.reason)
 
 
 class NotStarted(Exception):

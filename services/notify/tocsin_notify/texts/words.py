@@ -82,6 +82,12 @@ class Words:
 
     brief_acknowledged: str
     brief_resolved: str
+    happened_snoozed: str
+    happened_reassigned: str
+    happened_restarted: str
+    happened_merged: str
+    happened_raised: str
+    happened_all: str
     brief_urgent: str
     brief_page: str
     unknown: str

@@ -19,6 +19,7 @@ from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.channels.base import Always, ChannelSender, Follower, Sequel, Target
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.delivery import sequels
 from tocsin_notify.store.delivery.gate import incident_key, shut
@@ -135,7 +136,8 @@ class Sequels:
             return Permanent(str(error))
         kind = Kind(row.type)
         target = Target(Channel(row.channel), row.address, secret, row.key_id)
-        sequel = Sequel(target, kind, job_of(row, kind, row.job), row.provider_id, row.reason)
+        language = row.language or LANGUAGES[0]
+        sequel = Sequel(target, kind, job_of(row, kind, row.job), row.provider_id, row.reason, language)
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._followers[target.channel].follow(sequel, Always())

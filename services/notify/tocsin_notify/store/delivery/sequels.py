@@ -12,6 +12,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, SLOW
+from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.rows import NotificationHead
 
 
@@ -31,6 +32,8 @@ class Followed(NotificationHead):
     follow_tries: int
     upto: int
     reason: str
+    language: str | None
+    """That its user has chosen."""
 
 
 _BEHIND: Final = "n.generation <= f.generation AND n.followed < f.generation"
@@ -86,7 +89,7 @@ SELECT {columns(Followed)} FROM (
   SELECT c.*, coalesce(m.address, '') AS address, m.secret, coalesce(m.key_id, '') AS key_id,
     m.id IS NULL OR m.delete_time IS NOT NULL AS gone, p.type, p.job, (
       SELECT a.provider_id FROM attempts a WHERE a.org_id = c.org_id AND a.notification_id = c.id AND a.outcome = 'sent'
-      ORDER BY a.number DESC LIMIT 1) AS provider_id
+      ORDER BY a.number DESC LIMIT 1) AS provider_id, {language_of("c")}
   FROM claimed c
   LEFT JOIN contact_methods m ON m.org_id = c.org_id AND m.id = c.contact_method
   JOIN pages p ON p.org_id = c.org_id AND p.id = c.page_id

@@ -1,0 +1,32 @@
+"""What became of an incident, as people read it, made of the words in which it was told why its pages stopped."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from tocsin_notify.texts.words import Words
+
+_DONE: Final[dict[str, Callable[[Words], str]]] = {
+    "acknowledged": lambda words: words.brief_acknowledged,
+    "resolved": lambda words: words.brief_resolved,
+    "snoozed": lambda words: words.happened_snoozed,
+    "reassigned": lambda words: words.happened_reassigned,
+    "begun again": lambda words: words.happened_restarted,
+}
+_BY: Final = re.compile(f"({'|'.join(_DONE)}) by (.+)")
+_MERGED: Final = re.compile(r"merged into (\S+) by (.+)")
+_WHOLE: Final[dict[str, Callable[[Words], str]]] = {
+    "superseded: the severity was raised and the incident is paged anew": lambda words: words.happened_raised,
+    "every page in it was answered": lambda words: words.happened_all,
+}
+
+
+def happened(words: Words, reason: str) -> str:
+    """A sentence: `Acknowledged by ana.` What is not known here, such as what a newer escalation says, stays as it came."""
+    if by := _BY.fullmatch(reason):
+        return _DONE[by[1]](words).format(actor=by[2].removeprefix("users/"))
+    if merged := _MERGED.fullmatch(reason):
+        return words.happened_merged.format(incident=merged[1], actor=merged[2].removeprefix("users/"))
+    if reason in _WHOLE:
+        return _WHOLE[reason](words)
+    return f"{reason[:1].upper()}{reason[1:]}.".replace("users/", "")

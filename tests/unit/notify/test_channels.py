@@ -1,10 +1,14 @@
 """Whatever is a channel is one everywhere: in the registry, in the contract, and in its own words."""
 
+import inspect
+from pathlib import Path
+
 import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.ids import new_id
 from tocsin_notify.app.pages.jobs import CHANNELS
+from tocsin_notify.channels import sms
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.rpc.mapping import contact_to, given_from
@@ -32,3 +36,9 @@ def test_a_method_reads_back_as_it_was_kept(channel: Channel) -> None:
     fields = getattr(message, channel).DESCRIPTOR.fields_by_name
     known = {row.address_field, row.hidden_field, "key_id" if row.signs else ""} - {""}
     assert set(fields) == known, "each field of the contract is kept somewhere"
+
+
+def test_contributing_shows_a_channel_as_it_is() -> None:
+    source = inspect.getsource(sms)
+    shown = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
+    assert source[source.index("TYPE: Final") :] in shown

@@ -133,6 +133,17 @@ async def test_there_are_never_more_processes_and_one_tenant_never_has_them_all(
         assert (await asyncio.gather(*hung, other)).count(Sent()) == 4
 
 
+async def test_no_process_serves_two_tenants(gotify: GotifyServer) -> None:
+    """Plugins are code of others, and may keep what they learn from one message to the next."""
+    async with channel() as sender:
+        served = []
+        for org in ("acme", "acme", "other"):
+            assert await send(sender, gotify.contact(), org=org) == Sent()
+            await until(lambda: len(processes()) == 1)
+            served.append(processes()[0].pid)
+        assert served[0] == served[1] != served[2]
+
+
 async def test_a_page_that_is_not_wanted_any_more_connects_nowhere(gotify: GotifyServer) -> None:
     class Never:
         async def begin(self, call: Callable[[], Awaitable[Any]], *, repeat: bool = False) -> Any:

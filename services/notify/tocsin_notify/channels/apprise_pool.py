@@ -40,6 +40,8 @@ class Answer:
 class Pool:
     """At most `size` processes at once. Whose work does not end in time is killed, and the next work starts a new one.
 
+    Each serves one tenant alone: what a plugin keeps in memory, such as a login, is nobody else's.
+
     They inherit nothing: no connection, no environment, no working directory, no terminal.
     """
 
@@ -48,7 +50,8 @@ class Pool:
         self._size = size
         self._share = max(1, size - 1)
         """Of one tenant: plugins of its own that hang leave a process to the others."""
-        self._idle: list[Process] = []
+        self._idle: list[tuple[str, Process]] = []
+        """With their tenants, the one that has rested longest first."""
         self._busy: Counter[str] = Counter()
         self._freed = asyncio.Condition()
         self._ending: set[asyncio.Task[int]] = set()
@@ -61,14 +64,14 @@ class Pool:
         async with asyncio.timeout(timeout):
             await self._enter(org_id, timeout / 2)
             try:
-                return await self._serve(wanted, permit)
+                return await self._serve(org_id, wanted, permit)
             finally:
                 await self._leave(org_id)
 
     async def close(self) -> None:
         """End every idle one. Those at work end with their callers."""
         while self._idle:
-            self._end(self._idle.pop())
+            self._end(self._idle.pop()[1])
         while self._ending:
             await asyncio.wait(set(self._ending))
 
@@ -87,29 +90,32 @@ class Pool:
         async with self._freed:
             self._freed.notify_all()
 
-    async def _serve(self, wanted: dict[str, Any], permit: Permit) -> Answer:
-        rested = self._idle.pop() if self._idle else None
+    async def _serve(self, org_id: str, wanted: dict[str, Any], permit: Permit) -> Answer:
+        rested = next((each for each in reversed(self._idle) if each[0] == org_id), None)
         if rested is not None:
-            exchange = _Exchange(rested, permit)
+            self._idle.remove(rested)
+            exchange = _Exchange(rested[1], permit)
             try:
-                return await self._run(exchange, wanted)
+                return await self._run(org_id, exchange, wanted)
             except Died:
                 if exchange.asked:
                     raise
                 # It ended while it was idle, which says nothing of the work.
-        return await self._run(_Exchange(await self._start(), permit), wanted)
+        if self._idle and self._busy.total() + len(self._idle) > self._size:
+            self._end(self._idle.pop(0)[1])
+        return await self._run(org_id, _Exchange(await self._start(), permit), wanted)
 
-    async def _run(self, exchange: "_Exchange", wanted: dict[str, Any]) -> Answer:
+    async def _run(self, org_id: str, exchange: "_Exchange", wanted: dict[str, Any]) -> Answer:
         process = exchange.process
         try:
             answer = await exchange.run(wanted)
         except NotStarted:
-            self._idle.append(process)
+            self._idle.append((org_id, process))
             raise
         except BaseException:
             self._end(process)
             raise
-        self._idle.append(process)
+        self._idle.append((org_id, process))
         return answer
 
     async def _start(self) -> Process:

@@ -59,7 +59,7 @@ class Way:
         self.metrics = IngestMetrics(CollectorRegistry())
         self.budgets = Budgets((per_second(ALERTS, 1000), Limit(OUTBOX_ROWS, 1000)), Metrics(), clock=lambda: 0.0)
         self.batches: Batches[Entry, bytes] = Batches(
-            CommitBatch(database, self.metrics, lambda: None), most=500, lane=lambda entry: entry.org_id
+            CommitBatch(database, self.metrics, lambda _: None), most=500, lane=lambda entry: entry.org_id
         )
         # Nothing comes back while the test runs.
         limit = RateLimit(1e-9, burst)

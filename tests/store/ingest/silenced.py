@@ -44,7 +44,7 @@ class Replica:
         self.metrics = IngestMetrics(CollectorRegistry())
         self.directory = Directory(database, self.metrics, ttl=ttl)
         self.batches: Batches[Entry, bytes] = Batches(
-            CommitBatch(database, self.metrics, lambda: None), most=100, lane=lambda entry: entry.org_id, at_once=2
+            CommitBatch(database, self.metrics, lambda _: None), most=100, lane=lambda entry: entry.org_id, at_once=2
         )
         self.look = LookAgain(database, self.directory, self.batches, self.metrics)
 

@@ -32,7 +32,7 @@ from tests.unit.ingest.strategies import batches
 
 
 def committer(database: Database) -> CommitBatch:
-    return CommitBatch(database, IngestMetrics(CollectorRegistry()), lambda: None)
+    return CommitBatch(database, IngestMetrics(CollectorRegistry()), lambda _: None)
 
 
 def group_commit(database: Database, most: int = 20) -> Batches[Entry, bytes]:

@@ -60,11 +60,11 @@ class Peer:
 
 
 @asynccontextmanager
-async def relaying(relay: Relay) -> AsyncIterator[None]:
+async def relaying(relay: Relay) -> AsyncIterator[Relay]:
     stop = asyncio.Event()
     running = asyncio.create_task(relay.run(stop))
     try:
-        yield
+        yield relay
     finally:
         stop.set()
         await running

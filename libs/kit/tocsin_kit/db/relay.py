@@ -13,6 +13,9 @@ Three kinds of failures are kept apart:
   of its own, and dies after a few refusals (`tocsin_kit.db.relay_verdicts`).
 - A tenant's rows are refused or slow. They leave the common deliveries for deliveries of that tenant alone
   (`tocsin_kit.db.relay_doubtful`), which have places of their own. Rows of other tenants do not wait for them.
+
+A tenant that brings many rows a second (`tocsin_kit.crowds`) is delivered apart from the others as well, and in larger sets:
+what a set costs the receiver beside its rows is what others wait for.
 """
 
 import asyncio
@@ -24,7 +27,8 @@ from typing import Final
 
 import grpc
 
-from tocsin_kit.db.outbox_claims import Claims
+from tocsin_kit.crowds import Crowds
+from tocsin_kit.db.outbox_claims import Claimed, Claims
 from tocsin_kit.db.outbox_rows import OutboxRow, Retry
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_delivery import Deliver, Delivery
@@ -51,6 +55,8 @@ _CALLS: Final = 64
 _PROBE_ROWS: Final = 8
 _CROWD: Final = 20
 """Rows of one tenant in a claim that go with those of others. What a storm brings goes beside them: it takes the receiver long."""
+_REST: Final = 0.05
+"""Seconds for which rows of a crowd are gathered after few were all that it had: a set costs the receiver as much as some rows."""
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
 _MOST_PASSED: Final = 3
@@ -97,8 +103,10 @@ class Relay:
         metrics: Metrics | None = None,
         max_age: float = 60.0,
         busy: Callable[[], bool] = lambda: False,
+        crowds: Crowds | None = None,
     ) -> None:
         self._busy = busy
+        self._crowds = Crowds() if crowds is None else crowds
         self._kinds = list(kinds)
         self._deliver = deliver
         self._batch = batch
@@ -124,11 +132,20 @@ class Relay:
         self._told = float("-inf")
         self._in_flight: set[asyncio.Task[Settled]] = set()
         self._in_flight_of: Counter[str] = Counter()
+        self._resting: set[str] = set()
+        self._passed_over = False
+        """Rows of a tenant that rests may be due."""
 
-    def nudge(self) -> None:
-        """A row may be due: look now instead of at the next sweep. Cheap; any number of nudges make one round."""
-        self._nudged.set()
+    def nudge(self, org_id: str = "") -> None:
+        """A row may be due: look now instead of at the next sweep. Cheap; any number of nudges make one round.
+
+        `org_id`: whose row, if it is one tenant's. Of one that rests the rows are looked at when its rest is over.
+        """
         self._doubtful.nudge()
+        if org_id in self._resting:
+            self._passed_over = True
+        else:
+            self._nudged.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
@@ -155,6 +172,7 @@ class Relay:
                 if not more and not self._receiver.away:
                     await self._wait_for_work()
             # What the last calls committed: otherwise it would wait for a sweep.
+            self._resting.clear()
             try:
                 await self._round()
             except TocsinError as error:
@@ -183,18 +201,43 @@ class Relay:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._parallel}
         limit = min(self._batch, _PROBE_ROWS) if self._receiver.away else self._batch
-        claimed = await self._claims.fair(limit, after=self._cursor, without=full | self._doubtful.tenants)
+        resting = set() if self._receiver.away else self._resting
+        self._passed_over |= bool(resting)
+        claimed = await self._claims.fair(limit, after=self._cursor, without=full | resting | self._doubtful.tenants)
         self._cursor = claimed.cursor
         self._doubtful.there_are(refused=claimed.refused)
         if claimed.rows:
             self._receiver.asked()
-            for rows in _by_crowd(claimed.rows):
+            for rows in self._by_crowd(claimed):
                 self._start_delivery(rows)
         elif claimed.more:
             await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica took them this very moment
-        elif not claimed.cursor and not self._in_flight:
+        elif not claimed.cursor and not self._in_flight and not resting:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
+
+    def _by_crowd(self, claimed: Claimed) -> list[list[OutboxRow]]:
+        """Rows of tenants with few, and of tenants with many. A crowd of which few were taken, and no more was there, rests."""
+        of = Counter(row.org_id for row in claimed.rows)
+        for org_id, count in of.items():
+            self._crowds.note(org_id, count)
+        crowds = {org_id for org_id in of if org_id in self._crowds}
+        large = {org_id for org_id, count in of.items() if count > _CROWD}
+        if crowds - large and not claimed.more:
+            self._rest(crowds - large)
+        many = crowds | large
+        parts = [[row for row in claimed.rows if (row.org_id in many) is each] for each in (False, True)]
+        return [part for part in parts if part]
+
+    def _rest(self, org_ids: set[str]) -> None:
+        def over() -> None:
+            self._resting -= org_ids
+            if self._passed_over:
+                self._passed_over = False
+                self._nudged.set()
+
+        self._resting |= org_ids
+        asyncio.get_running_loop().call_later(_REST, over)
 
     def _start_delivery(self, rows: Sequence[OutboxRow]) -> None:
         tenants = {row.org_id for row in rows}
@@ -285,10 +328,3 @@ class Relay:
             self.nudge()
         if settled.pauses and min(settled.pauses) < self._sweep_every:
             asyncio.get_running_loop().call_later(min(settled.pauses), self.nudge)
-
-
-def _by_crowd(rows: Sequence[OutboxRow]) -> list[list[OutboxRow]]:
-    """Those of tenants with few, and those of tenants with many."""
-    of = Counter(row.org_id for row in rows)
-    parts = [[row for row in rows if (of[row.org_id] > _CROWD) is many] for many in (False, True)]
-    return [part for part in parts if part]

@@ -57,10 +57,10 @@ Answer = bytes | Exception
 
 
 class CommitBatch:
-    """The work of a group commit: entries of one tenant. `nudge` is called after a commit that left an event to deliver
+    """The work of a group commit: entries of one tenant. `nudge` is called with it after a commit that left an event to deliver
     at once."""
 
-    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:
+    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[str], None]) -> None:
         self._database = database
         self._metrics = metrics
         self._nudge = nudge
@@ -96,7 +96,7 @@ class CommitBatch:
             of.labels(outcome.name.lower()).inc(count)
         batch.note_standing()
         if batch.urgent:
-            self._nudge()
+            self._nudge(entries[0].org_id)
         return batch.answers()
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.batches import Batches
+from tocsin_kit.crowds import Crowds
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -37,8 +38,9 @@ _APART_SECONDS: Final = 6.0
 class Intake:
     """Two lanes, so that a critical page waits for at most one batch of critical pages, never for the others' flood.
 
-    In each of them a tenant with many pages has batches of its own, beside which those of all others go on. So has one whose rows
-    another transaction holds: that of the other lane in a storm, or that of a replica which stands still.
+    In each of them a tenant with many pages, now or within the last seconds, has batches of its own, beside which those of all
+    others go on. So has one whose rows another transaction holds: that of the other lane in a storm, or that of a replica which
+    stands still.
     """
 
     def __init__(self, submit: Submit, *, clock: Callable[[], float] = monotonic) -> None:
@@ -46,6 +48,7 @@ class Intake:
         self._clock = clock
         self._apart: dict[Hashable, float] = {}
         """Tenants that have batches of their own, and until when."""
+        self._crowds = Crowds(clock=clock)
         self._on_way: dict[str, asyncio.Future[bool]] = {}
         self._lanes: dict[int, Batches[NewPage, bool]] = {
             priority: Batches(
@@ -90,11 +93,12 @@ class Intake:
 
     def _enqueue(self, page: NewPage) -> "asyncio.Future[bool]":
         answer = self._lanes[page.priority].enqueue(page)
+        self._crowds.note(page.org_id)
         self._on_way[page.job.page] = answer
         return answer
 
     def _is_apart(self, org_id: Hashable) -> bool:
-        return self._apart.get(org_id, 0.0) > self._clock()
+        return org_id in self._crowds or self._apart.get(org_id, 0.0) > self._clock()
 
     def _set_apart(self, org_id: str) -> None:
         now = self._clock()

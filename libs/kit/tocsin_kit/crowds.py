@@ -1,0 +1,44 @@
+"""Which tenants have brought much within the last seconds, so that what they bring next travels apart from that of the others."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tocsin_kit.buckets import Bucket
+
+RATE: Final = 50.0
+"""Things a second that a tenant may bring for as long as it likes. A set of what comes faster takes long for all who are in it."""
+BURST: Final = 100.0
+"""Things beyond the rate after which it is a crowd. It stays one for at most so many seconds as these take at the rate."""
+_SIZE: Final = 10_000
+
+
+class Crowds:
+    """Of one process. Bounded: of more than ten thousand tenants at once some are taken for small."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[str, Bucket] = {}
+
+    def note(self, org_id: str, count: int = 1) -> None:
+        """The tenant has brought so many."""
+        now = self._clock()
+        bucket = self._buckets.get(org_id)
+        if bucket is None:
+            if len(self._buckets) >= _SIZE:
+                self._forget_small(now)
+            bucket = self._buckets[org_id] = Bucket(BURST, now)
+        bucket.tokens = max(-BURST, bucket.fill(RATE, BURST, now) - count)
+
+    def __contains__(self, org_id: object) -> bool:
+        """Whether the tenant is one."""
+        bucket = self._buckets.get(org_id) if isinstance(org_id, str) else None
+        return bucket is not None and bucket.fill(RATE, BURST, self._clock()) < 0
+
+    def __len__(self) -> int:
+        """Tenants that are remembered."""
+        return len(self._buckets)
+
+    def _forget_small(self, now: float) -> None:
+        kept = {org_id: each for org_id, each in self._buckets.items() if each.fill(RATE, BURST, now) < 0}
+        self._buckets = kept if len(kept) < _SIZE else {}

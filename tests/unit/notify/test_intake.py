@@ -1,0 +1,48 @@
+"""Which pages are stored together: those of a tenant in a storm never with those of others."""
+
+from collections.abc import Sequence
+from typing import cast
+from uuid import uuid4
+
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_NEW_INCIDENT, NotificationJob
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
+from tocsin_notify.app.pages.intake import Intake
+from tocsin_notify.app.pages.jobs import read_job
+from tocsin_notify.app.pages.lately import Lately
+from tocsin_notify.app.pages.submit import Submit
+from tocsin_notify.store.pages.pages import NewPage
+
+
+class Stored:
+    """Stores nothing, and remembers whose pages came together."""
+
+    def __init__(self) -> None:
+        self.lately = Lately()
+        self.batches: list[list[str]] = []
+
+    async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
+        self.batches.append([page.org_id for page in given])
+        return [True] * len(given)
+
+
+def page(org_id: str) -> NewPage:
+    return read_job(
+        NotificationJob(
+            page=f"pages/{uuid4()}",
+            org_id=org_id,
+            type=NOTIFICATION_TYPE_NEW_INCIDENT,
+            user="users/ana",
+            incident=f"incidents/{uuid4()}",
+            severity=SEVERITY_CRITICAL,
+        )
+    )
+
+
+async def test_few_pages_of_a_tenant_that_brings_many_a_second_are_stored_without_those_of_others() -> None:
+    stored = Stored()
+    intake = Intake(cast(Submit, stored), clock=lambda: 0.0)
+    for _ in range(30):
+        await intake.submit([page("storm") for _ in range(5)])
+    stored.batches.clear()
+    await intake.submit([page(org_id) for org_id in ("storm", "victim", "storm", "other")])
+    assert sorted(map(sorted, stored.batches)) == [["other", "victim"], ["storm", "storm"]]

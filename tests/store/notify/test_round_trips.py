@@ -36,6 +36,19 @@ async def test_the_round_trips_of_a_page_that_its_persons_budget_has_room_for(wo
         assert trips.writing({"pages"}) == [["BEGIN", "pages", "paces", "notifications+attempts", "COMMIT"]]
 
 
+async def test_the_round_trips_of_a_page_above_its_persons_budget(world: World) -> None:
+    """In a storm these are nearly all, and the person's row is held from the first of them to COMMIT."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(storm_pages=1) as notify:
+        await notify.submit(job(org, severity=WARNING))
+        with recorded() as trips:
+            assert await notify.submit(job(org, severity=WARNING)) == 1
+        assert trips.writing({"pages"}) == [
+            ["BEGIN", "pages", "paces", "paces+bundle_pages+notifications+attempts", "COMMIT"]
+        ]
+
+
 async def test_the_second_copy_of_a_page_costs_no_round_trip(world: World, notify: Notify) -> None:
     org = new_org()
     await world.method(org, webhook="ana")

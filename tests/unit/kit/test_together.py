@@ -34,6 +34,16 @@ async def test_what_is_gathered_goes_in_front_of_the_next_question_in_one_statem
     assert args == (1, 2, 3, 4)
 
 
+@pytest.mark.parametrize("start", ["WITH ", "\nWITH "])
+async def test_a_question_with_a_with_of_its_own_shares_it_with_what_was_gathered(start: str) -> None:
+    connection = Connection()
+    together = Together(Tx(connection, "acme"))  # type: ignore[arg-type]
+    await together.execute("DELETE FROM a WHERE x = $1", 1)
+    await together.fetch(f"{start}given AS (SELECT $1::int AS x) SELECT x FROM given", 2)
+    [(sql, _)] = connection.asked
+    assert sql == ("WITH part_0 AS (DELETE FROM a WHERE x = $1), given AS (SELECT $2::int AS x) SELECT x FROM given")
+
+
 async def test_what_nothing_follows_is_sent_once_and_nothing_is_not() -> None:
     connection = Connection()
     together = Together(Tx(connection, "acme"))  # type: ignore[arg-type]

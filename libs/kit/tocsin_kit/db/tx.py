@@ -17,6 +17,7 @@ _log = get_logger(__name__)
 AfterCommit = Callable[[], Awaitable[None] | None]
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
+_OWN_WITH: Final = re.compile(r"\s*WITH\s+(?!RECURSIVE)")
 
 
 class Tx:
@@ -95,7 +96,7 @@ class Together(Tx):
 
     Each part is a plain INSERT, UPDATE or DELETE. All of them see the rows as they were before, and foreign keys are looked at
     when the last has ended; so no part may read or write a row that another one writes. They go with the next `fetch`, whose
-    statement runs first, or with `send`.
+    statement runs first and may have a WITH of its own, or with `send`.
     """
 
     __slots__ = ("_parts", "_tx")
@@ -153,4 +154,6 @@ def _one_statement(parts: tuple[tuple[str, int], ...]) -> str:
     *others, last = texts
     if not others:
         return last
-    return f"WITH {', '.join(f'part_{number} AS ({text})' for number, text in enumerate(others))} {last}"
+    gathered = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(others))
+    own = _OWN_WITH.match(last)
+    return f"WITH {gathered} {last}" if own is None else f"WITH {gathered}, {last[own.end() :]}"

@@ -24,7 +24,7 @@ QUIET_NEWS: Final = "not sent: it came within quiet hours, and is news of an inc
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class Bundled:
     """Where a page waits for others. `reason`: what it says of itself."""
 
     bundle: UUID
@@ -52,7 +52,7 @@ class Placing:
 
     async def __call__(
         self, tx: Tx, able: Sequence[NewPage], known: Mapping[User, Person], now: datetime
-    ) -> dict[UUID, Together]:
+    ) -> dict[UUID, Bundled]:
         """Where each of these goes that is not sent by itself."""
         until = {user: known[user].settings.quiet_until(now) for user in {(page.org_id, page.user_id) for page in able}}
         quiet = [page for page in able if page.page.urgency is Urgency.LOW and until[page.org_id, page.user_id]]
@@ -66,19 +66,19 @@ class Placing:
             for page in quiet:
                 user = page.org_id, page.user_id
                 joined.append(_joined(page, open_[user]))
-                together[page.id] = Together(open_[user], WAITS.format(until=ends[user], bundle=open_[user]))
+                together[page.id] = Bundled(open_[user], WAITS.format(until=ends[user], bundle=open_[user]))
         if joined:
             await bundles.join(tx, joined)
         return together
 
     async def _above_budget(
         self, tx: Tx, able: Sequence[NewPage], known: Mapping[User, Person], now: datetime
-    ) -> tuple[list[Joined], dict[UUID, Together]]:
+    ) -> tuple[list[Joined], dict[UUID, Bundled]]:
         users = {(page.org_id, page.user_id) for page in able}
         policies = {user: known[user].settings.bundling(self._default) for user in users}
         able = [page for page in able if policies[page.org_id, page.user_id].pages > 0]
         joined: list[Joined] = []
-        together: dict[UUID, Together] = {}
+        together: dict[UUID, Bundled] = {}
         if not able:
             return joined, together
         counts = Counter((page.org_id, page.user_id) for page in able)
@@ -92,7 +92,7 @@ class Placing:
             held[user] = placed.pace
             if placed.bundle is not None:
                 joined.append(_joined(page, placed.bundle))
-                together[page.id] = Together(placed.bundle, TOGETHER.format(bundle=placed.bundle))
+                together[page.id] = Bundled(placed.bundle, TOGETHER.format(bundle=placed.bundle))
         if held:
             await bundles.keep(tx, held)
         return joined, together

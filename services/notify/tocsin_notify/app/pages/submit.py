@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.pool import Together, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
@@ -18,7 +18,7 @@ from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.pages.lately import Lately
-from tocsin_notify.app.pages.placing import Placing, Together, may_wait, why_not_sent
+from tocsin_notify.app.pages.placing import Bundled, Placing, may_wait, why_not_sent
 from tocsin_notify.app.pages.targets import destination_of, make_delivery
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
@@ -98,15 +98,18 @@ class Submit:
                     able = [
                         page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)
                     ]
-                    together = await self._placing(passage.tx, able, known, stored.now)
+                    # What each person has got, bundles and notifications: one round trip.
+                    writes = Together(passage.tx)
+                    bundled = await self._placing(writes, able, known, stored.now)
                     for page in fresh:
                         person = known[page.org_id, page.user_id]
                         stopped = stored.fences[page.id] or why_not_sent(page, person, stored.now)
-                        round_.plan(page, person, planned[page.id], stopped, together.get(page.id))
+                        round_.plan(page, person, planned[page.id], stopped, bundled.get(page.id))
                     if round_.rows:
-                        made = await notifications.insert(passage.tx, round_.rows, self._lease, self._presence.sender)
+                        made = await notifications.insert(writes, round_.rows, self._lease, self._presence.sender)
                         round_.keep(made)
                         await round_.supersede(passage.tx)
+                    await writes.send()
                     if round_.letters:
                         await dead_letters.insert(passage.tx, round_.letters)
                     await page_outcomes.append(passage.tx, round_.outcomes)
@@ -163,15 +166,15 @@ class _Round:
         return after_quiet_hours(page.page, planned, person.settings, self._now)
 
     def plan(
-        self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, together: Together | None
+        self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, bundled: Bundled | None
     ) -> None:
-        """`fence`: why it is not sent. `together`: where it waits for others."""
+        """`fence`: why it is not sent. `bundled`: where it waits for others."""
         if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)
         for step in planned:
-            self.rows.append(self._row(page, person, step, fence, together))
+            self.rows.append(self._row(page, person, step, fence, bundled))
 
     def keep(self, made: set[UUID]) -> None:
         """Forget the starts whose rows another replica made before."""
@@ -208,14 +211,14 @@ class _Round:
         self._metrics.cancelled.inc(len(self._superseded))
 
     def _row(
-        self, page: NewPage, person: Person, step: Planned, fence: str | None, together: Together | None
+        self, page: NewPage, person: Person, step: Planned, fence: str | None, bundled: Bundled | None
     ) -> NewNotification:
         id = new_id()
         state, reason = State.PENDING, step.reason
         if fence is not None:
             state, reason = State.CANCELLED, fence
-        elif together is not None:
-            state, reason = State.BUNDLED, together.reason
+        elif bundled is not None:
+            state, reason = State.BUNDLED, bundled.reason
         elif step.delay <= 0 and self._may_start(page):
             state, reason = self._seat(id, page, person, step)
         return NewNotification(

@@ -44,24 +44,37 @@ def snapshot() -> Snapshot:
     return made
 
 
+# Made once: to make a strategy costs more than to draw from it.
+SIZES = st.integers(1, 6)
+KEYS = st.sampled_from("abc")
+ACTIONS = st.sampled_from([Action.TRIGGER] * 6 + [Action.RESOLVE, Action.ACKNOWLEDGE, Action.NOTE])
+GROUPS = st.sampled_from(["", "g", "g", "h"])
+SEVERITIES = st.sampled_from([Severity.CRITICAL, Severity.INFO])
+RARELY = st.sampled_from([False, False, False, True])
+SOMETIMES = st.sampled_from([False, False, True])
+PAUSES = st.sampled_from([None, None, timedelta(minutes=1)])
+THRESHOLDS = st.sampled_from([None, None, Threshold(3, timedelta(minutes=1)), Threshold(7, timedelta(hours=1))])
+STARTS = st.sampled_from([None, None, NOW - timedelta(minutes=5), NOW])
+SEEN = st.sampled_from([None] * 9 + [2])
+ENDS = st.sampled_from(EXPIRIES)
+
+
 @st.composite
 def pools(draw: st.DrawFn) -> list[list[Message]]:
     """Batches of a few messages of a few keys and groups, each there again and again: the same object each time."""
     pool = []
-    for number in range(draw(st.integers(1, 6))):
+    for number in range(draw(SIZES)):
         made = message(
-            draw(st.sampled_from("abc")),
-            draw(st.sampled_from([Action.TRIGGER] * 6 + [Action.RESOLVE, Action.ACKNOWLEDGE, Action.NOTE])),
-            group=draw(st.sampled_from(["", "g", "g", "h"])),
-            severity=draw(st.sampled_from([Severity.CRITICAL, Severity.INFO])),
-            suppress=draw(st.sampled_from([False, False, False, True])),
-            pause=draw(st.sampled_from([None, None, timedelta(minutes=1)])),
-            threshold=draw(
-                st.sampled_from([None, None, Threshold(3, timedelta(minutes=1)), Threshold(7, timedelta(hours=1))])
-            ),
+            draw(KEYS),
+            draw(ACTIONS),
+            group=draw(GROUPS),
+            severity=draw(SEVERITIES),
+            suppress=draw(RARELY),
+            pause=draw(PAUSES),
+            threshold=draw(THRESHOLDS),
         )
-        silenced = draw(st.sampled_from([False, False, True]))
-        started = draw(st.sampled_from([None, None, NOW - timedelta(minutes=5), NOW]))
+        silenced = draw(SOMETIMES)
+        started = draw(STARTS)
         pool.append(
             replace(
                 made,
@@ -70,10 +83,8 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
                 started=started,
                 ended=NOW if started is not None and made.action is Action.RESOLVE else None,
                 # Whoever looks again asks whether it fires or is over.
-                seen=draw(st.sampled_from([None] * 9 + [2]))
-                if made.action in (Action.TRIGGER, Action.RESOLVE)
-                else None,
-                expiry=draw(st.sampled_from(EXPIRIES)) if made.action is Action.TRIGGER else None,
+                seen=draw(SEEN) if made.action in (Action.TRIGGER, Action.RESOLVE) else None,
+                expiry=draw(ENDS) if made.action is Action.TRIGGER else None,
             )
         )
     return draw(st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=14), min_size=1, max_size=3))

@@ -248,6 +248,25 @@ async def test_the_same_bytes_of_two_tenants_and_two_integrations_are_their_own(
     assert await send(ingest, bearer(org, subject="users/ben"), trigger("k")) == ["DEDUPLICATED"]
 
 
+async def test_a_repeated_request_gets_its_answer_and_is_not_counted_again(ingest: Ingest) -> None:
+    way = Way(ingest.database, new_org(), 100)
+
+    def sent(value: str, request_id: str = "") -> bytes:
+        request = trigger("k")
+        request.alert.details["value"] = value
+        request.request_id = request_id
+        return request.SerializeToString()
+
+    ids = [str(uuid.UUID(int=number)) for number in range(3)]
+    assert [each[2] for each in await way.together([sent("1", ids[0])] * 2)] == [1, 1]  # type: ignore[index]
+    assert [each[2] for each in await way.together([sent("2", ids[1]), sent("1", ids[0])])] == [2, 1]  # type: ignore[index]
+    assert [each[2] for each in await way.together([sent("2", ids[1]), sent("2"), sent("2")])] == [2, 3, 4]  # type: ignore[index]
+    assert [each[2] for each in await way.together([sent("2"), sent("2", ids[2]), sent("2", ids[2])])] == [5, 6, 6]  # type: ignore[index]
+    # The id of another body.
+    assert (await way.together([sent("3", ids[1])]))[0][0] == "REQUEST_ID_REUSED"  # type: ignore[index]
+    assert [row[2] for row in await way.rows()] == [6]
+
+
 async def test_nothing_is_taken_in_of_a_batch_with_bytes_that_are_no_alert(ingest: Ingest) -> None:
     way = Way(ingest.database, new_org(), 100)
     good = trigger("k").SerializeToString()

@@ -15,12 +15,14 @@ from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.known_rules import teach_rules
 from tocsin_ingest.app.alerts.recognised import Alike
+from tocsin_kit.db.requests import body_hash
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.validation import validate
 
 from tests.rounds import examples
 from tests.unit.ingest.model import message
 
+ID = "9f0e4c1e-6b7e-4b6b-9d55-0f6b6a3f4d10"
 teach_rules()
 texts = st.text(st.sampled_from("ab \0\x7f\xffü😀"), max_size=5)
 numbers = st.floats(width=32) | st.integers(-3, 300).map(float)
@@ -64,7 +66,10 @@ def worded(draw: st.DrawFn, alert: AlertInput) -> bytes:
         said.client_time.nanos = draw(st.sampled_from([0, 7, -7, 10**9]))
     unknown = b"\xfa\x3f\x01x"
     data = said.SerializeToString() + draw(st.sampled_from([b"", unknown]))
-    request = SendAlertRequest(integration=draw(st.sampled_from(["", "integrations/prom"]))).SerializeToString()
+    request = SendAlertRequest(
+        integration=draw(st.sampled_from(["", "integrations/prom"])),
+        request_id=draw(st.sampled_from(["", "", ID, "no id", "\0"])),
+    ).SerializeToString()
     return request + b"\x1a" + length(len(data)) + data + draw(st.sampled_from([b"", unknown]))
 
 
@@ -76,7 +81,7 @@ def length(size: int) -> bytes:
     return bytes([*written, size])
 
 
-def read(data: bytes) -> AlertInput | None:
+def read(data: bytes) -> SendAlertRequest | None:
     """All of it. None: it is refused."""
     request = SendAlertRequest.FromString(data)
     try:
@@ -85,13 +90,12 @@ def read(data: bytes) -> AlertInput | None:
         check_details(request.alert.details)
     except TocsinError:
         return None
-    return request.alert
+    return request
 
 
-def known(alert: AlertInput, *, any_summary: bool = True) -> Alike:
+def known(alert: AlertInput, *, integration: str = "", any_summary: bool = True) -> Alike:
     sent = message("k").saying(alert.summary, alert.SerializeToString())
-    entry = Entry("acme", sent)
-    return Alike(entry, "", None, 0, any_summary, (b"", entry))
+    return Alike(Entry("acme", sent), integration, None, 0, any_summary, None)
 
 
 @settings(max_examples=examples(500), deadline=None)
@@ -102,14 +106,17 @@ def test_it_becomes_what_it_becomes_when_all_of_it_is_read(data: st.DataObject) 
     before, wanted = read(first), read(other)
     if before is None or core_of(first) != core_of(other):
         return  # it is not remembered, or not found
-    found = known(before).again(words_of(other))
+    alike = known(before.alert, integration=before.integration)
+    found = alike.again(words_of(other))
     if found is None:
         # Never refused here. An empty summary is left to the whole rule, which knows the action.
-        assert wanted is None or not wanted.summary
+        assert wanted is None or not wanted.alert.summary
         return
     assert wanted is not None
-    assert AlertInput.FromString(found.message.content) == wanted
-    assert found.message.summary == wanted.summary
+    assert AlertInput.FromString(found.message.content) == wanted.alert
+    assert found.message.summary == wanted.alert.summary
+    assert (found.request_id, found.like) == (wanted.request_id, None if wanted.request_id else alike.entry)
+    assert found.body_hash == (body_hash(wanted) if wanted.request_id else b"")
 
 
 @pytest.mark.parametrize("any_summary", [True, False])
@@ -142,15 +149,15 @@ def test_each_field_is_in_one_part() -> None:
     alert = AlertInput(dedup_key="k", summary="s", client="c", labels={"a": "b"}, links=[{"href": "https://a.example"}])  # type: ignore[list-item]
     alert.details["a"] = 1
     alert.client_time.seconds = 1
-    request = SendAlertRequest(alert=alert, integration="integrations/a")
+    request = SendAlertRequest(request_id=ID, alert=alert, integration="integrations/a")
     core, words = core_of(request.SerializeToString()), words_of(request.SerializeToString())
-    assert core is not None
     words.DiscardUnknownFields()
-    assert {field.name for field, _ in words.ListFields()} == set(WORDS)
+    assert {field.name for field, _ in words.alert.ListFields()} == set(WORDS)
     whole = SendAlertRequest.FromString(core)
-    whole.alert.MergeFromString(words.SerializeToString())
+    assert not {field.name for field, _ in whole.alert.ListFields()}.intersection(WORDS)
+    whole.MergeFromString(words.SerializeToString())
     assert whole == request
-    assert not {field.name for field, _ in SendAlertRequest.FromString(core).alert.ListFields()}.intersection(WORDS)
+    assert {field.name for field, _ in request.ListFields()} == set(SendAlertRequest.DESCRIPTOR.fields_by_name)
 
 
 def test_one_rule_of_the_whole_is_about_words() -> None:
@@ -159,11 +166,6 @@ def test_one_rule_of_the_whole_is_about_words() -> None:
     about = [rule.id for rule in rules.cel if any(f"this.{name}" in rule.expression for name in WORDS)]
     assert about == ["alert.summary_required_to_trigger"]
     assert [field.name for field, _ in rules.ListFields()] == ["cel"]
-
-
-def test_an_alert_with_a_request_id_is_like_no_other() -> None:
-    request = SendAlertRequest(request_id="9f0e4c1e-6b7e-4b6b-9d55-0f6b6a3f4d10", alert=AlertInput(summary="s"))
-    assert core_of(request.SerializeToString()) is None
 
 
 @pytest.mark.parametrize("data", [b"\x1a\x05ab", b"\x1a\x03\x1a\x01\xff", b"\x1a\x04\x3a\x02\x0a\x05"])

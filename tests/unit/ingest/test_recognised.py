@@ -104,9 +104,10 @@ def test_the_newest_words_take_no_more_than_their_room() -> None:
         alike = shelf.alike(core)
         if alike is None:
             continue  # it has left for another's words
-        remembered.put_newest(core, alike, b"x" * 20_000, entry())
+        newest = entry()
+        remembered.put_newest(core, alike, b"x" * 20_000, newest)
         assert size < remembered.size <= most
         found = shelf.alike(core)
         assert found is not None
-        assert found.newest[0] == b"x" * 20_000
+        assert found.newest == (b"x" * 20_000, newest)
     assert sum(shelf.alike(b"%d" % number) is not None for number in range(100)) == most // 2 // 61_200

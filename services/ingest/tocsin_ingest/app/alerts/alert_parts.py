@@ -1,8 +1,9 @@
 """An alert in two parts: its core, which decides what becomes of it, and its words, which are only shown.
 
 A storm repeats alerts with another value in their words. Such an alert has the core of one that was read before, so its words
-alone are read. Each field is in one of the parts, and each part keeps the rules of its fields (`buf.validate`). Of the rules about
-the whole alert one is about the words: whoever reads them alone must see to it that a summary does not become empty.
+alone are read, and with them the request id, which is another one each time. Each field is in one of the parts, and each part keeps
+the rules of its fields (`buf.validate`). Of the rules about the whole alert one is about the words: whoever reads them alone must
+see to it that a summary does not become empty.
 
 The summary is decided by where a routing rule or a silence looks at it, or the key is a hash of it: there it must be the same.
 """
@@ -21,23 +22,22 @@ WORDS: Final = ("summary", "details", "client_time")
 
 _NAMES: Final = frozenset(field.name for field in AlertInput.DESCRIPTOR.fields)
 _Words: Final[Any] = part(
-    *(SendAlertRequest.DESCRIPTOR, "words", ["alert"]), {"alert": part(AlertInput.DESCRIPTOR, "words", WORDS)}
+    *(SendAlertRequest.DESCRIPTOR, "words", ["request_id", "alert"]),
+    {"alert": part(AlertInput.DESCRIPTOR, "words", WORDS)},
 )
 _Core: Final[Any] = part(
-    *(SendAlertRequest.DESCRIPTOR, "core", [field.name for field in SendAlertRequest.DESCRIPTOR.fields]),
+    *(SendAlertRequest.DESCRIPTOR, "core", ["integration", "alert"]),
     {"alert": part(AlertInput.DESCRIPTOR, "core", _NAMES.difference(WORDS), closed=True)},
     closed=True,
 )
 
 
-def core_of(request: bytes) -> bytes | None:
+def core_of(request: bytes) -> bytes:
     """The core of the alert in a SendAlertRequest: two with the same one differ in their words. Raises DecodeError.
 
-    Lists and maps are in the order in which they were sent. None: there is no other with it, as it has a request id.
+    Lists and maps are in the order in which they were sent.
     """
     core = _Core.FromString(request)
-    if core.request_id:
-        return None
     # The words are among what is unknown to it.
     core.DiscardUnknownFields()
     data: bytes = core.SerializeToString()
@@ -45,23 +45,24 @@ def core_of(request: bytes) -> bytes | None:
 
 
 def words_of(request: bytes) -> Any:
-    """The words: an `AlertInput` with nothing else, whatever else is in it. Raises DecodeError."""
-    return _Words.FromString(request).alert
+    """The words: a SendAlertRequest with the request id and an alert of nothing else, whatever is in it. Raises DecodeError."""
+    return _Words.FromString(request)
 
 
 def said(words: Any) -> bytes | None:
-    """The words as they are kept, serialized; what cannot be stored is mended in `words`. None: they break a rule."""
+    """The alert of the words as it is kept, serialized; what cannot be stored is mended in `words`. None: they break a rule."""
     words.DiscardUnknownFields()
-    data: bytes = words.SerializeToString()
-    if len(data) <= FEW and is_valid(words, data):
+    alert = words.alert
+    data: bytes = alert.SerializeToString()
+    if not words.request_id and len(data) <= FEW and is_valid(alert, data):
         return data
     try:
         validate(words)
-        check_details(words.details)
+        check_details(alert.details)
     except TocsinError:
         # It is worded where the whole alert is read.
         return None
-    mended: bytes = words.SerializeToString()
+    mended: bytes = alert.SerializeToString()
     return mended
 
 

@@ -7,8 +7,9 @@ decides is never remembered: each alert is decided and committed with its batch,
 An alert that differs from one before it in its words alone (`tocsin_ingest.app.alerts.alert_parts`) is recognised by its core: its
 words are read, and all else is as it was.
 
-Not remembered: alerts with a `request_id`, which are different each time, and those that cost too much to match, which are
-counted each time.
+Alerts with a `request_id` are recognised by their core alone: a copy of one is a repeated request, and gets the answer that it got.
+
+Not remembered: those that cost too much to match, which are counted each time.
 """
 
 from collections import OrderedDict
@@ -16,6 +17,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
+
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_kit.db.requests import body_hash
 
 from tocsin_ingest.app.alerts.alert_parts import said, without_words
 from tocsin_ingest.app.alerts.alert_size import LIMIT
@@ -61,8 +66,10 @@ class Known:
 
 @dataclass(slots=True)
 class Alike:
-    """Alerts with one core. `entry`: of the first one, which was read wholly. `newest`: of the last one, and what a copy of it is
-    recognised by. `any_summary`: theirs decides nothing. The others as of `Known`.
+    """Alerts with one core. `entry`: of the first one, which was read wholly, without its request id.
+
+    `newest`: of the last one without a request id, and what a copy of it is recognised by; None: there was none.
+    `any_summary`: theirs decides nothing. The others as of `Known`.
     """
 
     entry: Entry
@@ -70,7 +77,7 @@ class Alike:
     mark: object
     size: int
     any_summary: bool
-    newest: tuple[Bytes, Entry]
+    newest: tuple[Bytes, Entry] | None
     _core: bytes = b""
 
     def again(self, words: Any) -> Entry | None:
@@ -79,14 +86,19 @@ class Alike:
         if data is None:
             return None
         entry, message = self.entry, self.entry.message
-        summary = words.summary
+        summary = words.alert.summary
         if summary != message.summary and not (self.any_summary and summary):
             return None
         if not self._core:
             self._core = without_words(message.content)
         if len(self._core) + len(data) > LIMIT:
             return None
-        return Entry(entry.org_id, message.saying(summary, self._core + data), like=entry)
+        message = message.saying(summary, self._core + data)
+        if not words.request_id:
+            return Entry(entry.org_id, message, like=entry)
+        alert = AlertInput.FromString(message.content)
+        request = SendAlertRequest(request_id=words.request_id, integration=self.integration, alert=alert)
+        return Entry(entry.org_id, message, request.request_id, body_hash(request))
 
 
 class Shelf:
@@ -143,10 +155,21 @@ class Recognised:
         self._put(key, Known(entry, integration, mark, _size(key)))
 
     def put_alike(
-        self, core: Bytes, key: Bytes, entry: Entry, integration: str, mark: object, *, any_summary: bool
+        self,
+        core: Bytes,
+        key: Bytes,
+        entry: Entry,
+        integration: str,
+        mark: object,
+        *,
+        any_summary: bool,
+        newest: bool = True,
     ) -> None:
-        """Remember what alerts with the core become, of which this is the first. `key`: what a copy of it is recognised by."""
-        known = Alike(entry, integration, mark, _size_alike(core, key), any_summary, (key, entry))
+        """Remember what alerts with the core become, of which this is the first.
+
+        `key`: what it is recognised by; `newest`: a copy of it as well.
+        """
+        known = Alike(entry, integration, mark, _size_alike(core, key), any_summary, (key, entry) if newest else None)
         self._put((_CORE, core), known)
 
     def put_newest(self, core: Bytes, alike: Alike, key: Bytes, entry: Entry) -> None:

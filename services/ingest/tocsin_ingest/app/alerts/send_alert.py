@@ -211,12 +211,12 @@ class AlertIntake:
         routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
         """All that can be said of an alert without the database's state, which is remembered."""
-        core, alike = given.core, given.alike(shelf)
-        if core is not None and alike is not None:
+        alike = given.alike(shelf)
+        if alike is not None:
             routing = await self._routing(sender, alike.integration, routings)
-            entry = self._again(alike, core, key, given) if alike.mark is routing.mark else None
-            if entry is not None:
-                return entry
+            found = self._again(alike, key, given) if alike.mark is routing.mark else None
+            if found is not None:
+                return found
         request, stated = given.request, given.stated
         validate(request)
         check_size(request.alert)
@@ -224,27 +224,26 @@ class AlertIntake:
         if request.alert.HasField("details"):
             check_details(request.alert.details)
         message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
-        if core is None:
-            return Entry(sender.org_id, message, request.request_id, body_hash(request))
         entry = Entry(sender.org_id, message)
         if wholly:
             keyed = bool(request.alert.dedup_key or (request.alert.labels if stated.labels is None else stated.labels))
             self._recognised.put_alike(
-                *(core, key, entry, request.integration, routing.mark),
+                *(given.core, key, entry, request.integration, routing.mark),
                 any_summary=keyed and not routing.reads_summary,
+                newest=not request.request_id,
             )
-        return entry
+        return Entry(sender.org_id, message, request.request_id, body_hash(request)) if request.request_id else entry
 
-    def _again(self, alike: Alike, core: Bytes, key: Bytes, given: "_Given") -> Entry | None:
+    def _again(self, alike: Alike, key: Bytes, given: "_Given") -> Entry | None:
         """The entry of an alert with a known core, whose routing is as it was."""
-        newest, entry = alike.newest
-        if newest == key:
+        if alike.newest is not None and alike.newest[0] == key:
             # What came twice will come again.
+            entry = alike.newest[1]
             self._recognised.put(key, entry, alike.integration, alike.mark)
             return entry
         found = alike.again(given.words)
-        if found is not None:
-            self._recognised.put_newest(core, alike, key, found)
+        if found is not None and not found.request_id:
+            self._recognised.put_newest(given.core, alike, key, found)
         return found
 
     async def _routing(self, sender: Sender, named: str, known: "dict[str, Routing] | None" = None) -> Routing:
@@ -287,9 +286,8 @@ class _Given:
         self._request = request
         self._words: Any = None
         self._alike: Alike | None = None
-        core = core_of(data)
-        self.core: Bytes | None = None if core is None else recognised_by(core, stated)
-        """What alerts are recognised by that differ from it in their words alone; None: there are none."""
+        self.core = recognised_by(core_of(data), stated)
+        """What alerts are recognised by that differ from it in their words alone."""
 
     def parse(self, shelf: Shelf) -> None:
         """As much of it as will be read. Raises DecodeError when that, or what is not read, cannot be parsed."""
@@ -301,7 +299,7 @@ class _Given:
 
     def alike(self, shelf: Shelf) -> Alike | None:
         """What is known of alerts with its core."""
-        if self._alike is None and self.core is not None:
+        if self._alike is None:
             self._alike = shelf.alike(self.core)
         return self._alike
 

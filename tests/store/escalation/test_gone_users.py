@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
+from tocsin_escalation.app.incidents import follow
 from tocsin_escalation.app.incidents.jobs import USER
 from tocsin_escalation.app.people import people
 from tocsin_escalation.store.people.directory import UserRow
@@ -100,3 +101,18 @@ async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(desk: 
         }
         [reminder] = await tx.fetch("SELECT state, state_reason, next_time FROM reminders WHERE org_id = $1", ORG)
         assert tuple(reminder) == ("stopped", "users/ana was deleted", None)
+
+
+async def test_who_was_deleted_follows_nothing_any_more(desk: Desk) -> None:
+    """Each change of an incident was a message to nobody, and another user of the same id got them."""
+    followed, other = await desk.opens(), await desk.opens()
+
+    async def follows(tx: Tx) -> None:
+        for incident, users in ((followed, ("ana", "ben")), (other, ("ben",))):
+            for user in users:
+                await follow.follow(tx, incident, user, "")
+
+    await desk.db.run(ORG, follows)
+    await desk.db.run(ORG, lambda tx: people.delete_user(tx, "ana", ""))
+    async with desk.db.transaction(ORG) as tx:
+        assert [await follow.of_incident(tx, each) for each in (followed, other)] == [{"ben": ""}] * 2

@@ -51,7 +51,7 @@ class DirectoryServiceStub:
     """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
     `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
     notification rules, settings and digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
-    are withdrawn and their reminders stopped. Another user of this id gets none of it, but is whom policies and schedules still name.
+    are withdrawn, their reminders stopped, and they follow no incident. Another user of this id gets none of it, but is whom policies and schedules still name.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -99,7 +99,7 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
     `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
     notification rules, settings and digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
-    are withdrawn and their reminders stopped. Another user of this id gets none of it, but is whom policies and schedules still name.
+    are withdrawn, their reminders stopped, and they follow no incident. Another user of this id gets none of it, but is whom policies and schedules still name.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -174,7 +174,7 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
         `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
         notification rules, settings and digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
-        are withdrawn and their reminders stopped. Another user of this id gets none of it, but is whom policies and schedules still name.
+        are withdrawn, their reminders stopped, and they follow no incident. Another user of this id gets none of it, but is whom policies and schedules still name.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
         """

@@ -126,6 +126,11 @@ _FORGOTTEN: Final = (
        WHERE org_id = $1 AND state = 'offered' AND end_time > app_now() AND (user_id = $2 OR offered_to @> ARRAY[$2::text])""",
     """UPDATE reminders SET state = 'stopped', state_reason = 'users/' || $2 || ' was deleted', next_time = NULL
        WHERE org_id = $1 AND state = 'scheduled' AND user_id = $2 AND team_id IS NULL""",
+    # In the order in which everybody locks incidents.
+    """UPDATE escalations SET followers = followers - $2::text WHERE incident_id IN (
+         SELECT incident_id FROM escalations
+         WHERE org_id = $1 AND state IN ('triggered', 'acknowledged', 'snoozed', 'exhausted', 'merged') AND followers ? $2::text
+         ORDER BY incident_id FOR UPDATE)""",
 )
 """What else is a user's own, besides what foreign keys delete. Another user of the same id must get none of it."""
 

@@ -216,6 +216,16 @@ async def test_a_reply_waits_at_its_server_while_escalation_is_away(world: World
         assert it.acted == [("acknowledge", "users/ana", "email")]
 
 
+async def test_the_listener_ends_with_its_process(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each stop was logged as a loop that had ended by itself, and the listener was begun anew."""
+    async with replica(world) as (_, port):
+        pass
+    assert not is_taken(port)
+    said = "".join(capfd.readouterr())
+    assert said.count("mail_listening") == 1
+    assert "loop_ended_early" not in said
+
+
 async def test_without_a_domain_no_mail_asks_for_replies(world: World, notify: Notify) -> None:
     org = new_org()
     await world.method(org, email=ANA)

@@ -199,7 +199,8 @@ async def test_duplicates_wait_for_each_other_and_new_keys_do_not(database: Data
     async with database.system() as tx:
         await tx.execute("UPDATE outbox SET attempts = 1, lease_until = app_now() WHERE org_id = $1", org)
     await commit(commit_batch, org, [message("a", org=org, group="g")])
-    counts = [IncidentEvent.FromString(row["payload"]).alerts_added for row in await rows(database, org, waiting)]
+    found = await rows(database, org, f"{waiting} ORDER BY id")
+    counts = [IncidentEvent.FromString(row["payload"]).alerts_added for row in found]
     assert [(each.alert_count, each.new_keys) for each in counts] == [(21, 1), (22, 0)]
 
 

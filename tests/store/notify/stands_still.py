@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+import tocsin_notify.wiring  # noqa: F401 - before it is forked, and not in each fork
 from tocsin_kit.db.kept import KeptTransaction
 from tocsin_notify.app.delivery.calls import Calls
 from tocsin_notify.app.delivery.permits import Permit

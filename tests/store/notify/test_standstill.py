@@ -1,10 +1,8 @@
 """A process that stands still anywhere in the gate's transaction holds up no acknowledge, and calls nobody afterwards."""
 
-import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -15,8 +13,9 @@ import pytest
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_testkit.busy import within
 
+from tests.store.notify.forked import process
 from tests.store.notify.stands_still import PLACES
-from tests.store.notify.support import KEYS, Notify, World, job, new_org, until
+from tests.store.notify.support import Notify, World, job, new_org, until
 
 SOON = 5.0
 """Seconds in which an acknowledge has to be confirmed; notify's own part of it."""
@@ -27,25 +26,10 @@ MORE_THAN_SOCKETS_HOLD = 20_000_000
 
 @contextlib.asynccontextmanager
 async def standing_still(world: World, place: str) -> AsyncIterator["Victim"]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.store.notify.stands_still", place, "serve"),
-        env={
-            **os.environ,
-            "NOTIFY_DATABASE_URL": world.database_url,
-            "REDIS_URL": world.redis_url,
-            "AUTH_SIGNING_KEYS": KEYS,
-            "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
-            "LOG_LEVEL": "ERROR",
-        },
-    )
-    victim = Victim(process.pid)
-    try:
+    async with process(world, "tests.store.notify.stands_still", place, "serve") as forked:
+        victim = Victim(forked.pid)
         await until(victim.stands_still)
         yield victim
-    finally:
-        process.kill()
-        await process.wait()
 
 
 class Victim:

@@ -238,6 +238,30 @@ async def test_what_a_crowd_brings_next_is_gathered_and_others_do_not_wait_for_i
     assert [len(call) for call in peer.calls] == [1, 1, 5]
 
 
+async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Database, eventually: Eventually) -> None:
+    """They travel apart, so that each moment has more deliveries than it had when all travelled together."""
+    peer, answered, begun = Peer(), asyncio.Event(), Counter[str]()
+
+    async def deliver(rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+        begun[rows[0].org_id] += 1
+        if rows[0].org_id != "victim":
+            await answered.wait()
+        return await peer.deliver(rows)
+
+    relay = Relay(db, deliver, kinds=[KIND], parallel=2, lease=3600, crowds=one_crowd("storm"))
+    async with relaying(relay):
+        try:
+            for org_id, count in (("storm", 1), ("storm", 2), ("slow", 1)):
+                await put(db, org_id, [b"x"])
+                relay.nudge(org_id)
+                await eventually(lambda org_id=org_id, count=count: is_true(begun[org_id] == count))
+            await put(db, "victim", [b"page"])
+            relay.nudge("victim")
+            await eventually(lambda: is_true(peer.of("victim") == [b"page"]))
+        finally:
+            answered.set()
+
+
 async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventually: Eventually) -> None:
     peer = Peer()
     async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"), sweep_every=3600)) as relay:

@@ -72,7 +72,7 @@ class Relay:
     every row as it was; anything else makes the relay deliver the rows in halves until the one that is refused stands
     alone. `deliver` may run several times at once and must end within 0.8 of the lease (seconds), after which it is
     cancelled; the receiver must therefore take a row twice and act once. `parallel` bounds the deliveries that
-    hold rows of one and the same tenant; one more place is free for other tenants.
+    hold rows of one and the same tenant; as many more places are free for other tenants.
 
     `channel` is the one `deliver` calls through: while the receiver is away, the relay asks it as soon as the channel is
     connected again. A tenant whose oldest row is older than `max_age` seconds is reported by `watch`.
@@ -197,7 +197,7 @@ class Relay:
 
     async def _round(self) -> bool:
         """Start one delivery; whether another one can be started at once."""
-        while len(self._in_flight) > self._parallel:
+        while len(self._in_flight) >= 2 * self._parallel:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._parallel}
         limit = min(self._batch, _PROBE_ROWS) if self._receiver.away else self._batch

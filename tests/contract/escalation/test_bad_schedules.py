@@ -256,6 +256,8 @@ async def test_overrides_that_cannot_be(tenant: Tenant) -> None:
         ({"users": ["users/ana"]}, "USER_NOT_FOUND", "override.users[0]"),
         ({"user": "users/ana"}, "USER_NOT_FOUND", "override.user"),
         ({"layer_id": "two"}, "INVALID_FIELD", "override.layer_id"),
+        ({"beside": True, "users": []}, "INVALID_FIELD", "override.users"),
+        ({"beside": False}, "INVALID_FIELD", "override.beside"),
         ({"reason": "x" * 256}, "INVALID_FIELD", "override.reason"),
     ):
         request = pb.CreateOverrideRequest(override=sp.Override(**{**good, **change}))

@@ -1,6 +1,9 @@
 """Overrides, fixed periods and absences of the contract to rows and back."""
 
+from typing import Final
+
 from tocsin.escalation.v1 import schedule_pb2 as pb
+from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
 
 from tocsin_escalation.domain.schedules.clock import time_of
@@ -11,10 +14,15 @@ from tocsin_escalation.store.schedules.absences import AbsenceRow
 from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.schedules.overrides import OverrideRow
 
+_SCOPES: Final = {"layer_id": Scope.LAYER, "user": Scope.PERSON, "beside": Scope.BESIDE}
+"""By the field that says what an override replaces; without one it is the whole schedule."""
+
 
 def override_from(message: pb.Override, field: str = "override") -> OverrideRow:
     """An override of the contract, which `field` holds, with a new id. Raises INVALID_FIELD for times that cannot be."""
-    scope = {"layer_id": Scope.LAYER, "user": Scope.PERSON}.get(message.WhichOneof("of") or "", Scope.SCHEDULE)
+    scope = _SCOPES.get(message.WhichOneof("of") or "", Scope.SCHEDULE)
+    if scope is Scope.BESIDE and not message.beside:
+        raise invalid(f"{field}.beside", "may only be true; leave it out to replace the people of the whole schedule")
     return OverrideRow(
         id=new_id(),
         schedule_id=message.schedule.removeprefix("schedules/"),
@@ -45,6 +53,8 @@ def override_to(row: OverrideRow) -> pb.Override:
         message.layer_id = row.replaced
     elif row.scope is Scope.PERSON:
         message.user = f"users/{row.replaced}"
+    elif row.scope is Scope.BESIDE:
+        message.beside = True
     return message
 
 

@@ -187,6 +187,9 @@ class Oracle:
                 for group in layer.group_at(minute) or []:
                     base += [(user, -1, layer) for user in group]
                     wanted_nobody |= not group
+        for beside in (o for o in overrides if o.scope is Scope.BESIDE):
+            if whole is None or beside.order > whole.order:
+                base += [(user, beside.order, None) for user in beside.people]
         final: list[tuple[str, Walked | None]] = []
         for user, order, whose in base:
             mine = [o for o in overrides if o.scope is Scope.PERSON and o.of == user]

@@ -123,7 +123,10 @@ def _overrides(random: Random, layers: tuple[Layer, ...], since: int, until: int
             of = random.choice(layers).id if layers else "gone"
         elif scope is Scope.PERSON:
             of = random.choice(PEOPLE)
-        found.append(Override(f"override-{order}", start, end, scope, _group(random), order, of))
+        people = _group(random)
+        if scope is Scope.BESIDE:
+            people = people or (random.choice(PEOPLE),)
+        found.append(Override(f"override-{order}", start, end, scope, people, order, of))
     random.shuffle(found)
     return tuple(found)
 

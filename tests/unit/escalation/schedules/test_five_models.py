@@ -100,6 +100,36 @@ def test_goalert_overrides_replace_a_person_once_and_do_not_chain() -> None:
     assert on_call(Schedule("ga", "UTC", (both,), removed), "2026-03-03 12:00") == "ben"
 
 
+def test_goalert_overrides_that_add_put_people_beside_whoever_is_on_call_by_then() -> None:
+    turns = layer("ana", "ben", mode=Mode.ADD, turn=DAILY, start="2026-03-02 08:00")
+    added = override("2026-03-02 12:00", "2026-03-03 12:00", "cem", scope=Scope.BESIDE)
+    assert told(Schedule("ga", "UTC", (turns,), (added,)), "2026-03-02 08:00", "2026-03-04 08:00") == [
+        "03-02 08:00 ana",
+        "03-02 12:00 ana+cem",
+        "03-03 08:00 ben+cem",
+        "03-03 12:00 ben",
+    ]
+    empty = Schedule("ga", "UTC", (), (added,))
+    assert on_call(empty, "2026-03-02 13:00") == "cem", "a gap is filled"
+    on_purpose = Schedule("ga", "UTC", (layer("-", start="2026-03-02 08:00"),), (added,))
+    assert on_call(on_purpose, "2026-03-02 13:00") == "cem"
+    both = replace(turns, line_up=(("cem",),))
+    assert on_call(Schedule("ga", "UTC", (both,), (added,)), "2026-03-02 13:00") == "cem", "nobody is there twice"
+
+
+def test_who_comes_in_beside_others_is_replaced_by_what_was_created_later_and_by_nothing_else() -> None:
+    turns = layer("ana", start="2026-03-02 08:00")
+    beside = override("2026-03-02 12:00", "2026-03-03 12:00", "cem", scope=Scope.BESIDE, order=1)
+    whole = override("2026-03-02 12:00", "2026-03-03 12:00", "ben", order=0)
+    ill = override("2026-03-02 12:00", "2026-03-03 12:00", "dora", "cem", Scope.PERSON, order=0)
+    for one, before, after in ((whole, "ben+cem", "ben"), (ill, "ana+cem", "ana+dora")):
+        for order, expected in ((0, before), (2, after)):
+            schedule = Schedule("web", "UTC", (turns,), (beside, replace(one, order=order)))
+            assert on_call(schedule, "2026-03-02 13:00") == expected
+    away = {"cem": ((utc("2026-03-02 00:00"), utc("2026-03-04 00:00")),)}
+    assert on_call(Schedule("web", "UTC", (turns,), (beside,), absences=away), "2026-03-02 13:00") == "ana"
+
+
 def test_opsgenie_rotations_with_time_restrictions_add_up_and_may_have_nobody() -> None:
     weekday_and_time = hours(frozenset({MON}), 9, 18), hours(frozenset({WED}), 12, 13)
     support = layer("ana", "-", id="1", mode=Mode.ADD, turn=DAILY, start="2026-03-02 00:00", windows=weekday_and_time)

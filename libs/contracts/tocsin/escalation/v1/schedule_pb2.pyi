@@ -558,6 +558,7 @@ class Override(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LAYER_ID_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    BESIDE_FIELD_NUMBER: _builtins.int
     USERS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
@@ -571,6 +572,10 @@ class Override(_message.Message):
     """The people of one layer, where it has a turn: the layer's id."""
     user: _builtins.str
     """One person, wherever they would be on call: `users/{user}`. The users who come in are not replaced again."""
+    beside: _builtins.bool
+    """No user: those of the override are on call beside whoever is, and fill gaps. An override of the whole schedule that is created later
+    replaces them as well. Only `true`.
+    """
     reason: _builtins.str
     """Why; at most 255 characters."""
     author: _builtins.str
@@ -587,7 +592,7 @@ class Override(_message.Message):
 
     @_builtins.property
     def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Who is on call instead, at most 20; an empty list means that no user is, on purpose."""
+        """Who is on call instead, at most 20; an empty list means that no user is, on purpose. With `beside`: who comes in, at least one."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -602,17 +607,18 @@ class Override(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         layer_id: _builtins.str = ...,
         user: _builtins.str = ...,
+        beside: _builtins.bool = ...,
         users: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
         author: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         swap: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "of", b"of", "start_time", b"start_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beside", b"beside", "create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "of", b"of", "start_time", b"start_time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "name", b"name", "of", b"of", "reason", b"reason", "schedule", b"schedule", "start_time", b"start_time", "swap", b"swap", "user", b"user", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "beside", b"beside", "create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "name", b"name", "of", b"of", "reason", b"reason", "schedule", b"schedule", "start_time", b"start_time", "swap", b"swap", "user", b"user", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_of: _TypeAlias = _typing.Literal["layer_id", "user"]  # noqa: Y015
+    _WhichOneofReturnType_of: _TypeAlias = _typing.Literal["layer_id", "user", "beside"]  # noqa: Y015
     _WhichOneofArgType_of: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_of) -> _WhichOneofReturnType_of | None: ...
 

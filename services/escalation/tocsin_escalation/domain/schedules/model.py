@@ -123,6 +123,8 @@ class Scope(Word):
     SCHEDULE = "schedule"
     LAYER = "layer"
     PERSON = "person"
+    BESIDE = "beside"
+    """Nobody: its people come in beside whoever is on call."""
 
 
 @dataclass(frozen=True, slots=True)

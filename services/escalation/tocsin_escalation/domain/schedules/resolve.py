@@ -4,7 +4,8 @@ Its rules, in this order:
 1. Each layer deals its turns to its line-up, clipped by its windows. A calendar of others is a layer whose shifts it names.
 2. Overrides of a layer replace its people where it has a turn: of several the one created last.
 3. Layers of one rank add up. If one of them masks, it hides the lower ranks; otherwise they add to them.
-4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last.
+4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last. One that puts people
+   beside whoever is on call adds them, unless an override of the whole schedule was created after it.
 5. Overrides of a person replace that person once. Those created before the override that put the person there do not
    count, and a substitute is not replaced again.
 6. Within a fixed period only its shifts count: of several periods the one created last.
@@ -206,6 +207,8 @@ def _overridden(slots: tuple[_Slot, ...], active: list[Override]) -> tuple[_Slot
     for override in active:
         if override.scope is Scope.SCHEDULE:
             slots = _put_in(override)
+        elif override.scope is Scope.BESIDE:
+            slots += _put_in(override)
         elif override.scope is Scope.PERSON:
             persons[override.of] = override
     if not persons:

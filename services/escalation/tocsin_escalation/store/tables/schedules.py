@@ -58,7 +58,7 @@ schedule_overrides: Final = Table(
         name="schedule_overrides_schedule_fkey",
         ondelete="CASCADE",
     ),
-    check("scope IN ('schedule', 'layer', 'person')", name="schedule_overrides_scope"),
+    check("scope IN ('schedule', 'layer', 'person', 'beside')", name="schedule_overrides_scope"),
     check("start_time < end_time", name="schedule_overrides_order"),
     index("schedule_overrides_by_schedule", "org_id", "schedule_id", "end_time"),
     index("schedule_overrides_by_end", "org_id", "end_time", "id"),

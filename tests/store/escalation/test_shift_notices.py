@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from asyncpg import LockNotAvailableError, QueryCanceledError
 from tocsin.notify.v1 import notification_pb2
@@ -19,6 +20,7 @@ from tocsin_escalation.app.schedules import overrides, schedules, swaps
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
+from tocsin_escalation.domain.shift_changes import Known
 from tocsin_escalation.store.notices import known_shifts
 from tocsin_escalation.store.notices import shift_notices as store
 from tocsin_escalation.store.notices.shift_notices import Wanted
@@ -325,6 +327,44 @@ async def test_who_loses_and_who_gains_a_shift_is_told_once_a_change_has_lasted(
         await look(desk)
         await desk.passes(minutes=3)
     assert len(await sent(desk)) == 2, "carl's shift is over, and what ana knew was forgotten"
+
+
+_SLOW = """
+CREATE POLICY slow ON shift_notice_choices AS RESTRICTIVE
+  USING (current_setting('tocsin_test.slow', true) IS DISTINCT FROM 'yes' OR pg_sleep(0.3) IS NOT NULL)
+"""
+
+
+async def test_a_change_is_told_by_one_replica_also_when_another_began_to_lock_before_it_was_told(
+    desk: Desk, url: str
+) -> None:
+    """The statement that locks sees what was there when it began; what it waits for may have been told meanwhile."""
+    await want(desk, CHANGES, "ana")
+    await look(desk)
+    begun = asyncio.Event()
+
+    async def late(tx: Tx) -> dict[str, int]:
+        await tx.execute("SELECT set_config('tocsin_test.slow', 'yes', true)")
+        begun.set()
+        return await known_shifts.lock(tx, ["ana"])
+
+    async def told(tx: Tx) -> int:
+        [version] = (await known_shifts.lock(tx, ["ana"])).values()
+        await known_shifts.save(tx, [("ana", Known(0, ()))])
+        return version
+
+    owner = await asyncpg.connect(url)
+    try:
+        await owner.execute(_SLOW)
+        waiting = asyncio.create_task(desk.db.run(ORG, late))
+        await begun.wait()
+        await asyncio.sleep(0.05)
+        version = await desk.db.run(ORG, told)
+        # None when the lock was not free: it is looked at again in the next round.
+        assert (await waiting).get("ana") in (None, version + 1)
+    finally:
+        await owner.execute("DROP POLICY IF EXISTS slow ON shift_notice_choices")
+        await owner.close()
 
 
 async def test_who_wants_to_hear_of_swaps_is_told_of_offers_and_answers(desk: Desk) -> None:

@@ -41,12 +41,13 @@ FROM shift_notice_choices c JOIN users u ON u.org_id = c.org_id AND u.id = c.use
 LEFT JOIN known_shifts k ON k.org_id = c.org_id AND k.user_id = c.user_id
 WHERE c.org_id = ANY($1::text[]) AND c.changes AND NOT u.disabled
 """
-# The choice is locked as well: a user who wants to be told no more is not told.
+# The choice is locked: a user who wants to be told no more is not told.
 _LOCK: Final = """
-SELECT c.user_id, coalesce(k.version, 0) AS version FROM shift_notice_choices c
-LEFT JOIN known_shifts k ON k.org_id = c.org_id AND k.user_id = c.user_id
-WHERE c.org_id = $1 AND c.user_id = ANY($2::text[]) AND c.changes ORDER BY c.user_id FOR UPDATE OF c SKIP LOCKED
+SELECT user_id FROM shift_notice_choices
+WHERE org_id = $1 AND user_id = ANY($2::text[]) AND changes ORDER BY user_id FOR UPDATE SKIP LOCKED
 """
+# A statement of its own: one that locks sees what was there when it began, also of what another replica has written since.
+_VERSIONS: Final = "SELECT user_id, version FROM known_shifts WHERE org_id = $1 AND user_id = ANY($2::text[])"
 _SAVE: Final = """
 INSERT INTO known_shifts AS k (org_id, user_id, until, stretches, changed_time)
 SELECT $1, * FROM unnest($2::text[], $3::timestamptz[], $4::jsonb[], $5::timestamptz[])
@@ -67,7 +68,9 @@ async def knowers(tx: Tx, org_ids: Sequence[str]) -> list[Knower]:
 
 async def lock(tx: Tx, users: Collection[str]) -> dict[str, int]:
     """The versions of the tenant's users who want to be told; without those that another replica works on."""
-    return {record["user_id"]: record["version"] for record in await tx.fetch(_LOCK, tx.org_id, sorted(users))}
+    locked = [record["user_id"] for record in await tx.fetch(_LOCK, tx.org_id, sorted(users))]
+    known = {record["user_id"]: record["version"] for record in await tx.fetch(_VERSIONS, tx.org_id, locked)}
+    return {user: known.get(user, 0) for user in locked}
 
 
 async def save(tx: Tx, known: Sequence[tuple[str, Known]]) -> None:

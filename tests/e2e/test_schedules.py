@@ -255,6 +255,75 @@ async def test_fixed_periods_of_a_whole_season_come_together_or_not_at_all(tenan
     assert list(listed) == [made[0], made[2]], "nothing of those that failed"
 
 
+async def test_a_stretch_of_fixed_periods_is_replaced_in_one_step_or_not_at_all(tenant: Tenant) -> None:
+    ana, ben, cem = await tenant.people("ana", "ben", "cem")
+    began = (await now(tenant)).replace(second=0, microsecond=0)
+    web, other = await tenant.schedule("web", ana), await tenant.schedule("other", ana)
+    calls = tenant.admin.schedules
+
+    def day(number: float) -> Timestamp:
+        return time(began + timedelta(days=number))
+
+    def wanted(first: float, last: float, user: str, schedule: str = web) -> sp.FixedPeriod:
+        shift = sp.FixedShift(start_time=day(first), end_time=day(last), users=[user])
+        return sp.FixedPeriod(schedule=schedule, start_time=day(first), end_time=day(last), shifts=[shift])
+
+    async def who() -> list[tuple[str, float]]:
+        span: Any = {"start_time": day(0), "end_time": day(10)}
+        found = (await calls.ResolveSchedule(pb.ResolveScheduleRequest(name=web, **span))).segments
+        users = [each.users[0].removeprefix("users/") for each in found]
+        begins = [(each.start_time.seconds - span["start_time"].seconds) / 86400 for each in found]
+        # The turns of one user are one stretch.
+        return [
+            (user, start) for before, user, start in zip(["", *users], users, begins, strict=False) if user != before
+        ]
+
+    periods = [wanted(1, 8, ben.name), wanted(2, 3, cem.name)]
+    made = (await calls.BatchCreateFixedPeriods(pb.BatchCreateFixedPeriodsRequest(fixed_periods=periods))).fixed_periods
+    assert await who() == [("ana", 0), ("ben", 1), ("cem", 2), ("ben", 3), ("ana", 8)]
+
+    span: Any = {"schedule": web, "start_time": day(2.5), "end_time": day(5)}
+    for change, reason, field in (
+        ({"schedule": "schedules/nothing"}, "SCHEDULE_NOT_FOUND", "schedule"),
+        ({"end_time": day(2.5)}, "INVALID_FIELD", "end_time"),
+        ({"start_time": day(-3), "end_time": day(-2)}, "INVALID_FIELD", "end_time"),
+        ({"start_time": Timestamp(seconds=day(2).seconds + 1)}, "INVALID_FIELD", "start_time"),
+        ({"fixed_periods": [wanted(3, 4, ana.name, other)]}, "INVALID_FIELD", "fixed_periods[0].schedule"),
+        (
+            {"fixed_periods": [wanted(3, 4, "users/eve")]},
+            "USER_NOT_FOUND",
+            "fixed_periods[0].shifts[0].users[0]",
+        ),
+    ):
+        error = await failure(calls.ReplaceFixedPeriods(pb.ReplaceFixedPeriodsRequest(**{**span, **change})))
+        assert (error.reason, *error.fields) == (reason, field)
+    assert (await who())[1:4] == [("ben", 1), ("cem", 2), ("ben", 3)], "nothing of those that failed"
+
+    request = pb.ReplaceFixedPeriodsRequest(
+        request_id=str(uuid.uuid4()), fixed_periods=[wanted(3, 4, cem.name)], **span
+    )
+    answer = await calls.ReplaceFixedPeriods(request)
+    assert await calls.ReplaceFixedPeriods(request) == answer, "asked again: the same"
+    assert await who() == [
+        ("ana", 0),
+        ("ben", 1),
+        ("cem", 2),
+        ("ana", 2.5),
+        ("cem", 3),
+        ("ana", 4),
+        ("ben", 5),
+        ("ana", 8),
+    ]
+    ends = [(each.start_time, each.end_time) for each in answer.remaining]
+    assert ends == [(day(1), day(2.5)), (day(2), day(2.5)), (day(5), day(8))]
+    assert {each.name for each in answer.remaining} > {each.name for each in made}
+    # The rest of the older period, which was cut in two, still counts less than the newer one.
+    assert (
+        await calls.ReplaceFixedPeriods(pb.ReplaceFixedPeriodsRequest(**{**span, "end_time": day(9)}))
+    ).remaining == []
+    assert await who() == [("ana", 0), ("ben", 1), ("cem", 2), ("ana", 2.5)]
+
+
 async def test_shifts_and_gaps_of_the_coming_weeks(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     began = (await now(tenant)).replace(second=0, microsecond=0)

@@ -1,8 +1,12 @@
 """Overrides, fixed periods and absences of the contract to rows and back."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from tocsin.escalation.v1 import schedule_pb2 as pb
+from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
 
@@ -78,6 +82,22 @@ def fixed_period_from(message: pb.FixedPeriod, field: str = "fixed_period") -> F
         ),
         reason=message.reason,
         author="",
+    )
+
+
+def fixed_periods_from(messages: Sequence[pb.FixedPeriod], author: str) -> list[FixedPeriodRow]:
+    """Those of a request that has them as `fixed_periods`. Raises INVALID_FIELD for times that cannot be."""
+    return [
+        replace(fixed_period_from(each, f"fixed_periods[{number}]"), author=author)
+        for number, each in enumerate(messages)
+    ]
+
+
+def stretch_from(message: schedule_service_pb2.ReplaceFixedPeriodsRequest) -> tuple[datetime, datetime]:
+    """Its whole minutes. Raises INVALID_FIELD for times that cannot be."""
+    return (
+        time_of(mapping.whole_minute(message.start_time, "start_time")),
+        time_of(mapping.whole_minute(message.end_time, "end_time")),
     )
 
 

@@ -25,6 +25,7 @@ from tocsin_kit.rpc.validation import validate
 from tocsin_escalation.app.foresight import coverage, earliest
 from tocsin_escalation.app.foresight.earliest import Asked
 from tocsin_escalation.app.schedules import calendar_imports, overrides, planned, schedules, swaps
+from tocsin_escalation.app.schedules.replace_periods import replace_periods
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
 from tocsin_escalation.rpc import planned_mapping as plans
@@ -253,15 +254,26 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         self, request: pb.BatchCreateFixedPeriodsRequest, context: Context
     ) -> pb.BatchCreateFixedPeriodsResponse:
         async def take(tx: Tx) -> pb.BatchCreateFixedPeriodsResponse:
-            author = current_call().principal.subject
-            wanted = [
-                replace(plans.fixed_period_from(each, f"fixed_periods[{number}]"), author=author)
-                for number, each in enumerate(request.fixed_periods)
-            ]
+            wanted = plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
             made = await overrides.create_fixed_periods(tx, wanted)
             return pb.BatchCreateFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, made))
 
         return await self._once("BatchCreateFixedPeriods", request, pb.BatchCreateFixedPeriodsResponse, take)
+
+    async def ReplaceFixedPeriods(
+        self, request: pb.ReplaceFixedPeriodsRequest, context: Context
+    ) -> pb.ReplaceFixedPeriodsResponse:
+        async def take(tx: Tx) -> pb.ReplaceFixedPeriodsResponse:
+            wanted = plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
+            schedule = request.schedule.removeprefix("schedules/")
+            done = await replace_periods(tx, schedule, *plans.stretch_from(request), wanted)
+            note_before(pb.ReplaceFixedPeriodsResponse(remaining=map(plans.fixed_period_to, done.before)))
+            return pb.ReplaceFixedPeriodsResponse(
+                fixed_periods=map(plans.fixed_period_to, done.made),
+                remaining=map(plans.fixed_period_to, done.remaining),
+            )
+
+        return await self._once("ReplaceFixedPeriods", request, pb.ReplaceFixedPeriodsResponse, take)
 
     async def ListFixedPeriods(
         self, request: pb.ListFixedPeriodsRequest, context: Context

@@ -1247,6 +1247,82 @@ class BatchCreateFixedPeriodsResponse(_message.Message):
 Global___BatchCreateFixedPeriodsResponse: _TypeAlias = BatchCreateFixedPeriodsResponse  # noqa: Y015
 
 @_typing.final
+class ReplaceFixedPeriodsRequest(_message.Message):
+    """Request of ReplaceFixedPeriods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FIXED_PERIODS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    schedule: _builtins.str
+    """`schedules/{schedule}`."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the stretch begins in which what was planned is taken away, in whole minutes. A time that has passed is taken as now."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Its end, exclusive; in whole minutes, later than the start and than now."""
+
+    @_builtins.property
+    def fixed_periods(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.FixedPeriod]:
+        """What is planned then, of the same schedule, at most 100; it need not lie within the stretch. The name, author and create_time of each are
+        ignored.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        schedule: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        fixed_periods: _abc.Iterable[_schedule_pb2.FixedPeriod] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "fixed_periods", b"fixed_periods", "request_id", b"request_id", "schedule", b"schedule", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceFixedPeriodsRequest: _TypeAlias = ReplaceFixedPeriodsRequest  # noqa: Y015
+
+@_typing.final
+class ReplaceFixedPeriodsResponse(_message.Message):
+    """Response of ReplaceFixedPeriods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_PERIODS_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fixed_periods(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.FixedPeriod]:
+        """As they are kept, in the order of the request."""
+
+    @_builtins.property
+    def remaining(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.FixedPeriod]:
+        """What is left of the periods that were cut, by their start."""
+
+    def __init__(
+        self,
+        *,
+        fixed_periods: _abc.Iterable[_schedule_pb2.FixedPeriod] | None = ...,
+        remaining: _abc.Iterable[_schedule_pb2.FixedPeriod] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_periods", b"fixed_periods", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceFixedPeriodsResponse: _TypeAlias = ReplaceFixedPeriodsResponse  # noqa: Y015
+
+@_typing.final
 class ListFixedPeriodsRequest(_message.Message):
     """Request of ListFixedPeriods."""
 

@@ -115,6 +115,11 @@ class ScheduleServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsResponse.FromString,
                 _registered_method=True)
+        self.ReplaceFixedPeriods = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/ReplaceFixedPeriods',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ReplaceFixedPeriodsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ReplaceFixedPeriodsResponse.FromString,
+                _registered_method=True)
         self.ListFixedPeriods = channel.unary_unary(
                 '/tocsin.escalation.v1.ScheduleService/ListFixedPeriods',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListFixedPeriodsRequest.SerializeToString,
@@ -312,6 +317,19 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplaceFixedPeriods(self, request, context):
+        """Takes a stretch of time out of the fixed periods of a schedule, so that layers and overrides count in it again, and makes new fixed
+        periods, if any: all of it, or nothing.
+
+        A period that lies within the stretch is deleted. One that reaches into it is cut, with its shifts; of one that goes on after it two
+        are left, which count among the others as the one did. The past does not change.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFixedPeriods(self, request, context):
         """Lists fixed periods by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`.
         """
@@ -489,6 +507,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.BatchCreateFixedPeriods,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsResponse.SerializeToString,
+            ),
+            'ReplaceFixedPeriods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceFixedPeriods,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ReplaceFixedPeriodsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ReplaceFixedPeriodsResponse.SerializeToString,
             ),
             'ListFixedPeriods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFixedPeriods,
@@ -979,6 +1002,33 @@ class ScheduleService:
             '/tocsin.escalation.v1.ScheduleService/BatchCreateFixedPeriods',
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceFixedPeriods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/ReplaceFixedPeriods',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ReplaceFixedPeriodsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ReplaceFixedPeriodsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -100,6 +100,15 @@ class ScheduleServiceStub:
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
+    ReplaceFixedPeriods: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ReplaceFixedPeriodsRequest, _schedule_service_pb2.ReplaceFixedPeriodsResponse]
+    """Takes a stretch of time out of the fixed periods of a schedule, so that layers and overrides count in it again, and makes new fixed
+    periods, if any: all of it, or nothing.
+
+    A period that lies within the stretch is deleted. One that reaches into it is cut, with its shifts; of one that goes on after it two
+    are left, which count among the others as the one did. The past does not change.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
     ListFixedPeriods: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListFixedPeriodsRequest, _schedule_service_pb2.ListFixedPeriodsResponse]
     """Lists fixed periods by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
     DeleteFixedPeriod: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteFixedPeriodRequest, _schedule_service_pb2.DeleteFixedPeriodResponse]
@@ -217,6 +226,15 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """
     BatchCreateFixedPeriods: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.BatchCreateFixedPeriodsRequest, _schedule_service_pb2.BatchCreateFixedPeriodsResponse]  # type: ignore[assignment]
     """Makes several fixed periods in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
+    ReplaceFixedPeriods: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ReplaceFixedPeriodsRequest, _schedule_service_pb2.ReplaceFixedPeriodsResponse]  # type: ignore[assignment]
+    """Takes a stretch of time out of the fixed periods of a schedule, so that layers and overrides count in it again, and makes new fixed
+    periods, if any: all of it, or nothing.
+
+    A period that lies within the stretch is deleted. One that reaches into it is cut, with its shifts; of one that goes on after it two
+    are left, which count among the others as the one did. The past does not change.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
@@ -430,6 +448,21 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.BatchCreateFixedPeriodsResponse, _abc.Awaitable[_schedule_service_pb2.BatchCreateFixedPeriodsResponse]]:
         """Makes several fixed periods in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplaceFixedPeriods(
+        self,
+        request: _schedule_service_pb2.ReplaceFixedPeriodsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.ReplaceFixedPeriodsResponse, _abc.Awaitable[_schedule_service_pb2.ReplaceFixedPeriodsResponse]]:
+        """Takes a stretch of time out of the fixed periods of a schedule, so that layers and overrides count in it again, and makes new fixed
+        periods, if any: all of it, or nothing.
+
+        A period that lies within the stretch is deleted. One that reaches into it is cut, with its shifts; of one that goes on after it two
+        are left, which count among the others as the one did. The past does not change.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """

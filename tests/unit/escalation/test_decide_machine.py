@@ -13,7 +13,7 @@ from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page, StopPages
 from tocsin_escalation.domain.deferring import deferred, waits_to_begin
-from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
@@ -356,8 +356,6 @@ class Life(RuleBasedStateMachine):
         timer = self.run.timer
         if timer is not None and timer.level_end is not None:
             assert timer.due_time <= timer.level_end
-            if timer.kind is TimerKind.DEFERRED:
-                return
             assert holder(self.run) in self.run.assignees
             assert self.run.policy is not None
             step = self.run.policy.levels[self.run.level - 1]

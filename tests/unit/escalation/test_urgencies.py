@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 from tocsin_escalation.app.foresight.check_policy import forecast
@@ -26,6 +28,7 @@ from tocsin_escalation.domain.events import (
 from tocsin_escalation.domain.policy import OnCall, Policy
 from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.urgencies import Deferral, Urgency, UrgencyRule, deferral, urgency_at
+from tocsin_escalation.store.incidents.escalations import _timer
 from tocsin_escalation.store.people.policies import from_json, to_json
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, THREE, Story, level, policy, schedule, user
@@ -259,4 +262,24 @@ def test_it_is_kept_as_it_was_written() -> None:
     kept = waits(rules=(*QUIET, UrgencyRule(Urgency.LOW)))
     assert from_json(to_json(kept)) == kept
     assert "urgency_rules" not in to_json(policy(level(user("ana"))))
-    assert TimerKind("deferred") is TimerKind.DEFERRED
+    assert (TimerKind("deferred"), TimerKind("deferred_end")) == (TimerKind.DEFERRED, TimerKind.DEFERRED_END)
+
+
+def test_a_version_that_does_not_know_the_word_does_the_same_when_the_fallback_target_waits() -> None:
+    story = begun(waits(level(user("ana"), minutes=20), fallback_target=user("dora")), EVENING)
+    fires(story)
+    assert story.run.timer is not None
+    assert (story.run.timer.kind, story.run.timer.level_end) == (TimerKind.DEFERRED_END, None)
+    story.run = replace(story.run, timer=replace(story.run.timer, kind=TimerKind("unknown")))
+    fires(story)
+    assert [who for _, who in story.paged()] == ["dora"]
+
+
+def test_a_row_of_a_replica_without_the_word_is_read_as_it_was_meant() -> None:
+    row: Any = {"timer_id": UUID(int=1), "timer_kind": "deferred", "due_time": MORNING, "timer_generation": 2}
+    kept: list[Any] = [{**row, "level_end": end} for end in (None, MORNING)]
+    read = [_timer(each) for each in kept]
+    assert [(each.kind, each.level_end) for each in read] == [
+        (TimerKind.DEFERRED, None),
+        (TimerKind.DEFERRED_END, None),
+    ]

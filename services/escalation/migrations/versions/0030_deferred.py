@@ -25,7 +25,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     run_script(
         op,
-        """UPDATE timers SET kind = 'level_timeout' WHERE kind = 'deferred';
+        # The version before begins the level behind the one at which an incident is.
+        """UPDATE escalations e SET level = e.level - 1 FROM timers t
+             WHERE t.incident_id = e.incident_id AND t.kind = 'deferred' AND t.level_end IS NULL AND e.level > 0;
+           UPDATE timers SET kind = 'level_timeout' WHERE kind = 'deferred';
            ALTER TABLE timers DROP CONSTRAINT timers_kind;
            ALTER TABLE timers ADD CONSTRAINT timers_kind
              CHECK (kind IN ('level_timeout', 'ack_timeout', 'snooze_end', 'gap_hold'));""",

@@ -199,8 +199,8 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
         return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late, wanted=True)
     run = replace(run, timer=None)
     match timer.kind:
-        case TimerKind.DEFERRED:
-            level = run.level + (timer.level_end is not None)
+        case TimerKind.DEFERRED | TimerKind.DEFERRED_END:
+            level = run.level if timer.kind is TimerKind.DEFERRED else run.level + 1
             return start_level(run, level, timer.due_time, now, directory, timer_id, lateness_ms=late, urged=True)
         case TimerKind.ACK_TIMEOUT:
             note = Note(

@@ -22,7 +22,7 @@ def deferred(run: Escalation, now: datetime) -> Deferral | None:
 
 def waits_to_begin(run: Escalation) -> bool:
     """Whether the level that the run is at has not begun, because it is deferred."""
-    return run.timer is not None and run.timer.kind is TimerKind.DEFERRED and run.timer.level_end is None
+    return run.timer is not None and run.timer.kind is TimerKind.DEFERRED
 
 
 def defer(run: Escalation, level: int, found: Deferral, timer_id: UUID) -> Decision:
@@ -42,7 +42,7 @@ def defer(run: Escalation, level: int, found: Deferral, timer_id: UUID) -> Decis
 def defer_end(run: Escalation, found: Deferral, timer_id: UUID) -> Decision:
     """Wait with what comes after the last level: the fallback target."""
     assert found.until is not None, "only what ends is waited for"
-    timer = Timer(timer_id, TimerKind.DEFERRED, found.until, run.generation, level_end=found.until)
+    timer = Timer(timer_id, TimerKind.DEFERRED_END, found.until, run.generation)
     waits = "nobody answered; the fallback target waits"
     return Decision(replace(run, timer=timer), notes=(_note(waits, run.level, found),))
 

@@ -48,6 +48,8 @@ class TimerKind(Word):
     """The level waits until somebody comes on call: its schedules are looked at again."""
     DEFERRED = "deferred"
     """The level waits for the hours in which the policy pages incidents of this urgency."""
+    DEFERRED_END = "deferred_end"
+    """What comes after the last level, the fallback target, waits for them. A version without this word does the same then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Timer:
     """One due time of one escalation and generation. An escalation has at most one.
 
     `level_end`: set while people of the level are paged one in turn, or again and again. The level is over then; before it, a turn
-    is, or the time until the next repeat. A deferred timer has one when what comes after the level waits, not the level itself.
+    is, or the time until the next repeat.
     """
 
     id: UUID

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from tocsin_escalation.domain.decision import Command, PageType, TurnTaken, page_id
-from tocsin_escalation.domain.escalation import Escalation, TimerKind
+from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.policy import Directory, Policy
 
 MOST: Final = 1000
@@ -30,7 +30,7 @@ def waiting(run: Escalation, line: Iterable[str]) -> tuple[str, ...]:
 
 def holder(run: Escalation) -> str:
     """The person whose turn it is, or of a level that pages again the last one; empty outside of levels with parts."""
-    if run.timer is None or run.timer.kind is TimerKind.DEFERRED or run.timer.level_end is None:
+    if run.timer is None or run.timer.level_end is None:
         return ""
     return next((user for user in reversed(run.assignees) if _page(run, user) in run.pages), "")
 

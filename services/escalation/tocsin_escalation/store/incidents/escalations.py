@@ -68,11 +68,19 @@ class EscalationRow:
     update_time: datetime
 
 
+def _timer(r: Record) -> Timer:
+    kind, level_end = TimerKind(r["timer_kind"]), r["level_end"]
+    if kind is TimerKind.DEFERRED and level_end is not None:
+        # So replicas without a word of its own write down that what comes after the last level waits.
+        kind, level_end = TimerKind.DEFERRED_END, None
+    return Timer(r["timer_id"], kind, r["due_time"], r["timer_generation"], level_end)
+
+
 def to_row(r: Record) -> EscalationRow:
     """A record of `SELECT`."""
     timer = None
     if r["timer_id"] is not None:
-        timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"], r["level_end"])
+        timer = _timer(r)
     facts = Facts(
         title=r["title"],
         source=r["source"],

@@ -90,7 +90,10 @@ timers: Final = Table(
     column("level_end", TIME, nullable=True),
     primary_key("incident_id", name="timers_one_live_per_escalation"),
     foreign_key(["incident_id"], "escalations", ["incident_id"], name="timers_escalation_fkey", ondelete="CASCADE"),
-    check("kind IN ('level_timeout', 'ack_timeout', 'snooze_end', 'gap_hold', 'deferred')", name="timers_kind"),
+    check(
+        "kind IN ('level_timeout', 'ack_timeout', 'snooze_end', 'gap_hold', 'deferred', 'deferred_end')",
+        name="timers_kind",
+    ),
     index("timers_due", "due_time", "incident_id"),
     index("timers_by_org", "org_id", "urgent", "due_time"),
 )

@@ -1,6 +1,7 @@
 """Notices of shifts on a real database: planned from the schedules, moved with them, and sent once."""
 
 import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,15 +17,17 @@ from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.send_notices import SendNotices
 from tocsin_escalation.app.notices.tell_changes import TellChanges
 from tocsin_escalation.app.people import people, policies
-from tocsin_escalation.app.schedules import overrides, schedules, swaps
+from tocsin_escalation.app.schedules import coming_shifts, overrides, schedules, swaps
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.schedules import clock, turns
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
 from tocsin_escalation.domain.shift_changes import Known
 from tocsin_escalation.store.notices import known_shifts
 from tocsin_escalation.store.notices import shift_notices as store
 from tocsin_escalation.store.notices.shift_notices import Wanted
 from tocsin_escalation.store.people.directory import UserRow
+from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.overrides import OverrideRow
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_escalation.store.schedules.swaps import SwapRow
@@ -327,6 +330,45 @@ async def test_who_loses_and_who_gains_a_shift_is_told_once_a_change_has_lasted(
         await look(desk)
         await desk.passes(minutes=3)
     assert len(await sent(desk)) == 2, "carl's shift is over, and what ana knew was forgotten"
+
+
+@pytest.fixture
+def zone_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Lets Cairo have an offset, as processes that start with another version of the zones know it."""
+    load = clock._load
+    kept = (clock.clock, turns.turns_of, on_call._kept, on_call._kept_without, coming_shifts._kept)
+
+    def release(offset: str) -> None:
+        monkeypatch.setattr(clock, "_load", lambda zone: load(f"Etc/{offset}" if zone == "Africa/Cairo" else zone))
+        for each in kept:
+            each.cache_clear()
+
+    yield release
+    for each in kept:
+        each.cache_clear()
+
+
+async def test_a_new_version_of_the_time_zones_that_moves_a_shift_is_told(
+    desk: Desk, zone_data: Callable[[str], None]
+) -> None:
+    """Local times are kept, so that another version of the zones moves the instants."""
+    zone_data("GMT-2")
+    start = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=3)
+    anchor = local(f"{start + timedelta(hours=2) - timedelta(days=7):%Y-%m-%d %H:%M}")
+    layer = Layer("week", (Turn(Unit.WEEK, 1),), anchor, (group("ben"), group("ana")), "Africa/Cairo")
+    await desk.db.run(
+        ORG, lambda tx: schedules.create(tx, ScheduleRow("web", "Web", "", "Africa/Cairo", False, (layer,)))
+    )
+    await want(desk, CHANGES, "ana", "ben")
+    await look(desk)
+    zone_data("GMT-3")
+    await look(desk)
+    await desk.passes(minutes=2)
+    await look(desk)
+    told = {job.user: job.text for job in await sent(desk)}
+    assert set(told) == {"users/ana", "users/ben"}
+    earlier = start - timedelta(hours=1)
+    assert f"Now yours: Web, {earlier:%a} {earlier.day} {earlier:%b %H:%M} to" in told["users/ana"]
 
 
 _SLOW = """

@@ -74,7 +74,7 @@ async def test_a_period_that_is_cut_in_two_counts_twice_and_its_rest_keeps_its_p
     soon = await desk.db.run(ORG, set_up)
     older, newer = period(soon, 2), replace(period(soon, 2), shifts=())
     for row in (older, newer):
-        await desk.db.run(ORG, lambda tx, row=row: overrides.create_fixed_period(tx, row))
+        await desk.db.run(ORG, lambda tx, row=row: overrides.create_fixed_period(tx, row))  # type: ignore[misc]
 
     async def take_out(first: int, last: int) -> list[tuple[int, int, int]]:
         """Minutes of what is left, and how many shifts it has."""

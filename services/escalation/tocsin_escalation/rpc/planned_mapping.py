@@ -40,6 +40,11 @@ def override_from(message: pb.Override, field: str = "override") -> OverrideRow:
     )
 
 
+def overrides_from(messages: Sequence[pb.Override], author: str) -> list[OverrideRow]:
+    """Those of a request that has them as `overrides`. Raises INVALID_FIELD for times that cannot be."""
+    return [replace(override_from(each, f"overrides[{number}]"), author=author) for number, each in enumerate(messages)]
+
+
 def override_to(row: OverrideRow) -> pb.Override:
     """An override for the contract."""
     message = pb.Override(

@@ -281,6 +281,16 @@ def instant(time: Timestamp, field: str) -> datetime:
     return time_of(whole_minute(Timestamp(seconds=time.seconds - time.seconds % 60), field))
 
 
+def span_of(
+    request: schedule_service_pb2.ResolveScheduleRequest
+    | schedule_service_pb2.PreviewScheduleRequest
+    | schedule_service_pb2.ListShiftsRequest
+    | schedule_service_pb2.ListCoverageRequest,
+) -> tuple[datetime, datetime]:
+    """The minutes that are asked about. Raises INVALID_FIELD out of what calendars are made for."""
+    return instant(request.start_time, "start_time"), instant(request.end_time, "end_time")
+
+
 def time_to(minute: int) -> Timestamp | None:
     """The timestamp of a minute; nothing for ever."""
     return None if minute in (ALWAYS, FOREVER) else timestamp(time_of(minute))

@@ -113,7 +113,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
 
     async def ResolveSchedule(self, request: pb.ResolveScheduleRequest, context: Context) -> pb.ResolveScheduleResponse:
         id_ = parse_name(request.name, "schedules")
-        found = await schedules.resolved(self._db, current_call().org_id, id_, *_span(request))
+        found = await schedules.resolved(self._db, current_call().org_id, id_, *mapping.span_of(request))
         return pb.ResolveScheduleResponse(segments=mapping.segments_to(found))
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
@@ -122,7 +122,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         await mapping.look_up_holidays(request.schedule)
         wanted = mapping.schedule_from(id_, request.schedule)
         rollout = mapping.ROLLOUTS[request.rollout]
-        found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *_span(request))
+        found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *mapping.span_of(request))
         return pb.PreviewScheduleResponse(segments=mapping.segments_to(found))
 
     async def ListOnCalls(self, request: pb.ListOnCallsRequest, context: Context) -> pb.ListOnCallsResponse:
@@ -187,7 +187,9 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         cursor = self._pages.decode(request)
         only = [name.removeprefix("policies/") for name in request.policies]
         after, size = str(cursor[0]) if cursor else "", _few(request.page_size)
-        found, last = await coverage.of_policies(self._db, current_call().org_id, only, *_span(request), after, size)
+        found, last = await coverage.of_policies(
+            self._db, current_call().org_id, only, *mapping.span_of(request), after, size
+        )
         return pb.ListCoverageResponse(
             policies=map(mapping.policy_coverage_to, found),
             next_page_token=self._pages.encode(request, (last,)) if last else "",
@@ -200,7 +202,9 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         cursor = self._pages.decode(request)
         size = _few(request.page_size)
         after = str(cursor[0]) if cursor else ""
-        found = await schedules.stretches(self._db, current_call().org_id, only, *_span(request), after, size + 1)
+        found = await schedules.stretches(
+            self._db, current_call().org_id, only, *mapping.span_of(request), after, size + 1
+        )
         shown = found[:size]
         return shown, self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
 
@@ -215,19 +219,14 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         self, request: pb.BatchCreateOverridesRequest, context: Context
     ) -> pb.BatchCreateOverridesResponse:
         async def take(tx: Tx) -> pb.BatchCreateOverridesResponse:
-            author = current_call().principal.subject
-            wanted = [
-                replace(plans.override_from(each, f"overrides[{number}]"), author=author)
-                for number, each in enumerate(request.overrides)
-            ]
+            wanted = plans.overrides_from(request.overrides, current_call().principal.subject)
             made = await overrides.create_overrides(tx, wanted)
             return pb.BatchCreateOverridesResponse(overrides=map(plans.override_to, made))
 
         return await self._once("BatchCreateOverrides", request, pb.BatchCreateOverridesResponse, take)
 
     async def ListOverrides(self, request: pb.ListOverridesRequest, context: Context) -> pb.ListOverridesResponse:
-        schedule = request.schedule.removeprefix("schedules/")
-        rows, token = await self._planned(request, override_store.TABLE, schedule)
+        rows, token = await self._planned(request, override_store.TABLE, request.schedule.removeprefix("schedules/"))
         return pb.ListOverridesResponse(overrides=list(map(plans.override_to, rows)), next_page_token=token)
 
     async def DeleteOverride(self, request: pb.DeleteOverrideRequest, context: Context) -> pb.DeleteOverrideResponse:
@@ -278,10 +277,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
     async def ListFixedPeriods(
         self, request: pb.ListFixedPeriodsRequest, context: Context
     ) -> pb.ListFixedPeriodsResponse:
-        schedule = request.schedule.removeprefix("schedules/")
-        rows, token = await self._planned(request, fixed_periods.TABLE, schedule)
-        shown = list(map(plans.fixed_period_to, rows))
-        return pb.ListFixedPeriodsResponse(fixed_periods=shown, next_page_token=token)
+        rows, token = await self._planned(request, fixed_periods.TABLE, request.schedule.removeprefix("schedules/"))
+        return pb.ListFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, rows), next_page_token=token)
 
     async def DeleteFixedPeriod(
         self, request: pb.DeleteFixedPeriodRequest, context: Context
@@ -400,12 +397,3 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
 
 def _few(asked: int) -> int:
     return min(page_size(asked or FEW), MOST_OF_FEW)
-
-
-def _span(
-    request: pb.ResolveScheduleRequest | pb.PreviewScheduleRequest | pb.ListShiftsRequest | pb.ListCoverageRequest,
-) -> tuple[datetime, datetime]:
-    return (
-        mapping.instant(request.start_time, "start_time"),
-        mapping.instant(request.end_time, "end_time"),
-    )

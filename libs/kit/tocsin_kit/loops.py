@@ -16,7 +16,7 @@ from tocsin_kit.metrics import Metrics
 T = TypeVar("T")
 
 RETENTION_FIRST: Final = 60.0
-"""Seconds after its start in which a service deletes nothing that is old: what piled up while it was away goes first."""
+"""Seconds after its start by which a service begins to delete what is old (`Sweep`): what piled up while it was away goes first."""
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
 _log = get_logger(__name__)
@@ -26,6 +26,7 @@ _STEADY_SECONDS: Final = 30.0
 _AWAY_BASE: Final = 0.1
 _AWAY_CAP: Final = 0.3
 """Seconds between two attempts of background work while what it needs is away: a fraction of what its return may cost (1 s)."""
+_SOONEST: Final = 0.1
 TURN_SECONDS: Final = 0.01
 """Work that goes on for longer gives way (`Turns`)."""
 
@@ -218,7 +219,8 @@ class Sweep:
         first: float = 0.0,
     ) -> None:
         """`nudged`: set by those who know of due work before this sweep is built. `first`: seconds until the first round
-        (± `jitter`), for what nobody waits for while a service starts; a nudge begins it sooner.
+        at most, for what nobody waits for while a service starts; a nudge begins it sooner. It is anything from a tenth
+        of that: what is restarted more often than every `first` seconds does this work as well.
         """
         self._every = every
         self._first = first
@@ -234,7 +236,7 @@ class Sweep:
         """The loop."""
         failures = 0
         if self._first:
-            await self._rest(stop, self._first)
+            await wait_for_any(self._nudged, stop, seconds=self._first * random.uniform(_SOONEST, 1.0))
         while not stop.is_set():
             self._nudged.clear()
             try:

@@ -162,6 +162,23 @@ async def test_a_sweep_runs_at_once_and_after_each_nudge(stop: asyncio.Event) ->
     await running
 
 
+async def test_what_may_wait_at_first_is_done_by_a_service_that_never_lives_so_long() -> None:
+    """Retention began a minute after the start: a service that was restarted every 50 s deleted nothing, for ever."""
+    lives, stop = [0] * 50, asyncio.Event()
+
+    async def live(life: int) -> None:
+        async def work() -> None:
+            lives[life] += 1
+
+        await Sweep(3600, work, first=2.0)(stop)
+
+    running = [asyncio.create_task(live(life)) for life in range(len(lives))]
+    await loops.until(lambda: any(lives), seconds=1.5, step=0.01)
+    stop.set()
+    await asyncio.gather(*running)
+    assert any(lives)
+
+
 async def test_a_sweep_that_may_wait_at_first_runs_when_it_is_nudged(stop: asyncio.Event) -> None:
     rounds: asyncio.Queue[int] = asyncio.Queue()
 

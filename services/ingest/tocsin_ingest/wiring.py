@@ -41,6 +41,7 @@ from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.look_again import EVERY as LOOK_EVERY
 from tocsin_ingest.app.alerts.look_again import LookAgain
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.refusals import EVERY as REFUSALS_EVERY
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.send_alert import AlertIntake
 from tocsin_ingest.app.alerts.signatures import PURPOSE
@@ -156,8 +157,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     serve_audit(runtime, pages)
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     close: list[Callable[[], Awaitable[object]]] = []
+    refusals = Refusals(database, intake, metrics, time.monotonic)
     if runtime.serves:
-        refusals = Refusals(database, intake, metrics, time.monotonic)
         directory.watch_expired(refusals.key_expired)
         runtime.rpc.credentials.watch_elsewhere(refusals.used_elsewhere)
         outside = Outside()
@@ -183,5 +184,6 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     expire = ExpireAlerts(database, metrics, relay.nudge)
     runtime.loops.add("endings", Sweep(EXPIRE_EVERY, expire.round))
     runtime.loops.add("heartbeats", Sweep(HEARTBEATS_EVERY, alive.round))
+    runtime.loops.add("refusals", Sweep(REFUSALS_EVERY, refusals.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(*close, commits.drain, lambda: to_escalation.close(None), redis.close))

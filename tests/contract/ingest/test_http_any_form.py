@@ -26,7 +26,7 @@ from hypothesis.strategies import (
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
 from tocsin_ingest.domain.fingerprint import prometheus_fingerprint
-from tocsin_testkit.busy import within
+from tocsin_testkit.busy import until, within
 
 from tests.contract.ingest.posting import PATHS, Sender, alert, sender
 from tests.rounds import examples
@@ -225,6 +225,24 @@ async def test_refused_alerts_open_one_incident_an_hour(sender: Sender) -> None:
     ]
     assert told[0].count == 1
     assert told[0].incident
+
+
+async def test_what_is_refused_within_an_hour_of_the_last_report_is_told_at_its_end(sender: Sender) -> None:
+    """Its sender sent it once, and the incident of the first report was resolved meanwhile."""
+    for event in ({"event_action": "close"}, {"event_action": "trigger", "payload": {"severity": "info"}}):
+        assert (await sender.post("/v2/enqueue", event))[0] == 400
+    database = sender.ingest.database
+    async with database.transaction(sender.org) as tx:
+        await tx.execute("UPDATE refused_alerts SET report_time = app_now() - interval '61 minutes', refused = 1")
+        await tx.execute("UPDATE refused_alerts SET reason = 'payload.summary: is missing'")
+
+    async def told() -> bool:
+        [alert] = [each for each in await sender.alerts() if each.dedup_key == "tocsin-refused-alerts"]
+        return bool(alert.count == 2)
+
+    await until(told)
+    async with database.transaction(sender.org) as tx:
+        assert await tx.fetchval("SELECT refused FROM refused_alerts") == 0
 
 
 async def test_a_key_of_nobody_is_counted(sender: Sender) -> None:

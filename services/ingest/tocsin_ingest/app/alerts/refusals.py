@@ -1,7 +1,7 @@
 """Alerts that were refused for good are seen: counted, logged, and told to the people behind their integration.
 
 A sender does not repeat what is answered 4xx, and few people read a monitoring system's own log. So an integration whose
-alerts are refused gets an incident, at most one an hour over all replicas.
+alerts are refused gets an incident, at most one an hour over all replicas. What is refused within that hour is told at its end.
 """
 
 from collections import OrderedDict
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
@@ -30,6 +31,10 @@ _SIZE: Final = 10_000
 _EXPIRED: Final = "expired_key"
 _ELSEWHERE: Final = "key_used_elsewhere"
 _SUMMARY: Final = 1000
+_ACTOR: Final = "services/ingest"
+_AT_ONCE: Final = 100
+EVERY: Final = 5.0
+"""Seconds between two looks at what was refused since the last report."""
 
 
 class Refusals:
@@ -97,8 +102,23 @@ class Refusals:
     async def _open(self, sender: Sender, integration_id: str, form: str, number: int, why: str) -> None:
         async with self._database.transaction(sender.org_id) as tx:
             total = await refusals.add(tx, integration_id, number, why)
-        if total is None:
-            return
+        if total is not None:
+            await self._report(sender, integration_id, total, why, format=form)
+
+    async def round(self) -> None:
+        """Tell what was refused within an hour after the last report, now that the hour is over. Raises DATABASE_UNAVAILABLE."""
+        async with self._database.system() as tx:
+            due = await refusals.due(tx, _AT_ONCE)
+        for each in due:
+            named = each.integration_id
+            sender = Sender(each.org_id, f"integrations/{named}", named) if named else Sender(each.org_id, _ACTOR, None)
+            try:
+                await self._report(sender, named, each.refused, each.reason)
+            except TocsinError as error:
+                # It is due again at the next round, unless its integration was deleted and nobody is behind it any more.
+                _log.warning("refused_alerts_not_told", org_id=each.org_id, integration=named, reason=error.reason_name)
+
+    async def _report(self, sender: Sender, integration_id: str, total: int, why: str, **labels: str) -> None:
         told = f"{total} alerts were refused" if total > 1 else "An alert was refused"
         alert = AlertInput(
             action=ALERT_ACTION_TRIGGER,
@@ -107,13 +127,14 @@ class Refusals:
             source="Tocsin",
             severity=SEVERITY_ERROR,
             client="Tocsin",
-            labels={"alertname": "AlertsRefused", "format": form},
+            labels={"alertname": "AlertsRefused", **labels},
         )
         try:
             # Whoever sends too much of what is refused must hear of it all the same.
             request = SendAlertRequest(alert=alert)
             await (await self._intake.submit(replace(sender, signed=True), request, own=True))
-        except BaseException:
-            async with self._database.transaction(sender.org_id) as tx:
-                await refusals.not_told(tx, integration_id, total)
+        except BaseException as error:
+            if not (isinstance(error, TocsinError) and error.reason == ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND):
+                async with self._database.transaction(sender.org_id) as tx:
+                    await refusals.not_told(tx, integration_id, total)
             raise

@@ -9,13 +9,16 @@ from aiohttp import ClientSession
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
+from tocsin.notify.v1 import message_service_pb2 as message_pb
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.notify.v1 import recurring_message_service_pb2 as recurring_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_testkit.mail import text_of
 from tocsin_testkit.ntfy import NtfyServer
 
 from tests.store.notify.bundling import TWO, storm
+from tests.store.notify.messages import Sender
 from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
 
 PUBLIC = "https://tocsin.example.com"
@@ -174,6 +177,36 @@ async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(wo
         link = next(word for word in text_of(again).split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
         assert (await http.post(link, data={"action": "acknowledge"}, allow_redirects=False)).status == 303
         assert world.escalation.responders.acted == [("acknowledge", "users/ana", "link")]
+
+
+async def test_what_was_written_to_somebody_who_left_comes_to_no_successor(world: World, notify: Notify) -> None:
+    """A message in an hour, and one of each day; what is written to the successor stays, also when the end is told again."""
+    org = new_org()
+
+    async def writes() -> tuple[str, str]:
+        await world.method(org, webhook=f"{org}-{uuid.uuid4()}")
+        sent = await Sender(notify, world, org).send(later=timedelta(hours=1))
+        start = message_pb.LocalTime(date_time="2026-01-05T09:00", time_zone="UTC")
+        to_ana = message_pb.Message(user="users/ana", text="Hand over.")
+        request = recurring_pb.CreateRecurringMessageRequest(message=to_ana, start=start, rule="FREQ=DAILY")
+        made = await notify.recurring_messages.CreateRecurringMessage(request, metadata=bearer(org))
+        return sent.name[-36:], made.recurring_message.name[-36:]
+
+    async def standing(names: tuple[str, str]) -> list[str]:
+        tables = ("messages", "recurring_messages")
+        return [
+            await world.admin.fetchval(f"SELECT state FROM {table} WHERE id = $1", uuid.UUID(name))
+            for table, name in zip(tables, names, strict=True)
+        ]
+
+    first = await writes()
+    left = await now(world)
+    await changes(notify, org, DELETED, left)
+    assert await standing(first) == ["cancelled", "ended"]
+    await world.forward(timedelta(seconds=1))
+    second = await writes()
+    await changes(notify, org, DELETED, left)
+    assert await standing(second) == ["scheduled", "active"]
 
 
 async def test_a_change_of_nobody_here_and_one_that_cannot_be(world: World, notify: Notify) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
@@ -18,10 +19,12 @@ from tocsin_notify.app.pages.move_pages import move_pages
 from tocsin_notify.domain.page import WAKING
 from tocsin_notify.store.contacts import contacts, notification_settings, rules
 from tocsin_notify.store.delivery import notifications
-from tocsin_notify.store.messages import digests
+from tocsin_notify.store.messages import digests, messages, recurring
 from tocsin_notify.store.pages import bundles, quiet_bundles
 
 _log = get_logger(__name__)
+
+_DELETED: Final = "its user was deleted"
 
 
 class Standing(Enum):
@@ -70,6 +73,8 @@ class UserChanges:
         tx.after_commit(lambda: _log.info("user_changed", contact_methods=methods, **fields))
 
     async def _delete(self, tx: Tx, change: UserChange) -> int:
+        await messages.forget(tx, change.user, change.time, _DELETED)
+        await recurring.forget(tx, change.user, change.time, _DELETED)
         gone = await contacts.delete_user(tx, change.user, change.time)
         if not gone:
             return 0  # taken before, or of a user before this one

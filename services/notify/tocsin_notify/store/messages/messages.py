@@ -95,6 +95,13 @@ FROM unnest($2::uuid[], $3::text[], $4::text[]) AS g(id, state, reason)
 WHERE m.id = ANY($2::uuid[]) AND m.id = g.id AND m.org_id IS NOT DISTINCT FROM $1
 RETURNING {columns(Message, of="m")}
 """
+_FORGET: Final = """
+WITH mine AS (
+  SELECT id FROM messages WHERE org_id = $1 AND user_id = $2 AND state = 'scheduled' AND create_time <= $3 ORDER BY id FOR UPDATE
+)
+UPDATE messages m SET state = 'cancelled', state_reason = $4, version = m.version + 1, update_time = app_now()
+FROM mine WHERE m.id = mine.id AND m.org_id = $1
+"""
 # A message that is changed or cancelled meanwhile is locked: it is passed over, and its new version is looked at by the next round.
 _DUE: Final = taken_in_turns(
     "messages",
@@ -187,6 +194,11 @@ async def end(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> dict[UUID, Me
         return {}
     ids, states, reasons = zip(*ends, strict=True)
     return {row["id"]: _message(row) for row in await tx.fetch(_END, tx.org_id, ids, states, reasons)}
+
+
+async def forget(tx: Tx, user: str, time: datetime, reason: str) -> None:
+    """Cancel what was written to this user until `time` and waits: another user of the same id is not meant."""
+    await tx.execute(_FORGET, tx.org_id, user, time, reason)
 
 
 async def stop_steps(tx: Tx, pages: Mapping[UUID, str]) -> list[UUID]:

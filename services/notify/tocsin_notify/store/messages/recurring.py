@@ -81,6 +81,14 @@ _SET: Final = f"""
 UPDATE recurring_messages SET state = $3, state_reason = $4, next_time = $5, update_time = app_now()
 WHERE org_id = $1 AND id = $2 RETURNING {_COLUMNS}
 """
+_FORGET: Final = """
+WITH mine AS (
+  SELECT id FROM recurring_messages
+  WHERE org_id = $1 AND user_id = $2 AND state <> 'ended' AND create_time <= $3 ORDER BY id FOR UPDATE
+)
+UPDATE recurring_messages r SET state = 'ended', state_reason = $4, next_time = NULL, update_time = app_now()
+FROM mine WHERE r.id = mine.id AND r.org_id = $1
+"""
 # One that is paused or ended meanwhile is locked: it is passed over, and its new state is looked at by the next round.
 _TAKEN: Final = taken_in_turns(
     "recurring_messages", time="next_time", living="state = 'active'", due="next_time <= app_now()", what=_COLUMNS
@@ -123,6 +131,11 @@ async def page(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[Recurri
 async def change(tx: Tx, id: UUID, state: RecurringState, reason: str, next_time: datetime | None) -> Recurring:
     """A locked one is paused, resumed or ended."""
     return _row(await tx.fetchrow(_SET, tx.org_id, id, state, reason, next_time))
+
+
+async def forget(tx: Tx, user: str, time: datetime, reason: str) -> None:
+    """End those to this user that were made until `time`: another user of the same id is not meant."""
+    await tx.execute(_FORGET, tx.org_id, user, time, reason)
 
 
 async def due(tx: Tx, limit: int) -> list[Recurring]:

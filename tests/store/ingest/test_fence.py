@@ -24,6 +24,7 @@ ACROSS_TENANTS = {
     "quiet.open_after": "the search for incidents of which nothing is heard any more",
     "integrations.find_keys": "a sender's key says which tenant it is of",
     "integrations.find_mail_address": "the address of a mail says which tenant it is of",
+    "refusals.due": "finds what was refused since the last report, of all tenants",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }
 """Functions of system work, with the reason. No request of a tenant reaches one."""

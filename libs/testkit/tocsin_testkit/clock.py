@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
-import asyncpg
+from tocsin_kit.db import dialing
 
 
 async def _execute(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await dialing.connect(url)
     try:
         await connection.execute(sql)
     finally:

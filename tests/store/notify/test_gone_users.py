@@ -150,7 +150,10 @@ async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(world:
     assert [each.name for each in listed] == [f"contactMethods/{new}"], "a repeat is about the one before"
 
 
-async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(world: World) -> None:
+@pytest.mark.parametrize("standing", [DELETED, DISABLED])
+async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(
+    world: World, standing: internal_pb.UserStanding.ValueType
+) -> None:
     """Neither does it show how the incident stands, or add a browser to which the pages of the next user of this id would go."""
     org, sent_to = new_org(), f"{new_org()}@example.com"
     world.escalation.responders.there = True
@@ -165,13 +168,15 @@ async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(wo
         mail = await world.inbox.wait_for(lambda m: m.address == sent_to, "the page")
         link = next(word for word in text_of(mail).split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
         assert (await http.get(link)).status == 200
-        await changes(notify, org, DELETED, await now(world))
-        await world.method(org, email=sent_to)  # another user of the same id
+        await changes(notify, org, standing, await now(world))
+        if standing == DELETED:
+            await world.method(org, email=sent_to)  # another user of the same id
         assert (await http.get(link)).status == 404
         assert (await http.post(link, data={"action": "resolve"}, allow_redirects=False)).status == 404
         assert (await http.get(link.replace("/p/", "/d/"))).status == 404
         assert (await ntfy.presses(ntfy.to(org)[0], "Acknowledge"))[0] == 404
         assert world.escalation.responders.acted == []
+        await changes(notify, org, ENABLED, await now(world))
         await notify.submit(job(org))
         again = await world.inbox.wait_for(lambda m: m.address == sent_to and m is not mail, "the next page")
         link = next(word for word in text_of(again).split() if word.startswith(PUBLIC)).replace(PUBLIC, base)

@@ -10,11 +10,12 @@ from tocsin_kit.db.pool import Tx
 from tocsin_notify.store.contacts.languages import language_of
 
 # A page that went only where nobody is reached any more is nobody's: its user was deleted, and another one may have the name.
+# Whoever is disabled answers nothing until they are enabled again.
 _PAGE: Final = f"""
 SELECT user_id, incident, type, job, app_now() AS now, {language_of("p")} FROM pages p
 WHERE org_id = $1 AND id = $2 AND EXISTS (
-  SELECT FROM notifications n JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method AND c.delete_time IS NULL
-  WHERE n.org_id = p.org_id AND n.page_id = p.id)
+  SELECT FROM notifications n JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method
+  WHERE n.org_id = p.org_id AND n.page_id = p.id AND c.delete_time IS NULL AND NOT c.user_disabled)
 """
 _USES: Final = """
 SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
@@ -56,7 +57,7 @@ class Use:
 
 
 async def page(tx: Tx, id: UUID) -> LinkedPage | None:
-    """The page; None when it was deleted, or every contact method to which it went was."""
+    """The page; None when it was deleted, or every contact method to which it went was, or its user is disabled."""
     row = await tx.fetchrow(_PAGE, tx.org_id, id)
     return None if row is None else LinkedPage(*row)
 

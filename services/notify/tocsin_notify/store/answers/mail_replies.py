@@ -27,12 +27,14 @@ SELECT {columns(MailedPage)} FROM (
   JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $2
   JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
   JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method
-  WHERE n.id = $1 AND c.channel = 'email' AND c.delete_time IS NULL AND c.verify_time <= a.start_time
+  WHERE n.id = $1 AND c.channel = 'email' AND c.delete_time IS NULL AND NOT c.user_disabled
+    AND c.verify_time <= a.start_time
 ) AS mailed
 """
 
 
 async def mailed_page(tx: Tx, notification: UUID, attempt: int) -> MailedPage | None:
-    """In a transaction of all tenants. None: it is not known (any more), or its method was deleted or leads elsewhere by now."""
+    """In a transaction of all tenants. None: it is not known (any more), its method was deleted or leads elsewhere by
+    now, or its user is disabled."""
     row = await tx.fetchrow(_MAILED, notification, attempt)
     return None if row is None else MailedPage(*row)

@@ -69,7 +69,7 @@ SELECT {columns(TextedPage)} FROM (
   LEFT JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
   WHERE c.channel = 'sms' AND c.address = $1 AND c.delete_time IS NULL AND c.verify_time IS NOT NULL
-    AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])
+    AND NOT c.user_disabled AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])
   ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC
 ) AS texted ORDER BY create_time DESC, id DESC LIMIT {_MOST}
 """

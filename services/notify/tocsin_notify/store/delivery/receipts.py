@@ -59,7 +59,8 @@ SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
-LEFT JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method AND c.delete_time IS NULL
+LEFT JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method
+  AND c.delete_time IS NULL AND NOT c.user_disabled
 WHERE n.org_id = $1 AND n.id = $2
 """
 # A redrive begins anew with `tries`, and not with the numbers of the attempts.

@@ -34,6 +34,8 @@ MOVING: Final = (
     "/v1/",
     "/v2/",
 )
+# What a page that is under way meets is told of it, so the page has to be sent before.
+STOPPING: Final = re.compile("IncidentService/(Acknowledge|Snooze|Escalate|Reassign|Resolve)")
 # grpcurl exits with 64 plus the status code.
 GRPC_ERROR: Final = 64
 
@@ -77,6 +79,7 @@ async def test_every_line_works_and_answers_what_its_page_shows(world: World, te
             if block.heading != heading:
                 heading = block.heading
                 await scenery.change(heading)
+            await scenery.before(block.script)
             outcome = await terminal.paste(block.script)
             scenery.note(block.script)
             if problem := _problem(block.answer, block.fails, outcome):
@@ -167,17 +170,25 @@ class Scenery:
         """The world is shared: the tests after this one need their Redis."""
         await self._redis_comes_back()
 
+    async def before(self, script: str) -> None:
+        """A person has looked at the page before they say what is to become of it."""
+        if STOPPING.search(script):
+            await self._settle()
+
     def note(self, script: str) -> None:
         """Remember whether a script has started something that goes on after its answer."""
         self._moving = self._moving or any(word in script for word in MOVING)
 
     async def change(self, heading: str) -> None:
         """What was asked for has happened by the time a person has read on."""
+        await self._settle()
+        if scene := self._scenes.get(heading):
+            await scene()
+
+    async def _settle(self) -> None:
         if self._moving:
             await self._world.idle()
             self._moving = False
-        if scene := self._scenes.get(heading):
-            await scene()
 
     async def _redis_goes(self) -> None:
         assert self._world.stack.valkey is not None

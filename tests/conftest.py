@@ -10,7 +10,6 @@ from hypothesis import settings
 from tocsin_kit import collector
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
-from tocsin_testkit.lent_databases import LentDatabases
 from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
@@ -76,15 +75,6 @@ async def postgres(prepared: Prepared) -> AsyncIterator[Postgres]:
     """One server for all tests that need no service, with a migrated database of each service to clone."""
     async with prepared.server() as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-async def databases(postgres: Postgres) -> AsyncIterator[LentDatabases]:
-    """Migrated databases without rows, each for one test after the other."""
-    lent = LentDatabases(postgres)
-    with lent.sessions.installed():
-        yield lent
-    await lent.close()
 
 
 @pytest.fixture(scope="session")

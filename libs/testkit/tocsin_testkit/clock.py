@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
-from tocsin_kit.db import dialing
+import asyncpg
 
 
 async def _execute(url: str, sql: str) -> None:
-    connection = await dialing.connect(url)
+    connection = await asyncpg.connect(url)
     try:
         await connection.execute(sql)
     finally:

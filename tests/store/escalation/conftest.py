@@ -1,5 +1,6 @@
-"""Escalation on a real PostgreSQL, an empty database for each test; Redis and the other services are recorders."""
+"""Escalation on a real PostgreSQL, one database per test; Redis and the other services are recorders."""
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,19 +10,20 @@ from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
-from tocsin_stack.postgres import tenant_url
+from tocsin_stack.postgres import Postgres, tenant_url
 from tocsin_testkit.databases import dialed
-from tocsin_testkit.lent_databases import LentDatabases
 
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
 MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
+_number = itertools.count()
 
 
 @pytest.fixture
-async def url(databases: LentDatabases) -> AsyncIterator[str]:
-    async with databases.lend("tocsin_escalation") as url:
-        yield url
+async def url(postgres: Postgres) -> AsyncIterator[str]:
+    name = f"escalation_{next(_number)}"
+    yield await postgres.clone_database("tocsin_escalation", name)
+    await postgres.drop_database(name)
 
 
 @pytest.fixture

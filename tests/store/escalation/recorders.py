@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import asyncpg
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
@@ -18,7 +19,6 @@ from tocsin_escalation.store.incidents import escalations, timeline
 from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.work.tasks import QUEUE
-from tocsin_kit.db import dialing
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -146,7 +146,7 @@ class Desk:
     async def passes(self, **time: float) -> None:
         """Move the database's clock."""
         self.offset += timedelta(**time)
-        connection = await dialing.connect(self.url)
+        connection = await asyncpg.connect(self.url)
         seconds = self.offset.total_seconds()
         body = f"SELECT now() + make_interval(secs => {seconds})"
         await connection.execute(

@@ -1,7 +1,8 @@
-"""Ingest on a real PostgreSQL: an empty database for each test, whole replicas in this process, a peer."""
+"""Ingest on a real PostgreSQL: databases cloned from a migrated template, whole replicas in this process, a peer."""
 
 import asyncio
 import contextlib
+import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -52,7 +53,6 @@ from tocsin_kit.rpc.server import RpcServer
 from tocsin_stack.postgres import Postgres, tenant_url
 from tocsin_testkit import busy
 from tocsin_testkit.databases import dialed
-from tocsin_testkit.lent_databases import LentDatabases
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
@@ -60,18 +60,18 @@ ALL_SCOPES = (
     *("alerts:write", "alerts:read", "integrations:write", "integrations:read", "silences:write", "silences:read"),
 )
 _TEMPLATE = "tocsin_ingest"
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
-async def database_url(databases: LentDatabases) -> AsyncIterator[str]:
-    """A migrated database without rows."""
-    async with databases.lend(_TEMPLATE) as url:
-        yield url
+async def database_url(postgres: Postgres) -> str:
+    """A fresh, migrated database."""
+    return await postgres.clone_database(_TEMPLATE, f"ingest_{next(_numbers)}")
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool on an empty database."""
+    """A pool on a fresh database."""
     opened = await dialed(database_url, name="test", tenant_url=tenant_url(database_url), size=6)
     yield opened
     await opened.close()

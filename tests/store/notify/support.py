@@ -1,18 +1,19 @@
-"""Notify on real servers: an empty database for each test, Valkey, SMTP, HTTP, whole replicas in this process."""
+"""Notify on real servers: databases cloned from a migrated template, Valkey, SMTP, HTTP, whole replicas in this process."""
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import until
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
-from tocsin_testkit.lent_databases import LentDatabases
 from tocsin_testkit.mail import MailServer
 from tocsin_testkit.notify_world import (
     CRITICAL,
@@ -56,6 +57,7 @@ __all__ = [
 ]
 
 MIGRATIONS = Path(__file__).parents[3] / "services/notify/migrations"
+_TEMPLATE = "tocsin_notify"
 _numbers = itertools.count(1)
 
 
@@ -70,10 +72,11 @@ async def shared_valkey() -> AsyncIterator[Valkey]:
 
 
 @pytest.fixture
-async def database_url(databases: LentDatabases) -> AsyncIterator[str]:
-    """A migrated database without rows."""
-    async with databases.lend("tocsin_notify") as url:
-        yield url
+async def database_url(postgres: Postgres) -> AsyncIterator[str]:
+    """A fresh, migrated database."""
+    name = f"notify_{next(_numbers)}"
+    yield await postgres.clone_database(_TEMPLATE, name)
+    await postgres.drop_database(name)
 
 
 @pytest.fixture
@@ -105,15 +108,10 @@ async def hooks(inbox: Inbox) -> AsyncIterator[HookServer]:
 
 @pytest.fixture
 async def world(
-    database_url: str,
-    databases: LentDatabases,
-    redis_url: str,
-    inbox: Inbox,
-    mail: MailServer,
-    hooks: HookServer,
+    database_url: str, redis_url: str, inbox: Inbox, mail: MailServer, hooks: HookServer
 ) -> AsyncIterator["World"]:
     """Everything a replica needs, and none started yet."""
-    admin = await databases.sessions.connect(database_url, server_settings={"tocsin.org_id": "*"})
+    admin = await asyncpg.connect(database_url, server_settings={"tocsin.org_id": "*"})
     world = World(database_url, redis_url, admin, inbox, mail, hooks)
     await world.escalation.start()
     yield world

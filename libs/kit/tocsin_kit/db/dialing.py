@@ -8,7 +8,7 @@ it is at the time. `target_session_attrs=read-write` is therefore implied.
 import asyncio
 import itertools
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,8 +19,6 @@ from tocsin_kit.db.known_types import Session
 
 Connection = asyncpg.Connection
 
-connect: Callable[..., Awaitable[Connection]] = asyncpg.connect
-"""Opens one session. Tests put in its place what hands on sessions that others have closed."""
 _STAGGER: Final = 0.7
 """Seconds without an answer after which the next host, or the same one again, is tried beside those that are silent.
 
@@ -64,7 +62,7 @@ async def dial(
     urls = hosts_of(url)
 
     async def attempt(one: str) -> Connection:
-        connection = await connect(
+        connection = await asyncpg.connect(
             one,
             timeout=timeout,
             command_timeout=command_timeout,

@@ -198,7 +198,7 @@ async def test_the_steps_and_attempts_of_a_bundle_name_no_incident_that_was_answ
         await until(lambda: world.hooks.refused and bundles(world, "ben"))
         for each in answered:
             await notify.cancel(org, incident_of(each))
-        await world.forward(timedelta(seconds=301))
+        await world.forward(COLLECTED + timedelta(seconds=301))
         await until(lambda: bundles(world) and bundles(world, "later"))
         for message in (bundles(world)[0], bundles(world, "later")[0]):
             assert message.subject.startswith("[warning] 2 pages without an answer: 2 warning, the oldest since ")

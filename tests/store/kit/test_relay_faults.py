@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.crowds import Crowds
 from tocsin_kit.db import outbox_claims
-from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry, append_across
+from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_watch import OutboxLate
 from tocsin_kit.errors import TocsinError
@@ -180,97 +179,6 @@ async def test_a_claim_takes_tenants_in_turn_behind_a_long_backlog(db: Database)
     await relay.run_once()
     assert peer.of("victim") == [b"page"]
     assert len(peer.taken) <= 200
-
-
-async def test_a_row_does_not_travel_with_the_hundred_of_another_tenant(db: Database, eventually: Eventually) -> None:
-    """The receiver takes long for those."""
-    await put(db, "storm", [b"x"] * 100)
-    await put(db, "victim", [b"page"])
-    await put(db, "other", [b"page"])
-    peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
-        await eventually(lambda: is_true(len(peer.taken) == 102))
-    travelled = [{row.org_id for row in call} for call in peer.calls]
-    assert [each for each in travelled if each != {"storm"}] == [{"victim", "other"}]
-
-
-def one_crowd(org_id: str) -> Crowds:
-    """The tenant brings more than it may, for ever."""
-    crowds = Crowds(clock=lambda: 0.0)
-    crowds.note(org_id, 1000)
-    return crowds
-
-
-async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_second(
-    db: Database, eventually: Eventually
-) -> None:
-    """Those of a storm come a few at a time, too."""
-    peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"))) as relay:
-        for number in range(1, 4):
-            async with db.system() as tx:
-                rows = [(org_id, "", b"x") for org_id in ("storm", "victim", "storm", "other")]
-                await append_across(tx, KIND, rows)
-                tx.after_commit(relay.nudge)
-            await eventually(lambda number=number: is_true(len(peer.taken) == 4 * number))
-    travelled = [{row.org_id for row in call} for call in peer.calls]
-    assert {"storm"} in travelled
-    assert [each for each in travelled if "storm" in each and each != {"storm"}] == []
-
-
-async def test_what_a_crowd_brings_next_is_gathered_and_others_do_not_wait_for_it(
-    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tocsin_kit.db.relay._REST", 3600.0)
-    peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"))) as relay:
-        await put(db, "storm", [b"first"])
-        relay.nudge("storm")
-        await eventually(lambda: is_true(peer.of("storm") == [b"first"]))
-        for _ in range(5):
-            await put(db, "storm", [b"next"])
-            relay.nudge("storm")
-        await put(db, "victim", [b"page"])
-        relay.nudge("victim")
-        await eventually(lambda: is_true(peer.of("victim") == [b"page"]))
-        assert peer.of("storm") == [b"first"]
-    assert len(peer.of("storm")) == 6, "a stop leaves nothing behind"
-    assert [len(call) for call in peer.calls] == [1, 1, 5]
-
-
-async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Database, eventually: Eventually) -> None:
-    """They travel apart, so that each moment has more deliveries than it had when all travelled together."""
-    peer, answered, begun = Peer(), asyncio.Event(), Counter[str]()
-
-    async def deliver(rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        begun[rows[0].org_id] += 1
-        if rows[0].org_id != "victim":
-            await answered.wait()
-        return await peer.deliver(rows)
-
-    relay = Relay(db, deliver, kinds=[KIND], parallel=2, lease=3600, crowds=one_crowd("storm"))
-    async with relaying(relay):
-        try:
-            for org_id, count in (("storm", 1), ("storm", 2), ("slow", 1)):
-                await put(db, org_id, [b"x"])
-                relay.nudge(org_id)
-                await eventually(lambda org_id=org_id, count=count: is_true(begun[org_id] == count))
-            await put(db, "victim", [b"page"])
-            relay.nudge("victim")
-            await eventually(lambda: is_true(peer.of("victim") == [b"page"]))
-        finally:
-            answered.set()
-
-
-async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventually: Eventually) -> None:
-    peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"), sweep_every=3600)) as relay:
-        for number in range(1, 20):
-            await put(db, "storm", [b"x"])
-            relay.nudge("storm")
-            if number % 5 == 0:
-                await eventually(lambda number=number: is_true(len(peer.taken) == number))
-        await eventually(lambda: is_true(len(peer.taken) == 19))
 
 
 @pytest.mark.parametrize("analyzed", [False, True])

@@ -16,7 +16,9 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_testkit.mail import text_of
 from tocsin_testkit.ntfy import NtfyServer
+from tocsin_testkit.slack import SlackServer
 
+from tests.store.notify import phones
 from tests.store.notify.bundling import TWO, storm
 from tests.store.notify.messages import Sender
 from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
@@ -182,6 +184,28 @@ async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(
         link = next(word for word in text_of(again).split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
         assert (await http.post(link, data={"action": "acknowledge"}, allow_redirects=False)).status == 303
         assert world.escalation.responders.acted == [("acknowledge", "users/ana", "link")]
+
+
+async def test_an_account_of_somebody_who_is_disabled_is_a_strangers(world: World) -> None:
+    """Their own, beside messages to others that they still see: neither a button nor a command does anything by it."""
+    org, member = new_org(), "UANA00001"
+    async with SlackServer(world.inbox) as slack, world.replica(public_url=phones.PUBLIC, **slack.settings()) as notify:
+        world.escalation.responders.there = True
+        slack.known |= {member, "CALERTS01"}
+        slack.reach[phones.PUBLIC] = f"http://127.0.0.1:{notify.runtime.http.port}"
+        await world.method(org, slack=member)
+        await world.method(org, "users/team", slack="CALERTS01")
+        await notify.submit(job(org, user="users/team"))
+        await until(lambda: [each for each in slack.messages if each.buttons])
+        [message] = slack.messages
+        await changes(notify, org, DISABLED, await now(world))
+        assert await slack.presses(message, "Acknowledge", member) == 200
+        assert "add this account" in slack.whispers[-1][2]
+        assert (await slack.commands("ack all", member))[1].startswith("Add this Slack account")
+        assert world.escalation.responders.acted == []
+        await changes(notify, org, ENABLED, await now(world))
+        assert await slack.presses(message, "Acknowledge", member) == 200
+        assert world.escalation.responders.acted == [("acknowledge", "users/ana", "slack")]
 
 
 async def test_what_was_written_to_somebody_who_left_comes_to_no_successor(world: World, notify: Notify) -> None:

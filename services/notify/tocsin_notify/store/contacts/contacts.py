@@ -112,7 +112,7 @@ _OWNERS: Final = Statement(
 _OWNER_OF: Final = Statement(
     sa.select(_C.user_id)
     .where(_MINE, _EXISTS, _OWNED, _C.channel == param("channel"), _C.address == param("address"))
-    .where(_C.verify_time.is_not(None))
+    .where(_C.verify_time.is_not(None), sa.not_(_C.user_disabled))
     .order_by(_C.verify_time, _C.id)
     .limit(constant(1))
 )
@@ -121,7 +121,7 @@ _OWNERS_OF_SLACK: Final = Statement(
     sa.select(_C.org_id, _C.user_id)
     .distinct()
     .where(_EXISTS, _OWNED, _C.channel == constant("slack"), _C.address == param("address"))
-    .where(_C.verify_time.is_not(None))
+    .where(_C.verify_time.is_not(None), sa.not_(_C.user_disabled))
     .order_by(_C.org_id, _C.user_id)
     .limit(param("limit"))
 )
@@ -212,7 +212,7 @@ async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 async def owners_of_slack(tx: Tx, member: str, limit: int) -> list[tuple[str, str]]:
-    """Tenant and user of everybody who has proved that this member of Slack is them."""
+    """Tenant and user of everybody who has proved that this member of Slack is them; without users who are disabled."""
     rows = await tx.fetch(*_OWNERS_OF_SLACK(address=member, limit=limit))
     return [(row["org_id"], row["user_id"]) for row in rows]
 
@@ -224,6 +224,6 @@ async def accounts_at_slack(tx: Tx, users: Sequence[str]) -> dict[str, str]:
 
 
 async def owner_of(tx: Tx, channel: Channel, address: str) -> str | None:
-    """Who has proved that this address is theirs: the first, if several have."""
+    """Who has proved that this address is theirs and is not disabled: the first, if several have."""
     found: str | None = await tx.fetchval(*_OWNER_OF(org_id=tx.org_id, channel=channel, address=address))
     return found

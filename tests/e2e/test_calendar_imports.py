@@ -14,7 +14,7 @@ from tocsin_testkit.busy import until
 from tocsin_testkit.tenant import Tenant
 
 from tests.contract.errors import failure
-from tests.e2e.test_schedules import now, on_call
+from tests.e2e.schedule_calls import now, on_call
 
 PATIENCE = 20.0
 

@@ -8,7 +8,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
 
-from tests.e2e.test_schedules import now, override
+from tests.e2e.schedule_calls import now, override
 
 
 async def explain(tenant: Tenant, incident: str, person: Person | str) -> pb.ExplainPageResponse:

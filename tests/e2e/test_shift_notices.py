@@ -12,7 +12,7 @@ from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests.e2e.test_schedules import now, time
+from tests.e2e.schedule_calls import now, time
 
 HOUR = timedelta(hours=1)
 

@@ -15,7 +15,7 @@ from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
 
 from tests.contract.errors import failure
-from tests.e2e.test_schedules import now, time
+from tests.e2e.schedule_calls import now, time
 
 DAY = timedelta(days=1)
 SOON = 1 / 96

@@ -37,6 +37,7 @@ from tocsin_kit.processes.parent import Processes, stop_on_signals
 from tocsin_kit.processes.part import Part as Process
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.rpc.tls import certificate_checks
 from tocsin_kit.settings import ServiceSettings, load, service_settings
 from tocsin_kit.unknown_settings import unknown_variables
 from tocsin_kit.watchdog import Watchdog
@@ -122,7 +123,7 @@ async def serve(
         max_age=settings.database_connection_max_age_seconds,
         metrics=metrics,
     )
-    health = Health((HealthCheck("database", Probe(database).check),), metrics)
+    health = Health((HealthCheck("database", Probe(database).check), *certificate_checks(settings)), metrics)
     schema_ready, refused = asyncio.Event(), asyncio.Event()
 
     async def check_schema() -> None:

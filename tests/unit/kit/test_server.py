@@ -19,7 +19,7 @@ from tocsin_kit.rpc import server as server_module
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import Call, RpcServer, current_call
-from tocsin_kit.rpc.tls import client_credentials
+from tocsin_kit.rpc.tls import ClientFiles, client_credentials
 from tocsin_kit.settings import ServiceSettings
 
 from tests.certificates import make_certificates
@@ -303,7 +303,7 @@ async def test_mtls_lets_in_who_shows_a_certificate(
     await server.health.check_once()
     target = f"127.0.0.1:{server.port}"
 
-    async def call(credentials: grpc.ChannelCredentials | None) -> list[str]:
+    async def call(credentials: ClientFiles | None) -> list[str]:
         async with channel(target, service_name="echo", tokens=internal, tls=credentials) as below:
             answer: list[str] = await echo.Client(below).call("Unary", echo.Request(text="hi"), timeout=2)
             return answer

@@ -16,6 +16,7 @@ from grpc.aio import Channel, Metadata
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import TRACEPARENT, find_call, trace_id_of, traceparent
+from tocsin_kit.rpc.tls import ClientFiles
 
 _log = get_logger(__name__)
 
@@ -59,6 +60,8 @@ OPTIONS: Final = (
 )
 _NEW_CONNECTIONS: Final = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 """Channels of one process with the same target and options share connections otherwise."""
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the files of TLS."""
 _LAST_CALLS: Final = 60.0
 """Seconds that calls over replaced connections may take to end: more than any deadline here."""
 
@@ -67,7 +70,7 @@ Options = Sequence[tuple[str, Any]]
 
 
 def channel(
-    target: str, *, service_name: str, tokens: TokenSource | None = None, tls: grpc.ChannelCredentials | None = None
+    target: str, *, service_name: str, tokens: TokenSource | None = None, tls: ClientFiles | None = None
 ) -> Channel:
     """A channel to `target`, every replica in turn, only those that say SERVING.
 
@@ -80,9 +83,9 @@ def channel(
     def connect(options: Options) -> Channel:
         if tls is None:
             return grpc.aio.insecure_channel(target, options=options)
-        return grpc.aio.secure_channel(target, tls, options=options)
+        return grpc.aio.secure_channel(target, tls.credentials, options=options)
 
-    return ServiceChannel(connect, service_name, tokens)
+    return ServiceChannel(connect, service_name, tokens, tls)
 
 
 class ServiceChannel(Channel):
@@ -91,14 +94,27 @@ class ServiceChannel(Channel):
     A replica that stands still, frozen or cut off, keeps its connection, and with it its turns: gRPC takes it for one that
     serves until a keepalive ping has not been answered, after 40 s. A new connection it does not complete. So a call that is
     made after silence (`silent_for`, seconds) goes over new connections, and all calls do as soon as there is one.
+
+    gRPC keeps the certificates with which a channel was made: once their files have been renewed, calls go over new
+    connections too.
     """
 
-    def __init__(self, connect: Callable[[Options], Channel], service_name: str, tokens: TokenSource | None) -> None:
+    def __init__(
+        self,
+        connect: Callable[[Options], Channel],
+        service_name: str,
+        tokens: TokenSource | None,
+        tls: ClientFiles | None = None,
+    ) -> None:
         self._connect = connect
+        self._tls = tls
+        self._shown = None if tls is None else tls.credentials
+        self._looked = time.monotonic()
         self._inner = connect(OPTIONS)
         self._since = time.monotonic()
         self._next: Channel | None = None
-        self._changes: set[asyncio.Task[None]] = set()
+        self._change: asyncio.Task[None] | None = None
+        self._closings: set[asyncio.Task[None]] = set()
         self._tokens = tokens
         self.service_name: Final = service_name
 
@@ -111,9 +127,10 @@ class ServiceChannel(Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close; calls in flight get `grace` seconds."""
-        for each in self._changes:
+        running = [*self._closings, *([] if self._change is None else [self._change])]
+        for each in running:
             each.cancel()
-        await asyncio.gather(*self._changes, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         if self._next is not None:
             await self._next.close(None)
         await self._inner.close(grace)
@@ -160,7 +177,9 @@ class ServiceChannel(Channel):
             **options: Any,
         ) -> Any:
             nonlocal inner, invoke
-            way = self._inner if silent_for is None else self._newer(silent_for)
+            if self._tls is not None:
+                self._look_at(self._tls)
+            way = self._way() if silent_for is None else self._newer(silent_for)
             if inner is not way:
                 inner, invoke = way, make(way)
             current = find_call()
@@ -183,15 +202,39 @@ class ServiceChannel(Channel):
             return self._next
         if time.monotonic() - self._since < silent_for:
             return self._inner
+        return self._open()
+
+    def _open(self) -> Channel:
+        if self._next is not None and self._change is not None:
+            self._change.cancel()
+            self._retire(self._next)
         self._next = self._connect(_NEW_CONNECTIONS)
-        change = asyncio.create_task(self._change_to(self._next))
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
+        self._change = asyncio.create_task(self._change_to(self._next))
         return self._next
+
+    def _way(self) -> Channel:
+        if self._next is None or self._inner.get_state() is grpc.ChannelConnectivity.READY:
+            return self._inner
+        return self._next  # what the old certificates reach no more, the new ones may
+
+    def _look_at(self, tls: ClientFiles) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = now
+        tls.refresh()
+        if self._shown is not tls.credentials:
+            self._shown = tls.credentials
+            self._open()
 
     async def _change_to(self, newer: Channel) -> None:
         # While nobody completes a connection, the old ones may still be answered: by who stood still for a moment.
         await newer.channel_ready()
         older, self._inner, self._next, self._since = self._inner, newer, None, time.monotonic()
         _log.warning("connections_changed", service=self.service_name)
-        await older.close(_LAST_CALLS)
+        self._retire(older)
+
+    def _retire(self, older: Channel) -> None:
+        closing = asyncio.create_task(older.close(_LAST_CALLS))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)

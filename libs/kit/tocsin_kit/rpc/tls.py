@@ -1,72 +1,180 @@
-"""TLS and mTLS from files that settings name. A server shows a renewed certificate from the next connection on."""
+"""TLS and mTLS from files that settings name. Renewed files are in use from the next connection on, without a restart."""
 
 import ssl
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.settings import ServiceSettings
 
 _log = get_logger(__name__)
 
-_Stamp = tuple[tuple[int, int, int], ...]
+_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm)
+"""TypeError: the key has a password."""
+_LEAST_LIFE: Final = 0.1
+"""Of the time for which a certificate was made: with less left it should have been renewed. Renewals begin at a third."""
+_LEAST_LEFT: Final = timedelta(days=14)
+"""Enough, however long it was made for."""
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
-class ServerFiles:
-    """Certificate, key and client authority of one listener, read again when they have changed.
+class Pem(NamedTuple):
+    """What the files hold; None where no file is named."""
 
-    A renewal replaces two files one after the other: while they do not fit together, the pair before stays in use.
+    certificate: bytes | None
+    key: bytes | None
+    authority: bytes | None
+    leaf: x509.Certificate | None
+
+    def has_expired(self) -> bool:
+        """Whether others refuse the certificate because it is too old."""
+        return self.leaf is not None and self.leaf.not_valid_after_utc < datetime.now(UTC)
+
+
+class CertificateTrouble(Exception):
+    """Renewed files are not in use, or the certificate in use ends soon."""
+
+
+class TlsFiles:
+    """Certificate, key and authority, read again when they have changed.
+
+    A renewal replaces the files one after the other, and may write them in place. While they do not fit together, are not
+    whole, or hold a certificate that has expired where the one in use has not, what was read before stays in use.
     """
 
-    def __init__(self, settings: ServiceSettings) -> None:
-        """Raises OSError or ssl.SSLError when they cannot be used."""
-        self._certificate: Final = settings.tls_cert_file
-        self._key: Final = settings.tls_key_file
-        self._authority: Final = settings.tls_client_ca_file
+    def __init__(self, certificate: str, key: str, authority: str) -> None:
+        """Empty: no such file. Raises OSError, of which ssl.SSLError is one, when they cannot be used."""
+        self._certificate: Final = certificate
+        self._key: Final = key
+        self._authority: Final = authority
+        self._reading: Final = threading.Lock()
         self._seen = self._stamp()
-        self.context = self._load()
-        """For HTTP."""
-        self.configuration = self._configuration()
-        """For gRPC."""
+        self._unusable = ""
+        self._pem = self._read()
+        self.adopt(self._pem)
+        if self._pem.has_expired():
+            _log.error("certificate_expired", file=certificate, effect="it is shown, and others refuse it")
+
+    def adopt(self, pem: Pem) -> None:
+        """Make of it what is used. Raises OSError, and has changed nothing then."""
 
     def refresh(self) -> bool:
-        """Reads the files if they have changed. True when something else is in use now."""
-        try:
-            stamp = self._stamp()
-            if stamp == self._seen:
-                return False
-            self._seen = stamp
-            context, configuration = self._load(), self._configuration()
-        except (OSError, ssl.SSLError) as error:
-            _log.error(
-                "certificate_unusable", file=self._certificate, error=str(error), effect="the one before is shown"
-            )
+        """Read the files if they have changed. True when something else is in use now. Callable from any thread."""
+        if self._stamp() == self._seen:
             return False
-        self.context, self.configuration = context, configuration
-        _log.info("certificate_reloaded", file=self._certificate)
-        return True
+        with self._reading:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return False
+        try:
+            pem = self._read()
+            if pem.has_expired() and not self._pem.has_expired():
+                raise OSError("the certificate has expired, and the one in use has not")
+            self.adopt(pem)
+        except OSError as error:
+            failure = str(error)
+        else:
+            failure, self._pem = "", pem
+        if self._stamp() != stamp:
+            return False  # replaced while they were read: the next look reads them again
+        self._seen, self._unusable = stamp, failure
+        if failure:
+            _log.error("certificate_unusable", file=self._name(), error=failure, effect="the one before is used")
+        else:
+            _log.info("certificate_reloaded", file=self._name())
+        return not failure
+
+    async def check(self) -> None:
+        """A health check. Raises CertificateTrouble."""
+        self.refresh()
+        if self._unusable:
+            raise CertificateTrouble(f"{self._name()} is not in use, the one before it is: {self._unusable}")
+        leaf = self._pem.leaf
+        if leaf is not None:
+            end, begin = leaf.not_valid_after_utc, leaf.not_valid_before_utc
+            if end - datetime.now(UTC) < min(_LEAST_LEFT, (end - begin) * _LEAST_LIFE):
+                raise CertificateTrouble(f"{self._name()} ends at {end:%Y-%m-%d %H:%M} UTC: renew it")
+
+    def _name(self) -> str:
+        return self._certificate or self._authority
 
     def _stamp(self) -> _Stamp:
-        files = (self._certificate, self._key, self._authority)
-        found = [Path(file).stat() for file in files if file]
-        return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+        return tuple(_stamp_of(file) for file in (self._certificate, self._key, self._authority) if file)
 
-    def _load(self) -> ssl.SSLContext:
+    def _read(self) -> Pem:
+        certificate, key, authority = (_bytes(file) for file in (self._certificate, self._key, self._authority))
+        leaf = None
+        if certificate is not None and key is not None:
+            leaf = _certificates(certificate, self._certificate)[0]
+            if _public_key(key, self._key) != leaf.public_key():
+                raise OSError(f"{self._key} is not the key of {self._certificate}")
+        if authority is not None:
+            _certificates(authority, self._authority)
+        return Pem(certificate, key, authority, leaf)
+
+
+class ServerFiles(TlsFiles):
+    """Those of one listener."""
+
+    context: ssl.SSLContext
+    """For HTTP."""
+    configuration: grpc.ServerCertificateConfiguration
+    """For gRPC."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        """Raises as `TlsFiles` does."""
+        super().__init__(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+
+    def adopt(self, pem: Pem) -> None:
+        """See `TlsFiles`."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self._certificate, self._key)
         context.sni_callback = self._choose
-        return context
+        pair = (pem.key or b"", pem.certificate or b"")
+        configuration = grpc.ssl_server_certificate_configuration([pair], root_certificates=pem.authority)
+        self.context, self.configuration = context, configuration
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Called at each handshake, whether or not the client names a host."""
         self.refresh()
         connection.context = self.context
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        pair = (Path(self._key).read_bytes(), Path(self._certificate).read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=_read(self._authority))
+
+class ClientFiles(TlsFiles):
+    """Those of calls to other services."""
+
+    credentials: grpc.ChannelCredentials
+    """A channel keeps what it was made with: see `rpc.client`."""
+
+    def adopt(self, pem: Pem) -> None:
+        """See `TlsFiles`."""
+        self.credentials = grpc.ssl_channel_credentials(pem.authority, pem.key, pem.certificate)
+
+
+class AuthorityFile(TlsFiles):
+    """The authority that a client of another kind trusts, such as that of a mail server."""
+
+    context: ssl.SSLContext
+
+    def __init__(self, authority: str) -> None:
+        """Raises as `TlsFiles` does."""
+        super().__init__("", "", authority)
+
+    def adopt(self, pem: Pem) -> None:
+        """See `TlsFiles`."""
+        self.context = ssl.create_default_context(cadata=(pem.authority or b"").decode())
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
@@ -89,19 +197,47 @@ def server_context(settings: ServiceSettings) -> ssl.SSLContext | None:
     return ServerFiles(settings).context if settings.tls_cert_file else None
 
 
-def client_credentials(settings: ServiceSettings) -> grpc.ChannelCredentials | None:
-    """None: plain text. With TLS_SERVER_CA_FILE calls use TLS and show this service's certificate, if any.
-
-    gRPC keeps them for the life of the channel: calls to other services show a renewed certificate after a restart.
-    """
+def client_credentials(settings: ServiceSettings) -> ClientFiles | None:
+    """None: plain text. With TLS_SERVER_CA_FILE calls use TLS and show this service's certificate, if any."""
     if not settings.tls_server_ca_file:
         return None
-    return grpc.ssl_channel_credentials(
-        root_certificates=_read(settings.tls_server_ca_file),
-        private_key=_read(settings.tls_key_file),
-        certificate_chain=_read(settings.tls_cert_file),
-    )
+    return ClientFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_server_ca_file)
 
 
-def _read(path: str) -> bytes | None:
-    return Path(path).read_bytes() if path else None
+def certificate_checks(settings: ServiceSettings) -> list[HealthCheck]:
+    """Whether the files that servers and calls use are whole and last. Not critical: what is in use works on."""
+    checks = []
+    if settings.tls_cert_file:
+        checks.append(HealthCheck("certificate", ServerFiles(settings).check, critical=False))
+    if (calls := client_credentials(settings)) is not None:
+        checks.append(HealthCheck("certificate-authority", calls.check, critical=False))
+    return checks
+
+
+def _certificates(pem: bytes, file: str) -> list[x509.Certificate]:
+    if pem.count(b"-----BEGIN ") != pem.count(b"-----END "):
+        raise OSError(f"{file} is not whole")
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except _UNREADABLE as error:
+        raise OSError(f"{file} holds no certificate that can be read: {error}") from error
+
+
+def _public_key(pem: bytes, file: str) -> object:
+    try:
+        return load_pem_private_key(pem, None).public_key()
+    except _UNREADABLE as error:
+        raise OSError(f"{file} holds no key that can be read: {error}") from error
+
+
+def _bytes(file: str) -> bytes | None:
+    return Path(file).read_bytes() if file else None
+
+
+def _stamp_of(file: str) -> tuple[int, int, int] | None:
+    """None: it is not there, which is an answer as well, so that nobody reads again and again."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

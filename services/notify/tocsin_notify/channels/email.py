@@ -22,6 +22,7 @@ from aiosmtplib import (
 )
 from aiosmtplib.response import SMTPResponse
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.tls import AuthorityFile
 
 from tocsin_notify.channels.base import Always, Delivery, Permit
 from tocsin_notify.channels.channel_type import ChannelType
@@ -65,6 +66,7 @@ class EmailChannel:
         self._from = formataddr((name, self._envelope_sender))
         self._domain = self._envelope_sender.rpartition("@")[2] or "localhost"
         self._tls: ssl.SSLContext | None = None
+        self._authority: AuthorityFile | None = None
 
     async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
         """See `ChannelSender`. Our own credentials being refused may pass once they are mended, so that is retryable."""
@@ -185,9 +187,13 @@ class EmailChannel:
         return session
 
     def _context(self) -> ssl.SSLContext:
-        """Loaded once, when it is needed: it takes some 50 ms."""
+        if self._server.ca_file:
+            if self._authority is None:
+                self._authority = AuthorityFile(self._server.ca_file)
+            self._authority.refresh()
+            return self._authority.context
         if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._server.ca_file or None)
+            self._tls = ssl.create_default_context()  # loaded once, when it is needed: it takes some 50 ms
         return self._tls
 
     def _compose(self, delivery: Delivery) -> bytes:

@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from tocsin.type.v1 import access_pb2
 from tocsin_testkit.world import World
 
-from tests.contract.test_protos import METHODS
+from tests.contract.test_protos import METHODS, READING
 
 Metadata = Sequence[tuple[str, str | bytes]]
 EVERYWHERE = ("ingest", "escalation", "notify")
@@ -78,21 +78,7 @@ class Rpc:
     @property
     def mutates(self) -> bool:
         """Whether it may change something."""
-        return not self.method.name.startswith(
-            (
-                "Get",
-                "List",
-                "Check",
-                "Compare",
-                "Count",
-                "Explain",
-                "Preview",
-                "ResolveSchedule",
-                "Simulate",
-                "Summarize",
-                "Watch",
-            )
-        )
+        return not self.method.name.startswith(READING)
 
     @property
     def service(self) -> str:

@@ -61,6 +61,13 @@ def test_every_method_names_its_scope(method: MethodDescriptor) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
+def test_the_scope_says_whether_a_method_reads(method: MethodDescriptor) -> None:
+    """The budgets of a tenant keep room for calls that change something, and know them by their scope."""
+    scope = method.GetOptions().Extensions[access_pb2.scope]
+    assert scope == "internal" or scope.endswith(":read") is method.name.startswith(READING)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
 def test_every_mutation_can_be_repeated_safely(method: MethodDescriptor) -> None:
     if method.name.startswith(READING) or method.name in MUTATING_WITHOUT_ID:
         return

@@ -18,6 +18,11 @@ class Access:
     """Enough to come in as well. Whether the call is about what is the subject's own, the handler finds out
     (`Call.require_own`)."""
 
+    @property
+    def reads(self) -> bool:
+        """Whether the method changes nothing that a tenant has, as the name of its scope says."""
+        return self.scope.endswith(":read")
+
     def check(self, principal: Principal) -> None:
         """Raises SCOPE_MISSING unless the credential may call; says nothing about what the call is aimed at (AIP-211).
 

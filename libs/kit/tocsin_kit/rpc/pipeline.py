@@ -39,7 +39,6 @@ _log = get_logger(__name__)
 
 MIN_REMAINING: Final = 0.1
 """Seconds a caller must still be willing to wait; with less the work would be done for a caller that has left."""
-_READS: Final = ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "Simulate", "Summarize", "Watch")
 _KEPT: Final = 0.25
 """The part of a tenant's calls that reads leave to calls that change something: a dashboard that polls too fast must not take
 the last ones from who acknowledges."""
@@ -103,7 +102,7 @@ class _Method:
         self._judge = pipeline._credentials.judge
         self._revocations = pipeline._credentials.revocations
         self._budgets = pipeline._budgets
-        self._kept = _KEPT if method.rpartition("/")[2].startswith(_READS) else 0.0
+        self._kept = _KEPT if access.reads else 0.0
         self._total = pipeline._metrics.rpc_total
         self._max_call_seconds = pipeline._max_call_seconds
         self._read_seconds = pipeline._read_seconds

@@ -23,7 +23,7 @@ SEED ?= 9
 .PHONY: help setup demo up test test-long test-unit abuse chaos check bench protos lint format types boundaries containers pin migrate logs lock clean
 
 help: ## Explain every target
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-20s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv and install everything from the hashed lock
 

@@ -137,12 +137,6 @@ class Batches(Generic[Item, Answer]):
         """The answer for one item. Raises OVERLOADED, or what `work` raised or answered."""
         return await self.enqueue(item)
 
-    async def submit_all(self, items: Sequence[Item]) -> list[Answer]:
-        """The answers in order; raises the first failure once all have ended."""
-        futures = [self.enqueue(item) for item in items]
-        await asyncio.wait(futures) if futures else None
-        return [future.result() for future in futures]
-
     def enqueue_each(self, items: Sequence[Item], call: object = None) -> "Several[Answer]":
         """For items of one lane that come together: they wait for one future, or one for each `most` of them.
 

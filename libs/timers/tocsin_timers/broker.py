@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import logging
 import math
 import zlib
 from collections import defaultdict
@@ -30,8 +29,6 @@ from tocsin_timers.metrics import TimerMetrics
 from tocsin_timers.refill import refill
 from tocsin_timers.retry import BackoffMiddleware
 from tocsin_timers.shard import DELAYED_PREFIX, Shard
-
-logger = logging.getLogger(__name__)
 
 Callable_ = AsyncTaskiqDecoratedTask[Any, Any] | AsyncKicker[Any, Any]
 

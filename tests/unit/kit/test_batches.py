@@ -63,14 +63,14 @@ async def test_what_arrives_while_a_batch_commits_is_the_next_batch(commits: Com
 async def test_lanes_take_turns_and_a_flood_stands_behind_itself(commits: Commits) -> None:
     commits.gate.set()
     batches = Batches(commits, most=2, lane=tenant)
-    await batches.submit_all([*(f"f{number}" for number in range(6)), "q"])
+    await asyncio.gather(*map(batches.enqueue, [*(f"f{number}" for number in range(6)), "q"]))
     assert [batch[0] for batch in commits.batches] == ["f0", "q", "f2", "f4"]
 
 
 async def test_lanes_with_little_travel_together_and_a_flood_by_itself(commits: Commits) -> None:
     commits.gate.set()
     batches = Batches(commits, most=4, lane=tenant, together=1)
-    await batches.submit_all(["a1", *(f"f{number}" for number in range(6)), "b1", "c1", "d1", "e1"])
+    await asyncio.gather(*map(batches.enqueue, ["a1", *(f"f{number}" for number in range(6)), "b1", "c1", "d1", "e1"]))
     assert commits.batches == [["a1", "b1", "c1", "d1"], ["f0", "f1", "f2", "f3"], ["e1"], ["f4", "f5"]]
     assert batches.waiting == 0
 
@@ -78,9 +78,9 @@ async def test_lanes_with_little_travel_together_and_a_flood_by_itself(commits: 
 async def test_a_lane_that_is_alone_travels_with_no_other(commits: Commits) -> None:
     commits.gate.set()
     batches = Batches(commits, most=4, lane=tenant, together=1, alone=lambda lane: lane == "b")
-    await batches.submit_all(["a1", "b1", "c1", "d1"])
+    await asyncio.gather(*map(batches.enqueue, ["a1", "b1", "c1", "d1"]))
     assert commits.batches == [["a1", "c1", "d1"], ["b1"]]
-    await batches.submit_all(["b2", "c2"])
+    await asyncio.gather(*map(batches.enqueue, ["b2", "c2"]))
     assert commits.batches[2:] == [["b2"], ["c2"]]
 
 

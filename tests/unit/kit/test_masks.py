@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.rpc.masks import apply_update_mask, etag, require_etag, update_paths, version_of
+from tocsin_kit.rpc.masks import apply_update_mask, etag, require_etag, update_paths
 
 WRITABLE = ("text", "items", "item")
 
@@ -57,16 +57,12 @@ def test_a_path_that_does_not_exist_is_refused(echo: Any, path: str) -> None:
 
 
 def test_etags() -> None:
-    assert version_of(etag(7)) == 7
     require_etag(etag(7), 7)
     require_etag("", 7)
     for stale in (etag(6), "7", "v", "vx", "W/v7", "v" + "9" * 30):
         with pytest.raises(TocsinError) as caught:
             require_etag(stale, 7)
         assert caught.value.reason_name == "ETAG_MISMATCH"
-    for rubbish in ("7", "v", "vx", "v-1", "v" + "9" * 30):
-        with pytest.raises(TocsinError):
-            version_of(rubbish)
     with pytest.raises(TocsinError) as caught:
         require_etag("", 7, required=True)
     assert caught.value.fields[0].field == "etag"

@@ -71,14 +71,6 @@ def etag(version: int) -> str:
     return f"v{version}"
 
 
-def version_of(given: str) -> int:
-    """The version an etag stands for. Raises ETAG_MISMATCH for one that never was: it cannot be the current one."""
-    number = given.removeprefix("v")
-    if not given.startswith("v") or not number.isdecimal() or len(number) > 18:
-        raise _mismatch()
-    return int(number)
-
-
 def require_etag(given: str, version: int, *, required: bool = False, field: str = "etag") -> None:
     """Raises ETAG_MISMATCH when `given` is not the current version's; an empty one passes unless `required`."""
     if not given:

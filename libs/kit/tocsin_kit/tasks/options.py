@@ -24,8 +24,6 @@ from tocsin_kit.rpc.masks import apply_paths, update_paths
 _log = get_logger(__name__)
 
 EVERY: Final = 4.0
-KEPT: Final = 500
-"""Of the newest completed tasks and failed attempts, unless something else was chosen."""
 _FIELDS: Final = tuple(field.name for field in QueueOptions.DESCRIPTOR.fields)
 
 

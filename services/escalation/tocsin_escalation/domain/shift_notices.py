@@ -12,8 +12,6 @@ from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock, weekday_o
 from tocsin_escalation.domain.schedules.model import Group, Segment
 from tocsin_escalation.domain.words import Word
 
-LONGEST_BEFORE: Final = WEEK
-"""Minutes before a shift at which its notice may come at the earliest."""
 AHEAD: Final = DAY
 """Minutes for which notices are planned ahead."""
 MOST: Final = 500

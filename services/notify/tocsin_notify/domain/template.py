@@ -26,22 +26,12 @@ class Part(StrEnum):
 Wording = Mapping[Part, str]
 """What a template makes of the parts of one message."""
 
-LONGEST: Final[Mapping[Part, int]] = {
-    Part.SUBJECT: 1000,
-    Part.TEXT: 8192,
-    Part.HTML: 16384,
-    Part.SMS: 1000,
-    Part.CHAT: 2000,
-    Part.VOICE: 1000,
-}
-"""Characters of the template of each part; the contract says the same."""
 MOST_BYTES: Final = 65_536
 """Of all templates of a tenant."""
 
 FIXED: Final = frozenset({Kind.VERIFICATION, Kind.CONTACT_CHANGED, Kind.DIGEST})
 """Without templates. The first two guard how a user is reached, so they say what they say whoever may write templates; a digest has
 figures with a layout of their own."""
-TEMPLATED: Final = tuple(kind for kind in Kind if kind not in FIXED)
 
 LANGUAGES: Final = ("en", "de")
 """Of the default texts; the first one is that of users who chose none."""

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from tocsin_kit.logging import get_logger
 from tocsin_kit.mail.reading import Mail
 from tocsin_kit.mail.receiver import NOT_OUR_DOMAIN, Receiver, is_bounce, later, line
 from tocsin_kit.rpc.failures import masked
@@ -13,8 +12,6 @@ from tocsin_notify.app.answers.mail_replies import MailReplies, MailReply
 from tocsin_notify.app.answers.presses import Answer
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.metrics import NotifyMetrics
-
-_log = get_logger(__name__)
 
 _ANOTHER: Final = "452 4.5.3 one page at a time; send the other one a mail of its own"
 _NOT_OURS: Final = "550 5.1.1 this address leads to no page"

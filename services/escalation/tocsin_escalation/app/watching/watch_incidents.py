@@ -19,7 +19,7 @@ from tocsin_kit.auth import Principal
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Rounds, wait_or_stop, while_away
+from tocsin_kit.loops import Rounds, run_every, wait_or_stop
 from tocsin_kit.rpc.outlets import Outlet, Outlets
 
 from tocsin_escalation.store.incidents import changes, escalations
@@ -132,18 +132,7 @@ class Feeds:
 
     async def run(self, ended: asyncio.Event) -> None:
         """The loop: finds what no hint told. Must run wherever calls are served."""
-        failures = 0
-        while not ended.is_set():
-            pause = _LOOK_SECONDS
-            try:
-                await self.look()
-                failures = 0
-            except TocsinError as error:
-                failures += 1
-                pause = while_away(failures)
-                if failures == 1:
-                    log.warning("changes_not_read", reason=error.reason_name, error=error.message)
-            await wait_or_stop(ended, pause)
+        await run_every(_LOOK_SECONDS, self.look, ended)
         self._ended.set()
         for task in tuple(self._tasks):
             task.cancel()

@@ -14,9 +14,8 @@ from typing import Final
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.auth import Principal
 from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import TocsinError, not_found
-from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Rounds, wait_or_stop, while_away
+from tocsin_kit.errors import not_found
+from tocsin_kit.loops import Rounds, run_every
 from tocsin_kit.rpc.outlets import Outlet, Outlets
 
 from tocsin_escalation.app.people import targets
@@ -27,8 +26,6 @@ from tocsin_escalation.domain.schedules.questions import Standing, standing
 from tocsin_escalation.store.people import policies
 from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK, Key
-
-log = get_logger(__name__)
 
 MOST: Final = 50
 """Schedules of one watcher."""
@@ -84,18 +81,7 @@ class OnCalls:
 
     async def run(self, ended: asyncio.Event) -> None:
         """The loop."""
-        failures = 0
-        while not ended.is_set():
-            pause = _LOOK_SECONDS
-            try:
-                await self.look()
-                failures = 0
-            except TocsinError as error:
-                failures += 1
-                pause = while_away(failures)
-                if failures == 1:
-                    log.warning("on_calls_not_read", reason=error.reason_name, error=error.message)
-            await wait_or_stop(ended, pause)
+        await run_every(_LOOK_SECONDS, self.look, ended)
 
     async def watch(
         self, principal: Principal, named: Sequence[str], policy: str, shown: Shown | None

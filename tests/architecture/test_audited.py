@@ -18,7 +18,7 @@ SOURCES = [
 ]
 ALERTS = {"SendAlert", "SendAlerts", "StreamAlerts", "SendHeartbeat"}
 """An alert is its own record, a heartbeat shows in its integration, and millions of them a day would bury the log."""
-WRITES = {"once", "once_together", "write_entry"}
+WRITES = {"once", "_once", "once_together", "write_entry"}
 BEFORE = {"note_before", "apply_update_mask"}
 DEPTH = 4
 AUDITED = [

@@ -97,6 +97,16 @@ def find_call() -> Call | None:
     return _current.get(None)
 
 
+def tenant() -> str:
+    """The tenant of the call this code serves. Raises SCOPE_MISSING for a credential of all tenants: it owns nothing."""
+    org_id = current_call().org_id
+    if org_id == ALL_ORGS:
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_SCOPE_MISSING, "this credential stands for all tenants; use one of a single tenant"
+        )
+    return org_id
+
+
 def note_before(resource: Message) -> None:
     """What the call being served is about to change or delete, as a read shows it: a copy goes into the audit log.
 

@@ -17,6 +17,7 @@ from tocsin_kit.ids import new_id, parse_uuid_name
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
@@ -51,6 +52,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     ) -> None:
         """`url_of`: where the feed of a secret is found."""
         self._db = db
+        self._once = Once(db)
         self._pages = pages
         self._budgets = budgets
         self._url_of = url_of
@@ -108,10 +110,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
             note_before(_to(row))
             return pb.DeleteCalendarFeedResponse()
 
-        async def work(tx: Tx) -> pb.DeleteCalendarFeedResponse:
-            return await once(tx, "DeleteCalendarFeed", request, pb.DeleteCalendarFeedResponse, lambda: delete(tx))
-
-        response = await self._db.run(call.org_id, work)
+        response = await self._once("DeleteCalendarFeed", request, pb.DeleteCalendarFeedResponse, delete)
         _log.info("calendar_feed_deleted", name=request.name, author=call.subject)
         return response
 
@@ -121,15 +120,12 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
         call = current_call()
         wanted = calendar_mapping.import_from(request.calendar_import, call.subject)
 
-        async def work(tx: Tx) -> pb.CreateCalendarImportResponse:
-            async def create() -> pb.CreateCalendarImportResponse:
-                await require_room(tx, "calendar_imports", self._budgets)
-                row = await self._imports.create(tx, wanted, request.calendar_import.url)
-                return pb.CreateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
+        async def create(tx: Tx) -> pb.CreateCalendarImportResponse:
+            await require_room(tx, "calendar_imports", self._budgets)
+            row = await self._imports.create(tx, wanted, request.calendar_import.url)
+            return pb.CreateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
 
-            return await once(tx, "CreateCalendarImport", request, pb.CreateCalendarImportResponse, create)
-
-        return await self._db.run(call.org_id, work)
+        return await self._once("CreateCalendarImport", request, pb.CreateCalendarImportResponse, create)
 
     async def GetCalendarImport(
         self, request: pb.GetCalendarImportRequest, context: Context
@@ -155,7 +151,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def UpdateCalendarImport(
         self, request: pb.UpdateCalendarImportRequest, context: Context
     ) -> pb.UpdateCalendarImportResponse:
-        call, given = current_call(), request.calendar_import
+        given = request.calendar_import
         id_ = parse_uuid_name(given.name, calendar_imports.COLLECTION, field="calendar_import.name")
 
         def change(before: ImportRow) -> tuple[ImportRow, str]:
@@ -167,28 +163,22 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
             wanted = calendar_mapping.import_from(merged, before.author)
             return replace(wanted, id=id_, url=before.url, host=before.host), merged.url
 
-        async def work(tx: Tx) -> pb.UpdateCalendarImportResponse:
-            async def update() -> pb.UpdateCalendarImportResponse:
-                row = await self._imports.update(tx, id_, given.etag, change)
-                return pb.UpdateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
+        async def update(tx: Tx) -> pb.UpdateCalendarImportResponse:
+            row = await self._imports.update(tx, id_, given.etag, change)
+            return pb.UpdateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
 
-            return await once(tx, "UpdateCalendarImport", request, pb.UpdateCalendarImportResponse, update)
-
-        return await self._db.run(call.org_id, work)
+        return await self._once("UpdateCalendarImport", request, pb.UpdateCalendarImportResponse, update)
 
     async def DeleteCalendarImport(
         self, request: pb.DeleteCalendarImportRequest, context: Context
     ) -> pb.DeleteCalendarImportResponse:
-        async def work(tx: Tx) -> pb.DeleteCalendarImportResponse:
-            async def delete() -> pb.DeleteCalendarImportResponse:
-                row = await calendar_imports.must_import(tx, parse_uuid_name(request.name, calendar_imports.COLLECTION))
-                await import_store.delete(tx, row.id)
-                note_before(calendar_mapping.import_to(row))
-                return pb.DeleteCalendarImportResponse()
+        async def delete(tx: Tx) -> pb.DeleteCalendarImportResponse:
+            row = await calendar_imports.must_import(tx, parse_uuid_name(request.name, calendar_imports.COLLECTION))
+            await import_store.delete(tx, row.id)
+            note_before(calendar_mapping.import_to(row))
+            return pb.DeleteCalendarImportResponse()
 
-            return await once(tx, "DeleteCalendarImport", request, pb.DeleteCalendarImportResponse, delete)
-
-        return await self._db.run(current_call().org_id, work)
+        return await self._once("DeleteCalendarImport", request, pb.DeleteCalendarImportResponse, delete)
 
 
 def _from(message: pb.CalendarFeed, author: str) -> FeedRow:

@@ -1,19 +1,17 @@
 """DirectoryService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 from tocsin.escalation.v1 import directory_service_pb2 as pb
 from tocsin.escalation.v1 import directory_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
-from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
@@ -24,7 +22,6 @@ from tocsin_escalation.store.people import directory
 from tocsin_escalation.store.people.directory import TeamRow, UserRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
-R = TypeVar("R", bound=Message)
 
 
 class DirectoryService(pb_grpc.DirectoryServiceServicer):
@@ -32,6 +29,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
         self._db = db
+        self._once = Once(db)
         self._pages = pages
         self._budgets = budgets
 
@@ -123,14 +121,6 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
             return pb.DeleteTeamResponse()
 
         return await self._once("DeleteTeam", request, pb.DeleteTeamResponse, take)
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def work(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: take(tx))
-
-        return await self._db.run(current_call().org_id, work)
 
 
 def _user(id_: str, message: pb.User) -> UserRow:

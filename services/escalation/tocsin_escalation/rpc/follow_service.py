@@ -1,16 +1,14 @@
 """FollowService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
-from google.protobuf.message import Message
 from tocsin.escalation.v1 import follow_service_pb2 as pb
 from tocsin.escalation.v1 import follow_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1.notification_pb2 import Channel
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
 from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.incidents import follow
@@ -21,7 +19,6 @@ NAME: Final = "tocsin.escalation.v1.FollowService"
 _SCOPE: Final = "incidents:write"
 _PREFIX: Final = "CHANNEL_"
 Context = grpc.aio.ServicerContext[Any, Any]
-R = TypeVar("R", bound=Message)
 
 
 class FollowService(pb_grpc.FollowServiceServicer):
@@ -29,6 +26,7 @@ class FollowService(pb_grpc.FollowServiceServicer):
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._once = Once(db)
 
     async def FollowIncident(self, request: pb.FollowIncidentRequest, context: Context) -> pb.FollowIncidentResponse:
         """See the contract."""
@@ -58,14 +56,6 @@ class FollowService(pb_grpc.FollowServiceServicer):
         async with self._db.transaction(current_call().org_id) as tx:
             found = await follow.of_incident(tx, incident_id(request.name))
         return pb.ListFollowersResponse(followers=[_follower(*each) for each in sorted(found.items())])
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def work(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: take(tx))
-
-        return await self._db.run(current_call().org_id, work)
 
 
 def _own(name: str) -> str:

@@ -11,10 +11,10 @@ from tocsin.type.v1 import severity_pb2
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
-from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
@@ -55,21 +55,19 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         self._gap_days = gap_days
         self._notify = notify
         self._db = db
+        self._once = Once(db)
         self._pages = pages
         self._budgets = budgets
 
     async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
-        async def work(tx: Tx) -> pb.CreatePolicyResponse:
-            async def take() -> pb.CreatePolicyResponse:
-                given = request.policy
-                policy = mapping.policy_from(request.policy_id or str(new_id()), given)
-                await require_room(tx, "policies", self._budgets)
-                row = await policies.create(tx, policy, given.display_name, given.tenant_fallback)
-                return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
+        async def create(tx: Tx) -> pb.CreatePolicyResponse:
+            given = request.policy
+            policy = mapping.policy_from(request.policy_id or str(new_id()), given)
+            await require_room(tx, "policies", self._budgets)
+            row = await policies.create(tx, policy, given.display_name, given.tenant_fallback)
+            return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
 
-            return await once(tx, "CreatePolicy", request, pb.CreatePolicyResponse, take)
-
-        response = await self._db.run(current_call().org_id, work)
+        response = await self._once("CreatePolicy", request, pb.CreatePolicyResponse, create)
         await self._warn([response.policy])
         return response
 
@@ -149,14 +147,11 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             validate(merged, "policy")
             return mapping.policy_from(id_, merged), merged.display_name, merged.tenant_fallback
 
-        async def work(tx: Tx) -> pb.UpdatePolicyResponse:
-            async def take() -> pb.UpdatePolicyResponse:
-                row = await policies.update(tx, id_, request.policy.etag, change)
-                return pb.UpdatePolicyResponse(policy=mapping.policy_to(row))
+        async def update(tx: Tx) -> pb.UpdatePolicyResponse:
+            row = await policies.update(tx, id_, request.policy.etag, change)
+            return pb.UpdatePolicyResponse(policy=mapping.policy_to(row))
 
-            return await once(tx, "UpdatePolicy", request, pb.UpdatePolicyResponse, take)
-
-        response = await self._db.run(current_call().org_id, work)
+        response = await self._once("UpdatePolicy", request, pb.UpdatePolicyResponse, update)
         await self._warn([response.policy])
         return response
 
@@ -171,12 +166,9 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             policy.warnings.extend(mapping.gap_warnings_to(found))
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
-        async def work(tx: Tx) -> pb.DeletePolicyResponse:
-            async def take() -> pb.DeletePolicyResponse:
-                row = await policies.delete(tx, parse_name(request.name, "policies"), request.etag)
-                note_before(mapping.policy_to(row))
-                return pb.DeletePolicyResponse()
+        async def delete(tx: Tx) -> pb.DeletePolicyResponse:
+            row = await policies.delete(tx, parse_name(request.name, "policies"), request.etag)
+            note_before(mapping.policy_to(row))
+            return pb.DeletePolicyResponse()
 
-            return await once(tx, "DeletePolicy", request, pb.DeletePolicyResponse, take)
-
-        return await self._db.run(current_call().org_id, work)
+        return await self._once("DeletePolicy", request, pb.DeletePolicyResponse, delete)

@@ -1,19 +1,17 @@
 """ReminderService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import grpc
-from google.protobuf.message import Message
 from tocsin.escalation.v1 import reminder_service_pb2 as pb
 from tocsin.escalation.v1 import reminder_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
@@ -26,7 +24,6 @@ from tocsin_escalation.store.notices import reminders as store
 from tocsin_escalation.store.notices.reminders import ReminderRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
-R = TypeVar("R", bound=Message)
 
 _STATES: Final = {state: pb.ReminderState.Value(f"REMINDER_STATE_{state.name}") for state in ReminderState}
 _FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
@@ -37,6 +34,7 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
 
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
         self._db = db
+        self._once = Once(db)
         self._pages = pages
         self._budgets = budgets
 
@@ -88,14 +86,6 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
             return pb.StopReminderResponse(reminder=reminder_to(await reminders.stop(tx, id_, by)))
 
         return await self._once("StopReminder", request, pb.StopReminderResponse, stop)
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(current_call().org_id, run)
 
 
 def reminder_to(row: ReminderRow) -> pb.Reminder:

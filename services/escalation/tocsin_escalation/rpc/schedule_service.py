@@ -1,23 +1,22 @@
 """ScheduleService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
-from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
@@ -39,7 +38,6 @@ from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_escalation.store.schedules.swaps import SwapRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
-R = TypeVar("R", bound=Message)
 P = TypeVar("P", bound=Stretch)
 Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsencesRequest
 
@@ -55,6 +53,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets, stale_after: timedelta) -> None:
         """`stale_after`: how long a calendar may not be read before its schedule warns of it."""
         self._db = db
+        self._once = Once(db)
         self._pages = pages
         self._budgets = budgets
         self._stale_after = stale_after
@@ -385,14 +384,6 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         rows = await planned.page(self._db, current_call().org_id, table, about, ended, cursor, size + 1)
         shown = rows[:size]
         return shown, self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def work(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: take(tx))
-
-        return await self._db.run(current_call().org_id, work)
 
 
 def _few(asked: int) -> int:

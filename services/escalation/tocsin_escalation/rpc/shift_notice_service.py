@@ -8,11 +8,11 @@ from tocsin.escalation.v1 import shift_notice_service_pb2 as pb
 from tocsin.escalation.v1 import shift_notice_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1.notification_pb2 import Channel
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
@@ -40,6 +40,7 @@ class ShiftNoticeService(pb_grpc.ShiftNoticeServiceServicer):
 
     def __init__(self, db: Database, pages: PageTokens) -> None:
         self._db = db
+        self._once = Once(db)
         self._pages = pages
 
     async def GetShiftNoticeSettings(
@@ -63,11 +64,8 @@ class ShiftNoticeService(pb_grpc.ShiftNoticeServiceServicer):
             note_before(_settings_to(given.user, before))
             return pb.UpdateShiftNoticeSettingsResponse(shift_notice_settings=_settings_to(given.user, after))
 
-        async def run(tx: Tx) -> pb.UpdateShiftNoticeSettingsResponse:
-            response = pb.UpdateShiftNoticeSettingsResponse
-            return await once(tx, "UpdateShiftNoticeSettings", request, response, lambda: replace(tx))
-
-        return await self._db.run(current_call().org_id, run)
+        response_type = pb.UpdateShiftNoticeSettingsResponse
+        return await self._once("UpdateShiftNoticeSettings", request, response_type, replace)
 
     async def ListShiftNotices(
         self, request: pb.ListShiftNoticesRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -1,9 +1,7 @@
 """ContactService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from google.protobuf.message import Message
 from tocsin.notify.v1 import contact_service_pb2 as pb
 from tocsin.notify.v1 import contact_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
@@ -12,8 +10,9 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call, note_before
+from tocsin_kit.rpc.call import current_call, note_before, tenant
 from tocsin_kit.rpc.masks import apply_update_mask, update_paths
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
@@ -30,13 +29,10 @@ from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.notification_settings import EVERYBODY
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.rpc import mapping
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.contacts import contacts as store
 from tocsin_notify.store.contacts import notification_settings, rules
 from tocsin_notify.store.contacts.contacts import Contact
-
-R = TypeVar("R", bound=Message)
 
 WRITABLE: Final = ("display_name", *Channel, "disabled")
 _COLLECTION: Final = "contactMethods"
@@ -60,6 +56,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
     ) -> None:
         """`bundling`: for users for whom nothing was chosen."""
         self._db = db
+        self._once = Once(db)
         self._contacts = contacts
         self._cipher = cipher
         self._hints = hints
@@ -262,14 +259,6 @@ class ContactService(pb_grpc.ContactServiceServicer):
             return pb.SendTestPageResponse(notifications=[f"notifications/{id}" for id in made])
 
         return await self._once("SendTestPage", request, pb.SendTestPageResponse, send)
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)
 
 
 def _caller() -> tuple[Owners, str]:

@@ -1,19 +1,17 @@
 """DigestService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from google.protobuf.message import Message
 from tocsin.notify.v1 import digest_pb2
 from tocsin.notify.v1 import digest_service_pb2 as pb
 from tocsin.notify.v1 import digest_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call, note_before
+from tocsin_kit.rpc.call import current_call, note_before, tenant
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_notify.app.messages import digests
@@ -22,12 +20,9 @@ from tocsin_notify.channels.digests import FREQUENCIES, TO_FREQUENCIES
 from tocsin_notify.domain import digest_content, digest_html
 from tocsin_notify.domain.digest import Frequency, WhenEmpty
 from tocsin_notify.rpc import mapping
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.messages import digests as store
 from tocsin_notify.store.messages.digests import Choice, Digest
 from tocsin_notify.texts.digest_words import digest_words_of
-
-R = TypeVar("R", bound=Message)
 
 NAME: Final = "tocsin.notify.v1.DigestService"
 _SCOPE: Final = "contacts:write"
@@ -47,6 +42,7 @@ class DigestService(pb_grpc.DigestServiceServicer):
 
     def __init__(self, db: Database, preview: Preview, pages: PageTokens, budgets: Budgets) -> None:
         self._db = db
+        self._once = Once(db)
         self._preview = preview
         self._pages = pages
         self._budgets = budgets
@@ -100,14 +96,6 @@ class DigestService(pb_grpc.DigestServiceServicer):
             worth_telling=content.worth_telling,
             content=shown.figures,
         )
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)
 
 
 def digest_to(row: Digest) -> pb.Digest:

@@ -8,13 +8,10 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
-from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.weekday_pb2 import Weekday
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_notify.app.contacts.contacts import Given
@@ -61,16 +58,6 @@ CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
 URGENCIES_OF: Final = {urgency: number for number, urgency in URGENCIES.items()}
 _WEEKDAYS: Final = Weekday.values()[1:]
 _STATES_OF: Final = {state: number for number, state in STATES.items()}
-
-
-def tenant() -> str:
-    """The caller's tenant. A credential for all tenants owns nothing that could be read or written here."""
-    org_id = current_call().org_id
-    if org_id == "*":
-        raise TocsinError(
-            ErrorReason.ERROR_REASON_SCOPE_MISSING, "this credential stands for all tenants; use one of a single tenant"
-        )
-    return org_id
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

@@ -1,19 +1,18 @@
 """MessageService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 from uuid import UUID
 
-from google.protobuf.message import Message as ProtoMessage
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import message_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.group_commit import GroupCommit
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
@@ -21,13 +20,10 @@ from tocsin_notify.app.messages.groups import missing_groups, require_group
 from tocsin_notify.app.messages.messages import Given, Messages, find, steps_of
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping, message_mapping
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.delivery import reads
 from tocsin_notify.store.messages import groups
 from tocsin_notify.store.messages import messages as store
 from tocsin_notify.store.messages.messages import Message
-
-R = TypeVar("R", bound=ProtoMessage)
 
 WRITABLE: Final = (
     "user",
@@ -52,6 +48,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
 
     def __init__(self, db: Database, messages: Messages, pages: PageTokens, escalation: Escalation) -> None:
         self._db = db
+        self._once = Once(db)
         self._escalation = escalation
         self._messages = messages
         self._pages = pages
@@ -63,7 +60,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
         org_id, sender = tenant(), current_call().subject
         given = message_mapping.sent_from(request.message)
         if given.content.group:
-            done = await self._answered("SendMessage", request, pb.SendMessageResponse)
+            done = await self._once.answered("SendMessage", request, pb.SendMessageResponse)
             if done is not None:
                 return done
             await require_group(self._db, self._escalation, org_id, given.content.group)
@@ -74,7 +71,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
     ) -> pb.BatchSendMessagesResponse:
         """See the contract."""
         org_id, sender = tenant(), current_call().subject
-        done = await self._answered("BatchSendMessages", request, pb.BatchSendMessagesResponse)
+        done = await self._once.answered("BatchSendMessages", request, pb.BatchSendMessagesResponse)
         if done is not None:
             return done
         asked = list(map(message_mapping.try_sent_from, request.messages))
@@ -133,7 +130,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
             validate(
                 pb.Message(team=given.team, text="-") if given.team else pb.Message(schedule=group, text="-"), "message"
             )
-            if await self._answered("UpdateMessage", request, pb.UpdateMessageResponse) is None:
+            if await self._once.answered("UpdateMessage", request, pb.UpdateMessageResponse) is None:
                 await require_group(self._db, self._escalation, tenant(), group)
 
         def change(before: Message) -> Given:
@@ -189,15 +186,3 @@ class MessageService(pb_grpc.MessageServiceServicer):
             each if isinstance(each, TocsinError) else message_mapping.cancelled_to(each)
             for each in await self._messages.cancel(tx, wanted)
         ]
-
-    async def _answered(self, method: str, request: ProtoMessage, response_type: type[R]) -> R | None:
-        async with self._db.transaction(tenant()) as tx:
-            return await answered(tx, method, request, response_type)
-
-    async def _once(
-        self, method: str, request: ProtoMessage, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)

@@ -9,7 +9,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_notify.app.delivery.redrive import Redrive
@@ -30,7 +30,7 @@ class NotificationService(pb_grpc.NotificationServiceServicer):
     async def GetNotification(self, request: pb.GetNotificationRequest, context: Any) -> pb.GetNotificationResponse:
         """See the contract."""
         id = parse_uuid_name(request.name, "notifications")
-        async with self._db.transaction(mapping.tenant()) as tx:
+        async with self._db.transaction(tenant()) as tx:
             found = await reads.notification(tx, id)
         if found is None:
             raise not_found(ErrorReason.ERROR_REASON_NOTIFICATION_NOT_FOUND, request.name)
@@ -48,7 +48,7 @@ class NotificationService(pb_grpc.NotificationServiceServicer):
             states=[mapping.STATES[state] for state in request.states],
             page=parse_uuid_name(request.page, "pages", field="page") if request.page else None,
         )
-        async with self._db.transaction(mapping.tenant()) as tx:
+        async with self._db.transaction(tenant()) as tx:
             rows = await reads.notifications(tx, wanted, before, size + 1)
         shown = rows[:size]
         more = len(rows) > size

@@ -1,19 +1,17 @@
 """RecurringMessageService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from google.protobuf.message import Message as ProtoMessage
 from tocsin.notify.v1 import message_service_pb2
 from tocsin.notify.v1 import recurring_message_service_pb2 as pb
 from tocsin.notify.v1 import recurring_message_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1.notification_pb2 import URGENCY_UNSPECIFIED
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import current_call, tenant
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_notify.app.messages import recurring
@@ -22,11 +20,8 @@ from tocsin_notify.app.messages.recurring import RecurringMessages
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.recurrence import RecurringState
 from tocsin_notify.rpc import mapping, message_mapping
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.messages import recurring as store
 from tocsin_notify.store.messages.recurring import Recurring
-
-R = TypeVar("R", bound=ProtoMessage)
 
 NAME: Final = "tocsin.notify.v1.RecurringMessageService"
 _COLLECTION: Final = "recurringMessages"
@@ -40,6 +35,7 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
 
     def __init__(self, db: Database, messages: RecurringMessages, pages: PageTokens, escalation: Escalation) -> None:
         self._db = db
+        self._once = Once(db)
         self._escalation = escalation
         self._messages = messages
         self._pages = pages
@@ -54,7 +50,7 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
         given, sender = message_mapping.given_from(request.message), current_call().subject
         start = request.start.date_time, request.start.time_zone
         if given.content.group:
-            done = await self._answered("CreateRecurringMessage", request, pb.CreateRecurringMessageResponse)
+            done = await self._once.answered("CreateRecurringMessage", request, pb.CreateRecurringMessageResponse)
             if done is not None:
                 return done
             await require_group(self._db, self._escalation, tenant(), given.content.group)
@@ -120,18 +116,6 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
             return pb.EndRecurringMessageResponse(recurring_message=recurring_to(await recurring.end(tx, id, by)))
 
         return await self._once("EndRecurringMessage", request, pb.EndRecurringMessageResponse, end)
-
-    async def _answered(self, method: str, request: ProtoMessage, response_type: type[R]) -> R | None:
-        async with self._db.transaction(tenant()) as tx:
-            return await answered(tx, method, request, response_type)
-
-    async def _once(
-        self, method: str, request: ProtoMessage, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)
 
 
 def recurring_to(row: Recurring) -> pb.RecurringMessage:

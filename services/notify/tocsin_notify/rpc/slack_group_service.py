@@ -1,26 +1,21 @@
 """SlackGroupService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from google.protobuf.message import Message
 from tocsin.notify.v1 import slack_group_service_pb2 as pb
 from tocsin.notify.v1 import slack_group_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
-from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.call import note_before, tenant
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_notify.app.chat.slack_groups import ChosenGroups
 from tocsin_notify.app.messages.groups import require_group
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.chat import slack_groups as store
 from tocsin_notify.store.chat.slack_groups import SlackGroup
-
-R = TypeVar("R", bound=Message)
 
 NAME: Final = "tocsin.notify.v1.SlackGroupService"
 
@@ -30,6 +25,7 @@ class SlackGroupService(pb_grpc.SlackGroupServiceServicer):
 
     def __init__(self, db: Database, groups: ChosenGroups, escalation: Escalation, pages: PageTokens) -> None:
         self._db = db
+        self._once = Once(db)
         self._groups = groups
         self._escalation = escalation
         self._pages = pages
@@ -71,14 +67,6 @@ class SlackGroupService(pb_grpc.SlackGroupServiceServicer):
             return pb.DeleteSlackGroupResponse()
 
         return await self._once("DeleteSlackGroup", request, pb.DeleteSlackGroupResponse, delete)
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)
 
 
 def group_to(row: SlackGroup) -> pb.SlackGroup:

@@ -1,20 +1,18 @@
 """SubscriptionService: decode, call one use case, encode."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import subscription_service_pb2 as pb
 from tocsin.notify.v1 import subscription_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call, note_before
+from tocsin_kit.rpc.call import current_call, note_before, tenant
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
@@ -23,12 +21,9 @@ from tocsin_notify.app.events.event_sender import EventSender
 from tocsin_notify.app.events.subscriptions import OpenFeeds, Subscriptions, find, find_delivery
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import subscription_mapping as encode
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.events import event_deliveries, subscriptions
 from tocsin_notify.store.events.event_deliveries import EventDelivery
 from tocsin_notify.store.events.subscriptions import Chosen, Subscription
-
-R = TypeVar("R", bound=Message)
 
 WRITABLE: Final = ("display_name", "url", "event_types", "policies", "least_severity", "disabled")
 _COLLECTION: Final = "subscriptions"
@@ -50,6 +45,7 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
         open_feeds: OpenFeeds,
     ) -> None:
         self._db = db
+        self._once = Once(db)
         self._use = use
         self._sender = sender
         self._pages = pages
@@ -218,14 +214,6 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
             return pb.RedeliverDeliveryResponse(delivery=await _delivery(tx, await self._use.redeliver(tx, id)))
 
         return await self._once("RedeliverDelivery", request, pb.RedeliverDeliveryResponse, again)
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)
 
 
 async def _shown(tx: Tx, row: Subscription) -> pb.Subscription:

@@ -1,18 +1,16 @@
 """TemplateService: decode, call one use case, encode."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from google.protobuf.message import Message
 from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin.notify.v1 import template_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.call import note_before, tenant
 from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
@@ -20,12 +18,10 @@ from tocsin_notify.app.messages.template_preview import job_for, preview
 from tocsin_notify.app.messages.templates import Given, Templates, check, find
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import template_mapping as encode
-from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store.messages import templates as store
 from tocsin_notify.templates.chosen import Source
 
 NAME: Final = "tocsin.notify.v1.TemplateService"
-R = TypeVar("R", bound=Message)
 _COLLECTION: Final = "templates"
 
 
@@ -37,6 +33,7 @@ class TemplateService(pb_grpc.TemplateServiceServicer):
     ) -> None:
         """`segments`, `replies`: of text messages."""
         self._db = db
+        self._once = Once(db)
         self._use = use
         self._pages = pages
         self._preview = partial(preview, public_url=public_url, segments=segments, replies=replies)
@@ -106,14 +103,6 @@ class TemplateService(pb_grpc.TemplateServiceServicer):
                 source = _source(encode.given_from(request.template))
             job = await job_for(tx, source.kind, incident)
         return encode.preview_to(await asyncio.to_thread(self._preview, source, job))
-
-    async def _once(
-        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
-    ) -> R:
-        async def run(tx: Tx) -> R:
-            return await once(tx, method, request, response_type, lambda: work(tx))
-
-        return await self._db.run(tenant(), run)
 
 
 def _source(given: Given) -> Source:

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from aiohttp import web
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
@@ -107,6 +108,22 @@ async def test_the_provider_says_when_to_come_again(twilio: TwilioServer, header
     outcome = await send_to(account(twilio))()
     assert isinstance(outcome, Retryable)
     assert outcome.after == seconds
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "null", "{", '{"sid": 5, "date_created": 7}', '{"sid": "../x"}', "\x00" * 9000]
+)
+async def test_what_was_taken_is_sent_whatever_else_the_answer_says(twilio: TwilioServer, body: str) -> None:
+    twilio.refuse[ANA] = [web.Response(status=201, text=body, content_type="application/json")]
+    assert await send_to(account(twilio))() == Sent("")
+
+
+async def test_variables_of_the_library_lead_nowhere_else(
+    twilio: TwilioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TWILIO_EDGE", "TWILIO_REGION", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "elsewhere")
+    assert await send_to(account(twilio))() == Sent(twilio.messages[0].sid)
 
 
 async def test_a_callback_that_is_refused_costs_the_receipt_and_not_the_page(twilio: TwilioServer) -> None:

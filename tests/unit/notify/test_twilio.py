@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_notify.channels.phones import BadNumber, read_number
-from tocsin_notify.channels.twilio import TwilioAccount, is_signed, signature
+from tocsin_notify.channels.twilio import TwilioAccount, is_signed
 from tocsin_notify.channels.twilio_codes import CODES, Fault, refusal
 from tocsin_notify.domain.attempt import Permanent, Retryable
 from tocsin_notify.domain.evidence import Evidence, moves_on
+from tocsin_testkit.twilio import sign
 
-# The example of twilio.com/docs/usage/security, with the signature its own library computes.
+# The example of twilio.com/docs/usage/security, with the signature that stands there.
 URL = "https://example.com/myapp.php?foo=1&bar=2"
 FIELDS = [
     ("CallSid", "CA1234567890ABCDE"),
@@ -25,15 +26,23 @@ ACCOUNT = TwilioAccount("AC1", ("new-token", "12345"))
 
 
 def test_the_signature_of_the_documentation() -> None:
-    assert signature("12345", URL, FIELDS) == SIGNATURE
     assert is_signed(ACCOUNT, URL, FIELDS, SIGNATURE), "signed with the token that is being replaced"
 
 
 def test_a_signature_with_the_port_or_without() -> None:
     bare, with_port = "https://example.com/a?b=1", "https://example.com:8443/a?b=1"
-    assert is_signed(ACCOUNT, with_port, FIELDS, signature("12345", bare, FIELDS))
-    assert is_signed(ACCOUNT, bare, FIELDS, signature("12345", "https://example.com:443/a?b=1", FIELDS))
-    assert not is_signed(ACCOUNT, with_port, FIELDS, signature("12345", "https://example.com:9/a?b=1", FIELDS))
+    assert is_signed(ACCOUNT, with_port, FIELDS, sign("12345", bare, dict(FIELDS)))
+    assert is_signed(ACCOUNT, bare, FIELDS, sign("12345", "https://example.com:443/a?b=1", dict(FIELDS)))
+    assert not is_signed(ACCOUNT, with_port, FIELDS, sign("12345", "https://example.com:9/a?b=1", dict(FIELDS)))
+
+
+def test_a_field_that_comes_twice_counts_once_for_each_value() -> None:
+    once = [*FIELDS, ("Media", "a"), ("Media", "b")]
+    # As twilio.com/docs/usage/security has it: values of one name in their order, no value twice.
+    signed = sign("12345", URL, {**dict(FIELDS), "Media": "aMediab"})
+    assert is_signed(ACCOUNT, URL, once, signed)
+    assert is_signed(ACCOUNT, URL, [*once, ("Media", "b")], signed)
+    assert not is_signed(ACCOUNT, URL, [*FIELDS, ("Media", "a")], signed)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +55,7 @@ def test_a_signature_with_the_port_or_without() -> None:
         (URL, FIELDS, SIGNATURE[:-1]),
         (URL, FIELDS, "ünsigned"),
         (URL, FIELDS, "\udcff"),  # a byte that is no UTF-8, as the HTTP server hands it on
-        (URL, FIELDS, signature("other", URL, FIELDS)),
+        (URL, FIELDS, sign("other", URL, dict(FIELDS))),
     ],
 )
 def test_what_is_not_signed(url: str, fields: list[tuple[str, str]], given: str) -> None:
@@ -54,7 +63,7 @@ def test_what_is_not_signed(url: str, fields: list[tuple[str, str]], given: str)
 
 
 def test_without_a_token_nothing_is_signed() -> None:
-    assert not is_signed(TwilioAccount("AC1"), URL, FIELDS, signature("", URL, FIELDS))
+    assert not is_signed(TwilioAccount("AC1"), URL, FIELDS, sign("", URL, dict(FIELDS)))
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,20 @@ class SmsChannel:
         account = self._account
         if not account.sid:
             return Permanent("this installation sends no text messages (TWILIO_ACCOUNT_SID)")
-        fields = [
-            ("To", delivery.target.address),
-            ("MessagingServiceSid" if account.sender.startswith("MG") else "From", account.sender),
-            ("Body", sms_text(delivery, account.sms_segments, replies=account.replies)),
-            ("ValidityPeriod", str(account.sms_validity)),
-        ]
+        sender = "messaging_service_sid" if account.sender.startswith("MG") else "from_"
+        message = {
+            "to": delivery.target.address,
+            sender: account.sender,
+            "body": sms_text(delivery, account.sms_segments, replies=account.replies),
+            "validity_period": account.sms_validity,
+        }
         status = self._callbacks.twilio_status(delivery)
-        callbacks = [("StatusCallback", status)] if status else []
-        return await self._requests.create("Messages.json", fields, callbacks, delivery, permit)
+        return await self._requests.create(
+            lambda client, **callbacks: client.messages.create_async(**message, **callbacks),
+            {"status_callback": status} if status else {},
+            delivery,
+            permit,
+        )
 
     async def close(self) -> None:
         """Drop idle connections."""

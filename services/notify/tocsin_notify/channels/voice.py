@@ -43,22 +43,27 @@ class VoiceChannel:
             return Permanent("this installation calls nobody (TWILIO_ACCOUNT_SID)")
         if not account.caller:
             return Permanent("this installation has no number to call from (TWILIO_VOICE_FROM)")
-        fields = [
-            ("To", delivery.target.address),
-            ("From", account.caller),
-            ("Twiml", spoken(delivery, self._callbacks.twilio_key(delivery))),
-            ("Timeout", str(account.ring_seconds)),
-            ("TimeLimit", str(_LONGEST_CALL)),
-        ]
+        call = {
+            "to": delivery.target.address,
+            "from_": account.caller,
+            "twiml": spoken(delivery, self._callbacks.twilio_key(delivery)),
+            "timeout": account.ring_seconds,
+            "time_limit": _LONGEST_CALL,
+        }
         status = self._callbacks.twilio_call(delivery)
-        callbacks = [
-            ("StatusCallback", status),
-            *(("StatusCallbackEvent", event) for event in ("ringing", "answered", "completed")),
-            ("MachineDetection", "Enable"),
-            ("AsyncAmd", "true"),
-            ("AsyncAmdStatusCallback", status),
-        ]
-        return await self._requests.create("Calls.json", fields, callbacks if status else [], delivery, permit)
+        callbacks = {
+            "status_callback": status,
+            "status_callback_event": ["ringing", "answered", "completed"],
+            "machine_detection": "Enable",
+            "async_amd": "true",
+            "async_amd_status_callback": status,
+        }
+        return await self._requests.create(
+            lambda client, **told: client.calls.create_async(**call, **told),
+            callbacks if status else {},
+            delivery,
+            permit,
+        )
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
         """A phone that rings for an incident that was answered is hung up; whoever has picked up is listening and is left alone:
@@ -66,8 +71,9 @@ class VoiceChannel:
         """
         if not sequel.provider_id or not self._account.sid:
             return Sent()
-        name = f"Calls/{sequel.provider_id}.json"
-        outcome, code = await self._requests.update(name, [("Status", "canceled")], permit)
+        outcome, code = await self._requests.update(
+            lambda client: client.calls(sequel.provider_id).update_async(status="canceled"), permit
+        )
         return Sent() if code in _NOT_RINGING else outcome
 
     async def close(self) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
+from twilio.twiml.voice_response import Gather, VoiceResponse
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.brief import name_in
@@ -23,22 +24,32 @@ _SECONDS: Final = 8
 def spoken(delivery: Delivery, key_url: str) -> str:
     """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
     words, text = delivery.words, said(delivery)
-    if delivery.kind not in WAKING or not key_url:
-        end = words.keys_not_taken if delivery.kind in WAKING else words.goodbye
-        return twiml(_say(words, text), _pause(), _say(words, text), _say(words, end))
-    return asking(words, f"{text} {keys_of(words, delivery.job)}", key_url, times=2)
+    if delivery.kind in WAKING and key_url:
+        return asking(words, f"{text} {keys_of(words, delivery.job)}", key_url, times=2)
+    call = VoiceResponse()
+    _say(call, words, text, times=2)
+    _say(call, words, words.keys_not_taken if delivery.kind in WAKING else words.goodbye)
+    return str(call)
 
 
 def asking(words: Words, text: str, key_url: str, *, times: int = 1) -> str:
     """Say it, and take one key, while it is said or for some seconds after it."""
-    said = _pause().join([_say(words, text)] * times)
-    gather = f'<Gather input="dtmf" numDigits="1" timeout="{_SECONDS}" method="POST" action={quoteattr(key_url)}>'
-    return twiml(f"{gather}{said}</Gather>", _say(words, words.no_key))
+    call = VoiceResponse()
+    _say(
+        call.gather(input="dtmf", num_digits=1, timeout=_SECONDS, method="POST", action=key_url),
+        words,
+        text,
+        times=times,
+    )
+    _say(call, words, words.no_key)
+    return str(call)
 
 
 def saying(words: Words, text: str) -> str:
     """Say it and hang up."""
-    return twiml(_say(words, text))
+    call = VoiceResponse()
+    _say(call, words, text)
+    return str(call)
 
 
 def keys_of(words: Words, job: NotificationJob) -> str:
@@ -56,14 +67,14 @@ def page_text(words: Words, job: NotificationJob) -> str:
 
 
 def plain(text: str) -> str:
-    """As it stands in an element: without what XML cannot hold."""
-    return escape(_UNPRINTABLE.sub(" ", text).strip())
+    """Without what XML cannot hold: the library writes it as it is, and the provider would read none of the document."""
+    return _UNPRINTABLE.sub(" ", text).strip()
 
 
 def said(delivery: Delivery) -> str:
     """What it says before it names the keys. A template's text is cut by what it takes as TwiML."""
     text = delivery.worded(Part.VOICE)
-    while len(plain(text)) > _WORDED_LENGTH:
+    while len(escape(plain(text))) > _WORDED_LENGTH:
         text = text[: len(text) * 3 // 4]
     return text or default_spoken(delivery)
 
@@ -95,16 +106,9 @@ def _title(words: Words, job: NotificationJob) -> str:
     return job.title if len(job.title) <= _TITLE_LENGTH else job.title[:_TITLE_LENGTH] + words.voice_and_so_on
 
 
-def _say(words: Words, text: str) -> str:
+def _say(to: VoiceResponse | Gather, words: Words, text: str, *, times: int = 1) -> None:
     """In the default voice of the language; English is that of the account."""
-    language = f' language="{words.voice_locale}"' if words.voice_locale else ""
-    return f"<Say{language}>{plain(text)}</Say>"
-
-
-def _pause() -> str:
-    return '<Pause length="1"/>'
-
-
-def twiml(*parts: str) -> str:
-    """A whole answer of these elements."""
-    return f'<?xml version="1.0" encoding="UTF-8"?><Response>{"".join(parts)}</Response>'
+    for turn in range(times):
+        if turn:
+            to.pause(length=1)
+        to.say(plain(text), language=words.voice_locale or None)

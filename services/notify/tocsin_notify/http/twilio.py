@@ -12,15 +12,17 @@ from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from twilio.request_validator import SIGNATURE_HEADER
+from twilio.twiml.messaging_response import MessagingResponse
 
 from tocsin_notify.app.answers.sms_replies import SmsReplies
 from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.channels.callbacks import TWILIO_REPLY, TWILIO_STATUS
 from tocsin_notify.channels.posting import printable
 from tocsin_notify.channels.sms_text import fit
-from tocsin_notify.channels.twilio import SIGNATURE_HEADER, TwilioAccount, is_signed
+from tocsin_notify.channels.twilio import TwilioAccount, is_signed
 from tocsin_notify.channels.twilio_codes import Fault, fault_of
-from tocsin_notify.channels.voice_text import plain, twiml
+from tocsin_notify.channels.voice_text import plain
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.domain.page import DeathReason
 from tocsin_notify.http.attempts import attempt_of
@@ -112,7 +114,10 @@ def answer(content: str) -> web.Response:
 
 
 def _message(text: str) -> web.Response:
-    return answer(twiml(f"<Message>{plain(fit(text, _REPLY_SEGMENTS))}</Message>") if text else twiml())
+    reply = MessagingResponse()
+    if text:
+        reply.message(plain(fit(text, _REPLY_SEGMENTS)))
+    return answer(str(reply))
 
 
 def error_code(fields: Mapping[str, str]) -> int:

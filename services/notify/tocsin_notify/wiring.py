@@ -307,7 +307,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.notify.v1.MessageService",
         message_service_pb2_grpc.add_MessageServiceServicer_to_server,
     )
-    redrive = Redrive(hints, metrics, tasks.job_reader(broker))
+    redrive = Redrive(hints, metrics, tasks.jobs_reader(broker))
     add(
         NotificationService(db, redrive, page_tokens),
         "tocsin.notify.v1.NotificationService",

@@ -11,12 +11,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO, Severity
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
-from tocsin_escalation.work.page_sender import PATIENCE, PageSender
+from tocsin_escalation.work.page_sender import MOST_IN_SET, PATIENCE, PageSender, sets_of
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.valkey import Valkey
@@ -148,6 +149,26 @@ async def test_pages_go_by_rpc_while_redis_hangs_and_the_process_learns_of_it(re
         await running
         await queue.shutdown()
     assert [job.page for job in notify.jobs] == ["pages/first", "pages/second"]
+
+
+def test_pages_of_one_tenant_and_stream_travel_together_cut_by_number_and_bytes() -> None:
+    def job(number: int, org: str, severity: Severity.ValueType, title: str = "") -> NotificationJob:
+        return NotificationJob(page=f"pages/{number}", org_id=org, severity=severity, title=title)
+
+    mixed = [job(0, "a", SEVERITY_CRITICAL), job(1, "b", SEVERITY_CRITICAL), job(2, "a", SEVERITY_INFO)]
+    mixed.append(job(3, "a", SEVERITY_CRITICAL))
+    assert [[each.page for each in given] for given in sets_of(mixed)] == [
+        ["pages/0", "pages/3"],
+        ["pages/1"],
+        ["pages/2"],
+    ]
+    many = [job(number, "a", SEVERITY_INFO) for number in range(2 * MOST_IN_SET + 1)]
+    assert [len(given) for given in sets_of(many)] == [MOST_IN_SET, MOST_IN_SET, 1]
+    assert [each for given in sets_of(many) for each in given] == many
+    large = [job(number, "a", SEVERITY_INFO, "x" * 200_000) for number in range(2)]
+    huge = job(2, "a", SEVERITY_INFO, "x" * 300_000)
+    assert [len(given) for given in sets_of([*large, huge])] == [1, 1, 1]
+    assert list(sets_of([])) == []
 
 
 class Notify:

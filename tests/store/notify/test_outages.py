@@ -11,10 +11,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.asyncio import Redis
 from taskiq.kicker import AsyncKicker
+from tocsin.notify.v1 import internal_service_pb2
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
-from tocsin_notify.work.tasks import SUBMIT
+from tocsin_notify.work.tasks import SUBMIT, SUBMIT_SET
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
@@ -48,6 +49,10 @@ async def broker(world: World) -> AsyncIterator[TimerBroker]:
 async def kick(broker: TimerBroker, *arguments: object, task: str = SUBMIT) -> None:
     kicker: AsyncKicker[..., None] = AsyncKicker(task, broker, {"priority": "critical"})
     await broker.kick_many([broker.encode(kicker, *arguments)])
+
+
+def set_of(*jobs: pb.NotificationJob) -> internal_service_pb2.SubmitNotificationsRequest:
+    return internal_service_pb2.SubmitNotificationsRequest(jobs=jobs)
 
 
 async def figures(notify: Notify) -> queue_pb.Queue:
@@ -217,6 +222,25 @@ async def test_a_readable_page_among_the_dead_of_the_stream_is_simply_taken_in(
     kicker: AsyncKicker[..., None] = AsyncKicker(SUBMIT, broker, {})
     await broker.bury(broker.encode(kicker, job(org)), "a worker died of it five times")
     await until(lambda: world.arrived("ana") == 1)
+    await until(lambda: _none_dead(broker))
+    assert await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_pages_come_in_sets_and_one_that_breaks_a_rule_is_left_to_its_copy(
+    world: World, notify: Notify, broker: TimerBroker
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    broken, known, fresh = job(org), job(org), job(org)
+    broken.user = "nobody in particular"
+    await notify.submit(known)
+    await kick(broker, set_of(broken, known, fresh, fresh), task=SUBMIT_SET)
+    await until(lambda: world.arrived("ana") == 2)
+    await broker.bury(
+        broker.encode(AsyncKicker[..., None](SUBMIT_SET, broker, {}), set_of(job(org), job(org), fresh)),
+        "a worker died",
+    )
+    await until(lambda: world.arrived("ana") == 4)
     await until(lambda: _none_dead(broker))
     assert await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 0
 

@@ -1,29 +1,36 @@
 """Hands pages to notify the quick way: straight from memory into notify's stream, right after their commit.
 
+Several pages of one tenant travel as one task: in a storm a task for each would cost notify as much as its call.
+
 Each page is an outbox row as well, due a second later, which the relay hands over by RPC. So nothing here must succeed:
 a process that dies, a Redis that is flushed before notify read it, an overflow cost that second and no page. Notify
 knows a page by its id and takes the second copy as none.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from redis.exceptions import RedisError
 from taskiq.kicker import AsyncKicker
+from tocsin.notify.v1.internal_service_pb2 import SubmitNotificationsRequest
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_for_any
-from tocsin_timers import Encoder, TimerBroker, TimersError
+from tocsin_timers import Encoded, Encoder, TimerBroker, TimersError
 
 from tocsin_escalation.clients.notify import Notify
-from tocsin_escalation.work.tasks import NOTIFY_TASK
+from tocsin_escalation.work.tasks import NOTIFY_SET_TASK, NOTIFY_TASK
 
 log = get_logger(__name__)
 
 MOST_WAITING = 10_000
 MOST_AT_ONCE = 500
+MOST_IN_SET: Final = 50
+"""Pages of one task: while they are stored they keep one place of notify's worker."""
+_SET_BYTES: Final = 256 << 10
+"""Of one task, unless a single page is larger."""
 PATIENCE = 0.25
 """Seconds after which pages go by RPC as well, though Redis has not failed yet: one that hangs takes a second to."""
 URGENT = (1, 2)
@@ -37,8 +44,13 @@ class PageSender:
     def __init__(self, queue: TimerBroker, notify: Notify) -> None:
         self._queue = queue
         self._notify = notify
-        kicker: AsyncKicker[..., None] = AsyncKicker(NOTIFY_TASK, queue, {})
-        self._encode = {priority: Encoder(queue, kicker, {"priority": priority}) for priority in (_URGENT, _NORMAL)}
+        self._one, self._set = (
+            {
+                priority: Encoder(queue, AsyncKicker[..., None](task, queue, {}), {"priority": priority})
+                for priority in (_URGENT, _NORMAL)
+            }
+            for task in (NOTIFY_TASK, NOTIFY_SET_TASK)
+        )
         self._waiting: list[NotificationJob] = []
         self._arrived = asyncio.Event()
         self._kicks: set[asyncio.Task[Exception | None]] = set()
@@ -69,10 +81,18 @@ class PageSender:
 
     async def _kick(self, jobs: Sequence[NotificationJob]) -> Exception | None:
         try:
-            await self._queue.kick_many(self._encode[priority(job)](job, job.page) for job in jobs)
+            await self._queue.kick_many(self._messages(jobs))
         except (RedisError, OSError, TimersError) as error:
             return error
         return None
+
+    def _messages(self, jobs: Sequence[NotificationJob]) -> Iterator[Encoded]:
+        for given in sets_of(jobs):
+            lane, name = priority(given[0]), given[0].page
+            if len(given) == 1:
+                yield self._one[lane](given[0], name)
+            else:
+                yield self._set[lane](SubmitNotificationsRequest(jobs=given), name)
 
     async def _submit(self, jobs: Sequence[NotificationJob], why: Exception) -> None:
         try:
@@ -81,6 +101,23 @@ class PageSender:
             log.warning("pages_left_to_outbox", pages=len(jobs), redis=repr(why), notify=error.message)
         else:
             log.info("pages_by_rpc", pages=len(jobs), redis=repr(why))
+
+
+def sets_of(jobs: Sequence[NotificationJob]) -> Iterator[list[NotificationJob]]:
+    """What travels together: pages of one tenant and one stream, in their order, cut by number and bytes."""
+    of: dict[tuple[str, str], list[NotificationJob]] = {}
+    for job in jobs:
+        of.setdefault((job.org_id, priority(job)), []).append(job)
+    for group in of.values():
+        given, total = list[NotificationJob](), 0
+        for job in group:
+            size = job.ByteSize()
+            if given and (len(given) == MOST_IN_SET or total + size > _SET_BYTES):
+                yield given
+                given, total = [], 0
+            given.append(job)
+            total += size
+        yield given
 
 
 def priority(job: NotificationJob) -> str:

@@ -19,6 +19,8 @@ log = get_logger(__name__)
 QUEUE = "escalation"
 NOTIFY_QUEUE = "notify"
 NOTIFY_TASK = "notify.submit"
+NOTIFY_SET_TASK = "notify.submit_set"
+"""The same for several pages of one tenant at once, with a SubmitNotificationsRequest as its only argument."""
 
 FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, None]]
 

@@ -1,16 +1,21 @@
 """What the tasks of the stream hand over to; it is put into the broker's state once it is built (`work.tasks`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.batches import Batches
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.delivery.deliver import MOST_PER_CLAIM, Deliver
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
+from tocsin_notify.store.pages.pages import NewPage
+
+_log = get_logger(__name__)
 
 
 class Arrivals:
@@ -31,6 +36,18 @@ class Arrivals:
         validate(job, "job")
         await self._intake.submit([read_job(job)])
 
+    async def submit_all(self, jobs: Sequence[NotificationJob]) -> None:
+        """Returns once these pages are stored. Raises what `Intake.submit` raises; then some of them may be.
+
+        One that breaks a rule is left to its copy that comes by RPC: there it is refused, and what can be sent of it is.
+        """
+        copies = [job.page for job in jobs if self._intake.has(job.page)]
+        known = set(copies)
+        pages = [page for job in jobs if job.page not in known and (page := _read(job)) is not None]
+        if pages:
+            await self._intake.submit(pages)
+        await self._intake.stored(copies)
+
     async def deliver(self, id: UUID) -> None:
         """Returns once its call has begun, if it is due and there is room."""
         await self._reminders.submit(id)
@@ -43,3 +60,12 @@ class Arrivals:
     async def _deliver_all(self, ids: list[UUID]) -> list[None]:
         await self._deliver.named(ids)
         return [None] * len(ids)
+
+
+def _read(job: NotificationJob) -> NewPage | None:
+    try:
+        validate(job, "job")
+        return read_job(job)
+    except TocsinError as error:
+        _log.warning("page_left_to_rpc", org_id=job.org_id, page=job.page, error=error.message)
+        return None

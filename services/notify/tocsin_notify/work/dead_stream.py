@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
@@ -12,7 +13,7 @@ from tocsin_notify.domain.page import DeathReason
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import dead_letters
 from tocsin_notify.store.delivery.dead_letters import NOBODY, NewDeadLetter
-from tocsin_notify.work.tasks import DELIVER, arrivals_of, job_reader
+from tocsin_notify.work.tasks import DELIVER, arrivals_of, jobs_reader
 
 _log = get_logger(__name__)
 
@@ -29,7 +30,7 @@ class DeadStream:
         self._db = db
         self._metrics = metrics
         self._broker = broker
-        self._read_raw = job_reader(broker)
+        self._read_raw = jobs_reader(broker)
 
     async def take(self, letters: Sequence[DeadLetter]) -> None:
         """Returns once none of them lies in Redis alone. Raises TocsinError while the database is away."""
@@ -47,7 +48,7 @@ class DeadStream:
             return []  # the sweep finds its row anyway
         detail = letter.reason
         try:
-            await arrivals_of(self._broker).submit(self._read_raw(letter.data))
+            await self._submit(self._read_raw(letter.data))
         except ValueError as error:
             detail = f"{letter.reason}; {error}"
         except TocsinError as error:
@@ -72,3 +73,10 @@ class DeadStream:
                 source=f"{letter.id}",
             )
         ]
+
+    async def _submit(self, jobs: Sequence[NotificationJob]) -> None:
+        arrivals = arrivals_of(self._broker)
+        if len(jobs) == 1:
+            await arrivals.submit(jobs[0])
+        else:
+            await arrivals.submit_all(jobs)

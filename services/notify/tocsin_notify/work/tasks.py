@@ -1,13 +1,14 @@
 """What arrives through Redis: pages from escalation, and reminders of our own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import grpc
 from taskiq.decor import AsyncTaskiqDecoratedTask
 from taskiq.exceptions import TaskRejectedError
+from tocsin.notify.v1.internal_service_pb2 import SubmitNotificationsRequest
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.loops import retry_until
@@ -17,6 +18,8 @@ from tocsin_notify.work.arrivals import Arrivals
 
 SUBMIT: Final = "notify.submit"
 """The task escalation sends, with a NotificationJob as its only argument."""
+SUBMIT_SET: Final = "notify.submit_set"
+"""The same for several at once, with a SubmitNotificationsRequest."""
 DELIVER: Final = "notify.deliver"
 RELEASE: Final = "notify.release"
 
@@ -64,6 +67,12 @@ def register(broker: TimerBroker, stop: asyncio.Event) -> Tasks:
                 raise TaskRejectedError from error  # it will not get better: straight to the dead letters
             raise
 
+    @broker.task(task_name=SUBMIT_SET)
+    async def submit_pages(request: SubmitNotificationsRequest) -> None:
+        if not isinstance(request, SubmitNotificationsRequest):
+            raise TaskRejectedError
+        await outlast(lambda: arrivals_of(broker).submit_all(request.jobs))
+
     @broker.task(task_name=DELIVER)
     async def deliver_notification(notification: str) -> None:
         id = UUID(notification)
@@ -76,13 +85,16 @@ def register(broker: TimerBroker, stop: asyncio.Event) -> Tasks:
     return Tasks(deliver_notification, release_message)
 
 
-def job_reader(broker: TimerBroker) -> Callable[[bytes], NotificationJob]:
-    """Reads the job out of a message of the stream. Raises ValueError for anything else."""
+def jobs_reader(broker: TimerBroker) -> Callable[[bytes], Sequence[NotificationJob]]:
+    """Reads the jobs out of a message of the stream. Raises ValueError for anything else."""
 
-    def read(data: bytes) -> NotificationJob:
+    def read(data: bytes) -> Sequence[NotificationJob]:
         message = broker.formatter.loads(data)
-        if message.task_name != SUBMIT or len(message.args) != 1 or not isinstance(message.args[0], NotificationJob):
-            raise ValueError(f"no {SUBMIT} with a NotificationJob, but {message.task_name!r}")
-        return message.args[0]
+        argument = message.args[0] if len(message.args) == 1 else None
+        if message.task_name == SUBMIT and isinstance(argument, NotificationJob):
+            return [argument]
+        if message.task_name == SUBMIT_SET and isinstance(argument, SubmitNotificationsRequest):
+            return argument.jobs
+        raise ValueError(f"no {SUBMIT} with a NotificationJob and no {SUBMIT_SET}, but {message.task_name!r}")
 
     return read

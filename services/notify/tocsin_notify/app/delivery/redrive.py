@@ -37,7 +37,7 @@ class Redrive:
 
     hints: Hints
     metrics: NotifyMetrics
-    read_raw: Callable[[bytes], NotificationJob]
+    read_raw: Callable[[bytes], Sequence[NotificationJob]]
     """Raises ValueError for what still cannot be read."""
 
     async def __call__(self, tx: Tx, ids: Sequence[UUID]) -> set[UUID]:
@@ -57,12 +57,16 @@ class Redrive:
     async def _again(self, tx: Tx, letter: DeadLetter) -> None:
         try:
             read = (
-                self.read_raw(letter.raw) if letter.raw is not None else NotificationJob.FromString(letter.job or b"")
+                self.read_raw(letter.raw) if letter.raw is not None else [NotificationJob.FromString(letter.job or b"")]
             )
-            page = read_kept(read)
+            found = [read_kept(job) for job in read]
         except (ValueError, TocsinError) as error:
             await self._keep(tx, letter, f"still cannot be read: {error}")
             return
+        for page in found:
+            await self._plan(tx, letter, page)
+
+    async def _plan(self, tx: Tx, letter: DeadLetter, page: NewPage) -> None:
         if tx.org_id not in ("*", page.org_id):
             raise RuntimeError("a dead letter holds another tenant's job")
         fence = await pages.ensure(tx, page)

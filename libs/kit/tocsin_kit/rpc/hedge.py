@@ -7,8 +7,16 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 SILENCE: Final = 0.7
-"""Seconds after which another replica is asked as well; a quarter of the deadline if that is less."""
+"""Seconds after which another replica is asked as well, unless the deadline is near."""
 _MOST: Final = 3
+
+
+def silence_of(seconds: float) -> float:
+    """After how many seconds a call with this deadline is made again.
+
+    It is longer than gRPC tries a call that is refused (`tocsin_kit.rpc.client.RETRY_POLICY`): that is an answer, and no silence.
+    """
+    return min(SILENCE, seconds / 2)
 
 
 async def hedged(method: Callable[..., Awaitable[T]], request: Any, *, seconds: float) -> T:
@@ -24,7 +32,7 @@ async def hedged(method: Callable[..., Awaitable[T]], request: Any, *, seconds: 
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
-    silence = min(SILENCE, seconds / 4)
+    silence = silence_of(seconds)
     running = {asyncio.ensure_future(method(request, timeout=seconds))}
     made = 1
     try:

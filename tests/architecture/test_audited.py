@@ -52,9 +52,9 @@ def test_the_search_does_not_find_what_is_not_there() -> None:
 def reaches(method: MethodDescriptor, wanted: set[str]) -> bool:
     """Whether the servicer's method calls one of these functions, itself or through its own file and the use cases."""
     service = method.containing_service.name
-    found = [(path, tree) for path, tree in classes().get(service, ())]
-    assert found, f"no class serves {service}"
-    return all(_calls(path, _method(tree, method.name), wanted, DEPTH) for path, tree in found)
+    found = [(path, each) for path, tree in classes().get(service, ()) for each in _methods(tree, method.name)]
+    assert found, f"no class serves {method.full_name}"
+    return all(_calls(path, each, wanted, DEPTH) for path, each in found)
 
 
 @cache
@@ -64,11 +64,11 @@ def classes() -> dict[str, list[tuple[Path, ast.ClassDef]]]:
     for path in SOURCES:
         if path.parent.name == "rpc":
             for node in nodes(path):
-                if isinstance(node, ast.ClassDef) and any(
-                    ast.unparse(base).endswith("Servicer") for base in node.bases
-                ):
-                    service = ast.unparse(node.bases[0]).rpartition(".")[2].removesuffix("Servicer")
-                    found.setdefault(service, []).append((path, node))
+                if isinstance(node, ast.ClassDef):
+                    for base in map(ast.unparse, node.bases):
+                        if base.endswith("Servicer"):
+                            service = base.rpartition(".")[2].removesuffix("Servicer")
+                            found.setdefault(service, []).append((path, node))
     return found
 
 
@@ -113,9 +113,9 @@ def package_of(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.name.startswith("tocsin_"))
 
 
-def _method(tree: ast.ClassDef, name: str) -> ast.AST:
-    [found] = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name]
-    return found
+def _methods(tree: ast.ClassDef, name: str) -> list[ast.AST]:
+    """One or none: those of a service may stand in several classes."""
+    return [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name]
 
 
 def _calls(path: Path, node: ast.AST, wanted: set[str], depth: int) -> bool:

@@ -38,6 +38,7 @@ class AnalyticsService(pb_grpc.AnalyticsServiceServicer):
     async def SummarizeIncidents(
         self, request: pb.SummarizeIncidentsRequest, context: Context
     ) -> pb.SummarizeIncidentsResponse:
+        """See the contract."""
         question = _question(request, request.time_zone or "UTC", severities=request.severities)
         rows, until = await self._summaries.of_incidents(current_call().org_id, question, _MOST_ROWS + 1)
         _require_few(rows)
@@ -49,6 +50,7 @@ class AnalyticsService(pb_grpc.AnalyticsServiceServicer):
         return answer
 
     async def SummarizePages(self, request: pb.SummarizePagesRequest, context: Context) -> pb.SummarizePagesResponse:
+        """See the contract."""
         question = _question(request, request.time_zone, users=request.users)
         rows, until = await self._summaries.of_pages(current_call().org_id, question, _MOST_ROWS + 1)
         _require_few(rows)

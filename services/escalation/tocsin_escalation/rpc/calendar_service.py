@@ -61,6 +61,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def CreateCalendarFeed(
         self, request: pb.CreateCalendarFeedRequest, context: Context
     ) -> pb.CreateCalendarFeedResponse:
+        """See the contract."""
         call = current_call()
         call.require_own(request.calendar_feed.user, _SCOPE)
         wanted = _from(request.calendar_feed, call.subject)
@@ -86,6 +87,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def ListCalendarFeeds(
         self, request: pb.ListCalendarFeedsRequest, context: Context
     ) -> pb.ListCalendarFeedsResponse:
+        """See the contract."""
         after: Any = self._pages.decode(request)
         size = page_size(request.page_size)
         user, schedule = request.user.removeprefix("users/"), request.schedule.removeprefix("schedules/")
@@ -100,6 +102,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def DeleteCalendarFeed(
         self, request: pb.DeleteCalendarFeedRequest, context: Context
     ) -> pb.DeleteCalendarFeedResponse:
+        """See the contract."""
         call = current_call()
         id_ = parse_uuid_name(request.name, COLLECTION)
 
@@ -117,6 +120,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def CreateCalendarImport(
         self, request: pb.CreateCalendarImportRequest, context: Context
     ) -> pb.CreateCalendarImportResponse:
+        """See the contract."""
         call = current_call()
         wanted = calendar_mapping.import_from(request.calendar_import, call.subject)
 
@@ -130,6 +134,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def GetCalendarImport(
         self, request: pb.GetCalendarImportRequest, context: Context
     ) -> pb.GetCalendarImportResponse:
+        """See the contract."""
         async with self._db.transaction(current_call().org_id) as tx:
             row = await calendar_imports.must_import(tx, parse_uuid_name(request.name, calendar_imports.COLLECTION))
         return pb.GetCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
@@ -137,6 +142,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def ListCalendarImports(
         self, request: pb.ListCalendarImportsRequest, context: Context
     ) -> pb.ListCalendarImportsResponse:
+        """See the contract."""
         cursor: Any = self._pages.decode(request)
         size = page_size(request.page_size)
         schedule = request.schedule.removeprefix("schedules/")
@@ -151,6 +157,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def UpdateCalendarImport(
         self, request: pb.UpdateCalendarImportRequest, context: Context
     ) -> pb.UpdateCalendarImportResponse:
+        """See the contract."""
         given = request.calendar_import
         id_ = parse_uuid_name(given.name, calendar_imports.COLLECTION, field="calendar_import.name")
 
@@ -172,6 +179,8 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     async def DeleteCalendarImport(
         self, request: pb.DeleteCalendarImportRequest, context: Context
     ) -> pb.DeleteCalendarImportResponse:
+        """See the contract."""
+
         async def delete(tx: Tx) -> pb.DeleteCalendarImportResponse:
             row = await calendar_imports.must_import(tx, parse_uuid_name(request.name, calendar_imports.COLLECTION))
             await import_store.delete(tx, row.id)

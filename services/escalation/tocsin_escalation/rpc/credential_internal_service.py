@@ -23,16 +23,19 @@ class CredentialInternalService(pb_grpc.CredentialInternalServiceServicer):
         self._record = record
 
     async def GetKeys(self, request: pb.GetKeysRequest, context: Context) -> pb.GetKeysResponse:
+        """See the contract."""
         current_call().require_internal()
         found = await self._record.find_keys(request.hashes)
         return pb.GetKeysResponse(keys=[_key_to(digest, key) for digest, key in found.items()])
 
     async def ListRevocations(self, request: pb.ListRevocationsRequest, context: Context) -> pb.ListRevocationsResponse:
+        """See the contract."""
         current_call().require_internal()
         page, settled = await self._record.revocations_after(request.after, request.limit or PAGE)
         return pb.ListRevocationsResponse(revocations=list(map(_revocation_to, page)), settled=settled)
 
     async def NoteKeyUses(self, request: pb.NoteKeyUsesRequest, context: Context) -> pb.NoteKeyUsesResponse:
+        """See the contract."""
         current_call().require_internal()
         await self._record.note_uses(
             [

@@ -51,6 +51,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     async def CreateServiceAccount(
         self, request: pb.CreateServiceAccountRequest, context: Context
     ) -> pb.CreateServiceAccountResponse:
+        """See the contract."""
         author = current_call().subject
 
         async def take(tx: Tx) -> pb.CreateServiceAccountResponse:
@@ -65,6 +66,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     async def GetServiceAccount(
         self, request: pb.GetServiceAccountRequest, context: Context
     ) -> pb.GetServiceAccountResponse:
+        """See the contract."""
         async with self._db.transaction(current_call().org_id) as tx:
             row = await service_accounts.get(tx, parse_name(request.name, _ACCOUNTS))
         return pb.GetServiceAccountResponse(service_account=mapping.account_to(row))
@@ -72,6 +74,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     async def ListServiceAccounts(
         self, request: pb.ListServiceAccountsRequest, context: Context
     ) -> pb.ListServiceAccountsResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
@@ -84,6 +87,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     async def UpdateServiceAccount(
         self, request: pb.UpdateServiceAccountRequest, context: Context
     ) -> pb.UpdateServiceAccountResponse:
+        """See the contract."""
         given = request.service_account
         id_ = parse_name(given.name, _ACCOUNTS, field="service_account.name")
 
@@ -102,6 +106,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     async def DeleteServiceAccount(
         self, request: pb.DeleteServiceAccountRequest, context: Context
     ) -> pb.DeleteServiceAccountResponse:
+        """See the contract."""
         author = current_call().subject
 
         async def take(tx: Tx) -> pb.DeleteServiceAccountResponse:
@@ -114,6 +119,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         return response
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
+        """See the contract."""
         call = current_call()
         wanted = mapping.key_from(request.api_key, call.subject)
         lifetime = request.lifetime.ToTimedelta() if request.HasField("lifetime") else None
@@ -137,6 +143,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         return response
 
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, context: Context) -> pb.ListApiKeysResponse:
+        """See the contract."""
         after: Any = self._pages.decode(request)
         size = page_size(request.page_size)
         account = request.service_account.removeprefix(f"{_ACCOUNTS}/")
@@ -149,6 +156,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         return pb.ListApiKeysResponse(api_keys=list(map(mapping.key_to, shown)), next_page_token=token)
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
+        """See the contract."""
         author = current_call().subject
 
         async def take(tx: Tx) -> pb.RevokeApiKeyResponse:
@@ -160,6 +168,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         return response
 
     async def RevokeTokens(self, request: pb.RevokeTokensRequest, context: Context) -> pb.RevokeTokensResponse:
+        """See the contract."""
         call = current_call()
         owner = owner_of(call.org_id, request.org_id, of_subject=bool(request.subject))
         issued_before = request.issued_before.ToDatetime(UTC) if request.HasField("issued_before") else None
@@ -184,6 +193,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     async def ListTokenRevocations(
         self, request: pb.ListTokenRevocationsRequest, context: Context
     ) -> pb.ListTokenRevocationsResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         org_id = current_call().org_id

@@ -34,6 +34,8 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         self._budgets = budgets
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
+        """See the contract."""
+
         async def take(tx: Tx) -> pb.CreateUserResponse:
             await require_room(tx, "users", self._budgets)
             row = await people.create_user(tx, _user(request.user_id or str(new_id()), request.user))
@@ -42,10 +44,12 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return await self._once("CreateUser", request, pb.CreateUserResponse, take)
 
     async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
+        """See the contract."""
         row = await people.get_user(self._db, current_call().org_id, parse_name(request.name, "users"))
         return pb.GetUserResponse(user=mapping.user_to(row))
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
@@ -55,6 +59,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return pb.ListUsersResponse(users=list(map(mapping.user_to, shown)), next_page_token=token)
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
+        """See the contract."""
         id_ = parse_name(request.user.name, "users", field="user.name")
 
         def change(row: UserRow) -> UserRow:
@@ -71,6 +76,8 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return await self._once("UpdateUser", request, pb.UpdateUserResponse, take)
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        """See the contract."""
+
         async def take(tx: Tx) -> pb.DeleteUserResponse:
             row = await people.delete_user(tx, parse_name(request.name, "users"), request.etag)
             note_before(mapping.user_to(row))
@@ -79,6 +86,8 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return await self._once("DeleteUser", request, pb.DeleteUserResponse, take)
 
     async def CreateTeam(self, request: pb.CreateTeamRequest, context: Context) -> pb.CreateTeamResponse:
+        """See the contract."""
+
         async def take(tx: Tx) -> pb.CreateTeamResponse:
             await require_room(tx, "teams", self._budgets)
             row = await people.create_team(tx, _team(request.team_id or str(new_id()), request.team))
@@ -87,10 +96,12 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return await self._once("CreateTeam", request, pb.CreateTeamResponse, take)
 
     async def GetTeam(self, request: pb.GetTeamRequest, context: Context) -> pb.GetTeamResponse:
+        """See the contract."""
         row = await people.get_team(self._db, current_call().org_id, parse_name(request.name, "teams"))
         return pb.GetTeamResponse(team=mapping.team_to(row))
 
     async def ListTeams(self, request: pb.ListTeamsRequest, context: Context) -> pb.ListTeamsResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
@@ -100,6 +111,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return pb.ListTeamsResponse(teams=list(map(mapping.team_to, shown)), next_page_token=token)
 
     async def UpdateTeam(self, request: pb.UpdateTeamRequest, context: Context) -> pb.UpdateTeamResponse:
+        """See the contract."""
         id_ = parse_name(request.team.name, "teams", field="team.name")
 
         def change(row: TeamRow) -> TeamRow:
@@ -115,6 +127,8 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return await self._once("UpdateTeam", request, pb.UpdateTeamResponse, take)
 
     async def DeleteTeam(self, request: pb.DeleteTeamRequest, context: Context) -> pb.DeleteTeamResponse:
+        """See the contract."""
+
         async def take(tx: Tx) -> pb.DeleteTeamResponse:
             row = await people.delete_team(tx, parse_name(request.name, "teams"), request.etag)
             note_before(mapping.team_to(row))

@@ -60,6 +60,8 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         self._budgets = budgets
 
     async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
+        """See the contract."""
+
         async def create(tx: Tx) -> pb.CreatePolicyResponse:
             given = request.policy
             policy = mapping.policy_from(request.policy_id or str(new_id()), given)
@@ -72,12 +74,14 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         return response
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
+        """See the contract."""
         row = await policies.get(self._db, current_call().org_id, parse_name(request.name, "policies"))
         response = pb.GetPolicyResponse(policy=mapping.policy_to(row))
         await self._warn([response.policy])
         return response
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
@@ -89,6 +93,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         return response
 
     async def CheckPolicy(self, request: pb.CheckPolicyRequest, context: Context) -> pb.CheckPolicyResponse:
+        """See the contract."""
         org_id, saved = current_call().org_id, request.WhichOneof("checked") == "policy"
         if saved:
             policy = (await policies.get(self._db, org_id, parse_name(request.policy, "policies"))).policy
@@ -139,6 +144,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         )
 
     async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
+        """See the contract."""
         id_ = parse_name(request.policy.name, "policies", field="policy.name")
 
         def change(row: PolicyRow) -> tuple[Policy, str, bool]:
@@ -166,6 +172,8 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             policy.warnings.extend(mapping.gap_warnings_to(found))
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
+        """See the contract."""
+
         async def delete(tx: Tx) -> pb.DeletePolicyResponse:
             row = await policies.delete(tx, parse_name(request.name, "policies"), request.etag)
             note_before(mapping.policy_to(row))

@@ -1,19 +1,17 @@
 """ScheduleService: decode, call one use case, encode."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import invalid
-from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
+from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
@@ -23,32 +21,24 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app.foresight import coverage, earliest
 from tocsin_escalation.app.foresight.earliest import Asked
-from tocsin_escalation.app.schedules import calendar_imports, overrides, planned, schedules, swaps
-from tocsin_escalation.app.schedules.replace_periods import replace_periods
+from tocsin_escalation.app.schedules import calendar_imports, schedules
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
-from tocsin_escalation.rpc import planned_mapping as plans
 from tocsin_escalation.rpc import schedule_mapping as mapping
-from tocsin_escalation.rpc import swap_mapping as exchange
-from tocsin_escalation.store.schedules import absences, fixed_periods
-from tocsin_escalation.store.schedules import overrides as override_store
+from tocsin_escalation.rpc.planned_methods import PlannedMethods
+from tocsin_escalation.rpc.swap_methods import SwapMethods
 from tocsin_escalation.store.schedules import schedules as store
-from tocsin_escalation.store.schedules.planned import Planned, Stretch
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
-from tocsin_escalation.store.schedules.swaps import SwapRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
-P = TypeVar("P", bound=Stretch)
-Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsencesRequest
 
 FEW, MOST_OF_FEW = 20, 50
 """Schedules or levels at once, in lists that resolve weeks of each schedule."""
-_SCOPE = "schedules:write"
 WRITABLE = ("display_name", "description", "time_zone", "layers", "stand_in")
 
 
-class ScheduleService(pb_grpc.ScheduleServiceServicer):
-    """Schedules, their overrides, and who is on call."""
+class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServicer):
+    """Schedules, what is planned and swapped beside their layers, and who is on call."""
 
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets, stale_after: timedelta) -> None:
         """`stale_after`: how long a calendar may not be read before its schedule warns of it."""
@@ -59,6 +49,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         self._stale_after = stale_after
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
+        """See the contract."""
         await mapping.look_up_holidays(request.schedule)
 
         async def take(tx: Tx) -> pb.CreateScheduleResponse:
@@ -69,6 +60,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return await self._once("CreateSchedule", request, pb.CreateScheduleResponse, take)
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
+        """See the contract."""
         async with self._db.transaction(current_call().org_id) as tx:
             row = await schedules.must(tx, parse_name(request.name, "schedules"))
             warnings = await calendar_imports.warnings(tx, row.id, self._stale_after)
@@ -77,6 +69,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return pb.GetScheduleResponse(schedule=found)
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
@@ -86,6 +79,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return pb.ListSchedulesResponse(schedules=list(map(mapping.schedule_to, shown)), next_page_token=token)
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
+        """See the contract."""
         id_ = parse_name(request.schedule.name, "schedules", field="schedule.name")
         await mapping.look_up_holidays(request.schedule)
 
@@ -103,6 +97,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return await self._once("UpdateSchedule", request, pb.UpdateScheduleResponse, take)
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
+        """See the contract."""
+
         async def take(tx: Tx) -> pb.DeleteScheduleResponse:
             row = await schedules.delete(tx, parse_name(request.name, "schedules"), request.etag)
             note_before(mapping.schedule_to(row))
@@ -111,11 +107,13 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return await self._once("DeleteSchedule", request, pb.DeleteScheduleResponse, take)
 
     async def ResolveSchedule(self, request: pb.ResolveScheduleRequest, context: Context) -> pb.ResolveScheduleResponse:
+        """See the contract."""
         id_ = parse_name(request.name, "schedules")
         found = await schedules.resolved(self._db, current_call().org_id, id_, *mapping.span_of(request))
         return pb.ResolveScheduleResponse(segments=mapping.segments_to(found))
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
+        """See the contract."""
         name = request.schedule.name
         id_ = parse_name(name, "schedules", field="schedule.name") if name else ""
         await mapping.look_up_holidays(request.schedule)
@@ -125,6 +123,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return pb.PreviewScheduleResponse(segments=mapping.segments_to(found))
 
     async def ListOnCalls(self, request: pb.ListOnCallsRequest, context: Context) -> pb.ListOnCallsResponse:
+        """See the contract."""
         if request.policies and not request.earliest:
             raise invalid("policies", "may be set only with earliest: without it the answer is about schedules")
         cursor = self._pages.decode(request)
@@ -163,6 +162,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         )
 
     async def ListShifts(self, request: pb.ListShiftsRequest, context: Context) -> pb.ListShiftsResponse:
+        """See the contract."""
         found, token = await self._stretches(request, ())
         user = request.user.removeprefix("users/")
         return pb.ListShiftsResponse(
@@ -171,6 +171,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         )
 
     async def ListCoverage(self, request: pb.ListCoverageRequest, context: Context) -> pb.ListCoverageResponse:
+        """See the contract."""
         if request.policies and not request.by_policy:
             raise invalid("policies", "may be set only with by_policy: without it the answer is about schedules")
         if request.schedules and request.by_policy:
@@ -206,184 +207,6 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         )
         shown = found[:size]
         return shown, self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
-
-    async def CreateOverride(self, request: pb.CreateOverrideRequest, context: Context) -> pb.CreateOverrideResponse:
-        async def take(tx: Tx) -> pb.CreateOverrideResponse:
-            wanted = replace(plans.override_from(request.override), author=current_call().principal.subject)
-            return pb.CreateOverrideResponse(override=plans.override_to(await overrides.create_override(tx, wanted)))
-
-        return await self._once("CreateOverride", request, pb.CreateOverrideResponse, take)
-
-    async def BatchCreateOverrides(
-        self, request: pb.BatchCreateOverridesRequest, context: Context
-    ) -> pb.BatchCreateOverridesResponse:
-        async def take(tx: Tx) -> pb.BatchCreateOverridesResponse:
-            wanted = plans.overrides_from(request.overrides, current_call().principal.subject)
-            made = await overrides.create_overrides(tx, wanted)
-            return pb.BatchCreateOverridesResponse(overrides=map(plans.override_to, made))
-
-        return await self._once("BatchCreateOverrides", request, pb.BatchCreateOverridesResponse, take)
-
-    async def ListOverrides(self, request: pb.ListOverridesRequest, context: Context) -> pb.ListOverridesResponse:
-        rows, token = await self._planned(request, override_store.TABLE, request.schedule.removeprefix("schedules/"))
-        return pb.ListOverridesResponse(overrides=list(map(plans.override_to, rows)), next_page_token=token)
-
-    async def DeleteOverride(self, request: pb.DeleteOverrideRequest, context: Context) -> pb.DeleteOverrideResponse:
-        async def take(tx: Tx) -> pb.DeleteOverrideResponse:
-            id_ = parse_uuid_name(request.name, "overrides")
-            absent = reasons.ERROR_REASON_OVERRIDE_NOT_FOUND
-            row = await planned.take_back(tx, override_store.TABLE, id_, request.name, absent)
-            note_before(plans.override_to(row))
-            return pb.DeleteOverrideResponse()
-
-        return await self._once("DeleteOverride", request, pb.DeleteOverrideResponse, take)
-
-    async def CreateFixedPeriod(
-        self, request: pb.CreateFixedPeriodRequest, context: Context
-    ) -> pb.CreateFixedPeriodResponse:
-        async def take(tx: Tx) -> pb.CreateFixedPeriodResponse:
-            wanted = replace(plans.fixed_period_from(request.fixed_period), author=current_call().principal.subject)
-            made = await overrides.create_fixed_period(tx, wanted)
-            return pb.CreateFixedPeriodResponse(fixed_period=plans.fixed_period_to(made))
-
-        return await self._once("CreateFixedPeriod", request, pb.CreateFixedPeriodResponse, take)
-
-    async def BatchCreateFixedPeriods(
-        self, request: pb.BatchCreateFixedPeriodsRequest, context: Context
-    ) -> pb.BatchCreateFixedPeriodsResponse:
-        async def take(tx: Tx) -> pb.BatchCreateFixedPeriodsResponse:
-            wanted = plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
-            made = await overrides.create_fixed_periods(tx, wanted)
-            return pb.BatchCreateFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, made))
-
-        return await self._once("BatchCreateFixedPeriods", request, pb.BatchCreateFixedPeriodsResponse, take)
-
-    async def ReplaceFixedPeriods(
-        self, request: pb.ReplaceFixedPeriodsRequest, context: Context
-    ) -> pb.ReplaceFixedPeriodsResponse:
-        async def take(tx: Tx) -> pb.ReplaceFixedPeriodsResponse:
-            wanted = plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
-            schedule = request.schedule.removeprefix("schedules/")
-            done = await replace_periods(tx, schedule, *plans.stretch_from(request), wanted)
-            note_before(pb.ReplaceFixedPeriodsResponse(remaining=map(plans.fixed_period_to, done.before)))
-            return pb.ReplaceFixedPeriodsResponse(
-                fixed_periods=map(plans.fixed_period_to, done.made),
-                remaining=map(plans.fixed_period_to, done.remaining),
-            )
-
-        return await self._once("ReplaceFixedPeriods", request, pb.ReplaceFixedPeriodsResponse, take)
-
-    async def ListFixedPeriods(
-        self, request: pb.ListFixedPeriodsRequest, context: Context
-    ) -> pb.ListFixedPeriodsResponse:
-        rows, token = await self._planned(request, fixed_periods.TABLE, request.schedule.removeprefix("schedules/"))
-        return pb.ListFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, rows), next_page_token=token)
-
-    async def DeleteFixedPeriod(
-        self, request: pb.DeleteFixedPeriodRequest, context: Context
-    ) -> pb.DeleteFixedPeriodResponse:
-        async def take(tx: Tx) -> pb.DeleteFixedPeriodResponse:
-            id_ = parse_uuid_name(request.name, "fixedPeriods")
-            absent = reasons.ERROR_REASON_FIXED_PERIOD_NOT_FOUND
-            row = await planned.take_back(tx, fixed_periods.TABLE, id_, request.name, absent)
-            note_before(plans.fixed_period_to(row))
-            return pb.DeleteFixedPeriodResponse()
-
-        return await self._once("DeleteFixedPeriod", request, pb.DeleteFixedPeriodResponse, take)
-
-    async def CreateAbsence(self, request: pb.CreateAbsenceRequest, context: Context) -> pb.CreateAbsenceResponse:
-        async def take(tx: Tx) -> pb.CreateAbsenceResponse:
-            wanted = replace(plans.absence_from(request.absence), author=current_call().principal.subject)
-            return pb.CreateAbsenceResponse(absence=plans.absence_to(await overrides.create_absence(tx, wanted)))
-
-        return await self._once("CreateAbsence", request, pb.CreateAbsenceResponse, take)
-
-    async def ListAbsences(self, request: pb.ListAbsencesRequest, context: Context) -> pb.ListAbsencesResponse:
-        rows, token = await self._planned(request, absences.TABLE, request.user.removeprefix("users/"))
-        return pb.ListAbsencesResponse(absences=list(map(plans.absence_to, rows)), next_page_token=token)
-
-    async def DeleteAbsence(self, request: pb.DeleteAbsenceRequest, context: Context) -> pb.DeleteAbsenceResponse:
-        async def take(tx: Tx) -> pb.DeleteAbsenceResponse:
-            id_ = parse_uuid_name(request.name, "absences")
-            absent = reasons.ERROR_REASON_ABSENCE_NOT_FOUND
-            row = await planned.take_back(tx, absences.TABLE, id_, request.name, absent)
-            note_before(plans.absence_to(row))
-            return pb.DeleteAbsenceResponse()
-
-        return await self._once("DeleteAbsence", request, pb.DeleteAbsenceResponse, take)
-
-    async def CreateSwap(self, request: pb.CreateSwapRequest, context: Context) -> pb.CreateSwapResponse:
-        call = current_call()
-        call.require_own(request.swap.user, _SCOPE)
-
-        async def take(tx: Tx) -> pb.CreateSwapResponse:
-            row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject))
-            return pb.CreateSwapResponse(swap=exchange.swap_to(row, await tx.now()))
-
-        return await self._once("CreateSwap", request, pb.CreateSwapResponse, take)
-
-    async def GetSwap(self, request: pb.GetSwapRequest, context: Context) -> pb.GetSwapResponse:
-        async with self._db.transaction(current_call().org_id) as tx:
-            row, now = await swaps.must_read(tx, parse_uuid_name(request.name, swaps.COLLECTION))
-        return pb.GetSwapResponse(swap=exchange.swap_to(row, now))
-
-    async def ListSwaps(self, request: pb.ListSwapsRequest, context: Context) -> pb.ListSwapsResponse:
-        after: Any = self._pages.decode(request)
-        size = page_size(request.page_size)
-        schedule, user = request.schedule.removeprefix("schedules/"), request.user.removeprefix("users/")
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows, now = await swaps.page(tx, schedule, user, request.include_closed, after, size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
-        return pb.ListSwapsResponse(swaps=[exchange.swap_to(row, now) for row in shown], next_page_token=token)
-
-    async def AcceptSwap(self, request: pb.AcceptSwapRequest, context: Context) -> pb.AcceptSwapResponse:
-        call = current_call()
-        user = exchange.user_of(request.user, call.subject)
-        call.require_own(user, _SCOPE)
-
-        async def take(tx: Tx) -> pb.AcceptSwapResponse:
-            row = await self._offered(tx, request)
-            row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject)
-            return pb.AcceptSwapResponse(swap=exchange.swap_to(row, await tx.now()))
-
-        return await self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
-
-    async def DeclineSwap(self, request: pb.DeclineSwapRequest, context: Context) -> pb.DeclineSwapResponse:
-        call = current_call()
-        user = exchange.user_of(request.user, call.subject)
-        call.require_own(user, _SCOPE)
-
-        async def take(tx: Tx) -> pb.DeclineSwapResponse:
-            row = await swaps.decline(tx, await self._offered(tx, request), user.removeprefix("users/"))
-            return pb.DeclineSwapResponse(swap=exchange.swap_to(row, await tx.now()))
-
-        return await self._once("DeclineSwap", request, pb.DeclineSwapResponse, take)
-
-    async def WithdrawSwap(self, request: pb.WithdrawSwapRequest, context: Context) -> pb.WithdrawSwapResponse:
-        async def take(tx: Tx) -> pb.WithdrawSwapResponse:
-            row = await self._offered(tx, request)
-            current_call().require_own(f"users/{row.user_id}", _SCOPE)
-            return pb.WithdrawSwapResponse(swap=exchange.swap_to(await swaps.withdraw(tx, row), await tx.now()))
-
-        return await self._once("WithdrawSwap", request, pb.WithdrawSwapResponse, take)
-
-    async def _offered(
-        self, tx: Tx, request: pb.AcceptSwapRequest | pb.DeclineSwapRequest | pb.WithdrawSwapRequest
-    ) -> SwapRow:
-        """The swap that is about to change."""
-        row = await swaps.must_be_offered(tx, parse_uuid_name(request.name, swaps.COLLECTION), request.etag)
-        note_before(exchange.swap_to(row, await tx.now()))
-        return row
-
-    async def _planned(self, request: Listing, table: Planned[P], about: str) -> tuple[list[P], str]:
-        """A page of what is planned, and the token of the next page."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        ended = request.include_ended
-        rows = await planned.page(self._db, current_call().org_id, table, about, ended, cursor, size + 1)
-        shown = rows[:size]
-        return shown, self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
 
 
 def _few(asked: int) -> int:

@@ -34,6 +34,7 @@ class WatchService(pb_grpc.WatchServiceServicer):
     async def WatchIncidents(
         self, request: pb.WatchIncidentsRequest, context: Context
     ) -> AsyncIterator[pb.WatchIncidentsResponse]:
+        """See the contract."""
         principal, binding = current_call().principal, _binding("WatchIncidents")
         wanted, cursor = _wanted(request), self._cursor(request.cursor, binding)
         sent = request.cursor
@@ -51,6 +52,7 @@ class WatchService(pb_grpc.WatchServiceServicer):
     async def WatchOnCall(
         self, request: pb.WatchOnCallRequest, context: Context
     ) -> AsyncIterator[pb.WatchOnCallResponse]:
+        """See the contract."""
         principal, binding = current_call().principal, _binding("WatchOnCall")
         schedules = [name.removeprefix("schedules/") for name in request.schedules]
         if not schedules and not request.policy:

@@ -33,6 +33,9 @@ NEVER = Timestamp(seconds=1 << 50)
 NOBODY = f"incidents/{uuid.uuid4()}"
 
 
+ASKED = ip.Targets(targets=[ANA])
+
+
 def bulk(**fields: Any) -> ip.BulkChangeIncidentsRequest:
     given = {"filter": ip.ListIncidentsRequest(query="db"), "action": ip.BULK_ACTION_RESOLVE, **fields}
     return ip.BulkChangeIncidentsRequest(**given)
@@ -266,10 +269,26 @@ async def test_a_page_token_of_another_query(tenant: Tenant) -> None:
         ("BulkChangeIncidents", bulk(filter=ip.ListIncidentsRequest(policy="night")), "filter.policy"),
         ("BulkChangeIncidents", bulk(filter=ip.ListIncidentsRequest(query="a b c d e f g h i j k")), "filter.query"),
         ("BulkChangeIncidents", bulk(action=0), "action"),
-        ("BulkChangeIncidents", bulk(action=9), "action"),
+        ("BulkChangeIncidents", bulk(action=99), "action"),
         ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_SNOOZE), "snooze_duration"),
         ("BulkChangeIncidents", bulk(snooze_duration=Duration(seconds=60)), "snooze_duration"),
         ("BulkChangeIncidents", bulk(max_incidents=251), "max_incidents"),
+        ("BulkChangeIncidents", bulk(level=2), "level"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_ESCALATE, level=21), "level"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_ESCALATE, note="why"), "note"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_REASSIGN), "targets"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_REASSIGN, targets=ip.Targets()), "targets.targets"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_REASSIGN, policy="night"), "policy"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_REASSIGN, policy="policies/a", targets=ASKED), "policy"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_ADD_RESPONDERS, policy="policies/a"), "policy"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_ADD_RESPONDERS), "targets"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_SET_SEVERITY), "severity"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_SET_SEVERITY, severity=cast(Any, 9)), "severity"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_ADD_NOTE), "note"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_ADD_NOTE, note="a" * 4097), "note"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_MERGE), "into"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_MERGE, into="db"), "into"),
+        ("BulkChangeIncidents", bulk(into=NOBODY), "into"),
         ("BulkChangeIncidents", bulk(request_id="x"), "request_id"),
         ("ExplainPage", ip.ExplainPageRequest(user="users/ana"), "incident"),
         ("ExplainPage", ip.ExplainPageRequest(incident=NOBODY), "user"),

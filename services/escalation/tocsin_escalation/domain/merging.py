@@ -97,8 +97,8 @@ def while_merged(run: Escalation, event: Event) -> Decision:
             return Decision(run, refusal=Refusal.INCIDENT_MERGED)
 
 
-def refuse(source: Escalation, target: Escalation) -> Refusal | None:
-    """Why `source` cannot be merged into `target`, as far as the target is the reason.
+def refuse(target: Escalation) -> Refusal | None:
+    """Why no incident can be merged into `target`.
 
     A target that is merged itself is refused, so that no incidents are merged into each other in a ring, and none is merged
     into one that does not page.

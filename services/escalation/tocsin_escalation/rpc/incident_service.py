@@ -13,7 +13,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.escalation.v1 import incident_service_pb2_grpc as pb_grpc
 from tocsin.type.v1 import severity_pb2
 from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import TocsinError, invalid, not_found, to_status
+from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import require_etag
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
@@ -39,8 +39,9 @@ from tocsin_escalation.domain.events import (
     Snoozed,
     Unacknowledged,
 )
-from tocsin_escalation.rpc import foresight_mapping, mapping
+from tocsin_escalation.rpc import bulk_change, foresight_mapping, mapping
 from tocsin_escalation.rpc.filters import filters_from
+from tocsin_escalation.rpc.incident_results import results
 from tocsin_escalation.rpc.incident_steps import answer_of, step_of
 from tocsin_escalation.store.incidents.escalations import EscalationRow
 
@@ -48,11 +49,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
 
 
-_ACTIONS = {
-    pb.BULK_ACTION_ACKNOWLEDGE: bulk.Action.ACKNOWLEDGE,
-    pb.BULK_ACTION_SNOOZE: bulk.Action.SNOOZE,
-    pb.BULK_ACTION_RESOLVE: bulk.Action.RESOLVE,
-}
 _DELIVERIES = "notifications:read"
 """The scope without which an explanation leaves out what notify knows: contact rules, attempts, receipts."""
 
@@ -233,7 +229,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             request,
             pb.BatchAcknowledgeIncidentsResponse,
             [Step(id_, Acknowledged(_actor(), request.via), answers=bool(request.via)) for id_ in ids],
-            lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=_results(ids, answers)),
+            lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=results(ids, answers)),
         )
 
     async def BatchResolveIncidents(
@@ -247,7 +243,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         def respond(answers: Sequence[Advanced | TocsinError]) -> pb.BatchResolveIncidentsResponse:
             taken = {step.incident_id: answer for step, answer in zip(steps, answers, strict=True)}
             return pb.BatchResolveIncidentsResponse(
-                results=_results(ids, [taken.get(id_) or _unknown(id_) for id_ in ids])
+                results=results(ids, [taken.get(id_) or _unknown(id_) for id_ in ids])
             )
 
         return await self._commands.many(
@@ -276,34 +272,30 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         self, request: pb.BulkChangeIncidentsRequest, context: Context
     ) -> pb.BulkChangeIncidentsResponse:
         call, method, answer = current_call(), "BulkChangeIncidents", pb.BulkChangeIncidentsResponse
-        if request.HasField("snooze_duration") != (request.action == pb.BULK_ACTION_SNOOZE):
-            raise invalid("snooze_duration", "must be set to snooze, and for no other action")
-        filters, limit = filters_from(request.filter, "filter."), request.max_incidents or bulk.MOST
+        org_id, limit = call.org_id, request.max_incidents or bulk.MOST
+        filters, behind = filters_from(request.filter, "filter."), self._pages.decode(request.filter)
         # Incidents that a repeat of the request finds anew must not be resolved: it gets its first answer.
-        before = None if request.dry_run else await self._commands.answered(call.org_id, method, request, answer)
+        before = None if request.dry_run else await self._commands.answered(org_id, method, request, answer)
         if before is not None:
             return before
-        found = await bulk.fitting(self._db, call.org_id, filters, _ACTIONS[request.action], limit)
-        ids = [row.run.incident_id for row in found.rows]
+        change = await bulk_change.change_from(self._db, org_id, _actor(), request)
+        await bulk.check(self._db, org_id, change)
+        found = await bulk.fitting(self._db, org_id, filters, change, behind, limit)
+        token = self._pages.encode(request.filter, found.end) if found.end else ""
         if request.dry_run:
-            shown = [mapping.incident(row.run, row.update_time) for row in found.rows]
-            return answer(results=[pb.IncidentResult(name=each.name, incident=each) for each in shown], more=found.more)
-        steps = await bulk.steps(
-            self._commands,
-            call.org_id,
-            call.principal.subject,
-            _ACTIONS[request.action],
-            ids,
-            request.snooze_duration.ToTimedelta(),
-        )
-        return await self._commands.many(
-            call.org_id,
-            method,
-            request,
-            answer,
-            steps,
-            lambda answers: answer(results=_results(ids, answers), more=found.more),
-        )
+            count = await bulk.count(self._db, org_id, filters, change, behind)
+            return bulk_change.foreseen(found, count, token)
+        ids = [row.run.incident_id for row in found.rows]
+
+        def respond(answers: Sequence[Advanced | TocsinError]) -> pb.BulkChangeIncidentsResponse:
+            return bulk_change.changed(ids, answers, token)
+
+        plan = bulk.plan(change)
+        if plan is not None:
+            also = [change.into] if change.into else []
+            return await self._commands.each(org_id, method, request, answer, ids, also, plan, respond)
+        steps = await bulk.steps(self._commands, org_id, change, ids)
+        return await self._commands.many(org_id, method, request, answer, steps, respond)
 
     async def ExplainPage(self, request: pb.ExplainPageRequest, context: Context) -> pb.ExplainPageResponse:
         incident, user = mapping.incident_id(request.incident, "incident"), request.user.removeprefix("users/")
@@ -367,12 +359,3 @@ def _note_before(done: Advanced) -> None:
 
 def _unknown(id_: UUID) -> TocsinError:
     return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
-
-
-def _results(ids: Sequence[UUID], answers: Sequence[Advanced | TocsinError]) -> list[pb.IncidentResult]:
-    return [
-        pb.IncidentResult(name=f"incidents/{id_}", incident=_incident(answer))
-        if isinstance(answer, Advanced)
-        else pb.IncidentResult(name=f"incidents/{id_}", error=to_status(answer))
-        for id_, answer in zip(ids, answers, strict=True)
-    ]

@@ -167,9 +167,29 @@ class _BulkActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BulkAction
     """As SnoozeIncident, for `snooze_duration`. Snoozed incidents are left out."""
     BULK_ACTION_RESOLVE: _BulkAction.ValueType  # 3
     """As ResolveIncident."""
+    BULK_ACTION_UNACKNOWLEDGE: _BulkAction.ValueType  # 4
+    """As UnacknowledgeIncident, of acknowledged and snoozed incidents."""
+    BULK_ACTION_ESCALATE: _BulkAction.ValueType  # 5
+    """As EscalateIncident, to `level`. Whoever calls it again without a page token escalates the same incidents again."""
+    BULK_ACTION_REASSIGN: _BulkAction.ValueType  # 6
+    """As ReassignIncident, to `targets` or to `policy`."""
+    BULK_ACTION_ADD_RESPONDERS: _BulkAction.ValueType  # 7
+    """As AddResponders, of `targets`."""
+    BULK_ACTION_RESTART: _BulkAction.ValueType  # 8
+    """As RestartIncident."""
+    BULK_ACTION_SET_SEVERITY: _BulkAction.ValueType  # 9
+    """As UpdateIncident with `severity`."""
+    BULK_ACTION_ADD_NOTE: _BulkAction.ValueType  # 10
+    """As AddNote with `note`."""
+    BULK_ACTION_MERGE: _BulkAction.ValueType  # 11
+    """As MergeIncident, into `into`, which is left out itself."""
+    BULK_ACTION_UNMERGE: _BulkAction.ValueType  # 12
+    """As UnmergeIncident, of merged incidents."""
 
 class BulkAction(_BulkAction, metaclass=_BulkActionEnumTypeWrapper):
-    """What is done with every incident that a filter finds."""
+    """What is done with every incident that a filter finds. The call for one incident says what it does and where it is allowed. Resolved
+    incidents are always left out but of notes, merged ones but to resolve, unmerge or note.
+    """
 
 BULK_ACTION_UNSPECIFIED: BulkAction.ValueType  # 0
 """Rejected."""
@@ -179,6 +199,24 @@ BULK_ACTION_SNOOZE: BulkAction.ValueType  # 2
 """As SnoozeIncident, for `snooze_duration`. Snoozed incidents are left out."""
 BULK_ACTION_RESOLVE: BulkAction.ValueType  # 3
 """As ResolveIncident."""
+BULK_ACTION_UNACKNOWLEDGE: BulkAction.ValueType  # 4
+"""As UnacknowledgeIncident, of acknowledged and snoozed incidents."""
+BULK_ACTION_ESCALATE: BulkAction.ValueType  # 5
+"""As EscalateIncident, to `level`. Whoever calls it again without a page token escalates the same incidents again."""
+BULK_ACTION_REASSIGN: BulkAction.ValueType  # 6
+"""As ReassignIncident, to `targets` or to `policy`."""
+BULK_ACTION_ADD_RESPONDERS: BulkAction.ValueType  # 7
+"""As AddResponders, of `targets`."""
+BULK_ACTION_RESTART: BulkAction.ValueType  # 8
+"""As RestartIncident."""
+BULK_ACTION_SET_SEVERITY: BulkAction.ValueType  # 9
+"""As UpdateIncident with `severity`."""
+BULK_ACTION_ADD_NOTE: BulkAction.ValueType  # 10
+"""As AddNote with `note`."""
+BULK_ACTION_MERGE: BulkAction.ValueType  # 11
+"""As MergeIncident, into `into`, which is left out itself."""
+BULK_ACTION_UNMERGE: BulkAction.ValueType  # 12
+"""As UnmergeIncident, of merged incidents."""
 Global___BulkAction: _TypeAlias = BulkAction  # noqa: Y015
 
 @_typing.final
@@ -1667,23 +1705,43 @@ class BulkChangeIncidentsRequest(_message.Message):
     SNOOZE_DURATION_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     MAX_INCIDENTS_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    INTO_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     action: Global___BulkAction.ValueType
     """What is done."""
     dry_run: _builtins.bool
-    """Only say which incidents it would be."""
+    """Only say how many incidents it would be, and which."""
     max_incidents: _builtins.int
     """At most this many; 0 means 250."""
+    level: _builtins.int
+    """To escalate: the level to page, counted from 1; 0 means of each incident the next one. Refused otherwise."""
+    policy: _builtins.str
+    """To reassign these incidents to a policy: `policies/{policy}`. Refused otherwise."""
+    severity: _severity_pb2.Severity.ValueType
+    """The new severity. Required to set it, and refused otherwise."""
+    note: _builtins.str
+    """1 to 4096 characters. Required to note something, and refused otherwise."""
+    into: _builtins.str
+    """The incident that goes on: `incidents/{uuid}`. Required to merge, and refused otherwise."""
     @_builtins.property
     def filter(self) -> Global___ListIncidentsRequest:
-        """The incidents that ListIncidents lists for this; its order, page size and page token are not read. At least one filter must be set:
-        to mean every incident, list all states.
+        """The incidents that ListIncidents lists for this; its order and page size are not read, and its page token is the previous answer's
+        `next_page_token`. At least one filter must be set: to mean every incident, list all states.
         """
 
     @_builtins.property
     def snooze_duration(self) -> _duration_pb2.Duration:
         """For how long; 1 second to 7 days. Required to snooze, and refused otherwise."""
+
+    @_builtins.property
+    def targets(self) -> Global___Targets:
+        """Required to add responders; to reassign these or `policy`. Refused otherwise."""
 
     def __init__(
         self,
@@ -1694,10 +1752,16 @@ class BulkChangeIncidentsRequest(_message.Message):
         snooze_duration: _duration_pb2.Duration | None = ...,
         dry_run: _builtins.bool = ...,
         max_incidents: _builtins.int = ...,
+        level: _builtins.int = ...,
+        targets: Global___Targets | None = ...,
+        policy: _builtins.str = ...,
+        severity: _severity_pb2.Severity.ValueType = ...,
+        note: _builtins.str = ...,
+        into: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "snooze_duration", b"snooze_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "snooze_duration", b"snooze_duration", "targets", b"targets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "filter", b"filter", "max_incidents", b"max_incidents", "request_id", b"request_id", "snooze_duration", b"snooze_duration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "filter", b"filter", "into", b"into", "level", b"level", "max_incidents", b"max_incidents", "note", b"note", "policy", b"policy", "request_id", b"request_id", "severity", b"severity", "snooze_duration", b"snooze_duration", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1711,8 +1775,20 @@ class BulkChangeIncidentsResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MATCHING_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
     """Whether further incidents may fit."""
+    next_page_token: _builtins.str
+    """Set with `more`: as `filter.page_token` of the same call it goes on behind the last of these results."""
+    matching_count: _builtins.int
+    """With `dry_run`: how many incidents fit from `filter.page_token` on, over all calls. 10,000 stands for this many or more."""
+    changed_count: _builtins.int
+    """How many of the results are incidents that this call changed; those that were so already are not among them."""
+    failed_count: _builtins.int
+    """How many of the results are errors."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentResult]:
         """Newest first. With `dry_run` the incidents as they are."""
@@ -1722,10 +1798,14 @@ class BulkChangeIncidentsResponse(_message.Message):
         *,
         results: _abc.Iterable[Global___IncidentResult] | None = ...,
         more: _builtins.bool = ...,
+        next_page_token: _builtins.str = ...,
+        matching_count: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "failed_count", b"failed_count", "matching_count", b"matching_count", "more", b"more", "next_page_token", b"next_page_token", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

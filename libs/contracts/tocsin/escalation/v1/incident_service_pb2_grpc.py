@@ -316,12 +316,14 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BulkChangeIncidents(self, request, context):
-        """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
-        which these would be and changes nothing.
+        """Does to the incidents that a filter finds what a responder does to one, newest first and at most 250 per call; with `dry_run` it says
+        how many fit, and which of them one call would change, and changes nothing.
 
-        Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
-        set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
-        `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+        Incidents that need no such change are left out (`BulkAction` says which). Each is answered by itself, as the call for one
+        incident answers: one failure does not fail the others, and `changed_count` and `failed_count` say how far it came. While `more` is
+        set, send `next_page_token` with a new `request_id` to go on behind the last one. Idempotent by `request_id`. Reasons of the call itself:
+        `INVALID_FIELD`, `PAGE_TOKEN_INVALID`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`,
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE` (of `into`), `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -132,12 +132,14 @@ class IncidentServiceStub:
     Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     BulkChangeIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.BulkChangeIncidentsRequest, _incident_service_pb2.BulkChangeIncidentsResponse]
-    """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
-    which these would be and changes nothing.
+    """Does to the incidents that a filter finds what a responder does to one, newest first and at most 250 per call; with `dry_run` it says
+    how many fit, and which of them one call would change, and changes nothing.
 
-    Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
-    set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
-    `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+    Incidents that need no such change are left out (`BulkAction` says which). Each is answered by itself, as the call for one
+    incident answers: one failure does not fail the others, and `changed_count` and `failed_count` say how far it came. While `more` is
+    set, send `next_page_token` with a new `request_id` to go on behind the last one. Idempotent by `request_id`. Reasons of the call itself:
+    `INVALID_FIELD`, `PAGE_TOKEN_INVALID`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`,
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE` (of `into`), `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ExplainPage: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]
     """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
@@ -260,12 +262,14 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     BulkChangeIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.BulkChangeIncidentsRequest, _incident_service_pb2.BulkChangeIncidentsResponse]  # type: ignore[assignment]
-    """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
-    which these would be and changes nothing.
+    """Does to the incidents that a filter finds what a responder does to one, newest first and at most 250 per call; with `dry_run` it says
+    how many fit, and which of them one call would change, and changes nothing.
 
-    Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
-    set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
-    `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+    Incidents that need no such change are left out (`BulkAction` says which). Each is answered by itself, as the call for one
+    incident answers: one failure does not fail the others, and `changed_count` and `failed_count` say how far it came. While `more` is
+    set, send `next_page_token` with a new `request_id` to go on behind the last one. Idempotent by `request_id`. Reasons of the call itself:
+    `INVALID_FIELD`, `PAGE_TOKEN_INVALID`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`,
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE` (of `into`), `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ExplainPage: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]  # type: ignore[assignment]
     """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
@@ -493,12 +497,14 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _incident_service_pb2.BulkChangeIncidentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.BulkChangeIncidentsResponse, _abc.Awaitable[_incident_service_pb2.BulkChangeIncidentsResponse]]:
-        """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
-        which these would be and changes nothing.
+        """Does to the incidents that a filter finds what a responder does to one, newest first and at most 250 per call; with `dry_run` it says
+        how many fit, and which of them one call would change, and changes nothing.
 
-        Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
-        set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
-        `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+        Incidents that need no such change are left out (`BulkAction` says which). Each is answered by itself, as the call for one
+        incident answers: one failure does not fail the others, and `changed_count` and `failed_count` say how far it came. While `more` is
+        set, send `next_page_token` with a new `request_id` to go on behind the last one. Idempotent by `request_id`. Reasons of the call itself:
+        `INVALID_FIELD`, `PAGE_TOKEN_INVALID`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`,
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE` (of `into`), `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod

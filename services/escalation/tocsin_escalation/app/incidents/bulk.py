@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Final
 from uuid import UUID
@@ -11,16 +11,22 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import invalid
 
 from tocsin_escalation.app.incidents import read
-from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.command import Commands, Plan
 from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.merge import check_target, plan_part, plan_unmerge
+from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.events import Acknowledged, Snoozed
+from tocsin_escalation.domain.events import Event, Restarted
+from tocsin_escalation.store.incidents import finding
 from tocsin_escalation.store.incidents.escalations import EscalationRow
 from tocsin_escalation.store.incidents.finding import Filters
 
 MOST: Final = 250
+MOST_COUNTED: Final = 10_000
 _ROUNDS: Final = 20
 """Each looks at 10,000 incidents at most when no index knows the filter."""
+Place = tuple[datetime, UUID]
+"""Of an incident, in the order of lists."""
 
 
 class Action(Enum):
@@ -29,53 +35,114 @@ class Action(Enum):
     ACKNOWLEDGE = "acknowledge"
     SNOOZE = "snooze"
     RESOLVE = "resolve"
+    UNACKNOWLEDGE = "unacknowledge"
+    ESCALATE = "escalate"
+    REASSIGN = "reassign"
+    ADD_RESPONDERS = "add responders"
+    RESTART = "restart"
+    SET_SEVERITY = "set severity"
+    ADD_NOTE = "add note"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
 
 
-_NEEDS_NONE: Final = {
-    Action.ACKNOWLEDGE: (State.ACKNOWLEDGED, State.MERGED, State.RESOLVED),
-    Action.SNOOZE: (State.SNOOZED, State.MERGED, State.RESOLVED),
-    Action.RESOLVE: (State.RESOLVED,),
+_UNRESOLVED: Final = (State.TRIGGERED, State.ACKNOWLEDGED, State.SNOOZED, State.EXHAUSTED)
+_NEED: Final = {
+    Action.ACKNOWLEDGE: (State.TRIGGERED, State.SNOOZED, State.EXHAUSTED),
+    Action.SNOOZE: (State.TRIGGERED, State.ACKNOWLEDGED, State.EXHAUSTED),
+    Action.RESOLVE: (*_UNRESOLVED, State.MERGED),
+    Action.UNACKNOWLEDGE: (State.ACKNOWLEDGED, State.SNOOZED),
+    Action.ESCALATE: _UNRESOLVED,
+    Action.REASSIGN: _UNRESOLVED,
+    Action.ADD_RESPONDERS: _UNRESOLVED,
+    Action.RESTART: _UNRESOLVED,
+    Action.SET_SEVERITY: _UNRESOLVED,
+    Action.ADD_NOTE: tuple(State),
+    Action.MERGE: _UNRESOLVED,
+    Action.UNMERGE: (State.MERGED,),
 }
-"""The states in which an incident needs no such action: it is left out."""
+"""The states in which an incident can need the action: in others it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is done, by whom. `event`: what happens to each incident, if it is the same. `into`: to merge, the one that goes on."""
+
+    action: Action
+    actor: str
+    event: Event | None = None
+    into: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """Incidents, newest first. `more`: others may fit."""
+    """Incidents, newest first. `end`: behind which others may fit."""
 
     rows: Sequence[EscalationRow]
-    more: bool
+    end: Place | None
 
 
-async def fitting(db: Database, org_id: str, filters: Filters, action: Action, limit: int) -> Fitting:
-    """The incidents that fit and need the action. Raises INVALID_FIELD for a filter that says nothing."""
-    if filters == Filters():
-        raise invalid("filter", "must filter by something; to mean every incident, write down the states you mean")
-    wanted = filters.states or tuple(state.value for state in State)
-    states = tuple(state for state in wanted if State(state) not in _NEEDS_NONE[action])
-    if not states:
-        return Fitting((), more=False)
-    rows, cursor = list[EscalationRow](), None
+async def fitting(
+    db: Database, org_id: str, filters: Filters, change: Change, behind: Sequence[object] | None, limit: int
+) -> Fitting:
+    """The incidents that fit and need the change. Raises INVALID_FIELD for a filter that says nothing."""
+    wanted = _wanted(filters, change)
+    if not wanted.states:
+        return Fitting((), None)
+    rows, cursor = list[EscalationRow](), behind
     for _ in range(_ROUNDS):
-        found = await read.newest(db, org_id, replace(filters, states=states), cursor, limit - len(rows))
+        found = await read.newest(db, org_id, wanted, cursor, limit - len(rows))
         rows += found.rows
         cursor = found.end
-        if cursor is None or len(rows) == limit:
+        if found.end is None or len(rows) == limit:
+            return Fitting(rows, found.end)
+    return Fitting(rows, found.end)
+
+
+async def count(db: Database, org_id: str, filters: Filters, change: Change, behind: Sequence[object] | None) -> int:
+    """How many incidents fit and need the change; MOST_COUNTED stands for more."""
+    wanted = _wanted(filters, change)
+    if not wanted.states:
+        return 0
+    counted, place = 0, read.place(behind)
+    for _ in range(_ROUNDS):
+        async with db.transaction(org_id) as tx:
+            found = await finding.count(tx, wanted, place, MOST_COUNTED - counted)
+        counted += found.count
+        place = found.end
+        if place is None or counted >= MOST_COUNTED:
             break
-    return Fitting(rows, more=cursor is not None)
+    return counted
 
 
-async def steps(
-    commands: Commands, org_id: str, actor: str, action: Action, incident_ids: Sequence[UUID], snooze: timedelta
-) -> list[Step]:
-    """One step for each incident. To resolve, ingest has resolved them before; raises SERVICE_UNAVAILABLE when it cannot.
+def _wanted(filters: Filters, change: Change) -> Filters:
+    if filters == Filters():
+        raise invalid("filter", "must filter by something; to mean every incident, write down the states you mean")
+    asked = filters.states or tuple(state.value for state in State)
+    needing = {state.value for state in _NEED[change.action]}
+    return replace(filters, states=tuple(state for state in asked if state in needing), but=change.into)
 
-    `snooze`: for how long, when that is the action.
-    """
-    match action:
-        case Action.RESOLVE:
-            return await commands.resolving(org_id, actor, incident_ids)
-        case Action.SNOOZE:
-            return [Step(id_, Snoozed(actor, snooze)) for id_ in incident_ids]
-        case Action.ACKNOWLEDGE:
-            return [Step(id_, Acknowledged(actor)) for id_ in incident_ids]
+
+async def check(db: Database, org_id: str, change: Change) -> None:
+    """Refuse what would be refused for each incident: a merge into one that takes none in."""
+    if change.into is not None:
+        check_target((await read.incident(db, org_id, change.into)).run)
+
+
+async def steps(commands: Commands, org_id: str, change: Change, incident_ids: Sequence[UUID]) -> list[Step]:
+    """One step for each incident. To resolve, ingest has resolved them before; raises SERVICE_UNAVAILABLE when it cannot."""
+    if change.action is Action.RESOLVE:
+        return await commands.resolving(org_id, change.actor, incident_ids)
+    if change.action is Action.RESTART:
+        policies = await targets.policies_of(commands.db, org_id, incident_ids)
+        return [Step(id_, Restarted(change.actor, policies.get(id_))) for id_ in incident_ids]
+    assert change.event is not None, "the same event for each incident"
+    return [Step(id_, change.event) for id_ in incident_ids]
+
+
+def plan(change: Change) -> Plan | None:
+    """How each incident is merged, or taken out of another one; None of an action that is one step of each incident."""
+    if change.action is Action.UNMERGE:
+        return lambda runs, id_: plan_unmerge(runs, id_, change.actor, "")
+    into = change.into
+    return None if into is None else lambda runs, id_: plan_part(runs, id_, into, change.actor)

@@ -1,7 +1,8 @@
 """What a person does to incidents: one transaction with its answer kept by request_id, then the certainty that pages stop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from tocsin_escalation.store.incidents import escalations
 log = get_logger(__name__)
 
 R = TypeVar("R", bound=Message)
+Plan = Callable[[Mapping[UUID, Escalation], UUID], Sequence[Step]]
+"""The steps of one incident of many, its own one first, by the incidents as they are locked; or it raises the error of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +66,13 @@ class Commands:
         when the command holds and notify has not confirmed it.
         """
 
-        async def work(tx: Tx) -> R:
-            async def take() -> R:
-                [answer] = await advance(tx, [step], self.effects)
-                if isinstance(answer, TocsinError):
-                    raise answer
-                return respond(answer)
+        async def take(tx: Tx) -> R:
+            [answer] = await advance(tx, [step], self.effects)
+            if isinstance(answer, TocsinError):
+                raise answer
+            return respond(answer)
 
-            return await once(tx, method, request, response_type, take)
-
-        response = await self.db.run(org_id, work)
+        response = await self._once(org_id, method, request, response_type, take)
         await confirm_stopped(self.db, org_id, self.notify, [step.incident_id, *_others(response, [step])])
         return response
 
@@ -87,13 +87,10 @@ class Commands:
     ) -> R:
         """One command on many incidents, each answered by itself, idempotent by request_id as a whole."""
 
-        async def work(tx: Tx) -> R:
-            async def take() -> R:
-                return respond(await advance(tx, steps, self.effects))
+        async def take(tx: Tx) -> R:
+            return respond(await advance(tx, steps, self.effects))
 
-            return await once(tx, method, request, response_type, take)
-
-        response = await self.db.run(org_id, work)
+        response = await self._once(org_id, method, request, response_type, take)
         ids = [step.incident_id for step in steps]
         await confirm_stopped(self.db, org_id, self.notify, [*ids, *_others(response, steps)])
         return response
@@ -113,21 +110,51 @@ class Commands:
         `plan` says which, of the incidents as they are locked, with those with which they are merged; it may raise too.
         """
 
-        async def work(tx: Tx) -> R:
-            async def take() -> R:
-                runs = await escalations.lock(tx, list(incident_ids), kin=True)
-                steps = plan(runs)
-                answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps))
-                done = [answer for answer in answers if isinstance(answer, Advanced)]
-                if len(done) < len(answers):
-                    raise next(answer for answer in answers if isinstance(answer, TocsinError))
-                return respond(done)
+        async def take(tx: Tx) -> R:
+            runs = await escalations.lock(tx, list(incident_ids), kin=True)
+            steps = plan(runs)
+            answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps))
+            done = [answer for answer in answers if isinstance(answer, Advanced)]
+            if len(done) < len(answers):
+                raise next(answer for answer in answers if isinstance(answer, TocsinError))
+            return respond(done)
 
-            return await once(tx, method, request, response_type, take)
-
-        response = await self.db.run(org_id, work)
+        response = await self._once(org_id, method, request, response_type, take)
         await confirm_stopped(self.db, org_id, self.notify, incident_ids)
         return response
+
+    async def each(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        incident_ids: Sequence[UUID],
+        also: Sequence[UUID],
+        plan: Plan,
+        respond: Callable[[Sequence[Advanced | TocsinError]], R],
+    ) -> R:
+        """Several steps for each incident, answered by itself; idempotent by request_id as a whole. `also`: others they act on."""
+
+        async def take(tx: Tx) -> R:
+            runs = await escalations.lock(tx, [*incident_ids, *also], kin=True)
+            planned = [_planned(plan, runs, id_) for id_ in incident_ids]
+            steps = [step for group in planned if not isinstance(group, TocsinError) for step in group]
+            taken = iter(await advance(tx, steps, self.effects, await Known.read(tx, runs, steps)))
+            of_each = [
+                group if isinstance(group, TocsinError) else list(islice(taken, len(group))) for group in planned
+            ]
+            return respond([each if isinstance(each, TocsinError) else each[0] for each in of_each])
+
+        response = await self._once(org_id, method, request, response_type, take)
+        await confirm_stopped(self.db, org_id, self.notify, [*incident_ids, *also])
+        return response
+
+    async def _once(
+        self, org_id: str, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        """One transaction, with its answer kept by request_id."""
+        return await self.db.run(org_id, lambda tx: once(tx, method, request, response_type, lambda: take(tx)))
 
     async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
         """What this request was answered before, with the certainty again that pages have stopped; None for a new one."""
@@ -182,6 +209,13 @@ class Commands:
             Step(id_, Resolved(actor, via=via), sequence=answer.sequence or 0)
             for id_, answer in zip(incident_ids, closed, strict=True)
         ]
+
+
+def _planned(plan: Plan, runs: Mapping[UUID, Escalation], id_: UUID) -> Sequence[Step] | TocsinError:
+    try:
+        return plan(runs, id_)
+    except TocsinError as refusal:
+        return refusal
 
 
 def _others(response: Message, steps: Sequence[Step]) -> list[UUID]:

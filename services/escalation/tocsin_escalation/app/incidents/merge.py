@@ -9,6 +9,7 @@ from tocsin_kit.errors import invalid, not_found
 from tocsin_escalation.app.incidents.advance import refused
 from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.domain import merging
+from tocsin_escalation.domain.decision import Refusal
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Unmerged, UnmergedFrom
 
@@ -22,13 +23,32 @@ def plan_merge(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, acto
     if source == target:
         raise invalid("into", "must be another incident")
     repeats = merged.state is State.MERGED and merged.merged_into == target
-    refusal = None if repeats else merging.refuse(merged, into)
-    if refusal is not None:
-        raise refused(into, refusal)
+    if not repeats:
+        check_target(into)
     parts = [run for run in runs.values() if run.state is State.MERGED and run.merged_into == source]
     events = list(merging.merge_all(merged, into, parts, actor))
     steps = [Step(id_, event, etag if id_ == source else "") for id_, event in events]
     return steps[:1] if repeats else steps
+
+
+def plan_part(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, actor: str) -> list[Step]:
+    """As `plan_merge`, for one of many whose steps are taken together: a source that would be refused raises here.
+
+    Otherwise the target would tell of a merge that has not been.
+    """
+    run = _known(runs, source)
+    if run.state is State.RESOLVED:
+        raise refused(run, Refusal.INCIDENT_RESOLVED)
+    if run.state is State.MERGED and run.merged_into != target:
+        raise refused(run, Refusal.INCIDENT_MERGED)
+    return plan_merge(runs, source, target, actor, "")
+
+
+def check_target(into: Escalation) -> None:
+    """Raises INCIDENT_RESOLVED or INCIDENT_STATE for an incident into which none can be merged."""
+    refusal = merging.refuse(into)
+    if refusal is not None:
+        raise refused(into, refusal)
 
 
 def plan_unmerge(runs: Mapping[UUID, Escalation], source: UUID, actor: str, etag: str) -> list[Step]:

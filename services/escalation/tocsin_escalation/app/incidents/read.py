@@ -26,7 +26,7 @@ async def incident(db: Database, org_id: str, id_: UUID) -> EscalationRow:
 async def newest(db: Database, org_id: str, filters: Filters, cursor: Sequence[object] | None, limit: int) -> Found:
     """Incidents that fit, newest first; the cursor is the place behind which to go on."""
     async with db.transaction(org_id) as tx:
-        return await finding.newest(tx, filters, _place(cursor), limit)
+        return await finding.newest(tx, filters, place(cursor), limit)
 
 
 async def worst(
@@ -35,8 +35,8 @@ async def worst(
     """Unresolved incidents that fit, critical ones first; the cursor is the last one's severity and place."""
     behind = None
     if cursor is not None:
-        severity, *place = cursor
-        found = _place(place)
+        severity, *behind_it = cursor
+        found = place(behind_it)
         assert isinstance(severity, int), "a page token holds what was put into it"
         assert found is not None, "a page token holds what was put into it"
         behind = (severity, *found)
@@ -44,7 +44,8 @@ async def worst(
         return await finding.worst(tx, filters, behind, limit)
 
 
-def _place(cursor: Sequence[object] | None) -> tuple[datetime, UUID] | None:
+def place(cursor: Sequence[object] | None) -> tuple[datetime, UUID] | None:
+    """The place of a list behind which a page token goes on."""
     if cursor is None:
         return None
     created, id_ = cursor

@@ -65,7 +65,13 @@ def no_policy(id_: str, field: str) -> TocsinError:
 
 async def policy_of(db: Database, org_id: str, incident_id: UUID) -> Policy | None:
     """The policy an incident runs on, as it is defined now; None when the incident, or by now the policy, is not there."""
+    return (await policies_of(db, org_id, [incident_id])).get(incident_id)
+
+
+async def policies_of(db: Database, org_id: str, incident_ids: Sequence[UUID]) -> dict[UUID, Policy]:
+    """The policies these run on, as they are defined now; without incidents, or policies, that are not there."""
     async with db.transaction(org_id) as tx:
-        row = await escalations.get(tx, incident_id)
-        found = await policies.get(tx, row.run.policy.id) if row is not None and row.run.policy is not None else None
-    return found.policy if found is not None else None
+        rows = await escalations.get_many(tx, incident_ids)
+        named = {id_: row.run.policy.id for id_, row in rows.items() if row.run.policy is not None}
+        found = {id_: await policies.get(tx, id_) for id_ in set(named.values())}
+    return {id_: row.policy for id_, name in named.items() if (row := found[name]) is not None}

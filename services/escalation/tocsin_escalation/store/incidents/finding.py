@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from asyncpg import Record
 from sqlalchemy.dialects.postgresql import JSONB
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Filtered, constant, param
@@ -22,7 +23,7 @@ MOST_SCANNED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What ListIncidents can ask for; unset means any. Each word must be in the title, the source or a label."""
+    """What is asked for; unset means any. Each word must be in the title, the source or a label. `but`: all but this one."""
 
     states: tuple[str, ...] = ()
     policy: str = ""
@@ -35,6 +36,7 @@ class Filters:
     labels: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     follower: str = ""
+    but: UUID | None = None
 
     @property
     def scans(self) -> bool:
@@ -47,6 +49,14 @@ class Found:
     """A page, and where the next one begins behind: `end` is None when nothing is left."""
 
     rows: list[EscalationRow]
+    end: tuple[datetime, UUID] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many incidents fit on a page, and where the next one begins behind: `end` is None when nothing is left."""
+
+    count: int
     end: tuple[datetime, UUID] | None
 
 
@@ -73,6 +83,7 @@ _INDEXED: Final = (
     _C.assignees.contains(param("assignees", sa.ARRAY(sa.Text))),
     _C.create_time >= param("start_time"),
     _C.create_time < param("end_time"),
+    _C.incident_id != param("but"),
 )
 _LABEL: Final = sa.func.jsonb_each_text(_C.labels).table_valued("value", name="label")
 _WORDS: Final = tuple(f"word{number}" for number in range(MOST_WORDS))
@@ -100,6 +111,10 @@ _NEWEST: Final = Filtered(
     SELECT.where(_MINE).order_by(*_NEWEST_FIRST).limit(param("limit")),
     *(_PLACE < _BEFORE, _PLACE >= _LAST, *_INDEXED, *_LOOKED_AT),
 )
+_FITTING: Final = Filtered(
+    sa.select(_C.create_time, _C.incident_id).where(_MINE).order_by(*_NEWEST_FIRST).limit(param("limit")),
+    *(_PLACE < _BEFORE, _PLACE >= _LAST, *_INDEXED, *_LOOKED_AT),
+)
 _LAST_SCANNED: Final = Filtered(
     sa.select(_C.create_time, _C.incident_id)
     .where(_MINE)
@@ -124,17 +139,31 @@ _COUNTS: Final = Filtered(
 
 async def newest(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int) -> Found:
     """This tenant's escalations that fit, newest first, behind `before`; fewer than there are if too many must be looked at."""
+    records, end = await _page(tx, filters, before, limit, whole=True)
+    return Found(list(map(to_row, records)), end)
+
+
+async def count(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, most: int) -> Counted:
+    """How many `newest` gives with this limit, without reading them."""
+    records, end = await _page(tx, filters, before, most, whole=False)
+    return Counted(len(records), end)
+
+
+async def _page(
+    tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int, *, whole: bool
+) -> tuple[list[Record], tuple[datetime, UUID] | None]:
+    """The records behind `before`, whole or only their places; and where the next ones begin behind, None when nothing is left."""
     before_time, before_id = before or (None, None)
     indexed = _indexed(filters) | {"org_id": tx.org_id, "before_time": before_time, "before_id": before_id}
     last = await tx.fetchrow(*_LAST_SCANNED(**indexed)) if filters.scans else None
     end = None if last is None else (last["create_time"], last["incident_id"])
     last_time, last_id = end or (None, None)
-    page = _NEWEST(**indexed, **_looked_at(filters), last_time=last_time, last_id=last_id, limit=limit + 1)
+    statement = _NEWEST if whole else _FITTING
+    page = statement(**indexed, **_looked_at(filters), last_time=last_time, last_id=last_id, limit=limit + 1)
     records = await tx.fetch(*page)
-    rows = list(map(to_row, records[:limit]))
     if len(records) > limit:
-        return Found(rows, (rows[-1].run.facts.create_time, rows[-1].run.incident_id))
-    return Found(rows, end)
+        return records[:limit], (records[limit - 1]["create_time"], records[limit - 1]["incident_id"])
+    return records, end
 
 
 async def worst(tx: Tx, filters: Filters, behind: tuple[int, datetime, UUID] | None, limit: int) -> list[EscalationRow]:
@@ -166,6 +195,7 @@ def _indexed(filters: Filters) -> dict[str, object]:
         "assignees": [filters.assignee] if filters.assignee else None,
         "start_time": filters.start_time,
         "end_time": filters.end_time,
+        "but": filters.but,
     }
 
 

@@ -324,7 +324,7 @@ class Incidents(RuleBasedStateMachine):
         parts = [
             run for run in self.runs.values() if run.merged_into == source.incident_id and run.state is State.MERGED
         ]
-        if refuse(source, target) is not None or source.state in (State.MERGED, State.RESOLVED):
+        if refuse(target) is not None or source.state in (State.MERGED, State.RESOLVED):
             return
         assert not any(decision.refusal for decision in self.take(merge_all(source, target, parts, ANA)))
         for part in (source, *parts):

@@ -17,7 +17,7 @@ from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.twilio import Call
 from tocsin_testkit.world import World
 
-from tests.bench.bench_road import ENVIRONMENT, percentile, posts
+from tests.bench.bench_alert_to_page import ENVIRONMENT, percentile, posts
 from tests.bench.report import report
 
 T = TypeVar("T")

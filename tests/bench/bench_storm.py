@@ -11,7 +11,7 @@ from tocsin_testkit.tenant import Sender
 from tocsin_testkit.world import World
 
 from tests import storms
-from tests.bench.bench_road import ENVIRONMENT, percentile
+from tests.bench.bench_alert_to_page import ENVIRONMENT, percentile
 from tests.bench.report import report
 
 PEOPLE, EACH, SECONDS = 20, 500, 60.0

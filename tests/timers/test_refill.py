@@ -96,10 +96,10 @@ async def test_what_forgets_while_it_is_filled_is_filled_again(two: tuple[Filler
     [shard] = first.broker.shards
     asking = asyncio.create_task(first.asks())
     await until(lambda: first.began == 1, "it begins")
-    witness, claim = shard._claim_keys
+    mark, claim = shard._claim_keys
     match disturbed:
         case "flushed":
-            await shard._commands.delete(witness, claim, shard._due, shard._data)
+            await shard._commands.delete(mark, claim, shard._due, shard._data)
         case "restarted elsewhere":
             # What a replica that was promoted knows: the claim, made in another run.
             value: Any = await shard._commands.get(claim)

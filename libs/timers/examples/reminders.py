@@ -9,6 +9,7 @@ from tocsin_timers import TimerBroker, TimerSource, Worker
 
 
 async def main(url: str) -> None:
+    """Arms two timers, moves one, cancels the other, and waits for the one that is left."""
     broker = TimerBroker(url, queue="reminders")
     source = TimerSource(broker, clock=lambda: datetime.now(UTC))
     heard = asyncio.Event()

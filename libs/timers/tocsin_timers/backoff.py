@@ -22,9 +22,11 @@ class Backoff:
         self.failures = 0
 
     def reset(self) -> None:
+        """It went well: the next wait is the shortest again."""
         self.failures = 0
 
     async def wait(self) -> None:
+        """It failed once more."""
         self.failures += 1
         step = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 30))
         await asyncio.sleep(random.uniform(step / 2, step))

@@ -175,9 +175,11 @@ class TimerBroker(AsyncBroker):
         return zlib.crc32(id.encode()) % len(self.shards) if len(self.shards) > 1 else 0
 
     async def cancel_one(self, id: str) -> bool:
+        """Whether it was still pending. Concurrent calls share a round trip."""
         return await self._cancellers[self.shard_of(id)].submit(id)
 
     async def cancel(self, ids: Iterable[str]) -> int:
+        """How many were still pending. One round trip for each thousand and shard."""
         by_shard: dict[int, list[str]] = defaultdict(list)
         for id in ids:
             by_shard[self.shard_of(id)].append(id)
@@ -226,6 +228,7 @@ class TimerBroker(AsyncBroker):
 
     @property
     def started(self) -> bool:
+        """Whether `startup` ran and `shutdown` did not."""
         return self._started
 
     def listen(self) -> AsyncGenerator[AckableMessage, None]:
@@ -248,6 +251,7 @@ class TimerBroker(AsyncBroker):
         await asyncio.gather(*(shard.pause(True) for shard in self.shards))
 
     async def resume(self) -> None:
+        """Let every worker of this queue start tasks again, within a second."""
         await asyncio.gather(*(shard.pause(False) for shard in self.shards))
 
     async def is_paused(self) -> bool:

@@ -92,6 +92,7 @@ class Consumer:
     # Life
 
     def start(self) -> None:
+        """Begin to promote, to read and to keep leases. Redis need not be there."""
         for shard, promoter in zip(self._queue.shards, self._promoters, strict=True):
             name = f"{self._queue.queue}[{shard.number}]"
             self._keep(f"{name} promoter", promoter.promote)
@@ -129,6 +130,7 @@ class Consumer:
     # For the owner
 
     def room_changed(self) -> None:
+        """The owner may have room for more: look again."""
         for event in self._may_read.values():
             event.set()
 
@@ -147,6 +149,7 @@ class Consumer:
         return False
 
     def forget(self, delivery: Delivery) -> None:
+        """Its lease is not renewed any more."""
         self._held.pop((delivery.shard, delivery.priority, delivery.entry), None)
 
     def lateness(self, delivery: Delivery) -> float | None:

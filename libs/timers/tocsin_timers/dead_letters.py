@@ -28,6 +28,7 @@ async def read(
 
 
 async def redrive(shards: Sequence[Shard], formatter: TaskiqFormatter, ids: Iterable[str]) -> int:
+    """Send these again with all their attempts; how many were still there."""
     moved = 0
     for number, entries in _by_shard(ids).items():
         found = await shards[number].dead_by_id(entries)
@@ -38,6 +39,7 @@ async def redrive(shards: Sequence[Shard], formatter: TaskiqFormatter, ids: Iter
 
 
 async def discard(shards: Sequence[Shard], ids: Iterable[str]) -> int:
+    """Delete these; how many were still there."""
     return sum([await shards[number].discard(entries) for number, entries in _by_shard(ids).items()])
 
 

@@ -37,6 +37,7 @@ class TimerMetrics:
         self.bind(queue)
 
     def bind(self, queue: str) -> None:
+        """Count for this queue from now on."""
         self.lateness = self._lateness.labels(queue)
         self.seconds = self._seconds.labels(queue)
         self.executed = self._executed.labels(queue)

@@ -59,6 +59,7 @@ class Found:
 
     @property
     def digest(self) -> str:
+        """Tells two schedules of one id apart."""
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
 

@@ -21,6 +21,7 @@ class Script:
         self._digest = sha1(self._source, usedforsecurity=False).hexdigest()
 
     async def __call__(self, client: Client, keys: Sequence[Argument], arguments: Sequence[Argument] = ()) -> Any:
+        """What the script returns. Raises RedisError."""
         try:
             return await client.execute_command("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:

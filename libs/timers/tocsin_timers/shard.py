@@ -70,7 +70,7 @@ class Shard:
         self._rate = prefix + "rate"
         self._check = prefix + "check"
         self._adopted = prefix + "adopted"
-        self._claim_keys = (prefix + "witness", prefix + "claim")
+        self._claim_keys = (prefix + "filled", prefix + "claim")
 
     # Senders
 
@@ -112,6 +112,7 @@ class Shard:
     # Workers
 
     async def promote(self, limit: int) -> Promotion:
+        """Move up to `limit` timers that are due into the streams."""
         keys = (self._due, self._data, self._paused, *self._stream_keys)
         now, head, promoted, orphans, paused = await scripts.PROMOTE(self._commands, keys, (limit, self._letters))
         return Promotion(
@@ -217,14 +218,17 @@ class Shard:
         await self._commands.set(self._check, b"1", px=1000)
 
     async def figures(self) -> list[int]:
+        """As `TimerBroker.figures` reads them, in its order."""
         keys = (self._due, self._dead, self._stats, self._paused, *self._stream_keys)
         reply: list[int] = await scripts.FIGURES(self._commands, keys, (self._group,))
         return reply
 
     async def pause(self, on: bool) -> None:
+        """Whether workers may start tasks of this shard."""
         await scripts.PAUSE(self._commands, (self._paused, self._wake), (int(on),))
 
     async def is_paused(self) -> bool:
+        """Whether they may not."""
         return bool(await self._commands.exists(self._paused))
 
     async def dead(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
@@ -232,12 +236,14 @@ class Shard:
         return _pairs(await self._commands.xrange(self._dead, f"({after}" if after else "-", "+", count=limit))
 
     async def dead_by_id(self, ids: Sequence[str]) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Those of these dead entries that are still there."""
         found = []
         for id in ids:
             found += _pairs(await self._commands.xrange(self._dead, id, id))
         return found
 
     async def bury(self, priority: str, data: bytes, reason: str) -> None:
+        """Put a message that was never in a stream among the dead letters."""
         arguments = (self._most_dead, data, reason, priority[0])
         await scripts.BURY(self._commands, (self._dead, self._stats), arguments)
 
@@ -249,6 +255,7 @@ class Shard:
         return int(await scripts.REDRIVE(self._commands, (self._dead, *self._stream_keys), arguments))
 
     async def discard(self, ids: Sequence[str]) -> int:
+        """Delete dead entries; how many were still there."""
         return int(await self._commands.xdel(self._dead, *ids))
 
     async def info(self) -> dict[str, Any]:

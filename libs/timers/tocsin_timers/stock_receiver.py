@@ -24,7 +24,8 @@ class Listened(Queue, Protocol):
     formatter: TaskiqFormatter
     consumers: list[Consumer]
 
-    def find_task(self, task_name: str) -> Any: ...
+    def find_task(self, task_name: str) -> Any:
+        """The task of this name, or None."""
 
 
 async def listen(broker: Listened) -> AsyncGenerator[AckableMessage, None]:

@@ -74,7 +74,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
 async def test_a_row_that_comes_while_its_tenant_leaves_the_side_road_waits_for_no_sweep(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The side road has just seen that nothing is left; the common deliveries still leave the tenant out."""
+    """Nothing is left of what a tenant had apart; the common deliveries still leave the tenant out."""
     peer = Peer()
     peer.refuse = lambda row: too_large() if row.payload.startswith(b"poison") else None
     late, looked = asyncio.Event(), asyncio.Event()
@@ -125,7 +125,7 @@ async def test_neighbours_of_a_refused_row_go_through_and_it_dies_with_its_reaso
 async def test_a_row_that_another_replica_was_refused_is_found_by_the_common_claim(
     db: Database, eventually: Eventually
 ) -> None:
-    """The side road itself looks rarely while there is none."""
+    """What goes apart is looked at rarely while there is none."""
     peer = Peer()
     relay = Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)
     async with relaying(relay):

@@ -1,4 +1,4 @@
-"""The side road of a relay: rows that were refused, and tenants whose rows are refused or slow.
+"""What a relay delivers apart: rows that were refused, and tenants whose rows are refused or slow.
 
 Each delivery here holds rows of one tenant, and a tenant has one delivery at a time, so no other tenant waits for it. A
 tenant leaves as soon as a delivery of its rows passes without a fault. All of this is in memory: a process that starts
@@ -35,7 +35,9 @@ _PAUSE_CAP: Final = 1.0
 class DeliverAndSettle(Protocol):
     """Delivers and settles rows of one tenant."""
 
-    def __call__(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Awaitable[Settled]: ...
+    def __call__(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Awaitable[Settled]:
+        """`alone`: the rows are of one tenant that is in doubt."""
+        ...
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Doubtful:
     def __init__(
         self,
         claims: Claims,
-        fly: DeliverAndSettle,
+        deliver_and_settle: DeliverAndSettle,
         *,
         batch: int,
         parallel: int,
@@ -64,7 +66,7 @@ class Doubtful:
         self._batch = batch
         self._released = released
         self._claims = claims
-        self._deliver_and_settle = fly
+        self._deliver_and_settle = deliver_and_settle
         self._parallel = parallel
         self._sweep_every = sweep_every
         self._away = away
@@ -160,7 +162,7 @@ class Doubtful:
 
     def _leaves(self, org_id: str) -> None:
         del self._doubts[org_id]
-        # The common deliveries left its rows out until now: one may have come since this road looked.
+        # The common deliveries left its rows out until now: one may have come meanwhile.
         self._released()
 
     def _start(self, org_id: str, rows: Sequence[OutboxRow]) -> None:

@@ -43,17 +43,28 @@ class StreamFigures(Protocol):
     """What Redis counts (`tocsin_timers.QueueFigures`)."""
 
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> int:
+        """In a stream, and given to no worker yet."""
+
     @property
-    def active(self) -> int: ...
+    def active(self) -> int:
+        """Given to a worker."""
+
     @property
-    def completed(self) -> int: ...
+    def completed(self) -> int:
+        """Since the queue exists."""
+
     @property
-    def failed(self) -> int: ...
+    def failed(self) -> int:
+        """Attempts that failed, since the queue exists."""
+
     @property
-    def dead(self) -> int: ...
+    def dead(self) -> int:
+        """Dead letters."""
+
     @property
-    def oldest_waiting_seconds(self) -> float: ...
+    def oldest_waiting_seconds(self) -> float:
+        """Age of what has waited longest."""
 
 
 class Stream(Protocol):

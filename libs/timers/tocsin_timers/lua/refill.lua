@@ -1,5 +1,5 @@
 -- Is this the server that was filled last time, with what it held? If not, one caller at a time may fill it.
--- KEYS witness, claim   ARGV step, token, lease_ms
+-- KEYS filled, claim   ARGV step, token, lease_ms
 -- The run id changes with every start and every failover, and a flush takes both keys away. So a claim that is still
 -- there, of the same run, proves that nothing armed since it was made has been forgotten.
 -- look: 1 known, 2 claimed for this caller, 0 somebody else fills it   keep, done, drop: 1, or 0 when the claim is lost

@@ -79,6 +79,7 @@ class Happened:
 
     @property
     def name(self) -> str:
+        """The resource name."""
         return f"timelineEntries/{self.id}"
 
 
@@ -148,6 +149,7 @@ class Case:
 
     @property
     def name(self) -> str:
+        """The resource name of the user whom it is about."""
         return f"users/{self.user}"
 
     @property

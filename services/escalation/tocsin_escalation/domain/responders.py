@@ -1,4 +1,4 @@
-"""What responders change beside the road of the policy: who else is paged, where it begins again, what it says."""
+"""What responders change beside what the policy says: who else is paged, where it begins again, what it says."""
 
 from dataclasses import replace
 from datetime import datetime

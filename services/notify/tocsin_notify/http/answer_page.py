@@ -191,8 +191,10 @@ def _length(words: Words, snooze: timedelta) -> str:
 
 
 def short(user: str) -> str:
+    """The id of a user, as people know it."""
     return user.removeprefix("users/")
 
 
 def time_words(words: Words, moment: datetime) -> str:
+    """A moment as the page tells it, in UTC."""
     return moment.astimezone(UTC).strftime(words.page_time)

@@ -33,9 +33,12 @@ class Stepping(Protocol):
     """An event for an incident."""
 
     @property
-    def incident_id(self) -> UUID: ...
+    def incident_id(self) -> UUID:
+        """Whose event it is."""
+
     @property
-    def event(self) -> Event: ...
+    def event(self) -> Event:
+        """What happened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,14 +48,17 @@ class Turn:
 
     @property
     def months(self) -> int:
+        """Its length in whole months on the calendar; 0 if it is counted in something shorter."""
         return self.count if self.unit is Unit.MONTH else 0
 
     @property
     def hours(self) -> int:
+        """Its length in hours that pass; 0 if it is counted in something longer."""
         return self.count if self.unit is Unit.HOUR else 0
 
     @property
     def days(self) -> int:
+        """Its length in days on the calendar; 0 if it is counted in hours or months."""
         return self.count * {Unit.DAY: 1, Unit.WEEK: 7}.get(self.unit, 0)
 
 

@@ -18,11 +18,16 @@ class Stretch(Protocol):
     """A row of such a table."""
 
     @property
-    def id(self) -> UUID: ...
+    def id(self) -> UUID:
+        """Unique in its table."""
+
     @property
-    def start_time(self) -> datetime: ...
+    def start_time(self) -> datetime:
+        """When it begins to count."""
+
     @property
-    def end_time(self) -> datetime: ...
+    def end_time(self) -> datetime:
+        """When it counts no more."""
 
 
 R = TypeVar("R", bound=Stretch)

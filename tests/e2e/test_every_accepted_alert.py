@@ -1,6 +1,6 @@
-"""Whatever ingest accepts, escalation and notify can store, show and send.
+"""Each alert that ingest accepts, escalation and notify can store, show and send.
 
-`ALERTS=5000 make test T=tests/e2e/test_whatever_is_accepted.py` is a long round.
+`ALERTS=5000 make test T=tests/e2e/test_every_accepted_alert.py` is a long round.
 """
 
 import asyncio

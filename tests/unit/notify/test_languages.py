@@ -8,13 +8,13 @@ from uuid import UUID
 import pytest
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_notify.app.answers.answer import Person, View
+from tocsin_notify.app.answers.answer import View
 from tocsin_notify.app.answers.presses import Answer, Taken
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
 from tocsin_notify.channels.text import SUBJECT_LENGTH, body, payload, subject
 from tocsin_notify.channels.voice_text import spoken
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import Action, Person
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES

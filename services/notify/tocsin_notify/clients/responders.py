@@ -18,8 +18,7 @@ from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
 
-from tocsin_notify.app.answers.answer import Person
-from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.action import Action, Asked, Person
 
 if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.

@@ -37,6 +37,15 @@ WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Who acts, and on what. `user` and `incident` are resource names."""
+
+    org_id: str
+    user: str
+    incident: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """An action with what it needs: a note its text, a snooze for how long."""
 

@@ -14,7 +14,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.pages.stored_jobs import job_of_page
-from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.action import Action, Asked, Person
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES
@@ -25,15 +25,6 @@ from tocsin_notify.texts.catalogue import words_of
 from tocsin_notify.texts.words import Words
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who acts, and on what."""
-
-    org_id: str
-    user: str
-    incident: str
 
 
 class Escalation(Protocol):

@@ -14,11 +14,11 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answers.answer import Escalation, Person, Whole
+from tocsin_notify.app.answers.answer import Escalation, Whole
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.app.delivery.receipts import AttemptName, Receipts
 from tocsin_notify.app.pages.stored_jobs import job_of_page
-from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.action import Action, Asked, Person
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.template import LANGUAGES

@@ -6,7 +6,8 @@ from uuid import UUID, uuid5
 
 from tocsin_kit.db.pool import Database
 
-from tocsin_notify.app.answers.answer import Escalation, Person
+from tocsin_notify.app.answers.answer import Escalation
+from tocsin_notify.domain.action import Person
 from tocsin_notify.store.pages import bundles
 from tocsin_notify.store.pages.bundles import BundledPage
 

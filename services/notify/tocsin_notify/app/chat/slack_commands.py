@@ -17,10 +17,10 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answers.answer import Escalation, Person
+from tocsin_notify.app.answers.answer import Escalation
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.channels.text import one_line, severity_in
-from tocsin_notify.domain.action import Action, Asked
+from tocsin_notify.domain.action import Action, Asked, Person
 from tocsin_notify.domain.sms_reply import Reply, code_of, read_reply
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.contacts import contacts

@@ -186,7 +186,20 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         message_due.set if runtime.works else None,
     )
     around = Around(db, circuits, hints, metrics, policy)
-    outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy, circuits, around, notes=journal), stop)
+    notices = OwnerNotices(cipher, hints, budgets)
+    missing = {channel: why for channel, row in TYPES.items() if (why := row.missing(settings))}
+    contacts = Contacts(
+        db,
+        cipher,
+        hints,
+        failures,
+        notices,
+        allow_private_webhooks=settings.allow_private_webhooks,
+        missing=missing,
+        vetting={name: each for name, each in channels.items() if isinstance(each, Vetting)},
+    )
+    conclude = Conclude(db, hints, metrics, failures, policy, circuits, around, contacts.gone, notes=journal)
+    outcomes = Outcomes(conclude, stop)
     links = Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime)
     wordings = Wordings(db, metrics)
     calls = Calls(
@@ -252,17 +265,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         await events.sender.drain(settings.shutdown_grace_seconds * 0.5)
 
     page_tokens = PageTokens(settings.signing_keys)
-    notices = OwnerNotices(cipher, hints, budgets)
-    missing = {channel: why for channel, row in TYPES.items() if (why := row.missing(settings))}
-    contacts = Contacts(
-        cipher,
-        hints,
-        failures,
-        notices,
-        allow_private_webhooks=settings.allow_private_webhooks,
-        missing=missing,
-        vetting={name: each for name, each in channels.items() if isinstance(each, Vetting)},
-    )
     code_limits = CodeLimits()
     countries = frozenset(filter(None, settings.message_countries.split(",")))
     # Without a credential of this service: each call shows that of the person who answers.

@@ -73,9 +73,8 @@ async def test_outcomes_that_fail_over_and_that_go_around_hold_no_page_while_the
         assert circuits.any_open()
         hints = cast(Any, _NoHints())
         failures = Failures(policy, metrics, lambda: None)
-        conclude = Conclude(
-            db, hints, metrics, failures, policy, circuits, Around(db, circuits, hints, metrics, policy)
-        )
+        around = Around(db, circuits, hints, metrics, policy)
+        conclude = Conclude(db, hints, metrics, failures, policy, circuits, around, cast(Any, None))
         outcomes = [
             finished(org, rows[low], sms, jobs[0], Retryable("503")),
             finished(org, rows[high], sms, jobs[1], Permanent("no such number")),

@@ -3,10 +3,12 @@
 from uuid import UUID
 
 import pytest
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 
 from tests.store.notify.support import WARNING, Notify, World, job, new_org, until
 
+DELAYED, SENT = escalation_pb.PAGE_OUTCOME_KIND_DELAYED, escalation_pb.PAGE_OUTCOME_KIND_SENT
 LONG = (503, {"Retry-After": "900"})
 
 
@@ -34,7 +36,7 @@ async def test_a_page_fails_over_at_the_first_such_answer(world: World, notify: 
     assert len(world.hooks.refused) == 1
     assert world.arrived("second") == 1
     letter = await world.row("SELECT detail FROM dead_letters")
-    assert "asks to wait for 900 s" in letter["detail"]
+    assert "its provider asks to wait 15 min: 503 Service Unavailable" in letter["detail"]
     assert f"the page went to contactMethods/{second}" in letter["detail"]
 
 
@@ -59,6 +61,21 @@ async def test_without_another_method_it_waits_as_it_was_asked(world: World, not
     assert 800 < row["wait"].total_seconds() <= 900
     assert (row["priority"], row["tries"]) == (0, 1), "it is no page that nobody takes"
     assert await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 0
+    await until(lambda: bool(world.escalation.outcomes))
+    [told] = world.escalation.outcomes
+    assert (told.kind, told.channel) == (DELAYED, pb.CHANNEL_WEBHOOK), "a responder reads what the page waits for"
+    assert told.reason == "its provider asks to wait 15 min: 503 Service Unavailable"
+
+
+async def test_who_is_reached_in_another_way_waits_for_nobody(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="there")
+    await world.method(org, webhook="away")
+    world.hooks.will_answer("away", [LONG])
+    await notify.submit(job(org))
+    await outcome(world, "sent", "pending")
+    await until(lambda: bool(world.escalation.outcomes))
+    assert {each.kind for each in world.escalation.outcomes} == {SENT}
 
 
 @pytest.mark.parametrize("type", [pb.NOTIFICATION_TYPE_RESOLUTION, pb.NOTIFICATION_TYPE_ACKNOWLEDGMENT])

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from aiohttp import web
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.ids import new_id, parse_uuid_name
@@ -24,6 +25,7 @@ from tocsin_testkit.push_service import VAPID_PRIVATE_KEY, VAPID_SUBJECT, Browse
 from tests.store.notify.phones import PUBLIC, proven
 from tests.store.notify.support import ALLOWED, Notify, World, bearer, job, new_org, until
 
+FAILED, UNREACHABLE = escalation_pb.PAGE_OUTCOME_KIND_FAILED, escalation_pb.PAGE_OUTCOME_KIND_UNREACHABLE
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -115,6 +117,7 @@ async def test_what_an_answer_of_a_push_service_means(push: PushService) -> None
         assert isinstance(outcome, expected), (status, outcome)
         assert getattr(outcome, "after", None) == after, status
         assert str(status) in getattr(outcome, "reason", "")
+        assert getattr(outcome, "gone", False) == (status in (404, 410)), "others say nothing of the browser"
     assert phone.shown == []
     other = await send(phone, key="A" * 42 + "E")
     assert isinstance(other, Permanent)
@@ -130,6 +133,7 @@ async def test_what_an_answer_of_a_push_service_means(push: PushService) -> None
     over = await send(phone)
     assert isinstance(over, Permanent)
     assert "not subscribed any more" in over.reason
+    assert over.gone
 
 
 async def test_a_browser_is_proven_paged_tells_that_it_shows_the_page_and_answers(
@@ -183,6 +187,58 @@ async def test_a_push_that_is_not_shown_in_time_has_the_next_method_called(world
 
 async def _sent(world: World, org: str) -> bool:
     return await world.states("org_id = $1 AND channel = 'web_push'", org) == ["sent", "sent"]
+
+
+async def verified(notify: Notify, org: str, name: str) -> bool:
+    request = contact_pb.GetContactMethodRequest(name=name)
+    return bool((await notify.contacts.GetContactMethod(request, metadata=bearer(org))).contact_method.verified)
+
+
+async def test_a_browser_that_is_gone_counts_no_more_and_its_owner_is_told(world: World, push: PushService) -> None:
+    org = new_org()
+    phone = push.subscribe("phone")
+    async with running(world, push) as notify:
+        method = await proven(world, notify, org, contact(phone), "phone")
+        await world.method(org, email="ana@example.com")
+        push.gone.add("phone")
+        await notify.submit(job(org))
+        told = await world.inbox.wait_for(lambda m: "changed how Tocsin reaches" in m.subject, "the notice")
+        assert told.address == "ana@example.com"
+        assert b"Tocsin does not use a contact method of yours (web push) any more" in told.body
+        assert not await verified(notify, org, method.name)
+        # It is no hope for the next page either, and its push service is not asked again.
+        asked = push.requests
+        await notify.submit(job(org))
+        await until(lambda: sum(m.incident != "" for m in world.inbox.messages) == 2)
+        assert push.requests == asked
+        assert sum("changed how Tocsin" in m.subject for m in world.inbox.messages) == 1
+
+
+async def test_without_another_method_the_level_is_left_when_the_browser_is_gone(
+    world: World, push: PushService
+) -> None:
+    org = new_org()
+    phone = push.subscribe("phone")
+    async with running(world, push) as notify:
+        await proven(world, notify, org, contact(phone), "phone")
+        push.gone.add("phone")
+        await notify.submit(job(org))
+        await until(lambda: [each.kind for each in world.escalation.outcomes] == [FAILED])
+        await notify.submit(job(org))
+        await until(lambda: [each.kind for each in world.escalation.outcomes] == [FAILED, UNREACHABLE])
+        assert "not subscribed any more" in world.escalation.outcomes[0].reason
+
+
+async def test_a_browser_that_was_subscribed_anew_meanwhile_is_not_gone(world: World, push: PushService) -> None:
+    org = new_org()
+    async with running(world, push) as notify:
+        method = await proven(world, notify, org, contact(push.subscribe("phone")), "phone")
+        id = parse_uuid_name(method.name, "contactMethods")
+        await world.admin.execute("UPDATE contact_methods SET update_time = app_now() + '1 h' WHERE id = $1", id)
+        push.gone.add("phone")
+        await notify.submit(job(org))
+        await until(lambda: [each.kind for each in world.escalation.outcomes] == [FAILED])
+        assert await verified(notify, org, method.name)
 
 
 async def test_what_no_browser_gave_is_refused(world: World, push: PushService) -> None:

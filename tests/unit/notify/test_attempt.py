@@ -1,5 +1,6 @@
 """What follows an attempt."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_notify.domain.attempt import (
@@ -12,6 +13,7 @@ from tocsin_notify.domain.attempt import (
     Sent,
     judge,
     keep_trying,
+    span,
 )
 from tocsin_notify.domain.page import WAKING, DeathReason, Kind
 
@@ -104,3 +106,19 @@ def test_what_failed_for_good_and_what_is_no_page_is_not_tried_on() -> None:
         assert keep_trying(Kind.NEW_INCIDENT, reason, 60.0, POLICY, 0.5) is None
     for kind in set(Kind) - WAKING:
         assert keep_trying(kind, DeathReason.ATTEMPTS_EXHAUSTED, 60.0, POLICY, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (900, "15 min"),
+        (3600, "1 h"),
+        (5400, "1 h 30 min"),
+        (1e6, "277 h 47 min"),
+    ],
+)
+def test_how_long_in_words(seconds: float, words: str) -> None:
+    assert span(seconds) == words

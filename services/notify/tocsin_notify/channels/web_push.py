@@ -112,7 +112,7 @@ def _refusal(response: aiohttp.ClientResponse, text: str, delivery: Delivery) ->
     if may_pass(response.status):
         return Retryable(said, retry_after(response, delivery.start_time))
     if response.status in _OVER:
-        return Permanent(f"{said} (the browser is not subscribed any more: subscribe it again)")
+        return Permanent(f"{said} (the browser is not subscribed any more: subscribe it again)", gone=True)
     if response.status in (401, 403):
         return Permanent(f"{said} (the browser was subscribed with another VAPID key: subscribe it again)")
     return Permanent(said)

@@ -27,9 +27,13 @@ class Retryable:
 
 @dataclass(frozen=True, slots=True)
 class Permanent:
-    """It failed for good: the same request can never succeed."""
+    """It failed for good: the same request can never succeed.
+
+    `gone`: there is nobody any more where the contact method leads, so nothing else can succeed there either.
+    """
 
     reason: str
+    gone: bool = False
 
 
 Outcome = Sent | Retryable | Permanent
@@ -77,6 +81,14 @@ class GiveUp:
 
 
 Verdict = Done | RetryIn | GiveUp
+
+
+def span(seconds: float) -> str:
+    """As people say it: `45 s`, `15 min`, `1 h 30 min`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join([f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes))
 
 
 def judge(outcome: Outcome, tries: int, policy: RetryPolicy, chance: float) -> Verdict:

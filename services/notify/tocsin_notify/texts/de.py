@@ -48,6 +48,7 @@ WORDS: Final = Words(
     change_elsewhere="{method} führt jetzt woandershin",
     change_disabled="{method} ist jetzt abgeschaltet",
     change_deleted="{method} wurde gelöscht",
+    change_gone="{method} wird nicht mehr benutzt, weil es ihn laut Anbieter nicht mehr gibt. Fügen Sie ihn neu hinzu",
     change_rules="Ihre Benachrichtigungsregeln wurden ersetzt",
     change_settings="Ihre Benachrichtigungseinstellungen wurden ersetzt",
     method_named="Ihr Kontaktweg „{name}“ ({channel})",

@@ -48,6 +48,7 @@ WORDS: Final = Words(
     change_elsewhere="changed {method}, which leads elsewhere now",
     change_disabled="changed {method}, which is disabled now",
     change_deleted="deleted {method}",
+    change_gone="does not use {method} any more: its provider says that it is gone. Add it again",
     change_rules="replaced your notification rules",
     change_settings="replaced your notification settings",
     method_named='your contact method "{name}" ({channel})',

@@ -55,6 +55,7 @@ class Words:
     change_elsewhere: str
     change_disabled: str
     change_deleted: str
+    change_gone: str
     change_rules: str
     change_settings: str
     method_named: str

@@ -396,7 +396,7 @@ class ContactMethod(_message.Message):
     disabled: _builtins.bool
     """Not used while set."""
     verified: _builtins.bool
-    """Output only. Its owner proved that it reaches them."""
+    """Output only. Its owner proved that it reaches them, and its provider has not said since that it is gone."""
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""
     @_builtins.property

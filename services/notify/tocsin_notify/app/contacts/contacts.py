@@ -4,11 +4,12 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
@@ -51,10 +52,11 @@ class Given:
 
 
 class Contacts:
-    """Use cases on contact methods; each runs in the caller's transaction."""
+    """Use cases on contact methods; all but `gone` run in the caller's transaction."""
 
     def __init__(
         self,
+        db: Database,
         cipher: Cipher,
         hints: Hints,
         failures: Failures,
@@ -66,6 +68,7 @@ class Contacts:
     ) -> None:
         """`missing`: why methods of a channel cannot be made here, for those that cannot. `vetting`: channels that look at
         addresses by themselves."""
+        self._db = db
         self._cipher = cipher
         self._hints = hints
         self._failures = failures
@@ -116,12 +119,24 @@ class Contacts:
         updated = await contacts.update(tx, after)
         await self._notices.changed(tx, by, before, updated)
         if not updated.usable:
-            waiting = await notifications.waiting_for(tx, [(tx.org_id, id)], WAKING)
-            why = (
-                "its contact method is disabled" if updated.disabled else "its contact method is not verified any more"
-            )
-            await self._failures.tell_hopeless(tx, waiting, why)
+            await self._tell_hopeless(tx, id, "is disabled" if updated.disabled else "is not verified any more")
         return updated
+
+    async def gone(self, org_id: str, id: UUID, since: datetime, reason: str) -> None:
+        """Its provider says that it leads to nobody: it counts as unverified, and its owner is told where else they are reached.
+
+        `since`: when that was asked. What was changed later leads elsewhere, or was proven anew. Raises DATABASE_UNAVAILABLE.
+        """
+
+        async def work(tx: Tx) -> None:
+            before = await contacts.read(tx, id, lock=True)
+            if before is None or not before.verified or (before.update_time is not None and before.update_time > since):
+                return
+            await contacts.update(tx, replace(before, verified=False))
+            await self._notices.gone(tx, before, reason)
+            await self._tell_hopeless(tx, id, "is gone")
+
+        await self._db.run(org_id, work)
 
     async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> Contact:
         """Answers what it was. Its rules go with it, its pending notifications go to the user's other methods.
@@ -139,6 +154,10 @@ class Contacts:
         moved = await move_pages(tx, before, self._failures)
         tx.after_commit(lambda: self._hints.now(moved))
         return before
+
+    async def _tell_hopeless(self, tx: Tx, id: UUID, why: str) -> None:
+        waiting = await notifications.waiting_for(tx, [(tx.org_id, id)], WAKING)
+        await self._failures.tell_hopeless(tx, waiting, f"its contact method {why}")
 
     def reveal(self, org_id: str, contact: Contact) -> str:
         """The signing secret, for the answer to create; empty for channels that sign nothing. Raises SecretLost."""

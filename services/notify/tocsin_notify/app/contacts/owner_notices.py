@@ -1,8 +1,9 @@
-"""What another user changes about how a user is reached is told to the user, where they were reached before.
+"""What another user changes about how a user is reached, or a provider ends, is told to the user, where they were reached before.
 
 Otherwise a caller who may change contact methods could take over a user's pages, or silence them, unseen.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -31,6 +32,7 @@ from tocsin_notify.texts.words import Words
 _log = get_logger(__name__)
 
 _NOBODY: Final = ""
+_ITSELF: Final = "Tocsin"
 
 
 class OwnerNotices:
@@ -71,6 +73,16 @@ class OwnerNotices:
         """The user's notification settings are other ones. Raises RATE_LIMITED."""
         await self._tell(tx, user, by, "settings", None, None)
 
+    async def gone(self, tx: Tx, before: Contact, reason: str) -> None:
+        """A method leads to nobody, says its provider. Told although the tenant has used up its budget."""
+        told = _not_called([each for each in await contacts.usable(tx, before.user_id) if each.id != before.id])
+        await self._send(tx, before.user_id, _ITSELF, "gone", before, told, self._budgets.note)
+        fields = {"org_id": tx.org_id, "user": before.user_id, "contact_method": f"contactMethods/{before.id}"}
+        many, meaning = len(told), "no page goes there until its owner adds it again"
+        tx.after_commit(
+            lambda: _log.warning("contact_method_gone", **fields, reason=reason, told=many, meaning=meaning)
+        )
+
     async def _tell(self, tx: Tx, user: str, by: str, what: str, before: Contact | None, after: Contact | None) -> None:
         """`what`: which of the texts `change_…` says it.
 
@@ -81,18 +93,29 @@ class OwnerNotices:
         told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
         if before is not None and before.verified and not before.disabled:
             told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
-        # A user who can be told in another way is not called for it.
-        told = [each for each in told if each.channel not in RINGING] or told
+        told = _not_called(told)
+        await self._send(tx, user, by, what, before, told, self._budgets.take)
+        many, change = len(told), _change(words_of(LANGUAGES[0]), what, before)
+        tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=many))
+
+    async def _send(
+        self,
+        tx: Tx,
+        user: str,
+        by: str,
+        what: str,
+        before: Contact | None,
+        told: Sequence[Contact],
+        spend: Callable[[str, str], None],
+    ) -> None:
         title = _change(words_of(await language_for(tx, user)), what, before)
         for contact in told:
-            self._budgets.take(tx.org_id, NOTIFICATIONS)
+            spend(tx.org_id, NOTIFICATIONS)
             wanted = Page(Kind.CONTACT_CHANGED, Urgency.LOW, only_method=contact.id)
             page = own_page(tx.org_id, user, wanted, title=title, actor=by)
             await pages.insert(tx, [page])
             method = Method(contact.id, contact.channel, contact.verified, contact.disabled)
             await store_planned(tx, page, [Planned(method, 0, 0.0)], self._hints, fence=None)
-        many, change = len(told), _change(words_of(LANGUAGES[0]), what, before)
-        tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=many))
 
     async def _former(self, tx: Tx, before: Contact) -> Contact:
         """A row that leads where `before` did, for notices alone; those that still wait for `before` go there as well."""
@@ -111,6 +134,11 @@ class OwnerNotices:
             return self._cipher.close(org_id, id_, self._cipher.open(org_id, before.id, before.secret))
         except SecretLost:
             return before.secret
+
+
+def _not_called(told: list[Contact]) -> list[Contact]:
+    """A user who can be told in another way is not called for it."""
+    return [each for each in told if each.channel not in RINGING] or told
 
 
 def _leads_alike(before: Contact, after: Contact) -> bool:

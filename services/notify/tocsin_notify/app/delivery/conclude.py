@@ -1,8 +1,8 @@
 """What attempts came to, written down in sets (tx B): sent, again later, or given up."""
 
 import random
-from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -20,7 +20,18 @@ from tocsin_notify.app.delivery.failures import Failed, Failures
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import concluded
 from tocsin_notify.app.delivery.served_again import Call, ServedAgain
-from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
+from tocsin_notify.domain.attempt import (
+    Done,
+    GiveUp,
+    Outcome,
+    Permanent,
+    Retryable,
+    RetryIn,
+    RetryPolicy,
+    Sent,
+    judge,
+    span,
+)
 from tocsin_notify.domain.circuit import says_it_fails
 from tocsin_notify.domain.failover import cannot_wait
 from tocsin_notify.domain.page import PAGES, WAKING, DeathReason, Kind, State
@@ -37,6 +48,10 @@ _DETAIL_LIMIT: Final = 1024
 _COUNTER_SHARDS: Final = 64
 
 
+Gone = Callable[[str, UUID, datetime, str], Awaitable[None]]
+"""Told of a contact method of a tenant that leads to nobody, as an attempt of that time found out, and why."""
+
+
 class Conclude:
     """Counters are kept in one row per process, chosen once, so that replicas do not wait for each other's commits."""
 
@@ -49,6 +64,7 @@ class Conclude:
         policy: RetryPolicy,
         circuits: Circuits,
         around: Around,
+        gone: Gone,
         *,
         notes: Notes = NO_NOTES,
         chance: Callable[[], float] = random.random,
@@ -61,12 +77,18 @@ class Conclude:
         self._policy = policy
         self._circuits = circuits
         self._around = around
+        self._gone = gone
         self._chance = chance
         self._again = ServedAgain()
         self._shard = random.randrange(_COUNTER_SHARDS)
 
     async def __call__(self, finished: Sequence[Finished]) -> list[None]:
         """Write the outcomes. Raises DATABASE_UNAVAILABLE; repeating is safe: an attempt is concluded once."""
+        for each in finished:
+            # Before its attempt is concluded: a process that dies in between finds out with the next attempt.
+            if isinstance(each.outcome, Permanent) and each.outcome.gone:
+                delivery = each.start.delivery
+                await self._gone(delivery.org_id, each.start.contact_method, delivery.start_time, each.outcome.reason)
         conclusions = [self._conclusion(each) for each in finished]
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         providers = {each.start.delivery.notification: each.start.provider for each in finished}
@@ -217,7 +239,7 @@ def _failed(row: Concluded, outcome: Outcome) -> Failed:
     reason = DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED
     after = outcome.after if isinstance(outcome, Retryable) else None
     waits = row.state == "pending"
-    detail = row.detail + (f"; it asks to wait for {after:g} s" if waits and after else "")
+    detail = f"its provider asks to wait {span(after)}: {row.detail}" if waits and after else row.detail
     return Failed.of(row, reason, _kept(detail), after, waits=waits)
 
 

@@ -209,6 +209,8 @@ class Failures:
                 family.append(Sibling(row.id, row.contact_method, State.SENDING))
                 outcome = f"; the page went to contactMethods/{next_method.id}"
             case None if failed.waits:
+                if page.kind in PAGES and not any(each.state in (State.SENDING, State.SENT) for each in family):
+                    rows.outcomes.append(_delayed(failed, job_of(failed, page.kind, job), failed.detail, methods))
                 family[:] = still_tried(family, failed.id)
                 return
             case None:

@@ -109,7 +109,7 @@ async def test_what_is_due_behind_pages_that_cannot_leave_is_found(
         assert await none_has_ended(world)
 
 
-async def test_many_tenants_with_a_destination_that_hangs_leave_seats_to_others(world: World) -> None:
+async def test_many_tenants_with_a_destination_that_hangs_leave_slots_to_others(world: World) -> None:
     orgs, other = [new_org() for _ in range(4)], new_org()
     for org in orgs:
         await hanging(world, org, 1)

@@ -72,9 +72,9 @@ class Scene:
         self._methods: dict[tuple[str, Channel], uuid.UUID] = {}
         self._made: list[Sequels] = []
 
-    def sequels(self, *, seats: int = 20) -> Sequels:
+    def sequels(self, *, slots: int = 20) -> Sequels:
         channels = {Channel.SLACK: self.slack, Channel.PUSHOVER: self.pushover}
-        self._made.append(Sequels(self.db, channels, CIPHER, timeout=60.0, seats=seats))
+        self._made.append(Sequels(self.db, channels, CIPHER, timeout=60.0, slots=slots))
         return self._made[-1]
 
     async def end(self) -> None:
@@ -221,7 +221,7 @@ async def test_an_answer_that_comes_after_its_row_was_cancelled_is_told_as_well(
 
 async def test_a_provider_or_a_message_that_hangs_keeps_no_other_waiting(scene: Scene) -> None:
     org = new_org()
-    sequels = scene.sequels(seats=4)
+    sequels = scene.sequels(slots=4)
     scene.slack.hangs = [f"slack {number}" for number in range(9)]
     hung = [await scene.sent(org, Channel.SLACK, name) for name in scene.slack.hangs]
     scene.pushover.hangs = ["stuck"]
@@ -248,7 +248,7 @@ async def test_a_provider_or_a_message_that_hangs_keeps_no_other_waiting(scene: 
 
 async def test_what_rings_goes_first_and_each_tenant_has_its_turn(scene: Scene) -> None:
     flooding, other = new_org(), new_org()
-    sequels = scene.sequels(seats=2)
+    sequels = scene.sequels(slots=2)
     flood = [await scene.sent(flooding, Channel.PUSHOVER, f"quiet {n}", WARNING) for n in range(6)]
     flood.append(await scene.sent(flooding, Channel.PUSHOVER, "rings"))
     await scene.stop(*flood)

@@ -95,7 +95,7 @@ STEPS = st.tuples(st.sampled_from(["take", "hung", "answered"]), st.integers(0, 
 
 
 @given(st.integers(1, 60), st.lists(STEPS, max_size=300))
-def test_no_destination_takes_all_seats_and_each_gets_one(share: int, steps: list[tuple[str, int, int]]) -> None:
+def test_no_destination_takes_all_slots_and_each_gets_one(share: int, steps: list[tuple[str, int, int]]) -> None:
     slots = made(share)
     taken: list[Slot] = []
     for step, method, priority in steps:

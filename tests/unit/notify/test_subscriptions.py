@@ -1,4 +1,4 @@
-"""When subscriptions are tried again and stopped, what seats their requests hold, and how they are signed."""
+"""When subscriptions are tried again and stopped, what slots their requests hold, and how they are signed."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from tocsin.notify.v1 import incident_event_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_WARNING
 from tocsin_kit.ids import new_id
 from tocsin_notify.app.events.event_payload import MOST_BYTES, payload
-from tocsin_notify.app.events.event_seats import EventSeats
+from tocsin_notify.app.events.event_slots import EventSlots
 from tocsin_notify.app.events.publish_events import wants
 from tocsin_notify.channels.standard_webhooks import shown, signatures
 from tocsin_notify.domain.subscription import WIDTH, Answer, EventRetryPolicy, Standing, Verdict, judge
@@ -82,23 +82,23 @@ def test_after_three_failures_the_whole_subscription_rests() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3), st.booleans()), max_size=200), st.integers(4, 100)
 )
-def test_whatever_hangs_those_that_work_find_seats(calls: list[tuple[str, int, bool]], most: int) -> None:
-    """Calls that never end, of any tenants, subscriptions and standings: no bound is passed, and doubtful ones leave most seats."""
-    seats = EventSeats(most)
+def test_whatever_hangs_those_that_work_find_slots(calls: list[tuple[str, int, bool]], most: int) -> None:
+    """Calls that never end, of any tenants, subscriptions and standings: no bound is passed, and doubtful ones leave most slots."""
+    slots = EventSlots(most)
     held: list[tuple[str, UUID, Standing]] = []
     for org, number, works in calls:
         id, standing = UUID(int=ord(org) * 1000 + number), PROVEN if works else Standing()
-        if seats.room(org, id, standing):
-            seats.take(org, id, standing)
+        if slots.room(org, id, standing):
+            slots.take(org, id, standing)
             held.append((org, id, standing))
     doubtful = [each for each in held if each[2].doubtful]
     assert len(held) <= most
     assert len(doubtful) <= max(1, most // 4)
-    assert all(sum(each[0] == org for each in held) <= seats.share for org in "abcdef")
+    assert all(sum(each[0] == org for each in held) <= slots.share for org in "abcdef")
     assert all(sum(each[1] == id for each in held) <= WIDTH for _, id, _ in held)
     for each in held:
-        seats.leave(*each)
-    assert (seats.free, seats.for_doubtful, seats.full_subscriptions()) == (most, seats.share, [])
+        slots.leave(*each)
+    assert (slots.free, slots.for_doubtful, slots.full_subscriptions()) == (most, slots.share, [])
 
 
 def test_filters_leave_out_what_is_not_asked_for() -> None:

@@ -1,6 +1,6 @@
 """What follows a message once its incident was answered: ringing ends, and buttons give way to what happened.
 
-Each channel has seats of its own, and each message is told by a task of its own: a provider that hangs, or one message of it,
+Each channel has slots of its own, and each message is told by a task of its own: a provider that hangs, or one message of it,
 keeps no other waiting. What is claimed and not told comes due again when its lease ends, whatever became of the process.
 """
 
@@ -27,7 +27,7 @@ from tocsin_notify.store.delivery.sequels import Followed, Noted
 
 _log = get_logger(__name__)
 
-SEATS: Final = 20
+SLOTS: Final = 20
 """Calls at once in each channel."""
 _ORGS: Final = 500
 _CLOSED_AT_ONCE: Final = 200
@@ -54,14 +54,14 @@ class Sequels:
         *,
         timeout: float,
         more: Callable[[], None] = lambda: None,
-        seats: int = SEATS,
+        slots: int = SLOTS,
     ) -> None:
         """`timeout`: seconds for one call. `more`: asks for another round at once, when a full channel has room again."""
         self._db = db
         self._cipher = cipher
         self._timeout = timeout
         self._more = more
-        self._seats = seats
+        self._slots = slots
         self._followers = {name: sender for name, sender in channels.items() if isinstance(sender, Follower)}
         self._taken: Counter[Channel] = Counter()
         self._running: set[asyncio.Task[None]] = set()
@@ -89,7 +89,7 @@ class Sequels:
         await self._noting.drain()
 
     async def _claim(self, tx: Tx) -> list[Followed]:
-        rooms = {str(name): room for name in self._followers if (room := self._seats - self._taken[name]) > 0}
+        rooms = {str(name): room for name in self._followers if (room := self._slots - self._taken[name]) > 0}
         if not rooms:
             return []
         named, self._after = await sequels.find(tx, rooms, after_org=self._after, orgs=_ORGS)
@@ -106,7 +106,7 @@ class Sequels:
 
     async def _tell(self, row: Followed) -> None:
         channel = Channel(row.channel)
-        full = self._taken[channel] >= self._seats
+        full = self._taken[channel] >= self._slots
         try:
             outcome = await self._follow(row)
             await self._noting.submit(self._judge(row, outcome))

@@ -41,7 +41,7 @@ class Limits:
 
     total: int = 200
     critical_reserve: int = 50
-    """Seats that only critical pages may take: a flood of others on a slow provider never takes the last one."""
+    """Slots that only critical pages may take: a flood of others on a slow provider never takes the last one."""
     per_org: int = 50
     """Of each priority, so that a tenant's own flood does not hold up its critical pages either."""
     rate: float = 50.0
@@ -82,7 +82,7 @@ class Slots:
         return self._taken
 
     def resize(self, total: int, critical_reserve: int) -> None:
-        """So many seats from now on, and so many of them for critical pages alone. Calls that are under way go on."""
+        """So many slots from now on, and so many of them for critical pages alone. Calls that are under way go on."""
         self._limits = replace(self._limits, total=total, critical_reserve=critical_reserve)
 
     def free(self, priority: int) -> int:

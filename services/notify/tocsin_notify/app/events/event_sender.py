@@ -17,7 +17,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.events.event_payload import payload
-from tocsin_notify.app.events.event_seats import EventSeats
+from tocsin_notify.app.events.event_slots import EventSlots
 from tocsin_notify.app.events.event_types import PING
 from tocsin_notify.app.events.stop_notices import tell_stopped
 from tocsin_notify.channels.standard_webhooks import StandardWebhooks
@@ -39,7 +39,7 @@ _TO_NOTE: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class _Send:
-    """A request that is ours to make; its seat is taken."""
+    """A request that is ours to make; its slot is taken."""
 
     subscription: Subscription
     delivery: EventDelivery
@@ -68,7 +68,7 @@ class EventSender:
         self._cipher = cipher
         self._metrics = metrics
         self._policy = policy
-        self._seats = EventSeats(concurrency)
+        self._slots = EventSlots(concurrency)
         self._timeout = timeout
         self.lease: Final = timeout + _TO_NOTE
         """Seconds after which another replica may send what this one was sending."""
@@ -78,9 +78,9 @@ class EventSender:
         self.stopping = False
 
     async def everything(self) -> None:
-        """Start what is due, as long as there are seats. What ends nudges, and the next round goes on."""
+        """Start what is due, as long as there are slots. What ends nudges, and the next round goes on."""
         roomless = set[UUID]()
-        while not self.stopping and self._seats.free > 0:
+        while not self.stopping and self._slots.free > 0:
             sends, seen = await self._claim(roomless)
             for send in sends:
                 self._start(send)
@@ -90,7 +90,7 @@ class EventSender:
 
     def has_room(self, org_id: str) -> bool:
         """Whether the tenant may have one more request at once."""
-        return self._seats.free > 0 and org_id not in self._seats.full_tenants()
+        return self._slots.free > 0 and org_id not in self._slots.full_tenants()
 
     async def send_now(self, subscription: Subscription, delivery: EventDelivery) -> None:
         """Send one that the caller has just stored and taken, and return once its outcome is noted."""
@@ -107,15 +107,15 @@ class EventSender:
 
     async def _claim(self, roomless: set[UUID]) -> tuple[list[_Send], set[UUID]]:
         """Deliveries to send, and the subscriptions that were looked at. Raises DATABASE_UNAVAILABLE."""
-        seats = self._seats
+        slots = self._slots
         async with self._db.system() as tx:
             found = await subscriptions.claim(
                 tx,
-                full=seats.full_tenants(),
-                busy=[*seats.full_subscriptions(), *roomless],
-                doubtful=seats.for_doubtful > 0,
-                per_tenant=seats.share,
-                limit=min(_MOST_PER_CLAIM, seats.free),
+                full=slots.full_tenants(),
+                busy=[*slots.full_subscriptions(), *roomless],
+                doubtful=slots.for_doubtful > 0,
+                per_tenant=slots.share,
+                limit=min(_MOST_PER_CLAIM, slots.free),
             )
             by_id = {each.id: each for each in found}
             rooms = self._rooms(found)
@@ -124,23 +124,23 @@ class EventSender:
         return [_Send(by_id[each.subscription], each, now) for each in taken], set(by_id)
 
     def _rooms(self, found: list[Subscription]) -> list[Room]:
-        """What each may take, so that together they take no more seats than there are. Seats are held while it is worked out."""
+        """What each may take, so that together they take no more slots than there are. Slots are held while it is worked out."""
         rooms: list[Room] = []
         held: list[Subscription] = []
         for each in found:
-            room = self._seats.room(each.org_id, each.id, each.standing)
+            room = self._slots.room(each.org_id, each.id, each.standing)
             if room:
                 rooms.append(Room(each.org_id, each.id, room, each.standing.probing))
             for _ in range(room):
-                self._seats.take(each.org_id, each.id, each.standing)
+                self._slots.take(each.org_id, each.id, each.standing)
                 held.append(each)
         for each in held:
-            self._seats.leave(each.org_id, each.id, each.standing)
+            self._slots.leave(each.org_id, each.id, each.standing)
         return rooms
 
     def _start(self, send: _Send) -> "asyncio.Task[None]":
         subscription = send.subscription
-        self._seats.take(subscription.org_id, subscription.id, subscription.standing)
+        self._slots.take(subscription.org_id, subscription.id, subscription.standing)
         task = asyncio.get_running_loop().create_task(self._run(send))
         self._running.add(task)
         task.add_done_callback(lambda done: self._ended(done, send))
@@ -148,7 +148,7 @@ class EventSender:
 
     def _ended(self, task: "asyncio.Task[None]", send: _Send) -> None:
         self._running.discard(task)
-        self._seats.leave(send.subscription.org_id, send.subscription.id, send.subscription.standing)
+        self._slots.leave(send.subscription.org_id, send.subscription.id, send.subscription.standing)
         if not task.cancelled() and task.exception() is not None:
             # Its lease runs out, and it is sent again.
             _log.error("event_not_noted", delivery=str(send.delivery.id), exc_info=task.exception())

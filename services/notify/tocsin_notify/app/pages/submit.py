@@ -220,7 +220,7 @@ class _Round:
         elif bundled is not None:
             state, reason = State.BUNDLED, bundled.reason
         elif step.delay <= 0 and self._may_start(page):
-            state, reason = self._seat(id, page, person, step)
+            state, reason = self._slot(id, page, person, step)
         return NewNotification(
             id=id,
             org_id=page.org_id,
@@ -241,7 +241,7 @@ class _Round:
     def _may_start(self, page: NewPage) -> bool:
         return self._direct and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
 
-    def _seat(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
+    def _slot(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
         target = person.targets[step.method.id]
         destination = destination_of(step.method.id, target.channel, target.address)
         slot = Slot(page.org_id, step.method.channel, page.priority, destination)

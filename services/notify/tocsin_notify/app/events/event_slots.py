@@ -1,7 +1,7 @@
 """How many requests to subscriptions are under way in this process: for one subscription, for one tenant, and in all.
 
-They share nothing with pages: an endpoint that hangs holds seats of this pool only, and few of them. A subscription whose last
-request failed, or that never took one, is in doubt: all of them together have a quarter of the seats, so those that work have the
+They share nothing with pages: an endpoint that hangs holds slots of this pool only, and few of them. A subscription whose last
+request failed, or that never took one, is in doubt: all of them together have a quarter of the slots, so those that work have the
 rest whatever these do.
 """
 
@@ -14,13 +14,13 @@ from tocsin_notify.domain.subscription import WIDTH, Standing
 K = TypeVar("K")
 
 _SHARE: Final = 4
-"""A tenant has at most a quarter of all seats."""
+"""A tenant has at most a quarter of all slots."""
 _DOUBTFUL_SHARE: Final = 3
-"""Of a tenant's seats, a third may be taken by subscriptions that are in doubt."""
+"""Of a tenant's slots, a third may be taken by subscriptions that are in doubt."""
 
 
-class EventSeats:
-    """Seats of one process."""
+class EventSlots:
+    """Slots of one process."""
 
     def __init__(self, most: int) -> None:
         """`most`: requests at once."""
@@ -32,12 +32,12 @@ class EventSeats:
 
     @property
     def free(self) -> int:
-        """Of all seats."""
+        """Of all slots."""
         return self._most - self._of_tenant.total()
 
     @property
     def for_doubtful(self) -> int:
-        """Seats that subscriptions in doubt may still take."""
+        """Slots that subscriptions in doubt may still take."""
         return max(0, self.share - self._doubtful_of_tenant.total())
 
     def full_tenants(self) -> list[str]:

@@ -2,9 +2,17 @@
 
 from datetime import timedelta
 
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import incident_pb2 as ip
 from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SimulateAlertRequest, SimulateAlertResponse
+from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL as EQUAL
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, RoutingRule
+from tocsin_testkit.clients import Clients
 from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
 
@@ -92,3 +100,67 @@ async def test_who_would_be_paged_when(tenant: Tenant) -> None:
     going_on = await tenant.admin.incidents.SimulateIncident(pb.SimulateIncidentRequest(incident=incident))
     assert [each.kind for each in going_on.steps] == [ip.TIMELINE_KIND_EXHAUSTED]
     assert going_on.steps[0].time == (await tenant.incident(incident)).next_step_time
+
+
+async def test_from_the_labels_of_an_alert_to_the_dated_plan_of_pages_in_one_call(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = await now(tenant)
+    schedule = await tenant.schedule("web", ana, start=f"{began + timedelta(days=1):%Y-%m-%dT%H:%M}")
+    calm = await tenant.policy([ben], minutes=10, name="calm")
+    web = await tenant.policy([schedule], [ben], minutes=10, name="web")
+    of_db = [LabelMatcher(label="service", operator=EQUAL, value="db")]
+    slow = [LabelMatcher(label="service", operator=EQUAL, value="slow")]
+    rules = [
+        RoutingRule(matchers=of_db, policy=web),
+        RoutingRule(matchers=slow, policy=web, pause=Duration(seconds=300)),
+    ]
+    sender = await tenant.integration(calm, routing_rules=rules)
+
+    async def simulate(service: str, days: int = 0, dedup_key: str = "new") -> SimulateAlertResponse:
+        alert = AlertInput(summary="it broke", labels={"service": service}, dedup_key=dedup_key)
+        request = SimulateAlertRequest(integration=sender.name, alert=alert, simulate_pages=True)
+        if days:
+            request.time.FromDatetime(began + timedelta(days=days))
+        return await tenant.admin.alerts.SimulateAlert(request)  # type: ignore[no-any-return]
+
+    def paged(found: SimulateAlertResponse) -> list[tuple[float, list[str]]]:
+        """Minutes after the alert, and who."""
+        since = found.time.ToDatetime()
+        steps = [each for each in found.pages.steps if each.paged_users]
+        return [
+            (round((each.time.ToDatetime() - since) / timedelta(minutes=1)), list(each.paged_users)) for each in steps
+        ]
+
+    tomorrow = await simulate("db", days=2)
+    assert paged(tomorrow) == [(0, [ana.name]), (10, [ben.name])]
+    assert (tomorrow.pages.end_state, tomorrow.pages.reachability_known) == (ip.INCIDENT_STATE_EXHAUSTED, True)
+    assert tomorrow.pages.steps[0].message == "it broke"
+    assert tomorrow.explanation[-1].startswith(f"first paged, if nobody answers: {ana.name} at ")
+    assert paged(await simulate("db")) == [(0, [ben.name])], "nobody is on call before tomorrow"
+    assert paged(await simulate("disk", days=2)) == [(0, [ben.name])]
+    assert paged(await simulate("slow", days=2)) == [(5, [ana.name]), (15, [ben.name])], "after its pause"
+    with pytest.raises(grpc.aio.AioRpcError, match="time: must be at most 92 days"):
+        await simulate("db", days=93)
+    counted = await tenant.admin.incidents.CountIncidents(pb.CountIncidentsRequest())
+    assert counted.total == 0, "nothing is stored"
+
+    incident = await sender.triggers("it broke", labels={"service": "db"}, dedup_key="db-1")
+    await ben.is_paged(incident, level=2)
+    again = await simulate("db", dedup_key="db-1")
+    assert (again.incident, paged(again)) == (incident, []), "a repeat pages nobody"
+    assert again.pages.steps[-1].kind == ip.TIMELINE_KIND_EXHAUSTED
+    later = await simulate("db", days=2, dedup_key="db-1")
+    assert not later.HasField("pages")
+    assert "until then is not simulated" in later.explanation[-1]
+    over = AlertInput(dedup_key="db-1", action=ALERT_ACTION_RESOLVE)
+    ended = await tenant.admin.alerts.SimulateAlert(SimulateAlertRequest(alert=over, simulate_pages=True))
+    assert not ended.HasField("pages"), "of another integration: its key is not firing there"
+
+
+async def test_who_would_be_paged_is_told_to_those_only_who_may_read_incidents(tenant: Tenant) -> None:
+    alert = AlertInput(summary="it broke")
+    world = tenant.world
+    asks = Clients(world.channels, world.token(tenant.org_id, ["alerts:read"])).alerts.SimulateAlert
+    assert not (await asks(SimulateAlertRequest(alert=alert))).HasField("pages")
+    with pytest.raises(grpc.aio.AioRpcError, match="incidents:read"):
+        await asks(SimulateAlertRequest(alert=alert, simulate_pages=True))

@@ -209,7 +209,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
     )
     add(
-        EscalationInternalService(db, effects, summaries),
+        EscalationInternalService(db, effects, summaries, notify),
         "tocsin.escalation.v1.EscalationInternalService",
         internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
     )

@@ -122,7 +122,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     runtime.rpc.add(
         alert_service.AlertService(
-            *(intake, alive, Simulation(database, directory, budgets), database, pages),
+            *(intake, alive, Simulation(database, directory, budgets), escalation, database, pages),
             window=settings.stream_window,
             stop=runtime.stop,
         ),

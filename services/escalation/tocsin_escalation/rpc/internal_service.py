@@ -1,9 +1,10 @@
 """EscalationInternalService: what ingest tells and asks, and what notify tells."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.escalation.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1 import notification_pb2
@@ -13,14 +14,16 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.figures.summaries import Summaries
+from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.people import receivers
+from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.rpc import digest_mapping
+from tocsin_escalation.rpc import digest_mapping, foresight_mapping
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.incidents import feeds, standings
 from tocsin_escalation.store.people import policies
@@ -71,8 +74,9 @@ CHANNELS = {
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     """What Tocsin's other services tell and ask."""
 
-    def __init__(self, db: Database, effects: Effects, summaries: Summaries) -> None:
+    def __init__(self, db: Database, effects: Effects, summaries: Summaries, notify: Reaching) -> None:
         self._db = db
+        self._notify = notify
         self._effects = effects
         self._summaries = summaries
 
@@ -152,14 +156,27 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
             figures=digest_mapping.figures_to(found), people=map(digest_mapping.person_to, people)
         )
 
+    async def SimulateEvent(self, request: pb.SimulateEventRequest, context: Context) -> pb.SimulateEventResponse:
+        """See the contract. Raises INVALID_FIELD, INCIDENT_NOT_FOUND, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        org_id = current_call().acting_for(request.event.org_id)
+        event = _event(request.event)
+        if isinstance(event, Opening):
+            time = time_of(request.time, "time") if request.HasField("time") else None
+            found = await foresee.of_opening(self._db, self._notify, org_id, event.policy, event.facts, time)
+        else:
+            if request.HasField("time"):
+                raise invalid(
+                    "time", "may be set for `opened` only; other events happen to an incident as it stands now"
+                )
+            incident = parse_uuid_name(request.event.incident, "incidents", field="event.incident")
+            found = await foresee.of_incident(self._db, self._notify, org_id, incident, event)
+        return pb.SimulateEventResponse(plan=foresight_mapping.foreseen_to(found))
+
     async def GetReceivers(self, request: pb.GetReceiversRequest, context: Context) -> pb.GetReceiversResponse:
         """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
         org_id = current_call().acting_for(request.org_id)
         targets = [Target(*_kind_and_id(name)) for name in request.targets]
-        try:
-            time = request.time.ToDatetime(UTC)
-        except (ValueError, OverflowError) as error:
-            raise invalid("time", "must be a time of the years 1 to 9999") from error
+        time = time_of(request.time, "time")
         found = await receivers.resolve(self._db, org_id, targets, time)
         return pb.GetReceiversResponse(
             receivers=[
@@ -178,6 +195,14 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         async with self._db.transaction(org_id) as tx:
             missing = await policies.missing(tx, org_id, ids)
         return pb.CheckPoliciesResponse(missing=[f"policies/{id_}" for id_ in missing])
+
+
+def time_of(time: Timestamp, field: str) -> datetime:
+    """Raises INVALID_FIELD for one that is no time."""
+    try:
+        return time.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid(field, "must be a time of the years 1 to 9999") from error
 
 
 def _kind_and_id(name: str) -> tuple[TargetKind, str]:

@@ -1,11 +1,12 @@
 """What ingest asks of escalation."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
+from tocsin.escalation.v1.incident_service_pb2 import SimulateIncidentResponse
 from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsRequest,
     CheckPoliciesRequest,
@@ -15,6 +16,7 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentEventResult,
     IncidentStanding,
     ListOpenIncidentsRequest,
+    SimulateEventRequest,
 )
 from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
 from tocsin_kit.errors import from_rpc_error
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
 _SERVICE = "escalation"
+_FORESEE_SECONDS = 10.0
+"""Weeks of many schedules are played to their end, after what other plans are under way."""
 
 
 class Escalation:
@@ -70,6 +74,18 @@ class Escalation:
             OpenThere(each.org_id, parse_uuid_name(each.incident, "incidents"), each.sequence)
             for each in response.incidents
         ]
+
+    async def foresee(self, event: IncidentEvent, time: datetime | None) -> SimulateIncidentResponse:
+        """What would happen if this event came. Raises INCIDENT_NOT_FOUND, INVALID_FIELD, SERVICE_UNAVAILABLE."""
+        request = SimulateEventRequest(event=event)
+        request.event.event_id = "simulated"
+        if time is not None:
+            request.time.FromDatetime(time)
+        try:
+            response = await self._stub.SimulateEvent(request, timeout=_FORESEE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service=_SERVICE) from error
+        return response.plan
 
     async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
         """One result per event. Raises SERVICE_UNAVAILABLE and any other error that escalation answered."""

@@ -29,7 +29,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.ids import parse_name, parse_uuid_name
-from tocsin_kit.rpc.call import Call, current_call
+from tocsin_kit.rpc.call import Call, current_call, scope_missing
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.unopened import enclosed, takes_bytes, unopened
@@ -40,6 +40,7 @@ from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.app.alerts.simulate_alert import Simulation
+from tocsin_ingest.app.alerts.simulate_pages import Foreseeing, pages_of
 from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.explain_mapping import explained_to
@@ -49,6 +50,8 @@ from tocsin_ingest.store.alerts import alerts, decisions
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
+_PEOPLE: Final = "incidents:read"
+"""The scope without which nobody is told who would be paged."""
 _Alerts: Final[Any] = unopened(SendAlertsRequest.DESCRIPTOR, "alerts")
 _Results: Final[Any] = unopened(SendAlertsResponse.DESCRIPTOR, "results")
 _RESPONSE: Final = SendAlertsResult.DESCRIPTOR.fields_by_name["response"].number
@@ -72,6 +75,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         intake: AlertIntake,
         alive: Heartbeats,
         simulation: Simulation,
+        escalation: Foreseeing,
         database: Database,
         pages: PageTokens,
         *,
@@ -82,6 +86,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         self._intake = intake
         self._alive = alive
         self._simulation = simulation
+        self._escalation = escalation
         self._database = database
         self._pages = pages
         self._window = window
@@ -135,8 +140,15 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         )
         time = request.time.ToDatetime(UTC) if request.HasField("time") else None
         call = current_call()
+        if request.simulate_pages:
+            if _PEOPLE not in call.principal.scopes:
+                raise scope_missing(_PEOPLE)
+            self._simulation.pay_for_pages(call.org_id)
         simulated = await self._simulation.of(call.org_id, integration_id, call.subject, request.alert, time)
-        return simulated_to(simulated)
+        pages = None
+        if request.simulate_pages:
+            pages = await pages_of(self._escalation, call.org_id, simulated, time)
+        return simulated_to(simulated, pages)
 
     async def ExplainAlert(self, request: ExplainAlertRequest, context: _Context) -> ExplainAlertResponse:
         """Why it opened an incident, or none."""

@@ -7,12 +7,13 @@ from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
 from tocsin_kit.ids import format_name
 
 from tocsin_ingest.app.alerts.simulate_alert import Simulated, explain, shown
+from tocsin_ingest.app.alerts.simulate_pages import Pages
 from tocsin_ingest.domain.routing import Trial
 from tocsin_ingest.store.alerts.decisions import progress
 
 
-def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
-    """The answer."""
+def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResponse:
+    """The answer. `pages`: None if they were not asked for."""
     decision, message, route = simulated.decision, simulated.message, simulated.route
     response = SimulateAlertResponse(
         outcome=decision.outcome,  # type: ignore[arg-type]  # the numbers are the enum's own
@@ -27,6 +28,10 @@ def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
         explanation=explain(simulated),
     )
     response.time.FromDatetime(simulated.time)
+    if pages is not None:
+        response.explanation.extend(pages.explanation)
+        if pages.plan is not None:
+            response.pages.CopyFrom(pages.plan)
     if decision.alert is not None:
         response.count = decision.alert.count
         if not simulated.new_alert:

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tocsin.escalation.v1 import incident_service_pb2 as tocsin_dot_escalation_dot_v1_dot_incident__service__pb2
 from tocsin.notify.v1 import digest_pb2 as tocsin_dot_notify_dot_v1_dot_digest__pb2
 from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_notification__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/internal_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtocsin/notify/v1/digest.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xed\x03\n\x0eIncidentOpened\x12\x17\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06source\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12*\n\x08severity\x18\x03 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12Y\n\x06labels\x18\x04 \x03(\x0b\x32\x30.tocsin.escalation.v1.IncidentOpened.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\xe8\x07\"\x05r\x03\x18\x80\x08*\x05r\x03\x18\x80 \x12\x18\n\x06policy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0bintegration\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x41\n\x05links\x18\x07 \x03(\x0b\x32(.tocsin.escalation.v1.IncidentOpenedLinkB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x13\n\x0b\x61lert_count\x18\x08 \x01(\x03\x12\x1e\n\x0c\x61new_because\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1e\n\x0bresolved_by\x18\n \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12!\n\x08left_out\x18\x0b \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x12IncidentOpenedLink\x12\x16\n\x04href\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"\x83\x01\n\x13IncidentAlertsAdded\x12\x13\n\x0b\x61lert_count\x18\x01 \x01(\x03\x12*\n\x08severity\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\x19\n\x07summary\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x10\n\x08new_keys\x18\x04 \x01(\x03\"0\n\x14IncidentAcknowledged\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"G\n\x10IncidentResolved\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x19\n\x07\x62\x65\x63\x61use\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"A\n\rIncidentNoted\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"\x81\x04\n\rIncidentEvent\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x06org_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x06opened\x18\x06 \x01(\x0b\x32$.tocsin.escalation.v1.IncidentOpenedH\x00\x12\x41\n\x0c\x61lerts_added\x18\x07 \x01(\x0b\x32).tocsin.escalation.v1.IncidentAlertsAddedH\x00\x12\x42\n\x0c\x61\x63knowledged\x18\x08 \x01(\x0b\x32*.tocsin.escalation.v1.IncidentAcknowledgedH\x00\x12:\n\x08resolved\x18\t \x01(\x0b\x32&.tocsin.escalation.v1.IncidentResolvedH\x00\x12\x34\n\x05noted\x18\n \x01(\x0b\x32#.tocsin.escalation.v1.IncidentNotedH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"^\n\x1a\x41pplyIncidentEventsRequest\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"Y\n\x1b\x41pplyIncidentEventsResponse\x12:\n\x07results\x18\x01 \x03(\x0e\x32).tocsin.escalation.v1.IncidentEventResult\"V\n\x14\x43heckPoliciesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\"\n\x08policies\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\x18\xff\x01\"(\n\x15\x43heckPoliciesResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\"_\n\rIncidentClaim\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"w\n\x10IncidentStanding\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x10\n\x08resolved\x18\x02 \x01(\x08\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x30\n\x0cresolve_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x17\x43ompareIncidentsRequest\x12\x43\n\tincidents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentClaimB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x18\x43ompareIncidentsResponse\x12\x39\n\tstandings\x18\x01 \x03(\x0b\x32&.tocsin.escalation.v1.IncidentStanding\"i\n\x18ListOpenIncidentsRequest\x12\x32\n\x05\x61\x66ter\x18\x01 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x19\n\x05limit\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"B\n\x0cOpenIncident\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"R\n\x19ListOpenIncidentsResponse\x12\x35\n\tincidents\x18\x01 \x03(\x0b\x32\".tocsin.escalation.v1.OpenIncident\"\x9d\x03\n\x0bPageOutcome\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12*\n\x04page\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^pages/[0-9a-f-]{36}$\x12\x36\n\x04user\x18\x04 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12?\n\x04kind\x18\x05 \x01(\x0e\x32%.tocsin.escalation.v1.PageOutcomeKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x0cnotification\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.Channel\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x18\n\x06reason\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\r\n\x05level\x18\n \x01(\x05\x12\x13\n\x0bundelivered\x18\x0b \x01(\x08\"\\\n\x18\x41pplyPageOutcomesRequest\x12@\n\x08outcomes\x18\x01 \x03(\x0b\x32!.tocsin.escalation.v1.PageOutcomeB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x19\x41pplyPageOutcomesResponse\x12\x38\n\x07results\x18\x01 \x03(\x0e\x32\'.tocsin.escalation.v1.PageOutcomeResult\"<\n\x15OpenEventFeedsRequest\x12#\n\x07org_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xe8\x07\"\x07r\x05\x10\x01\x18\xff\x01\"\x18\n\x16OpenEventFeedsResponse\"\xc8\x01\n\x1aSummarizeForDigestsRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x36\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x05users\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\x64\"\x05r\x03\x18\xff\x01\"\x7f\n\x1bSummarizeForDigestsResponse\x12\x30\n\x07\x66igures\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.DigestFigures\x12.\n\x06people\x18\x02 \x03(\x0b\x32\x1e.tocsin.notify.v1.DigestPerson\"\xb3\x01\n\x13GetReceiversRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12N\n\x07targets\x18\x02 \x03(\tB=\xbaH:\x92\x01\x37\x08\x01\x10\x14\"1r/2-^(teams|schedules)/[a-z0-9][a-z0-9._-]{0,62}$\x12\x30\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"9\n\tReceivers\x12\x0e\n\x06\x65xists\x18\x01 \x01(\x08\x12\r\n\x05users\x18\x02 \x03(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"J\n\x14GetReceiversResponse\x12\x32\n\treceivers\x18\x01 \x03(\x0b\x32\x1f.tocsin.escalation.v1.Receivers*\xf8\x01\n\x13IncidentEventResult\x12%\n!INCIDENT_EVENT_RESULT_UNSPECIFIED\x10\x00\x12!\n\x1dINCIDENT_EVENT_RESULT_APPLIED\x10\x01\x12#\n\x1fINCIDENT_EVENT_RESULT_DUPLICATE\x10\x02\x12&\n\"INCIDENT_EVENT_RESULT_OUT_OF_ORDER\x10\x03\x12*\n&INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT\x10\x04\x12\x1e\n\x1aINCIDENT_EVENT_RESULT_BUSY\x10\x05*\xd1\x01\n\x0fPageOutcomeKind\x12!\n\x1dPAGE_OUTCOME_KIND_UNSPECIFIED\x10\x00\x12!\n\x1dPAGE_OUTCOME_KIND_UNREACHABLE\x10\x01\x12\x1c\n\x18PAGE_OUTCOME_KIND_FAILED\x10\x02\x12\x1d\n\x19PAGE_OUTCOME_KIND_DELAYED\x10\x03\x12\x1a\n\x16PAGE_OUTCOME_KIND_SENT\x10\x04\x12\x1f\n\x1bPAGE_OUTCOME_KIND_DELIVERED\x10\x05*\xa6\x01\n\x11PageOutcomeResult\x12#\n\x1fPAGE_OUTCOME_RESULT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPAGE_OUTCOME_RESULT_APPLIED\x10\x01\x12!\n\x1dPAGE_OUTCOME_RESULT_DUPLICATE\x10\x02\x12(\n$PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN\x10\x03\x32\xa4\x08\n\x19\x45scalationInternalService\x12\x88\x01\n\x13\x41pplyIncidentEvents\x12\x30.tocsin.escalation.v1.ApplyIncidentEventsRequest\x1a\x31.tocsin.escalation.v1.ApplyIncidentEventsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x7f\n\x10\x43ompareIncidents\x12-.tocsin.escalation.v1.CompareIncidentsRequest\x1a..tocsin.escalation.v1.CompareIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11ListOpenIncidents\x12..tocsin.escalation.v1.ListOpenIncidentsRequest\x1a/.tocsin.escalation.v1.ListOpenIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12v\n\rCheckPolicies\x12*.tocsin.escalation.v1.CheckPoliciesRequest\x1a+.tocsin.escalation.v1.CheckPoliciesResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11\x41pplyPageOutcomes\x12..tocsin.escalation.v1.ApplyPageOutcomesRequest\x1a/.tocsin.escalation.v1.ApplyPageOutcomesResponse\"\x0c\xaa\xbb\x18\x08internal\x12y\n\x0eOpenEventFeeds\x12+.tocsin.escalation.v1.OpenEventFeedsRequest\x1a,.tocsin.escalation.v1.OpenEventFeedsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x88\x01\n\x13SummarizeForDigests\x12\x30.tocsin.escalation.v1.SummarizeForDigestsRequest\x1a\x31.tocsin.escalation.v1.SummarizeForDigestsResponse\"\x0c\xaa\xbb\x18\x08internal\x12s\n\x0cGetReceivers\x12).tocsin.escalation.v1.GetReceiversRequest\x1a*.tocsin.escalation.v1.GetReceiversResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/internal_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+tocsin/escalation/v1/incident_service.proto\x1a\x1dtocsin/notify/v1/digest.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xed\x03\n\x0eIncidentOpened\x12\x17\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06source\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12*\n\x08severity\x18\x03 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12Y\n\x06labels\x18\x04 \x03(\x0b\x32\x30.tocsin.escalation.v1.IncidentOpened.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\xe8\x07\"\x05r\x03\x18\x80\x08*\x05r\x03\x18\x80 \x12\x18\n\x06policy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0bintegration\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x41\n\x05links\x18\x07 \x03(\x0b\x32(.tocsin.escalation.v1.IncidentOpenedLinkB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x13\n\x0b\x61lert_count\x18\x08 \x01(\x03\x12\x1e\n\x0c\x61new_because\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1e\n\x0bresolved_by\x18\n \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12!\n\x08left_out\x18\x0b \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x12IncidentOpenedLink\x12\x16\n\x04href\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"\x83\x01\n\x13IncidentAlertsAdded\x12\x13\n\x0b\x61lert_count\x18\x01 \x01(\x03\x12*\n\x08severity\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\x19\n\x07summary\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x10\n\x08new_keys\x18\x04 \x01(\x03\"0\n\x14IncidentAcknowledged\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"G\n\x10IncidentResolved\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x19\n\x07\x62\x65\x63\x61use\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"A\n\rIncidentNoted\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"\x81\x04\n\rIncidentEvent\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x06org_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x06opened\x18\x06 \x01(\x0b\x32$.tocsin.escalation.v1.IncidentOpenedH\x00\x12\x41\n\x0c\x61lerts_added\x18\x07 \x01(\x0b\x32).tocsin.escalation.v1.IncidentAlertsAddedH\x00\x12\x42\n\x0c\x61\x63knowledged\x18\x08 \x01(\x0b\x32*.tocsin.escalation.v1.IncidentAcknowledgedH\x00\x12:\n\x08resolved\x18\t \x01(\x0b\x32&.tocsin.escalation.v1.IncidentResolvedH\x00\x12\x34\n\x05noted\x18\n \x01(\x0b\x32#.tocsin.escalation.v1.IncidentNotedH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"|\n\x14SimulateEventRequest\x12:\n\x05\x65vent\x18\x01 \x01(\x0b\x32#.tocsin.escalation.v1.IncidentEventB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x15SimulateEventResponse\x12<\n\x04plan\x18\x01 \x01(\x0b\x32..tocsin.escalation.v1.SimulateIncidentResponse\"^\n\x1a\x41pplyIncidentEventsRequest\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"Y\n\x1b\x41pplyIncidentEventsResponse\x12:\n\x07results\x18\x01 \x03(\x0e\x32).tocsin.escalation.v1.IncidentEventResult\"V\n\x14\x43heckPoliciesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\"\n\x08policies\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\x18\xff\x01\"(\n\x15\x43heckPoliciesResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\"_\n\rIncidentClaim\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"w\n\x10IncidentStanding\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x10\n\x08resolved\x18\x02 \x01(\x08\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x30\n\x0cresolve_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x17\x43ompareIncidentsRequest\x12\x43\n\tincidents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentClaimB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x18\x43ompareIncidentsResponse\x12\x39\n\tstandings\x18\x01 \x03(\x0b\x32&.tocsin.escalation.v1.IncidentStanding\"i\n\x18ListOpenIncidentsRequest\x12\x32\n\x05\x61\x66ter\x18\x01 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x19\n\x05limit\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"B\n\x0cOpenIncident\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"R\n\x19ListOpenIncidentsResponse\x12\x35\n\tincidents\x18\x01 \x03(\x0b\x32\".tocsin.escalation.v1.OpenIncident\"\x9d\x03\n\x0bPageOutcome\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12*\n\x04page\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^pages/[0-9a-f-]{36}$\x12\x36\n\x04user\x18\x04 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12?\n\x04kind\x18\x05 \x01(\x0e\x32%.tocsin.escalation.v1.PageOutcomeKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x0cnotification\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.Channel\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x18\n\x06reason\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\r\n\x05level\x18\n \x01(\x05\x12\x13\n\x0bundelivered\x18\x0b \x01(\x08\"\\\n\x18\x41pplyPageOutcomesRequest\x12@\n\x08outcomes\x18\x01 \x03(\x0b\x32!.tocsin.escalation.v1.PageOutcomeB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x19\x41pplyPageOutcomesResponse\x12\x38\n\x07results\x18\x01 \x03(\x0e\x32\'.tocsin.escalation.v1.PageOutcomeResult\"<\n\x15OpenEventFeedsRequest\x12#\n\x07org_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xe8\x07\"\x07r\x05\x10\x01\x18\xff\x01\"\x18\n\x16OpenEventFeedsResponse\"\xc8\x01\n\x1aSummarizeForDigestsRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x36\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x05users\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\x64\"\x05r\x03\x18\xff\x01\"\x7f\n\x1bSummarizeForDigestsResponse\x12\x30\n\x07\x66igures\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.DigestFigures\x12.\n\x06people\x18\x02 \x03(\x0b\x32\x1e.tocsin.notify.v1.DigestPerson\"\xb3\x01\n\x13GetReceiversRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12N\n\x07targets\x18\x02 \x03(\tB=\xbaH:\x92\x01\x37\x08\x01\x10\x14\"1r/2-^(teams|schedules)/[a-z0-9][a-z0-9._-]{0,62}$\x12\x30\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"9\n\tReceivers\x12\x0e\n\x06\x65xists\x18\x01 \x01(\x08\x12\r\n\x05users\x18\x02 \x03(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"J\n\x14GetReceiversResponse\x12\x32\n\treceivers\x18\x01 \x03(\x0b\x32\x1f.tocsin.escalation.v1.Receivers*\xf8\x01\n\x13IncidentEventResult\x12%\n!INCIDENT_EVENT_RESULT_UNSPECIFIED\x10\x00\x12!\n\x1dINCIDENT_EVENT_RESULT_APPLIED\x10\x01\x12#\n\x1fINCIDENT_EVENT_RESULT_DUPLICATE\x10\x02\x12&\n\"INCIDENT_EVENT_RESULT_OUT_OF_ORDER\x10\x03\x12*\n&INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT\x10\x04\x12\x1e\n\x1aINCIDENT_EVENT_RESULT_BUSY\x10\x05*\xd1\x01\n\x0fPageOutcomeKind\x12!\n\x1dPAGE_OUTCOME_KIND_UNSPECIFIED\x10\x00\x12!\n\x1dPAGE_OUTCOME_KIND_UNREACHABLE\x10\x01\x12\x1c\n\x18PAGE_OUTCOME_KIND_FAILED\x10\x02\x12\x1d\n\x19PAGE_OUTCOME_KIND_DELAYED\x10\x03\x12\x1a\n\x16PAGE_OUTCOME_KIND_SENT\x10\x04\x12\x1f\n\x1bPAGE_OUTCOME_KIND_DELIVERED\x10\x05*\xa6\x01\n\x11PageOutcomeResult\x12#\n\x1fPAGE_OUTCOME_RESULT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPAGE_OUTCOME_RESULT_APPLIED\x10\x01\x12!\n\x1dPAGE_OUTCOME_RESULT_DUPLICATE\x10\x02\x12(\n$PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN\x10\x03\x32\x9c\t\n\x19\x45scalationInternalService\x12\x88\x01\n\x13\x41pplyIncidentEvents\x12\x30.tocsin.escalation.v1.ApplyIncidentEventsRequest\x1a\x31.tocsin.escalation.v1.ApplyIncidentEventsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x7f\n\x10\x43ompareIncidents\x12-.tocsin.escalation.v1.CompareIncidentsRequest\x1a..tocsin.escalation.v1.CompareIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11ListOpenIncidents\x12..tocsin.escalation.v1.ListOpenIncidentsRequest\x1a/.tocsin.escalation.v1.ListOpenIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12v\n\rCheckPolicies\x12*.tocsin.escalation.v1.CheckPoliciesRequest\x1a+.tocsin.escalation.v1.CheckPoliciesResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11\x41pplyPageOutcomes\x12..tocsin.escalation.v1.ApplyPageOutcomesRequest\x1a/.tocsin.escalation.v1.ApplyPageOutcomesResponse\"\x0c\xaa\xbb\x18\x08internal\x12y\n\x0eOpenEventFeeds\x12+.tocsin.escalation.v1.OpenEventFeedsRequest\x1a,.tocsin.escalation.v1.OpenEventFeedsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x88\x01\n\x13SummarizeForDigests\x12\x30.tocsin.escalation.v1.SummarizeForDigestsRequest\x1a\x31.tocsin.escalation.v1.SummarizeForDigestsResponse\"\x0c\xaa\xbb\x18\x08internal\x12v\n\rSimulateEvent\x12*.tocsin.escalation.v1.SimulateEventRequest\x1a+.tocsin.escalation.v1.SimulateEventResponse\"\x0c\xaa\xbb\x18\x08internal\x12s\n\x0cGetReceivers\x12).tocsin.escalation.v1.GetReceiversRequest\x1a*.tocsin.escalation.v1.GetReceiversResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -81,6 +82,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INCIDENTEVENT'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_INCIDENTEVENT'].fields_by_name['incident']._loaded_options = None
   _globals['_INCIDENTEVENT'].fields_by_name['incident']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_SIMULATEEVENTREQUEST'].fields_by_name['event']._loaded_options = None
+  _globals['_SIMULATEEVENTREQUEST'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
   _globals['_APPLYINCIDENTEVENTSREQUEST'].fields_by_name['events']._loaded_options = None
   _globals['_APPLYINCIDENTEVENTSREQUEST'].fields_by_name['events']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_CHECKPOLICIESREQUEST'].fields_by_name['org_id']._loaded_options = None
@@ -143,72 +146,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['OpenEventFeeds']._serialized_options = b'\252\273\030\010internal'
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['SummarizeForDigests']._loaded_options = None
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['SummarizeForDigests']._serialized_options = b'\252\273\030\010internal'
+  _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['SimulateEvent']._loaded_options = None
+  _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['SimulateEvent']._serialized_options = b'\252\273\030\010internal'
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['GetReceivers']._loaded_options = None
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['GetReceivers']._serialized_options = b'\252\273\030\010internal'
-  _globals['_INCIDENTEVENTRESULT']._serialized_start=3977
-  _globals['_INCIDENTEVENTRESULT']._serialized_end=4225
-  _globals['_PAGEOUTCOMEKIND']._serialized_start=4228
-  _globals['_PAGEOUTCOMEKIND']._serialized_end=4437
-  _globals['_PAGEOUTCOMERESULT']._serialized_start=4440
-  _globals['_PAGEOUTCOMERESULT']._serialized_end=4606
-  _globals['_INCIDENTOPENED']._serialized_start=260
-  _globals['_INCIDENTOPENED']._serialized_end=753
-  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_start=708
-  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_end=753
-  _globals['_INCIDENTOPENEDLINK']._serialized_start=755
-  _globals['_INCIDENTOPENEDLINK']._serialized_end=823
-  _globals['_INCIDENTALERTSADDED']._serialized_start=826
-  _globals['_INCIDENTALERTSADDED']._serialized_end=957
-  _globals['_INCIDENTACKNOWLEDGED']._serialized_start=959
-  _globals['_INCIDENTACKNOWLEDGED']._serialized_end=1007
-  _globals['_INCIDENTRESOLVED']._serialized_start=1009
-  _globals['_INCIDENTRESOLVED']._serialized_end=1080
-  _globals['_INCIDENTNOTED']._serialized_start=1082
-  _globals['_INCIDENTNOTED']._serialized_end=1147
-  _globals['_INCIDENTEVENT']._serialized_start=1150
-  _globals['_INCIDENTEVENT']._serialized_end=1663
-  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_start=1665
-  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_end=1759
-  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_start=1761
-  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_end=1850
-  _globals['_CHECKPOLICIESREQUEST']._serialized_start=1852
-  _globals['_CHECKPOLICIESREQUEST']._serialized_end=1938
-  _globals['_CHECKPOLICIESRESPONSE']._serialized_start=1940
-  _globals['_CHECKPOLICIESRESPONSE']._serialized_end=1980
-  _globals['_INCIDENTCLAIM']._serialized_start=1982
-  _globals['_INCIDENTCLAIM']._serialized_end=2077
-  _globals['_INCIDENTSTANDING']._serialized_start=2079
-  _globals['_INCIDENTSTANDING']._serialized_end=2198
-  _globals['_COMPAREINCIDENTSREQUEST']._serialized_start=2200
-  _globals['_COMPAREINCIDENTSREQUEST']._serialized_end=2294
-  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_start=2296
-  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_end=2381
-  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_start=2383
-  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_end=2488
-  _globals['_OPENINCIDENT']._serialized_start=2490
-  _globals['_OPENINCIDENT']._serialized_end=2556
-  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_start=2558
-  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_end=2640
-  _globals['_PAGEOUTCOME']._serialized_start=2643
-  _globals['_PAGEOUTCOME']._serialized_end=3056
-  _globals['_APPLYPAGEOUTCOMESREQUEST']._serialized_start=3058
-  _globals['_APPLYPAGEOUTCOMESREQUEST']._serialized_end=3150
-  _globals['_APPLYPAGEOUTCOMESRESPONSE']._serialized_start=3152
-  _globals['_APPLYPAGEOUTCOMESRESPONSE']._serialized_end=3237
-  _globals['_OPENEVENTFEEDSREQUEST']._serialized_start=3239
-  _globals['_OPENEVENTFEEDSREQUEST']._serialized_end=3299
-  _globals['_OPENEVENTFEEDSRESPONSE']._serialized_start=3301
-  _globals['_OPENEVENTFEEDSRESPONSE']._serialized_end=3325
-  _globals['_SUMMARIZEFORDIGESTSREQUEST']._serialized_start=3328
-  _globals['_SUMMARIZEFORDIGESTSREQUEST']._serialized_end=3528
-  _globals['_SUMMARIZEFORDIGESTSRESPONSE']._serialized_start=3530
-  _globals['_SUMMARIZEFORDIGESTSRESPONSE']._serialized_end=3657
-  _globals['_GETRECEIVERSREQUEST']._serialized_start=3660
-  _globals['_GETRECEIVERSREQUEST']._serialized_end=3839
-  _globals['_RECEIVERS']._serialized_start=3841
-  _globals['_RECEIVERS']._serialized_end=3898
-  _globals['_GETRECEIVERSRESPONSE']._serialized_start=3900
-  _globals['_GETRECEIVERSRESPONSE']._serialized_end=3974
-  _globals['_ESCALATIONINTERNALSERVICE']._serialized_start=4609
-  _globals['_ESCALATIONINTERNALSERVICE']._serialized_end=5669
+  _globals['_INCIDENTEVENTRESULT']._serialized_start=4235
+  _globals['_INCIDENTEVENTRESULT']._serialized_end=4483
+  _globals['_PAGEOUTCOMEKIND']._serialized_start=4486
+  _globals['_PAGEOUTCOMEKIND']._serialized_end=4695
+  _globals['_PAGEOUTCOMERESULT']._serialized_start=4698
+  _globals['_PAGEOUTCOMERESULT']._serialized_end=4864
+  _globals['_INCIDENTOPENED']._serialized_start=305
+  _globals['_INCIDENTOPENED']._serialized_end=798
+  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_start=753
+  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_end=798
+  _globals['_INCIDENTOPENEDLINK']._serialized_start=800
+  _globals['_INCIDENTOPENEDLINK']._serialized_end=868
+  _globals['_INCIDENTALERTSADDED']._serialized_start=871
+  _globals['_INCIDENTALERTSADDED']._serialized_end=1002
+  _globals['_INCIDENTACKNOWLEDGED']._serialized_start=1004
+  _globals['_INCIDENTACKNOWLEDGED']._serialized_end=1052
+  _globals['_INCIDENTRESOLVED']._serialized_start=1054
+  _globals['_INCIDENTRESOLVED']._serialized_end=1125
+  _globals['_INCIDENTNOTED']._serialized_start=1127
+  _globals['_INCIDENTNOTED']._serialized_end=1192
+  _globals['_INCIDENTEVENT']._serialized_start=1195
+  _globals['_INCIDENTEVENT']._serialized_end=1708
+  _globals['_SIMULATEEVENTREQUEST']._serialized_start=1710
+  _globals['_SIMULATEEVENTREQUEST']._serialized_end=1834
+  _globals['_SIMULATEEVENTRESPONSE']._serialized_start=1836
+  _globals['_SIMULATEEVENTRESPONSE']._serialized_end=1921
+  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_start=1923
+  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_end=2017
+  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_start=2019
+  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_end=2108
+  _globals['_CHECKPOLICIESREQUEST']._serialized_start=2110
+  _globals['_CHECKPOLICIESREQUEST']._serialized_end=2196
+  _globals['_CHECKPOLICIESRESPONSE']._serialized_start=2198
+  _globals['_CHECKPOLICIESRESPONSE']._serialized_end=2238
+  _globals['_INCIDENTCLAIM']._serialized_start=2240
+  _globals['_INCIDENTCLAIM']._serialized_end=2335
+  _globals['_INCIDENTSTANDING']._serialized_start=2337
+  _globals['_INCIDENTSTANDING']._serialized_end=2456
+  _globals['_COMPAREINCIDENTSREQUEST']._serialized_start=2458
+  _globals['_COMPAREINCIDENTSREQUEST']._serialized_end=2552
+  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_start=2554
+  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_end=2639
+  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_start=2641
+  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_end=2746
+  _globals['_OPENINCIDENT']._serialized_start=2748
+  _globals['_OPENINCIDENT']._serialized_end=2814
+  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_start=2816
+  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_end=2898
+  _globals['_PAGEOUTCOME']._serialized_start=2901
+  _globals['_PAGEOUTCOME']._serialized_end=3314
+  _globals['_APPLYPAGEOUTCOMESREQUEST']._serialized_start=3316
+  _globals['_APPLYPAGEOUTCOMESREQUEST']._serialized_end=3408
+  _globals['_APPLYPAGEOUTCOMESRESPONSE']._serialized_start=3410
+  _globals['_APPLYPAGEOUTCOMESRESPONSE']._serialized_end=3495
+  _globals['_OPENEVENTFEEDSREQUEST']._serialized_start=3497
+  _globals['_OPENEVENTFEEDSREQUEST']._serialized_end=3557
+  _globals['_OPENEVENTFEEDSRESPONSE']._serialized_start=3559
+  _globals['_OPENEVENTFEEDSRESPONSE']._serialized_end=3583
+  _globals['_SUMMARIZEFORDIGESTSREQUEST']._serialized_start=3586
+  _globals['_SUMMARIZEFORDIGESTSREQUEST']._serialized_end=3786
+  _globals['_SUMMARIZEFORDIGESTSRESPONSE']._serialized_start=3788
+  _globals['_SUMMARIZEFORDIGESTSRESPONSE']._serialized_end=3915
+  _globals['_GETRECEIVERSREQUEST']._serialized_start=3918
+  _globals['_GETRECEIVERSREQUEST']._serialized_end=4097
+  _globals['_RECEIVERS']._serialized_start=4099
+  _globals['_RECEIVERS']._serialized_end=4156
+  _globals['_GETRECEIVERSRESPONSE']._serialized_start=4158
+  _globals['_GETRECEIVERSRESPONSE']._serialized_end=4232
+  _globals['_ESCALATIONINTERNALSERVICE']._serialized_start=4867
+  _globals['_ESCALATIONINTERNALSERVICE']._serialized_end=6047
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.escalation.v1 import incident_service_pb2 as _incident_service_pb2
 from tocsin.notify.v1 import digest_pb2 as _digest_pb2
 from tocsin.notify.v1 import notification_pb2 as _notification_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
@@ -423,6 +424,60 @@ class IncidentEvent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___IncidentEvent: _TypeAlias = IncidentEvent  # noqa: Y015
+
+@_typing.final
+class SimulateEventRequest(_message.Message):
+    """Request of SimulateEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> Global___IncidentEvent:
+        """The event; its id, number and time are not read. One that is not `opened` happens to its incident as that stands now."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When an `opened` comes; unset: now. At most 92 days away."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___IncidentEvent | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateEventRequest: _TypeAlias = SimulateEventRequest  # noqa: Y015
+
+@_typing.final
+class SimulateEventResponse(_message.Message):
+    """Response of SimulateEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> _incident_service_pb2.SimulateIncidentResponse:
+        """What would happen."""
+
+    def __init__(
+        self,
+        *,
+        plan: _incident_service_pb2.SimulateIncidentResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateEventResponse: _TypeAlias = SimulateEventResponse  # noqa: Y015
 
 @_typing.final
 class ApplyIncidentEventsRequest(_message.Message):

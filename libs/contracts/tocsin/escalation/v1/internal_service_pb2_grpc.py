@@ -70,6 +70,11 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.FromString,
                 _registered_method=True)
+        self.SimulateEvent = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/SimulateEvent',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SimulateEventRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SimulateEventResponse.FromString,
+                _registered_method=True)
         self.GetReceivers = channel.unary_unary(
                 '/tocsin.escalation.v1.EscalationInternalService/GetReceivers',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversRequest.SerializeToString,
@@ -135,6 +140,16 @@ class EscalationInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateEvent(self, request, context):
+        """Says who would be paged when, if this event came now, or at a later time as the first of a new incident, and no user answered. The
+        rules are those that decide about real events. Nothing is stored.
+
+        Reasons: `INCIDENT_NOT_FOUND`, `INVALID_FIELD` (`time`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReceivers(self, request, context):
         """Tells who the people behind teams and schedules are, for a message to them.
         """
@@ -179,6 +194,11 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     servicer.SummarizeForDigests,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.SerializeToString,
+            ),
+            'SimulateEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateEvent,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SimulateEventRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SimulateEventResponse.SerializeToString,
             ),
             'GetReceivers': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceivers,
@@ -376,6 +396,33 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/SummarizeForDigests',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/SimulateEvent',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SimulateEventRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SimulateEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

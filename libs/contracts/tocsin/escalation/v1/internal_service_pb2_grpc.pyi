@@ -56,6 +56,12 @@ class EscalationInternalServiceStub:
     """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
     tenants in each replica.
     """
+    SimulateEvent: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.SimulateEventRequest, _internal_service_pb2.SimulateEventResponse]
+    """Says who would be paged when, if this event came now, or at a later time as the first of a new incident, and no user answered. The
+    rules are those that decide about real events. Nothing is stored.
+
+    Reasons: `INCIDENT_NOT_FOUND`, `INVALID_FIELD` (`time`).
+    """
     GetReceivers: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.GetReceiversRequest, _internal_service_pb2.GetReceiversResponse]
     """Tells who the people behind teams and schedules are, for a message to them."""
 
@@ -86,6 +92,12 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     SummarizeForDigests: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.SummarizeForDigestsRequest, _internal_service_pb2.SummarizeForDigestsResponse]  # type: ignore[assignment]
     """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
     tenants in each replica.
+    """
+    SimulateEvent: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.SimulateEventRequest, _internal_service_pb2.SimulateEventResponse]  # type: ignore[assignment]
+    """Says who would be paged when, if this event came now, or at a later time as the first of a new incident, and no user answered. The
+    rules are those that decide about real events. Nothing is stored.
+
+    Reasons: `INCIDENT_NOT_FOUND`, `INVALID_FIELD` (`time`).
     """
     GetReceivers: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.GetReceiversRequest, _internal_service_pb2.GetReceiversResponse]  # type: ignore[assignment]
     """Tells who the people behind teams and schedules are, for a message to them."""
@@ -156,6 +168,18 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.SummarizeForDigestsResponse, _abc.Awaitable[_internal_service_pb2.SummarizeForDigestsResponse]]:
         """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
         tenants in each replica.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateEvent(
+        self,
+        request: _internal_service_pb2.SimulateEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.SimulateEventResponse, _abc.Awaitable[_internal_service_pb2.SimulateEventResponse]]:
+        """Says who would be paged when, if this event came now, or at a later time as the first of a new incident, and no user answered. The
+        rules are those that decide about real events. Nothing is stored.
+
+        Reasons: `INCIDENT_NOT_FOUND`, `INVALID_FIELD` (`time`).
         """
 
     @_abc_1.abstractmethod

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
+from tocsin.escalation.v1 import incident_service_pb2 as _incident_service_pb2
 from tocsin.ingest.v1 import alert_pb2 as _alert_pb2
 from tocsin.ingest.v1 import integration_service_pb2 as _integration_service_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
@@ -438,8 +439,11 @@ class SimulateAlertRequest(_message.Message):
     INTEGRATION_FIELD_NUMBER: _builtins.int
     ALERT_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    SIMULATE_PAGES_FIELD_NUMBER: _builtins.int
     integration: _builtins.str
     """The integration to route by: `integrations/{integration}`. Empty: as for a sender with a token that names none."""
+    simulate_pages: _builtins.bool
+    """Also say who would be paged when. `time` may then be at most 92 days ahead."""
     @_builtins.property
     def alert(self) -> _alert_pb2.AlertInput:
         """The alert."""
@@ -454,10 +458,11 @@ class SimulateAlertRequest(_message.Message):
         integration: _builtins.str = ...,
         alert: _alert_pb2.AlertInput | None = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        simulate_pages: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "integration", b"integration", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "integration", b"integration", "simulate_pages", b"simulate_pages", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -530,6 +535,7 @@ class SimulateAlertResponse(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     PAUSE_END_TIME_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
     outcome: _alert_pb2.AlertOutcome.ValueType
     """What would become of it."""
     dedup_key: _builtins.str
@@ -578,6 +584,12 @@ class SimulateAlertResponse(_message.Message):
     def threshold(self) -> _alert_pb2.ThresholdProgress:
         """How far its group would be from the threshold of its routing rule; unset when it would not wait for one."""
 
+    @_builtins.property
+    def pages(self) -> _incident_service_pb2.SimulateIncidentResponse:
+        """With `simulate_pages`: who would be paged when. Of an alert that is paused or silenced: if it still fires when that is over. Unset when
+        the alert would open and change no incident, or one of which nothing can be said; `explanation` says which.
+        """
+
     def __init__(
         self,
         *,
@@ -598,10 +610,11 @@ class SimulateAlertResponse(_message.Message):
         explanation: _abc.Iterable[_builtins.str] | None = ...,
         pause_end_time: _timestamp_pb2.Timestamp | None = ...,
         threshold: _alert_pb2.ThresholdProgress | None = ...,
+        pages: _incident_service_pb2.SimulateIncidentResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "pages", b"pages", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pages", b"pages", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

@@ -150,7 +150,11 @@ class AlertServiceServicer:
         the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
         limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
+        With `simulate_pages` it also says who would be paged when, to the end, if no user answered, as SimulateIncident does: from an alert's
+        labels to the dated plan of pages in one call. That counts for as many alerts as half a second allows as well.
+
+        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`; with `simulate_pages` also `SERVICE_UNAVAILABLE`,
+        and `SCOPE_MISSING` without the scope `incidents:read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,11 @@ class AlertServiceStub:
     the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
     limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
+    With `simulate_pages` it also says who would be paged when, to the end, if no user answered, as SimulateIncident does: from an alert's
+    labels to the dated plan of pages in one call. That counts for as many alerts as half a second allows as well.
+
+    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`; with `simulate_pages` also `SERVICE_UNAVAILABLE`,
+    and `SCOPE_MISSING` without the scope `incidents:read`.
     """
     ExplainAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ExplainAlertRequest, _alert_service_pb2.ExplainAlertResponse]
     """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
@@ -131,7 +135,11 @@ class AlertServiceAsyncStub(AlertServiceStub):
     the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
     limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
+    With `simulate_pages` it also says who would be paged when, to the end, if no user answered, as SimulateIncident does: from an alert's
+    labels to the dated plan of pages in one call. That counts for as many alerts as half a second allows as well.
+
+    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`; with `simulate_pages` also `SERVICE_UNAVAILABLE`,
+    and `SCOPE_MISSING` without the scope `incidents:read`.
     """
     ExplainAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ExplainAlertRequest, _alert_service_pb2.ExplainAlertResponse]  # type: ignore[assignment]
     """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
@@ -216,7 +224,11 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
         limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
+        With `simulate_pages` it also says who would be paged when, to the end, if no user answered, as SimulateIncident does: from an alert's
+        labels to the dated plan of pages in one call. That counts for as many alerts as half a second allows as well.
+
+        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`; with `simulate_pages` also `SERVICE_UNAVAILABLE`,
+        and `SCOPE_MISSING` without the scope `incidents:read`.
         """
 
     @_abc_1.abstractmethod

@@ -63,7 +63,7 @@ async def check_policy(
             await policies.check(tx, policy, "draft")
         now = await tx.now()
         openings = [
-            await foresee.open_on(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), severity)
+            await foresee.on_draft(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), severity)
             for number, start in enumerate(starts or (now, now + _LATER))
         ]
     unreachable, known = await foresee.unreachable_of(notify, org_id, *(opening.there for opening in openings))

@@ -15,7 +15,7 @@ from tocsin_escalation.app.incidents import handing_on, turning
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
-from tocsin_escalation.domain.events import Started
+from tocsin_escalation.domain.events import Event, Started
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
@@ -88,7 +88,19 @@ async def on_policy(
         row = await policies.get(tx, id_)
         if row is None:
             raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id_}")
-        opening = await open_on(tx, row.policy, begins, severity)
+        opening = await open_on(tx, id_, row.policy, begins, _facts(severity, begins))
+    unreachable, known = await unreachable_of(notify, org_id, opening.there)
+    return Foreseen(await opening.play(unreachable), known)
+
+
+async def of_opening(
+    db: Database, notify: Reaching, org_id: str, policy: str, facts: Facts, start: datetime | None
+) -> Foreseen:
+    """A new incident, whatever there is of the policy that it names, empty for none. Raises INVALID_FIELD about `time`."""
+    async with db.transaction(org_id) as tx:
+        begins = begin(await tx.now(), start, "time")
+        row = await policies.get(tx, policy) if policy else None
+        opening = await open_on(tx, policy, row.policy if row else None, begins, replace(facts, create_time=begins))
     unreachable, known = await unreachable_of(notify, org_id, opening.there)
     return Foreseen(await opening.play(unreachable), known)
 
@@ -115,30 +127,41 @@ def begin(now: datetime, start: datetime | None, field: str) -> datetime:
     return begins
 
 
-async def open_on(tx: Tx, policy: Policy, begins: datetime, severity: int) -> Opened:
-    """A new incident that routing gives to this policy, saved or not."""
+async def on_draft(tx: Tx, policy: Policy, begins: datetime, severity: int) -> Opened:
+    """A new incident on this policy, saved or not."""
+    return await open_on(tx, policy.id, policy, begins, _facts(severity, begins))
+
+
+def _facts(severity: int, begins: datetime) -> Facts:
+    return Facts("a simulated incident", "", severity, "", begins)
+
+
+async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, facts: Facts) -> Opened:
+    """A new incident that routing gives to the policy `wanted`, empty for none; `policy` is what there is of it."""
     fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
-    there = await people(tx, [policy, fallback] if fallback else [policy], begins, begins + HORIZON)
-    run = Escalation(tx.org_id, UUID(int=0), Facts("a simulated incident", "", severity, "", begins))
+    there = await people(tx, [each for each in (policy, fallback) if each is not None], begins, begins + HORIZON)
     now = await asyncio.to_thread(there.at, begins)
-    return Opened(run, choose(policy.id, policy, fallback, now, severity, begins), begins, there)
+    started = choose(wanted, policy, fallback, now, facts.severity, begins)
+    return Opened(Escalation(tx.org_id, UUID(int=0), facts), started, begins, there)
 
 
-async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID) -> Foreseen:
-    """An incident, from where it is. Raises INCIDENT_NOT_FOUND."""
+async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID, event: Event | None = None) -> Foreseen:
+    """An incident, from where it is, or from an event on that comes now. Raises INCIDENT_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
         row = await escalations.get(tx, id_)
         if row is None:
             raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
         now = await tx.now()
         there = await people(tx, [row.run.policy] if row.run.policy else [], now, now + HORIZON)
-    return await play_on(notify, row.run, now, there)
+    return await play_on(notify, row.run, now, there, event)
 
 
-async def play_on(notify: Reaching, run: Escalation, now: datetime, there: People) -> Foreseen:
-    """This run, from where it is."""
+async def play_on(
+    notify: Reaching, run: Escalation, now: datetime, there: People, event: Event | None = None
+) -> Foreseen:
+    """This run, from where it is, or from an event on that comes now."""
     unreachable, known = await unreachable_of(notify, run.org_id, there)
-    return Foreseen(await asyncio.to_thread(simulate, run, None, now, there.at, unreachable), known)
+    return Foreseen(await asyncio.to_thread(simulate, run, event, now, there.at, unreachable), known)
 
 
 async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple[dict[str, str], bool]:

@@ -47,6 +47,8 @@ class Simulated:
     new_alert: bool
     new_incident: bool
     time: datetime
+    now: datetime
+    """The database's time; `time` is the same, or later if the caller asked for that."""
 
     def taken(self, rule: Rule) -> Sequence[str]:
         """The fields of the rule that the route has of it."""
@@ -77,8 +79,8 @@ class Simulation:
         snapshot = Snapshot(new_id)
         async with self._database.transaction(org_id) as tx:
             now = await tx.now()
-            now = now if time is None else max(now, time)
-            await look(tx, snapshot, message, now)
+            then = now if time is None else max(now, time)
+            await look(tx, snapshot, message, then)
         [decision] = snapshot.apply([message])
         cut = [name for name, was in (("routing rules", route.cut), ("silences", silences_cut)) if was]
         return Simulated(
@@ -89,8 +91,13 @@ class Simulation:
             cut,
             decision.alert is None or snapshot.is_new(decision.alert.id),
             decision.incident is None or snapshot.is_new(decision.incident.id),
+            then,
             now,
         )
+
+    def pay_for_pages(self, org_id: str) -> None:
+        """A plan of weeks costs escalation more than an alert: as many alerts as half a second allows. Raises RATE_LIMITED."""
+        self._budgets.take(org_id, ALERTS, self._budgets.allowed(org_id, ALERTS) / 2)
 
     async def _silences_at(self, org_id: str, time: datetime) -> tuple[Silence, ...]:
         """Of which an alert of then would be told: others would use up the steps of its expressions."""

@@ -30,6 +30,11 @@ def kind_of(event: Event) -> str:
 
 def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes:
     """The payload of the outbox row."""
+    return event_of(org_id, incident_id, sequence, event).SerializeToString()
+
+
+def event_of(org_id: str, incident_id: UUID, sequence: int, event: Event) -> IncidentEvent:
+    """What escalation is told, less the id and time only the row knows."""
     message = IncidentEvent(org_id=org_id, incident=format_name("incidents", incident_id), sequence=sequence)
     match event:
         case Opened():
@@ -44,7 +49,7 @@ def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes
             message.resolved.CopyFrom(IncidentResolved(actor=event.actor, because=event.because))
         case Noted():
             message.noted.CopyFrom(IncidentNoted(actor=event.actor, text=event.text))
-    return message.SerializeToString()
+    return message
 
 
 def opened_anew(record: IncidentRecord, sequence: int, because: str) -> IncidentEvent:

@@ -259,3 +259,12 @@ async def test_it_costs_what_an_alert_costs_and_compiles_silences_of_another_tim
     with pytest.raises(TocsinError) as caught:
         await costs()
     assert caught.value.reason == R.ERROR_REASON_RATE_LIMITED
+
+
+async def test_pages_are_not_made_up_while_escalation_is_away(ingest: Ingest) -> None:
+    there, alert = await caller(ingest), AlertInput(summary="it broke")
+    may_ask = bearer(there.org, ("alerts:read", "incidents:read"))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ingest.alerts.SimulateAlert(SimulateAlertRequest(alert=alert, simulate_pages=True), metadata=may_ask)
+    assert from_rpc_error(raised.value, service="ingest").reason == R.ERROR_REASON_SERVICE_UNAVAILABLE
+    assert (await there.simulates(alert)).outcome == AlertOutcome.ALERT_OUTCOME_OPENED, "it still says what it knows"

@@ -30,6 +30,8 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     ListOpenIncidentsResponse,
     OpenEventFeedsRequest,
     OpenEventFeedsResponse,
+    SimulateEventRequest,
+    SimulateEventResponse,
     SummarizeForDigestsRequest,
     SummarizeForDigestsResponse,
 )
@@ -159,6 +161,11 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
         self, request: SummarizeForDigestsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> SummarizeForDigestsResponse:
         raise NotImplementedError("ingest has no digests")
+
+    async def SimulateEvent(
+        self, request: SimulateEventRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> SimulateEventResponse:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
 
     async def GetReceivers(
         self, request: GetReceiversRequest, context: grpc.aio.ServicerContext[Any, Any]

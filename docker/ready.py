@@ -19,7 +19,7 @@ def ask(port: int, *, tls: bool) -> str:
         if tls:
             import ssl
 
-            # The certificate names the service and not this loopback address, where nobody else can listen.
+            # The certificate names the service and not this loopback address, where no other host can listen.
             context = ssl._create_unverified_context()  # noqa: S323
             connection = context.wrap_socket(plain)
         connection.sendall(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")

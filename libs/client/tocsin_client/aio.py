@@ -127,7 +127,7 @@ class AioClient:
 
     @cached_property
     def silences(self) -> "SilenceServiceAsyncStub":
-        """For how long which alerts page nobody."""
+        """Silences: alerts that page nobody for some time."""
         return SilenceServiceStub(self.channel("ingest"))
 
     @cached_property

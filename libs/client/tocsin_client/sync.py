@@ -100,7 +100,7 @@ class Client:
 
     @cached_property
     def silences(self) -> SilenceServiceStub:
-        """For how long which alerts page nobody."""
+        """Silences: alerts that page nobody for some time."""
         return SilenceServiceStub(self.channel("ingest"))
 
     @cached_property

@@ -6,7 +6,7 @@ from typing import Final
 
 _SIZE: Final = 10_000
 _ROUNDING: Final = 1e-6
-"""Tokens by which sums of fractions may be off: ten takes of a tenth are one take of 1, in whatever order they come."""
+"""Tokens by which sums of fractions may be off: ten takes of a tenth are one take of 1, in any order."""
 
 
 class Bucket:

@@ -83,7 +83,7 @@ logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
 
 
 def _expecting(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Any:
-    """Answers an expectation that nobody knows, which no middleware sees. aiohttp repeats it in its answer, and fails with an
+    """Answers an unknown `Expect` header, which no middleware sees. aiohttp repeats it in its answer, and fails with an
     error and a traceback when its bytes are no text.
     """
 

@@ -219,7 +219,7 @@ class Sweep:
         first: float = 0.0,
     ) -> None:
         """`nudged`: set by those who know of due work before this sweep is built. `first`: seconds until the first round
-        at most, for what nobody waits for while a service starts; a nudge begins it sooner. It is anything from a tenth
+        at most, for work that may wait while a service starts; a nudge begins it sooner. It is anything from a tenth
         of that: what is restarted more often than every `first` seconds does this work as well.
         """
         self._every = every

@@ -149,7 +149,7 @@ class Postgres:
     async def ensure_tenant_login(self, name: str, role: str) -> str:
         """A login beside the owner `role` of the database, for calls: it owns nothing. Returns its URL.
 
-        It has the owner's password: whoever knows the one knows the other.
+        It has the owner's password.
         """
         admin = await self._connect()
         try:

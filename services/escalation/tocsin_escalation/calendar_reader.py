@@ -2,7 +2,7 @@
 tocsin_escalation.calendar_reader`.
 
 Rules of others may recur without end, and libraries look for a rule's next day until the year 9999. So this runs beside the
-service, with bounds on its processor time and memory, and whoever started it goes on when it is killed.
+service, with bounds on its processor time and memory, and the service goes on when it is killed.
 
 It reads one line of JSON, `{"since": …, "until": …, "zone": …, "most": …}` with instants in minutes, and then the calendar. It
 writes one JSON object: `{"events": [[start, end, [attendees], summary], …], "cut": …, "unread": [summary, …]}`, or

@@ -203,7 +203,7 @@ def _resources(request: Message, response: Message) -> list[str]:
 
 
 def _mentioned(message: Message) -> Iterator[str]:
-    """Of what has no name of its own, such as the rules of a user: whatever it is about."""
+    """Of what has no name of its own, such as the rules of a user: the resource that it is about."""
     for field, value in message.ListFields():
         if isinstance(value, str) and _NAME.fullmatch(value):
             yield value

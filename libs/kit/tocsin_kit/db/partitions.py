@@ -2,7 +2,7 @@
 
 A table of this kind is itself a part of another one, which is LIST partitioned: rows that are live are in one part, and a row
 that is closed moves into this one by the statement that closes it. It is RANGE partitioned by the time of that, and has a
-default partition: what is closed while nobody has made partitions ahead is there. That, and what older versions had
+default partition: what is closed while no partition was made ahead is there. That, and what older versions had
 closed, is deleted a little at a time; the others are dropped, which takes a moment however many rows they hold.
 Partitions are in a schema that only the owner of the database may use, and they are made and dropped by its login alone.
 """

@@ -1,7 +1,7 @@
 """Transactions that know their tenant.
 
 Every transaction begins with `SET LOCAL tocsin.org_id`, in the same round trip as BEGIN: row-level security then shows
-and takes that tenant's rows only, also when a query forgets to. With a login of its own for calls, that holds whatever a
+and takes that tenant's rows only, also when a query forgets to. With a login of its own for calls, that holds no matter what a
 statement sets (`tocsin_kit.db.tenant_login`). Prepared statements are cached per connection, so a pooler
 in front of PostgreSQL must pool sessions, not transactions.
 """

@@ -83,7 +83,7 @@ class Relay:
     happens once per row (`OutboxRow.substituted`): when the substitute is refused as well, the row dies. The function
     must not wait and must not raise; an exception is logged and counts as None.
 
-    `busy` says that this process has more urgent work: rows for which nobody nudged wait for another sweep then, three times
+    `busy` says that this process has more urgent work: rows without a nudge wait for another sweep then, three times
     at most, and go in larger sets.
     """
 

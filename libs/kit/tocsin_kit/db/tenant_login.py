@@ -1,4 +1,4 @@
-"""The login of calls: it sees the rows of one tenant, whatever a statement sets in its session.
+"""The login of calls: it sees the rows of one tenant, no matter what a statement sets in its session.
 
 Row-level security has to be told the tenant, and PostgreSQL lets every statement change every setting that it could be
 told by. So a transaction of this login also proves that it may name its tenant: `tocsin.proof` is a keyed hash of the
@@ -27,7 +27,7 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = "4s"
-"""As in migrations: a row rule needs its table alone for a moment, and whoever comes meanwhile queues behind it."""
+"""As in migrations: a row rule needs its table alone for a moment, and transactions that come meanwhile queue behind it."""
 _NO_KEY: Final = "the login of calls is not known to the database: run migrate with …_TENANT_DATABASE_URL"
 _LONGEST_NAME: Final = 63
 """PostgreSQL cuts longer ones."""

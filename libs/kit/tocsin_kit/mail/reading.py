@@ -69,7 +69,7 @@ class Mail:
 
 
 def read_mail(content: bytes) -> Mail:
-    """Whatever the bytes are; what cannot be read is left out."""
+    """Never raises; what cannot be read is left out."""
     message = _parse(content[:PARSED])
     parts: list[_Part] = _or_nothing(lambda: list(islice(_leaves(message), _PARTS)), [])
     return Mail(
@@ -140,7 +140,7 @@ def _chars(data: bytes, charset: Any) -> str:
 
 
 def _seen(html: str) -> str:
-    """Without what a browser does not show. RE2 takes linear time, whatever stands open in it."""
+    """Without what a browser does not show. RE2 takes linear time, also for tags that are never closed."""
     for pattern, instead in ((_UNSEEN, " "), (_BREAK, "\n"), (_CELL, "\t"), (_TAG, "")):
         html = pattern.sub(instead, html)
     return unescape(html)

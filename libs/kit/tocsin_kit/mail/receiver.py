@@ -1,4 +1,4 @@
-"""What every receiver of mails answers to the commands of an SMTP session, whatever its mails are for."""
+"""What every receiver of mails answers to the commands of an SMTP session."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

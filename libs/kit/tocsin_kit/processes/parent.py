@@ -20,7 +20,7 @@ _LONGEST_PAUSE: Final = 5.0
 _STEADY_SECONDS: Final = 30.0
 """A process that ran for so long had no fault in its start."""
 _MOST_FAILURES: Final = 6
-"""As often as one process may end in a row without having been steady. Then the service ends: whoever runs it must learn of it."""
+"""As often as one process may end in a row without having been steady. Then the service ends, so that its operator learns of it."""
 _BACKLOG: Final = 64
 _LOOPBACK: Final = "127.0.0.1"
 

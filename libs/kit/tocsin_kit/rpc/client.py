@@ -226,7 +226,7 @@ class ServiceChannel(Channel):
             self._open()
 
     async def _change_to(self, newer: Channel) -> None:
-        # While nobody completes a connection, the old ones may still be answered: by who stood still for a moment.
+        # While no replica completes a connection, one that stood still for a moment may still answer over an old one.
         await newer.channel_ready()
         older, self._inner, self._next, self._since = self._inner, newer, None, time.monotonic()
         _log.warning("connections_changed", service=self.service_name)

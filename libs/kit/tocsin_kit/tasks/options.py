@@ -1,6 +1,6 @@
 """The options of a queue: what an operator chose, over what the service's settings say.
 
-What was chosen is a row, and each replica reads it again every few seconds. Whoever works with an option is called when one has
+What was chosen is a row, and each replica reads it again every few seconds. Code that works with an option is called when one has
 changed, so that nothing needs a restart.
 """
 

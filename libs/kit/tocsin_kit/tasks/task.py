@@ -56,7 +56,7 @@ class TaskEvent:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Somebody whom an act keeps from being paged. `about` and `user` are resource names, empty where none can be named."""
+    """A user whom an act keeps from being paged. `about` and `user` are resource names, empty where none can be named."""
 
     org_id: str
     about: str
@@ -71,7 +71,7 @@ Losses = Mapping[UUID, Sequence[Loss]]
 class TaskKind(Protocol):
     """One kind of tasks. All methods run in the caller's transaction of all tenants.
 
-    Whatever follows a commit (hints, copies in Redis) is left to `tx.after_commit`.
+    What follows a commit (hints, copies in Redis) is left to `tx.after_commit`.
     """
 
     @property

@@ -11,7 +11,7 @@ from tocsin_escalation.domain.urgencies import deferral
 
 
 def _may_page(policy: Policy, level: Level, directory: Directory, *, waits: bool) -> bool:
-    """Somebody, once the level's condition holds: those on it, whoever comes on call after a gap, or the target for gaps."""
+    """Users, once the level's condition holds: those on it, the one who comes on call after a gap, or the target for gaps."""
     if directory.resolve(level.targets):
         return True
     if policy.on_gap is GapChoice.HOLD or waits:

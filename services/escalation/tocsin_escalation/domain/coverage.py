@@ -142,7 +142,7 @@ class Look:
         return self._levels[policy.id]
 
     def _of_targets(self, policy: Policy, targets: Sequence[Target]) -> _Times:
-        """Whoever the policy pages instead because of a gap in a schedule is there as well."""
+        """Those whom the policy pages instead because of a gap in a schedule are there as well."""
         found = [self._of_target(target) for target in targets]
         there = merged(interval for each in found for interval in each.there)
         empty = merged(interval for each in found for interval in each.of_schedules)

@@ -318,7 +318,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
 
 
 def _unmerge(run: Escalation, event: Unmerged, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """Trigger again at the level at which it was merged: whoever had acknowledged it is told anew, and may do so again."""
+    """Trigger again at the level at which it was merged: the user who had acknowledged it is told anew, and may do so again."""
     if run.state is not State.MERGED:
         return Decision(run, refusal=Refusal.NOT_MERGED)
     why = f"because {event.because}" if event.because else f"by {event.actor}"

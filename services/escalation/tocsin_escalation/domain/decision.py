@@ -46,7 +46,7 @@ class StopPages:
 
 @dataclass(frozen=True, slots=True)
 class TurnTaken:
-    """It was the user's turn at a level of the policy. Whoever else is there comes before them now."""
+    """It was the user's turn at a level of the policy. The others of the level come before them now."""
 
     policy: str
     user: str

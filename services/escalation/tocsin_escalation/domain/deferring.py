@@ -1,6 +1,6 @@
 """A level that waits for the morning, because the policy defers incidents of its urgency at this time.
 
-Whatever a person asks for is not deferred: a level that they escalate to, and users whom they hand the incident to or ask for help.
+What a person asks for is not deferred: a level that they escalate to, and users whom they hand the incident to or ask for help.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """When each user of a level is on call next, or is now: the first stretch of each, within the level's hours.
 
-By the function that paging uses, so that whoever is told "you are next" is paged. Severities are not looked at: a level that is for
-some of them has the same users for each.
+By the function that paging uses, so that a user who is told "you are next" is paged. Severities are not looked at: a level that is
+for some of them has the same users for each.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

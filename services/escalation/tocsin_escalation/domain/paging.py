@@ -126,7 +126,7 @@ def _begin(
 def next_turn(
     run: Escalation, timer: Timer, missed: str, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision | None:
-    """Page whoever is next in turn at the level that the run is at, after a miss; None when everybody has had a turn.
+    """Page the user who is next in turn at the level that the run is at, after a miss; None when everybody has had a turn.
 
     Those who have missed theirs stay paged, and may still answer. The end of the level does not move. `missed` says what happened.
     """
@@ -155,7 +155,7 @@ def next_turn(
 def page_again(
     run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
 ) -> Decision | None:
-    """Page everybody of the level once more, with whoever is on call by now; None when no repeat is left.
+    """Page everybody of the level once more, with those who are on call by now; None when no repeat is left.
 
     Their pages belong to a generation of their own, so that they are others than the ones before, which go on. The end of the level
     does not move, and repeats count from its start, so that lateness does not add up.

@@ -1,6 +1,6 @@
 """What changes did to a user's time on call: what became theirs, and what they lost.
 
-What a user knows is compared with what the schedules say, so whatever changes who is on call counts. Instants are minutes, see
+What a user knows is compared with what the schedules say, so each change of who is on call counts. Instants are minutes, see
 `schedules.clock`.
 """
 

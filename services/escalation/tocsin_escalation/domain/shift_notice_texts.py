@@ -20,7 +20,7 @@ _SEVERITIES: Final = {1: "critical", 2: "error", 3: "warning", 4: "info"}
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What people call schedules and users. Whoever is not in it is called by the id."""
+    """What people call schedules and users. A user or schedule that is not in it is called by its id."""
 
     schedules: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)

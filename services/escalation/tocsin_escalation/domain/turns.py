@@ -1,8 +1,8 @@
 """Levels that page one person in turn: whose turn it is.
 
 The unit of a turn is one person. When a level starts, its teams and schedules are replaced by the people who are members or on call
-then, and whoever has waited longest is next. A policy has one order for all its levels, so that a person who was paged at one level
-is not the first of the next one too.
+then, and the one who has waited longest is next. A policy has one order for all its levels, so that a person who was paged at one
+level is not the first of the next one too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.policy import Directory, Policy
 
 MOST: Final = 1000
-"""Users of one policy whose turns are remembered: the row stays small, whoever is paged through it over the years."""
+"""Users of one policy whose turns are remembered: the row stays small, however many people are paged through it over the years."""
 
 
 def line_up(policy: Policy, users: Sequence[str], directory: Directory) -> tuple[str, ...]:

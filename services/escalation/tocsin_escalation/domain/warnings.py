@@ -39,7 +39,7 @@ def warn(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -
 
 
 def warn_of_turns(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -> tuple[Warned, ...]:
-    """Targets of levels that page one in turn, some of whose people cannot be reached: whoever is next is paged in their turns."""
+    """Targets of levels that page one in turn, some of whose people cannot be reached: in their turns the next one is paged."""
     warned = []
     for number, level in enumerate(policy.levels, 1):
         for target in level.targets if level.in_turn else ():

@@ -27,5 +27,5 @@ class Answering(Command, Protocol):
 
 
 def answer_of(request: Answering, event: Event) -> Step:
-    """Of a person who answers a page. With an etag it is about this very incident, whatever was merged since."""
+    """Of a person who answers a page. With an etag it is about this very incident, also when it was merged since."""
     return replace(step_of(request, event), answers=bool(request.via) and not request.etag)

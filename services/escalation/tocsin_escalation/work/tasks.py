@@ -26,7 +26,7 @@ FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, N
 
 
 def register(broker: TimerBroker) -> FireTask:
-    """The task that the broker runs when a timer is due. Whoever runs a worker calls `consume_with` first.
+    """The task that the broker runs when a timer is due. A process that runs a worker calls `consume_with` first.
 
     It returns once the firing is committed, or cannot be: what Redis holds is a copy, and the sweep fires the row as soon
     as PostgreSQL lets it. Tried again here it would end among dead letters that nobody has to redrive.

@@ -73,7 +73,7 @@ def read(document: Document, routing: Routing) -> Reading:
 async def handshake(request: web.Request) -> web.Response:
     """Senders may ask whether events are welcome before they send any, and take silence for a no.
 
-    Whoever may send is told by the key of each event, so everybody is told yes, at any rate; what comes too fast is told to
+    Who may send is decided by the key of each event, so the answer to everybody is yes, at any rate; what comes too fast is told to
     come again. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#4-abuse-protection
     """
     origin = request.headers.get(_ORIGIN, "").strip()

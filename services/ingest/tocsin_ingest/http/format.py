@@ -188,7 +188,7 @@ class Format:
     key is taken from the request where `key` finds it, before the body is read, else from the body by `body_key`.
     `beside(request)`: fields that stand in the path or the query; they stand in `body` as well, in place of its own.
     `may_be_empty`: no body at all is taken as an empty object. `outer`: whether the body is an object, or a list of alerts, which
-    is then taken as that list whatever `list_field` is. `read`: of formats whose alerts are read as their integration says.
+    is then taken as that list, also with a `list_field`. `read`: of formats whose alerts are read as their integration says.
     `open(request, body)`: the document, of requests whose body is not all of it; None: the body is. `options`: what answers
     OPTIONS, of formats whose senders ask before they send. `of_open_incidents`: the body is about all that is wrong with its
     integration: `item` gets the key of one alert of each open incident. `prove(outside, org_id, body)`: that the sender is who it

@@ -1,4 +1,4 @@
-"""Heartbeats by HTTP: POST or GET `/v1/heartbeat`, as whatever runs by the clock can call.
+"""Heartbeats by HTTP: POST or GET `/v1/heartbeat`, as cron jobs and scripts can call.
 
 The integration key is a bearer token or the end of the path. A body is not read.
 """

@@ -1,6 +1,6 @@
 """PagerDuty's change events: `POST /v2/change/enqueue`, same JSON, same answers; the routing key is an integration key.
 
-A change pages nobody. It becomes a note in the timeline of each incident that is open for the integration, so that whoever works
+A change pages nobody. It becomes a note in the timeline of each incident that is open for the integration, so that those who work
 on one sees what was changed meanwhile.
 https://developer.pagerduty.com/docs/send-change-event
 """

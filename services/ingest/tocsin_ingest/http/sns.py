@@ -81,7 +81,7 @@ async def prove(outside: Outside, org_id: str, body: Json) -> None:
 
 async def _public_key(outside: Outside, org_id: str, url: str) -> RSAPublicKey:
     if _CERTIFICATE.search(url) is None:
-        # Nothing else of these hosts: part of what they answer can be chosen by whoever asks.
+        # Nothing else of these hosts: part of what they answer can be chosen by the caller.
         raise invalid("SigningCertURL", "must be the URL of a certificate of SNS")
     content = await outside.get(url, "SigningCertURL", org_id, keep=True)
     try:

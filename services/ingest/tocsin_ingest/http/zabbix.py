@@ -1,7 +1,7 @@
 """Zabbix's media type "Webhook" with the script that `docs/reference.md` shows: `POST /v1/zabbix`.
 
 The script posts the values of Zabbix's macros under names of ours, as the texts that Zabbix makes of them. The integration key is a
-bearer token. A problem is known by its event id, which its recovery and its updates name as well. Whoever acknowledges
+bearer token. A problem is known by its event id, which its recovery and its updates name as well. A user who acknowledges
 the problem in Zabbix acknowledges the alert.
 https://www.zabbix.com/documentation/current/en/manual/config/notifications/media/webhook
 https://www.zabbix.com/documentation/current/en/manual/appendix/macros/supported_by_location

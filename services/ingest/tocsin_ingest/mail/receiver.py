@@ -108,7 +108,7 @@ class MailReceiver(Receiver):
                 self._refusals.count(_FORMAT, error)
             elif not is_transient(error):
                 await self._refusals.tell(sender, _FORMAT, 1, error)
-        # Whoever has it already takes a repeat as one.
+        # A recipient that has it already takes a repeat as one.
         passing = next((error for _, error in failures if is_transient(error)), None)
         if passing is not None:
             return self._refusal(passing)

@@ -239,7 +239,7 @@ class DeadLetterTasks:
         return []
 
     async def lost_by_removing(self, tx: Tx, tasks: Sequence[Task]) -> Losses:
-        """See `TaskKind`. Nobody waits for it: escalation was told when it died."""
+        """See `TaskKind`. No level waits for it: escalation was told when it died."""
         return {}
 
     async def promote(self, tx: Tx, task: Task, by: str) -> None:

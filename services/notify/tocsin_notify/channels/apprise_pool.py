@@ -25,7 +25,7 @@ class Busy(Exception):
 
 
 class Died(Exception):
-    """A process ended by itself, or said what nobody understands."""
+    """A process ended by itself, or said what cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Answer:
 class Pool:
     """At most `size` processes at once. Whose work does not end in time is killed, and the next work starts a new one.
 
-    Each serves one tenant alone: what a plugin keeps in memory, such as a login, is nobody else's.
+    Each serves one tenant alone: what a plugin keeps in memory, such as a login, must reach no other tenant.
 
     They inherit nothing: no connection, no environment, no working directory, no terminal.
     """

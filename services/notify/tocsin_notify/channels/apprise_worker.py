@@ -72,7 +72,7 @@ class Worker:
         return Done.YES if sent and not self._refused else Done.NO
 
     def _ask(self) -> bool:
-        """Asked of the service each time, which may have been told meanwhile that nobody is to be paged any more."""
+        """Asked of the service each time, which may have been told meanwhile that the page is stopped."""
         if not self._refused:
             self._say({"ask": True})
             self._refused = not self._read.get()["go"]

@@ -19,7 +19,7 @@ class Loudness(IntEnum):
 
     NEWS = 0
     ASKED_FOR = 1
-    """Tests and codes: somebody waits for them, and is awake."""
+    """Tests and codes: their user waits for them, and is awake."""
     PAGE = 2
     WAKES = 3
     """A page of high urgency."""

@@ -1,7 +1,7 @@
 """Messages to chats by an incoming webhook, whose URL is the only credential: Mattermost, Discord, Microsoft Teams.
 
 None of them tells anything back, and none has buttons that act: Mattermost's and Discord's need an app, and Teams' a bot. So each
-message has the signed link, which acts as the person whose contact method it is, whoever opens it.
+message has the signed link, which acts as the person whose contact method it is, no matter who opens it.
 
 Sources: developers.mattermost.com/integrate/webhooks/incoming, discord.com/developers/docs/resources/webhook#execute-webhook,
 learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook (Workflows).

@@ -76,7 +76,7 @@ class EmailChannel:
         return await self._send(delivery.target.address, message, permit)
 
     async def answer(self, address: str, subject: str, text: str, headers: Mapping[str, str]) -> bool:
-        """Answer a mail of whoever has the address. Whether the server took it; what went wrong is logged."""
+        """Answer the sender of a mail. Whether the server took it; what went wrong is logged."""
         message = compose(
             {
                 "Subject": one_line(subject),

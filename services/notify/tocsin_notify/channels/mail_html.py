@@ -1,6 +1,6 @@
 """A mail as HTML, of what a template made: cleaned, and with the link by which the person answers, and how to reply, outside of it.
 
-Whatever the template leaves open, hides or comments out ends where it ends: the cleaning closes each element.
+What the template leaves open, hides or comments out ends where the template ends: the cleaning closes each element.
 """
 
 from html import escape

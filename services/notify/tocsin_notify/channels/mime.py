@@ -15,7 +15,7 @@ from typing import Final
 _PLAIN: Final = re.compile(r"[\x20-\x7e]{0,900}")
 _LINE: Final = re.compile(r"\r\n|\r|\n")
 _BOUNDARY: Final = "=_tocsin_=" + secrets.token_hex(16)
-"""Nobody outside knows it, so no text holds it; with `=_` it cannot stand in quoted-printable either (RFC 2045 §6.7)."""
+"""It is random, so no text holds it; with `=_` it cannot stand in quoted-printable either (RFC 2045 §6.7)."""
 _LONGEST_LINE: Final = 900  # RFC 5321: 998 and the line end
 
 

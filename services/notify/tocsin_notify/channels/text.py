@@ -51,7 +51,7 @@ def where_in(words: Words, job: NotificationJob) -> str:
 
 
 def subject(delivery: Delivery) -> str:
-    """One line, whatever a template or a sender put into it."""
+    """One line: line ends that a template or a sender put into it become blanks."""
     worded = delivery.worded(Part.SUBJECT)
     return one_line(worded, SUBJECT_LENGTH) if worded else default_subject(delivery)
 

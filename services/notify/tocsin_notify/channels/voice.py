@@ -66,7 +66,7 @@ class VoiceChannel:
         )
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
-        """A phone that rings for an incident that was answered is hung up; whoever has picked up is listening and is left alone:
+        """A phone that rings for an incident that was answered is hung up; one who has picked up is listening and is left alone:
         `canceled` ends calls that wait or ring and no others (twilio.com/docs/voice/api/call-resource#update-a-call-resource).
         """
         if not sequel.provider_id or not self._account.sid:

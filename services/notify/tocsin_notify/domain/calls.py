@@ -1,7 +1,7 @@
 """What the end of a call says: whether a person was reached.
 
 Only two things prove it: a key was pressed, or the provider heard a person. A call that nobody picks up, that a mailbox
-takes, or of which nobody knows who took it has reached nobody. The second call in a row is also the last one: phones that are
+takes, or that ended without either sign, has reached nobody. The second call in a row is also the last one: phones that are
 set to let nobody through let through a number that calls again within three minutes, and one who does not hear that hears no third.
 """
 

@@ -71,7 +71,7 @@ class Rhythm:
 
 
 def page_id(org_id: str, user: str, frequency: Frequency, planned: datetime) -> UUID:
-    """The id of the page of one digest: whoever makes it, it is made once."""
+    """The id of the page of one digest. Computed, so that two replicas make one page."""
     return uuid5(_IDS, f"{org_id}\n{user}\n{frequency}\n{planned.isoformat()}")
 
 

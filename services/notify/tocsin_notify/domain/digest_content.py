@@ -74,7 +74,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a list: what it is about, and what is said of it. `alarming`: somebody should look at it."""
+    """A line of a list: what it is about, and what is said of it. `alarming`: it needs a look."""
 
     head: str
     detail: str

@@ -18,7 +18,7 @@ class SetMembers:
 
 @dataclass(frozen=True, slots=True)
 class Disable:
-    """Nobody is on call, and the group must reach nobody."""
+    """Nobody is on call, so the group must reach nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def wish_for(
 ) -> Wish:
     """`on_call`: the schedule's users; None: it does not exist. `accounts`: members of Slack, by user.
 
-    A group is never emptied for want of knowledge: whoever mentions it would then reach nobody.
+    A group is never emptied for want of knowledge: a mention of it would then reach nobody.
     """
     if on_call is None:
         return Wish(Leave(), f"{schedule} does not exist any more; delete this, or name another schedule")

@@ -30,7 +30,7 @@ MOST_BYTES: Final = 65_536
 """Of all templates of a tenant."""
 
 FIXED: Final = frozenset({Kind.VERIFICATION, Kind.CONTACT_CHANGED, Kind.DIGEST})
-"""Without templates. The first two guard how a user is reached, so they say what they say whoever may write templates; a digest has
+"""Without templates. The first two guard how a user is reached, so no tenant may change what they say; a digest has
 figures with a layout of their own."""
 
 LANGUAGES: Final = ("en", "de")

@@ -97,7 +97,7 @@ def document(title: str, parts: Sequence[str], words: Words) -> str:
 
 
 def message_page(title: str, text: str) -> str:
-    """A page that says one thing, to somebody who is not known."""
+    """A page that says one thing, to a visitor who is not known."""
     return document(title, [f"<h1>{escape(title)}</h1>", f"<p>{escape(text)}</p>"], words_of(LANGUAGES[0]))
 
 

@@ -92,7 +92,7 @@ HEADERS: Final = {
 
 
 def document(title: str, main: Sequence[str], *, csrf: str = "", live: bool = True) -> str:
-    """A whole page. `main` is HTML, `title` is text. `csrf`: of the session; without one nobody is logged in.
+    """A whole page. `main` is HTML, `title` is text. `csrf`: of the session; without one the visitor is not logged in.
     `live`: it follows what happens."""
     head = tail = refresh = ""
     if csrf:

@@ -38,7 +38,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
 
     def begin(self, request: web.Request, response: web.StreamResponse, token: str, *, secure: bool) -> None:
-        """Log in: the cookie names the session, and says nothing else. `secure`: browsers come by HTTPS, whatever a proxy does."""
+        """Log in: the cookie names the session, and says nothing else. `secure`: browsers come by HTTPS, perhaps to a proxy."""
         now = monotonic()
         self._forget(now)
         while len(self._sessions) >= _MOST:

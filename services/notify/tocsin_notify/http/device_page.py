@@ -95,7 +95,7 @@ def device_page(owner: Owner, public_key: str) -> str:
         "done": words.device_done,
         "failed": words.device_failed,
     }
-    # `<` would end the element, whatever stands in the texts.
+    # A `<` in the texts could end the element.
     data = json.dumps(text).replace("<", "\\u003c")
     parts = [
         f'<p class="who">{words.pages_for} <strong>{escape(short(owner.user))}</strong></p>',

@@ -1,6 +1,6 @@
 """What an app of Slack is told of its channels (docs.slack.dev/apis/events-api): replies in the threads of pages.
 
-Slack sends every message of a channel that the app is in. Whatever is not for us is taken and forgotten: it would be sent again,
+Slack sends every message of a channel that the app is in. What is not for us is taken and forgotten: it would be sent again,
 and Slack ends the subscription of an app that refuses too much.
 """
 

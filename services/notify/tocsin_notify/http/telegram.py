@@ -41,7 +41,7 @@ class TelegramUpdates:
         return (web.post(PATH, self.update),)
 
     async def update(self, request: web.Request) -> web.Response:
-        """One update. Whatever is not for us is taken and forgotten: Telegram would send it again for a day."""
+        """One update. What is not for us is taken and forgotten: Telegram would send it again for a day."""
         given = request.headers.get(_HEADER, "").encode("utf-8", "surrogateescape")
         right = False
         for secret in self._account.secrets:
@@ -80,7 +80,7 @@ def _answer(query: dict[str, Any], text: str) -> web.Response:
 
 
 def _tell_number(message: dict[str, Any]) -> web.Response:
-    """Whoever asks the bot learns the number of the chat, which a contact method needs."""
+    """Who writes to the bot is told the number of the chat, which a contact method needs."""
     chat, text = message.get("chat"), message.get("text")
     if not isinstance(chat, dict) or not isinstance(text, str) or not text.startswith(_ASKING):
         return web.Response()

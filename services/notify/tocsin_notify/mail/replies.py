@@ -1,4 +1,4 @@
-"""Replies to mails of pages, by SMTP. The address names the page, signed: whoever has it can answer that page and nothing else."""
+"""Replies to mails of pages, by SMTP. The address is signed and names the page: it can answer that page and nothing else."""
 
 import hashlib
 from typing import Any, Final

@@ -215,14 +215,14 @@ async def cancel_messages(tx: Tx, named: Sequence[Named], reason: str) -> None:
 
 
 async def letters(tx: Tx, org_id: str | None, before: Position | None, limit: int) -> list[DeadLetterHead]:
-    """Dead letters that nobody has redriven, newest first, behind a (create_time, id). `org_id` None: of all tenants."""
+    """Dead letters that were not redriven, newest first, behind a (create_time, id). `org_id` None: of all tenants."""
     before_time, before_id = before or _END
     call = _NEWEST_LETTERS(org_id=org_id, before_time=before_time, before_id=before_id, limit=limit)
     return [DeadLetterHead(*row) for row in await tx.fetch(*call)]
 
 
 async def letters_named(tx: Tx, ids: Sequence[UUID], *, lock: bool = False) -> list[DeadLetterHead]:
-    """Those of them that nobody has redriven; with `lock` held, and without those that another transaction holds."""
+    """Those of them that were not redriven; with `lock` held, and without those that another transaction holds."""
     call = (_LOCKED_LETTERS if lock else _NAMED_LETTERS)(ids=list(ids))
     return [DeadLetterHead(*row) for row in await tx.fetch(*call)]
 

@@ -105,7 +105,7 @@ class Compiled:
         """The text, without blanks around it. Raises BadTemplate."""
         try:
             return self._template.render(**values).strip()
-        except Exception as error:  # whatever it is, the caller has another text
+        except Exception as error:  # any fault of a template: the caller has another text
             raise _bad(error) from error
 
     def unknown(self, names: frozenset[str]) -> list[Unknown]:

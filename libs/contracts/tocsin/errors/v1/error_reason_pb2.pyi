@@ -149,7 +149,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TASK_STATE: _ErrorReason.ValueType  # 93
     """FAILED_PRECONDITION. The task is in a state in which this cannot be done to it. Metadata: `name`, `state`."""
     ERROR_REASON_TASK_NEEDED: _ErrorReason.ValueType  # 94
-    """FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
+    """FAILED_PRECONDITION. Without the task a user would not be paged. Look at who that is, and repeat the call with `force` if you
     mean it. Metadata: `name`, `about` (the incidents), `users`.
     """
     ERROR_REASON_SWAP_STATE: _ErrorReason.ValueType  # 97
@@ -312,7 +312,7 @@ ERROR_REASON_MESSAGE_STATE: ErrorReason.ValueType  # 89
 ERROR_REASON_TASK_STATE: ErrorReason.ValueType  # 93
 """FAILED_PRECONDITION. The task is in a state in which this cannot be done to it. Metadata: `name`, `state`."""
 ERROR_REASON_TASK_NEEDED: ErrorReason.ValueType  # 94
-"""FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
+"""FAILED_PRECONDITION. Without the task a user would not be paged. Look at who that is, and repeat the call with `force` if you
 mean it. Metadata: `name`, `about` (the incidents), `users`.
 """
 ERROR_REASON_SWAP_STATE: ErrorReason.ValueType  # 97

@@ -30,7 +30,7 @@ class AnalyticsServiceStub:
     """Answers how many incidents there were, how long their answers took, and whom they woke.
 
     The figures are counted from the timelines some seconds after these were written, and kept for `ESCALATION_FIGURES_RETENTION_DAYS`,
-    longer than the incidents themselves. They are exact: each entry is counted once, whatever was killed. What happened before the
+    longer than the incidents themselves. They are exact: each entry is counted once, also when a process was killed. What happened before the
     release that began to count, or before the database was moved to another server by a dump, is counted as far as timelines tell of it.
 
     An incident counts in the quarter of an hour in which it was opened, also for what happens to it later: the mean time to acknowledge of a
@@ -58,7 +58,7 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     """Answers how many incidents there were, how long their answers took, and whom they woke.
 
     The figures are counted from the timelines some seconds after these were written, and kept for `ESCALATION_FIGURES_RETENTION_DAYS`,
-    longer than the incidents themselves. They are exact: each entry is counted once, whatever was killed. What happened before the
+    longer than the incidents themselves. They are exact: each entry is counted once, also when a process was killed. What happened before the
     release that began to count, or before the database was moved to another server by a dump, is counted as far as timelines tell of it.
 
     An incident counts in the quarter of an hour in which it was opened, also for what happens to it later: the mean time to acknowledge of a
@@ -82,7 +82,7 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers how many incidents there were, how long their answers took, and whom they woke.
 
     The figures are counted from the timelines some seconds after these were written, and kept for `ESCALATION_FIGURES_RETENTION_DAYS`,
-    longer than the incidents themselves. They are exact: each entry is counted once, whatever was killed. What happened before the
+    longer than the incidents themselves. They are exact: each entry is counted once, also when a process was killed. What happened before the
     release that began to count, or before the database was moved to another server by a dump, is counted as far as timelines tell of it.
 
     An incident counts in the quarter of an hour in which it was opened, also for what happens to it later: the mean time to acknowledge of a

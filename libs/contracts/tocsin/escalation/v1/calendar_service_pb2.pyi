@@ -249,7 +249,7 @@ class CalendarImport(_message.Message):
     An event is about the attendees who have not declined; if none of them is known, about the names in its summary. A text is looked for,
     in this order, in `names`, among the ids of users, and among their display names; of an e-mail address the part before the `@` is
     looked for as well. Upper and lower case are the same. In a summary a part in brackets and all up to a colon are left out
-    (`[L2] On call: Ana`), and several names are divided by `,`, `;`, `/`, `+` or `&`. An event that is about nobody who is known is no
+    (`[L2] On call: Ana`), and several names are divided by `,`, `;`, `/`, `+` or `&`. An event that names no known user is no
     shift.
 
     The calendar is read every ESCALATION_CALENDAR_FETCH_SECONDS, within 15 seconds: 2 MiB, 5000 events, and of the time from 35 days
@@ -344,7 +344,7 @@ class CalendarImport(_message.Message):
 
     @_builtins.property
     def unmatched(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. Summaries of events that are about nobody who is known, or that cannot be read and say so; at most 20."""
+        """Output only. Summaries of events that name no known user, or that cannot be read and say so; at most 20."""
 
     def __init__(
         self,

@@ -166,7 +166,7 @@ class _PageUrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageUrgen
     """By the rules for low urgency: pages may wait for the end of a user's quiet hours."""
     PAGE_URGENCY_DEFERRED: _PageUrgency.ValueType  # 3
     """Low, and nobody is paged yet: no level begins, and no further user has a turn, until another rule decides, or none. Then the level
-    begins, with whoever is on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
+    begins, with those who are on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
     deferred: a level that they escalate to, users to whom they hand the incident, and users whose help they ask for.
     """
 
@@ -181,7 +181,7 @@ PAGE_URGENCY_LOW: PageUrgency.ValueType  # 2
 """By the rules for low urgency: pages may wait for the end of a user's quiet hours."""
 PAGE_URGENCY_DEFERRED: PageUrgency.ValueType  # 3
 """Low, and nobody is paged yet: no level begins, and no further user has a turn, until another rule decides, or none. Then the level
-begins, with whoever is on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
+begins, with those who are on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
 deferred: a level that they escalate to, users to whom they hand the incident, and users whose help they ask for.
 """
 Global___PageUrgency: _TypeAlias = PageUrgency  # noqa: Y015
@@ -319,7 +319,7 @@ class Level(_message.Message):
     """Whether its people are paged at once or one in turn."""
     repeat_count: _builtins.int
     """For `LEVEL_MODE_ALL`: how many more times its people are paged within `timeout`, as long as nobody answers; 0 to 9. Its teams and
-    schedules are replaced by their people anew each time, so that whoever comes on call meanwhile is paged.
+    schedules are replaced by their people anew each time, so that a user who comes on call meanwhile is paged.
     """
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_target_pb2.Target]:
@@ -446,7 +446,7 @@ class Policy(_message.Message):
     """What a level does that finds no user because of a gap in a schedule."""
     next_policy: _builtins.str
     """The policy to which an incident is handed on when every level and repeat has passed without an answer: `policies/{policy}`, another
-    one. It begins at level 1, as it is defined then, and whoever was paged may still answer. Without it, and when it was deleted
+    one. It begins at level 1, as it is defined then, and those who were paged may still answer. Without it, and when it was deleted
     meanwhile, the incident is exhausted and the fallback target is paged. An incident is handed on 5 times at most. What levels the
     policy before has passed is forgotten: a severity that is raised later begins only the present policy again.
     """

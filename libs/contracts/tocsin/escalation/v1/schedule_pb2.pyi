@@ -509,7 +509,7 @@ class Schedule(_message.Message):
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Layer]:
         """At most 10. The pieces into which turns and windows cut the next 8 days, times the people who are on call at once, must not be
-        more than 200000: everything is looked at while somebody is to be paged. A change that makes them no more is taken all the same.
+        more than 200000: everything is looked at while a level begins. A change that makes them no more is taken all the same.
         """
 
     @_builtins.property
@@ -573,7 +573,7 @@ class Override(_message.Message):
     user: _builtins.str
     """One person, wherever they would be on call: `users/{user}`. The users who come in are not replaced again."""
     beside: _builtins.bool
-    """No user: those of the override are on call beside whoever is, and fill gaps. An override of the whole schedule that is created later
+    """No user: those of the override are on call beside those who are, and fill gaps. An override of the whole schedule that is created later
     replaces them as well. Only `true`.
     """
     reason: _builtins.str

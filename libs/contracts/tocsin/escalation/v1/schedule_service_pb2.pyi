@@ -568,7 +568,7 @@ class ListOnCallsResponse(_message.Message):
 
     @_builtins.property
     def earliest(self) -> _containers.RepeatedCompositeFieldContainer[Global___EarliestOnCall]:
-        """By policy and level, the fallback target last, and within a level by time: whoever is on call comes first, then whoever is next."""
+        """By policy and level, the fallback target last, and within a level by time: those on call come first, then those who are next."""
 
     def __init__(
         self,
@@ -1700,7 +1700,7 @@ class ListSwapsRequest(_message.Message):
     schedule: _builtins.str
     """Only of this schedule: `schedules/{schedule}`."""
     user: _builtins.str
-    """Only those that this person offers, is offered or has accepted: `users/{user}`. What is offered to whoever takes it is among them."""
+    """Only those that this person offers, is offered or has accepted: `users/{user}`. Offers to any user of the line-ups are among them."""
     include_closed: _builtins.bool
     """Also those that are not offered any more."""
     def __init__(

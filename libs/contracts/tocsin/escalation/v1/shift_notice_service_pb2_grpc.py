@@ -28,15 +28,15 @@ if _version_not_supported:
 class ShiftNoticeServiceStub:
     """Tells users of their shifts: before each begins, when it begins, once a week what is ahead, and when a change moves them.
 
-    Each user chooses which of these notices they get. Nobody gets one who has not asked for it: a message that nobody expects at a shift's
+    Each user chooses which of these notices they get. Only users who ask for one get it: a message that is not expected at a shift's
     beginning is read as a page. A notice is a message to one user, through one contact method that does not ring.
 
     What is on call by the time a notice is due counts: an override, a swap, an absence or a changed schedule moves a planned notice to
-    whoever is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
+    the user who is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
     is due may bring that notice late by as much. What is due while no replica runs comes once one does: the notices of a shift until an
     hour after its beginning, and say that it has begun; the look ahead until a day later. Later than that they are skipped.
 
-    Changes are told whatever makes them: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
+    Changes are told of all causes: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
     others, a new version of the time zones. What is compared is the user's time on call of the next 28 days, every
     `ESCALATION_NOTICE_LOOK_SECONDS`; what is different for a minute or two is told in one message, and what is taken back by then is not
     told. Changes beyond the 28 days are not told: the shifts are in the look ahead and in the calendar feed.
@@ -71,15 +71,15 @@ class ShiftNoticeServiceStub:
 class ShiftNoticeServiceServicer:
     """Tells users of their shifts: before each begins, when it begins, once a week what is ahead, and when a change moves them.
 
-    Each user chooses which of these notices they get. Nobody gets one who has not asked for it: a message that nobody expects at a shift's
+    Each user chooses which of these notices they get. Only users who ask for one get it: a message that is not expected at a shift's
     beginning is read as a page. A notice is a message to one user, through one contact method that does not ring.
 
     What is on call by the time a notice is due counts: an override, a swap, an absence or a changed schedule moves a planned notice to
-    whoever is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
+    the user who is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
     is due may bring that notice late by as much. What is due while no replica runs comes once one does: the notices of a shift until an
     hour after its beginning, and say that it has begun; the look ahead until a day later. Later than that they are skipped.
 
-    Changes are told whatever makes them: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
+    Changes are told of all causes: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
     others, a new version of the time zones. What is compared is the user's time on call of the next 28 days, every
     `ESCALATION_NOTICE_LOOK_SECONDS`; what is different for a minute or two is told in one message, and what is taken back by then is not
     told. Changes beyond the 28 days are not told: the shifts are in the look ahead and in the calendar feed.
@@ -142,15 +142,15 @@ def add_ShiftNoticeServiceServicer_to_server(servicer, server):
 class ShiftNoticeService:
     """Tells users of their shifts: before each begins, when it begins, once a week what is ahead, and when a change moves them.
 
-    Each user chooses which of these notices they get. Nobody gets one who has not asked for it: a message that nobody expects at a shift's
+    Each user chooses which of these notices they get. Only users who ask for one get it: a message that is not expected at a shift's
     beginning is read as a page. A notice is a message to one user, through one contact method that does not ring.
 
     What is on call by the time a notice is due counts: an override, a swap, an absence or a changed schedule moves a planned notice to
-    whoever is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
+    the user who is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
     is due may bring that notice late by as much. What is due while no replica runs comes once one does: the notices of a shift until an
     hour after its beginning, and say that it has begun; the look ahead until a day later. Later than that they are skipped.
 
-    Changes are told whatever makes them: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
+    Changes are told of all causes: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
     others, a new version of the time zones. What is compared is the user's time on call of the next 28 days, every
     `ESCALATION_NOTICE_LOOK_SECONDS`; what is different for a minute or two is told in one message, and what is taken back by then is not
     told. Changes beyond the 28 days are not told: the shifts are in the look ahead and in the calendar feed.

@@ -132,7 +132,7 @@ class Swap(_message.Message):
 
     @_builtins.property
     def offered_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """To whom it is offered: `users/{user}`, at most 20. Empty: to whoever of the schedule's line-ups takes it."""
+        """To whom it is offered: `users/{user}`, at most 20. Empty: to all of the schedule's line-ups, for the first who takes it."""
 
     @_builtins.property
     def declined_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

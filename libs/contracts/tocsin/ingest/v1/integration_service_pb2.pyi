@@ -98,7 +98,7 @@ class TriggerThreshold(_message.Message):
     """So many triggers of alerts that would share an incident; 2 to 1000."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """Within this time, at whatever moment it begins; 1 second to 1 day. Triggers that come within a hundredth of it after another one count as of
+        """Within this time, from any moment on; 1 second to 1 day. Triggers that come within a hundredth of it after another one count as of
         that one's time.
         """
 

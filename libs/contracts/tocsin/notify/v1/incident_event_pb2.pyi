@@ -167,7 +167,7 @@ class IncidentEvent(_message.Message):
     org_id: _builtins.str
     """The tenant."""
     type: Global___EventType.ValueType
-    """What happened. Of a kind that this version of notify does not know nobody is told."""
+    """What happened. No subscription is told of a kind that this version of notify does not know."""
     actor: _builtins.str
     """Who or what did it: `users/{user}`, `integrations/{integration}`, `timers/{timer}`; may be empty."""
     message: _builtins.str

@@ -29,7 +29,7 @@ class SlackGroupServiceStub:
     """User groups of the operator's workspace at Slack, each kept in step with a schedule.
 
     Who is on call is asked every few seconds, and a change is told to Slack at once (usergroups.users.update). What fails is tried again
-    with growing pauses. Every hour the members are set anew, whatever was changed in Slack. The operator says which tenant may have which
+    with growing pauses. Every hour the members are set anew, which undoes changes that were made in Slack. The operator says which tenant may have which
     groups (SLACK_USER_GROUPS).
     """
 
@@ -60,7 +60,7 @@ class SlackGroupServiceServicer:
     """User groups of the operator's workspace at Slack, each kept in step with a schedule.
 
     Who is on call is asked every few seconds, and a change is told to Slack at once (usergroups.users.update). What fails is tried again
-    with growing pauses. Every hour the members are set anew, whatever was changed in Slack. The operator says which tenant may have which
+    with growing pauses. Every hour the members are set anew, which undoes changes that were made in Slack. The operator says which tenant may have which
     groups (SLACK_USER_GROUPS).
     """
 
@@ -118,7 +118,7 @@ class SlackGroupService:
     """User groups of the operator's workspace at Slack, each kept in step with a schedule.
 
     Who is on call is asked every few seconds, and a change is told to Slack at once (usergroups.users.update). What fails is tried again
-    with growing pauses. Every hour the members are set anew, whatever was changed in Slack. The operator says which tenant may have which
+    with growing pauses. Every hour the members are set anew, which undoes changes that were made in Slack. The operator says which tenant may have which
     groups (SLACK_USER_GROUPS).
     """
 

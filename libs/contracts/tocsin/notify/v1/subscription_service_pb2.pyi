@@ -534,7 +534,7 @@ class DeleteSubscriptionRequest(_message.Message):
     name: _builtins.str
     """`subscriptions/{uuid}`."""
     etag: _builtins.str
-    """What was read; empty: whatever it is."""
+    """The etag that was read; empty: the change is made to any version."""
     def __init__(
         self,
         *,

@@ -1,6 +1,6 @@
 """Plans notices of shifts: a look at the schedules of all users who want any, again and again.
 
-A look compares what should come with what is planned, so whatever changes who is on call counts, however it was written. What is
+A look compares what should come with what is planned, so each change of who is on call counts, however it was written. What is
 planned is a row. It is sent by `send_notices`, which asks the schedules once more.
 """
 

@@ -163,7 +163,7 @@ def _why_nobody(whom: Target) -> str:
 
 
 def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notification_pb2.NotificationJob:
-    """The message that a reminder becomes for a user. Whoever stops the pages of the incident's generation stops it too."""
+    """The message that a reminder becomes for a user. What stops the pages of the incident's generation stops it too."""
     assert row.next_time is not None, "it was due"
     planned = Timestamp()
     planned.FromDatetime(row.next_time)

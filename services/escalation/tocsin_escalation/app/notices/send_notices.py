@@ -1,8 +1,8 @@
 """Sends notices of shifts that are due.
 
 The rows are the record, and a sweep finds what is due. A message and the end of its notices are one transaction, under the lock
-of the user's choice: each is sent once, whatever is killed or runs twice. A notice goes out only if the schedules, as they are by
-then, still say so. Its outbox rows have a relay of their own, and a round is bounded: pages do not wait for notices.
+of the user's choice: each is sent once, also if a process is killed or two of them do it. A notice goes out only if the schedules,
+as they are by then, still say so. Its outbox rows have a relay of their own, and a round is bounded: pages do not wait for notices.
 """
 
 import asyncio

@@ -77,7 +77,7 @@ async def create_fixed_periods(tx: Tx, rows: Sequence[FixedPeriodRow]) -> list[F
 
 
 async def _lock_all(tx: Tx, field: str, ids: Sequence[str]) -> None:
-    """These schedules, in one order, whatever the order of the request: two that come at once do not wait for each other."""
+    """These schedules, by id and not in the order of the request: two requests that come at once cannot deadlock."""
     named = [(f"{field}[{number}].schedule", Target(TargetKind.SCHEDULE, id_)) for number, id_ in enumerate(ids)]
     await targets.check(tx, named)
     for id_ in sorted(set(ids)):

@@ -96,7 +96,7 @@ async def accept(tx: Tx, row: SwapRow, user: str, author: str) -> SwapRow:
 
     Raises INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT), SWAP_NOT_POSSIBLE, LIMIT_REACHED.
     """
-    # Whoever changes the schedule or its overrides waits, or has committed before.
+    # A transaction that changes the schedule or its overrides waits, or has committed before.
     kept = await must(tx, row.schedule_id, lock=True)
     await _may_take(tx, row, kept, user)
     schedule = await _schedule(tx, row, user)

@@ -127,7 +127,7 @@ class Scope(Word):
     LAYER = "layer"
     PERSON = "person"
     BESIDE = "beside"
-    """Nobody: its people come in beside whoever is on call."""
+    """Replaces nobody: its people come in beside those who are on call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Its rules, in this order:
 2. Overrides of a layer replace its people where it has a turn: of several the one created last.
 3. Layers of one rank add up. If one of them masks, it hides the lower ranks; otherwise they add to them.
 4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last. One that puts people
-   beside whoever is on call adds them, unless an override of the whole schedule was created after it.
+   beside those who are on call adds them, unless an override of the whole schedule was created after it.
 5. Overrides of a person replace that person once. Those created before the override that put the person there do not
    count, and a substitute is not replaced again.
 6. Within a fixed period only its shifts count: of several periods the one created last.
@@ -135,7 +135,7 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
 
 
 def _absences(schedule: Schedule, since: int, until: int) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Those within [since, until), of each user disjoint and in order: whoever may step in is looked up in them again and again."""
+    """Those within [since, until), of each user disjoint and in order: users who may step in are looked up again and again."""
     within = {
         user: merged(pair for pair in times if pair[0] < until and pair[1] > since)
         for user, times in schedule.absences.items()

@@ -114,7 +114,7 @@ def _in_place_of(schedule: Schedule, segment: Segment, source: Source, stretch: 
 
 
 def _check(schedule: Schedule, stretch: Stretch) -> None:
-    """Whether the overrides do what is wanted: whoever is away is not on call by them."""
+    """Whether the overrides do what is wanted: a user who is away is not on call by them."""
     for segment in resolve(schedule, stretch.start, stretch.end):
         if stretch.taker in segment.away:
             raise NotPossible(stretch, f"users/{stretch.taker} is away or disabled {_when(segment)}")

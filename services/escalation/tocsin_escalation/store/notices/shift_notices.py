@@ -273,7 +273,7 @@ async def settle(
 
 
 async def rest(tx: Tx, users: Collection[str], time: timedelta) -> None:
-    """Whatever is due of these users waits for so long."""
+    """What is due of these users waits for so long."""
     await tx.execute(_REST, tx.org_id, list(users), time)
 
 

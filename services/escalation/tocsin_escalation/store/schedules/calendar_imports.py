@@ -173,7 +173,7 @@ async def delete(tx: Tx, id_: UUID) -> None:
 
 
 async def claim(tx: Tx, again_seconds: float, limit: int) -> list[Due]:
-    """Those of all tenants that are due, tenants in turn. Each is due again after so many seconds, whatever comes of it."""
+    """Those of all tenants that are due, tenants in turn. Each is due again after so many seconds, also when it cannot be read."""
     records = await tx.fetch(
         """UPDATE calendar_imports c SET due_time = app_now() + make_interval(secs => $1), fetch_time = app_now()
            FROM schedules s

@@ -3,7 +3,7 @@
 As time zones, they are computed from the package each time that a process needs them first, and stored nowhere: all replicas of one
 version agree, and what a new version of the package moves is moved for all schedules.
 
-The package takes some 0.5 s to load and some 0.1 s for a country. So whoever may be the first to ask does it in a thread.
+The package takes some 0.5 s to load and some 0.1 s for a country. So code that may be the first to ask does it in a thread.
 """
 
 import re

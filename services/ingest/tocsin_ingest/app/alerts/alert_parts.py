@@ -2,7 +2,7 @@
 
 A storm repeats alerts with another value in their words. Such an alert has the core of one that was read before, so its words
 alone are read, and with them the request id, which is another one each time. Each field is in one of the parts, and each part keeps
-the rules of its fields (`buf.validate`). Of the rules about the whole alert one is about the words: whoever reads them alone must
+the rules of its fields (`buf.validate`). Of the rules about the whole alert one is about the words: code that reads them alone must
 see to it that a summary does not become empty.
 
 The summary is decided by where a routing rule or a silence looks at it, or the key is a hash of it: there it must be the same.

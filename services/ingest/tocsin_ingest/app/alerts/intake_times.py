@@ -1,4 +1,4 @@
-"""Since when alerts and heartbeats could be taken: whoever concludes something from silence must know it.
+"""Since when alerts and heartbeats could be taken: code that concludes anything from silence must know it.
 
 While no replica serves, or while a limit refuses what a sender sends, nothing is heard of a sender that is alive. Its incidents
 must not be resolved for that, and nobody must be paged for its heartbeats.

@@ -130,7 +130,7 @@ class Refusals:
             labels={"alertname": "AlertsRefused", **labels},
         )
         try:
-            # Whoever sends too much of what is refused must hear of it all the same.
+            # A tenant that sends too much of what is refused must hear of it all the same.
             request = SendAlertRequest(alert=alert)
             await (await self._intake.submit(replace(sender, signed=True), request, own=True))
         except BaseException as error:

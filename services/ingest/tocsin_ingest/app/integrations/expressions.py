@@ -136,7 +136,7 @@ class Evaluation(TreeInterpreter):  # type: ignore[misc] # the library has no ty
         return self._made(self._functions.call_function(node["value"], given))
 
     def _compare(self, function: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
-        # Two values are compared in one go, whatever their size.
+        # Two values are compared in one go, however large they are.
         return function(self._made(one), self._made(other))
 
     def _made(self, value: Any) -> Any:

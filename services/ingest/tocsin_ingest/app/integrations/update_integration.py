@@ -66,7 +66,7 @@ async def update_integration(
     async def work(tx: Tx) -> UpdateIntegrationResponse:
         async def update() -> UpdateIntegrationResponse:
             if routing is not None:
-                # In this order, as whoever decides about its alerts locks it first.
+                # In this order: a transaction that decides about its alerts locks it first.
                 await lock_integrations(tx, {integration_id})
             row = await integrations.get(tx, integration_id, lock=True)
             if row is None:

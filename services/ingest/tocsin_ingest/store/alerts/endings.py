@@ -76,7 +76,7 @@ class DueEnding:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An alert that is over, whatever its state was. The rest as in `tocsin_ingest.domain.expiry.Ending`."""
+    """An alert that is over, and the state in which it was. The rest as in `tocsin_ingest.domain.expiry.Ending`."""
 
     id: UUID
     integration_id: str

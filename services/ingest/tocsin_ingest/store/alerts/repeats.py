@@ -36,7 +36,7 @@ SELECT id, count, (SELECT count(*) FROM sums) = (SELECT count(*) FROM told) AS w
 """
 
 
-# The row is locked until the commit of whoever counts, so what was counted for this delivery is read by it. What comes later
+# The row is locked until the transaction that counts commits, so what was counted for this delivery is read by it. What comes later
 # finds no event that waits. Batches hold their integrations while they take incidents in several statements; this holds none, so
 # it must not wait for one incident while it has others.
 def _take(wait: str) -> str:

@@ -55,7 +55,7 @@ class Heard:
 class MailReplies:
     """Takes replies; the same one taken twice acts once.
 
-    Whoever has the address of a page acts as the person it was sent to, as with its link: what a mail says of its sender is
+    A sender who has the address of a page acts as the person it was sent to, as with its link: what a mail says of its sender is
     proven by nothing. They are answered where the page went, and nowhere else.
     """
 

@@ -55,12 +55,12 @@ class Answer(Enum):
     SEVERAL = auto()
     """The message stands for several incidents, and this is done to one."""
     STRANGER = auto()
-    """Whoever pressed is nobody that is known here."""
+    """The account that pressed is no user's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of it, and the language of whoever is told."""
+    """What came of it, and the language of the person who is told."""
 
     answer: Answer
     language: str = LANGUAGES[0]

@@ -47,7 +47,7 @@ def provider_of(org_id: str, channel: Channel, destination: Destination | None) 
 
 
 class Circuits:
-    """Fed by `Calls`; asked by whatever is about to send a page."""
+    """Fed by `Calls`; asked by all that is about to send a page."""
 
     def __init__(
         self,

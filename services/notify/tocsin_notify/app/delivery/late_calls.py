@@ -32,7 +32,7 @@ class Passed(Enum):
 
 @dataclass(slots=True, eq=False)
 class LateCall:
-    """One. `task`: it has begun. `over`: whoever wanted it does not any more."""
+    """One. `task`: it has begun. `over`: it is not wanted any more."""
 
     delivery: Delivery
     call: Callable[[], Awaitable[Any]]
@@ -74,7 +74,7 @@ class LateCalls:
             return Passed.BEGUN if call.begun.done() else passed.result()
         finally:
             if not passed.cancel() and not passed.cancelled():
-                passed.exception()  # looked at: how the passage ended is nobody's concern any more
+                passed.exception()  # looked at, or asyncio would log it; it changes nothing any more
 
     async def _pass(self, calls: list[LateCall]) -> list[Passed]:
         keys = {id(each): each.key for each in calls}

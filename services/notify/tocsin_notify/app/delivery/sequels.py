@@ -1,7 +1,7 @@
 """What follows a message once its incident was answered: ringing ends, and buttons give way to what happened.
 
 Each channel has slots of its own, and each message is told by a task of its own: a provider that hangs, or one message of it,
-keeps no other waiting. What is claimed and not told comes due again when its lease ends, whatever became of the process.
+keeps no other waiting. What is claimed and not told comes due again when its lease ends, also when the process has died.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _TRIES: Final = 8
 _RINGING_TRIES: Final = 200
 """With waits of a minute at most: until a phone would have stopped by itself, three hours after the page."""
 _UNNAMED: Final = 3
-"""Looks for a message's name at its provider: somebody may have answered it before the provider's answer was noted."""
+"""Looks for a message's name at its provider: a person may have answered it before the provider's answer was noted."""
 _LEASE_MARGIN: Final = 10.0
 _LONGEST_WAIT: Final = 300.0
 _LONGEST_WAIT_OF_RINGING: Final = 60.0

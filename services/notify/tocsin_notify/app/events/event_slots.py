@@ -1,8 +1,8 @@
 """How many requests to subscriptions are under way in this process: for one subscription, for one tenant, and in all.
 
 They share nothing with pages: an endpoint that hangs holds slots of this pool only, and few of them. A subscription whose last
-request failed, or that never took one, is in doubt: all of them together have a quarter of the slots, so those that work have the
-rest whatever these do.
+request failed, or that never took one, is in doubt: all of them together have at most a quarter of the slots, and those that
+work have the rest.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ class EventSlots:
         return [org_id for org_id, taken in self._of_tenant.items() if taken >= self.share]
 
     def full_subscriptions(self) -> list[UUID]:
-        """Those that may take no more, whatever their standing."""
+        """Those that may take no more, in doubt or not."""
         return [id for id, taken in self._of_subscription.items() if taken >= WIDTH]
 
     def room(self, org_id: str, id: UUID, standing: Standing) -> int:

@@ -116,7 +116,7 @@ class PublishEvents:
 
 
 def wants(subscription: Subscription, event: IncidentEvent) -> bool:
-    """Whether the subscription is told of this event. Of a kind that this version does not know nobody is."""
+    """Whether the subscription is told of this event. None is told of a kind that this version does not know."""
     name = NAMES.get(event.type)
     least = subscription.least_severity
     return (

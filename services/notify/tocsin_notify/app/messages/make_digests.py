@@ -2,7 +2,7 @@
 
 The rows are the record. A replica leases what is due, asks escalation for the figures outside of any transaction, and makes the
 pages in the transaction that moves each digest to its next time, under ids that are computed from the user and the time. So each is
-made once, whatever is killed or runs twice: at worst escalation is asked twice. A row whose lease ends is due again.
+made once, also if a process is killed or two do it: at worst escalation is asked twice. A row whose lease ends is due again.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class _Due:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What a digest says, if there is something to say to somebody; else why not."""
+    """What a digest says, if there is something to say and a way to say it; else why not."""
 
     job: pb.NotificationJob | None
     result: str

@@ -123,7 +123,7 @@ class Wordings:
     def _end(self, org_id: str, task: "asyncio.Task[TenantTemplates]") -> None:
         self._reading.pop(org_id, None)
         if not task.cancelled():
-            task.exception()  # whoever waited knows; nobody may have
+            task.exception()  # those who waited know; there may have been none
 
     async def _read(self, org_id: str) -> TenantTemplates:
         async with self._db.transaction(org_id) as tx:

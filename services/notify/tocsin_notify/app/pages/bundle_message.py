@@ -52,7 +52,7 @@ def readable_of(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Liste
                 listed.append(Listed(each, member, job.severity))
                 continue
         except Exception:
-            # Whatever is wrong with this one: raised, it would undo the claim of all bundles, in each round.
+            # Any fault of this one, if raised, would undo the claim of all bundles, in each round.
             _log.exception("bundled_page_unfit", org_id=org_id, page=f"pages/{each.id}")
         odd.append(each)
     return listed, odd

@@ -9,8 +9,8 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.store.contacts.languages import language_of
 
-# A page that went only where nobody is reached any more is nobody's: its user was deleted, and another one may have the name.
-# Whoever is disabled answers nothing until they are enabled again.
+# A page whose contact methods were all deleted is left out: its user was deleted, and another one may have the name now.
+# Users who are disabled answer nothing until they are enabled again.
 _PAGE: Final = f"""
 SELECT user_id, incident, type, job, app_now() AS now, {language_of("p")} FROM pages p
 WHERE org_id = $1 AND id = $2 AND EXISTS (

@@ -119,7 +119,7 @@ async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage
 
 
 async def owner_of_number(tx: Tx, number: str) -> Owner | None:
-    """Whoever has proved first that the number is theirs; None: nobody has."""
+    """The user who was the first to prove that the number is theirs; None: there is none."""
     row = await tx.fetchrow(_OWNER, number)
     return None if row is None else Owner(*row)
 
@@ -133,7 +133,7 @@ async def stop(tx: Tx, number: str) -> list[Switched]:
 
 
 async def start(tx: Tx, number: str) -> list[Switched]:
-    """What `stop` switched off, and nobody has changed since, is on again; which."""
+    """Switches on again what `stop` switched off, and what was not changed since; which."""
     return [Switched(*row) for row in await tx.fetch(_START, number)]
 
 

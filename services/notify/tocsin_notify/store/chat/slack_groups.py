@@ -105,7 +105,7 @@ async def delete(tx: Tx, group: str) -> None:
 
 
 async def claim(tx: Tx, *, limit: int, lease: float) -> list[SlackGroup]:
-    """Those of all tenants that are due, in turns, at most `limit`; nobody else looks at them for `lease` seconds."""
+    """Those of all tenants that are due, in turns, at most `limit`; no other replica looks at them for `lease` seconds."""
     return [SlackGroup(*row) for row in await tx.fetch(_CLAIM, limit, lease)]
 
 

@@ -87,9 +87,9 @@ async def wait_for_started_calls(tx: Tx, keys: Iterable[int]) -> None:
 
 
 async def shut(tx: Tx, keys: Iterable[int]) -> list[int]:
-    """Those of these incidents through whose gate nobody is on the way: until the transaction ends nobody begins to be.
+    """Those of these incidents through whose gate no claim is on its way. Until the transaction ends none begins.
 
-    Whatever claim passed it before is committed, and a later statement of this transaction sees it. Claims that come after read
+    A claim that passed it before is committed, and a later statement of this transaction sees it. Claims that come after read
     the fences that are committed by now. Never waits: a claim leaves an incident that is shut alone, and finds it a moment later.
     """
     return [row["key"] for row in await tx.fetch(_SHUT, sorted(set(keys)))]

@@ -41,7 +41,7 @@ _BEHIND: Final = "n.generation <= f.generation AND n.followed < f.generation"
 # (A scalar subquery: the planner would hash one in EXISTS beside an OR, and walk the table for that.)
 _LEFT_A_MESSAGE: Final = """(n.state = 'sent' OR n.state = 'cancelled' AND (
     SELECT true FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'sent' LIMIT 1))"""
-# A call that is under way may still leave one. What nobody has answered for so long died with its process.
+# A call that is under way may still leave one. An attempt that has no answer for so long died with its process.
 _MAY_LEAVE_ONE: Final = f"""(n.state = 'sending' OR {_LEFT_A_MESSAGE} OR n.state = 'cancelled' AND (
     SELECT true FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'started'
       AND a.start_time > app_now() - interval '10 minutes' LIMIT 1))"""

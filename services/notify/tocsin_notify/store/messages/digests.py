@@ -105,7 +105,7 @@ WHERE d.org_id = $1 AND d.user_id = g.user_id AND d.frequency = g.frequency
 
 
 async def write(tx: Tx, choice: Choice, next_time: datetime) -> Digest:
-    """Make it, or replace what was chosen; nobody makes one for the old choice any more."""
+    """Make it, or replace what was chosen. No digest is made for the old choice any more."""
     return _digest(
         await tx.fetchrow(
             _WRITE,

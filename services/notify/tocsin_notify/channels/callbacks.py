@@ -14,6 +14,7 @@ from multidict import MultiMapping
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import PAGES, Kind
+from tocsin_notify.domain.proofs import is_any
 
 TWILIO_STATUS: Final = "/v1/twilio/status"
 TWILIO_CALL: Final = "/v1/twilio/call"
@@ -88,10 +89,7 @@ class CallbackUrls:
         except (binascii.Error, ValueError):
             return None
         given, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        right = False
-        for key in self._keys:
-            right |= hmac.compare_digest(_short_mac(key, content), given)
-        if not right or len(content) != _DATA_BYTES:
+        if not is_any((_short_mac(key, content) for key in self._keys), given) or len(content) != _DATA_BYTES:
             return None
         return UUID(bytes=content[:16]), int.from_bytes(content[16:20], "big"), _SHORT[content[20]]
 
@@ -113,10 +111,7 @@ class CallbackUrls:
         except (binascii.Error, ValueError):
             return None
         given, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        right = False
-        for key in self._keys:
-            right |= hmac.compare_digest(_reply_mac(key, content), given)
-        if not right or len(content) != _REPLY_BYTES:
+        if not is_any((_reply_mac(key, content) for key in self._keys), given) or len(content) != _REPLY_BYTES:
             return None
         return UUID(bytes=content[:16]), int.from_bytes(content[16:], "big")
 
@@ -136,9 +131,7 @@ class CallbackUrls:
         """What the URL of a button or a receipt names; None unless it was made here. Compares in constant time."""
         names = dict(query)
         given = names.pop(_MAC, "").encode("utf-8", "surrogateescape")
-        right = False
-        for key in self._keys:
-            right |= hmac.compare_digest(_mac(key, names).encode(), given)
+        right = is_any((_mac(key, names).encode() for key in self._keys), given)
         # A name that comes twice would be signed once and read the other time.
         return names if right and len(query) == len(names) + 1 else None
 

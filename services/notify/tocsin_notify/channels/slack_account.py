@@ -5,6 +5,8 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
+from tocsin_notify.domain.proofs import is_any
+
 FRESH_SECONDS: Final = 300.0
 """A request that is older, or this much ahead, is refused: it may have been recorded."""
 _LONGEST_STAMP: Final = 12
@@ -35,10 +37,9 @@ def is_signed(account: SlackAccount, stamp: str, body: bytes, given: str) -> boo
     """
     if not stamp.isascii() or not stamp.isdigit() or len(stamp) > _LONGEST_STAMP:
         return False
-    right = False
-    for secret in account.secrets:
-        right |= hmac.compare_digest(signature(secret, stamp, body), given.encode("utf-8", "surrogateescape"))
-    return right
+    return is_any(
+        (signature(secret, stamp, body) for secret in account.secrets), given.encode("utf-8", "surrogateescape")
+    )
 
 
 def signature(secret: str, stamp: str, body: bytes) -> bytes:

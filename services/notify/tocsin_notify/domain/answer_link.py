@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+from tocsin_notify.domain.proofs import is_any
+
 _PURPOSE: Final = b"tocsin answer link\x001\x00"
 _MAC_BYTES: Final = 16
 """128 bits: guessing one takes longer than any link lives."""
@@ -61,10 +63,7 @@ def unseal(keys: Sequence[bytes], token: str) -> AnswerLink | None:
     except (binascii.Error, ValueError):
         return None
     given, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-    right = False
-    for key in keys:
-        right |= hmac.compare_digest(_mac(key, content), given)
-    if not right or len(content) <= _HEAD_BYTES:
+    if not is_any((_mac(key, content) for key in keys), given) or len(content) <= _HEAD_BYTES:
         return None
     turn = int.from_bytes(content[21:23], "big")
     return AnswerLink(

@@ -5,7 +5,6 @@ this service, since a client may send any data (core.telegram.org/bots/api#callb
 call that answers the person.
 """
 
-import hmac
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from tocsin_notify.app.answers.presses import Presser, Presses
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.proofs import is_any
 from tocsin_notify.http.forms import read_json
 from tocsin_notify.texts.replies import ReplyWords, reply_words_of
 
@@ -43,10 +43,7 @@ class TelegramUpdates:
     async def update(self, request: web.Request) -> web.Response:
         """One update. What is not for us is taken and forgotten: Telegram would send it again for a day."""
         given = request.headers.get(_HEADER, "").encode("utf-8", "surrogateescape")
-        right = False
-        for secret in self._account.secrets:
-            right |= hmac.compare_digest(secret.encode(), given)
-        if not right:
+        if not is_any((secret.encode() for secret in self._account.secrets), given):
             _log.warning(
                 "telegram_secret_wrong",
                 meaning="somebody else sent it, or the webhook was set without TELEGRAM_WEBHOOK_SECRET",

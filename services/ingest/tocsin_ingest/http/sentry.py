@@ -26,6 +26,8 @@ _METRIC: Final[Mapping[str, AlertAction.ValueType]] = {
 }
 _OVER: Final = ("resolved", "archived", "ignored")
 """What becomes of an issue that needs nobody any more; the last one is what older versions call archived."""
+_ALERTS: Final = ("triggered", *_METRIC, *_OVER)
+"""Actions of alerts and of their ends alone."""
 
 
 def read(document: Document, routing: Routing) -> Reading:
@@ -38,8 +40,16 @@ def read(document: Document, routing: Routing) -> Reading:
     for name, make in (("event", _issue_alert), ("metric_alert", _metric_alert)):
         if isinstance(data.get(name), dict):
             return Reading(make)
-    if isinstance(data.get("issue"), dict) and fit.whole(document.fields.get("action")) in _OVER:
+    action = document.fields.get("action")
+    if isinstance(data.get("issue"), dict) and action in _OVER:
         return Reading(_issue_over)
+    odd = next((name for name in ("event", "metric_alert", "issue") if not isinstance(data.get(name, {}), dict)), None)
+    if odd is not None:
+        raise invalid(f"data.{odd}", "must be an object")
+    if not isinstance(action, str) or action in _ALERTS:
+        raise invalid(
+            "action", "must say what happened to what is in `data`, so it is not known whether this is an alert"
+        )
     return Reading(generic.never, iter(()))
 
 

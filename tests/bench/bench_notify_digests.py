@@ -19,7 +19,7 @@ from tocsin.notify.v1 import digest_pb2
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
 from tocsin_kit.auth import SigningKeys, mint
-from tocsin_testkit.notify_world import FakeEscalation
+from tocsin_testkit.fake_escalation import FakeEscalation
 
 from tests.bench.bench_notify_delivery import KEYS, Receiver, job, notify
 from tests.bench.report import report

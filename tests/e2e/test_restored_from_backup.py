@@ -61,6 +61,33 @@ async def messages(tenant: Tenant, incident: str) -> list[str]:
     return [entry.message for entry in await tenant.timeline(incident)]
 
 
+async def test_what_notify_forgot_was_acknowledged_is_not_sent(tenant: Tenant) -> None:
+    """Its backup holds a page that waits, and not that its incident was acknowledged since. The page of another one goes."""
+    [ana, ben] = await tenant.people("ana", "ben")
+    first = await tenant.integration(await tenant.policy([ana]))
+    second = await tenant.integration(await tenant.policy([ben]))
+    answered, open_ = await first.triggers("db down"), await second.triggers("shop down")
+    await ana.is_paged(answered)
+    await ben.is_paged(open_)
+    await ana.acknowledges(answered)
+    await tenant.world.idle()
+    async with rows_of(tenant, "notify") as connection:
+        await connection.execute("DELETE FROM cancel_fences WHERE org_id = $1", tenant.org_id)
+        await connection.execute(
+            """UPDATE notifications SET state = 'pending', send_time = NULL, due_time = app_now(),
+                 create_time = app_now() - interval '5 minutes'
+               WHERE org_id = $1
+                 AND page_id IN (SELECT id FROM pages WHERE org_id = $1 AND type IN ('new_incident', 'escalation'))""",
+            tenant.org_id,
+        )
+    await ben.is_paged(open_)
+    async with rows_of(tenant, "notify") as connection, asyncio.timeout(within(PATIENCE)):
+        waiting = "SELECT count(*) FROM notifications WHERE org_id = $1 AND state NOT IN ('sent', 'cancelled')"
+        while await connection.fetchval(waiting, tenant.org_id):
+            await asyncio.sleep(0.05)
+    assert (len(ana.pages(answered)), len(ben.pages(open_))) == (1, 2)
+
+
 @pytest.mark.parametrize("acknowledged", [False, True])
 async def test_what_escalation_forgot_pages_again_by_itself(tenant: Tenant, acknowledged: bool) -> None:
     [ana] = await tenant.people("ana")

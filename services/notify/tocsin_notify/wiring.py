@@ -52,6 +52,7 @@ from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.app.delivery.sequels import Sequels
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slots
+from tocsin_notify.app.delivery.still_wanted import StillWanted
 from tocsin_notify.app.delivery.vanished import Vanished
 from tocsin_notify.app.messages.groups import DivideGroups
 from tocsin_notify.app.messages.messages import Messages, limits
@@ -230,6 +231,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         bundling=settings.bundling,
         notes=journal,
     )
+    cancel = Cancel(db, gatekeeper, hints, metrics)
     deliver = Deliver(
         db,
         gate,
@@ -244,10 +246,10 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         lease=settings.lease,
         presence=presence,
         backlog=backlog,
+        still_wanted=StillWanted(db, escalation.stops, cancel),
     )
     events = Events(db, cipher, budgets, metrics, settings, escalation.open_feeds, message_due.set)
     intake = Intake(submit)
-    cancel = Cancel(db, gatekeeper, hints, metrics)
     arrivals = Arrivals(intake, deliver, message_due.set)
     tasks.take_with(broker, arrivals)
     submit.stopping = not runtime.works

@@ -26,6 +26,7 @@ from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.rpc import digest_mapping, foresight_mapping
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.incidents import feeds, standings
+from tocsin_escalation.store.incidents.standings import Standing, Stop
 from tocsin_escalation.store.people import policies
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -106,19 +107,9 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         ]
         async with self._db.system() as tx:
             known = await standings.of(tx, claims)
-        answers = [known.get(claim) for claim in claims]
+            stops = await standings.stops(tx, claims) if request.stops else {}
         return pb.CompareIncidentsResponse(
-            standings=[
-                pb.IncidentStanding(
-                    known=True,
-                    resolved=found.resolved,
-                    sequence=found.sequence,
-                    resolve_time=timestamp(found.resolve_time),
-                )
-                if found
-                else pb.IncidentStanding()
-                for found in answers
-            ]
+            standings=[_standing(known.get(claim), stops.get(claim)) for claim in claims]
         )
 
     async def ListOpenIncidents(
@@ -262,3 +253,17 @@ def _told(message: pb.PageOutcome, position: int) -> Told:
         undelivered=message.undelivered,
     )
     return Told(message.org_id, parse_uuid_name(message.incident, "incidents", field=f"{field}.incident"), outcome)
+
+
+def _standing(found: Standing | None, stop: Stop | None) -> pb.IncidentStanding:
+    if found is None:
+        return pb.IncidentStanding()
+    return pb.IncidentStanding(
+        known=True,
+        resolved=found.resolved,
+        sequence=found.sequence,
+        resolve_time=timestamp(found.resolve_time),
+        stop=None
+        if stop is None
+        else pb.IncidentStop(generation=stop.generation, reason=stop.reason, final=stop.final),
+    )

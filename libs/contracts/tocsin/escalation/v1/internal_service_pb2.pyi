@@ -615,6 +615,7 @@ class IncidentStanding(_message.Message):
     RESOLVED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     known: _builtins.bool
     """False when the tenant has no such incident here."""
     resolved: _builtins.bool
@@ -625,6 +626,10 @@ class IncidentStanding(_message.Message):
     def resolve_time(self) -> _timestamp_pb2.Timestamp:
         """When it was resolved, if it is."""
 
+    @_builtins.property
+    def stop(self) -> Global___IncidentStop:
+        """What stopped its pages; only if that was asked for, and while the incident is acknowledged, snoozed, merged or resolved."""
+
     def __init__(
         self,
         *,
@@ -632,14 +637,45 @@ class IncidentStanding(_message.Message):
         resolved: _builtins.bool = ...,
         sequence: _builtins.int = ...,
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
+        stop: Global___IncidentStop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["resolve_time", b"resolve_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolve_time", b"resolve_time", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "resolve_time", b"resolve_time", "resolved", b"resolved", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "resolve_time", b"resolve_time", "resolved", b"resolved", "sequence", b"sequence", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IncidentStanding: _TypeAlias = IncidentStanding  # noqa: Y015
+
+@_typing.final
+class IncidentStop(_message.Message):
+    """Which pages of an incident are to be sent no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Those of this generation and of those before."""
+    reason: _builtins.str
+    """Why, in words."""
+    final: _builtins.bool
+    """Whether that includes what is sent once, such as reminders."""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        final: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "generation", b"generation", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentStop: _TypeAlias = IncidentStop  # noqa: Y015
 
 @_typing.final
 class CompareIncidentsRequest(_message.Message):
@@ -648,6 +684,11 @@ class CompareIncidentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INCIDENTS_FIELD_NUMBER: _builtins.int
+    STOPS_FIELD_NUMBER: _builtins.int
+    stops: _builtins.bool
+    """Whether to tell also what stopped their pages: what a notify asks that has waited with them, and may not know it any more because
+    its database was restored.
+    """
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentClaim]:
         """At most 1000."""
@@ -656,10 +697,11 @@ class CompareIncidentsRequest(_message.Message):
         self,
         *,
         incidents: _abc.Iterable[Global___IncidentClaim] | None = ...,
+        stops: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents", "stops", b"stops"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -96,7 +96,8 @@ class EscalationInternalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareIncidents(self, request, context):
-        """Tells how incidents stand here, so that ingest can compare them with its own record.
+        """Tells how incidents stand here, so that ingest can compare them with its own record, and notify learns of pages that it should not
+        send any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class EscalationInternalServiceStub:
     `anew_because` and then the event again.
     """
     CompareIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CompareIncidentsRequest, _internal_service_pb2.CompareIncidentsResponse]
-    """Tells how incidents stand here, so that ingest can compare them with its own record."""
+    """Tells how incidents stand here, so that ingest can compare them with its own record, and notify learns of pages that it should not
+    send any more.
+    """
     ListOpenIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListOpenIncidentsRequest, _internal_service_pb2.ListOpenIncidentsResponse]
     """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
     CheckPolicies: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CheckPoliciesRequest, _internal_service_pb2.CheckPoliciesResponse]
@@ -76,7 +78,9 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     `anew_because` and then the event again.
     """
     CompareIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CompareIncidentsRequest, _internal_service_pb2.CompareIncidentsResponse]  # type: ignore[assignment]
-    """Tells how incidents stand here, so that ingest can compare them with its own record."""
+    """Tells how incidents stand here, so that ingest can compare them with its own record, and notify learns of pages that it should not
+    send any more.
+    """
     ListOpenIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListOpenIncidentsRequest, _internal_service_pb2.ListOpenIncidentsResponse]  # type: ignore[assignment]
     """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
     CheckPolicies: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CheckPoliciesRequest, _internal_service_pb2.CheckPoliciesResponse]  # type: ignore[assignment]
@@ -122,7 +126,9 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _internal_service_pb2.CompareIncidentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.CompareIncidentsResponse, _abc.Awaitable[_internal_service_pb2.CompareIncidentsResponse]]:
-        """Tells how incidents stand here, so that ingest can compare them with its own record."""
+        """Tells how incidents stand here, so that ingest can compare them with its own record, and notify learns of pages that it should not
+        send any more.
+        """
 
     @_abc_1.abstractmethod
     def ListOpenIncidents(

@@ -16,6 +16,7 @@ from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.app.delivery.failures import Failed, Failures
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.slots import Slot, Slots
+from tocsin_notify.app.delivery.still_wanted import StillWanted
 from tocsin_notify.app.pages.bundle_message import without_answered
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.app.pages.targets import destination_of, make_delivery
@@ -67,10 +68,12 @@ class Deliver:
         lease: float,
         presence: Presence,
         backlog: Backlog,
+        still_wanted: StillWanted,
     ) -> None:
         """`lease`: seconds after which a row whose sender said nothing may be taken by another replica."""
         self._presence = presence
         self._backlog = backlog
+        self._still_wanted = still_wanted
         self._db = db
         self._gate = gate
         self._calls = calls
@@ -195,6 +198,7 @@ class Deliver:
     async def _claim(self, found: Sequence[Candidate]) -> tuple[int, dict[UUID, Slot]]:
         """How many were claimed; and the contact methods of those that wait for calls to the same destination, or by the same
         channel, to end."""
+        await self._still_wanted(found)
         claimed = 0
         busy: dict[UUID, Slot] = {}
         crowded: set[tuple[str, int, UUID | str]] = set()

@@ -19,12 +19,15 @@ from tocsin_notify.store.queues import PAUSED
 _KNOWN: Final = list(Channel)
 """Rows of a channel that only a newer version knows are left to it. Read by this one they would end every look at what is due."""
 
+# A bundle is made of pages that have waited: it is as old as they are.
+_OLD: Final = "n.create_time < app_now() - interval '30 seconds' OR n.page_id = n.incident AS old"
+
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
 # in the index, so a tenant with a million due rows costs no more than one with ten. A tenant of which nothing is due has one row
 # without a notification: the next round goes on behind the last tenant that was looked at, not the last one with something due.
 # Of all tenants no more is read than one row of each and what there may be room for: a caller who looks through what cannot leave
 # holds up everything else.
-_CANDIDATES: Final = """
+_CANDIDATES: Final = f"""
 WITH RECURSIVE orgs(org_id, n) AS (
   (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
   UNION ALL
@@ -33,8 +36,8 @@ WITH RECURSIVE orgs(org_id, n) AS (
   FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
 ), found AS (
   SELECT o.n, d.* FROM orgs o LEFT JOIN LATERAL (
-    SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
-    FROM notifications
+    SELECT id, org_id, incident, channel, priority, contact_method, {_OLD}, row_number() OVER (ORDER BY due_time) AS turn
+    FROM notifications n
     WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
       AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])
     ORDER BY due_time LIMIT $4
@@ -54,14 +57,14 @@ SELECT EXISTS (SELECT FROM notifications WHERE state = 'sending' AND lease_until
                   WHERE EXISTS (SELECT FROM notifications n WHERE n.state = 'pending' AND n.priority = lane))
        ELSE '{}' END AS lanes
 """
-_EXPIRED: Final = """
-SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+_EXPIRED: Final = f"""
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_OLD}
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.state = 'sending' AND n.lease_until <= app_now() AND n.channel = ANY($2::text[])
 ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
 """
-_NAMED: Final = """
-SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+_NAMED: Final = f"""
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_OLD}
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' AND n.channel = ANY($2::text[]) ORDER BY n.priority, n.due_time
 """
@@ -98,6 +101,8 @@ class Candidate:
     priority: int
     contact_method: UUID
     address: str
+    old: bool = False
+    """It has waited for so long that its database may have been restored since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +198,5 @@ def _candidate(row: asyncpg.Record) -> Candidate:
         row["priority"],
         row["contact_method"],
         row["address"],
+        row.get("old", False),
     )

@@ -157,6 +157,10 @@ WHERE NOT EXISTS (
   SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle AND NOT EXISTS (
     SELECT FROM cancel_fences f WHERE f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation))
 """
+_INCIDENTS: Final = """
+SELECT DISTINCT b.org_id, b.incident FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +309,11 @@ async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[Bundled
     for row in await tx.fetch(_MEMBERS, *_split(bundles)):
         found[row["bundle"]].append(BundledPage(*row))
     return found
+
+
+async def incidents(tx: Tx, bundles: Collection[Named]) -> list[Named]:
+    """Those of the pages in these."""
+    return [(row["org_id"], row["incident"]) for row in await tx.fetch(_INCIDENTS, *_split(bundles))]
 
 
 async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int]]:

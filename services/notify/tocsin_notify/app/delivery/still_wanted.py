@@ -1,0 +1,91 @@
+"""Pages that have waited are sent only if people are still to be paged for their incidents.
+
+Whoever acknowledges stops what waits, by fences in notify's database. When that database is restored from a backup, it has
+forgotten the fences of the lost minutes, and nothing in it tells so. Escalation knows: it is asked before what is old is claimed,
+and what it names is stopped as it was before. While escalation does not answer, pages go: one too many is better than none.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.store.delivery.candidates import Candidate
+from tocsin_notify.store.pages import bundles
+from tocsin_notify.store.pages.bundles import Named
+from tocsin_notify.store.pages.pages import Fence
+
+_log = get_logger(__name__)
+
+_KNOWN_SECONDS: Final = 10.0
+"""For so long an answer counts: what is stopped meanwhile is told to this service. No database is restored in less."""
+_PAUSE_SECONDS: Final = 10.0
+"""After no answer: each question holds up a round."""
+_MOST: Final = 1000
+"""Incidents of one question."""
+_SIZE: Final = 20_000
+
+
+class StillWanted:
+    """One object per process. `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        db: Database,
+        stops: Callable[[Sequence[Named]], Awaitable[Sequence[Fence]]],
+        cancel: Cancel,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`stops`: what stops the pages of those incidents for which nobody is to be paged now; raises TocsinError."""
+        self._db = db
+        self._stops = stops
+        self._cancel = cancel
+        self._clock = clock
+        self._known: OrderedDict[Named, float] = OrderedDict()
+        self._silent_until = float("-inf")
+
+    async def __call__(self, found: Sequence[Candidate]) -> None:
+        """Stop what of these nobody is to get any more. Raises DATABASE_UNAVAILABLE."""
+        old = {(each.org_id, each.incident) for each in found if each.old and each.incident is not None}
+        now = self._clock()
+        asked = sorted(each for each in old if now - self._known.get(each, float("-inf")) > _KNOWN_SECONDS)
+        if not asked or now < self._silent_until:
+            return
+        async with self._db.system() as tx:
+            incidents = sorted({*asked, *await bundles.incidents(tx, asked)})
+        try:
+            fences = [
+                fence
+                for start in range(0, len(incidents), _MOST)
+                for fence in await self._stops(incidents[start : start + _MOST])
+            ]
+        except TocsinError as error:
+            self._silent_until = self._clock() + _PAUSE_SECONDS
+            _log.info("old_pages_not_confirmed", incidents=len(asked), error=error.message, effect="they are sent")
+            return
+        if fences:
+            await self._stop(fences)
+        now = self._clock()
+        self._known |= dict.fromkeys(asked, now)
+        while len(self._known) > _SIZE:
+            self._known.popitem(last=False)
+
+    async def _stop(self, fences: Sequence[Fence]) -> None:
+        try:
+            stopped = await self._cancel(fences)
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED:
+                raise
+            return  # the fences are up, and nobody waits for this to be confirmed
+        if stopped.cancelled:
+            _log.warning(
+                "forgotten_stops",
+                pages=stopped.cancelled,
+                meaning="escalation had stopped them: was a database restored?",
+            )

@@ -1,0 +1,137 @@
+"""Notify's database was restored from a backup: it has forgotten what stopped the pages that wait in it. Escalation has not.
+
+A notify that has never heard of a stop has forgotten it as well, so nothing is restored here.
+"""
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+from tocsin.escalation.v1.internal_service_pb2 import IncidentStop
+from tocsin.notify.v1 import notification_pb2 as pb
+
+from tests.store.notify.bundling import COLLECTED, TWO, bundles, nothing_collects, storm
+from tests.store.notify.support import WARNING, Notify, World, job, new_org, until
+
+REASON = "acknowledged by users/ana"
+LATER = timedelta(minutes=10)
+Way = Callable[[World, Notify, str, pb.NotificationJob], Awaitable[None]]
+
+
+def stop(world: World, *jobs: pb.NotificationJob, generation: int = 1, final: bool = False) -> None:
+    for each in jobs:
+        world.escalation.stops[each.incident] = IncidentStop(generation=generation, reason=REASON, final=final)
+
+
+async def waits(world: World, org: str, state: str) -> None:
+    async def there() -> bool:
+        return await world.states("org_id = $1", org) == [state]
+
+    await until(there)
+
+
+async def a_later_step(world: World, notify: Notify, org: str, page: pb.NotificationJob) -> None:
+    method = await world.method(org, webhook="ana")
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, method, 300))
+    await notify.submit(page)
+
+
+async def another_attempt(world: World, notify: Notify, org: str, page: pb.NotificationJob) -> None:
+    await world.method(org, webhook="ana")
+    world.hooks.answers["ana"] = [(503, {"Retry-After": "30"})]
+    await notify.submit(page)
+    await waits(world, org, "pending")
+
+
+async def what_a_process_left(world: World, notify: Notify, org: str, page: pb.NotificationJob) -> None:
+    """As it is in a backup that was taken while the call was under way."""
+    await a_later_step(world, notify, org, page)
+    await world.admin.execute(
+        "UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_now() + interval '300 s', attempts = 1,"
+        " tries = 1 WHERE org_id = $1",
+        org,
+    )
+
+
+@pytest.mark.parametrize("way", [a_later_step, another_attempt, what_a_process_left])
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_what_has_waited_goes_if_it_is_still_wanted(world: World, notify: Notify, way: Way, wanted: bool) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    page = job(org, incident)
+    await way(world, notify, org, page)
+    if not wanted:
+        stop(world, page)
+    await world.forward(LATER)
+    await waits(world, org, "sent" if wanted else "cancelled")
+    assert world.arrived("ana") == wanted
+    if not wanted:
+        assert (await world.row("SELECT state_reason FROM notifications WHERE org_id = $1", org))[0] == REASON
+
+
+async def test_pages_of_later_generations_go(world: World, notify: Notify) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    page = job(org, incident, generation=2)
+    await a_later_step(world, notify, org, page)
+    stop(world, page)
+    await world.forward(LATER)
+    await waits(world, org, "sent")
+
+
+@pytest.mark.parametrize("final", [False, True])
+async def test_what_comes_once_outlasts_all_but_the_end(world: World, notify: Notify, final: bool) -> None:
+    org = new_org()
+    page = job(org, type=pb.NOTIFICATION_TYPE_MESSAGE, text="Look.", outlasts_acknowledge=True)
+    await another_attempt(world, notify, org, page)
+    stop(world, page, final=final)
+    await world.forward(LATER)
+    await waits(world, org, "cancelled" if final else "sent")
+
+
+async def test_pages_go_while_escalation_does_not_answer(world: World, notify: Notify) -> None:
+    org = new_org()
+    page = job(org)
+    await a_later_step(world, notify, org, page)
+    stop(world, page)
+    world.escalation.tells_no_stops = True
+    await world.forward(LATER)
+    await waits(world, org, "sent")
+    assert world.arrived("ana") == 1
+
+
+async def test_it_is_asked_once_about_many_and_never_about_what_is_new(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    await notify.submit(*(job(org) for _ in range(30)))
+    await until(lambda: world.arrived("ana") == 30)
+    assert world.escalation.stop_questions == []
+    world.hooks.answers["ana"] = [(503, {"Retry-After": "30"})] * 30
+    await notify.submit(*(job(org) for _ in range(30)))
+
+    async def wait() -> bool:
+        return (await world.states("org_id = $1", org)).count("pending") == 30
+
+    await until(wait)
+    await world.forward(LATER)
+    await until(lambda: world.arrived("ana") == 60)
+    asked = [incident for question in world.escalation.stop_questions for incident in question]
+    assert len(asked) == len(set(asked)) == 30
+
+
+async def test_a_bundle_names_nothing_that_was_answered(world: World) -> None:
+    """Collected, and then made; of one nothing is left, of the other one page."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    await world.method(org, "users/ben", webhook="ben")
+    async with world.replica(**TWO) as notify:
+        over = await storm(notify, org, *[WARNING] * 4)
+        partly = await storm(notify, org, *[WARNING] * 4, user="users/ben")
+        await until(lambda: world.arrived("ana") == world.arrived("ben") == 2)
+        stop(world, *over, partly[2])
+        await world.forward(COLLECTED)
+        await until(lambda: nothing_collects(world))
+        await until(lambda: len(bundles(world, "ben")) == 1)
+        told = json.loads(bundles(world, "ben")[0].body)["bundle"]
+        assert len(told["text"].splitlines()) == 1
+        assert world.arrived("ana") == 2

@@ -8,7 +8,6 @@ import base64
 import binascii
 import math
 import re
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, Final, Protocol
 import jwt
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit import wall_clock
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.roles import scopes_of_roles
 
@@ -107,9 +107,9 @@ class SigningKeys:
 def mint(
     keys: SigningKeys, *, org_id: str, subject: str, scopes: Collection[str], ttl: float, now: float | None = None
 ) -> str:
-    """A signed token, valid for `ttl` seconds from `now` (epoch seconds; the wall clock unless given)."""
+    """A signed token, valid for `ttl` seconds from `now` (epoch seconds; `wall_clock.now` unless given)."""
     kid, key = keys.signing
-    issued = int(time.time() if now is None else now)
+    issued = int(wall_clock.now() if now is None else now)
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -127,7 +127,7 @@ class TokenSource:
     """The token a service shows the others: all tenants, scope `internal`, minted anew before it runs out."""
 
     def __init__(
-        self, keys: SigningKeys, service: str, *, ttl: float = 600.0, clock: Callable[[], float] = time.time
+        self, keys: SigningKeys, service: str, *, ttl: float = 600.0, clock: Callable[[], float] = wall_clock.now
     ) -> None:
         self._keys = keys
         self._subject = f"services/{service}"
@@ -171,7 +171,7 @@ class JwtAuthenticator:
     """Tokens that `mint` made, with any key of the set. Accepts HS256 only: no other algorithm can be confused in."""
 
     def __init__(
-        self, keys: SigningKeys, *, max_lifetime: float = math.inf, clock: Callable[[], float] = time.time
+        self, keys: SigningKeys, *, max_lifetime: float = math.inf, clock: Callable[[], float] = wall_clock.now
     ) -> None:
         """`max_lifetime`: seconds from issue to expiry that a token may have."""
         self._keys = keys

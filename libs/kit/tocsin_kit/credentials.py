@@ -15,6 +15,7 @@ from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit import wall_clock
 from tocsin_kit.auth import Authenticator, Principal, authenticate
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.errors import TocsinError
@@ -91,7 +92,7 @@ class Credentials:
 
     def require_still_good(self, principal: Principal) -> None:
         """For calls that stay open. Raises CREDENTIAL_EXPIRED, and CREDENTIAL_INVALID for what was revoked."""
-        if time.time() >= principal.expires:
+        if wall_clock.now() >= principal.expires:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, "the credential has expired; call again with a new one"
             )

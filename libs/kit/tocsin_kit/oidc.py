@@ -16,6 +16,7 @@ import aiohttp
 import jwt
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit import wall_clock
 from tocsin_kit.auth import (
     ALL_ORGS,
     INTERNAL,
@@ -57,7 +58,7 @@ class OidcAuthenticator:
         org_claim: str = "org",
         roles_claim: str = "roles",
         max_lifetime: float = math.inf,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock.now,
     ) -> None:
         self._issuer = issuer
         self._audience = audience

@@ -10,11 +10,12 @@ import asyncpg
 import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit import wall_clock
 from tocsin_kit.db import connections
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.postgres import Postgres
-from tocsin_testkit.busy import within
+from tocsin_testkit.busy import until, within
 
 Eventually = Callable[..., Awaitable[None]]
 ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2)"
@@ -42,6 +43,19 @@ async def test_a_tenant_sees_and_changes_its_own_rows_only(db: Database) -> None
     assert await names(db, "b") == ["of b"]
     async with db.system() as tx:
         assert await tx.fetchval("SELECT count(*) FROM widgets") == 2
+
+
+async def test_its_clock_is_that_of_credentials(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a service whose host is an hour behind."""
+    real, asked = time.time, time.time()
+    monkeypatch.setattr(wall_clock, "_ahead", 0.0)
+    monkeypatch.setattr(wall_clock.time, "time", lambda: real() - 3600)
+
+    async def is_right() -> bool:
+        await db.ping()  # an answer that took long tells nothing
+        return asked - 5 < wall_clock.now() < real() + 5
+
+    await until(is_right)
 
 
 async def test_a_tenant_cannot_write_for_another(db: Database) -> None:

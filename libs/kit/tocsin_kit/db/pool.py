@@ -8,6 +8,7 @@ in front of PostgreSQL must pool sessions, not transactions.
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Final, TypeVar
 
 from asyncpg.exceptions import ReadOnlySQLTransactionError
 
+from tocsin_kit import wall_clock
 from tocsin_kit.db.alone import Alone
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
@@ -36,7 +38,10 @@ SYSTEM: Final = "*"
 _NOBODY: Final = "-"
 """A tenant without rows: what the login of calls is checked with."""
 _RETRY_BASE: Final = 0.01
-_IS_READ_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+_STANDING: Final = """
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+  extract(epoch FROM clock_timestamp())::float8 AS time
+"""
 _RIGHTS: Final = """
 SELECT kind || ' on ' || tables.relname AS name, has_table_privilege(tables.oid, kind) AS held
 FROM pg_class AS tables CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
@@ -153,7 +158,10 @@ class Database:
         what is wrong with the login of calls.
         """
         async with self.system() as tx:
-            if await tx.fetchval(_IS_READ_ONLY):
+            asked = time.time()
+            [(read_only, epoch)] = await tx.fetch(_STANDING)
+            wall_clock.told(epoch, asked)
+            if read_only:
                 raise ReadOnlySQLTransactionError("the session cannot write")
             if not rights:
                 return

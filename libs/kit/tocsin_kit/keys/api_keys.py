@@ -7,13 +7,13 @@ the service that keeps the record is away, and machines go on working.
 import asyncio
 import math
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit import wall_clock
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
 from tocsin_kit.errors import TocsinError
@@ -91,7 +91,7 @@ class ApiKeys:
             found.id,
             found.created,
             read_ranges(found.source_ranges),
-            math.inf if found.remaining is None else time.time() + found.remaining,
+            math.inf if found.remaining is None else wall_clock.now() + found.remaining,
         )
         return _Known(found.id, principal, None if found.remaining is None else begin + found.remaining)
 

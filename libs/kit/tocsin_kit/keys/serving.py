@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Final, TypeVar
 
+from tocsin_kit import wall_clock
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.keys.api_keys import ApiKeys
 from tocsin_kit.keys.record import PAGE, KeyRecord
@@ -75,7 +76,7 @@ class Follower:
             after = page[-1].number
         self._after = settled
         self._read = time.monotonic()
-        self._revocations.forget_expired(time.time())
+        self._revocations.forget_expired(wall_clock.now())
         if time.monotonic() >= self._note:
             self._note = time.monotonic() + _NOTE_EVERY
             await self.note_uses()

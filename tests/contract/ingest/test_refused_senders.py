@@ -13,8 +13,9 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     StreamAlertsRequest,
 )
 from tocsin_ingest.app.alerts.admission import ALERTS
-from tocsin_ingest.app.alerts.own_alerts import REFUSED
+from tocsin_ingest.app.alerts.own_alerts import REFUSED, THROTTLED
 from tocsin_kit.budgets import BYTES, RPCS
+from tocsin_testkit.busy import until
 
 from tests.contract.ingest.test_integration_service import error_of
 from tests.store.ingest.support import Ingest, bearer, key, new_org, trigger
@@ -103,6 +104,68 @@ async def test_a_stream_that_a_limit_ends_is_noted(ingest: Ingest) -> None:
     )
     assert await stream.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await until_noted(ingest, org, {"streaming"})
+
+
+async def test_people_hear_of_what_a_limit_refused_once_an_hour_and_how_much_it_was(ingest: Ingest) -> None:
+    """Its sender does not send it again."""
+    org = new_org()
+    _, secret = await ingest.integration(org, integration_id="fast")
+    await ingest.integration(org, integration_id="beating")
+
+    async def refuse(number: int) -> None:
+        for each in range(number):
+            ingest.runtime.rpc.budgets.note(org, ALERTS, 1e9)
+            error = await error_of(ingest.alerts.SendAlert(trigger(f"k{each}"), metadata=key(secret)))
+            assert error.metadata["limit"] == ALERTS
+
+    async def told() -> list[tuple[str, int]]:
+        listed = await ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(org))
+        return [(each.summary, each.count) for each in listed.alerts if each.dedup_key == THROTTLED]
+
+    async def counted(number: int) -> bool:
+        async with ingest.database.transaction(org) as tx:
+            return bool(await tx.fetchval("SELECT coalesce(sum(refused), 0) FROM intakes") == number)
+
+    async def passes(minutes: int) -> None:
+        async with ingest.database.transaction(org) as tx:
+            await tx.execute("UPDATE intakes SET report_time = report_time - make_interval(mins => $1)", minutes)
+
+    await ingest.alerts.SendAlert(trigger("k"), metadata=key(secret))
+    await refuse(3)
+    await until(lambda: counted(3))
+    assert await told() == []
+    await passes(minutes=2)
+    await until(lambda: counted(0))
+    await until(lambda: told_times(told, 1))
+    [(summary, _)] = await told()
+    assert summary.startswith("3 alerts were refused by a limit, and lost unless sent again: ")
+    await refuse(2)
+    await until(lambda: counted(2))
+    await passes(minutes=50)
+    await refuse(1)
+    await until(lambda: counted(3))
+    assert await told_times(told, 1)
+    await passes(minutes=20)
+    await until(lambda: told_times(told, 2))
+
+
+async def told_times(told: Callable[[], Awaitable[list[tuple[str, int]]]], times: int) -> bool:
+    return [count for _, count in await told()] == [times]
+
+
+async def test_a_heartbeat_that_a_limit_refuses_is_no_alert(ingest: Ingest) -> None:
+    org = new_org()
+    _, secret = await ingest.integration(org, integration_id="beating")
+    await error_of(
+        ingest.alerts.SendHeartbeat(SendHeartbeatRequest(), metadata=key(secret))
+    )  # the tenant is known from here on
+    async with aiohttp.ClientSession() as http:
+        for door in (_heartbeat, _posted_heartbeat):
+            ingest.runtime.rpc.budgets.note(org, RPCS, 1e9)
+            assert await door(ingest, http, secret)
+    await until_noted(ingest, org, {"beating"})
+    async with ingest.database.transaction(org) as tx:
+        assert await tx.fetchval("SELECT refused FROM intakes") == 0
 
 
 async def test_no_limit_keeps_people_from_hearing_of_what_was_refused(ingest: Ingest) -> None:

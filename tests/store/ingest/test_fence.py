@@ -20,6 +20,7 @@ ACROSS_TENANTS = {
     "endings.due": "the search for alerts whose end has come",
     "heartbeats.due": "the search for heartbeats that are missing",
     "intakes.refuse": "notes what limits have refused lately, of all tenants at once",
+    "intakes.untold": "finds what limits refused since the last report, of all tenants",
     "quiet.wanted": "whether the search for quiet incidents has anything to do",
     "quiet.open_after": "the search for incidents of which nothing is heard any more",
     "integrations.find_keys": "a sender's key says which tenant it is of",

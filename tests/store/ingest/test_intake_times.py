@@ -1,6 +1,6 @@
 """Silence of a sender and silence that Tocsin made itself are told apart, alike for quiet incidents and for heartbeats."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import pytest
@@ -218,7 +218,7 @@ async def test_refusals_cost_a_row_for_each_integration_and_none_is_lost_with_a_
         house.one.refused(org, f"i{number % 3}", LIMITED)
     refuse: Callable[..., Awaitable[None]] = intakes.refuse
 
-    async def fails(tx: Tx, refused: set[tuple[str, str]]) -> None:
+    async def fails(tx: Tx, refused: Mapping[tuple[str, str], tuple[int, str]]) -> None:
         await refuse(tx, refused)
         raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "gone")
 
@@ -228,9 +228,9 @@ async def test_refusals_cost_a_row_for_each_integration_and_none_is_lost_with_a_
             await house.one.round()
     assert await rows(house.database, org, "SELECT FROM intakes") == []
     await house.one.round()
-    found = "SELECT integration_id, since FROM intakes ORDER BY integration_id"
+    found = "SELECT integration_id, refused, since FROM intakes ORDER BY integration_id"
     before = await rows(house.database, org, found)
-    assert [row["integration_id"] for row in before] == ["i0", "i1", "i2"]
+    assert [(row["integration_id"], row["refused"]) for row in before] == [("i0", 334), ("i1", 333), ("i2", 333)]
     await house.passes(1, house.one)
     assert await rows(house.database, org, found) == before, "once told, they are written once"
 

@@ -39,7 +39,7 @@ def routes(
         except Exception as failure:
             error = masked(failure)
             if sender is not None:
-                times.refused(sender.org_id, sender.integration_id, error)
+                times.refused(sender.org_id, sender.integration_id, error, alerts=0)
             return _refuse(error)
         return web.json_response({"status": "success", "due_time": due.isoformat(), "returned": returned})
 

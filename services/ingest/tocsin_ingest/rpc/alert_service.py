@@ -56,15 +56,15 @@ _Alerts: Final[Any] = unopened(SendAlertsRequest.DESCRIPTOR, "alerts")
 _Results: Final[Any] = unopened(SendAlertsResponse.DESCRIPTOR, "results")
 _RESPONSE: Final = SendAlertsResult.DESCRIPTOR.fields_by_name["response"].number
 
-_TAKING: Final = frozenset(
-    f"{NAME}/{method}" for method in ("SendAlert", "SendAlerts", "StreamAlerts", "SendHeartbeat")
-)
+_BEATING: Final = f"{NAME}/SendHeartbeat"
+_TAKING: Final = frozenset((*(f"{NAME}/{method}" for method in ("SendAlert", "SendAlerts", "StreamAlerts")), _BEATING))
 
 
 def call_refused(times: IntakeTimes, call: Call, error: TocsinError) -> None:
     """A call was refused before it was read: what it would have brought was not taken."""
     if call.method in _TAKING:
-        times.refused(call.org_id, Sender.of(call.principal).integration_id, error)
+        alerts = 0 if call.method == _BEATING else 1  # it was not read: at least one
+        times.refused(call.org_id, Sender.of(call.principal).integration_id, error, alerts)
 
 
 class AlertService(alert_service_pb2_grpc.AlertServiceServicer):

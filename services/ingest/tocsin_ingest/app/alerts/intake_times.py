@@ -20,6 +20,7 @@ GAP: Final = timedelta(minutes=1)
 """When no replica could take alerts for longer, it was an outage. Less is none: a busy machine is late by as much."""
 THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
 """What a limit refuses: its sender is alive, and is told to slow down and send it again."""
+_REASON: Final = 1000
 
 
 class IntakeTimes:
@@ -32,17 +33,20 @@ class IntakeTimes:
         self._elapsed = elapsed
         self._renewed: float | None = None
         self._last: datetime | None = None
-        self._refused: set[tuple[str, str]] = set()
+        self._refused: dict[tuple[str, str], tuple[int, str]] = {}
 
-    def refused(self, org_id: str, integration_id: str | None, error: TocsinError) -> None:
-        """An alert or a heartbeat was not taken. None: of which integration is not known. Costs no statement."""
+    def refused(self, org_id: str, integration_id: str | None, error: TocsinError, alerts: int = 1) -> None:
+        """So many `alerts`, or a heartbeat (0), were not taken. None: of which integration is not known. Costs no statement."""
         if error.reason in THROTTLED:
             # At most one for each integration that there is: a sender is known by its key, or by what its call names.
-            self._refused.add((org_id, integration_id or ""))
+            self._add((org_id, integration_id or ""), alerts, error.message[:_REASON])
+
+    def _add(self, integration: tuple[str, str], alerts: int, reason: str) -> None:
+        self._refused[integration] = (self._refused.get(integration, (0, ""))[0] + alerts, reason)
 
     async def round(self) -> None:
         """Raises DATABASE_UNAVAILABLE."""
-        refused, self._refused = self._refused, set()
+        refused, self._refused = self._refused, {}
         elapsed, able = self._elapsed(), self._able()
         paused = self._renewed is None or elapsed - self._renewed > GAP.total_seconds()
 
@@ -54,7 +58,8 @@ class IntakeTimes:
         try:
             last = await self._database.run(None, work)
         except BaseException:
-            self._refused |= refused
+            for integration, (alerts, reason) in refused.items():
+                self._add(integration, alerts, reason)
             raise
         if last is not None:
             self._last, self._renewed = last, elapsed

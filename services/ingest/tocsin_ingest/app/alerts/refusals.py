@@ -1,27 +1,28 @@
-"""Alerts that were refused for good are seen: counted, logged, and told to the people behind their integration.
+"""Alerts that were refused are seen: counted, logged, and told to the people behind their integration.
 
 A sender does not repeat what is answered 4xx, and few people read a monitoring system's own log. So an integration whose
 alerts are refused gets an incident, at most one an hour over all replicas. What is refused within that hour is told at its end.
+What limits refuse is another incident, a minute after the first one: not every sender sends it again.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
-from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
+from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_WARNING
 from tocsin_kit.auth import Principal
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_ingest.app.alerts.own_alerts import REFUSED
+from tocsin_ingest.app.alerts.own_alerts import REFUSED, THROTTLED
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store.alerts import refusals
+from tocsin_ingest.store.alerts import intakes, refusals
 
 _log = get_logger(__name__)
 
@@ -106,29 +107,51 @@ class Refusals:
             await self._report(sender, integration_id, total, why, format=form)
 
     async def round(self) -> None:
-        """Tell what was refused within an hour after the last report, now that the hour is over. Raises DATABASE_UNAVAILABLE."""
+        """Tell what was refused within an hour after the last report, now that the hour is over; and what limits refused.
+
+        Raises DATABASE_UNAVAILABLE.
+        """
         async with self._database.system() as tx:
             due = await refusals.due(tx, _AT_ONCE)
-        for each in due:
-            named = each.integration_id
-            sender = Sender(each.org_id, f"integrations/{named}", named) if named else Sender(each.org_id, _ACTOR, None)
-            try:
-                await self._report(sender, named, each.refused, each.reason)
-            except TocsinError as error:
-                # It is due again at the next round, unless its integration was deleted and nobody is behind it any more.
-                _log.warning("refused_alerts_not_told", org_id=each.org_id, integration=named, reason=error.reason_name)
+            throttled = await intakes.untold(tx, _AT_ONCE)
+        for report, found in ((self._report, due), (self._report_throttled, throttled)):
+            for each in found:
+                named = each.integration_id
+                sender = Sender(each.org_id, f"integrations/{named}" if named else _ACTOR, named or None)
+                try:
+                    await report(sender, named, each.refused, each.reason)
+                except TocsinError as error:
+                    # It is due again at the next round, unless its integration was deleted and nobody is behind it any more.
+                    _log.warning(
+                        "refused_alerts_not_told", org_id=each.org_id, integration=named, reason=error.reason_name
+                    )
 
     async def _report(self, sender: Sender, integration_id: str, total: int, why: str, **labels: str) -> None:
         told = f"{total} alerts were refused" if total > 1 else "An alert was refused"
         alert = AlertInput(
-            action=ALERT_ACTION_TRIGGER,
             dedup_key=REFUSED,
-            summary=f"{told}: {why}"[:_SUMMARY],
-            source="Tocsin",
+            summary=f"{told}: {why}",
             severity=SEVERITY_ERROR,
-            client="Tocsin",
             labels={"alertname": "AlertsRefused", **labels},
         )
+        await self._send(sender, integration_id, alert, lambda tx: refusals.not_told(tx, integration_id, total))
+
+    async def _report_throttled(self, sender: Sender, integration_id: str, total: int, why: str) -> None:
+        """A warning: most senders repeat what a limit refuses, and nothing is lost then. Some do not."""
+        told = f"{total} alerts were" if total > 1 else "An alert was"
+        alert = AlertInput(
+            dedup_key=THROTTLED,
+            summary=f"{told} refused by a limit, and lost unless sent again: {why}",
+            severity=SEVERITY_WARNING,
+            labels={"alertname": "AlertsThrottled"},
+        )
+        await self._send(sender, integration_id, alert, lambda tx: intakes.not_told(tx, integration_id, total))
+
+    async def _send(
+        self, sender: Sender, integration_id: str, alert: AlertInput, not_told: Callable[[Tx], Awaitable[None]]
+    ) -> None:
+        alert.action, alert.source, alert.client = ALERT_ACTION_TRIGGER, "Tocsin", "Tocsin"
+        alert.summary = alert.summary[:_SUMMARY]
         try:
             # A tenant that sends too much of what is refused must hear of it all the same.
             request = SendAlertRequest(alert=alert)
@@ -136,5 +159,5 @@ class Refusals:
         except BaseException as error:
             if not (isinstance(error, TocsinError) and error.reason == ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND):
                 async with self._database.transaction(sender.org_id) as tx:
-                    await refusals.not_told(tx, integration_id, total)
+                    await not_told(tx)
             raise

@@ -1,13 +1,16 @@
 """Since when alerts could be taken: by the service at all, and by the limits of each integration.
 
-One row is the service's: replicas that serve renew it. The others tell when a limit last refused an alert or a heartbeat.
+One row is the service's: replicas that serve renew it. The others tell when a limit last refused an alert or a heartbeat, and of
+how many alerts nobody has been told.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.store.alerts.refusals import Untold
 
 
 def able_since(service: str) -> str:
@@ -32,11 +35,28 @@ WHERE intakes.org_id = '*'
 RETURNING renew_time
 """
 _REFUSE: Final = """
-INSERT INTO intakes (org_id, integration_id, since, renew_time)
-SELECT org_id, integration_id, app_now(), app_now() FROM unnest($1::text[], $2::text[]) AS u(org_id, integration_id)
+INSERT INTO intakes (org_id, integration_id, since, renew_time, refused, reason, report_time)
+SELECT org_id, integration_id, app_now(), app_now(), refused, reason, app_now() - interval '59 minutes'
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS u(org_id, integration_id, refused, reason)
 ORDER BY org_id, integration_id
-ON CONFLICT (org_id, integration_id) DO UPDATE SET since = excluded.since, renew_time = excluded.renew_time
+ON CONFLICT (org_id, integration_id) DO UPDATE SET since = excluded.since, renew_time = excluded.renew_time,
+  refused = intakes.refused + excluded.refused, reason = excluded.reason,
+  report_time = CASE WHEN intakes.refused = 0 THEN greatest(intakes.report_time, excluded.report_time) ELSE intakes.report_time END
 WHERE intakes.org_id = excluded.org_id
+"""
+# A minute after the first one: then it is known how many there are. What comes within an hour of a report is told at its end.
+_UNTOLD: Final = """
+WITH due AS (
+  SELECT org_id, integration_id, refused, reason FROM intakes
+  WHERE refused > 0 AND report_time <= app_now() - interval '1 hour'
+  ORDER BY report_time LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE intakes i SET refused = 0, report_time = app_now() FROM due d
+WHERE i.org_id = d.org_id AND i.integration_id = d.integration_id
+RETURNING d.org_id, d.integration_id, d.refused, d.reason
+"""
+_NOT_TOLD: Final = """
+UPDATE intakes SET refused = refused + $3, report_time = app_now() - interval '1 hour' WHERE org_id = $1 AND integration_id = $2
 """
 
 
@@ -56,7 +76,23 @@ async def renew(tx: Tx, gap: timedelta, *, paused: bool, last: datetime | None) 
     return written
 
 
-async def refuse(tx: Tx, refused: Collection[tuple[str, str]]) -> None:
-    """Limits have just refused alerts or heartbeats of these integrations (tenant, id)."""
-    rows = sorted(refused)  # two replicas touch rows in one order
-    await tx.execute(_REFUSE, [org_id for org_id, _ in rows], [integration_id for _, integration_id in rows])
+async def refuse(tx: Tx, refused: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+    """Limits have just refused alerts or heartbeats of these integrations (tenant, id): how many alerts, and the last reason."""
+    rows = sorted(refused.items())  # two replicas touch rows in one order
+    await tx.execute(
+        _REFUSE,
+        [org_id for (org_id, _), _ in rows],
+        [integration_id for (_, integration_id), _ in rows],
+        [number for _, (number, _) in rows],
+        [reason for _, (_, reason) in rows],
+    )
+
+
+async def untold(tx: Tx, limit: int) -> list[Untold]:
+    """What limits refused since a report that is an hour old or older, of all tenants. It counts as reported from now on."""
+    return [Untold(*row) for row in await tx.fetch(_UNTOLD, limit)]
+
+
+async def not_told(tx: Tx, integration_id: str, number: int) -> None:
+    """The report of these did not succeed: they are due again."""
+    await tx.execute(_NOT_TOLD, tx.org_id, integration_id, number)

@@ -94,8 +94,13 @@ intakes: Final = Table(
         comment="Alerts could be taken from then on; of a tenant: a limit refused one at that time",
     ),
     column("renew_time", TIME),
+    column("refused", BigInteger, default="0", comment="Of a tenant: alerts that limits refused since report_time"),
+    column("reason", Text, default="''"),
+    column("report_time", TIME, nullable=True),
     primary_key("org_id", "integration_id"),
+    check("refused >= 0"),
     index("intakes_refused", "since", where="org_id <> '*'"),
+    index("intakes_untold", "report_time", where="refused > 0"),
     postgresql_with={"fillfactor": 50},
 )
 """Since when alerts could be taken: what an outage or a limit kept out does not count as the sender's silence."""

@@ -23,9 +23,12 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=random.getrandbits(24), help="the same faults in the same order")
     parser.add_argument("--per-second", type=float, default=10, help="alerts")
     parser.add_argument("--only", default="", help="faults whose name contains this, or one of these: a|b")
+    parser.add_argument("--pairs", action="store_true", help="two faults at a time, of different things")
     parser.add_argument("--history", type=Path, help="where to write everything that was recorded, as JSON")
     arguments = parser.parse_args()
-    plan = Plan(arguments.minutes * 60, arguments.seed, arguments.per_second, only=arguments.only)
+    plan = Plan(
+        arguments.minutes * 60, arguments.seed, arguments.per_second, only=arguments.only, pairs=arguments.pairs
+    )
     began = os.getloadavg()[0]
     print(f"seed {plan.seed}, {arguments.minutes:g} min, {plan.per_second:g} alerts/s, {os.cpu_count()} cores")
     with scratch() as folder:

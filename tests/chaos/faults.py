@@ -22,6 +22,17 @@ from tests.chaos.history import Fault, History
 from tests.chaos.receivers import Receivers
 
 SERVICES = ("ingest", "escalation", "notify")
+_FULL = """
+CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'could not extend file: No space left on device'; END $$;
+DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT relname FROM pg_class
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+  LOOP
+    EXECUTE format('CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION disk_full()', name);
+  END LOOP;
+END $$
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class Faults:
                 both = _bound(broken, service, one=False)
                 kinds.append(Kind(f"one {service} {how}", one, 0.2, longest, harms_calls=notify))
                 kinds.append(Kind(f"both {service} {how}", both, 0.2, longest, harms_calls=notify))
+            kinds.append(Kind(f"{service}'s disk full", _bound(self._disk_full, service), 1, 4))
             kinds.append(
                 Kind(
                     f"{service}'s database restored from an earlier copy",
@@ -191,6 +203,19 @@ class Faults:
             finally:
                 await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
                 await admin.execute("SELECT pg_reload_conf()")
+
+    @asynccontextmanager
+    async def _disk_full(self, service: str) -> AsyncIterator[None]:
+        """Nothing of a service can be written that takes room: each statement that would is ended as PostgreSQL ends it then."""
+        admin = await asyncpg.connect(self._admin_url(service), timeout=5)
+        try:
+            await admin.execute(_FULL)
+            try:
+                yield
+            finally:
+                await admin.execute("DROP FUNCTION disk_full CASCADE")
+        finally:
+            await admin.close()
 
     @asynccontextmanager
     async def _valkey_killed(self, *, forget: bool) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from tests.chaos.faults import Faults, Kind
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Alert, History
 from tests.chaos.load import LEVEL_SECONDS, Load, Story
+from tests.chaos.pairs import paired
 from tests.chaos.receivers import Receivers
 
 SETTLING = 60.0
@@ -38,6 +39,8 @@ class Plan:
     """Seconds of watching after the last page, for calls that nobody should get."""
     only: str = ""
     """Faults whose name contains this, or one of these, separated by `|`."""
+    pairs: bool = False
+    """Two of them at a time."""
     but: tuple[str, ...] = ()
     """Not those whose name contains one of these."""
 
@@ -86,7 +89,7 @@ async def _go_through(faults: Faults, plan: Plan, dice: random.Random, say: Call
     left: list[Kind] = []
     while time.monotonic() < end:
         if not left:
-            left = wanted.copy()
+            left = paired(wanted, dice) if plan.pairs else wanted.copy()
             dice.shuffle(left)
         kind = left.pop()
         await asyncio.sleep(plan.pause / 2)

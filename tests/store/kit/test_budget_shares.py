@@ -92,6 +92,47 @@ async def test_without_redis_each_has_its_part_and_afterwards_all_again(valkey: 
         await server.stop()
 
 
+@pytest.mark.parametrize("seconds", [1, 60, 3600])
+@pytest.mark.parametrize("later", [0, 600])
+@pytest.mark.parametrize("share", [0.4, 0.9, 3.0])
+async def test_who_kept_to_its_rate_while_redis_was_away_is_not_refused_for_it_afterwards(
+    valkey: Valkey, request: pytest.FixtureRequest, seconds: int, later: int, share: float
+) -> None:
+    """Over both replicas; `share`: of what each may let pass by itself. It comes back at once, or after it was quiet."""
+    times = [0.0]
+    limit = Limit("fast", 100, 1.0, 10.0)
+    both = [Replica(valkey.url, request.node.name) for _ in range(2)]
+    for each in both:
+        each.budgets = Budgets((limit,), Metrics(), clock=lambda: times[0])
+        each.shares = Shares(each.budgets, each.connections.commands, request.node.name, (RedisError, OSError))
+    try:
+        for each in (*both, both[0]):
+            each.budgets.take("a", "fast", 20)
+            await each.shares.exchange()
+        for each in both:
+            each.budgets.shared = False
+        passed = 0.0
+        for _ in range(seconds):
+            times[0] += 1
+            for each in both:
+                if not each.budgets.try_take("a", "fast", share * 50):
+                    passed += share * 50
+        times[0] += later
+        for each in both:
+            each.budgets.try_take("a", "fast", 1)
+            await each.shares.exchange()
+            assert each.budgets.shared
+        together = sum(not each.budgets.try_take("a", "fast", 200) for each in both)
+        if share < 1 or later:
+            assert together == 2, "what it may use at once is there"
+        elif seconds > 1:
+            assert together < 2, "it has used up what it may, but for what has come in since"
+        assert passed <= 1000 + 100 * seconds
+    finally:
+        for each in both:
+            await each.connections.close()
+
+
 async def test_quiet_tenants_are_told_nobody(replicas: tuple[Replica, Replica], valkey: Valkey) -> None:
     one, _ = replicas
     big = Limit("big", 1000, 86400.0)

@@ -30,12 +30,14 @@ _STREAMS_RETRY: Final = 1.0
 class Usage:
     """What one tenant has used of one rate in this replica."""
 
-    __slots__ = ("bucket", "unreported")
+    __slots__ = ("apart", "bucket", "unreported")
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.unreported = 0.0
         """Taken since the other replicas were told."""
+        self.apart = False
+        """Some of that was taken while no other replica could be told."""
 
 
 class _Tenant:
@@ -122,6 +124,7 @@ class Budgets:
         wait = usage.bucket.take(count, rate, burst, now)
         if not wait:
             usage.unreported += count
+            usage.apart |= not self.shared
         if wait or usage.unreported >= _NOTICEABLE * burst or usage.bucket.tokens < burst / 2:
             self._noticed[org_id, name] = usage
         return wait
@@ -142,6 +145,7 @@ class Budgets:
         usage = self._usage(org_id, name, burst, now)
         usage.bucket.tokens = max(-burst, usage.bucket.fill(limit.rate(allowed), burst, now) - count)
         usage.unreported += count
+        usage.apart |= not self.shared
         self._noticed[org_id, name] = usage
 
     def enter_stream(self, org_id: str) -> None:
@@ -184,7 +188,16 @@ class Budgets:
     def noticed(self) -> list[tuple[str, Limit, Usage]]:
         """The rates that a tenant has used noticeably, or to an end, since this was asked before."""
         noticed, self._noticed = self._noticed, {}
+        for (org_id, name), usage in noticed.items():
+            if usage.apart:
+                self._settle(usage, self._limits[name], self.allowed(org_id, name))
         return [(org_id, self._limits[name], usage) for (org_id, name), usage in noticed.items()]
+
+    def _settle(self, usage: Usage, limit: Limit, allowed: float) -> None:
+        """What was taken out of this replica's part of a rate, and has come in again since, is paid: only the rest is told."""
+        rate, burst = limit.rate(allowed) / self.replicas, limit.burst(allowed) / self.replicas
+        usage.unreported = min(usage.unreported, max(0.0, burst - usage.bucket.fill(rate, burst, self._clock())))
+        usage.apart = not self.shared
 
     def now(self) -> float:
         """The clock that buckets are filled by, in seconds."""

@@ -1,5 +1,6 @@
 """Services whose hosts' clocks differ by hours take each other's tokens: each judges and makes them by its database's clock."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +25,7 @@ class Host:
         self._patched = patched
 
     def shows(self, epoch: float) -> float:
-        self._patched.setattr(wall_clock.time, "time", lambda: epoch)
+        self._patched.setattr(time, "time", lambda: epoch)
         return epoch
 
     def is_off_by(self, seconds: float) -> None:

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import grpc
 from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
-
-from tocsin_notify.store.pages.bundles import Named
-from tocsin_notify.store.pages.pages import NOTHING, Fence
 
 if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
@@ -24,7 +22,6 @@ _STOPS_SECONDS: Final = 1.0
 _SUMMARIZE_SECONDS: Final = 20.0
 """Questions of a tenant wait for one another there."""
 _RESOLVE_SECONDS: Final = 3.0
-_REASON: Final = 1024
 _APPLY_SECONDS: Final = 5.0
 """Within the share of the relay's lease that a delivery may take."""
 
@@ -52,8 +49,8 @@ class Escalation:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error
 
-    async def stops(self, incidents: Sequence[Named]) -> list[Fence]:
-        """What stops the pages of those of these for which nobody is to be paged now.
+    async def stops(self, incidents: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], pb.IncidentStop]:
+        """What stopped the pages of those of these incidents (tenant, id) for which nobody is to be paged now.
 
         Raises SERVICE_UNAVAILABLE and what escalation answered.
         """
@@ -63,17 +60,8 @@ class Escalation:
             response = await hedged(self._stub.CompareIncidents, request, seconds=_STOPS_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error
-        return [
-            Fence(
-                org_id=org_id,
-                incident=id,
-                generation=each.stop.generation,
-                reason=each.stop.reason[:_REASON],
-                final_generation=each.stop.generation if each.stop.final else NOTHING,
-            )
-            for (org_id, id), each in zip(incidents, response.standings, strict=True)
-            if each.HasField("stop")
-        ]
+        asked = zip(incidents, response.standings, strict=True)
+        return {incident: each.stop for incident, each in asked if each.HasField("stop")}
 
     async def resolve(self, org_id: str, targets: Sequence[str], time: datetime) -> Sequence[pb.Receivers]:
         """Who these teams and schedules of a tenant are at a time, one per target.

@@ -7,10 +7,11 @@ and what it names is stopped as it was before. While escalation does not answer,
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1.internal_service_pb2 import IncidentStop
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -19,7 +20,7 @@ from tocsin_notify.app.pages.cancel import Cancel
 from tocsin_notify.store.delivery.candidates import Candidate
 from tocsin_notify.store.pages import bundles
 from tocsin_notify.store.pages.bundles import Named
-from tocsin_notify.store.pages.pages import Fence
+from tocsin_notify.store.pages.pages import NOTHING, Fence
 
 _log = get_logger(__name__)
 
@@ -30,6 +31,7 @@ _PAUSE_SECONDS: Final = 10.0
 _MOST: Final = 1000
 """Incidents of one question."""
 _SIZE: Final = 20_000
+_REASON: Final = 1024
 
 
 class StillWanted:
@@ -38,7 +40,7 @@ class StillWanted:
     def __init__(
         self,
         db: Database,
-        stops: Callable[[Sequence[Named]], Awaitable[Sequence[Fence]]],
+        stops: Callable[[Sequence[Named]], Awaitable[Mapping[Named, IncidentStop]]],
         cancel: Cancel,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,9 +63,9 @@ class StillWanted:
             incidents = sorted({*asked, *await bundles.incidents(tx, asked)})
         try:
             fences = [
-                fence
+                _fence(named, stop)
                 for start in range(0, len(incidents), _MOST)
-                for fence in await self._stops(incidents[start : start + _MOST])
+                for named, stop in (await self._stops(incidents[start : start + _MOST])).items()
             ]
         except TocsinError as error:
             self._silent_until = self._clock() + _PAUSE_SECONDS
@@ -89,3 +91,9 @@ class StillWanted:
                 pages=stopped.cancelled,
                 meaning="escalation had stopped them: was a database restored?",
             )
+
+
+def _fence(named: Named, stop: IncidentStop) -> Fence:
+    org_id, incident = named
+    final = stop.generation if stop.final else NOTHING
+    return Fence(org_id, incident, stop.generation, stop.reason[:_REASON], final)

@@ -59,11 +59,14 @@ OPTIONS: Final = (
 _NEW_CONNECTIONS: Final = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 """Channels of one process with the same target and options share connections otherwise."""
 _LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the files of TLS."""
+"""Seconds between two looks at the files of TLS, and at a channel that reaches nobody."""
+_RESOLVE_EVERY: Final = 2.0
+"""Seconds in which a name server answers, if it does."""
 _LAST_CALLS: Final = 60.0
 """Seconds that calls over replaced connections may take to end: more than any deadline here."""
 
 
+_FAILS: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 Options = Sequence[tuple[str, Any]]
 
 
@@ -94,7 +97,8 @@ class ServiceChannel(Channel):
     made after silence (`silent_for`, seconds) goes over new connections, and all calls do as soon as there is one.
 
     gRPC keeps the certificates with which a channel was made: once their files have been renewed, calls go over new
-    connections too.
+    connections too. And a name that could not be resolved it looks up again after pauses that grow to two minutes, whatever is
+    asked of it meanwhile: a channel that reaches nobody has a new one beside it every few seconds, which looks at once.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class ServiceChannel(Channel):
         self._inner = connect(OPTIONS)
         self._since = time.monotonic()
         self._next: Channel | None = None
+        self._opened = float("-inf")
         self._change: asyncio.Task[None] | None = None
         self._closings: set[asyncio.Task[None]] = set()
         self._tokens = tokens
@@ -175,8 +180,7 @@ class ServiceChannel(Channel):
             **options: Any,
         ) -> Any:
             nonlocal inner, invoke
-            if self._tls is not None:
-                self._look_at(self._tls)
+            self._look()
             way = self._way() if silent_for is None else self._newer(silent_for)
             if inner is not way:
                 inner, invoke = way, make(way)
@@ -207,6 +211,7 @@ class ServiceChannel(Channel):
             self._change.cancel()
             self._retire(self._next)
         self._next = self._connect(_NEW_CONNECTIONS)
+        self._opened = time.monotonic()
         self._change = asyncio.create_task(self._change_to(self._next))
         return self._next
 
@@ -215,14 +220,18 @@ class ServiceChannel(Channel):
             return self._inner
         return self._next  # what the old certificates reach no more, the new ones may
 
-    def _look_at(self, tls: ClientFiles) -> None:
+    def _look(self) -> None:
         now = time.monotonic()
         if now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
-        tls.refresh()
-        if self._shown is not tls.credentials:
-            self._shown = tls.credentials
+        if self._tls is not None:
+            self._tls.refresh()
+            if self._shown is not self._tls.credentials:
+                self._shown = self._tls.credentials
+                self._open()
+                return
+        if now - self._opened >= _RESOLVE_EVERY and self._inner.get_state() is _FAILS:
             self._open()
 
     async def _change_to(self, newer: Channel) -> None:

@@ -30,7 +30,11 @@ pytestmark = pytest.mark.chaos
 async def test_ingest_dies_before_it_hands_an_incident_over(fleet: Fleet, tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
-    async with fleet.breakpoint("ingest", "outbox", "UPDATE", _is(tenant)) as point:
+    # What it does at once gets no answer, and then the row is about to be delivered by the relay.
+    async with (
+        fleet.breakpoint("escalation", "escalations", "INSERT", _is(tenant)),
+        fleet.breakpoint("ingest", "outbox", "UPDATE", _is(tenant)) as point,
+    ):
         incident = await prom.triggers("db down")
         died = await _kill(point)
     page = await ana.is_paged(incident)

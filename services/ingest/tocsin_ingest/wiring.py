@@ -100,7 +100,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     boxes = Boxes(secret_keys(settings.secret_key, settings.signing_keys), PURPOSE)
     directory = Directory(database, metrics, boxes)
     commits: Batches[Entry, bytes] = Batches(
-        CommitBatch(database, metrics, relay.nudge),
+        CommitBatch(database, metrics, relay.nudge, relay.takes, relay.hand_over),
         most=settings.batch_size,
         waiting=settings.queue_capacity,
         lane=lambda entry: entry.org_id,

@@ -14,6 +14,8 @@ Three kinds of failures are kept apart:
 - A tenant's rows are refused or slow. They leave the common deliveries for deliveries of that tenant alone
   (`tocsin_kit.db.relay_doubtful`), which have places of their own. Rows of other tenants do not wait for them.
 
+A row that its own process has just committed may be delivered without a claim (`tocsin_kit.db.relay_straight`).
+
 A tenant that brings many rows a second (`tocsin_kit.crowds`) is delivered apart from the others as well, and in larger sets:
 what a set costs the receiver beside its rows is what others wait for.
 """
@@ -35,6 +37,7 @@ from tocsin_kit.db.relay_delivery import Deliver, Delivery
 from tocsin_kit.db.relay_doubtful import Doubtful
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
+from tocsin_kit.db.relay_straight import Straight
 from tocsin_kit.db.relay_verdicts import Verdict
 from tocsin_kit.db.relay_watch import OutboxWatch
 from tocsin_kit.errors import TocsinError
@@ -126,6 +129,19 @@ class Relay:
             away=lambda: self._receiver.away,
             released=self._nudged.set,
         )
+        self._straight = Straight(
+            database,
+            deliver,
+            self._crowds,
+            batch=batch,
+            max_bytes=max_bytes,
+            parallel=parallel,
+            few=_CROWD,
+            nudge=self.nudge,
+            accepted=self._accepted,
+        )
+        self._stopping = False
+        self._metrics = metrics
         self.watch: Final = OutboxWatch(database, self._kinds, max_age=max_age, metrics=metrics)
         """Measures the outbox while the relay runs; `watch.check` is a health check."""
         self._cursor = ""
@@ -146,6 +162,18 @@ class Relay:
             self._passed_over = True
         else:
             self._nudged.set()
+
+    def takes(self, org_id: str, count: int) -> bool:
+        """Whether so many rows of the tenant, none of them behind another one of its ordering key, may be written as due after
+        `SURE_WAY_SECONDS` and be given to `hand_over` after the commit. Otherwise they are written as due at once."""
+        if self._stopping or self._receiver.away or org_id in self._doubtful.tenants:
+            return False
+        return self._straight.takes(org_id, count)
+
+    def hand_over(self, rows: Sequence[OutboxRow]) -> None:
+        """Deliver these rows of one tenant from memory: `takes` said so, and they are committed."""
+        if rows:
+            self._straight.hand_over(rows)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
@@ -172,7 +200,9 @@ class Relay:
                 if not more and not self._receiver.away:
                     await self._wait_for_work()
             # What the last calls committed: otherwise it would wait for a sweep.
+            self._stopping = True
             self._resting.clear()
+            await self._straight.drain()
             try:
                 await self._round()
             except TocsinError as error:
@@ -259,6 +289,12 @@ class Relay:
         except TimeoutError:
             return False
         return True
+
+    def _accepted(self, rows: Sequence[OutboxRow]) -> None:
+        self._receiver.accepted()
+        if self._metrics is not None:
+            for kind, count in Counter(row.kind for row in rows).items():
+                self._metrics.outbox_total.labels(kind, "done").inc(count)
 
     def _wake(self) -> None:
         self._nudged.set()

@@ -30,12 +30,15 @@ _MAX_ERROR: Final = 500
 # The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
 _MINE = """outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
   AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"""
-# The answer says whether a row was waiting behind one of these. A scalar sub-select instead of a join keeps the planner
-# on the index.
-_DONE: Final = f"""
+
+
+def delete_from(given: str, condition: str) -> str:
+    """The DELETE of rows that were accepted; its answer says whether a row was waiting behind one of them."""
+    # A scalar sub-select instead of a join keeps the planner on the index.
+    return f"""
 WITH gone AS (
-    DELETE FROM outbox USING unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, org_id)
-    WHERE {_MINE}
+    DELETE FROM outbox USING {given}
+    WHERE {condition}
     RETURNING outbox.id, outbox.org_id, outbox.ordering_key
 )
 SELECT EXISTS (
@@ -47,6 +50,9 @@ SELECT EXISTS (
         ORDER BY next.id LIMIT 1) IS NOT NULL
 )
 """
+
+
+_DONE: Final = delete_from("unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, org_id)", _MINE)
 _RETRY: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now() + make_interval(secs => mine.pause),
   retries = retries + 1, blocked = mine.blocked

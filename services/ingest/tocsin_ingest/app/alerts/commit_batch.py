@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+from tocsin_kit.db.outbox import OutboxRow
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import Answer as StoredAnswer
 from tocsin_kit.db.requests import recall, remember, reused
@@ -21,7 +22,7 @@ from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.repeats import NotWhole, Repeat
 from tocsin_ingest.store.alerts.repeats import count as count_repeats
 from tocsin_ingest.store.alerts.snapshot import fill, lock_integrations
-from tocsin_ingest.store.alerts.writing import write
+from tocsin_ingest.store.alerts.writing import NONE_STRAIGHT, Written, write
 
 METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 """An alert is one request however it came: alone, in a batch or on a stream."""
@@ -58,12 +59,21 @@ Answer = bytes | Exception
 
 class CommitBatch:
     """The work of a group commit: entries of one tenant. `nudge` is called with it after a commit that left an event to deliver
-    at once."""
+    at once; `takes` and `hand_over` are those of the relay."""
 
-    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        metrics: IngestMetrics,
+        nudge: Callable[[str], None],
+        takes: Callable[[str, int], bool] = NONE_STRAIGHT,
+        hand_over: Callable[[Sequence[OutboxRow]], None] = lambda rows: None,
+    ) -> None:
         self._database = database
         self._metrics = metrics
         self._nudge = nudge
+        self._takes = takes
+        self._hand_over = hand_over
 
     async def __call__(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         """One answer per entry. Raises when nothing was committed; what the database says about values (DataError,
@@ -82,7 +92,7 @@ class CommitBatch:
 
     async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         began = time.perf_counter()
-        batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries).take_in(tx))
+        batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries, self._takes).take_in(tx))
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
         if batch.repeated:
@@ -95,31 +105,33 @@ class CommitBatch:
             of = self._metrics.alerts if sent else self._metrics.looked_again
             of.labels(outcome.name.lower()).inc(count)
         batch.note_standing()
-        if batch.urgent:
+        self._hand_over(batch.written.straight)
+        if batch.written.urgent:
             self._nudge(entries[0].org_id)
         return batch.answers()
 
 
 async def decide_and_write(
-    tx: Tx, messages: Sequence[Message], kinds: Sequence[Hashable] | None = None
-) -> tuple[Sequence[Step], bool]:
-    """Decides a tenant's messages, whose integrations must be locked. The flag: an event must be delivered at once.
-
-    `kinds`: as of `Snapshot.play`.
-    """
+    tx: Tx,
+    messages: Sequence[Message],
+    kinds: Sequence[Hashable] | None = None,
+    takes: Callable[[str, int], bool] = NONE_STRAIGHT,
+) -> tuple[Sequence[Step], Written]:
+    """Decides a tenant's messages, whose integrations must be locked. `kinds`: as of `Snapshot.play`; `takes`: as of `write`."""
     if kinds is None:
         kinds = [id(each) for each in messages]
     snapshot = Snapshot(new_id)
     # One of each kind, in order, so that two runs do the same.
     await fill(tx, snapshot, list(dict(zip(kinds, messages, strict=True)).values()))
     steps = snapshot.play(messages, kinds)
-    return steps, await write(tx, snapshot)
+    return steps, await write(tx, snapshot, takes)
 
 
 class _Batch:
     """One attempt at one transaction."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry], takes: Callable[[str, int], bool]) -> None:
+        self._takes = takes
         self._all = entries
         self._kinds = _kinds(entries)
         self._entries = entries
@@ -127,8 +139,8 @@ class _Batch:
         self._known: dict[str, StoredAnswer] = {}
         self.fresh: Sequence[Entry] = ()
         self.steps: Sequence[Step] = ()
-        self.urgent = False
-        self._written: list[bytes] | None = None
+        self.written = Written(False, [])
+        self._made_answers: list[bytes] | None = None
 
     async def take_in(self, tx: Tx) -> "_Batch":
         """Everything between BEGIN and COMMIT."""
@@ -139,7 +151,7 @@ class _Batch:
         self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries
         if self.fresh:
             messages = [entry.message for entry in self.fresh]
-            self.steps, self.urgent = await decide_and_write(tx, messages, _kinds(self.fresh))
+            self.steps, self.written = await decide_and_write(tx, messages, _kinds(self.fresh), self._takes)
             if wanted:
                 await self._remember(tx)
         return self
@@ -233,9 +245,9 @@ class _Batch:
 
     def _made(self) -> list[bytes]:
         """One for each fresh entry. Of a repeated one only the count differs from the answer before it."""
-        if self._written is None:
-            self._written = self._write()
-        return self._written
+        if self._made_answers is None:
+            self._made_answers = self._write()
+        return self._made_answers
 
     def _write(self) -> list[bytes]:
         answers: list[bytes] = []

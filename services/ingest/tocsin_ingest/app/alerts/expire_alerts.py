@@ -53,7 +53,7 @@ class ExpireAlerts:
             if not ended:
                 return ended, False
             ended.sort(key=lambda each: (each.end_time, each.id))
-            return ended, (await decide_and_write(tx, [_resolve(each) for each in ended]))[1]
+            return ended, (await decide_and_write(tx, [_resolve(each) for each in ended]))[1].urgent
 
         ended, urgent = await self._database.run(org_id, work)
         for each in ended:

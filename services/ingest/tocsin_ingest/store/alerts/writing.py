@@ -3,11 +3,12 @@
 What exists goes first, because a key or a group must be freed before the same batch takes it again.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import asyncpg
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
@@ -85,6 +86,7 @@ WITH new_incidents AS (
     AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided)
 )
 {_APPEND}
+RETURNING id, ordering_key, create_time
 """
 
 _Row = TypeVar("_Row", Alert, Incident)
@@ -93,15 +95,42 @@ _DUPLICATES_WAIT = 1.0
 """Seconds an event that tells of nothing but duplicates waits for more of them; longest time its count is behind."""
 
 
+NONE_STRAIGHT: Final[Callable[[str, int], bool]] = lambda org_id, count: False  # noqa: E731 - a default
+
+
 @dataclass(slots=True)
 class _Messages:
     rewritten: list[tuple[int, bytes, bool]]
     new: list[tuple[str, str, bytes, float]]
+    first: dict[str, bytes] = field(default_factory=dict)
+    """Payloads of the first events of new incidents, by ordering key: nothing of their key is before them."""
+
+    def go_straight(self) -> None:
+        """The first events of new incidents are due later for the relay, since they are handed over from memory."""
+        self.new = [
+            (*row[:3], outbox.SURE_WAY_SECONDS) if self.first.get(row[1]) is row[2] else row for row in self.new
+        ]
 
 
-async def write(tx: Tx, snapshot: Snapshot) -> bool:
-    """Writes the changed alerts and incidents and their events; returns whether an event may be delivered at once."""
+@dataclass(slots=True)
+class Written:
+    """What the caller does after the commit."""
+
+    urgent: bool
+    """An event is due for the relay."""
+    straight: list[outbox.OutboxRow]
+    """Events to hand over from memory."""
+
+
+async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = NONE_STRAIGHT) -> Written:
+    """Writes the changed alerts and incidents and their events. `takes`: see `Relay.takes`."""
     messages = _events(tx.org_id, snapshot)
+    goes_straight = bool(messages.first) and takes(tx.org_id, len(messages.first))
+    if goes_straight:
+        messages.go_straight()
+    written = Written(
+        any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten), []
+    )
     incidents, new_incidents = _split(snapshot, snapshot.incidents.values())
     alerts, new_alerts = _split(snapshot, snapshot.alerts.values())
     if incidents or alerts or messages.rewritten:
@@ -117,13 +146,15 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
             count_waits,
         )
     if new_incidents or new_alerts or messages.new:
-        await tx.execute(
+        rows = await tx.fetch(
             _INSERT,
             tx.org_id,
             *_columns(11, [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]),
             *_columns(13, [_new_alert(each) for each in new_alerts]),
             *_columns(4, messages.new),
         )
+        if goes_straight:
+            written.straight = _first_of(tx.org_id, messages, rows)
     if snapshot.ended:
         await ended_firings.write(tx, snapshot.ended)
     if snapshot.endings:
@@ -141,7 +172,22 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
         await thresholds.reach(tx, snapshot.reached)
     if snapshot.silenced:
         await silences.count(tx, snapshot.silenced)
-    return any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten)
+    return written
+
+
+def _first_of(org_id: str, messages: _Messages, rows: Sequence[asyncpg.Record]) -> list[outbox.OutboxRow]:
+    """The rows of the first events, as a relay would have claimed them. Ids grow along an ordering key."""
+    kinds = {key: kind for kind, key, payload, _ in messages.new if messages.first.get(key) is payload}
+    first: dict[str, asyncpg.Record] = {}
+    for row in rows:
+        key = row["ordering_key"]
+        if key not in first or row["id"] < first[key]["id"]:
+            first[key] = row
+    return [
+        outbox.OutboxRow(row["id"], org_id, key, kinds[key], messages.first[key], row["create_time"], attempts=1)
+        for key, row in first.items()
+        if key in kinds
+    ]
 
 
 def _events(org_id: str, snapshot: Snapshot) -> _Messages:
@@ -150,7 +196,10 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
         _rewrite_pending(org_id, incident_id, events, messages)
         key = str(incident_id)
         for number, event in enumerate(events.new, events.sequence + 1):
-            messages.new.append((kind_of(event), key, encode(org_id, incident_id, number, event), _delay(event)))
+            payload = encode(org_id, incident_id, number, event)
+            messages.new.append((kind_of(event), key, payload, _delay(event)))
+            if number == 1:
+                messages.first[key] = payload
         # Deliveries of one incident keep their order, so an event that must not wait takes the waiting one along.
         if len(events.new) > 1 and any(_delay(event) == 0 for event in events.new):
             messages.new[-len(events.new) :] = [(*row[:3], 0.0) for row in messages.new[-len(events.new) :]]

@@ -1,0 +1,132 @@
+"""Rows that are delivered straight from the memory of the process that has just committed them.
+
+A claim would read them again, mark them as taken, and cost a transaction that everything behind them waits for. Such rows
+are written as due a moment later (`SURE_WAY_SECONDS`): whatever is not accepted until then, because its process died or the
+receiver did not answer, is claimed like any other row. Nothing is judged here: what was not accepted is made due at once, and
+the relay finds out why.
+
+The relay may claim a row that is on its way from here. The receiver takes a row twice and acts once.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from tocsin_kit.batches import Batches
+from tocsin_kit.crowds import Crowds
+from tocsin_kit.db.outbox_rows import Done, OutboxRow
+from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay_delivery import Deliver
+from tocsin_kit.db.relay_settling import delete_from
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+_log = get_logger(__name__)
+
+SURE_WAY_SECONDS: Final = 1.0
+"""After so long the relay delivers them too. No attempt from memory takes longer."""
+_MOST_WAITING: Final = 600
+"""Rows in memory. More would wait there until the relay delivers them as well."""
+_ROW_BYTES: Final = 64
+"""Beside the payload, as in a claim."""
+
+_GIVEN: Final = "unnest($1::bigint[], $2::text[]) AS mine (id, org_id)"
+# The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
+_NAMED: Final = "outbox.id = mine.id AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"
+_GONE: Final = delete_from(_GIVEN, _NAMED)
+_HURRY: Final = f"""
+UPDATE outbox SET due_time = app_now() FROM {_GIVEN} WHERE {_NAMED} AND attempts = 0 AND due_time > app_now()
+"""
+
+
+class Straight:
+    """Of one relay. Tenants take turns; one with many rows has deliveries of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        deliver: Deliver,
+        crowds: Crowds,
+        *,
+        batch: int,
+        max_bytes: int,
+        parallel: int,
+        few: int,
+        nudge: Callable[[], None],
+        accepted: Callable[[Sequence[OutboxRow]], None],
+    ) -> None:
+        """`few`: rows of a tenant that travel with those of others. `nudge`: a row is due for the relay."""
+        self._database = database
+        self._deliver = deliver
+        self._crowds = crowds
+        self._few = few
+        self._max_bytes = max_bytes
+        self._nudge = nudge
+        self._accepted = accepted
+        self._batches: Batches[OutboxRow, None] = Batches(
+            self._deliver_all,
+            most=batch,
+            waiting=2 * _MOST_WAITING,
+            lane=lambda row: row.org_id,
+            at_once=parallel,
+            together=few,
+            alone=crowds.__contains__,
+        )
+
+    def takes(self, org_id: str, count: int) -> bool:
+        """Whether so many rows of a tenant would be delivered within a moment. A crowd's few are gathered by the relay."""
+        return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._crowds)
+
+    def hand_over(self, rows: Sequence[OutboxRow]) -> None:
+        """Rows of one tenant; they are committed."""
+        self._crowds.note(rows[0].org_id, len(rows))
+        self._batches.enqueue_each(rows)
+
+    async def drain(self) -> None:
+        """Return when nothing waits or is on its way."""
+        await self._batches.drain()
+
+    async def _deliver_all(self, rows: list[OutboxRow]) -> list[None]:
+        for part in self._parts(rows):
+            await self._deliver_part(part)
+        return [None] * len(rows)
+
+    def _parts(self, rows: Sequence[OutboxRow]) -> Iterator[list[OutboxRow]]:
+        part, total = list[OutboxRow](), 0
+        for row in rows:
+            size = len(row.payload) + _ROW_BYTES
+            if part and total + size > self._max_bytes:
+                yield part
+                part, total = [], 0
+            part.append(row)
+            total += size
+        yield part
+
+    async def _deliver_part(self, rows: Sequence[OutboxRow]) -> None:
+        done: set[int] = set()
+        try:
+            async with asyncio.timeout(SURE_WAY_SECONDS):
+                outcomes = await self._deliver(rows)
+            done = {row.id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Done)}
+        except Exception as error:
+            # Whatever it is, the relay meets it at once, judges it and tells it.
+            _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=repr(error))
+        accepted = [row for row in rows if row.id in done]
+        left = [row for row in rows if row.id not in done]
+        try:
+            if accepted:
+                self._accepted(accepted)
+                async with self._database.alone() as tx:
+                    if await tx.fetchval(_GONE, *_named(accepted)):
+                        self._nudge()
+            if left:
+                async with self._database.alone() as tx:
+                    await tx.fetch(_HURRY, *_named(left))
+                self._nudge()
+        except TocsinError as error:
+            # They are due within a moment, and those that were accepted are sent once more.
+            _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=error.message)
+
+
+def _named(rows: Sequence[OutboxRow]) -> tuple[list[int], list[str]]:
+    return [row.id for row in rows], [row.org_id for row in rows]

@@ -1,0 +1,141 @@
+"""Rows that are delivered from memory, without a claim: they arrive at once, and by the relay whenever that failed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Outcome, Relay, Retry, append_mixed
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
+
+from tests.store.kit.receiver import KIND, Eventually, Receiver, left, move_time, put
+
+
+async def written(db: Database, *texts: str, org_id: str = "a", key: str = "") -> list[OutboxRow]:
+    """Rows as their writer knows them after the commit."""
+    async with db.system() as tx:
+        ids = await append_mixed(tx, [(KIND, org_id, key, text.encode(), SURE_WAY_SECONDS) for text in texts])
+        now = await tx.now()
+    return [OutboxRow(id_, org_id, key, KIND, text.encode(), now, 1) for id_, text in zip(ids, texts, strict=True)]
+
+
+@asynccontextmanager
+async def running(relay: Relay) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def test_rows_arrive_without_a_claim_and_go(db: Database) -> None:
+    receiver, metrics = Receiver(), Metrics()
+    relay = Relay(db, receiver.deliver, kinds=[KIND], metrics=metrics)
+    rows = await written(db, "one", "two")
+    assert relay.takes("a", 2)
+    relay.hand_over(rows)
+    await relay._straight.drain()
+    assert receiver.batches == [rows]
+    assert await left(db) == 0
+    assert metrics.registry.get_sample_value("tocsin_outbox_total", {"kind": KIND, "outcome": "done"}) == 2
+
+
+async def test_what_was_never_handed_over_is_found_by_the_relay(db: Database) -> None:
+    receiver = Receiver()
+    await written(db, "its process died")
+    relay = Relay(db, receiver.deliver, kinds=[KIND])
+    assert await relay.run_once() == 0
+    await move_time(db, SURE_WAY_SECONDS)
+    assert await relay.run_once() == 1
+    assert receiver.texts == ["its process died"]
+
+
+async def test_what_is_not_accepted_goes_to_the_relay_at_once(db: Database, eventually: Eventually) -> None:
+    answers: dict[str, Outcome] = {"later": Retry("busy"), "never": Dead("no")}
+    receiver = Receiver(lambda row: answers.pop(row.payload.decode(), Done()))
+    relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
+    async with running(relay):
+        relay.hand_over(await written(db, "later", "never", "now"))
+        await eventually(lambda: there(sorted(receiver.texts) == ["later", "later", "never", "never", "now"]))
+    assert await left(db) == 0
+
+
+async def there(condition: bool) -> bool:
+    return condition
+
+
+async def test_a_receiver_that_fails_or_hangs_costs_no_row(db: Database, eventually: Eventually) -> None:
+    fails, hangs = asyncio.Event(), asyncio.Event()
+    receiver = Receiver()
+
+    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+        if not fails.is_set():
+            fails.set()
+            raise RuntimeError("a defect")
+        if not hangs.is_set() and rows[0].org_id == "b":
+            hangs.set()
+            await asyncio.Event().wait()
+        return await receiver.deliver(rows)
+
+    relay = Relay(db, deliver, kinds=[KIND], sweep_every=0.05)
+    async with running(relay):
+        relay.hand_over(await written(db, "defect"))
+        await eventually(lambda: there(receiver.texts == ["defect"]))
+        relay.hand_over(await written(db, "hangs", org_id="b"))
+        await eventually(lambda: there(receiver.texts == ["defect", "hangs"]))
+
+    assert await left(db) == 0
+
+
+async def test_a_row_behind_one_of_its_key_follows_at_once(db: Database, eventually: Eventually) -> None:
+    receiver = Receiver()
+    relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
+    async with running(relay):
+        await put(db, ("", "so that the relay has begun"))
+        relay.nudge()
+        await eventually(lambda: there(len(receiver.batches) == 1))
+        rows = await written(db, "first", key="k")
+        await put(db, ("k", "second"))
+        relay.nudge()
+        relay.hand_over(rows)
+        await eventually(lambda: there(receiver.texts[1:] == ["first", "second"]))
+        await eventually(lambda: none(db))
+
+
+async def none(db: Database) -> bool:
+    return await left(db) == 0
+
+
+async def test_a_delivery_from_memory_is_cut_by_bytes(db: Database) -> None:
+    receiver = Receiver()
+    relay = Relay(db, receiver.deliver, kinds=[KIND], max_bytes=1000)
+    relay.hand_over(await written(db, "x" * 600, "y" * 600, "z" * 3000))
+    await relay._straight.drain()
+    assert [len(batch) for batch in receiver.batches] == [1, 1, 1]
+    assert await left(db) == 0
+
+
+async def test_memory_takes_no_rows_for_a_receiver_that_is_away_nor_without_bound(db: Database) -> None:
+    async def away(rows: Sequence[OutboxRow]) -> list[Outcome]:
+        raise TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, "it is not there")
+
+    relay = Relay(db, away, kinds=[KIND])
+    assert relay.takes("a", 600)
+    assert not relay.takes("a", 601)
+    await put(db, ("", "x"))
+    await relay.run_once()
+    assert not relay.takes("a", 1)
+
+
+async def test_a_relay_that_stops_delivers_what_is_in_memory_and_takes_no_more(db: Database) -> None:
+    receiver = Receiver()
+    relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
+    async with running(relay):
+        relay.hand_over(await written(db, "the last"))
+    assert receiver.texts == ["the last"]
+    assert not relay.takes("a", 1)
+    assert await left(db) == 0

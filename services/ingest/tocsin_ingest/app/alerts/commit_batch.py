@@ -130,7 +130,7 @@ async def decide_and_write(
 class _Batch:
     """One attempt at one transaction."""
 
-    def __init__(self, entries: Sequence[Entry], takes: Callable[[str, int], bool]) -> None:
+    def __init__(self, entries: Sequence[Entry], takes: Callable[[str, int], bool] = NONE_STRAIGHT) -> None:
         self._takes = takes
         self._all = entries
         self._kinds = _kinds(entries)

@@ -250,17 +250,17 @@ async def test_figures_are_a_tenants_own_and_outlast_its_incidents(desk: Desk) -
     await CountFigures(desk.db).everything()
     await desk.passes(days=91)
     async with desk.db.system() as tx:
-        assert await escalations.delete_resolved(tx, 90, 100) == 1
+        assert await escalations.delete_resolved(tx, 100, older_than_days=90) == 1
         assert await tx.fetchval("SELECT count(*) FROM counted_incidents") == 0
     [row] = await incidents(desk)
     assert row.resolved == 1
     assert not await incidents(desk, org_id="other")
     assert not await pages(desk, org_id="other")
     async with desk.db.system() as tx:
-        assert await counting.delete_old(tx, 92, 100) == 0
+        assert await counting.delete_old(tx, 100, days=92) == 0
     await desk.passes(days=2)
     async with desk.db.system() as tx:
-        assert await counting.delete_old(tx, 92, 100) == 2
+        assert await counting.delete_old(tx, 100, days=92) == 2
         assert await tx.fetchval("SELECT count(*) FROM person_days") == 0
     assert await incidents(desk) == []
 

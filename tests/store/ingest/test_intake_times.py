@@ -242,6 +242,6 @@ async def test_old_refusals_go_and_the_row_of_the_service_stays(house: House) ->
     for days, gone in ((31, 0), (2, 1)):
         await house.clock.forward(timedelta(days=days))
         async with house.database.system() as tx:
-            assert await delete_old(tx, statement, timedelta(days=1), 100) == gone
+            assert await delete_old(tx, 100, statement=statement, kept=timedelta(days=1)) == gone
     async with house.database.system() as tx:
         assert await intakes.since(tx, timedelta(days=40)) is not None

@@ -341,7 +341,7 @@ async def test_what_is_held_back_is_not_forgotten_before_its_silence_ends(
     await clock.forward(timedelta(days=200))
     for statement in STATEMENTS:
         async with database.system() as tx:
-            await delete_old(tx, statement, timedelta(days=90), 100)
+            await delete_old(tx, 100, statement=statement, kept=timedelta(days=90))
     await clock.forward(timedelta(days=100))
     await replica.look.round()
     assert await opened(database, org) == ["a is wrong"]

@@ -135,7 +135,7 @@ async def test_retention_walks_only_what_may_go(database: Database) -> None:
             explained = statement.replace("$1", "'90 days'").replace("$2", "500")
             text = "\n".join(row[0] for row in await tx.fetch(f"EXPLAIN {explained}"))
             assert "Seq Scan" not in text, text
-            assert await retention.delete_old(tx, statement, timedelta(days=90), 500) == 0
+            assert await retention.delete_old(tx, 500, statement=statement, kept=timedelta(days=90)) == 0
 
 
 async def test_duplicates_rewrite_no_index(database: Database) -> None:

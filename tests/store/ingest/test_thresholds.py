@@ -76,5 +76,5 @@ async def test_an_alert_says_how_many_triggers_are_in_the_window_now_and_rows_st
     await clock.forward(timedelta(minutes=5))
     async with database.system() as tx:
         for statement in STATEMENTS:
-            await delete_old(tx, statement, timedelta(days=90), 500)
+            await delete_old(tx, 500, statement=statement, kept=timedelta(days=90))
     assert await left(database, org) == (1, 0, 0), "the alert is kept"

@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, FromClause, MetaData, Select
 
 from tocsin_kit.db import tables
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.db.statements import Filtered, columns_of, constant, param
 from tocsin_kit.db.tx import Tx
 from tocsin_kit.rpc.call import Call, find_call
@@ -176,14 +177,11 @@ async def page(
 
 async def sweep_audit(database: Database, days: int) -> int:
     """Delete entries older than so many days, in small transactions; how many went. For a loop, every few minutes."""
-    total = 0
-    for _ in range(_SWEEP_ROUNDS):
-        async with database.system() as tx:
-            deleted = len(await tx.fetch(_SWEEP, max(days, LEAST_DAYS), _SWEEP_BATCH))
-        total += deleted
-        if deleted < _SWEEP_BATCH:
-            break
-    return total
+
+    async def sweep(tx: Tx, limit: int) -> int:
+        return len(await tx.fetch(_SWEEP, max(days, LEAST_DAYS), limit))
+
+    return await delete_in_batches(database, sweep, batch=_SWEEP_BATCH, rounds=_SWEEP_ROUNDS)
 
 
 def _json(message: Message) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -168,11 +169,8 @@ class Partitions:
 
     async def _delete(self, partition: Partition) -> int:
         statement = _DELETE.format(name=partition.name, column=self._column)
-        total = 0
-        for _ in range(_ROUNDS):
-            async with self._database.system() as tx:
-                deleted = int((await tx.execute(statement, self._kept, _BATCH)).removeprefix("DELETE "))
-            total += deleted
-            if deleted < _BATCH:
-                break
-        return total
+
+        async def delete(tx: Tx, limit: int) -> int:
+            return int((await tx.execute(statement, self._kept, limit)).removeprefix("DELETE "))
+
+        return await delete_in_batches(self._database, delete)

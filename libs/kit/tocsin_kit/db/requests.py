@@ -15,6 +15,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.audit import Served, write_entries, write_entry
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.errors import FieldViolation, TocsinError
 from tocsin_kit.rpc.call import Call
 
@@ -42,7 +43,7 @@ SELECT $1, $2, * FROM unnest($3::text[], $4::bytea[], $5::bytea[])
 _SWEEP = f"""
 DELETE FROM requests WHERE (org_id, method, request_id) IN (
     SELECT org_id, method, request_id FROM requests WHERE create_time < app_now() - interval '{KEPT}'
-    ORDER BY create_time LIMIT {_SWEEP_BATCH} FOR UPDATE SKIP LOCKED
+    ORDER BY create_time LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 """
 
@@ -194,11 +195,8 @@ async def remember(tx: Tx, method: str, answers: Mapping[str, Answer]) -> None:
 
 async def sweep_requests(database: Database) -> int:
     """Delete answers older than 24 hours, in small transactions; how many went. For a loop, every few minutes."""
-    total = 0
-    for _ in range(_SWEEP_ROUNDS):
-        async with database.system() as tx:
-            deleted = int((await tx.execute(_SWEEP)).removeprefix("DELETE "))
-        total += deleted
-        if deleted < _SWEEP_BATCH:
-            break
-    return total
+
+    async def sweep(tx: Tx, limit: int) -> int:
+        return int((await tx.execute(_SWEEP, limit)).removeprefix("DELETE "))
+
+    return await delete_in_batches(database, sweep, batch=_SWEEP_BATCH, rounds=_SWEEP_ROUNDS)

@@ -1,7 +1,10 @@
 """The loops that make Redis disposable: fire what is overdue, arm again what is due soon, notice what cannot be."""
 
+from functools import partial
+
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
+from tocsin_kit.db.retention import Delete, delete_in_batches
 
 from tocsin_escalation.app.incidents.audit import repair_missing_timers
 from tocsin_escalation.app.incidents.effects import Effects
@@ -21,7 +24,7 @@ NOTICES_KEPT_DAYS = 2
 """How long notices that were sent are shown, as the contract says."""
 KEYS_KEPT_DAYS = 30
 """How long a key that was revoked or has expired is shown, as the contract says."""
-DELETE_CHUNK = 500
+PLANNED = (overrides.TABLE, fixed_periods.TABLE, absences.TABLE, swaps.TABLE)
 
 
 class Sweeps:
@@ -60,26 +63,16 @@ class Sweeps:
         metrics.oldest_overdue_seconds.set(figures.oldest_overdue_seconds)
 
     async def forget(self) -> None:
-        """Retention: resolved incidents, answers kept for repeats."""
+        """Retention: what is over for longer than it is kept, and answers kept for repeats."""
         await sweep_requests(self._db)
-        async with self._db.system() as tx:
-            for table in (overrides.TABLE, fixed_periods.TABLE, absences.TABLE, swaps.TABLE):
-                await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
-            await api_keys.delete_over(tx, KEYS_KEPT_DAYS, DELETE_CHUNK)
-            await feeds.end_old(tx, DELETE_CHUNK)
-        while True:
-            async with self._db.system() as tx:
-                if await shift_notices.delete_old(tx, NOTICES_KEPT_DAYS, DELETE_CHUNK) < DELETE_CHUNK:
-                    break
-        while True:
-            async with self._db.system() as tx:
-                if await counting.delete_old(tx, self._settings.figures_retention_days, DELETE_CHUNK) < DELETE_CHUNK:
-                    break
-        while True:
-            async with self._db.system() as tx:
-                if await revocations.delete_over(tx, DELETE_CHUNK) < DELETE_CHUNK:
-                    break
-        while True:
-            async with self._db.system() as tx:
-                if await escalations.delete_resolved(tx, self._settings.retention_days, DELETE_CHUNK) < DELETE_CHUNK:
-                    return
+        old: list[Delete] = [
+            *(partial(table.delete_ended, older_than_days=PLANNED_KEPT_DAYS) for table in PLANNED),
+            partial(api_keys.delete_over, older_than_days=KEYS_KEPT_DAYS),
+            revocations.delete_over,
+            feeds.end_old,
+            partial(shift_notices.delete_old, days=NOTICES_KEPT_DAYS),
+            partial(counting.delete_old, days=self._settings.figures_retention_days),
+            partial(escalations.delete_resolved, older_than_days=self._settings.retention_days),
+        ]
+        for delete in old:
+            await delete_in_batches(self._db, delete)

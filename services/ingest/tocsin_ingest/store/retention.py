@@ -40,6 +40,6 @@ PARTITIONED: Final = ("parts.alerts_resolved", "parts.incidents_resolved")
 """By `resolve_time`. Alerts first: until they go, they tell of their incident."""
 
 
-async def delete_old(tx: Tx, statement: str, kept: timedelta, limit: int) -> int:
+async def delete_old(tx: Tx, limit: int, *, statement: str, kept: timedelta) -> int:
     """Runs one of `STATEMENTS` for all tenants; how many rows it deleted, at most `limit`."""
     return int((await tx.execute(statement, kept, limit)).removeprefix("DELETE "))

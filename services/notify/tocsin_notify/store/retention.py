@@ -58,6 +58,6 @@ WHERE id IN (
 """By what goes, in the order in which they run: all tenants, oldest first."""
 
 
-async def delete_old(tx: Tx, statement: str, seconds: float, limit: int) -> int:
+async def delete_old(tx: Tx, limit: int, *, statement: str, seconds: float) -> int:
     """Runs one of `STATEMENTS`; how many rows older than `seconds` it deleted or emptied, at most `limit`."""
     return int((await tx.execute(statement, seconds, limit)).rpartition(" ")[2])

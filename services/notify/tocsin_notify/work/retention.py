@@ -1,16 +1,17 @@
 """What is old goes, a little at a time."""
 
+from functools import partial
 from typing import Final
 
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
+from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.store import retention
 
 _log = get_logger(__name__)
 
-_BATCH: Final = 500
 _ROUNDS: Final = 40
 
 _DAY: Final = 86_400.0
@@ -50,18 +51,10 @@ class Retention:
         """One round; how many rows went."""
         gone = 0
         for what, statement in retention.STATEMENTS.items():
-            gone += await self._sweep(statement, self._kept[what])
+            gone += await delete_in_batches(
+                self._db, partial(retention.delete_old, statement=statement, seconds=self._kept[what]), rounds=_ROUNDS
+            )
         gone += await sweep_requests(self._db)
         if gone:
             _log.info("retention", rows=gone)
         return gone
-
-    async def _sweep(self, statement: str, seconds: float) -> int:
-        total = 0
-        for _ in range(_ROUNDS):
-            async with self._db.system() as tx:
-                gone = await retention.delete_old(tx, statement, seconds, _BATCH)
-            total += gone
-            if gone < _BATCH:
-                break
-        return total

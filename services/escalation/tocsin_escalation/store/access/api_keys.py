@@ -135,6 +135,6 @@ async def note_uses(tx: Tx, orgs: Sequence[str], ids: Sequence[UUID], ago: Seque
     await tx.execute(_NOTE_USES, list(orgs), list(ids), list(ago))
 
 
-async def delete_over(tx: Tx, older_than_days: int, limit: int) -> int:
+async def delete_over(tx: Tx, limit: int, *, older_than_days: int) -> int:
     """Forget keys of every tenant that were revoked or expired long ago, at most `limit`; how many that were."""
     return len(await tx.fetch(_DELETE_OVER, older_than_days, limit))

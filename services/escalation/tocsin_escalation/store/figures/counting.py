@@ -165,7 +165,7 @@ async def count(tx: Tx, place: Place, end: Position) -> None:
     await tx.execute(_MOVE, tx.org_id, *end)
 
 
-async def delete_old(tx: Tx, days: int, limit: int) -> int:
+async def delete_old(tx: Tx, limit: int, *, days: int) -> int:
     """Forget figures older than `days`; how many rows, at most twice `limit`."""
     done = 0
     for table, keys in (("incident_figures", _KEYS), ("person_figures", _PERSON_KEYS)):

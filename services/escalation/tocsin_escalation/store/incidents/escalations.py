@@ -340,7 +340,7 @@ async def merged_into(tx: Tx, incident_ids: Sequence[UUID]) -> list[UUID]:
     return [record["incident_id"] for record in await tx.fetch(query, tx.org_id, list(incident_ids))]
 
 
-async def delete_resolved(tx: Tx, older_than_days: int, limit: int) -> int:
+async def delete_resolved(tx: Tx, limit: int, *, older_than_days: int) -> int:
     """Forget incidents that were resolved long ago, at most `limit`; how many that were."""
     records = await tx.fetch(
         """WITH gone AS (

@@ -300,7 +300,7 @@ async def open_incidents(tx: Tx) -> tuple[list[OpenIncident], bool]:
     return found, any(record["n"] == MOST_OPEN for record in records)
 
 
-async def delete_old(tx: Tx, days: int, limit: int) -> int:
+async def delete_old(tx: Tx, limit: int, *, days: int) -> int:
     """Forget what was sent or skipped that long ago; how many."""
     return int((await tx.execute(_FORGET_OLD, days, limit)).rpartition(" ")[2])
 

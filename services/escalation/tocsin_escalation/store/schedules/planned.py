@@ -98,6 +98,6 @@ class Planned(Generic[R]):
         """A locked one leaves no trace."""
         await tx.execute(*self._delete(org_id=tx.org_id, id=id_))
 
-    async def delete_ended(self, tx: Tx, older_than_days: int, limit: int) -> int:
+    async def delete_ended(self, tx: Tx, limit: int, *, older_than_days: int) -> int:
         """Forget those of every tenant that ended long ago, at most `limit`; how many that were."""
         return len(await tx.fetch(*self._delete_ended(days=older_than_days, limit=limit)))

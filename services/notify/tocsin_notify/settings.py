@@ -16,6 +16,7 @@ from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.channels.web_push_sealing import Vapid, check_private_key
 from tocsin_notify.domain.bundling import BundlePolicy
+from tocsin_notify.domain.provider_rates import checked_rates
 
 _TENANT_GROUP: Final = re.compile(r"[^\s:,]+:(\*|S[A-Z0-9]{6,20})")
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
@@ -77,6 +78,10 @@ class NotifySettings(ServiceSettings):
     """Calls to providers per second of one tenant, in each replica. High-urgency pages are not limited. 0: no limit."""
     org_burst: float = Field(200.0, ge=1)
     """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE limits it."""
+    provider_rates: Annotated[str, AfterValidator(checked_rates)] = "telegram=30"
+    """Calls per second that providers take, over all replicas and tenants, such as `telegram=30,sms=10,email=14`. For email, sms,
+    voice, pushover, telegram and slack, where all tenants share the operator's account. High-urgency pages count and never wait for
+    it. A channel that is not named has no limit."""
     tenant_notifications_per_minute: int = Field(6000, ge=1)
     """Notifications per minute of one tenant, over all replicas; as many at once. High-urgency pages count and never wait for it;
     others wait, and codes and test pages are RATE_LIMITED. LimitService changes it by tenant."""

@@ -16,6 +16,7 @@ from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
+from tocsin_kit.budgets.shares import Shares
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.keys.record import RemoteKeyRecord
 from tocsin_kit.keys.serving import serve_keys
@@ -48,6 +49,7 @@ from tocsin_notify.app.delivery.journal_notes import begun
 from tocsin_notify.app.delivery.looks import Looks
 from tocsin_notify.app.delivery.missing_receipts import MissingReceipts
 from tocsin_notify.app.delivery.outcomes import Outcomes
+from tocsin_notify.app.delivery.provider_rates import SERVICE, ProviderRates
 from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.app.delivery.sequels import Sequels
@@ -71,6 +73,7 @@ from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
+from tocsin_notify.domain.provider_rates import read_rates
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc import recurring_message_service
 from tocsin_notify.rpc.contact_service import ContactService
@@ -165,6 +168,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         metrics,
         nudge,
     )
+    missing = {channel: why for channel, row in TYPES.items() if (why := row.missing(settings))}
+    rates = ProviderRates(
+        {channel: rate for channel, rate in read_rates(settings.provider_rates).items() if channel not in missing},
+        runtime.metrics,
+    )
+    if rates:
+        shares = Shares(rates.budgets, shared.commands, SERVICE, (RedisError, OSError))
+        runtime.loops.add("provider-shares", shares.run, everywhere=True)
     slots = Slots(
         Limits(
             settings.concurrency,
@@ -176,6 +187,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         {name: channel.concurrency for name, channel in channels.items()},
         budgets,
         lambda channel: circuits.is_open(Provider(channel)),
+        rates,
     )
     hints = MirroredHints(
         db,
@@ -188,7 +200,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     around = Around(db, circuits, hints, metrics, policy)
     notices = OwnerNotices(cipher, hints, budgets)
-    missing = {channel: why for channel, row in TYPES.items() if (why := row.missing(settings))}
     contacts = Contacts(
         db,
         cipher,

@@ -10,7 +10,8 @@ from tocsin_kit.ids import new_id
 from tocsin_notify.app.pages.jobs import CHANNELS
 from tocsin_notify.channels import sms
 from tocsin_notify.channels.registry import TYPES
-from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.page import ONE_ACCOUNT, Channel
+from tocsin_notify.domain.provider_rates import read_rates
 from tocsin_notify.rpc.mapping import contact_to, given_from
 from tocsin_notify.store.contacts.contacts import Contact
 
@@ -36,6 +37,18 @@ def test_a_method_reads_back_as_it_was_kept(channel: Channel) -> None:
     fields = getattr(message, channel).DESCRIPTOR.fields_by_name
     known = {row.address_field, row.hidden_field, "key_id" if row.signs else ""} - {""}
     assert set(fields) == known, "each field of the contract is kept somewhere"
+
+
+def test_what_shares_an_account_of_the_operator_is_what_no_tenant_names_a_host_of() -> None:
+    assert {row.channel for row in TYPES.values() if not row.hosts} - {Channel.CONSOLE} == set(ONE_ACCOUNT)
+
+
+def test_rates_of_providers_are_read_and_refused() -> None:
+    assert read_rates("") == {}
+    assert read_rates("telegram=30, sms=10") == {Channel.TELEGRAM: 30, Channel.SMS: 10}
+    for wrong in ("sms", "sms=0", "sms=-1", "sms=1.5", "webhook=5", "fax=1", "sms=10;voice=1", "sms=1234567"):
+        with pytest.raises(ValueError, match="must be pairs of channel and calls per second"):
+            read_rates(wrong)
 
 
 def test_contributing_shows_a_channel_as_it_is() -> None:

@@ -1,9 +1,11 @@
 """Who may call at once: fairness and priority without a server."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_kit.budgets import Budgets, per_minute
 from tocsin_kit.metrics import Metrics
+from tocsin_notify.app.delivery.provider_rates import ProviderRates
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slot, Slots
 from tocsin_notify.domain.page import CRITICAL, DIGESTS, LANES, NORMAL, SLOW, Channel
 
@@ -114,3 +116,35 @@ def test_a_provider_that_fails_for_many_holds_a_quarter_of_its_channels_calls() 
     assert slots.take(slot("a", CRITICAL))
     failing.clear()
     assert sum(slots.take(slot("a", CRITICAL, Channel.EMAIL)) for _ in range(40)) == 30
+
+
+def test_a_providers_rate_holds_for_all_tenants_and_critical_pages_count_and_pass() -> None:
+    now = 0.0
+    rates = ProviderRates({Channel.EMAIL: 10}, Metrics(), clock=lambda: now)
+    channels = CHANNELS | {Channel.EMAIL: 1000}
+    slots = Slots(Limits(total=1000, critical_reserve=1, per_org=1000, rate=0), channels, rates=rates)
+    assert all(slots.take(slot("a", CRITICAL, Channel.EMAIL)) for _ in range(4))
+    assert not slots.is_full(Channel.EMAIL, NORMAL)
+    assert sum(slots.take(slot(f"org-{number}", NORMAL, Channel.EMAIL)) for number in range(50)) == 6
+    assert all(slots.is_full(Channel.EMAIL, lane) for lane in LANES if lane != CRITICAL)
+    assert slots.take(slot("b")), "another provider takes it"
+    assert slots.take(slot("b", CRITICAL, Channel.EMAIL))
+    now = 0.35
+    assert sum(slots.take(slot("c", DIGESTS, Channel.EMAIL)) for _ in range(50)) == 2, "one was paid off"
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 7])
+@pytest.mark.parametrize("rate", [1, 2, 30])
+def test_without_redis_each_replica_has_its_part_of_a_providers_rate_and_never_none(rate: int, replicas: int) -> None:
+    now = 0.0
+    rates = ProviderRates({Channel.EMAIL: rate}, Metrics(), clock=lambda: now)
+    rates.budgets.replicas = replicas
+    slots = Slots(Limits(total=1000, critical_reserve=1, per_org=1000, rate=0), CHANNELS, rates=rates)
+    sent = 0
+    for step in range(1, 1001):
+        now = step / 10
+        if slots.take(slot("a", NORMAL, Channel.EMAIL)):
+            slots.release(slot("a", NORMAL, Channel.EMAIL))
+            sent += 1
+    possible = min(1000, 100 * rate / replicas)
+    assert 0.9 * possible <= sent <= possible + 3 * max(1, rate / replicas)

@@ -136,7 +136,8 @@ class Budgets:
         limit, allowed, now = self._limits[name], self.allowed(org_id, name), self._clock()
         part = 1 if self.shared else self.replicas
         rate, burst = limit.rate(allowed) / part, limit.burst(allowed) / part
-        return self._usage(org_id, name, burst, now).bucket.has(count, rate, burst, now)
+        # The last one is taken from a full bucket that holds less, as `try_take` does.
+        return self._usage(org_id, name, burst, now).bucket.has(count - 1 + min(1.0, burst), rate, burst, now)
 
     def note(self, org_id: str, name: str, count: float = 1) -> None:
         """Counts `count` of a rate without refusing it; the bucket may be in debt as deep as it is high."""

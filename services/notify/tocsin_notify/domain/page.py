@@ -48,6 +48,16 @@ RINGING: Final = frozenset({Channel.VOICE})
 """Nobody is called to hear that an incident is over, or to be read a message or a digest: those take other channels, or none."""
 
 
+ONE_ACCOUNT: Final = (
+    Channel.EMAIL,
+    Channel.SMS,
+    Channel.VOICE,
+    Channel.PUSHOVER,
+    Channel.TELEGRAM,
+    Channel.SLACK,
+)
+"""All tenants share the operator's account at the provider."""
+
 LAST_RESORT: Final = frozenset({Channel.APPRISE})
 """Used when the user has no other method left, or a rule names one: nothing is known of a message but that it was taken."""
 

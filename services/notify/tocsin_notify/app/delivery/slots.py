@@ -12,6 +12,7 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery.lanes import Destination, Lanes
+from tocsin_notify.app.delivery.provider_rates import ProviderRates
 from tocsin_notify.domain.page import CRITICAL, DIGESTS, SLOW, Channel
 
 _log = get_logger(__name__)
@@ -58,11 +59,14 @@ class Slots:
         channels: Mapping[Channel, int],
         budgets: Budgets | None = None,
         failing: Callable[[Channel], bool] = lambda _: False,
+        rates: ProviderRates | None = None,
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`channels`: calls each channel can begin at once. `budgets`: what tenants may send, over all replicas. `failing`:
-        whether the one provider of a channel fails for many: then it gets as many calls at once as slow retries do."""
+        whether the one provider of a channel fails for many: then it gets as many calls at once as slow retries do. `rates`: how
+        many calls a second a channel's provider takes, over all replicas."""
+        self._rates = rates
         self._failing = failing
         self._budgets = budgets
         self._limits = limits
@@ -112,6 +116,8 @@ class Slots:
             return False
         if not self._spend(slot):
             return False
+        if self._rates is not None:
+            self._rates.begins(slot.channel, critical=slot.priority == CRITICAL)
         self._taken += 1
         self._by_channel[slot.channel] += 1
         self._by_org[slot.org_id, slot.priority] += 1
@@ -124,7 +130,9 @@ class Slots:
         return True
 
     def is_full(self, channel: Channel, priority: int) -> bool:
-        """Whether this channel may have no more calls at once of this priority, no matter whose."""
+        """Whether this channel may have no more calls of this priority at once, or within this second, no matter whose."""
+        if priority != CRITICAL and self._rates is not None and not self._rates.has_room(channel):
+            return True
         room = self._room_in(channel, priority)
         if self._by_channel[channel] >= room:
             return True

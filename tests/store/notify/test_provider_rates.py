@@ -24,4 +24,4 @@ async def test_two_replicas_send_no_more_than_the_provider_takes(world: World) -
         await until(lambda: len({m.address for m in world.inbox.messages if m.channel == "email"}) == PAGES)
         seconds = monotonic() - began
     # Each replica may begin with what is saved up, and they may pass once more as much before they have told each other.
-    assert PAGES <= 3 * RATE + RATE * seconds
+    assert 3 * RATE + RATE * seconds >= PAGES

@@ -51,7 +51,7 @@ class Condition:
             there = clock(self.zone)
         except UnknownZone:
             return [(since, until)]
-        return opened(self.windows, there, since, until)
+        return list(opened(self.windows, there, since, until))
 
     def problem(self) -> tuple[str, str] | None:
         """The field, and what is wrong with it beyond its shape."""

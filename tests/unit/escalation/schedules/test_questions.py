@@ -1,10 +1,13 @@
 """Since when, until when and what comes next are as `resolve` has them over a long stretch."""
 
+from collections.abc import Iterator
 from random import Random
 
-from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Schedule, Turn, Unit
+import pytest
+from tocsin_escalation.domain.schedules import questions
+from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Schedule, Segment, Turn, Unit
 from tocsin_escalation.domain.schedules.questions import HORIZONS, standing
-from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.schedules.resolve import pieces, resolve
 from tocsin_escalation.domain.schedules.words import tell
 
 from tests.rounds import LONG
@@ -49,3 +52,21 @@ def test_in_words() -> None:
     assert "(overrides/override-0)" in tell("web", standing(schedule, utc("2026-01-06 10:00")).segment)
     gap = standing(schedule, utc("2026-01-01 00:00")).segment
     assert tell("web", gap) == "schedules/web has a gap: nobody is on call until 2026-01-05 09:00 UTC"
+
+
+def test_who_is_on_call_now_is_told_without_a_look_at_the_weeks_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def counting(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
+        nonlocal asked
+        for piece in pieces(schedule, since, until):
+            asked += 1
+            yield piece
+
+    monkeypatch.setattr(questions, "pieces", counting)
+    hourly = Schedule("x", "UTC", (layer("ana", "ben", turn=Turn(Unit.HOUR, 1)),))
+    found = standing(hourly, utc("2026-01-20 10:30"))
+    assert (found.segment.start, found.segment.end) == (utc("2026-01-20 10:00"), utc("2026-01-20 11:00"))
+    assert found.next is not None
+    assert found.next.end == utc("2026-01-20 12:00")
+    assert asked < 2 * 24, "a day back and two hours ahead, of ten weeks"

@@ -50,6 +50,10 @@ class Clock:
         A time that the clocks skip is the first instant after the gap. Of one that they show twice it is the first, or
         the second with `last`.
         """
+        starts, offsets = self._block(local + _REACH >> _BLOCK)
+        position = bisect_right(starts, local - _REACH)
+        if position and (position == len(starts) or starts[position] > local + _REACH):
+            return local - offsets[position - 1]  # most times are far from any change
         before, after = self.offset(local - _REACH), self.offset(local + _REACH)
         if before == after:
             return local - before

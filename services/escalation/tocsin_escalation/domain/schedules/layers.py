@@ -39,6 +39,8 @@ def spans(layer: Layer, since: int, until: int) -> Iterator[Span]:
 
 def groups(layer: Layer, place: int) -> list[Group]:
     """Who is on call together at this place of the line-up."""
+    if layer.concurrent == 1:
+        return [layer.line_up[place]]
     size = len(layer.line_up)
     return [layer.line_up[(place + behind) % size] for behind in range(min(layer.concurrent, size))]
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment, SourceKind
-from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.schedules.resolve import pieces, resolve, same
 from tocsin_escalation.domain.schedules.windows import Interval, merged
 
 HORIZONS = (8 * DAY, 35 * DAY)
 """How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
-_LOOKS = (2 * DAY, *HORIZONS)
+_LOOKS_BACK = (DAY, *HORIZONS)
 """Where nights have people of their own no stretch lasts longer than a day."""
 
 
@@ -93,17 +93,36 @@ def _memo(schedule: Schedule) -> list[Standing]:
 
 
 def _find(schedule: Schedule, minute: int) -> Standing:
-    for horizon in _LOOKS:
-        around = resolve(schedule, minute - horizon, minute + horizon)
-        place = next(number for number, each in enumerate(around) if each.end > minute)
-        following = next((each for each in around[place + 1 :] if each.people), None)
-        # The first and the last stretch are cut by the horizon: how long they last is not known yet.
-        if place and following is not None and following is not around[-1]:
-            break
-    here = around[place]
-    start = here.start if place else ALWAYS
-    end = here.end if place + 1 < len(around) else FOREVER
-    return Standing(replace(here, start=start, end=end), _open_ended(following, minute + HORIZONS[-1]))
+    """Pieces behind what is asked for are not looked at: it takes less than a hundred pieces of weeks."""
+    nearest, *farther = _LOOKS_BACK
+    began, here, end = minute - nearest, None, FOREVER
+    following: Segment | None = None
+    horizon = minute + HORIZONS[-1]
+    for piece in pieces(schedule, began, horizon):
+        if here is None or (piece.start <= minute and not same(here, piece)):
+            here = piece
+        elif following is not None:
+            if not same(following, piece):
+                break
+            following = replace(following, end=piece.end)
+        elif end != FOREVER or not same(here, piece):
+            end = min(end, piece.start)
+            following = piece if piece.people else None
+    else:
+        following = _open_ended(following, horizon)
+    assert here is not None, "the stretch is not empty"
+    start = (
+        here.start
+        if here.start > began
+        else next(filter(None, map(partial(_began, schedule, minute), farther)), ALWAYS)
+    )
+    return Standing(replace(here, start=start, end=end), following)
+
+
+def _began(schedule: Schedule, minute: int, back: int) -> int | None:
+    """When the stretch in which the instant lies began, if that is less than `back` minutes ago."""
+    around = resolve(schedule, minute - back, minute + 1)
+    return around[-1].start if len(around) > 1 else None
 
 
 def _open_ended(segment: Segment | None, horizon: int) -> Segment | None:

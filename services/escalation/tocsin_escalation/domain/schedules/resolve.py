@@ -61,12 +61,16 @@ class _Slot:
 
 
 class _Line:
-    """A layer's spans, and what each deals once somebody asks: those who look ahead stop long before the last span."""
+    """A layer's spans, and what each deals, both once somebody asks: those who look ahead stop long before the last span."""
 
     def __init__(self, layer: Layer, since: int, until: int) -> None:
         self.layer = layer
-        self.spans = list(spans(layer, since, until))
+        self._spans = spans(layer, since, until)
         self._dealt: tuple[Span, tuple[_Slot, ...]] | None = None
+
+    def next_span(self) -> Span | None:
+        """The spans in their order, and then None."""
+        return next(self._spans, None)
 
     def slots(self, span: Span) -> tuple[_Slot, ...]:
         """Pieces of one span come one after the other, so the newest answer is kept."""
@@ -85,9 +89,12 @@ class _ImportedLine:
         changes.subtract(min(each.end, until) for each in self._shifts)
         edges = sorted(changes)
         holding = accumulate(changes[edge] for edge in edges)
-        self.spans = [
-            Span(start, end, 0, 0) for (start, end), many in zip(pairwise(edges), holding, strict=False) if many
-        ]
+        stretches = zip(pairwise(edges), holding, strict=False)
+        self._spans = (Span(start, end, 0, 0) for (start, end), many in stretches if many)
+
+    def next_span(self) -> Span | None:
+        """The spans in their order, and then None."""
+        return next(self._spans, None)
 
     def slots(self, span: Span) -> tuple[_Slot, ...]:
         return tuple(
@@ -119,19 +126,37 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
     lines += [_ImportedLine(each, since, until) for each in schedule.imported]
     # Highest first; of one rank as they were written down.
     lines.sort(key=lambda line: -line.layer.rank)
-    schedule = replace(schedule, absences=_absences(schedule, since, until))
+    if schedule.absences:
+        schedule = replace(schedule, absences=_absences(schedule, since, until))
     overrides = sorted(_within(schedule.overrides, since, until), key=lambda override: override.order)
     periods = sorted(_within(schedule.fixed_periods, since, until), key=lambda period: period.order)
-    edges = sorted(_edges(schedule, lines, overrides, periods, since, until))
-    positions = [0] * len(lines)
-    for start, end in pairwise(edges):
+    edges = iter(sorted(_edges(schedule, overrides, periods, since, until)))
+    edge = next(edges)
+    here: list[Span | None] = [line.next_span() for line in lines]
+    start = since
+    while start < until:
+        while edge <= start:
+            edge = next(edges)
+        end = _advance(lines, here, start, edge)
         period = next((each for each in reversed(periods) if each.start <= start < each.end), None)
         if period is not None:
             slots = tuple(_fixed(period, start))
         else:
             active = [each for each in overrides if each.start <= start < each.end] if overrides else []
-            slots = _overridden(_dealt(lines, positions, start, active), active)
+            slots = _overridden(_dealt(lines, here, start, active), active)
         yield _segment(start, end, slots, schedule)
+        start = end
+
+
+def _advance(lines: list[_Line | _ImportedLine], here: list[Span | None], start: int, edge: int) -> int:
+    """Let `here` be the span of each line that has not ended at `start`. Answers until when that holds, `edge` at the latest."""
+    for number, span in enumerate(here):
+        while span is not None and span.end <= start:
+            span = here[number] = lines[number].next_span()
+        if span is not None:
+            change = span.end if span.start <= start else span.start
+            edge = min(edge, change)
+    return edge
 
 
 def _absences(schedule: Schedule, since: int, until: int) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -156,19 +181,10 @@ def _within(found: tuple[T, ...], since: int, until: int) -> list[T]:
 
 
 def _edges(
-    schedule: Schedule,
-    lines: list[_Line | _ImportedLine],
-    overrides: list[Override],
-    periods: list[FixedPeriod],
-    since: int,
-    until: int,
+    schedule: Schedule, overrides: list[Override], periods: list[FixedPeriod], since: int, until: int
 ) -> set[int]:
-    """Every instant at which anything could change."""
+    """Every instant at which anything but the spans of a line could change."""
     edges = {since, until}
-    for line in lines:
-        for span in line.spans:
-            edges.add(span.start)
-            edges.add(span.end)
     others = [(each.start, each.end) for each in overrides] + [(each.start, each.end) for each in periods]
     others += [(shift.start, shift.end) for period in periods for shift in period.shifts]
     others += [times for away in schedule.absences.values() for times in away]
@@ -177,22 +193,19 @@ def _edges(
 
 
 def _dealt(
-    lines: list[_Line | _ImportedLine], positions: list[int], start: int, active: list[Override]
+    lines: list[_Line | _ImportedLine], here: list[Span | None], start: int, active: list[Override]
 ) -> tuple[_Slot, ...]:
-    """What the layers deal at `start`: rules 2 and 3. `positions` remembers where each line was; `start` only grows."""
+    """What the layers deal at `start`: rules 2 and 3. `here` has the span of each that has not ended."""
     found: tuple[_Slot, ...] = ()
     rank, masked = None, False
     for number, line in enumerate(lines):
         if masked and line.layer.rank != rank:
             break
-        dealt, position = line.spans, positions[number]
-        while position < len(dealt) and dealt[position].end <= start:
-            position += 1
-        positions[number] = position
-        if position == len(dealt) or dealt[position].start > start:
+        span = here[number]
+        if span is None or span.start > start:
             continue
         rank = line.layer.rank
-        slots = line.slots(dealt[position])
+        slots = line.slots(span)
         for override in active:
             if override.scope is Scope.LAYER and override.of == line.layer.id:
                 slots = _put_in(override)
@@ -238,6 +251,11 @@ def _segment(start: int, end: int, slots: tuple[_Slot, ...], schedule: Schedule)
     away: tuple[str, ...] = ()
     if schedule.absences or schedule.unusable:
         slots, away = _present(slots, schedule, start)
+    if len(slots) == 1 and not away and slots[0].user:
+        only = slots[0]
+        alone = (only.user,)
+        source = Source(only.kind, only.id, alone, only.turn, only.instead_of)
+        return Segment(start, end, alone, (source,), Coverage.ON_CALL)
     sources: dict[tuple[object, ...], list[str]] = {}
     people: dict[str, None] = {}
     for slot in slots:

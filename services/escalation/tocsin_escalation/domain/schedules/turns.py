@@ -15,6 +15,8 @@ from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock_or_utc, lo
 from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn
 from tocsin_escalation.domain.schedules.windows import touched
 
+_KEPT = 16
+"""Turns of a layer whose beginnings are kept: each look asks for the first one, and for some around an instant."""
 _MONTH = 43829
 """Minutes of an average month; only to guess where to look."""
 
@@ -39,11 +41,17 @@ class Turns:
         self._lengths = [months * _MONTH + wall + elapsed for months, wall, elapsed in self._sums]
         self._size = len(layer.turns)
         self._covered: list[int] = [0]
+        self._starts: dict[int, int] = {}
 
     def start(self, turn: int) -> int:
         """The instant at which turn number `turn` begins; turns are counted from 0."""
-        local, elapsed = self._wall(turn)
-        return self._clock.instant(local) + elapsed
+        known = self._starts.get(turn)
+        if known is None:
+            if len(self._starts) >= _KEPT:
+                self._starts.clear()
+            local, elapsed = self._wall(turn)
+            known = self._starts[turn] = self._clock.instant(local) + elapsed
+        return known
 
     def at(self, minute: int) -> int:
         """The turn in which an instant lies; negative before the first."""
@@ -61,8 +69,12 @@ class Turns:
 
     def _wall(self, turn: int) -> tuple[int, int]:
         cycle, position = divmod(turn, self._size)
-        every, part = self._sums[-1], self._sums[position]
-        months, wall, elapsed = (every[kind] * cycle + part[kind] for kind in range(3))
+        months, wall, elapsed = self._sums[position]
+        if cycle:
+            every_months, every_wall, every_elapsed = self._sums[-1]
+            months += every_months * cycle
+            wall += every_wall * cycle
+            elapsed += every_elapsed * cycle
         local = add_months(self._anchor, months) if months else self._anchor
         return local + wall, elapsed
 

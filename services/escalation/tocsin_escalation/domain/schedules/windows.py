@@ -1,6 +1,6 @@
 """The hours of the week at which a layer counts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, Clock, weekday_of
@@ -12,8 +12,10 @@ WHOLE_DAYS: Final = (Window(frozenset(range(7)), 0),)
 
 def opened(
     windows: tuple[Window, ...], clock: Clock, since: int, until: int, holidays: Holidays | None = None
-) -> list[Interval]:
+) -> Iterator[Interval]:
     """The instants within [since, until) that lie in a window, as disjoint intervals in order. Without windows: all.
+
+    One by one as they are asked for: who wants to know who is on call now needs one or two of weeks.
 
     With `holidays` a window is there only on the days on which they hold.
 
@@ -21,12 +23,21 @@ def opened(
     that they show twice it begins at the first and ends at the last.
     """
     if not windows and holidays is None:
-        return [(since, until)]
-    found = [
-        (max(clock.instant(begins), since), min(clock.instant(ends, last=True), until))
-        for begins, ends in _on_the_wall(windows, clock.local(since), clock.local(until), holidays)
-    ]
-    return merged(found)
+        yield since, until
+        return
+    before: Interval | None = None
+    for begins, ends in _on_the_wall(windows, clock.local(since), clock.local(until), holidays):
+        start, end = max(clock.instant(begins), since), min(clock.instant(ends, last=True), until)
+        if start >= end:
+            continue
+        if before is None or start > before[1]:
+            if before is not None:
+                yield before
+            before = (start, end)
+        elif end > before[1]:
+            before = (before[0], end)
+    if before is not None:
+        yield before
 
 
 def touched(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None = None) -> bool:
@@ -74,10 +85,15 @@ def without(these: Sequence[Interval], others: Sequence[Interval]) -> list[Inter
 
 
 def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None) -> Iterable[Interval]:
-    """Every window that may touch [begins, ends), a day more on each side: clocks change by up to a day."""
-    for window in windows or WHOLE_DAYS:
-        first = (begins - window.length) // DAY - 2
-        for day in range(first, ends // DAY + 2):
-            if weekday_of(day) in window.days and (holidays is None or holidays.hold(day)):
-                start = day * DAY + window.start
-                yield start, start + window.length
+    """Every window that may touch [begins, ends), by their start, and a day more on each side: clocks change by up to a day."""
+    in_order = sorted(windows or WHOLE_DAYS, key=lambda window: window.start)
+    first = (begins - max(window.length for window in in_order)) // DAY - 2
+    for day in range(first, ends // DAY + 2):
+        if holidays is not None and not holidays.hold(day):
+            continue
+        weekday, midnight = weekday_of(day), day * DAY
+        for window in in_order:
+            if weekday in window.days:
+                start = midnight + window.start
+                if start + window.length >= begins - DAY:
+                    yield start, start + window.length

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from tocsin_kit.db.pool import Tx
 
@@ -178,16 +179,19 @@ def _read(text: _Text) -> tuple[Schedule, frozenset[str]]:
         layers_from_json(text.layers),
         tuple(
             Override(id_, start, end, Scope(scope), tuple(users), ordinal, replaced, swap or "")
-            for id_, start, end, scope, users, ordinal, replaced, swap in json.loads(text.overrides)
+            for id_, start, end, scope, users, ordinal, replaced, swap in _list(text.overrides)
         ),
         tuple(
             FixedPeriod(id_, start, end, shifts_from(shifts), ordinal)
-            for id_, start, end, shifts, ordinal in json.loads(text.periods)
+            for id_, start, end, shifts, ordinal in _list(text.periods)
         ),
         stand_in=text.stand_in,
         imported=tuple(
-            Imported(id_, rank, Mode(mode), shifts_from(shifts))
-            for id_, rank, mode, shifts in json.loads(text.imported)
+            Imported(id_, rank, Mode(mode), shifts_from(shifts)) for id_, rank, mode, shifts in _list(text.imported)
         ),
     )
     return schedule, frozenset(users_of(schedule))
+
+
+def _list(text: str) -> list[Any]:
+    return [] if text == "[]" else json.loads(text)

@@ -1,5 +1,6 @@
 """Windows as JSON values, in schedules and in policies alike."""
 
+from functools import lru_cache
 from typing import Any
 
 from tocsin_escalation.domain.schedules.model import Window
@@ -12,4 +13,10 @@ def windows_to(windows: tuple[Window, ...]) -> list[Any]:
 
 def windows_from(data: list[Any]) -> tuple[Window, ...]:
     """The windows behind `windows_to`."""
-    return tuple(Window(frozenset(days), start, length) for days, start, length in data)
+    return tuple(_window(tuple(days), start, length) for days, start, length in data)
+
+
+@lru_cache(1024)
+def _window(days: tuple[int, ...], start: int, length: int) -> Window:
+    """Nights and weekends of many schedules are the same ones."""
+    return Window(frozenset(days), start, length)

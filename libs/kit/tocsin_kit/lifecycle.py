@@ -1,9 +1,13 @@
 """From command line to exit code: how a service starts, runs and stops.
 
-Stopping: health says NOT_SERVING and everything goes on as before, so that load balancers learn of it → new gRPC
-connections are refused and the old ones end, while calls are still taken → loops stop claiming, calls in flight finish →
-HTTP → what those committed is handed on → database → exit 0. Work that does not finish within the grace is cancelled; its
-rows come due again for other replicas. A second signal ends at once.
+Stopping, in this order:
+1. Health says NOT_SERVING, so that load balancers learn of it. All else goes on as before.
+2. New gRPC connections are refused and the old ones end. Calls are still taken.
+3. Loops stop claiming, and calls in flight finish: gRPC first, then HTTP.
+4. What these calls committed is handed on.
+5. The database is closed. Exit 0.
+
+Work that does not finish within the grace is cancelled; its rows come due again for other replicas. A second signal ends at once.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The severity of an incident was raised, by an alert or by a person.
 
-When it became urgent (critical or error, after warning or info, or as the urgency rules of its policy say), its people were paged
-by the rules for low urgency, which may wait for an hour or for the morning. So the present level is paged anew, by the rules for
-high urgency. At any raise, the policy begins again if it passed a level that is for the new severity: otherwise the people of that
-level would never be paged.
+It became urgent if it is critical or error after warning or info, or as the urgency rules of its policy say. Its people were
+paged by their rules for low urgency until then, which may wait for an hour or for the morning. So the present level is paged
+anew, by the rules for high urgency. At any raise, the policy begins again if it passed a level that is for the new severity:
+otherwise the people of that level would never be paged.
 """
 
 from dataclasses import replace

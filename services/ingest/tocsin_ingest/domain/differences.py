@@ -1,8 +1,7 @@
 """How ingest's record of an incident and escalation's can differ, and which of them is right.
 
-Each service's database may be restored from a backup alone. What happened later is then known to the other one only, so
-the record that has seen more events is right about them, and an incident that is unknown on one side is mended from the
-other side's record.
+Each service's database may be restored from a backup alone. What happened later is then known to the other one only. So the
+record that has seen more events is right, and an incident that one side does not know is made from the other side's record.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Messages to teams and to those who are on call in a schedule.
 
-The rows are the record. A replica leases what is due, asks escalation who the people are outside of any transaction, and makes
-a message of each of them in the transaction that ends the lease, under an id that is computed from both. So each gets it once,
-whatever is killed or runs twice: at worst escalation is asked twice. `Release` sends these messages as any other.
+The rows are the record. A replica leases what is due, asks escalation who the people are outside of any transaction, and makes a
+message of each of them in the transaction that ends the lease, under an id that is computed from both. So each gets it once, also
+if a process is killed or two of them do it: at worst escalation is asked twice. `Release` sends these messages as any other.
 """
 
 import asyncio

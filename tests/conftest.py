@@ -1,5 +1,6 @@
 """One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Generator
 from typing import Any
@@ -42,6 +43,8 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         bytecode.import_in_turn(session.config)
         collected = yield
     collector.tune()
+    # A replica in a test's process is ten times what a service's young generation holds: all of it was looked through twice.
+    gc.set_threshold(100_000, 10, 10)
     return collected
 
 

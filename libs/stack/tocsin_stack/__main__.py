@@ -75,6 +75,7 @@ def _obey_signals(stack: Stack) -> asyncio.Event:
 
 
 def main() -> int:
+    """Runs the command of the command line; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tocsin_stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("up", help="run the whole stack until Ctrl-C")

@@ -42,10 +42,21 @@ class Running(Protocol):
     pid: int
     stdout: IO[bytes] | None
 
-    def poll(self) -> int | None: ...
-    def wait(self) -> int: ...
-    def send_signal(self, sig: int) -> None: ...
-    def kill(self) -> None: ...
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        ...
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Nothing happens if it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
 
 
 Start = Callable[[Sequence[str], Mapping[str, str], signal.Signals], "Running | None"]
@@ -88,6 +99,7 @@ class Child:
 
     @property
     def running(self) -> bool:
+        """Whether it was started and has not ended."""
         return self._popen is not None and self._popen.poll() is None
 
     def start(self, *, stdin: bytes = b"", pass_fds: Sequence[int] = ()) -> None:

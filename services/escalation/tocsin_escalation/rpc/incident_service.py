@@ -63,10 +63,12 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         self._pages = pages
 
     async def GetIncident(self, request: pb.GetIncidentRequest, context: Context) -> pb.GetIncidentResponse:
+        """See the contract."""
         row = await read.incident(self._db, current_call().org_id, mapping.incident_id(request.name))
         return pb.GetIncidentResponse(incident=mapping.incident(row.run, row.update_time))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Context) -> pb.ListIncidentsResponse:
+        """See the contract."""
         filters = filters_from(request)
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
@@ -89,6 +91,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         )
 
     async def CountIncidents(self, request: pb.CountIncidentsRequest, context: Context) -> pb.CountIncidentsResponse:
+        """See the contract."""
         counted = await read.counts(
             self._db,
             current_call().org_id,
@@ -110,6 +113,8 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def AcknowledgeIncident(
         self, request: pb.AcknowledgeIncidentRequest, context: Context
     ) -> pb.AcknowledgeIncidentResponse:
+        """See the contract."""
+
         def respond(done: Advanced) -> pb.AcknowledgeIncidentResponse:
             return pb.AcknowledgeIncidentResponse(incident=_incident(done), already_acknowledged=done.already)
 
@@ -119,21 +124,25 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def UnacknowledgeIncident(
         self, request: pb.UnacknowledgeIncidentRequest, context: Context
     ) -> pb.UnacknowledgeIncidentResponse:
+        """See the contract."""
         return await self._one(request, pb.UnacknowledgeIncidentResponse, step_of(request, Unacknowledged(_actor())))
 
     async def SnoozeIncident(self, request: pb.SnoozeIncidentRequest, context: Context) -> pb.SnoozeIncidentResponse:
+        """See the contract."""
         step = answer_of(request, Snoozed(_actor(), request.duration.ToTimedelta(), request.via))
         return await self._one(request, pb.SnoozeIncidentResponse, step)
 
     async def EscalateIncident(
         self, request: pb.EscalateIncidentRequest, context: Context
     ) -> pb.EscalateIncidentResponse:
+        """See the contract."""
         step = answer_of(request, Escalated(_actor(), request.level, request.via))
         return await self._one(request, pb.EscalateIncidentResponse, step)
 
     async def ReassignIncident(
         self, request: pb.ReassignIncidentRequest, context: Context
     ) -> pb.ReassignIncidentResponse:
+        """See the contract."""
         org_id = current_call().org_id
         if request.WhichOneof("to") == "policy":
             policy = await targets.policy(self._db, org_id, request.policy.removeprefix("policies/"), "policy")
@@ -145,19 +154,24 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return await self._one(request, pb.ReassignIncidentResponse, step_of(request, event))
 
     async def AddResponders(self, request: pb.AddRespondersRequest, context: Context) -> pb.AddRespondersResponse:
+        """See the contract."""
         named = tuple(map(mapping.target_from, request.targets))
         await targets.must_exist(self._db, current_call().org_id, [("targets", target) for target in named])
         return await self._one(request, pb.AddRespondersResponse, step_of(request, RespondersAdded(_actor(), named)))
 
     async def RestartIncident(self, request: pb.RestartIncidentRequest, context: Context) -> pb.RestartIncidentResponse:
+        """See the contract."""
         policy = await targets.policy_of(self._db, current_call().org_id, mapping.incident_id(request.name))
         return await self._one(request, pb.RestartIncidentResponse, step_of(request, Restarted(_actor(), policy)))
 
     async def UpdateIncident(self, request: pb.UpdateIncidentRequest, context: Context) -> pb.UpdateIncidentResponse:
+        """See the contract."""
         event = Edited(_actor(), request.title or None, request.severity or None)
         return await self._one(request, pb.UpdateIncidentResponse, step_of(request, event))
 
     async def AddNote(self, request: pb.AddNoteRequest, context: Context) -> pb.AddNoteResponse:
+        """See the contract."""
+
         def respond(done: Advanced) -> pb.AddNoteResponse:
             return pb.AddNoteResponse(entry=mapping.timeline_entry(done.entries[-1]))
 
@@ -165,6 +179,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return await self._one(request, pb.AddNoteResponse, step, respond)
 
     async def ResolveIncident(self, request: pb.ResolveIncidentRequest, context: Context) -> pb.ResolveIncidentResponse:
+        """See the contract."""
         org_id = current_call().org_id
         id_ = mapping.incident_id(request.name)
         row = await read.incident(self._db, org_id, id_)
@@ -184,6 +199,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return await self._one(request, pb.ResolveIncidentResponse, step, respond)
 
     async def MergeIncident(self, request: pb.MergeIncidentRequest, context: Context) -> pb.MergeIncidentResponse:
+        """See the contract."""
         source, target = mapping.incident_id(request.name), mapping.incident_id(request.into, "into")
 
         def respond(done: Sequence[Advanced]) -> pb.MergeIncidentResponse:
@@ -203,6 +219,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         )
 
     async def UnmergeIncident(self, request: pb.UnmergeIncidentRequest, context: Context) -> pb.UnmergeIncidentResponse:
+        """See the contract."""
         source = mapping.incident_id(request.name)
 
         def respond(done: Sequence[Advanced]) -> pb.UnmergeIncidentResponse:
@@ -222,6 +239,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def BatchAcknowledgeIncidents(
         self, request: pb.BatchAcknowledgeIncidentsRequest, context: Context
     ) -> pb.BatchAcknowledgeIncidentsResponse:
+        """See the contract."""
         ids = _ids(request.names)
         return await self._commands.many(
             current_call().org_id,
@@ -235,6 +253,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def BatchResolveIncidents(
         self, request: pb.BatchResolveIncidentsRequest, context: Context
     ) -> pb.BatchResolveIncidentsResponse:
+        """See the contract."""
         org_id = current_call().org_id
         ids = _ids(request.names)
         known = await read.known(self._db, org_id, ids)
@@ -271,6 +290,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def BulkChangeIncidents(
         self, request: pb.BulkChangeIncidentsRequest, context: Context
     ) -> pb.BulkChangeIncidentsResponse:
+        """See the contract."""
         call, method, answer = current_call(), "BulkChangeIncidents", pb.BulkChangeIncidentsResponse
         org_id, limit = call.org_id, request.max_incidents or bulk.MOST
         filters, behind = filters_from(request.filter, "filter."), self._pages.decode(request.filter)
@@ -298,6 +318,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return await self._commands.many(org_id, method, request, answer, steps, respond)
 
     async def ExplainPage(self, request: pb.ExplainPageRequest, context: Context) -> pb.ExplainPageResponse:
+        """See the contract."""
         incident, user = mapping.incident_id(request.incident, "incident"), request.user.removeprefix("users/")
         deliveries = _DELIVERIES in current_call().principal.scopes
         found = await explain_page(self._db, self._notify, current_call().org_id, incident, user, deliveries=deliveries)
@@ -306,6 +327,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def SimulateIncident(
         self, request: pb.SimulateIncidentRequest, context: Context
     ) -> pb.SimulateIncidentResponse:
+        """See the contract."""
         org_id = current_call().org_id
         if request.WhichOneof("origin") == "incident":
             if request.HasField("start_time") or request.severity:
@@ -320,6 +342,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return foresight_mapping.foreseen_to(found)
 
     async def ListTimeline(self, request: pb.ListTimelineRequest, context: Context) -> pb.ListTimelineResponse:
+        """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         id_ = mapping.incident_id(request.incident, "incident")

@@ -84,6 +84,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     async def ApplyIncidentEvents(
         self, request: pb.ApplyIncidentEventsRequest, context: Context
     ) -> pb.ApplyIncidentEventsResponse:
+        """See the contract."""
         current_call().require_internal()
         arrivals = [_arrival(event, position) for position, event in enumerate(request.events)]
         results = await apply_events(self._db, self._effects, arrivals)
@@ -181,6 +182,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         )
 
     async def CheckPolicies(self, request: pb.CheckPoliciesRequest, context: Context) -> pb.CheckPoliciesResponse:
+        """See the contract."""
         org_id = current_call().acting_for(request.org_id)
         ids = [name.removeprefix("policies/") for name in request.policies]
         async with self._db.transaction(org_id) as tx:

@@ -75,19 +75,20 @@ async def test_a_round_goes_on_behind_the_last_tenant_it_looked_at(world: World)
         )
         database = notify.runtime.database
 
-        async def look(after: str, *but_channels: Channel, beyond: int = 10) -> tuple[list[str], str]:
+        async def look(after: str, *but_channels: Channel, beyond: int = 10) -> tuple[list[str], str, bool]:
             async with database.system() as tx:
-                found, last = await candidates.due(
+                found = await candidates.due(
                     tx, CRITICAL, after_org=after, orgs=2, per_org=5, beyond=beyond, but_channels=but_channels
                 )
-            return [each.org_id for each in found], last
+            return [each.org_id for each in found.rows], found.last, found.cut
 
-        assert await look("") == ([first], second)
-        assert await look(second) == ([third], "")
-        assert await look("", Channel.WEBHOOK) == ([], second)
+        assert await look("") == ([first], second, False)
+        assert await look(second) == ([third], "", False)
+        assert await look("", Channel.WEBHOOK) == ([], second, False)
         for _ in range(5):
             await notify.submit(job(first, uuid.uuid4()))
-        assert await look("", beyond=1) == ([first] * 3, second), "one of each tenant, and so many more"
+        assert await look("", beyond=1) == ([first] * 3, second, True), "two of each tenant, and so many more"
+        assert await look("") == ([first] * 5, second, False), "all that one tenant may take"
 
 
 async def test_what_a_dead_replica_left_is_taken_in_turns(world: World) -> None:

@@ -94,7 +94,7 @@ class KeepSlackGroups:
 
     async def everything(self) -> None:
         """One round: what is due beyond that is due in the next look. Raises DATABASE_UNAVAILABLE."""
-        async with self._db.system() as tx:
+        async with self._db.claim() as tx:
             due = await slack_groups.claim(tx, limit=_MOST_PER_ROUND, lease=_LEASE)
             now = await tx.now()
         due.sort(key=lambda each: each.org_id)

@@ -69,9 +69,14 @@ class Backlog:
         """
         if self._pages.could_use(slot):
             self._nudge()
-        elif slot.priority == DIGESTS and self._digests.could_use(slot) and not self._gathers:
+        elif slot.priority == DIGESTS and self._digests.could_use(slot):
+            self.look_soon(_GATHER)
+
+    def look_soon(self, seconds: float) -> None:
+        """Begin another round then, or earlier if one was asked for."""
+        if not self._gathers:
             self._gathers = True
-            asyncio.get_running_loop().call_later(_GATHER, self._gathered)
+            asyncio.get_running_loop().call_later(seconds, self._gathered)
 
     def _gathered(self) -> None:
         self._gathers = False

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -38,15 +40,44 @@ _ORGS_PER_ROUND: Final = 200
 _LEAST_PER_ORG: Final = 8
 """Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
 _BEYOND: Final = 2
-"""Rows that are looked at for each seat that is free, beside one of each tenant: some of them wait for something else."""
+"""Rows that are looked at for each seat that is free, beside two of each tenant: some of them wait for something else."""
 _MOST_DIGESTS: Final = 4
 """Of a tenant's digests in one look: their channels have few seats for them, so most of what is read of thousands would wait."""
 _LOOKS: Final = 10
 """In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
 that still are."""
+_FRESH_SECONDS: Final = 0.25
+"""So long what a look found may be claimed without another one: nobody who came since waits for longer behind it."""
+_LOOKS_APART: Final = 0.05
+"""Seconds from one look at a lane to the next while what the first one found waits for a seat in its channel."""
 _MOST_EXPIRED: Final = 1000
 _DEEP: Final = 8
 """One of so many rounds looks behind what is crowded although something in front of it could leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InHand:
+    """Rows that a look found, and when that was."""
+
+    rows: list[Candidate]
+    time: float
+
+    @property
+    def age(self) -> float:
+        """In seconds."""
+        return monotonic() - self.time
+
+
+@dataclass(slots=True)
+class _Claims:
+    """What became of rows that were found."""
+
+    count: int = 0
+    """Claimed."""
+    busy: dict[UUID, Slot] = field(default_factory=dict)
+    """The contact methods of those that wait for calls to the same destination, or by the same channel, to end."""
+    left: list[Candidate] = field(default_factory=list)
+    """Those that wait for a seat in their channel."""
 
 
 class Deliver:
@@ -89,6 +120,8 @@ class Deliver:
         self._served = dict.fromkeys(LANES, "")
         self._busy: dict[int, dict[UUID, Slot]] = {priority: {} for priority in LANES}
         """Contact methods that the last round of each lane passed over."""
+        self._in_hand: dict[int, _InHand] = {}
+        """Of each lane, what its last look found and for which there was no seat in its channel."""
         self._rounds = 0
         self.stopping = False
         """Set: nothing more is claimed."""
@@ -125,7 +158,7 @@ class Deliver:
             async with self._db.alone() as tx:
                 # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
                 expired = await candidates.expired(tx, _MOST_EXPIRED)
-            progress, _ = await self._claim(expired)
+            progress = (await self._claim(expired)).count
         for priority in LANES:
             if priority in waiting.lanes:
                 progress += await self._round(priority)
@@ -137,8 +170,10 @@ class Deliver:
         if not self._slots.free(priority):
             left.any = True
             return 0
+        claimed = await self._from_hand(priority)
+        if priority in self._in_hand:
+            return 0
         cursor = self._cursors[priority]
-        claimed = 0
         everything = False
         busy = self._still_busy(priority)
         for look in range(_LOOKS):
@@ -151,7 +186,7 @@ class Deliver:
             per_org = min(max(free, _LEAST_PER_ORG), self._slots.per_org)
             beyond = _ORGS_PER_ROUND * per_org if everything else _BEYOND * free
             async with self._db.alone() as tx:
-                found, last = await candidates.due(
+                found = await candidates.due(
                     tx,
                     priority,
                     after_org=cursor,
@@ -163,18 +198,37 @@ class Deliver:
                 )
             if look == 0:
                 # The next round goes on behind the tenants of this one, and begins again after the last.
-                self._cursors[priority] = last
-            there, gone = await self._around(found)
-            found_room, waiting = await self._claim(_in_turn(there, self._served[priority]))
-            claimed += found_room + gone
-            busy |= waiting
+                self._cursors[priority] = found.last
+            found_at = monotonic()
+            there, gone = await self._around(found.rows)
+            claims = await self._claim(_in_turn(there, self._served[priority]))
+            claimed += claims.count + gone
+            busy |= claims.busy
+            if look == 0:
+                self._in_hand[priority] = _InHand(claims.left, found_at)
             # Those in front had used up what their tenants may send: there may be room for what lies behind them.
-            everything = found_room < free and len(found) >= beyond + len({each.org_id for each in found})
+            everything = claims.count < free and found.cut
             # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
             # some of these leave, the next round follows at once, and most rounds need no second look.
-            if not everything and (not waiting or (found_room and self._rounds % _DEEP)):
+            if not everything and (not claims.busy or (claims.count and self._rounds % _DEEP)):
                 break
         self._busy[priority] = busy
+        return claimed
+
+    async def _from_hand(self, priority: int) -> int:
+        """Claim what the last look found beyond the seats of a channel; how many. Thousands that are due together would be looked
+        at a dozen times each. If some are left in hand, no look is needed: the next call of their channel that ends begins
+        another round, and a look comes soon in any case.
+        """
+        hand = self._in_hand.pop(priority, None)
+        if hand is None or not hand.rows or hand.age > _FRESH_SECONDS:
+            return 0
+        there, gone = await self._around(hand.rows)
+        claims = await self._claim(there)
+        claimed = claims.count + gone
+        if claims.left and (claimed or hand.age < _LOOKS_APART):
+            self._in_hand[priority] = _InHand(claims.left, hand.time)
+            self._backlog.look_soon(_LOOKS_APART)
         return claimed
 
     def _still_busy(self, priority: int) -> dict[UUID, Slot]:
@@ -195,13 +249,11 @@ class Deliver:
             channel for channel in Channel if self._slots.is_full(channel, priority) and not self._around.fails(channel)
         }
 
-    async def _claim(self, found: Sequence[Candidate]) -> tuple[int, dict[UUID, Slot]]:
-        """How many were claimed; and the contact methods of those that wait for calls to the same destination, or by the same
-        channel, to end."""
+    async def _claim(self, found: Sequence[Candidate]) -> _Claims:
         await self._still_wanted(found)
-        claimed = 0
-        busy: dict[UUID, Slot] = {}
+        claims = _Claims()
         crowded: set[tuple[str, int, UUID | str]] = set()
+        full: set[tuple[Channel, int]] = set()
         for start in range(0, len(found), MOST_PER_CLAIM):
             taken: dict[UUID, tuple[Slot, Candidate]] = {}
             for each in found[start : start + MOST_PER_CLAIM]:
@@ -209,23 +261,29 @@ class Deliver:
                 slot = Slot(each.org_id, each.channel, each.priority, destination)
                 lane = each.org_id, each.priority
                 if destination and ((*lane, destination.method) in crowded or (*lane, destination.host) in crowded):
-                    busy[each.contact_method] = slot
+                    claims.busy[each.contact_method] = slot
+                elif (each.channel, each.priority) in full:
+                    claims.busy[each.contact_method] = slot
+                    claims.left.append(each)
                 elif self._slots.take(slot):
                     taken[each.id] = (slot, each)
                 elif (key := self._slots.crowded(slot)) is not None:
                     crowded.add((*lane, key))
-                    busy[each.contact_method] = slot
+                    claims.busy[each.contact_method] = slot
                 elif self._slots.is_full(each.channel, each.priority):
-                    self._backlog.of(each.priority).full.add(each.channel)
-                    busy[each.contact_method] = slot
+                    full.add((each.channel, each.priority))
+                    claims.busy[each.contact_method] = slot
+                    claims.left.append(each)
                 else:
                     self._backlog.of(each.priority).any = True
             self._served |= {each.priority: each.org_id for _, each in taken.values()}
             if taken:
-                claimed += await self._claim_with_slots(taken)
+                claims.count += await self._claim_with_slots(taken)
+        for channel, priority in full:
+            self._backlog.of(priority).full.add(channel)
         for org_id, priority, key in crowded:
             self._backlog.of(priority).crowded.add((org_id, key))
-        return claimed, busy
+        return claims
 
     async def _claim_with_slots(self, taken: dict[UUID, tuple[Slot, Candidate]]) -> int:
         keys = {id: _key(candidate) for id, (_, candidate) in taken.items()}

@@ -91,11 +91,12 @@ class DivideGroups:
 
     async def everything(self) -> None:
         """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
-        while await self._round() == _MOST_PER_ROUND:
+        while await self._round():
             pass
 
     async def _round(self) -> int:
-        async with self._db.system() as tx:
+        """How many were due."""
+        async with self._db.claim() as tx:
             leased = await groups.claim(tx, limit=_MOST_PER_ROUND, lease=_LEASE)
             now = await tx.now()
         leased.sort(key=lambda each: each.message.org_id)

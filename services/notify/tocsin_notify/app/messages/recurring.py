@@ -113,7 +113,7 @@ class Recur:
             pass
 
     async def _round(self, tx: Tx) -> bool:
-        """Whether another round may find more."""
+        """Whether anything was due."""
         rows = await recurring.due(tx, MOST_PER_ROUND)
         if not rows:
             return False
@@ -133,7 +133,7 @@ class Recur:
         await recurring.occur(tx, made)
         await recurring.settle(tx, turns)
         tx.after_commit(lambda: self._tell(made))
-        return len(turns) < len(rows) or len(rows) == MOST_PER_ROUND
+        return True
 
     def _tell(self, made: list[Occurrence]) -> None:
         self._hints.messages([(each.id, 0.0) for each in made])

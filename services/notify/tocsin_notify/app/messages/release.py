@@ -27,7 +27,7 @@ from tocsin_notify.store.pages.people import Person
 
 _log = get_logger(__name__)
 
-MOST_PER_ROUND: Final = 500
+MOST_PER_ROUND: Final = 100
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
@@ -45,10 +45,10 @@ class Release:
             pass
 
     async def due(self) -> bool:
-        """One round; whether there may be more. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """One round; whether anything was due. Raises DATABASE_UNAVAILABLE: what was due still is."""
         rows: list[NewNotification] = []
         letters: list[NewDeadLetter] = []
-        async with self._db.system() as tx:
+        async with self._db.claim() as tx:
             due = await messages.claim(tx, MOST_PER_ROUND)
             if not due:
                 return False
@@ -56,7 +56,8 @@ class Release:
             method_of = {message.id: method for method, message in methods.items()}
             if methods:
                 await messages.add_addresses(tx, methods)
-            known = await people.read(tx, {(each.org_id, each.user_id) for each in due if each.channel is None})
+            users = {(each.org_id, each.user_id) for each in due if each.channel is None}
+            known = await people.read(tx, users) if users else {}
             made = [page_of(message, method_of.get(message.id)) for message in due]
             await pages.insert(tx, made)
             for message, page in zip(due, made, strict=True):
@@ -74,7 +75,7 @@ class Release:
             self._metrics.dead_letters.labels(letter.reason).inc()
             _log.error("nobody_to_message", org_id=letter.org_id, user=letter.user_id, detail=letter.detail)
         self._hints.now([row.id for row in rows])
-        return len(due) == MOST_PER_ROUND
+        return True
 
 
 def page_of(message: Message, method: UUID | None) -> NewPage:

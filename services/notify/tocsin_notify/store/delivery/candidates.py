@@ -23,38 +23,47 @@ _KNOWN: Final = list(Channel)
 _OLD: Final = "n.create_time < app_now() - interval '30 seconds' OR n.page_id = n.incident AS old"
 
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
-# in the index, so a tenant with a million due rows costs no more than one with ten. A tenant of which nothing is due has one row
-# without a notification: the next round goes on behind the last tenant that was looked at, not the last one with something due.
-# Of all tenants no more is read than one row of each and what there may be room for: a caller who looks through what cannot leave
-# holds up everything else.
+# in the index, so a tenant with a million due rows costs no more than one with ten. The next round goes on behind the last tenant
+# that was looked at, not the last one with something due. Of all tenants no more is read than what there may be room for, and two
+# rows of each: a caller who looks through what cannot leave holds up everything else.
+#
+# Rows are compared as a whole, and the order names the columns that are the same in all of them: with `priority = $1` the planner
+# may as well take another index of what is pending, and does so while statistics say that nothing is. It would read a whole
+# backlog for each tenant then.
+_OF_LANE: Final = "state = 'pending' AND (priority, org_id) > ($1, {after}) AND (priority, org_id) < ($1 + 1, '')"
+_DUE_OF: Final = """state = 'pending' AND (priority, org_id, due_time) >= ($1, {org}, '-infinity')
+      AND (priority, org_id, due_time) <= ($1, {org}, app_now())
+      AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])"""
 _CANDIDATES: Final = f"""
 WITH RECURSIVE orgs(org_id, n) AS (
-  (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
+  (SELECT org_id, 1 FROM notifications WHERE {_OF_LANE.format(after="$2")} ORDER BY priority, org_id LIMIT 1)
   UNION ALL
-  SELECT (SELECT x.org_id FROM notifications x
-          WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
+  SELECT (SELECT org_id FROM notifications WHERE {_OF_LANE.format(after="o.org_id")} ORDER BY priority, org_id LIMIT 1), o.n + 1
   FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
+), crowd AS MATERIALIZED (
+  SELECT o.org_id, o.n, least($4, $7 / count(*) OVER () + 2) AS share FROM orgs o CROSS JOIN LATERAL (
+    SELECT FROM notifications WHERE {_DUE_OF.format(org="o.org_id")} ORDER BY priority, org_id, due_time LIMIT 1
+  ) something
 ), found AS (
-  SELECT o.n, d.* FROM orgs o LEFT JOIN LATERAL (
-    SELECT id, org_id, incident, channel, priority, contact_method, {_OLD}, row_number() OVER (ORDER BY due_time) AS turn
-    FROM notifications n
-    WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
-      AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])
-    ORDER BY due_time LIMIT $4
-  ) d ON true
-  WHERE o.org_id IS NOT NULL
-  ORDER BY d.turn, o.n LIMIT (SELECT count(*) FROM orgs) + $7
+  SELECT c.n, c.share < $4 AND d.turn = c.share AS cut, d.* FROM crowd c CROSS JOIN LATERAL (
+    SELECT id, org_id, incident, channel, priority, contact_method, {_OLD},
+      row_number() OVER (ORDER BY priority, org_id, due_time) AS turn
+    FROM notifications n WHERE {_DUE_OF.format(org="c.org_id")} ORDER BY priority, org_id, due_time LIMIT c.share
+  ) d
 )
-SELECT d.*, c.address, (SELECT org_id FROM orgs WHERE n = $3) AS last
-FROM found d LEFT JOIN contact_methods c ON c.id = d.contact_method
+SELECT d.*, c.address, l.last
+FROM (SELECT (SELECT org_id FROM orgs WHERE n = $3) AS last) l
+LEFT JOIN found d ON true LEFT JOIN contact_methods c ON c.id = d.contact_method
 ORDER BY d.turn, d.n
 """
-# The first row of an index for each, so that a round asks for nothing of a lane in which nothing waits.
+# The first row of an index for each, so that a round asks for nothing of a lane in which nothing waits. Each names the order of
+# the index that it means: without one the planner may take another index of what is pending, and walk a whole backlog.
 _LOOK: Final = """
-SELECT EXISTS (SELECT FROM notifications WHERE state = 'sending' AND lease_until <= app_now()) AS expired,
-  CASE WHEN EXISTS (SELECT FROM notifications WHERE state = 'pending' AND due_time <= app_now())
-       THEN ARRAY(SELECT lane FROM unnest($1::smallint[]) AS lane
-                  WHERE EXISTS (SELECT FROM notifications n WHERE n.state = 'pending' AND n.priority = lane))
+SELECT (SELECT lease_until <= app_now() FROM notifications WHERE state = 'sending' ORDER BY lease_until LIMIT 1) IS TRUE AS expired,
+  CASE WHEN (SELECT due_time <= app_now() FROM notifications WHERE state = 'pending' ORDER BY due_time, id LIMIT 1)
+       THEN ARRAY(SELECT lane FROM unnest($1::smallint[]) AS lane CROSS JOIN LATERAL (
+                    SELECT FROM notifications WHERE state = 'pending' AND priority BETWEEN lane AND lane
+                    ORDER BY priority, org_id LIMIT 1) AS something)
        ELSE '{}' END AS lanes
 """
 _EXPIRED: Final = f"""
@@ -106,6 +115,17 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What one look at a lane found."""
+
+    rows: list[Candidate]
+    last: str
+    """The last tenant that was looked at; empty if there are no more."""
+    cut: bool
+    """There may be more of some tenant than was read for want of room, and not because it has had what one tenant may take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Where a round may find something."""
 
@@ -131,10 +151,10 @@ async def due(
     beyond: int,
     but: Collection[UUID] = (),
     but_channels: Collection[Channel] = (),
-) -> tuple[list[Candidate], str]:
-    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and the last of these, empty if there are no more.
+) -> Found:
+    """Due rows in fair order, of at most `orgs` tenants after `after_org`.
 
-    At most `per_org` of each tenant, and of all together one of each tenant and `beyond` more.
+    At most `per_org` of each tenant, and of all together `beyond` and two of each tenant.
     `but`, `but_channels`: contact methods and channels whose rows are passed over.
     """
     rows = await tx.fetch(
@@ -147,8 +167,8 @@ async def due(
         [name for name in _KNOWN if name not in but_channels],
         beyond,
     )
-    last = (rows[0]["last"] or "") if rows else ""
-    return [_candidate(row) for row in rows if row["id"] is not None], last
+    found = [row for row in rows if row["id"] is not None]
+    return Found([_candidate(row) for row in found], rows[0]["last"] or "", any(row["cut"] for row in found))
 
 
 async def expired(tx: Tx, limit: int) -> list[Candidate]:

@@ -1,0 +1,84 @@
+"""What takes or looks for due rows reads about what it takes, also by a plan that was made when nothing was due."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from tocsin_kit.db.dialing import dial
+from tocsin_kit.db.pool import SYSTEM
+from tocsin_notify.domain.page import LANES, NORMAL, Channel
+from tocsin_notify.store.delivery import candidates
+from tocsin_notify.store.messages import messages
+from tocsin_stack.postgres import Postgres
+
+_TENANTS: Final = 20
+_DUE: Final = 4000
+_WALKING: Final = {
+    "enable_sort": "off",
+    "enable_bitmapscan": "off",
+    "enable_seqscan": "off",
+    "seq_page_cost": "1e6",
+    "plan_cache_mode": "force_generic_plan",
+}
+_CHANNELS: Final = "'{" + ",".join(Channel) + "}'"
+_MESSAGES: Final = """
+INSERT INTO messages (id, org_id, sender, user_id, channel, address, subject, body, about, urgency, send_time)
+SELECT gen_random_uuid(), 'org-' || number % $1, 'users/ops', '', 'email', 'ana@example.com', '', 'Standup.', '', 'low', now()
+FROM generate_series(1, $2) AS number
+"""
+_NOTIFICATIONS: Final = """
+WITH made AS (
+  INSERT INTO pages (id, org_id, user_id, type, urgency, priority, level, repeat, generation, job)
+  SELECT gen_random_uuid(), 'org-' || number % $1, 'users/ana', 'message', 'low', $3, 0, 0, 0, ''
+  FROM generate_series(1, $2) AS number RETURNING id, org_id
+)
+INSERT INTO notifications (id, org_id, page_id, user_id, generation, priority, contact_method, channel, step, state, due_time)
+SELECT id, org_id, id, 'users/ana', 0, $3, id, 'email', 0, 'pending', now() FROM made
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters", "taken"),
+    [
+        (candidates._LOOK, f"'{{{','.join(map(str, LANES))}}}'", 1),
+        (candidates._CANDIDATES, f"{NORMAL}, '', 200, 50, '{{}}', {_CHANNELS}, 60", 100),
+        (messages._CLAIM, f"100, {_CHANNELS}", 100),
+    ],
+    ids=["look", "candidates", "messages"],
+)
+async def test_reads_are_bounded_by_what_is_taken(
+    postgres: Postgres, statement: str, parameters: str, taken: int
+) -> None:
+    async with young_database(postgres) as session:
+        await session.execute(f"PREPARE one AS {statement}")
+        await session.execute(f"EXECUTE one({parameters})")  # its plan is made, and kept
+        await session.execute(_MESSAGES, _TENANTS, _DUE)
+        await session.execute(_NOTIFICATIONS, _TENANTS, _DUE, NORMAL)
+        plan = json.loads(
+            await session.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE one({parameters})")
+        )
+        assert await session.fetchval("SELECT count(*) FROM pg_stats WHERE tablename = 'notifications'") == 0
+    assert read_from_indexes(plan[0]["Plan"]) <= 20 * taken + 10 * _TENANTS < _DUE
+
+
+def read_from_indexes(node: dict[str, Any]) -> float:
+    """Rows, in this part of a plan and all below it."""
+    here = 0.0
+    if node["Node Type"].startswith("Index"):
+        here = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return here + sum(read_from_indexes(each) for each in node.get("Plans", ()))
+
+
+@asynccontextmanager
+async def young_database(postgres: Postgres) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """Migrated, without rows, and without statistics: a session of it that walks indexes, as `Database.claim` does."""
+    url = await postgres.clone_database("tocsin_notify", "due_sparingly")
+    session = await dial(url, name="due", settings={**_WALKING, "tocsin.org_id": SYSTEM})
+    try:
+        yield session
+    finally:
+        await session.close()
+        await postgres.drop_database("due_sparingly")

@@ -110,10 +110,17 @@ async def serve(
     only: Part | None = None,
     process: Process | None = None,
 ) -> None:
-    """Run a service until SIGTERM or SIGINT. Raises SystemExit for a database login that row security does not bind.
+    """Run a service until SIGTERM or SIGINT.
+
+    Raises SystemExit for a database login that row security does not bind, and for certificates that cannot be used.
 
     `process`: it is one of several of the service.
     """
+    try:
+        certificates = certificate_checks(settings)
+    except OSError as error:
+        _log.error("refused_to_start", reason=f"TLS: {error}")
+        raise SystemExit(1) from error
     told, stop = asyncio.Event(), asyncio.Event()
     _install_signals(told)
     if process is not None:
@@ -127,7 +134,7 @@ async def serve(
         max_age=settings.database_connection_max_age_seconds,
         metrics=metrics,
     )
-    health = Health((HealthCheck("database", Probe(database).check), *certificate_checks(settings)), metrics)
+    health = Health((HealthCheck("database", Probe(database).check), *certificates), metrics)
     schema_ready, refused = asyncio.Event(), asyncio.Event()
 
     async def check_schema() -> None:

@@ -11,6 +11,8 @@ import grpc
 import pytest
 from tocsin_kit.auth import JwtAuthenticator, Principal, TokenSource
 from tocsin_kit.http import HttpServer
+from tocsin_kit.lifecycle import Service
+from tocsin_kit.lifecycle import serve as serve_service
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc import client as client_module
 from tocsin_kit.rpc.client import channel
@@ -248,3 +250,17 @@ async def test_calls_between_services_go_on_when_everything_is_renewed(
             await server.health.check_once()
             await until(answered)
             renewed = make_certificates(renewed.authority.parent)
+
+
+@pytest.mark.parametrize("harm", [half, gone])
+async def test_a_service_does_not_start_with_files_that_cannot_be_used(
+    mutual: ServiceSettings, shown: Certificates, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(shown.key)
+
+    async def build(_: object) -> Service:
+        raise AssertionError
+
+    with pytest.raises(SystemExit):
+        await serve_service("echo", mutual, build)
+    assert str(shown.key) in capsys.readouterr().out

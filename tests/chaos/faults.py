@@ -23,16 +23,17 @@ from tests.chaos.receivers import Receivers
 
 SERVICES = ("ingest", "escalation", "notify")
 _FULL = """
-CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
-  $$ BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'could not extend file: No space left on device'; END $$;
-DO $$ DECLARE name text; BEGIN
-  FOR name IN SELECT relname FROM pg_class
-    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
-  LOOP
-    EXECUTE format('CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION disk_full()', name);
-  END LOOP;
-END $$
+CREATE OR REPLACE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'could not extend file: No space left on device'; END $$
 """
+_NOT_FULL = "CREATE OR REPLACE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+_TABLES = """
+SELECT quote_ident(relname) AS name FROM pg_class
+WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+"""
+_ASKING = (
+    "CREATE OR REPLACE TRIGGER disk_full BEFORE INSERT OR UPDATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION disk_full()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +210,15 @@ class Faults:
         """Nothing of a service can be written that takes room: each statement that would is ended as PostgreSQL ends it then."""
         admin = await asyncpg.connect(self._admin_url(service), timeout=5)
         try:
+            # One table at a time, and none afterwards: more locks at once would deadlock with the service.
+            await admin.execute(_NOT_FULL)
+            for table in await admin.fetch(_TABLES):
+                await admin.execute(_ASKING.format(table["name"]))
             await admin.execute(_FULL)
             try:
                 yield
             finally:
-                await admin.execute("DROP FUNCTION disk_full CASCADE")
+                await admin.execute(_NOT_FULL)
         finally:
             await admin.close()
 

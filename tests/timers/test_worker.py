@@ -98,6 +98,35 @@ async def test_concurrency_is_a_limit(broker: TimerBroker) -> None:
     assert 1 < most <= 5
 
 
+async def test_a_worker_that_works_is_given_more_slots_and_fewer(make_broker: MakeBroker) -> None:
+    broker, running, release = make_broker(priorities=("normal",)), 0, asyncio.Semaphore(0)
+
+    @broker.task("held")
+    async def held() -> None:
+        nonlocal running
+        running += 1
+        await release.acquire()
+        running -= 1
+
+    await broker.kick_many(broker.encode(held) for _ in range(12))
+    worker, stop = Worker(broker, concurrency=2), asyncio.Event()
+    work = asyncio.create_task(worker.run(stop))
+    await until(lambda: running == 2, "both slots are taken")
+    worker.resize(5)
+    await until(lambda: running == 5, "the new ones as well")
+    worker.resize(1)
+    for left in (4, 3, 2, 1):
+        release.release()
+        await until(lambda left=left: running == left, "what ends is not replaced")  # type: ignore[misc]
+    release.release()
+    await until(lambda: running == 1 and release.locked(), "the next one has the slot")
+    for _ in range(7):
+        release.release()
+    await until(lambda: running == 0, "all have run")
+    stop.set()
+    await work
+
+
 async def test_the_rate_limit_holds_over_two_workers_and_spares_the_critical(make_broker: MakeBroker) -> None:
     at: list[float] = []
     critical: list[float] = []

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tocsin.queue.v1.queue_options_pb2 import QueueOptions
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
@@ -31,7 +32,7 @@ def serve_queue(
     nudge_relay: Callable[[], None],
     resumed: Callable[[], None],
 ) -> None:
-    """QueueService, and the loop that follows the queue's options: they change `policy`, `slots` and what `journal` keeps."""
+    """QueueService, and the loop that reads the queue's options again."""
     settings, budgets = runtime.settings, runtime.rpc.budgets
     defaults = QueueOptions(
         attempts=settings.attempts,
@@ -44,6 +45,18 @@ def serve_queue(
     defaults.backoff.FromTimedelta(timedelta(seconds=settings.backoff_base))
     defaults.most_backoff.FromTimedelta(timedelta(seconds=settings.backoff_cap))
 
+    live = LiveOptions(QUEUE, defaults)
+    follow_options(live, policy, slots, budgets, journal)
+    runtime.loops.add("queue-options", live.sweep(runtime.database), everywhere=True)
+    kinds = (NotificationTasks(hints, nudge_relay), MessageTasks(hints), DeadLetterTasks(redrive))
+    QueueService(
+        runtime.database, QUEUE, figures, hints.mirror, kinds, pages, journal, live, runtime.stop, resumed=resumed
+    ).add_to(runtime.rpc)
+
+
+def follow_options(live: LiveOptions, policy: RetryPolicy, slots: Slots, budgets: Budgets, journal: Journal) -> None:
+    """Change these whenever the options change."""
+
     def apply(options: QueueOptions) -> None:
         policy.attempts = options.attempts
         policy.base = options.backoff.ToTimedelta().total_seconds()
@@ -52,10 +65,4 @@ def serve_queue(
         budgets.set_default(NOTIFICATIONS, options.rate_per_minute)
         journal.keep(options.keep_completed, options.keep_failed)
 
-    live = LiveOptions(QUEUE, defaults)
     live.follow(apply)
-    runtime.loops.add("queue-options", live.sweep(runtime.database), everywhere=True)
-    kinds = (NotificationTasks(hints, nudge_relay), MessageTasks(hints), DeadLetterTasks(redrive))
-    QueueService(
-        runtime.database, QUEUE, figures, hints.mirror, kinds, pages, journal, live, runtime.stop, resumed=resumed
-    ).add_to(runtime.rpc)

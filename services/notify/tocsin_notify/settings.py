@@ -68,11 +68,11 @@ class NotifySettings(ServiceSettings):
     """Whether webhooks may lead to private, loopback and link-local addresses."""
     console_contacts: bool = True
     """Whether contact methods may be made that are lines in notify's log. Off: those that are there stay as they are."""
-    concurrency: int = Field(200, ge=2, le=10_000)
+    concurrency: int = Field(300, ge=2, le=10_000)
     """Calls to providers at once, in each replica."""
-    critical_reserve: int = Field(50, ge=1)
+    critical_reserve: int = Field(75, ge=1)
     """How many of NOTIFY_CONCURRENCY only high-urgency pages may use. Must be smaller than it."""
-    org_concurrency: int = Field(50, ge=1)
+    org_concurrency: int = Field(100, ge=1)
     """Calls to providers at once of one tenant, in each replica. High-urgency pages and others are counted apart."""
     org_rate: float = Field(50.0, ge=0)
     """Calls to providers per second of one tenant, in each replica. High-urgency pages are not limited. 0: no limit."""

@@ -69,7 +69,7 @@ def test_secrets_are_closed_with_their_own_key_or_else_with_the_signing_keys() -
     "fields",
     [
         {"secret_key": SecretStr("short")},
-        {"critical_reserve": 200},
+        {"critical_reserve": 300},
         {"lease": 12.0},
         {"SMTP_PORT": 0},
         {"SMTP_STARTTLS": "sometimes"},

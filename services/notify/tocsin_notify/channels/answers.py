@@ -7,6 +7,7 @@ came in the same packet, so the line is also noted here as it arrives.
 
 import asyncio
 import re
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _HEAD_LIMIT: Final = 16_384
 _BODY_LIMIT: Final = 2048
 _BODY_SECONDS: Final = 1.0
+_NO_LIMIT: Final = nullcontext()
 
 
 class StatusLine:
@@ -72,7 +74,7 @@ async def beginning(response: aiohttp.ClientResponse, limit: int = _BODY_LIMIT) 
     content = b""
     try:
         # What is here as a whole is not waited for. A timer would cost more than all else that is done with a short answer.
-        async with asyncio.timeout(None if response.content.is_eof() else _BODY_SECONDS):
+        async with _NO_LIMIT if response.content.is_eof() else asyncio.timeout(_BODY_SECONDS):
             while len(content) < limit and not response.content.at_eof():
                 content += await response.content.read(limit - len(content))
     except (aiohttp.ClientError, OSError):  # a time-out is an OSError

@@ -23,6 +23,8 @@ from tocsin_notify.domain.page import Channel
 
 SIGNATURE_HEADER: Final = "Tocsin-Signature"
 DELIVERY_HEADER: Final = "Tocsin-Delivery"
+# json.dumps makes an encoder for each call that asks for other separators.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class WebhookChannel:
@@ -40,7 +42,7 @@ class WebhookChannel:
             url = read_url(delivery.target.address, allow_private=self._allow_private)
         except BadUrl as error:
             return Permanent(f"the URL {error}")
-        content = json.dumps(payload(delivery), separators=(",", ":")).encode()
+        content = _encode(payload(delivery)).encode()
         stamp = int(delivery.start_time.timestamp())
         headers = {
             SIGNATURE_HEADER: sign(delivery.target.secret, delivery.target.key_id, stamp, content),

@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
+from typing import Final
 
 from grpc_tools import protoc
 
-HERE = Path(__file__).resolve().parent
+HERE: Final = Path(__file__).resolve().parent
 
 
 def generate(target: Path) -> None:

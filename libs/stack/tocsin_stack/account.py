@@ -11,11 +11,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from tocsin_stack.errors import StackError
 
-_NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
+_NAMESPACE: Final = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
 
 
 @dataclass(frozen=True, slots=True)

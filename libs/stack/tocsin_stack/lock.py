@@ -11,10 +11,11 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Final
 
 from tocsin_stack.errors import StackError
 
-_ORPHAN_GRACE = 10.0  # seconds a dead launcher's servers get to finish writing
+_ORPHAN_GRACE: Final = 10.0  # seconds a dead launcher's servers get to finish writing
 
 
 class FolderLock:

@@ -5,11 +5,11 @@ import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Final
 
-_MAX_LOG_BYTES = 10 * 1024 * 1024  # of the file in use; one older file of the same size is kept beside it
-_MAX_LINE_BYTES = 64 * 1024  # a longer line is broken up instead of held in memory
-_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_MAX_LOG_BYTES: Final = 10 * 1024 * 1024  # of the file in use; one older file of the same size is kept beside it
+_MAX_LINE_BYTES: Final = 64 * 1024  # a longer line is broken up instead of held in memory
+_COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 class Terminal:

@@ -4,15 +4,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from tocsin_stack.errors import StackError
 from tocsin_stack.ports import HOST, Wanted, free_port
 from tocsin_stack.service import SERVICES, ServiceSpec
 from tocsin_stack.variables import DATA_DIR, POSTGRES_PORT, VALKEY_PORT
 
-_POSTGRES = Wanted(int(POSTGRES_PORT.default), "PostgreSQL", POSTGRES_PORT.name)
-_VALKEY = Wanted(int(VALKEY_PORT.default), "Valkey", VALKEY_PORT.name)
+_POSTGRES: Final = Wanted(int(POSTGRES_PORT.default), "PostgreSQL", POSTGRES_PORT.name)
+_VALKEY: Final = Wanted(int(VALKEY_PORT.default), "Valkey", VALKEY_PORT.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,16 @@ import random
 import socket
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tocsin_stack.errors import StackError
 
-HOST = "127.0.0.1"
+HOST: Final = "127.0.0.1"
 
 # Below the range the kernels hand out to outgoing connections (Linux 32768, macOS 49152): a port of ours that is
 # free while its server is down could otherwise be taken by a client's own socket, or a client that keeps retrying
 # could even connect to itself.
-_RANGE = range(20000, 32000)
+_RANGE: Final = range(20000, 32000)
 _handed_out: dict[int, int] = {}
 
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import asyncpg
@@ -19,8 +20,8 @@ from tocsin_stack.output import Output, Terminal
 from tocsin_stack.ports import HOST, free_port
 from tocsin_stack.process import Child, children_of
 
-_ADMIN = "tocsin_admin"
-_SETTINGS = {
+_ADMIN: Final = "tocsin_admin"
+_SETTINGS: Final = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # a socket's path is limited to about a hundred bytes; data folders are not
     "max_connections": "300",  # three services, a few replicas each, and the tests' own connections
@@ -30,8 +31,8 @@ _SETTINGS = {
     "jit": "off",  # short queries only: compiling one costs more than running it
 }
 # Not synchronous_commit: a commit must reach the kernel, or killing the server (not the machine) would lose it.
-_NO_FSYNC = {"fsync": "off", "full_page_writes": "off"}
-_QUICK_LOGINS = {"scram_iterations": "1"}
+_NO_FSYNC: Final = {"fsync": "off", "full_page_writes": "off"}
+_QUICK_LOGINS: Final = {"scram_iterations": "1"}
 """Each login costs both sides milliseconds, and tests open thousands of sessions."""
 
 

@@ -11,17 +11,17 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar, Protocol
+from typing import IO, Any, ClassVar, Final, Protocol
 
 from tocsin_stack.account import Account
 from tocsin_stack.errors import StackError
 from tocsin_stack.output import Output
 
-_LINUX = platform.system() == "Linux"
+_LINUX: Final = platform.system() == "Linux"
 # Becomes the program, once the kernel knows what to send it when we die. A program of its own and not a preexec_fn: with
 # that, or with a change of user, Python forks, and gRPC's handlers around fork crash one child in six while calls are
 # under way in this process. Without either it uses vfork, which runs no handlers.
-_DIE_WITH_PARENT = """
+_DIE_WITH_PARENT: Final = """
 import ctypes, os, sys
 parent, signum, uid, gid = map(int, sys.argv[1:5])
 if uid >= 0:

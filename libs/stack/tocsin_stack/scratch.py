@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - only ever the parent of a folder with an unguessable name
-_ENOUGH = 1 << 29  # containers often have 64 MiB there, and one cluster takes 40
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - only ever the parent of a folder with an unguessable name
+_ENOUGH: Final = 1 << 29  # containers often have 64 MiB there, and one cluster takes 40
 
 
 @contextmanager

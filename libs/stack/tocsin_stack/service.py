@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -29,7 +30,7 @@ class ServiceSpec:
         return f"{self.name.upper()}_{suffix}"
 
 
-SERVICES = (
+SERVICES: Final = (
     ServiceSpec("ingest", "tocsin_ingest", 7101, 7201),
     ServiceSpec("escalation", "tocsin_escalation", 7102, 7202),
     ServiceSpec("notify", "tocsin_notify", 7103, 7203),

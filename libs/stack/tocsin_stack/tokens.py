@@ -1,13 +1,14 @@
 """Bearer tokens for trying things out, signed with the key the stack's own services trust."""
 
 from collections.abc import Collection
+from typing import Final
 
-SENDER = ("alerts:write", "alerts:read")
-RESPONDER = (
+SENDER: Final = ("alerts:write", "alerts:read")
+RESPONDER: Final = (
     *("incidents:read", "incidents:write", "directory:read", "policies:read", "notifications:read", "schedules:read"),
     *("silences:read", "silences:write"),
 )
-ADMINISTRATOR = (
+ADMINISTRATOR: Final = (
     *(
         "alerts:read",
         "alerts:write",
@@ -24,12 +25,12 @@ ADMINISTRATOR = (
     *("silences:read", "silences:write", "subscriptions:read", "subscriptions:write", "audit:read"),
     *("templates:read", "templates:write"),
 )
-OPERATOR = (
+OPERATOR: Final = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),
     *("queues:read", "queues:write", "credentials:read", "credentials:write", "audit:read"),
 )
 """What the operator of the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
-ALL_ORGS = "*"
+ALL_ORGS: Final = "*"
 
 
 def mint(signing_keys: str, org: str, scopes: Collection[str], *, subject: str, ttl: float = 86400) -> str:

@@ -1,9 +1,11 @@
 """What `make up` prints once everything is healthy."""
 
+from typing import Final
+
 from tocsin_stack import tokens
 from tocsin_stack.stack import Stack
 
-DEMO_ORG = "demo"
+DEMO_ORG: Final = "demo"
 
 
 def welcome(stack: Stack, seconds: float) -> str:

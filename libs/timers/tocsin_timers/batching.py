@@ -3,12 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-MOST_PER_CALL = 1000
+MOST_PER_CALL: Final = 1000
 """A script of this size holds Redis for about 2 ms, and Lua cannot unpack many times more."""
 
 

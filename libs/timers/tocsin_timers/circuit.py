@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-QUICK_SECONDS = 0.1
+QUICK_SECONDS: Final = 0.1
 """A probe that fails within this time shows that commands fail at once by themselves: no caller needs to be held off."""
 
 

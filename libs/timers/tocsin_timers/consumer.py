@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -24,7 +24,7 @@ from tocsin_timers.start_warnings import warn_of_lossy_settings
 
 logger = logging.getLogger(__name__)
 
-TIDY_SECONDS = 600.0
+TIDY_SECONDS: Final = 600.0
 """How long a consumer without entries may be silent before Redis forgets it, and how often that is looked at."""
 
 _Place = tuple[int, str]

@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Outcome:
     operands: tuple[str | bytes | int, str | bytes, str | bytes] = ("", "", "")
 
 
-DONE = Outcome("done")
+DONE: Final = Outcome("done")
 
 
 @dataclass(slots=True, eq=False)

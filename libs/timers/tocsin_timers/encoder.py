@@ -1,6 +1,6 @@
 """Many messages for one task, encoded at a fraction of the price of one at a time."""
 
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -8,7 +8,7 @@ from tocsin_timers.broker import Callable_, TimerBroker
 from tocsin_timers.encoded import Encoded
 from tocsin_timers.v1.envelope_pb2 import Envelope
 
-MOST_HEADS = 1024
+MOST_HEADS: Final = 1024
 """Messages of more lengths than this are encoded anew now and then: the cache must not grow with what is sent."""
 
 

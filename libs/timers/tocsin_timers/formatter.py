@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
@@ -14,7 +14,7 @@ from taskiq.message import BrokerMessage, TaskiqMessage
 from tocsin_timers.errors import MessageUnreadable
 from tocsin_timers.v1.envelope_pb2 import Envelope, Value
 
-_INTEGERS = range(-(2**63), 2**63)
+_INTEGERS: Final = range(-(2**63), 2**63)
 
 
 class ProtobufFormatter(TaskiqFormatter):

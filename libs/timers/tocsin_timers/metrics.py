@@ -1,8 +1,10 @@
 """What Prometheus may scrape."""
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
+_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 
 
 class TimerMetrics:

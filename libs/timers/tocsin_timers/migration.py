@@ -10,19 +10,19 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from taskiq import ScheduledTask, ScheduleSource
 
 from tocsin_timers.errors import MigrationIncomplete
 
-BATCH = 500
-MEMORY_SECONDS = 86_400
+BATCH: Final = 500
+MEMORY_SECONDS: Final = 86_400
 """How long the timers' Redis remembers what it took over. A process that was stopped for longer while it migrated
 could arm a schedule again."""
 
-REMOVE = """
+REMOVE: Final = """
 -- Remove schedules that are still as they were read.   KEYS (data, list) for each   ARGV (value, id) for each
 local removed = 0
 for i = 1, #ARGV / 2 do

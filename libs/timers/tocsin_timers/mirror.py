@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
@@ -17,13 +17,13 @@ from tocsin_timers.source import Clock, Timer, TimerSource
 
 logger = logging.getLogger(__name__)
 
-MOST_WAITING = 20_000
+MOST_WAITING: Final = 20_000
 """Timers that wait to be sent; more are dropped, which means that Redis is slow or away."""
-DEAD_LETTERS = 500
+DEAD_LETTERS: Final = 500
 """Dead letters that one look takes."""
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS: Final = 2.0
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

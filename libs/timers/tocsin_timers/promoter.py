@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from tocsin_timers.metrics import TimerMetrics
 from tocsin_timers.shard import SLEEP_SECONDS, Shard
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH: Final = 500
 """Timers per call: about 1.5 ms of Redis' time, so that other commands get in between."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from taskiq.abc.broker import AsyncBroker
 from taskiq.abc.middleware import TaskiqMiddleware
@@ -18,7 +18,7 @@ from tocsin_timers.shard import DELAYED_PREFIX
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT = "attempt"
+ATTEMPT: Final = "attempt"
 """The label that counts: absent on the first attempt, 2 on the second."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
@@ -28,21 +28,21 @@ class Script:
             return await client.execute_command("EVAL", self._source, len(keys), *keys, *arguments)
 
 
-ADOPT = Script("adopt")
-ARM = Script("arm")
-BURY = Script("bury")
-CANCEL = Script("cancel")
-FIGURES = Script("figures")
-GROUPS = Script("groups")
-INFO = Script("info")
-PAUSE = Script("pause")
-PERMIT = Script("permit")
-PROMOTE = Script("promote")
-RECLAIM = Script("reclaim")
-REDRIVE = Script("redrive")
-REFILL = Script("refill")
-RELEASE = Script("release")
-RENEW = Script("renew")
-SEND = Script("send")
-SETTLE = Script("settle")
-TIDY = Script("tidy")
+ADOPT: Final = Script("adopt")
+ARM: Final = Script("arm")
+BURY: Final = Script("bury")
+CANCEL: Final = Script("cancel")
+FIGURES: Final = Script("figures")
+GROUPS: Final = Script("groups")
+INFO: Final = Script("info")
+PAUSE: Final = Script("pause")
+PERMIT: Final = Script("permit")
+PROMOTE: Final = Script("promote")
+RECLAIM: Final = Script("reclaim")
+REDRIVE: Final = Script("redrive")
+REFILL: Final = Script("refill")
+RELEASE: Final = Script("release")
+RENEW: Final = Script("renew")
+SEND: Final = Script("send")
+SETTLE: Final = Script("settle")
+TIDY: Final = Script("tidy")

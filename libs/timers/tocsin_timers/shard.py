@@ -4,17 +4,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tocsin_timers import scripts
 from tocsin_timers.connections import Connections
 from tocsin_timers.delivery import Delivery
 
-SLEEP_SECONDS = 1.0
+SLEEP_SECONDS: Final = 1.0
 """A promoter never sleeps longer: a lost wake-up, a changed clock and a pause are noticed within this time."""
-HORIZON_US = int(SLEEP_SECONDS * 1_500_000)
+HORIZON_US: Final = int(SLEEP_SECONDS * 1_500_000)
 """Arming something earlier than the head wakes the promoters only when it is due before they look by themselves."""
-DELAYED_PREFIX = "~"
+DELAYED_PREFIX: Final = "~"
 """Begins the ids of messages sent with the `delay` label and of retries, so that they cannot be timers' ids."""
 
 

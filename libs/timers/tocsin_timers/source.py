@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from taskiq import ScheduledTask, ScheduleSource
 from taskiq.labels import prepare_label
@@ -18,8 +18,8 @@ from tocsin_timers.errors import ScheduleUnsupported
 from tocsin_timers.migration import MEMORY_SECONDS, Found, Migration, StockSchedules, migrate
 from tocsin_timers.shard import DELAYED_PREFIX, Shard
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 Clock = Callable[[], datetime]
 

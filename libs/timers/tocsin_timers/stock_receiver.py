@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from taskiq import AckableMessage
 from taskiq.abc.formatter import TaskiqFormatter
@@ -13,8 +13,8 @@ from tocsin_timers.delivery import DONE, Delivery, Outcome
 
 logger = logging.getLogger(__name__)
 
-PREFETCH = 10
-LEASES_HELD = 60
+PREFETCH: Final = 10
+LEASES_HELD: Final = 60
 """A stock receiver does not say when it lost a message: after this many leases it is given to another worker."""
 
 

@@ -30,13 +30,13 @@ _CONNECT_ATTEMPTS: Final = 20
 _REVISION: Final = re.compile(r'^revision\b[^=]*=\s*"(\d{4})"', re.MULTILINE)
 ENVIRONMENT: Final = Path(__file__).with_name("migration_env")
 
-_APP_NOW = """
+_APP_NOW: Final = """
 CREATE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT now()';
 COMMENT ON FUNCTION app_now() IS 'The only clock. Tests replace it to move time.';
 """
 
 # The settings are read in sub-selects, which PostgreSQL evaluates once per statement and not once per row.
-_ROW_SECURITY = """
+_ROW_SECURITY: Final = """
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
 CREATE POLICY {table}_tenant ON {table} USING (
@@ -44,7 +44,7 @@ CREATE POLICY {table}_tenant ON {table} USING (
 );
 """
 
-_OUTBOX = """
+_OUTBOX: Final = """
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     org_id text NOT NULL,
@@ -67,7 +67,7 @@ CREATE INDEX outbox_dead ON outbox (id) WHERE dead_time IS NOT NULL;
 # The claim of every row enters by tenant. Rows that were refused have an index of their own: however many there are,
 # the claim of the others never walks over them. `lease_until` and `attempts` stay out of every index, so that claiming
 # a row is a heap-only update.
-_OUTBOX_TURNS = """
+_OUTBOX_TURNS: Final = """
 ALTER TABLE outbox
     ADD COLUMN refusals integer NOT NULL DEFAULT 0,
     ADD COLUMN retries integer NOT NULL DEFAULT 0,
@@ -84,13 +84,13 @@ CREATE INDEX outbox_refused ON outbox (kind, org_id, due_time, id) WHERE dead_ti
 CREATE INDEX outbox_blocked ON outbox (id) WHERE dead_time IS NULL AND blocked;
 """
 
-_NO_OUTBOX_TURNS = """
+_NO_OUTBOX_TURNS: Final = """
 DROP INDEX outbox_turns, outbox_refused, outbox_blocked;
 ALTER TABLE outbox DROP COLUMN refusals, DROP COLUMN retries, DROP COLUMN blocked, DROP COLUMN substituted,
     DROP COLUMN substituted_by;
 """
 
-_REQUESTS = """
+_REQUESTS: Final = """
 CREATE TABLE requests (
     org_id text NOT NULL,
     method text NOT NULL,
@@ -103,7 +103,7 @@ CREATE TABLE requests (
 CREATE INDEX requests_create_time ON requests (create_time);
 """
 
-_TENANT_LIMITS = """
+_TENANT_LIMITS: Final = """
 CREATE TABLE tenant_limits (
     org_id text NOT NULL,
     name text NOT NULL,
@@ -116,7 +116,7 @@ COMMENT ON TABLE tenant_limits IS 'What operators allow a tenant in place of the
 """
 
 
-_AUDIT = """
+_AUDIT: Final = """
 CREATE TABLE audit_entries (
     org_id text NOT NULL,
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -152,7 +152,7 @@ CREATE TRIGGER audit_entries_are_not_emptied BEFORE TRUNCATE ON audit_entries
 
 # Row security lets only conditions with leakproof operators enter an index: `=` on text is one, `@>` on arrays is not. The trigger
 # also serves replicas of the release before, which know nothing of this table.
-_AUDIT_RESOURCES = """
+_AUDIT_RESOURCES: Final = """
 CREATE TABLE audit_resources (
     org_id text NOT NULL,
     resource text NOT NULL,
@@ -185,7 +185,7 @@ CREATE TRIGGER audit_resources_are_not_emptied BEFORE TRUNCATE ON audit_resource
     FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_entries();
 """
 
-_NO_AUDIT_RESOURCES = """
+_NO_AUDIT_RESOURCES: Final = """
 DROP TRIGGER audit_resources_follow ON audit_entries;
 DROP FUNCTION follow_audit_entries();
 DROP TABLE audit_resources;

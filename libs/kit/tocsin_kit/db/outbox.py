@@ -9,6 +9,7 @@ service's own, so that a batch takes one round trip; the SQL that they are given
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
 from tocsin_kit.db.pool import Tx
@@ -36,26 +37,26 @@ __all__ = [
     "write_mixed",
 ]
 
-_WRITE_MANY = """
+_WRITE_MANY: Final = """
 INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
 SELECT org_id, ordering_key, kind, payload, app_now() + make_interval(secs => delay)
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[])
     WITH ORDINALITY AS given (kind, org_id, ordering_key, payload, delay, position)
 ORDER BY position
 """
-_APPEND_MANY = f"{_WRITE_MANY}RETURNING id"
+_APPEND_MANY: Final = f"{_WRITE_MANY}RETURNING id"
 
 
 # The tenant is compared with IS NOT DISTINCT FROM where the ordering key must lead: no index can be entered by that.
-_OF_KEYS = """ordering_key <> '' AND ordering_key = ANY({keys}) AND org_id IS NOT DISTINCT FROM $1 AND kind = {kind}
+_OF_KEYS: Final = """ordering_key <> '' AND ordering_key = ANY({keys}) AND org_id IS NOT DISTINCT FROM $1 AND kind = {kind}
   AND dead_time IS NULL"""
-_UNTRIED = "lease_until IS NULL AND attempts = 0"
-_PENDING_OF = f"SELECT id, payload FROM outbox WHERE {_OF_KEYS.format(keys='$2::text[]', kind='$3')} ORDER BY id"
-_HURRY = f"""
+_UNTRIED: Final = "lease_until IS NULL AND attempts = 0"
+_PENDING_OF: Final = f"SELECT id, payload FROM outbox WHERE {_OF_KEYS.format(keys='$2::text[]', kind='$3')} ORDER BY id"
+_HURRY: Final = f"""
 UPDATE outbox SET due_time = app_now()
 WHERE {_OF_KEYS.format(keys="$2::text[]", kind="$3")} AND {_UNTRIED} AND due_time > app_now()
 """
-_CONFIRM = "DELETE FROM outbox WHERE id = ANY($2::bigint[]) AND org_id IS NOT DISTINCT FROM $1"
+_CONFIRM: Final = "DELETE FROM outbox WHERE id = ANY($2::bigint[]) AND org_id IS NOT DISTINCT FROM $1"
 
 
 def insert_from(rows: str, *, delayed: bool = False) -> str:

@@ -26,7 +26,7 @@ _LEAST_SHARE: Final = 4
 _FRAME_BYTES: Final = 64
 """What a row adds to a message beside its payload: id, time, framing."""
 
-_NEXT_ORG = """(SELECT next.org_id FROM outbox AS next
+_NEXT_ORG: Final = """(SELECT next.org_id FROM outbox AS next
     WHERE next.dead_time IS NULL AND next.refusals {refusals} AND next.kind = {kind} AND next.org_id > {after}
     ORDER BY next.org_id LIMIT 1)"""
 
@@ -41,7 +41,7 @@ def _hop(refusals: str) -> str:
 
 
 # As `(…) IS TRUE` no index answers it: the rows of a claim are then looked up by their ids and by nothing else.
-_FREE = "dead_time IS NULL AND due_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())"
+_FREE: Final = "dead_time IS NULL AND due_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())"
 
 
 def _claim(orgs: str, refusals: str) -> str:
@@ -87,11 +87,11 @@ FROM (VALUES (1)) AS always LEFT JOIN claimed ON true
 """
 
 
-_CLAIM = _claim(_hop("= 0"), "= 0")
-_CLAIM_OF = _claim(
+_CLAIM: Final = _claim(_hop("= 0"), "= 0")
+_CLAIM_OF: Final = _claim(
     "SELECT kind, org_id, 0 FROM unnest($1::text[]) AS kind, unnest($4::text[]) AS org_id", "= 0"
 ).replace("$6", "$6::int")
-_CLAIM_REFUSED = _claim(_hop("> 0"), "> 0")
+_CLAIM_REFUSED: Final = _claim(_hop("> 0"), "> 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _SETTLE_ATTEMPTS: Final = 4
 _MAX_ERROR: Final = 500
 
 # The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
-_MINE = """outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
+_MINE: Final = """outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
   AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"""
 
 

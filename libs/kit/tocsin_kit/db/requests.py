@@ -26,21 +26,21 @@ _SWEEP_BATCH: Final = 1000
 _SWEEP_ROUNDS: Final = 100
 _MAX_ID: Final = 128
 
-_CLAIM = """
+_CLAIM: Final = """
 INSERT INTO requests (org_id, method, request_id, body_hash) VALUES ($1, $2, $3, $4)
 ON CONFLICT (org_id, method, request_id) DO NOTHING
 RETURNING true
 """
-_READ = "SELECT body_hash, response FROM requests WHERE org_id = $1 AND method = $2 AND request_id = $3"
-_ANSWER = "UPDATE requests SET response = $4 WHERE org_id = $1 AND method = $2 AND request_id = $3"
-_RECALL = """
+_READ: Final = "SELECT body_hash, response FROM requests WHERE org_id = $1 AND method = $2 AND request_id = $3"
+_ANSWER: Final = "UPDATE requests SET response = $4 WHERE org_id = $1 AND method = $2 AND request_id = $3"
+_RECALL: Final = """
 SELECT request_id, body_hash, response FROM requests WHERE org_id = $1 AND method = $2 AND request_id = ANY($3::text[])
 """
-_REMEMBER = """
+_REMEMBER: Final = """
 INSERT INTO requests (org_id, method, request_id, body_hash, response)
 SELECT $1, $2, * FROM unnest($3::text[], $4::bytea[], $5::bytea[])
 """
-_SWEEP = f"""
+_SWEEP: Final = f"""
 DELETE FROM requests WHERE (org_id, method, request_id) IN (
     SELECT org_id, method, request_id FROM requests WHERE create_time < app_now() - interval '{KEPT}'
     ORDER BY create_time LIMIT $1 FOR UPDATE SKIP LOCKED

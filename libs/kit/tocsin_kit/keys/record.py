@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import grpc
 from tocsin.credentials.v1 import internal_service_pb2 as pb
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
     from tocsin.credentials.v1.internal_service_pb2_grpc import CredentialInternalServiceAsyncStub
 
-PAGE = 1000
+PAGE: Final = 1000
 """Revocations, hashes or uses of one call."""
 
 

@@ -15,8 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-_VARINT = 7
-_MORE = 0x80
+_VARINT: Final = 7
+_MORE: Final = 0x80
 _Field: Final = descriptor_pb2.FieldDescriptorProto
 
 

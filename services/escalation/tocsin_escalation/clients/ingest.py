@@ -1,6 +1,7 @@
 """Ingest, as escalation sees it."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import grpc
@@ -11,7 +12,7 @@ from tocsin_kit.rpc.hedge import hedged
 
 from tocsin_escalation.app.incidents.command import Closed
 
-_RESOLVE_SECONDS = 3.0
+_RESOLVE_SECONDS: Final = 3.0
 
 
 class Ingest:

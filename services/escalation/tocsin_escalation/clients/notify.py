@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Final
 from uuid import UUID
 
 import grpc
@@ -14,10 +15,10 @@ from tocsin_kit.rpc.hedge import hedged
 
 from tocsin_escalation.domain.explanation import Contact, Delivery, Tried
 
-_SUBMIT_SECONDS = 5.0
-_CHECK_SECONDS = 1.0
+_SUBMIT_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 1.0
 """The caller waits for a policy, and a warning is not worth more time."""
-_MOST_USERS = 1000
+_MOST_USERS: Final = 1000
 
 
 class Notify:

@@ -8,7 +8,7 @@ Every person's command and every change of hands bumps the generation: timers of
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import Final, assert_never
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, Refusal, StopPages
@@ -57,8 +57,8 @@ from tocsin_escalation.domain.turns import holder
 from tocsin_escalation.domain.urgency import raise_severity
 
 # Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
-EARLY_TOLERANCE = timedelta(milliseconds=100)
-_GENERATIONS_BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
+EARLY_TOLERANCE: Final = timedelta(milliseconds=100)
+_GENERATIONS_BEGIN: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def decide(run: Escalation, event: Event, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

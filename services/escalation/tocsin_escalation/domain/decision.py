@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from tocsin_escalation.domain.escalation import Escalation, Run
@@ -140,7 +141,7 @@ class Decision:
     already: bool = False
 
 
-ASKED = "asked"
+ASKED: Final = "asked"
 """Keeps the page of a person who was asked for apart from that of their level: they may get both."""
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from tocsin_escalation.domain.chain import MOST_HAND_ONS
@@ -13,7 +14,7 @@ from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
 from tocsin_escalation.domain.turns import line_up, waiting
 
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
-FALLBACK_LEVEL = 0
+FALLBACK_LEVEL: Final = 0
 
 
 def start_level(

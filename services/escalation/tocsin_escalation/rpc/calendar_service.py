@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import grpc
@@ -34,8 +34,8 @@ from tocsin_escalation.store.schedules.calendar_imports import ImportRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-NAME = "tocsin.escalation.v1.CalendarService"
-_SCOPE = "schedules:write"
+NAME: Final = "tocsin.escalation.v1.CalendarService"
+_SCOPE: Final = "schedules:write"
 _log = get_logger(__name__)
 
 

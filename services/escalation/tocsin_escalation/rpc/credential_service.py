@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -33,8 +33,8 @@ from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
 
-NAME = "tocsin.credentials.v1.CredentialService"
-_ACCOUNTS = "serviceAccounts"
+NAME: Final = "tocsin.credentials.v1.CredentialService"
+_ACCOUNTS: Final = "serviceAccounts"
 _log = get_logger(__name__)
 
 

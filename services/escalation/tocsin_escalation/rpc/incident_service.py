@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import grpc
@@ -49,7 +49,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
 
 
-_DELIVERIES = "notifications:read"
+_DELIVERIES: Final = "notifications:read"
 """The scope without which an explanation leaves out what notify knows: contact rules, attempts, receipts."""
 
 

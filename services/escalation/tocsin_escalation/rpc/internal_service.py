@@ -1,7 +1,7 @@
 """EscalationInternalService: what ingest tells and asks, and what notify tells."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -31,28 +31,28 @@ from tocsin_escalation.store.people import policies
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-DEFAULT_PAGE = 500
-_MOST_RECEIVERS = 500
-RESULTS = {
+DEFAULT_PAGE: Final = 500
+_MOST_RECEIVERS: Final = 500
+RESULTS: Final = {
     Result.APPLIED: pb.INCIDENT_EVENT_RESULT_APPLIED,
     Result.DUPLICATE: pb.INCIDENT_EVENT_RESULT_DUPLICATE,
     Result.OUT_OF_ORDER: pb.INCIDENT_EVENT_RESULT_OUT_OF_ORDER,
     Result.UNKNOWN_INCIDENT: pb.INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT,
     Result.BUSY: pb.INCIDENT_EVENT_RESULT_BUSY,
 }
-OUTCOME_RESULTS = {
+OUTCOME_RESULTS: Final = {
     OutcomeResult.APPLIED: pb.PAGE_OUTCOME_RESULT_APPLIED,
     OutcomeResult.DUPLICATE: pb.PAGE_OUTCOME_RESULT_DUPLICATE,
     OutcomeResult.INCIDENT_UNKNOWN: pb.PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN,
 }
-OUTCOME_KINDS = {
+OUTCOME_KINDS: Final = {
     pb.PAGE_OUTCOME_KIND_UNREACHABLE: OutcomeKind.UNREACHABLE,
     pb.PAGE_OUTCOME_KIND_FAILED: OutcomeKind.FAILED,
     pb.PAGE_OUTCOME_KIND_DELAYED: OutcomeKind.DELAYED,
     pb.PAGE_OUTCOME_KIND_SENT: OutcomeKind.SENT,
     pb.PAGE_OUTCOME_KIND_DELIVERED: OutcomeKind.DELIVERED,
 }
-_IN_WORDS = {
+_IN_WORDS: Final = {
     notification_pb2.CHANNEL_EMAIL: "e-mail",
     notification_pb2.CHANNEL_SMS: "SMS",
     notification_pb2.CHANNEL_VOICE: "call",
@@ -64,7 +64,7 @@ _IN_WORDS = {
     notification_pb2.CHANNEL_TEAMS: "Teams message",
     notification_pb2.CHANNEL_APPRISE: "Apprise",
 }
-CHANNELS = {
+CHANNELS: Final = {
     number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())
     for name, number in notification_pb2.Channel.items()
     if number

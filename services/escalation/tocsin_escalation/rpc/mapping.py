@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
@@ -23,7 +24,7 @@ from tocsin_escalation.store.incidents.timeline import Entry
 from tocsin_escalation.store.people.directory import TeamRow, UserRow
 from tocsin_escalation.store.people.policies import PolicyRow
 
-STATES = {
+STATES: Final = {
     State.TRIGGERED: incident_pb2.INCIDENT_STATE_TRIGGERED,
     State.ACKNOWLEDGED: incident_pb2.INCIDENT_STATE_ACKNOWLEDGED,
     State.SNOOZED: incident_pb2.INCIDENT_STATE_SNOOZED,
@@ -31,30 +32,30 @@ STATES = {
     State.RESOLVED: incident_pb2.INCIDENT_STATE_RESOLVED,
     State.MERGED: incident_pb2.INCIDENT_STATE_MERGED,
 }
-REACHED = {
+REACHED: Final = {
     Reached.UNKNOWN: incident_pb2.REACHED_UNKNOWN,
     Reached.SOMEBODY: incident_pb2.REACHED_SOMEBODY,
     Reached.NOBODY: incident_pb2.REACHED_NOBODY,
 }
-REACHED_NAMES = {value: key.value for key, value in REACHED.items()}
-STATE_NAMES = {value: key.value for key, value in STATES.items()}
+REACHED_NAMES: Final = {value: key.value for key, value in REACHED.items()}
+STATE_NAMES: Final = {value: key.value for key, value in STATES.items()}
 
 
-TIMELINE_KINDS = {kind.value: incident_pb2.TimelineKind.Value(f"TIMELINE_KIND_{kind.name}") for kind in NoteKind}
-KINDS = frozenset(TargetKind)
-GAP_CHOICES = {
+TIMELINE_KINDS: Final = {kind.value: incident_pb2.TimelineKind.Value(f"TIMELINE_KIND_{kind.name}") for kind in NoteKind}
+KINDS: Final = frozenset(TargetKind)
+GAP_CHOICES: Final = {
     GapChoice.SKIP: policy_service_pb2.GAP_CHOICE_SKIP,
     GapChoice.HOLD: policy_service_pb2.GAP_CHOICE_HOLD,
     GapChoice.FALLBACK: policy_service_pb2.GAP_CHOICE_FALLBACK,
 }
-URGENCIES = {
+URGENCIES: Final = {
     Urgency.HIGH: policy_service_pb2.PAGE_URGENCY_HIGH,
     Urgency.LOW: policy_service_pb2.PAGE_URGENCY_LOW,
     Urgency.DEFERRED: policy_service_pb2.PAGE_URGENCY_DEFERRED,
 }
-URGENCY_NAMES = {value: key for key, value in URGENCIES.items()}
-MODES = {False: policy_service_pb2.LEVEL_MODE_ALL, True: policy_service_pb2.LEVEL_MODE_IN_TURN}
-GAP_CHOICE_NAMES = {value: key for key, value in GAP_CHOICES.items()}
+URGENCY_NAMES: Final = {value: key for key, value in URGENCIES.items()}
+MODES: Final = {False: policy_service_pb2.LEVEL_MODE_ALL, True: policy_service_pb2.LEVEL_MODE_IN_TURN}
+GAP_CHOICE_NAMES: Final = {value: key for key, value in GAP_CHOICES.items()}
 
 
 def timestamp(value: datetime | None) -> Timestamp | None:

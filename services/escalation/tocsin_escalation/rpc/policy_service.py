@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from tocsin.escalation.v1 import policy_service_pb2 as pb
@@ -30,7 +30,7 @@ from tocsin_escalation.store.people.policies import PolicyRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-WRITABLE = (
+WRITABLE: Final = (
     "display_name",
     "team",
     "levels",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import schedule_pb2 as pb
@@ -38,25 +39,25 @@ from tocsin_escalation.rpc.window_mapping import window_from, window_to
 from tocsin_escalation.store.schedules import holiday_calendars
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 
-UNITS = {
+UNITS: Final = {
     pb.TURN_UNIT_HOUR: Unit.HOUR,
     pb.TURN_UNIT_DAY: Unit.DAY,
     pb.TURN_UNIT_WEEK: Unit.WEEK,
     pb.TURN_UNIT_MONTH: Unit.MONTH,
 }
-UNIT_NUMBERS = {value: key for key, value in UNITS.items()}
-ROLLOUTS = {
+UNIT_NUMBERS: Final = {value: key for key, value in UNITS.items()}
+ROLLOUTS: Final = {
     pb.ROLLOUT_UNSPECIFIED: Rollout.AFTER_SHIFT,
     pb.ROLLOUT_NOW: Rollout.NOW,
     pb.ROLLOUT_AFTER_SHIFT: Rollout.AFTER_SHIFT,
     pb.ROLLOUT_AFTER_ROUND: Rollout.AFTER_ROUND,
 }
-COVERAGES = {
+COVERAGES: Final = {
     Coverage.ON_CALL: pb.ON_CALL_COVERAGE_ON_CALL,
     Coverage.NOBODY: pb.ON_CALL_COVERAGE_NOBODY,
     Coverage.GAP: pb.ON_CALL_COVERAGE_GAP,
 }
-SOURCES = {
+SOURCES: Final = {
     SourceKind.LAYER: pb.ON_CALL_SOURCE_KIND_LAYER,
     SourceKind.OVERRIDE: pb.ON_CALL_SOURCE_KIND_OVERRIDE,
     SourceKind.CALENDAR: pb.ON_CALL_SOURCE_KIND_CALENDAR,
@@ -64,10 +65,10 @@ SOURCES = {
     SourceKind.FIXED_PERIOD: pb.ON_CALL_SOURCE_KIND_FIXED_PERIOD,
     SourceKind.STAND_IN: pb.ON_CALL_SOURCE_KIND_STAND_IN,
 }
-MOST_GAPS = 100
+MOST_GAPS: Final = 100
 """Of one schedule in a list."""
-_FIRST = minute_of(datetime(2000, 1, 1, tzinfo=UTC))
-_LAST = minute_of(datetime(2200, 1, 1, tzinfo=UTC))
+_FIRST: Final = minute_of(datetime(2000, 1, 1, tzinfo=UTC))
+_LAST: Final = minute_of(datetime(2200, 1, 1, tzinfo=UTC))
 
 
 def schedule_from(id_: str, message: pb.Schedule) -> ScheduleRow:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
@@ -34,7 +34,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 FEW, MOST_OF_FEW = 20, 50
 """Schedules or levels at once, in lists that resolve weeks of each schedule."""
-WRITABLE = ("display_name", "description", "time_zone", "layers", "stand_in")
+WRITABLE: Final = ("display_name", "description", "time_zone", "layers", "stand_in")
 
 
 class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServicer):

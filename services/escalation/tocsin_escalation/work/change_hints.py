@@ -12,7 +12,7 @@ from tocsin_timers.connections import Connections
 
 from tocsin_escalation.app.watching.watch_incidents import Feeds
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 BLOCK_SECONDS: Final = 1.0
 _KEY: Final = "tocsin:escalation:changes"
@@ -50,7 +50,7 @@ class ChangeHints:
             try:
                 await self._redis.commands.xadd(_KEY, told, maxlen=_KEPT, approximate=True)  # type: ignore[arg-type]
             except _ERRORS as error:
-                log.debug("change_hint_lost", error=repr(error)[:200])
+                _log.debug("change_hint_lost", error=repr(error)[:200])
 
     async def hear(self, stop: asyncio.Event) -> None:
         """The loop that listens."""

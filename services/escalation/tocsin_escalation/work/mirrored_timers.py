@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1 import timer_pb2
@@ -15,9 +16,9 @@ from tocsin_escalation.store.incidents import timers
 from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.work.tasks import QUEUE, FireTask, fill_body
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-CHUNK = 5000
+CHUNK: Final = 5000
 
 
 class MirroredTimers:
@@ -55,7 +56,7 @@ class MirroredTimers:
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """See Record. Only a copy died: the sweep fires the row."""
         for letter in letters:
-            log.error("timer_message_dead", timer=letter.timer_id, task=letter.task_name, reason=letter.reason)
+            _log.error("timer_message_dead", timer=letter.timer_id, task=letter.task_name, reason=letter.reason)
 
     def _copy(self, timer: LiveTimer) -> Timer:
         encode = self._urgent if timer.urgent else self._normal

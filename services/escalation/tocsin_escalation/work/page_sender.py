@@ -23,17 +23,17 @@ from tocsin_timers import Encoded, Encoder, TimerBroker, TimersError
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.work.tasks import NOTIFY_SET_TASK, NOTIFY_TASK
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-MOST_WAITING = 10_000
-MOST_AT_ONCE = 500
+MOST_WAITING: Final = 10_000
+MOST_AT_ONCE: Final = 500
 MOST_IN_SET: Final = 50
 """Pages of one task: while they are stored they keep one place of notify's worker."""
 _SET_BYTES: Final = 256 << 10
 """Of one task, unless a single page is larger."""
-PATIENCE = 0.25
+PATIENCE: Final = 0.25
 """Seconds after which pages go by RPC as well, though Redis has not failed yet: one that hangs takes a second to."""
-URGENT = (1, 2)
+URGENT: Final = (1, 2)
 _URGENT: Final = "critical"
 _NORMAL: Final = "normal"
 
@@ -98,9 +98,9 @@ class PageSender:
         try:
             await self._notify.submit(jobs)
         except TocsinError as error:
-            log.warning("pages_left_to_outbox", pages=len(jobs), redis=repr(why), notify=error.message)
+            _log.warning("pages_left_to_outbox", pages=len(jobs), redis=repr(why), notify=error.message)
         else:
-            log.info("pages_by_rpc", pages=len(jobs), redis=repr(why))
+            _log.info("pages_by_rpc", pages=len(jobs), redis=repr(why))
 
 
 def sets_of(jobs: Sequence[NotificationJob]) -> Iterator[list[NotificationJob]]:

@@ -1,6 +1,7 @@
 """The loops that make Redis disposable: fire what is overdue, arm again what is due soon, notice what cannot be."""
 
 from functools import partial
+from typing import Final
 
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
@@ -17,14 +18,14 @@ from tocsin_escalation.store.notices import shift_notices
 from tocsin_escalation.store.schedules import absences, fixed_periods, overrides, swaps
 from tocsin_escalation.work.tasks import QUEUE
 
-REARM_CHUNK = 5000
-PLANNED_KEPT_DAYS = 400
+REARM_CHUNK: Final = 5000
+PLANNED_KEPT_DAYS: Final = 400
 """As long as closed versions of layers: a schedule answers about its past with both."""
-NOTICES_KEPT_DAYS = 2
+NOTICES_KEPT_DAYS: Final = 2
 """How long notices that were sent are shown, as the contract says."""
-KEYS_KEPT_DAYS = 30
+KEYS_KEPT_DAYS: Final = 30
 """How long a key that was revoked or has expired is shown, as the contract says."""
-PLANNED = (overrides.TABLE, fixed_periods.TABLE, absences.TABLE, swaps.TABLE)
+PLANNED: Final = (overrides.TABLE, fixed_periods.TABLE, absences.TABLE, swaps.TABLE)
 
 
 class Sweeps:

@@ -1,7 +1,7 @@
 """The delayed task behind every timer."""
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from taskiq.decor import AsyncTaskiqDecoratedTask
@@ -14,12 +14,12 @@ from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.incidents.timers import LiveTimer
 from tocsin_escalation.work.timer_consumer import TimerConsumer
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-QUEUE = "escalation"
-NOTIFY_QUEUE = "notify"
-NOTIFY_TASK = "notify.submit"
-NOTIFY_SET_TASK = "notify.submit_set"
+QUEUE: Final = "escalation"
+NOTIFY_QUEUE: Final = "notify"
+NOTIFY_TASK: Final = "notify.submit"
+NOTIFY_SET_TASK: Final = "notify.submit_set"
 """The same for several pages of one tenant at once, with a SubmitNotificationsRequest as its only argument."""
 
 FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, None]]
@@ -40,7 +40,7 @@ def register(broker: TimerBroker) -> FireTask:
         try:
             await consumer.fire(UUID(bytes=message.incident_id), timer)
         except TocsinError as error:
-            log.info("timer_left_to_sweep", incident=str(UUID(bytes=message.incident_id)), error=error.message)
+            _log.info("timer_left_to_sweep", incident=str(UUID(bytes=message.incident_id)), error=error.message)
 
     return fire_timer
 

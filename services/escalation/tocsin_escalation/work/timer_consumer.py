@@ -15,9 +15,9 @@ from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.fire_timers import Fired, fire_timers
 from tocsin_escalation.domain.events import TimerFired
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-MOST_PER_TRANSACTION = 200
+MOST_PER_TRANSACTION: Final = 200
 MOST_ALONE: Final = 2
 """Transactions that wait for the row of one incident. Each holds a connection of those that relays and sweeps use as well."""
 MOST_AGAIN: Final = 10_000
@@ -62,7 +62,7 @@ class TimerConsumer:
 
     def _later(self, fired: Fired, failures: int) -> None:
         if failures == len(PAUSES) or self._again >= MOST_AGAIN:
-            log.info("held_timer_left_to_sweep", incident=str(fired[0]), failures=failures)
+            _log.info("held_timer_left_to_sweep", incident=str(fired[0]), failures=failures)
             return
         self._again += 1
         pause = PAUSES[failures] * random.uniform(0.5, 1.5)
@@ -76,14 +76,14 @@ class TimerConsumer:
                 return
             error = answer.exception()
             if error is not None:
-                log.info("held_timer_left_to_sweep", incident=str(fired[0]), failures=failures, error=repr(error))
+                _log.info("held_timer_left_to_sweep", incident=str(fired[0]), failures=failures, error=repr(error))
             elif answer.result() is not _Answer.FIRED:
                 self._later(fired, failures)
 
         try:
             self._batches.enqueue(fired).add_done_callback(end)
         except TocsinError as error:
-            log.info("held_timer_left_to_sweep", incident=str(fired[0]), failures=failures, error=error.message)
+            _log.info("held_timer_left_to_sweep", incident=str(fired[0]), failures=failures, error=error.message)
 
     async def _fire(self, timers: list[Fired]) -> list[_Answer]:
         left = await fire_timers(self._db, self._effects, timers)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import grpc
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
-_SERVICE = "escalation"
-_FORESEE_SECONDS = 10.0
+_SERVICE: Final = "escalation"
+_FORESEE_SECONDS: Final = 10.0
 """Weeks of many schedules are played to their end, after what other plans are under way."""
 
 

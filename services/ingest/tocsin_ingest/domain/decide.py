@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
-from typing import assert_never
+from typing import Final, assert_never
 from uuid import UUID
 
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
@@ -126,8 +126,8 @@ class Decision:
         return isinstance(self.event, Resolved)
 
 
-_IGNORED = Decision(Outcome.IGNORED)
-_MOST_STEPS = 7
+_IGNORED: Final = Decision(Outcome.IGNORED)
+_MOST_STEPS: Final = 7
 """That one batch keeps of an alert, beside the newest."""
 
 

@@ -100,7 +100,7 @@ class Route:
     """Where a rule matched that continues: the rules of which something was taken, in order. Empty: all is of `rule`."""
 
 
-_SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
+_SEVERITY_NAMES: Final = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
 
 
 class Subject:

@@ -1,6 +1,7 @@
 """How bad things are. The numbers are those of `tocsin.type.v1.Severity` (a test compares them)."""
 
 from enum import IntEnum
+from typing import Final
 
 
 class Severity(IntEnum):
@@ -18,7 +19,7 @@ class Severity(IntEnum):
         return cls.CRITICAL if isinstance(value, int) and value > 0 else None
 
 
-_RANK = {Severity.CRITICAL: 0, Severity.ERROR: 1, Severity.WARNING: 2, Severity.INFO: 3, Severity.UNSPECIFIED: 4}
+_RANK: Final = {Severity.CRITICAL: 0, Severity.ERROR: 1, Severity.WARNING: 2, Severity.INFO: 3, Severity.UNSPECIFIED: 4}
 
 
 def worst(one: Severity, other: Severity) -> Severity:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome, decide
@@ -73,7 +74,9 @@ class Silenced:
 Step = tuple[Decision, int]
 """What one message does: its decision, and how many messages more its alert stands for than the decision says."""
 
-_LASTING = frozenset((Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED, Outcome.PAUSED, Outcome.IGNORED))
+_LASTING: Final = frozenset(
+    (Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED, Outcome.PAUSED, Outcome.IGNORED)
+)
 """What becomes of a trigger that becomes of it again when it is repeated: its alert counts one more, and nothing else changes."""
 
 

@@ -23,8 +23,8 @@ from tocsin_ingest.http.outside import Outside
 Json = Mapping[str, Any]
 Answer = SendAlertResponse | TocsinError
 
-_PERMANENT = 500
-_TRANSIENT = (*THROTTLED, ErrorReason.ERROR_REASON_CONFLICT)
+_PERMANENT: Final = 500
+_TRANSIENT: Final = (*THROTTLED, ErrorReason.ERROR_REASON_CONFLICT)
 MAX_ERRORS: Final = 50
 """Told in one answer; the others are counted."""
 

@@ -1,5 +1,7 @@
 """Rows and errors to messages of the contract."""
 
+from typing import Final
+
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from tocsin.ingest.v1.alert_pb2 import Alert, AlertInput, AlertState
 from tocsin_kit.errors import to_status
@@ -9,12 +11,12 @@ from tocsin_kit.rpc.failures import masked
 from tocsin_ingest.domain import decide
 from tocsin_ingest.store.alerts.alerts import AlertRow
 
-STATES = {
+STATES: Final = {
     decide.AlertState.FIRING: AlertState.ALERT_STATE_FIRING,
     decide.AlertState.RESOLVED: AlertState.ALERT_STATE_RESOLVED,
     decide.AlertState.SUPPRESSED: AlertState.ALERT_STATE_SUPPRESSED,
 }
-STATES_BACK = {number: state for state, number in STATES.items()}
+STATES_BACK: Final = {number: state for state, number in STATES.items()}
 
 
 def status_of(error: BaseException) -> Status:

@@ -10,6 +10,7 @@ opens the circuit of a provider that serves the others.
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Final
 
 from tocsin_notify.domain.attempt import Outcome, Retryable
 
@@ -77,7 +78,7 @@ class Way(Enum):
     """Both: it tries the provider, and its user does not wait for what comes of it."""
 
 
-CLOSED = Circuit()
+CLOSED: Final = Circuit()
 
 
 def says_it_fails(outcome: Outcome, policy: CircuitPolicy) -> bool | None:

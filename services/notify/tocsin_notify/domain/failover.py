@@ -12,7 +12,7 @@ GONE: Final = "its contact method was deleted; the page has other notifications"
 """Why a step is cancelled that could be carried by nothing else, while its page had others."""
 REMOVED: Final = "removed from the queue by "
 """Why an operator's removal cancels a step; the operator's name follows."""
-FAILOVER_STEP = 1000
+FAILOVER_STEP: Final = 1000
 """Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
 
 

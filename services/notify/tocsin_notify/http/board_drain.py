@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from typing import Final
 
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1.task_pb2 import TaskCount
 
 from tocsin_notify.http.board_page import PATH, hidden
 
-LONGEST_ORG = 128
+LONGEST_ORG: Final = 128
 
 
 def drain_page(service: str, chosen: Mapping[str, str], would: pb.DrainQueueResponse | None, csrf: str) -> list[str]:

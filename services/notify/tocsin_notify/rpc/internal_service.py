@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1 import internal_service_pb2_grpc as grpc_pb
@@ -25,10 +25,10 @@ from tocsin_notify.store.delivery import reads
 from tocsin_notify.store.pages import people
 from tocsin_notify.store.pages.pages import NOTHING, Fence, NewPage
 
-_MOST_DESCRIBED = 100
-_MOST_JOBS = 1000
+_MOST_DESCRIBED: Final = 100
+_MOST_JOBS: Final = 1000
 """As the contract says."""
-_STANDINGS = {
+_STANDINGS: Final = {
     pb.USER_STANDING_ENABLED: Standing.ENABLED,
     pb.USER_STANDING_DISABLED: Standing.DISABLED,
     pb.USER_STANDING_DELETED: Standing.DELETED,

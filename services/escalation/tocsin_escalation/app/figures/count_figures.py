@@ -11,8 +11,8 @@ from tocsin_escalation.store.incidents import changes
 
 _log = get_logger(__name__)
 
-_TENANTS = 500
-_ENTRIES = 2000
+_TENANTS: Final = 500
+_ENTRIES: Final = 2000
 """Of one transaction: some ten milliseconds of PostgreSQL's time."""
 _MOST_LOST: Final = 3
 """Tenants in a row for whom the database fails: then it is away."""

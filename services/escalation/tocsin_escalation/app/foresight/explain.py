@@ -28,7 +28,7 @@ from tocsin_escalation.store.incidents.timeline import Entry
 from tocsin_escalation.store.people import directory
 from tocsin_escalation.store.schedules import absences
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 MOST_ENTRIES: Final = 5000
 _MOST_ABSENCES: Final = 200
@@ -89,7 +89,7 @@ async def _contact(notify: Describing, org_id: str, incident_id: UUID, user: str
     try:
         return await notify.describe(org_id, incident_id, user)
     except TocsinError as error:
-        log.warning("deliveries_unknown", org_id=org_id, incident=str(incident_id), reason=error.message)
+        _log.warning("deliveries_unknown", org_id=org_id, incident=str(incident_id), reason=error.message)
         return None
 
 

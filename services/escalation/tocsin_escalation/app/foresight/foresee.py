@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
@@ -27,9 +28,9 @@ from tocsin_escalation.store.people import directory, policies
 from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-FARTHEST = timedelta(days=92)
+FARTHEST: Final = timedelta(days=92)
 """From now, in either direction."""
 
 
@@ -170,5 +171,5 @@ async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple
     try:
         return await notify.unreachable(org_id, users) if users else {}, True
     except TocsinError as error:
-        log.warning("reachability_unknown", org_id=org_id, reason=error.message)
+        _log.warning("reachability_unknown", org_id=org_id, reason=error.message)
         return {}, False

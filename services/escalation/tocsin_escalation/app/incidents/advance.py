@@ -33,11 +33,11 @@ from tocsin_escalation.domain.turns import taken
 from tocsin_escalation.store.incidents import escalations, feeds, pages, timeline, timers, turns
 from tocsin_escalation.store.incidents.timeline import Entry
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 # How long the quick way through Redis has before the row takes the sure way by RPC. Both ways are taken: notify knows
 # a page by its id.
-SURE_WAY_SECONDS = 1.0
+SURE_WAY_SECONDS: Final = 1.0
 
 
 _NOBODY: Final = Directory()
@@ -182,7 +182,7 @@ class _Work:
             self.rearm[run.incident_id] = run
         for note in decision.notes:
             if note.kind is NoteKind.STALE:
-                log.info("stale_timer_ignored", incident=str(run.incident_id), timer=note.actor, reason=note.message)
+                _log.info("stale_timer_ignored", incident=str(run.incident_id), timer=note.actor, reason=note.message)
             else:
                 self.notes.append((following, note))
         for command in decision.commands:

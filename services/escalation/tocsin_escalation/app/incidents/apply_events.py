@@ -25,7 +25,7 @@ from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.store.incidents import escalations
 from tocsin_escalation.store.people import policies
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 _MOST_TRANSACTIONS: Final = 24
 """Of one call. What is left then is BUSY, and comes again within a moment."""
@@ -122,7 +122,7 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
         except Overtaken:
             waiting.appendleft(places)  # their rows are there now, with what the other transaction did
         except _Lost:
-            log.exception("events_batch_lost", events=len(given))
+            _log.exception("events_batch_lost", events=len(given))
             waiting.extend(_halves(places, arrivals))
     return [results.get(at, Result.BUSY) for at in range(len(arrivals))]
 
@@ -149,7 +149,7 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
         try:
             return await _apply(db, effects, arrivals, most_schedules)
         except _Lost as error:
-            log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
+            _log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
             lost = error
     # Not as a database that is away: the relay would send it first again and again, with everything behind it.
     raise TocsinError(

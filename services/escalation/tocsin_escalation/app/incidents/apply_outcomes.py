@@ -19,7 +19,7 @@ from tocsin_escalation.domain.events import PageOutcome
 from tocsin_escalation.domain.outcomes import inform, tell
 from tocsin_escalation.store.incidents import escalations, pages, timeline
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class OutcomeResult(StrEnum):
@@ -110,7 +110,7 @@ async def _sort(tx: Tx, locked: Mapping[UUID, Run], told: Sequence[Told]) -> tup
         key = each.outcome.key
         if not _owns(locked, each):
             results.append(OutcomeResult.INCIDENT_UNKNOWN)
-            log.warning("page_outcome_without_incident", org_id=each.org_id, incident=str(each.incident_id))
+            _log.warning("page_outcome_without_incident", org_id=each.org_id, incident=str(each.incident_id))
         elif key in known:
             results.append(OutcomeResult.DUPLICATE)
         else:

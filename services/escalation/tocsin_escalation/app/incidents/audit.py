@@ -7,7 +7,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.store.incidents import timers
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 
 async def repair_missing_timers(db: Database, effects: Effects) -> int:
@@ -19,7 +19,7 @@ async def repair_missing_timers(db: Database, effects: Effects) -> int:
 
     repaired = await db.run(None, work)
     for timer in repaired:
-        log.error("timer_was_missing", incident=str(timer.incident_id), repair="a timer that is due now")
+        _log.error("timer_was_missing", incident=str(timer.incident_id), repair="a timer that is due now")
     if repaired:
         effects.arming.arm(repaired, repaired[0].due_time)
     return len(repaired)

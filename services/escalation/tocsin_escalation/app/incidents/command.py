@@ -21,7 +21,7 @@ from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.store.incidents import escalations
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 R = TypeVar("R", bound=Message)
 Plan = Callable[[Mapping[UUID, Escalation], UUID], Sequence[Step]]
@@ -204,7 +204,7 @@ class Commands:
         closed = await self.ingest.resolve(org_id, actor, incident_ids)
         unknown = [str(id_) for id_, answer in zip(incident_ids, closed, strict=True) if answer.sequence is None]
         if unknown:
-            log.warning("resolved_without_ingest", org_id=org_id, incidents=unknown)
+            _log.warning("resolved_without_ingest", org_id=org_id, incidents=unknown)
         return [
             Step(id_, Resolved(actor, via=via), sequence=answer.sequence or 0)
             for id_, answer in zip(incident_ids, closed, strict=True)

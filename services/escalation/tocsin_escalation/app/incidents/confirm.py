@@ -17,7 +17,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.incidents.jobs import CANCEL
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Cancelling(Protocol):
@@ -37,7 +37,7 @@ async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, inciden
     try:
         await notify.cancel([internal_service_pb2.Cancellation.FromString(payload) for _, payload in rows])
     except TocsinError as error:
-        log.warning("cancel_unconfirmed", org_id=org_id, incidents=keys, reason=str(error))
+        _log.warning("cancel_unconfirmed", org_id=org_id, incidents=keys, reason=str(error))
         raise TocsinError(
             reasons.ERROR_REASON_CANCEL_UNCONFIRMED,
             "the change is committed, but notify has not confirmed that earlier pages are stopped; repeat the call",

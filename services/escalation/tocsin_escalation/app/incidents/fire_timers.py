@@ -21,7 +21,7 @@ from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.incidents import escalations, timers
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 _MOST_TRANSACTIONS: Final = 24
 """Of one call. What is left then is left to the next one."""
@@ -83,7 +83,7 @@ async def _fire(
                 return Left(), ()
             await _postpone(db, effects, fired[0][0], error)
             return Left(), ()
-        log.exception("timer_batch_failed", timers=len(fired))
+        _log.exception("timer_batch_failed", timers=len(fired))
     half = len(fired) // 2
     left, apart = Left(), tuple[Fired, ...]()
     for part in (fired[:half], fired[half:]):
@@ -103,7 +103,7 @@ async def _fired_with_less(db: Database, effects: Effects, fired: Sequence[Fired
         except TocsinError as error:
             if not isinstance(error, Lost) and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
                 raise
-            log.exception("timer_lost", incident=str(fired[0][0]), schedules_looked_at=most_schedules)
+            _log.exception("timer_lost", incident=str(fired[0][0]), schedules_looked_at=most_schedules)
         else:
             return True
     return False
@@ -160,7 +160,7 @@ async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, w
                 notes += journal_notes.fired(answer.before, answer.run, step.event.timer_id, answer.update_time)
             if way == "sweep" and timer is not None and timer.id == step.event.timer_id:
                 # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
-                log.error("timer_without_effect", incident=str(step.incident_id), timer=str(timer.id))
+                _log.error("timer_without_effect", incident=str(step.incident_id), timer=str(timer.id))
                 await timers.postpone(tx, step.incident_id)
             for entry in answer.entries:
                 if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
@@ -176,10 +176,10 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID, error: Ex
 
     attempts, now = await db.run(None, work)
     effects.note([journal_notes.failed(incident_id, now, attempts, f"{type(error).__name__}: {error}")])
-    log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
+    _log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
     if attempts == retries.attempts:
         effects.metrics.timers_keep_failing.inc()
-        log.error(
+        _log.error(
             "timer_keeps_failing",
             incident=str(incident_id),
             attempts=attempts,

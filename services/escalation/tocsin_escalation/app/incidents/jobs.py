@@ -13,7 +13,7 @@ CANCEL: Final = "cancel"
 USER: Final = "user"
 """The kinds of outbox rows."""
 
-TYPES = {
+TYPES: Final = {
     PageType.NEW_INCIDENT: notification_pb2.NOTIFICATION_TYPE_NEW_INCIDENT,
     PageType.ESCALATION: notification_pb2.NOTIFICATION_TYPE_ESCALATION,
     PageType.ACKNOWLEDGMENT: notification_pb2.NOTIFICATION_TYPE_ACKNOWLEDGMENT,

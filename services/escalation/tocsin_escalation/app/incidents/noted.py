@@ -9,7 +9,7 @@ from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.domain.decision import Note, NoteKind
 from tocsin_escalation.domain.escalation import Reached, Run
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def tell(effects: Effects, notes: Sequence[tuple[Run, Note]]) -> None:
@@ -25,10 +25,10 @@ def tell(effects: Effects, notes: Sequence[tuple[Run, Note]]) -> None:
             effects.metrics.exhausted.inc(note.kind is NoteKind.EXHAUSTED)
             if run.reached is Reached.NOBODY:
                 effects.metrics.nobody_paged.inc()
-            log.error(f"escalation_{note.kind.value}", reason=note.message, reached=run.reached.value, **about)
+            _log.error(f"escalation_{note.kind.value}", reason=note.message, reached=run.reached.value, **about)
         elif note.kind in (NoteKind.PAGE_UNREACHABLE, NoteKind.PAGE_FAILED):
             event = f"timeline_{note.kind.value}"
-            log.error(event, at_level=note.level, reason=note.message, page=str(note.page), **about)
+            _log.error(event, at_level=note.level, reason=note.message, page=str(note.page), **about)
         else:
             event = f"timeline_{note.kind.value}"
-            log.info(event, at_level=note.level, state=run.state.value, actor=note.actor, **about)
+            _log.info(event, at_level=note.level, state=run.state.value, actor=note.actor, **about)

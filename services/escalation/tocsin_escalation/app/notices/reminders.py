@@ -33,7 +33,7 @@ from tocsin_escalation.store.notices import reminders
 from tocsin_escalation.store.notices.reminders import NewReminder, ReminderRow, Standing
 from tocsin_escalation.store.people import directory
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 BATCH: Final = 500
 _NOBODY: Final = Standing(UUID(int=0), "", State.RESOLVED, 0, "", "", 0, "", "")
@@ -149,7 +149,7 @@ class Remind:
 
     def _sent(self, jobs: Sequence[notification_pb2.NotificationJob], due: int) -> None:
         self._effects.paging.page(jobs)
-        log.info("reminders", due=due, sent=len(jobs))
+        _log.info("reminders", due=due, sent=len(jobs))
 
 
 def _whom(row: ReminderRow) -> Target:

@@ -1,5 +1,7 @@
 """Which notices of shifts a user gets, as the user says."""
 
+from typing import Final
+
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import not_found
@@ -9,7 +11,7 @@ from tocsin_escalation.store.notices import known_shifts, shift_notices
 from tocsin_escalation.store.notices.shift_notices import ChoiceRow, Wanted
 from tocsin_escalation.store.people import directory
 
-NOTHING = ChoiceRow("", None, False, None, "", 0, None)
+NOTHING: Final = ChoiceRow("", None, False, None, "", 0, None)
 """What a user wants who has never said."""
 
 

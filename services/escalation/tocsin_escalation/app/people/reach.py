@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
@@ -14,10 +14,10 @@ from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.warnings import Warned, warn, warn_of_conditions, warn_of_next, warn_of_turns
 from tocsin_escalation.store.people import directory, policies
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-_POLICIES_AT_ONCE = 50
-_ROUNDS = 10
+_POLICIES_AT_ONCE: Final = 50
+_ROUNDS: Final = 10
 
 
 class Reaching(Protocol):
@@ -67,7 +67,7 @@ async def of_policies(
     except TocsinError as error:
         if strict:
             raise
-        log.warning("reachability_unknown", org_id=org_id, reason=error.message)
+        _log.warning("reachability_unknown", org_id=org_id, reason=error.message)
         unreachable, complete = {}, False
     return [
         Reachability(

@@ -1,6 +1,7 @@
 """What a request names must exist: the error says which field names an unknown target."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import grpc
@@ -12,7 +13,7 @@ from tocsin_escalation.domain.policy import Policy, Target, TargetKind
 from tocsin_escalation.store.incidents import escalations
 from tocsin_escalation.store.people import directory, policies
 
-REASONS = {
+REASONS: Final = {
     TargetKind.USER: reasons.ERROR_REASON_USER_NOT_FOUND,
     TargetKind.TEAM: reasons.ERROR_REASON_TEAM_NOT_FOUND,
     TargetKind.SCHEDULE: reasons.ERROR_REASON_SCHEDULE_NOT_FOUND,

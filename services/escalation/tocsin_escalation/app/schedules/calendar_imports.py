@@ -29,7 +29,7 @@ from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.schedules import calendar_imports as store
 from tocsin_escalation.store.schedules.calendar_imports import Due, ImportRow
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 COLLECTION: Final = "calendarImports"
 PURPOSE: Final = b"tocsin escalation calendar urls"
@@ -180,7 +180,7 @@ class ReadCalendars:
         for each in stale:
             if each.id not in self._told:
                 read = f"{each.read_time:%Y-%m-%d %H:%M} UTC" if each.read_time else "never"
-                log.warning(
+                _log.warning(
                     "calendar_stale",
                     org_id=each.org_id,
                     schedule=each.schedule_id,

@@ -6,6 +6,7 @@ What they mean for each policy is told by `app.foresight.gap_warnings`.
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
@@ -19,9 +20,9 @@ from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.people import policies
 from tocsin_escalation.store.schedules import on_call
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
-_AT_ONCE = 200
+_AT_ONCE: Final = 200
 
 
 class Watch:
@@ -51,7 +52,7 @@ class Watch:
         for (org_id, id_), (start, end) in seen.items():
             # The end names the gap: its start moves with the present once it has begun.
             if ((org_id, id_), end) not in self._told:
-                log.warning("schedule_gap_ahead", org_id=org_id, schedule=id_, gap=stretch(start, end))
+                _log.warning("schedule_gap_ahead", org_id=org_id, schedule=id_, gap=stretch(start, end))
         self._told = {(key, end) for key, (_, end) in seen.items()}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
@@ -13,9 +13,9 @@ from tocsin_escalation.store.schedules.planned import Planned, Stretch
 
 R = TypeVar("R", bound=Stretch)
 
-MOST = 200
+MOST: Final = 200
 """Of one schedule or user that have not ended."""
-LONGEST = timedelta(days=400)
+LONGEST: Final = timedelta(days=400)
 
 
 async def begin(tx: Tx, table: Planned[R], row: R, about: str, message: str) -> datetime:

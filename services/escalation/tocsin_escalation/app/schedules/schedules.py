@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
@@ -23,9 +23,9 @@ from tocsin_escalation.store.schedules import on_call, schedules
 from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 
-LONGEST = timedelta(days=92)
+LONGEST: Final = timedelta(days=92)
 """What is asked for at once: more would keep a processor busy for seconds."""
-LONGEST_OF_ALL = timedelta(days=35)
+LONGEST_OF_ALL: Final = timedelta(days=35)
 """What is asked of many schedules at once."""
 
 Change = Callable[[ScheduleRow], ScheduleRow]

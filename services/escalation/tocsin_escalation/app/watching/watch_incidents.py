@@ -26,7 +26,7 @@ from tocsin_escalation.store.incidents import changes, escalations
 from tocsin_escalation.store.incidents.changes import ChangeRow, Horizon, Position
 from tocsin_escalation.store.incidents.escalations import EscalationRow
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 PAGE: Final = 200
 """Changes of one message at most."""
@@ -242,7 +242,7 @@ class Feeds:
                     pause = min(2 * pause, _MOST_HELD_UP_SECONDS)
                     feed.asked = True
         except TocsinError as error:
-            log.warning("changes_not_read", org_id=feed.org_id, reason=error.reason_name, error=error.message)
+            _log.warning("changes_not_read", org_id=feed.org_id, reason=error.reason_name, error=error.message)
         finally:
             feed.task = None
 

@@ -1,19 +1,20 @@
 """What is wrong with layers as they are written down, beyond their shape."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, UnknownZone, clock, time_of, wall_of
 from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn, Unit
 from tocsin_escalation.domain.schedules.turns import keeps_wall
 from tocsin_escalation.domain.schedules.work import COMING, MOST, MOST_TOGETHER, coming
 
-_MOST = {Unit.HOUR: 8760, Unit.DAY: 365, Unit.WEEK: 52, Unit.MONTH: 12}
-MOST_USERS = 100
+_MOST: Final = {Unit.HOUR: 8760, Unit.DAY: 365, Unit.WEEK: 52, Unit.MONTH: 12}
+MOST_USERS: Final = 100
 """Named by one line-up. A schedule is read as a whole with each page that it decides."""
-MOST_COVERED_WINDOWS = 7
-_WEEK = 7 * 24 * 60
-_COMING = COMING // DAY
-_WORST = 3
+MOST_COVERED_WINDOWS: Final = 7
+_WEEK: Final = 7 * 24 * 60
+_COMING: Final = COMING // DAY
+_WORST: Final = 3
 """Schedules that an error about a policy names."""
 
 Problem = tuple[str, str]

@@ -8,18 +8,19 @@ from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
+from typing import Final
 from zoneinfo import ZoneInfo
 
-DAY = 1440
-WEEK = 7 * DAY
-EPOCH = datetime.fromisoformat("1970-01-01")
+DAY: Final = 1440
+WEEK: Final = 7 * DAY
+EPOCH: Final = datetime.fromisoformat("1970-01-01")
 """On the wall; as an instant it is in UTC."""
-_MINUTE = timedelta(minutes=1)
-_BLOCK = 19
+_MINUTE: Final = timedelta(minutes=1)
+_BLOCK: Final = 19
 """Zone tables are made for 2^19 minutes (364 days) at a time."""
-_STEP = 6 * 60
+_STEP: Final = 6 * 60
 """No zone changes its clocks twice within six hours."""
-_REACH = 15 * 60
+_REACH: Final = 15 * 60
 """Offsets lie between -12 and +14 hours."""
 
 

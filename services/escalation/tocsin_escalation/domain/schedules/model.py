@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.words import Word
 
-FOREVER = 1 << 40
+FOREVER: Final = 1 << 40
 """Later than anything, in minutes."""
-ALWAYS = -(1 << 40)
+ALWAYS: Final = -(1 << 40)
 
 Group = tuple[str, ...]
 """Users who are on call together; empty: nobody, on purpose."""

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
+from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment, SourceKind
 from tocsin_escalation.domain.schedules.resolve import pieces, resolve, same
 from tocsin_escalation.domain.schedules.windows import Interval, merged
 
-HORIZONS = (8 * DAY, 35 * DAY)
+HORIZONS: Final = (8 * DAY, 35 * DAY)
 """How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
-_LOOKS_BACK = (DAY, *HORIZONS)
+_LOOKS_BACK: Final = (DAY, *HORIZONS)
 """Where nights have people of their own no stretch lasts longer than a day."""
 
 

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tocsin_escalation.domain.schedules.layers import Span, behind, groups, spans
 from tocsin_escalation.domain.schedules.model import (
@@ -40,7 +40,7 @@ from tocsin_escalation.domain.schedules.model import (
 )
 from tocsin_escalation.domain.schedules.windows import merged
 
-_BY_LAYER = -1
+_BY_LAYER: Final = -1
 """The order of what no override has put there."""
 
 T = TypeVar("T", Override, FixedPeriod)

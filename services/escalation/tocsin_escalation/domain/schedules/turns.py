@@ -10,14 +10,15 @@ from calendar import monthrange
 from functools import lru_cache
 from itertools import accumulate
 from math import lcm
+from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock_or_utc, local_of, wall_of
 from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn
 from tocsin_escalation.domain.schedules.windows import touched
 
-_KEPT = 16
+_KEPT: Final = 16
 """Turns of a layer whose beginnings are kept: each look asks for the first one, and for some around an instant."""
-_MONTH = 43829
+_MONTH: Final = 43829
 """Minutes of an average month; only to guess where to look."""
 
 

@@ -7,14 +7,15 @@ one goes on behind it.
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
+from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import Group, Layer
 from tocsin_escalation.domain.schedules.turns import Turns, turns_of
 
-KEPT = 400 * DAY
+KEPT: Final = 400 * DAY
 """How long a closed version answers questions about the past."""
-MOST_CLOSED = 50
+MOST_CLOSED: Final = 50
 """Closed versions of a schedule that are kept at most, the newest."""
 
 

@@ -51,7 +51,7 @@ _READ_WITH_KIN: Final = Statement(
 )
 _GET: Final = Statement(SELECT.where(_OF_TENANT, E.c.incident_id == param("id")))
 _GET_MANY: Final = Statement(SELECT.where(_OF_TENANT, _NAMED))
-_MINE = "($2 = '*' OR org_id = $2)"
+_MINE: Final = "($2 = '*' OR org_id = $2)"
 
 
 @lru_cache(1024)

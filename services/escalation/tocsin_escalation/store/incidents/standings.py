@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
@@ -12,7 +13,7 @@ SELECT e.org_id, e.incident_id, e.state = 'resolved' AS resolved, e.last_sequenc
 FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, incident_id)
 JOIN escalations e ON e.incident_id = asked.incident_id AND e.org_id IS NOT DISTINCT FROM asked.org_id
 """
-_OPEN_AFTER = """
+_OPEN_AFTER: Final = """
 SELECT org_id, incident_id, false AS resolved, last_sequence AS sequence, NULL AS resolve_time
 FROM escalations
 WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2
@@ -20,7 +21,7 @@ WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY in
 
 # Each of these states begins by stopping all pages, and what is sent while it lasts is of the next generations. Its entry has the
 # first of them. When a state has ended, and people are paged again, their older pages may still be stopped: that is not told here.
-_STOPS = """
+_STOPS: Final = """
 SELECT e.org_id, e.incident_id, entry.generation - 1 AS generation, entry.message AS reason, e.state = 'resolved' AS final
 FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, incident_id)
 JOIN escalations e ON e.incident_id = asked.incident_id AND e.org_id IS NOT DISTINCT FROM asked.org_id

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
@@ -33,7 +34,7 @@ class Entry:
     lateness_ms: int
 
 
-COLUMNS = columns(Entry)
+COLUMNS: Final = columns(Entry)
 
 
 def _entry(record: Record) -> Entry:
@@ -41,7 +42,7 @@ def _entry(record: Record) -> Entry:
     return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
 
 
-_APPEND = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
+_APPEND: Final = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
     paged_users, pages, lateness_ms, outcome)
   SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
     ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid),
@@ -50,7 +51,7 @@ _APPEND = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor
     $10::jsonb[], $11::jsonb[], $12::bigint[], $13::text[]) WITH ORDINALITY AS n(org_id, incident_id, kind,
     actor, message, level, repeat, generation, state, paged, pages, lateness_ms, outcome, position)
   ORDER BY position"""
-_APPEND_RETURNING = f"{_APPEND} RETURNING {COLUMNS}"
+_APPEND_RETURNING: Final = f"{_APPEND} RETURNING {COLUMNS}"
 
 
 async def append(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> list[Entry]:

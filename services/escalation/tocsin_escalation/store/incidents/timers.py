@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from tocsin_kit.db import queues
@@ -23,7 +23,7 @@ class LiveTimer(NamedTuple):
     """Of a critical or error incident: never waits behind others."""
 
 
-COLUMNS = ", ".join(LiveTimer._fields)
+COLUMNS: Final = ", ".join(LiveTimer._fields)
 
 
 _timer = LiveTimer._make
@@ -61,11 +61,13 @@ async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
         )
 
 
-DUE = "due_time <= app_now() - make_interval(secs => $1) AND (retry_time IS NULL OR retry_time <= app_now())"
-_GOES_ON = f"NOT {queues.paused('$3')}"
-_OLDEST = f"SELECT {COLUMNS} FROM timers WHERE {DUE} AND {_GOES_ON} ORDER BY due_time LIMIT $2 FOR UPDATE SKIP LOCKED"
+DUE: Final = "due_time <= app_now() - make_interval(secs => $1) AND (retry_time IS NULL OR retry_time <= app_now())"
+_GOES_ON: Final = f"NOT {queues.paused('$3')}"
+_OLDEST: Final = (
+    f"SELECT {COLUMNS} FROM timers WHERE {DUE} AND {_GOES_ON} ORDER BY due_time LIMIT $2 FOR UPDATE SKIP LOCKED"
+)
 # The recursion walks from tenant to tenant by index, however many timers each of them has.
-_FAIR = f"""
+_FAIR: Final = f"""
 WITH RECURSIVE orgs AS (
   (SELECT org_id FROM timers ORDER BY org_id LIMIT 1)
   UNION ALL

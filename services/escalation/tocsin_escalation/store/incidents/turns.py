@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from tocsin_kit.db.pool import Tx
 
 Key = tuple[str, str]
 """The tenant and the policy's id."""
 
-_WANTED = "JOIN unnest($1::text[], $2::text[]) AS w(org_id, policy_id) USING (org_id, policy_id)"
-_KNOWN = f"SELECT t.org_id, t.policy_id, t.users FROM policy_turns t {_WANTED}"
-_LOCK = f"{_KNOWN} ORDER BY t.org_id, t.policy_id FOR UPDATE OF t"
-_AWAY = """SELECT DISTINCT a.org_id, a.user_id FROM absences a
+_WANTED: Final = "JOIN unnest($1::text[], $2::text[]) AS w(org_id, policy_id) USING (org_id, policy_id)"
+_KNOWN: Final = f"SELECT t.org_id, t.policy_id, t.users FROM policy_turns t {_WANTED}"
+_LOCK: Final = f"{_KNOWN} ORDER BY t.org_id, t.policy_id FOR UPDATE OF t"
+_AWAY: Final = """SELECT DISTINCT a.org_id, a.user_id FROM absences a
            JOIN unnest($1::text[], $2::text[]) AS w(org_id, user_id) USING (org_id, user_id)
            WHERE a.start_time <= app_now() AND a.end_time > app_now()"""
 
 # unnest flattens arrays of arrays, so lists of people travel as JSON.
-_SAVE = """UPDATE policy_turns t SET users = ARRAY(SELECT jsonb_array_elements_text(n.users))
+_SAVE: Final = """UPDATE policy_turns t SET users = ARRAY(SELECT jsonb_array_elements_text(n.users))
            FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS n(org_id, policy_id, users)
            WHERE t.org_id = n.org_id AND t.policy_id = n.policy_id"""
 

@@ -22,7 +22,7 @@ from tocsin_escalation.store.people.named import Named
 from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def _beyond(keys: Sequence[on_call.Key], most: int | None) -> set[on_call.Key]:
         if counted[key[0]] > most:
             beyond.add(key)
     for org_id in sorted({org for org, _ in beyond}):
-        log.error("schedules_not_looked_at", org_id=org_id, schedules=counted[org_id], looked_at=most)
+        _log.error("schedules_not_looked_at", org_id=org_id, schedules=counted[org_id], looked_at=most)
     return beyond
 
 
@@ -246,7 +246,7 @@ def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dic
             on_call_now = on_call_at(schedule, minute, work)
         except Exception as error:
             # Raised, it would keep every incident of its policies from being opened, and their other levels from being paged.
-            log.exception("schedule_unusable", org_id=org, schedule=id_)
+            _log.exception("schedule_unusable", org_id=org, schedule=id_)
             on_call_now = OnCall((), f"schedules/{id_} cannot be resolved ({type(error).__name__})")
         found.setdefault(org, {})[id_] = on_call_now
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from tocsin_kit.db.pool import Tx
 
@@ -48,14 +48,14 @@ class _Text:
         return self.size <= KEPT_CHARACTERS
 
 
-KEPT = 2048
+KEPT: Final = 2048
 """Schedules that are not read anew as long as their text is the same."""
-KEPT_CHARACTERS = 32_768
+KEPT_CHARACTERS: Final = 32_768
 """Larger ones are read anew each time, so that no tenant fills the memory with them."""
-READ_AT_ONCE = 100_000
+READ_AT_ONCE: Final = 100_000
 """Characters that are read without giving way to others: some 5 ms."""
 
-_LOAD = """
+_LOAD: Final = """
 SELECT s.org_id, s.id, s.time_zone, s.stand_in, s.layers,
   (SELECT coalesce(json_agg(json_build_array(o.id, extract(epoch FROM o.start_time)::bigint / 60,
        extract(epoch FROM o.end_time)::bigint / 60, o.scope, o.users, o.ordinal, o.replaced, o.swap_id) ORDER BY o.ordinal), '[]')
@@ -70,7 +70,7 @@ SELECT s.org_id, s.id, s.time_zone, s.stand_in, s.layers,
 FROM schedules s JOIN unnest($1::text[], $2::text[]) AS w(org_id, id) USING (org_id, id)
 """
 
-_GONE = """
+_GONE: Final = """
 WITH wanted AS (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w(org_id, id))
 SELECT w.org_id, w.id, NULL::bigint AS start, NULL::bigint AS "end"
   FROM wanted w LEFT JOIN users u ON u.org_id = w.org_id AND u.id = w.id WHERE u.id IS NULL OR u.disabled
@@ -100,7 +100,7 @@ class Gone:
         return found
 
 
-_EVERYBODY_THERE = Gone()
+_EVERYBODY_THERE: Final = Gone()
 
 
 async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> dict[Key, Schedule]:

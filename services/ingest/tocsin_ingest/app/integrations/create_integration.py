@@ -1,5 +1,7 @@
 """Create an integration with its first key."""
 
+from typing import Final
+
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, CreateIntegrationResponse
 from tocsin_kit.budgets import Budgets
@@ -20,7 +22,7 @@ from tocsin_ingest.app.integrations.mail_addresses import address_of
 from tocsin_ingest.app.integrations.policies import PolicyChecker, require_policies
 from tocsin_ingest.store.integrations import heartbeats, integrations
 
-METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
+METHOD: Final = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
 
 
 async def create_integration(

@@ -1,6 +1,7 @@
 """Delete an integration: its keys stop working, its open incidents run on."""
 
 from collections.abc import Callable
+from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import DeleteIntegrationRequest, DeleteIntegrationResponse
@@ -14,7 +15,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_ingest.app.integrations.integration_view import integration_of
 from tocsin_ingest.store.integrations import integrations
 
-METHOD = "tocsin.ingest.v1.IntegrationService/DeleteIntegration"
+METHOD: Final = "tocsin.ingest.v1.IntegrationService/DeleteIntegration"
 
 
 async def delete_integration(

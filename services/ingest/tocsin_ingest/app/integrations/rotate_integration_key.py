@@ -1,5 +1,7 @@
 """Make a new key; the old ones work for a grace period longer."""
 
+from typing import Final
+
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import RotateIntegrationKeyRequest, RotateIntegrationKeyResponse
 from tocsin_kit.db.pool import Database, Tx
@@ -12,7 +14,7 @@ from tocsin_ingest.app.integrations.integration_view import integration_of
 from tocsin_ingest.app.integrations.mail_addresses import address_of
 from tocsin_ingest.store.integrations import integrations
 
-METHOD = "tocsin.ingest.v1.IntegrationService/RotateIntegrationKey"
+METHOD: Final = "tocsin.ingest.v1.IntegrationService/RotateIntegrationKey"
 
 
 async def rotate_integration_key(

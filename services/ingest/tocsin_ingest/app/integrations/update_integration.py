@@ -1,5 +1,7 @@
 """Change an integration."""
 
+from typing import Final
+
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import Integration, UpdateIntegrationRequest, UpdateIntegrationResponse
 from tocsin_kit.db.pool import Database, Tx
@@ -29,7 +31,7 @@ from tocsin_ingest.app.integrations.policies import PolicyChecker, require_polic
 from tocsin_ingest.store.alerts.snapshot import lock_integrations
 from tocsin_ingest.store.integrations import heartbeats, integrations
 
-METHOD = "tocsin.ingest.v1.IntegrationService/UpdateIntegration"
+METHOD: Final = "tocsin.ingest.v1.IntegrationService/UpdateIntegration"
 
 
 async def update_integration(

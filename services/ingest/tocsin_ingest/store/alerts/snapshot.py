@@ -30,20 +30,20 @@ _SEVERITIES: Final = {severity.value: severity for severity in Severity}
 # quiet, with the plans of that. `enable_seqscan` would not do: PostgreSQL 18 forgets it where one part of a table is left. Joins
 # are written `= ANY(ARRAY[…])`: to an equality the planner may also answer with a walk through the whole index, comparing each of
 # its rows with each of the batch.
-_LOCK = """
+_LOCK: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_mergejoin', 'off', true),
   set_config('enable_hashjoin', 'off', true), set_config('seq_page_cost', '1e6', true), pg_advisory_xact_lock(key)
 FROM unnest($1::bigint[]) AS key
 """
 
-_INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
+_INCIDENT: Final = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
   incidents.firing_count, incidents.event_sequence"""
 
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
 # What is said of the states leads to the live parts of both tables alone, however long the history is.
 # Only a suppressed alert can be held back: for the others the key of the join is NULL, and no index is entered.
-_TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
+_TOUCHED: Final = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
 
 
 def _read(pending: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db import outbox
@@ -11,7 +12,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.events import Resolved
 from tocsin_ingest.store.alerts.events import ALERTS_ADDED, INCIDENT_EVENT, encode
 
-_RESOLVE = """
+_RESOLVE: Final = """
 WITH closed_alerts AS (
   UPDATE alerts SET state = 'resolved', resolve_time = app_now()
   WHERE incident_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND state = 'firing'
@@ -24,7 +25,7 @@ RETURNING id, event_sequence
 
 
 # Held back by no silence and due at once: the next look for ended silences opens an incident for what still fires.
-_SPARE = """
+_SPARE: Final = """
 WITH spared AS (
   UPDATE alerts SET state = 'suppressed', incident_id = NULL
   FROM unnest($2::uuid[], $3::timestamptz[]) AS over (id, time)

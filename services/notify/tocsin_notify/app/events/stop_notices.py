@@ -1,5 +1,7 @@
 """Who is told that a subscription was stopped: its creator, if that is a user, and the audit log."""
 
+from typing import Final
+
 from tocsin_kit.db.audit import write_own_entry
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
@@ -10,7 +12,7 @@ from tocsin_notify.store.events.subscriptions import Subscription
 from tocsin_notify.store.messages import messages
 from tocsin_notify.store.messages.messages import Content, New
 
-_ACTOR = "services/notify"
+_ACTOR: Final = "services/notify"
 
 
 async def tell_stopped(tx: Tx, subscription: Subscription, standing: Standing) -> None:

@@ -5,6 +5,7 @@ and what will be sent cannot come apart.
 """
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -22,7 +23,7 @@ from tocsin_notify.store.pages import people
 from tocsin_notify.store.pages.pages import NewPage
 from tocsin_notify.store.pages.people import Person
 
-_TYPES = {
+_TYPES: Final = {
     Kind.TEST: pb.NOTIFICATION_TYPE_TEST,
     Kind.VERIFICATION: pb.NOTIFICATION_TYPE_VERIFICATION,
     Kind.CONTACT_CHANGED: pb.NOTIFICATION_TYPE_CONTACT_CHANGED,

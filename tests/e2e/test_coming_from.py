@@ -1,7 +1,10 @@
 """docs/coming-from.md: each request of the page is taken, and brings who the page says is on call."""
 
+import asyncio
+import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -9,9 +12,13 @@ import pytest
 from google.protobuf import json_format
 from tocsin.escalation.v1 import schedule_pb2 as sp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
+from tocsin_client.imports.__main__ import main
 from tocsin_testkit.tenant import Tenant
 
 from tests.e2e.operator_doc import ROOT
+from tests.e2e.schedule_calls import now
+
+EXPORTS: Final = ROOT / "tests" / "unit" / "client" / "exports"
 
 pytestmark = pytest.mark.stack
 
@@ -45,12 +52,48 @@ async def test_schedules_of_other_tools_are_taken_and_say_the_same(tenant: Tenan
     await tenant.people("ana", "ben", "cem", "dora", "eva")
     for name, section in SECTIONS.items():
         await tenant.admin.schedules.CreateSchedule(section.request)
-        zone = ZoneInfo(section.request.schedule.time_zone)
-        wanted = pb.ResolveScheduleRequest(name=f"schedules/{section.request.schedule_id}")
-        wanted.start_time.FromDatetime(datetime.fromisoformat(section.since).replace(tzinfo=zone))
-        wanted.end_time.FromDatetime(datetime.fromisoformat(section.until).replace(tzinfo=zone))
-        segments = (await tenant.admin.schedules.ResolveSchedule(wanted)).segments
-        assert "".join(f"{line(each, zone)}\n" for each in segments) == section.answer, name
+        assert await resolved(tenant, section) == section.answer, name
+
+
+@pytest.mark.parametrize("tool", ["Opsgenie", "PagerDuty"])
+async def test_the_command_makes_of_an_export_what_the_page_writes_by_hand(
+    tenant: Tenant, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOCSIN_TOKEN", tenant.world.token(tenant.org_id))
+    name, section = tool.lower(), SECTIONS[tool]
+    given = [name, str(EXPORTS / f"{name}.json"), "--create-users", "--plaintext"]
+    given += ["--send", tenant.world.stack.plan.target("escalation")]
+    if tool == "PagerDuty":
+        given += ["--users", str(EXPORTS / "pagerduty-users.json")]
+    else:
+        overrides = json.loads((EXPORTS / "opsgenie-overrides.json").read_text())
+        begins = await now(tenant) + timedelta(days=1)
+        for each in overrides["data"]:
+            each["startDate"], each["endDate"] = f"{begins:%Y-%m-%dT%H:00:00Z}", f"{begins:%Y-%m-%dT%H:30:00Z}"
+        (tmp_path / "overrides.json").write_text(json.dumps(overrides))
+        given += ["--overrides", str(tmp_path / "overrides.json")]
+    assert await asyncio.to_thread(main, given) == 0
+    assert f"CreateSchedule schedules/from-{name}: made" in capsys.readouterr().out
+    assert await resolved(tenant, section) == section.answer
+    made = await of_schedule(tenant, f"schedules/from-{name}")
+    assert [each.layer_id for each in made] == (["second-line", ""] if tool == "Opsgenie" else [])
+    assert await asyncio.to_thread(main, given) == 0
+    assert await of_schedule(tenant, f"schedules/from-{name}") == made, "a repeat makes nothing anew"
+
+
+async def of_schedule(tenant: Tenant, name: str) -> list[sp.Override]:
+    request = pb.ListOverridesRequest(schedule=name)
+    return list((await tenant.admin.schedules.ListOverrides(request)).overrides)
+
+
+async def resolved(tenant: Tenant, section: Section) -> str:
+    """Who is on call when the page says it, as the page writes it."""
+    zone = ZoneInfo(section.request.schedule.time_zone)
+    wanted = pb.ResolveScheduleRequest(name=f"schedules/{section.request.schedule_id}")
+    wanted.start_time.FromDatetime(datetime.fromisoformat(section.since).replace(tzinfo=zone))
+    wanted.end_time.FromDatetime(datetime.fromisoformat(section.until).replace(tzinfo=zone))
+    segments = (await tenant.admin.schedules.ResolveSchedule(wanted)).segments
+    return "".join(f"{line(each, zone)}\n" for each in segments)
 
 
 def line(segment: Any, zone: ZoneInfo) -> str:

@@ -1,0 +1,153 @@
+"""`python -m tocsin_client.imports opsgenie schedules.json`: shows what would be made, and with `--send` makes it."""
+
+import argparse
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from tocsin.escalation.v1 import directory_service_pb2 as directory
+from tocsin.escalation.v1.schedule_service_pb2 import CreateScheduleRequest
+
+from tocsin_client import AlreadyExists, Client, Tls, TocsinError
+from tocsin_client.imports import opsgenie, pagerduty
+from tocsin_client.imports.plan import NotImported, People, Plan
+
+_TOOLS: Final = {"opsgenie": opsgenie.convert, "pagerduty": pagerduty.convert}
+_SERVICE: Final = "tocsin.escalation.v1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: everything was taken. 1: something was left out, or refused. 2: a file cannot be read."""
+    options = _options(arguments)
+    try:
+        people = People(_known([_read(path) for path in options.users]))
+        written = datetime.fromtimestamp(options.schedules.stat().st_mtime, UTC)
+        overrides = [_read(path) for path in options.overrides]
+        plan = _TOOLS[options.tool](_read(options.schedules), overrides, people, written)
+    except (OSError, ValueError, NotImported) as error:
+        print(f"{options.schedules}: {error}", file=sys.stderr)
+        return 2
+    for name, id_ in sorted(people.guessed.items()):
+        print(f"note: {name} is taken to be users/{id_}", file=sys.stderr)
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for problem in plan.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if not options.send:
+        for method, request in _requests(plan, create_users=options.create_users):
+            said = json_format.MessageToDict(request, preserving_proto_field_name=True)
+            print(json.dumps({"method": method, "request": said}, ensure_ascii=False))
+        return 1 if plan.problems else 0
+    token = os.environ.get("TOCSIN_TOKEN", "")
+    if not token:
+        print("TOCSIN_TOKEN must have a token with the scopes schedules:write and users:write", file=sys.stderr)
+        return 2
+    with Client(token=token, escalation=options.send, tls=None if options.plaintext else Tls()) as client:
+        refused = _send(client, plan, create_users=options.create_users)
+    return 1 if refused or plan.problems else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tocsin_client.imports", description=__doc__)
+    parser.add_argument("tool", choices=sorted(_TOOLS))
+    parser.add_argument("schedules", type=Path, help="what the other tool's API answered, as a file of JSON")
+    parser.add_argument("--overrides", type=Path, action="append", default=[], metavar="FILE")
+    parser.add_argument(
+        "--users",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="ids of Tocsin by address, id or name of a user, lists of ids by team; or the other tool's list of users",
+    )
+    parser.add_argument("--create-users", action="store_true", help="make the users who do not exist")
+    parser.add_argument(
+        "--send", default="", metavar="HOST:PORT", help="escalation's address; the token is TOCSIN_TOKEN"
+    )
+    parser.add_argument("--plaintext", action="store_true", help="without TLS, as `make up` serves")
+    return parser.parse_args(arguments)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _known(files: Sequence[Any]) -> dict[str, str | list[str]]:
+    """Mappings as they are. Of a tool's own list of users the part of the address before the `@` is the id."""
+    found: dict[str, str | list[str]] = {}
+    for given in files:
+        listed = given.get("users", given.get("data")) if isinstance(given, Mapping) else None
+        if not isinstance(listed, list):
+            found.update(given)
+            continue
+        for user in listed:
+            address = user.get("email") or user.get("username") or ""
+            if "@" in address:
+                id_ = People({}).user(address)
+                found.update(dict.fromkeys(filter(None, (address, user.get("id"))), id_))
+    return found
+
+
+def _requests(plan: Plan, *, create_users: bool) -> Iterator[tuple[str, Message]]:
+    named = dict.fromkeys(user for wanted in plan.wanted for user in wanted.users)
+    for user in named if create_users else ():
+        yield f"{_SERVICE}.DirectoryService/CreateUser", _user(user)
+    for wanted in plan.wanted:
+        yield f"{_SERVICE}.ScheduleService/CreateSchedule", wanted.schedule
+        for override in wanted.overrides:
+            yield f"{_SERVICE}.ScheduleService/CreateOverride", override
+
+
+def _user(name: str) -> directory.CreateUserRequest:
+    id_ = name.removeprefix("users/")
+    return directory.CreateUserRequest(user_id=id_, user=directory.User(display_name=id_))
+
+
+def _send(client: Client, plan: Plan, *, create_users: bool) -> int:
+    """How many were refused. What exists already is not changed, and gets no overrides: they may be there as well."""
+    calls = {
+        "CreateUser": client.directory.CreateUser,
+        "CreateSchedule": client.schedules.CreateSchedule,
+        "CreateOverride": client.schedules.CreateOverride,
+    }
+    refused, there = 0, True
+    for method, request in _requests(plan, create_users=create_users):
+        name = method.rpartition("/")[2]
+        if name == "CreateOverride" and not there:
+            continue
+        # The same request has the same id: a repeat within a day is done once.
+        seed = f"{method} {request.SerializeToString(deterministic=True).hex()}"
+        request.request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, seed))  # type: ignore[attr-defined]
+        taken = True
+        try:
+            calls[name](request)  # type: ignore[operator]
+            print(f"{name} {_called(request)}: made")
+        except AlreadyExists:
+            taken = False
+            print(f"{name} {_called(request)}: exists already, and stays as it is")
+        except TocsinError as error:
+            taken = False
+            refused += 1
+            print(f"{name} {_called(request)}: {error}", file=sys.stderr)
+        if isinstance(request, CreateScheduleRequest):
+            there = taken
+    return refused
+
+
+def _called(request: Any) -> str:
+    if isinstance(request, directory.CreateUserRequest):
+        return f"users/{request.user_id}"
+    if isinstance(request, CreateScheduleRequest):
+        return f"schedules/{request.schedule_id}"
+    return f"{request.override.schedule} from {request.override.start_time.ToJsonString()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -231,7 +231,7 @@ async def test_calls_between_services_go_on_when_everything_is_renewed(
         async def answered() -> bool:
             try:
                 for each in callers:
-                    await each.call("Unary", echo.Request(text="hi"), timeout=2)
+                    await each.call("Unary", echo.Request(text="hi"), timeout=30)
             except grpc.aio.AioRpcError:
                 return False
             return True

@@ -30,7 +30,7 @@ class _Code:
 
 
 class OidcProvider:
-    """Whoever comes is logged in as `subject` with `groups`, unless `denies`."""
+    """Each visitor is logged in as `subject` with `groups`, unless `denies`."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(65537, 2048)

@@ -41,7 +41,7 @@ class OwnerSessions:
         return await self._ask(url, session, ask)
 
     async def _ask(self, url: str, session: asyncpg.Connection, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        """A session is kept when it has answered, and closed whatever else came of it."""
+        """A session is kept when it has answered, and closed otherwise."""
         try:
             answer = await ask(session)
         except BaseException:

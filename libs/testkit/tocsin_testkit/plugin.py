@@ -19,6 +19,6 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 async def tenant(world: World) -> AsyncIterator[Tenant]:
-    """A new customer for each test. Whatever reaches its people, and the test did not ask for, fails the test."""
+    """A new customer for each test. What reaches its people and the test did not ask for fails the test."""
     async with world.customer() as tenant:
         yield tenant

@@ -1,7 +1,7 @@
 """Rows that are delivered straight from the memory of the process that has just committed them.
 
 A claim would read them again, mark them as taken, and cost a transaction that everything behind them waits for. Such rows
-are written as due a moment later (`SURE_WAY_SECONDS`): whatever is not accepted until then, because its process died or the
+are written as due a moment later (`SURE_WAY_SECONDS`): what is not accepted until then, because its process died or the
 receiver did not answer, is claimed like any other row. Nothing is judged here: what was not accepted is made due at once, and
 the relay finds out why.
 
@@ -109,7 +109,7 @@ class Straight:
                 outcomes = await self._deliver(rows)
             done = {row.id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Done)}
         except Exception as error:
-            # Whatever it is, the relay meets it at once, judges it and tells it.
+            # The relay meets the same error at once, judges it and tells it.
             _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=repr(error))
         accepted = [row for row in rows if row.id in done]
         left = [row for row in rows if row.id not in done]

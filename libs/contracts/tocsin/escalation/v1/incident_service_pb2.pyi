@@ -170,7 +170,7 @@ class _BulkActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BulkAction
     BULK_ACTION_UNACKNOWLEDGE: _BulkAction.ValueType  # 4
     """As UnacknowledgeIncident, of acknowledged and snoozed incidents."""
     BULK_ACTION_ESCALATE: _BulkAction.ValueType  # 5
-    """As EscalateIncident, to `level`. Whoever calls it again without a page token escalates the same incidents again."""
+    """As EscalateIncident, to `level`. A call without a page token escalates those again that an earlier one has escalated."""
     BULK_ACTION_REASSIGN: _BulkAction.ValueType  # 6
     """As ReassignIncident, to `targets` or to `policy`."""
     BULK_ACTION_ADD_RESPONDERS: _BulkAction.ValueType  # 7
@@ -202,7 +202,7 @@ BULK_ACTION_RESOLVE: BulkAction.ValueType  # 3
 BULK_ACTION_UNACKNOWLEDGE: BulkAction.ValueType  # 4
 """As UnacknowledgeIncident, of acknowledged and snoozed incidents."""
 BULK_ACTION_ESCALATE: BulkAction.ValueType  # 5
-"""As EscalateIncident, to `level`. Whoever calls it again without a page token escalates the same incidents again."""
+"""As EscalateIncident, to `level`. A call without a page token escalates those again that an earlier one has escalated."""
 BULK_ACTION_REASSIGN: BulkAction.ValueType  # 6
 """As ReassignIncident, to `targets` or to `policy`."""
 BULK_ACTION_ADD_RESPONDERS: BulkAction.ValueType  # 7

@@ -128,7 +128,7 @@ class Swap(_message.Message):
 
     @_builtins.property
     def in_return(self) -> Global___SwapStretch:
-        """What the user takes over in return: whoever accepts is on call in all of it. Unset: nothing."""
+        """What the user takes over in return: the user who accepts is on call in all of it. Unset: nothing."""
 
     @_builtins.property
     def offered_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

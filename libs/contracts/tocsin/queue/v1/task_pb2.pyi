@@ -239,7 +239,7 @@ class QueueMinute(_message.Message):
     completed: _builtins.int
     """Tasks done."""
     failed: _builtins.int
-    """Attempts that failed, whatever came of the task."""
+    """Attempts that failed, also of tasks that were done later."""
     retried: _builtins.int
     """Of those, attempts that are repeated."""
     dead: _builtins.int

@@ -97,7 +97,7 @@ async def on_policy(
 async def of_opening(
     db: Database, notify: Reaching, org_id: str, policy: str, facts: Facts, start: datetime | None
 ) -> Foreseen:
-    """A new incident, whatever there is of the policy that it names, empty for none. Raises INVALID_FIELD about `time`."""
+    """A new incident, also of an unknown policy or of none (empty). Raises INVALID_FIELD about `time`."""
     async with db.transaction(org_id) as tx:
         begins = begin(await tx.now(), start, "time")
         row = await policies.get(tx, policy) if policy else None

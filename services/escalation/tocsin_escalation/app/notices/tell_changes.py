@@ -1,7 +1,7 @@
 """Tells users whose time on call was changed: a look at what they know and what the schedules say, again and again.
 
-What a user knows is a row, and it is written in the transaction of the message about it: each change is told once, whatever is
-killed or runs twice.
+What a user knows is a row, and it is written in the transaction of the message about it: each change is told once, also if a
+process is killed or two of them do it.
 """
 
 from collections import defaultdict

@@ -20,7 +20,7 @@ from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.schedules.overrides import OverrideRow
 
 MOST_SHIFTS: Final = 1500
-"""Of the fixed periods of one schedule that have not ended: three a day for the 400 days that can be planned. Whoever looks at the
+"""Of the fixed periods of one schedule that have not ended: three a day for the 400 days that can be planned. A look at the
 schedule works on each of them for each boundary, so without a bound a tenant could make a question cost minutes."""
 
 

@@ -45,7 +45,7 @@ def core_of(request: bytes) -> bytes:
 
 
 def words_of(request: bytes) -> Any:
-    """The words: a SendAlertRequest with the request id and an alert of nothing else, whatever is in it. Raises DecodeError."""
+    """The words: a SendAlertRequest with the request id and an alert of nothing else, not validated. Raises DecodeError."""
     return _Words.FromString(request)
 
 

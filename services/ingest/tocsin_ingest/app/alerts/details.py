@@ -13,7 +13,7 @@ _JSON_GROWTH: Final = 6
 _JSON_SHRINKAGE: Final = 6
 """A byte of JSON takes at most this many in a Struct: a number of one digit takes eleven, and a comma goes with it."""
 FEW: Final = LIMIT // _JSON_GROWTH
-"""Bytes of a Struct that are within LIMIT whatever they hold."""
+"""A Struct of at most so many bytes is within LIMIT, and is not looked at."""
 
 
 def check_details(details: Struct) -> None:

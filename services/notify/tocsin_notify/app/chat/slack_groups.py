@@ -33,7 +33,7 @@ _log = get_logger(__name__)
 
 _LOOK_SECONDS: Final = 15.0
 _ANEW: Final = timedelta(hours=1)
-"""After that the members are set again, whatever was changed at Slack."""
+"""After that the members are set again: they may have been changed at Slack."""
 _MOST_PER_ROUND: Final = 20
 """Slack takes some twenty of these calls a minute (Tier 2), and says so when there are more."""
 _LEASE: Final = 90.0

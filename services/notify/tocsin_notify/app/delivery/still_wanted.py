@@ -1,6 +1,6 @@
 """Pages that have waited are sent only if people are still to be paged for their incidents.
 
-Whoever acknowledges stops what waits, by fences in notify's database. When that database is restored from a backup, it has
+An acknowledge stops what waits, by fences in notify's database. When that database is restored from a backup, it has
 forgotten the fences of the lost minutes, and nothing in it tells so. Escalation knows: it is asked before what is old is claimed,
 and what it names is stopped as it was before. While escalation does not answer, pages go: one too many is better than none.
 """

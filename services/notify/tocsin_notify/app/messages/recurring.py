@@ -1,7 +1,7 @@
 """Recurring messages: made, paused, resumed, ended, and their occurrences.
 
 The rows are the record, and a sweep finds what is due. The message of an occurrence is made in the transaction that moves the
-recurring one to its next time, under an id that is computed from both: it is made once, whatever is killed or runs twice.
+recurring one to its next time, under an id that is computed from both: it is made once, also if two processes do it.
 """
 
 import time

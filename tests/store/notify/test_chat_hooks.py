@@ -85,6 +85,9 @@ async def test_what_is_shown_and_what_answers_mean(chats: ChatHooks, channel: Ch
         assert getattr(outcome, "after", None) == after
     chats.refuse[path] = [web.json_response({"message": "slow down", "retry_after": 0.65}, status=429)]
     assert await send(chats, channel) == Retryable("429 slow down", 0.65)
+    deleted = {"message": "Unknown Webhook", "code": 10015}
+    chats.refuse[path] = [web.json_response(deleted, status=404)]
+    assert await send(chats, channel) == Permanent("404 Unknown Webhook", gone=True)
     chats.reset.add(path)
     assert isinstance(await send(chats, channel), Retryable)
     chats.reset.clear()

@@ -24,6 +24,8 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel
 
 _ANSWER_BYTES: Final = 16_384
+_UNKNOWN_WEBHOOK: Final = 10015
+"""Discord: somebody has deleted it (discord.com/developers/docs/topics/opcodes-and-status-codes#json)."""
 
 Build = Callable[[Delivery], dict[str, Any]]
 
@@ -57,7 +59,7 @@ class ChatHookChannel:
             said = f"{response.status} {printable(str(answer.get('message') or text))[:DETAIL_LIMIT]}".strip()
             if may_pass(response.status):
                 return Retryable(said, _after(response, answer, delivery))
-            return Permanent(said)
+            return Permanent(said, gone=answer.get("code") == _UNKNOWN_WEBHOOK)
 
         content = json.dumps(self._build(delivery), separators=(",", ":")).encode()
         return await self._poster.send(Post(url, content, "application/json", {}), permit, judge)

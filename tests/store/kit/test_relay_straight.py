@@ -85,6 +85,7 @@ async def test_a_receiver_that_fails_or_hangs_costs_no_row(db: Database, eventua
     async with running(relay):
         relay.hand_over(await written(db, "defect"))
         await eventually(lambda: there(receiver.texts == ["defect"]))
+        assert not relay.takes("c", 1), "the receiver would do the work of each row twice"
         relay.hand_over(await written(db, "hangs", org_id="b"))
         await eventually(lambda: there(receiver.texts == ["defect", "hangs"]))
 

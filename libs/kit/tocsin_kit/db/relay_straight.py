@@ -9,6 +9,7 @@ The relay may claim a row that is on its way from here. The receiver takes a row
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -27,6 +28,8 @@ SURE_WAY_SECONDS: Final = 1.0
 """After so long the relay delivers them too. No attempt from memory takes longer."""
 _MOST_WAITING: Final = 600
 """Rows in memory. More would wait there until the relay delivers them as well."""
+_REST_SECONDS: Final = 5.0
+"""After a delivery that failed or took too long: a receiver that is overloaded would do the work of each twice."""
 _ROW_BYTES: Final = 64
 """Beside the payload, as in a claim."""
 
@@ -63,6 +66,7 @@ class Straight:
         self._max_bytes = max_bytes
         self._nudge = nudge
         self._accepted = accepted
+        self._rests_until = float("-inf")
         self._batches: Batches[OutboxRow, None] = Batches(
             self._deliver_all,
             most=batch,
@@ -75,6 +79,8 @@ class Straight:
 
     def takes(self, org_id: str, count: int) -> bool:
         """Whether so many rows of a tenant would be delivered within a moment. A crowd's few are gathered by the relay."""
+        if time.monotonic() < self._rests_until:
+            return False
         return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._crowds)
 
     def hand_over(self, rows: Sequence[OutboxRow]) -> None:
@@ -110,6 +116,7 @@ class Straight:
             done = {row.id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Done)}
         except Exception as error:
             # The relay meets the same error at once, judges it and tells it.
+            self._rests_until = time.monotonic() + _REST_SECONDS
             _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=repr(error))
         accepted = [row for row in rows if row.id in done]
         left = [row for row in rows if row.id not in done]

@@ -4,10 +4,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-import tocsin_escalation
 from tocsin_escalation.app.figures.count_figures import CountFigures
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.schedules import schedules
@@ -16,14 +14,11 @@ from tocsin_escalation.domain.schedules.clock import local_of
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.store.figures import figures, page_figures
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
-from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_stack.postgres import Postgres
-from tocsin_stack.scratch import scratch
 
+from tests.bench.databases import escalation_database
 from tests.bench.report import report
 
-MIGRATIONS: Final = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 INCIDENTS: Final = 1_000_000
 ENTRIES: Final = 60_000
 SCHEDULES: Final = 200
@@ -71,19 +66,10 @@ FROM escalations, unnest(ARRAY['opened', 'level_paged', 'acknowledged']) AS kind
 
 
 async def main() -> None:
-    with scratch("tocsin-bench-") as folder:
-        postgres = Postgres(folder / "postgres", fsync=False)
-        await postgres.start()
-        try:
-            url = await postgres.ensure_database("bench", "bench")
-            await upgrade(url, MIGRATIONS)
-            db = await Database.open(url, name="bench")
-            await summaries(db)
-            await counting(db)
-            await digests(db)
-            await db.close()
-        finally:
-            await postgres.stop()
+    async with escalation_database() as db:
+        await summaries(db)
+        await counting(db)
+        await digests(db)
 
 
 async def summaries(db: Database) -> None:

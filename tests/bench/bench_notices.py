@@ -2,10 +2,8 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-import tocsin_escalation
 from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.notices.notice_jobs import NOTICE
 from tocsin_escalation.app.notices.plan_notices import PlanNotices
@@ -14,14 +12,11 @@ from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.schedules.schedules import layers_to_json
 from tocsin_kit.db import outbox
-from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
-from tocsin_stack.postgres import Postgres
-from tocsin_stack.scratch import scratch
 
+from tests.bench.databases import escalation_database
 from tests.bench.report import report
 
-MIGRATIONS: Final = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 TENANTS: Final = 1000
 SCHEDULES: Final = 10
 """Of each tenant. Each has one user, whose shift begins at the same minute as all others."""
@@ -30,19 +25,10 @@ ROUND: Final = 100
 
 
 async def main() -> None:
-    with scratch("tocsin-bench-") as folder:
-        postgres = Postgres(folder / "postgres", fsync=False)
-        await postgres.start()
-        try:
-            url = await postgres.ensure_database("bench", "bench")
-            await upgrade(url, MIGRATIONS)
-            db = await Database.open(url, name="bench")
-            await fill(db)
-            await looking(db)
-            await sending(db)
-            await db.close()
-        finally:
-            await postgres.stop()
+    async with escalation_database() as db:
+        await fill(db)
+        await looking(db)
+        await sending(db)
 
 
 async def fill(db: Database) -> None:

@@ -3,12 +3,10 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-import tocsin_escalation
 from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.incidents.effects import Effects
@@ -22,15 +20,12 @@ from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.schedules import schedules as store
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
-from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_stack.postgres import Postgres
-from tocsin_stack.scratch import scratch
 
+from tests.bench.databases import escalation_database
 from tests.bench.report import report
 from tests.store.escalation.recorders import Arming, Paging, Relay
 
-MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 ZONE = "Europe/Berlin"
 SINCE = int(datetime(2026, 3, 9, tzinfo=UTC).timestamp() // 60)
 SCHEDULES = 1000
@@ -52,18 +47,9 @@ def layers(number: int = 0) -> tuple[Layer, ...]:
 
 async def main() -> None:
     four_weeks()
-    with scratch("tocsin-bench-") as folder:
-        postgres = Postgres(folder / "postgres", fsync=False)
-        await postgres.start()
-        try:
-            url = await postgres.ensure_database("bench", "bench")
-            await upgrade(url, MIGRATIONS)
-            db = await Database.open(url, name="bench")
-            await a_thousand(db)
-            await a_level(db)
-            await db.close()
-        finally:
-            await postgres.stop()
+    async with escalation_database() as db:
+        await a_thousand(db)
+        await a_level(db)
 
 
 def four_weeks() -> None:

@@ -1,5 +1,7 @@
 """Sequences of messages over few keys, so that they meet."""
 
+from dataclasses import dataclass
+
 from hypothesis import strategies as st
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
@@ -22,3 +24,23 @@ def messages(draw: st.DrawFn) -> Message:
 
 
 batches = st.lists(st.lists(messages(), min_size=1, max_size=8), min_size=1, max_size=6)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a sender says of an alert in a minute."""
+
+    minute: int
+    key: str
+    action: Action
+
+
+steps = st.lists(
+    st.builds(
+        Step,
+        st.integers(0, 20),
+        st.sampled_from("ab"),
+        st.sampled_from([Action.TRIGGER, Action.TRIGGER, Action.RESOLVE]),
+    ),
+    max_size=12,
+)

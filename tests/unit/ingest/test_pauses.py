@@ -1,7 +1,7 @@
 """Pauses of transient alerts without a database: what opens an incident, and when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from tocsin_kit.ids import new_id
 
 from tests.rounds import examples
 from tests.unit.ingest.model import message
+from tests.unit.ingest.strategies import Step, steps
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SILENCE = UUID(int=1)
@@ -130,22 +131,6 @@ def test_what_is_written_is_what_changed() -> None:
     assert stored.changed_pauses() == {by_key[paused(key).key].id: None for key in "ab"}
 
 
-@dataclass(frozen=True)
-class Step:
-    minute: int
-    key: str
-    action: Action
-
-
-steps = st.lists(
-    st.builds(
-        Step,
-        st.integers(0, 20),
-        st.sampled_from("ab"),
-        st.sampled_from([Action.TRIGGER, Action.TRIGGER, Action.RESOLVE]),
-    ),
-    max_size=12,
-)
 spans = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 12)), max_size=3)
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 
 from tests.unit.ingest.model import message
+from tests.unit.ingest.strategies import Step, steps
 
 EQUAL = MatchOperator.MATCH_OPERATOR_EQUAL
 MATCHES = MatchOperator.MATCH_OPERATOR_MATCHES
@@ -194,22 +195,6 @@ def test_what_was_held_back_joins_one_incident_as_its_rule_says() -> None:
     assert [each.outcome for each in fired] == [Outcome.OPENED, Outcome.GROUPED, Outcome.GROUPED]
 
 
-@dataclass(frozen=True)
-class Step:
-    minute: int
-    key: str
-    action: Action
-
-
-steps = st.lists(
-    st.builds(
-        Step,
-        st.integers(0, 20),
-        st.sampled_from("ab"),
-        st.sampled_from([Action.TRIGGER, Action.TRIGGER, Action.RESOLVE]),
-    ),
-    max_size=12,
-)
 spans = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 12)), max_size=4)
 
 

@@ -122,7 +122,7 @@ def _doubtful(message: Message, plan: _Plan, data: bytes) -> "tuple[_Field, ...]
     return plan.timed if plan.timed and _has_time(message, plan) else ()
 
 
-_plans: dict[str, _Plan] = {}
+_plans: dict[Descriptor, _Plan] = {}
 _SPECIAL: Final = {
     "google.protobuf.Struct": "struct",
     "google.protobuf.Value": "value",
@@ -134,10 +134,10 @@ _TIMES: Final = ("timestamp", "duration")
 
 
 def _plan(descriptor: Descriptor) -> _Plan:
-    plan = _plans.get(descriptor.full_name)
+    plan = _plans.get(descriptor)
     if plan is None:
         # Entered first: a type that contains itself meets its own plan, which is filled by the time it is used.
-        plan = _plans[descriptor.full_name] = _Plan(descriptor.GetOptions().Extensions[text_pb2.machine_text])
+        plan = _plans[descriptor] = _Plan(descriptor.GetOptions().Extensions[text_pb2.machine_text])
         fields = [each for field in descriptor.fields if (each := _field(field)) is not None]
         plan.fields = tuple(fields)
         plan.timed = tuple(each for each in fields if _is_timed(each))

@@ -42,7 +42,7 @@ def validate(message: Message, prefix: str = "") -> None:
             raise invalid_fields((excess,))
     if storable_first:
         make_storable(message, prefix)
-    sure = sure_of(message.DESCRIPTOR)(message)
+    sure = sure_of(message.DESCRIPTOR)(message, message.ByteSize())
     violations = [] if sure else _validator.collect_violations(message, fail_fast=True)
     if violations and bounds.counts and bounds.entries(message, _FEW_ENTRIES) > _FEW_ENTRIES:
         raise invalid_fields(_by_field(violations, prefix))
@@ -58,7 +58,7 @@ def is_valid(message: Message, data: bytes) -> bool:
     `data`: the message serialized. It has no unknown fields.
     """
     descriptor = message.DESCRIPTOR
-    return len(data) <= bounds_of(descriptor).few_bytes and is_storable(message, data) and sure_of(descriptor)(message)
+    return len(data) <= bounds_of(descriptor).few_bytes and is_storable(message, data) and sure_of(descriptor)(message, len(data))
 
 
 def warm(message_type: type[Message]) -> None:

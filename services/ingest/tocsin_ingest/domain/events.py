@@ -7,7 +7,7 @@ from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Opened:
     """A new incident; `first` is the message that opened it, the rest what it holds by the end of the batch."""
 

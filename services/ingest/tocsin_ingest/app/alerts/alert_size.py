@@ -22,7 +22,11 @@ _NOTE: Final = "left_out"
 
 def check_size(alert: AlertInput) -> None:
     """Raises ALERT_TOO_LARGE."""
-    size = alert.ByteSize()
+    check_bytes(alert.ByteSize())
+
+
+def check_bytes(size: int) -> None:
+    """The same for an alert of so many bytes."""
     if size > LIMIT:
         rule = f"must be at most {LIMIT} bytes in all, has {size}; send fewer or shorter labels, links or details"
         raise TocsinError(

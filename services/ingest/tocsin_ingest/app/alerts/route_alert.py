@@ -48,10 +48,19 @@ def route_alert(
 
 
 def route_wholly(
-    directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
+    directory: Directory,
+    org_id: str,
+    actor: str,
+    routing: Routing,
+    alert: AlertInput,
+    stated: Stated = NOTHING_STATED,
+    content: bytes | None = None,
 ) -> tuple[Message, bool]:
-    """The message, and whether all matchers were tried: otherwise it took the default route or is not silenced, and is counted."""
-    message, path, silences_cut = routed(org_id, actor, routing, alert, stated)
+    """The message, and whether all matchers were tried: otherwise it took the default route or is not silenced, and is counted.
+
+    `content`: the alert serialized, by callers that have it.
+    """
+    message, path, silences_cut = routed(org_id, actor, routing, alert, stated, content=content)
     if path.cut:
         directory.routing_was_cut(org_id, routing)
     if silences_cut:
@@ -66,9 +75,11 @@ def routed(
     alert: AlertInput,
     stated: Stated = NOTHING_STATED,
     tried: list[Trial] | None = None,
+    content: bytes | None = None,
 ) -> tuple[Message, Route, bool]:
     """The message, its route, and whether silences were too expensive for it. `tried`: see `route`."""
-    labels = _labels_of(alert) if stated.labels is None else stated.labels
+    # The view of protobuf's map is asked for the few labels that decide: to copy all takes as long as the rest of this.
+    labels = alert.labels if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, _SEVERITIES[alert.severity]
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(
@@ -98,23 +109,17 @@ def routed(
         path.suppress,
         summary,
         source,
-        alert.SerializeToString(),
+        alert.SerializeToString() if content is None else content,
         stated.started,
         stated.ended,
         matched or (),
-        _as_they_came(labels) if kept and labels != _labels_of(alert) else None,
+        _as_they_came(labels) if kept and stated.labels is not None and dict(labels) != dict(alert.labels) else None,
         expiry=stated.expiry,
         pause=path.pause,
         threshold=None if path.threshold is None or dedup_key in OWN else path.threshold,
         route=routing.records.of(path),
     )
     return message, path, matched is None
-
-
-def _labels_of(alert: AlertInput) -> dict[str, str]:
-    """The labels. `dict()` takes four times as long: the views of protobuf's maps are written in Python."""
-    labels = alert.labels
-    return {name: labels[name] for name in labels}
 
 
 def _as_they_came(labels: Mapping[str, str]) -> bytes:

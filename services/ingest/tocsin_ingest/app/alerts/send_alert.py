@@ -19,7 +19,7 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.alerts.admission import Admission
 from tocsin_ingest.app.alerts.alert_parts import core_of, words_of
-from tocsin_ingest.app.alerts.alert_size import check_size
+from tocsin_ingest.app.alerts.alert_size import check_bytes
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
@@ -219,14 +219,18 @@ class AlertIntake:
                 return found
         request, stated = given.request, given.stated
         validate(request)
-        check_size(request.alert)
+        alert = request.alert
+        content = alert.SerializeToString()
+        check_bytes(len(content))
         routing = await self._routing(sender, request.integration, routings)
-        if request.alert.HasField("details"):
-            check_details(request.alert.details)
-        message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
+        if alert.HasField("details"):
+            check_details(alert.details)
+        message, wholly = route_wholly(
+            self._directory, sender.org_id, sender.subject, routing, alert, stated, content=content
+        )
         entry = Entry(sender.org_id, message)
         if wholly:
-            keyed = bool(request.alert.dedup_key or (request.alert.labels if stated.labels is None else stated.labels))
+            keyed = bool(alert.dedup_key or (alert.labels if stated.labels is None else stated.labels))
             self._recognised.put_alike(
                 *(given.core, key, entry, request.integration, routing.mark),
                 any_summary=keyed and not routing.reads_summary,

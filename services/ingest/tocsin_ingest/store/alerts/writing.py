@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db import outbox
+from tocsin_kit.db.given import Given
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.decide import Alert, Incident
@@ -23,10 +24,20 @@ from tocsin_ingest.store.alerts.events import encode, kind_of
 _REWRITE = outbox.rewrite_from(
     "SELECT $1::text AS org_id, * FROM unnest($18::bigint[], $19::bytea[], $20::boolean[]) AS u(id, payload, urgent)"
 )
+_NEW_INCIDENTS = Given(
+    2,
+    **dict(id="uuid", integration_id="text", group_key="uuid", severity="smallint", policy="text", title="text"),
+    **dict(first_alert="bytea", alert_count="bigint", firing_count="bigint", event_sequence="bigint", resolved_by="text"),
+)
+_NEW_ALERTS = Given(
+    13,
+    **dict(id="uuid", integration_id="text", dedup_key="text", key="uuid", state="text", incident_id="uuid"),
+    **dict(severity="smallint", summary="text", source="text", newest="bytea", count="bigint"),
+    **dict(start_time="timestamptz", decided="bytea"),
+)
+_NEW_EVENTS = Given(26, payload="bytea", ordering_key="text", kind="text", delay="float8")
 _APPEND = outbox.insert_from(
-    """SELECT $1::text AS org_id, * FROM unnest($26::text[], $27::text[], $28::bytea[], $29::float8[])
-    AS u(kind, ordering_key, payload, delay)""",
-    delayed=True,
+    f"SELECT $1::text AS org_id, ordering_key, kind, payload, delay FROM {_NEW_EVENTS.sql} AS u", delayed=True
 )
 
 _MOST_DECIDED = 4000
@@ -72,18 +83,13 @@ WITH new_incidents AS (
   SELECT $1, id, integration_id, group_key, CASE WHEN firing_count > 0 THEN 'open' ELSE 'resolved' END, severity,
     policy, title, first_alert, alert_count, firing_count, event_sequence,
     CASE WHEN firing_count = 0 THEN app_now() END, resolved_by
-  FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::bytea[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::text[])
-    AS u(id, integration_id, group_key, severity, policy, title, first_alert, alert_count, firing_count, event_sequence,
-      resolved_by)
+  FROM {_NEW_INCIDENTS.sql} AS u
 ), new_alerts AS (
   INSERT INTO alerts (org_id, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest,
     count, start_time, decided, resolve_time)
   SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided,
     CASE WHEN state = 'resolved' THEN app_now() END
-  FROM unnest($13::uuid[], $14::text[], $15::text[], $16::uuid[], $17::text[], $18::uuid[], $19::smallint[],
-    $20::text[], $21::text[], $22::bytea[], $23::bigint[], $24::timestamptz[], $25::bytea[])
-    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided)
+  FROM {_NEW_ALERTS.sql} AS u
 )
 {_APPEND}
 RETURNING id, ordering_key, create_time
@@ -101,14 +107,15 @@ NONE_STRAIGHT: Final[Callable[[str, int], bool]] = lambda org_id, count: False  
 @dataclass(slots=True)
 class _Messages:
     rewritten: list[tuple[int, bytes, bool]]
-    new: list[tuple[str, str, bytes, float]]
+    new: list[tuple[bytes, str, str, float]]
+    """Payload, ordering key, kind, and delay in seconds."""
     first: dict[str, bytes] = field(default_factory=dict)
     """Payloads of the first events of new incidents, by ordering key: nothing of their key is before them."""
 
     def go_straight(self) -> None:
         """The first events of new incidents are due later for the relay, since they are handed over from memory."""
         self.new = [
-            (*row[:3], outbox.SURE_WAY_SECONDS) if self.first.get(row[1]) is row[2] else row for row in self.new
+            (*row[:3], outbox.SURE_WAY_SECONDS) if self.first.get(row[1]) is row[0] else row for row in self.new
         ]
 
 
@@ -149,9 +156,11 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
         rows = await tx.fetch(
             _INSERT,
             tx.org_id,
-            *_columns(11, [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]),
-            *_columns(13, [_new_alert(each) for each in new_alerts]),
-            *_columns(4, messages.new),
+            *_NEW_INCIDENTS.parameters(
+                [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]
+            ),
+            *_NEW_ALERTS.parameters([_new_alert(each) for each in new_alerts]),
+            *_NEW_EVENTS.parameters(messages.new),
         )
         if goes_straight:
             written.straight = _first_of(tx.org_id, messages, rows)
@@ -177,7 +186,7 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
 
 def _first_of(org_id: str, messages: _Messages, rows: Sequence[asyncpg.Record]) -> list[outbox.OutboxRow]:
     """The rows of the first events, as a relay would have claimed them. Ids grow along an ordering key."""
-    kinds = {key: kind for kind, key, payload, _ in messages.new if messages.first.get(key) is payload}
+    kinds = {key: kind for payload, key, kind, _ in messages.new if messages.first.get(key) is payload}
     first: dict[str, asyncpg.Record] = {}
     for row in rows:
         key = row["ordering_key"]
@@ -197,7 +206,7 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
         key = str(incident_id)
         for number, event in enumerate(events.new, events.sequence + 1):
             payload = encode(org_id, incident_id, number, event)
-            messages.new.append((kind_of(event), key, payload, _delay(event)))
+            messages.new.append((payload, key, kind_of(event), _delay(event)))
             if number == 1:
                 messages.first[key] = payload
         # Deliveries of one incident keep their order, so an event that must not wait takes the waiting one along.

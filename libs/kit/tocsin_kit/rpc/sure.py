@@ -8,8 +8,9 @@ no violation is worded here. A test compares both on generated messages of every
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from buf.validate import validate_pb2
@@ -39,6 +40,8 @@ _UUID: Final = re.compile("[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA
 _INTEGERS: Final = frozenset({"int32", "int64", "uint32", "uint64"})
 _ZERO: Final = validate_pb2.IGNORE_IF_ZERO_VALUE
 _ALWAYS: Final = validate_pb2.IGNORE_ALWAYS
+_NOTHING: Final[Mapping[str, str]] = {}
+"""An empty map, or an empty list."""
 _NEVER: Final = [Part(_EACH, lambda _value, _size: False)]
 
 _taught: dict[str, Callable[[Any], bool]] = {}
@@ -52,27 +55,30 @@ def teach(expression: str, holds: Callable[[Any], bool]) -> None:
 
 
 class Sure:
-    """The comparisons of one message type."""
+    """The comparisons of one message type, or of one field."""
 
-    def __init__(self) -> None:
-        self._parts: Sequence[Part] = ()
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
         self.above = _EACH
         """Messages of at most so many bytes keep all rules."""
+        self._parts: Sequence[Part] = ()
+        self.read(parts)
 
-    def read(self, descriptor: Descriptor) -> None:
-        """Make the comparisons. Apart from `__init__`, since a type may contain itself."""
-        parts = [*_of_message(descriptor), *_of_oneofs(descriptor)]
-        for field in descriptor.fields:
-            parts += _of_field(field)
+    def read(self, parts: Iterable[Part]) -> None:
+        """Take these. Apart from `__init__`, since a type may contain itself."""
         self._parts = sorted(parts, key=lambda part: part.above)
-        self.above = self._parts[0].above if parts else _NONE
+        self.above = self._parts[0].above if self._parts else _NONE
 
-    def __call__(self, message: Message, size: int) -> bool:
+    @property
+    def only(self) -> Check:
+        """The same, in one step less where there is a single comparison."""
+        return self._parts[0].holds if len(self._parts) == 1 else self
+
+    def __call__(self, value: Any, size: int) -> bool:
         """Whether the message certainly keeps every rule. `size`: its bytes, or those of a message that it is in."""
         for above, holds in self._parts:
             if size <= above:
                 break
-            if not holds(message, size):
+            if not holds(value, size):
                 return False
         return True
 
@@ -94,7 +100,9 @@ def _of_type(descriptor: Descriptor) -> Sure:
     known = _made.get(descriptor.full_name)
     if known is None:
         known = _made[descriptor.full_name] = Sure()
-        known.read(descriptor)
+        # Until it is read to its end: one that contains itself must be looked at each time.
+        known.above = _EACH
+        known.read([*_of_message(descriptor), *_of_oneofs(descriptor), *chain(*map(_of_field, descriptor.fields))])
     return known
 
 
@@ -126,13 +134,14 @@ def _each(holds: Callable[[Any], bool]) -> Part:
 
 def _of_field(field: FieldDescriptor) -> Iterable[Part]:
     """Comparisons of the message that the field is in."""
-    rules, name = rules_of(field), field.name
+    rules = rules_of(field)
     if rules.ignore == _ALWAYS:
         return
     if rules.required:
         yield _each(_is_given(field))
-    for above, holds in _of_rules(field, rules):
-        yield Part(above, _on(field, rules, name, holds))
+    holds = Sure(_of_rules(field, rules))
+    if holds.above < _NONE:
+        yield Part(holds.above, _on(field, rules, holds))
 
 
 def _is_given(field: FieldDescriptor) -> Callable[[Any], bool]:
@@ -142,12 +151,17 @@ def _is_given(field: FieldDescriptor) -> Callable[[Any], bool]:
     return lambda message: bool(getattr(message, name))
 
 
-def _on(field: FieldDescriptor, rules: Any, name: str, holds: Check) -> Check:
+def _on(field: FieldDescriptor, rules: Any, holds: Sure) -> Check:
+    name = field.name
     if not rules.required and field.has_presence:
         return lambda message, size: not message.HasField(name) or holds(getattr(message, name), size)
     if not rules.required and rules.ignore == _ZERO:
-        return lambda message, size: not getattr(message, name) or holds(getattr(message, name), size)
-    return lambda message, size: holds(getattr(message, name), size)
+        return lambda message, size: not (value := getattr(message, name)) or holds(value, size)
+    if field.is_repeated and holds(_NOTHING, 0):
+        # Most lists and maps are empty.
+        return lambda message, size: not len(value := getattr(message, name)) or holds(value, size)
+    only = holds.only
+    return lambda message, size: only(getattr(message, name), size)
 
 
 def _of_rules(field: FieldDescriptor, rules: Any) -> Iterable[Part]:
@@ -238,7 +252,6 @@ def _of_value(field: FieldDescriptor, rules: Any) -> Iterable[Part]:
         if field.message_type.full_name.startswith("google.protobuf."):
             return ()
         inner = _of_type(field.message_type)
-        # A type that contains itself is not read to its end yet, and must be looked at each time.
         return () if inner.above == _NONE else (Part(inner.above, inner),)
     match kind:
         case None:

@@ -14,16 +14,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.queue.v1 import task_pb2 as pb
 
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns, wait_or_stop
+from tocsin_kit.rpc.stamps import set_time
 
 _log = get_logger(__name__)
 
@@ -40,8 +40,6 @@ _OTHERS: Final = "others"
 _WATCHED: Final = "watched"
 _WATCHED_SECONDS: Final = 30
 """For so long after a watcher's look its replica counts as watching; it says so again when a third of that has passed."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _CLASS: Final = math.log(1.2)
 _STREAMS: Final = ("completed", "failed", _OTHERS)
 _WORDS: Final = {
@@ -238,16 +236,16 @@ class Journal:
 
     def _change(self, noted: Noted) -> pb.TaskChange:
         change = pb.TaskChange(kind=noted.kind)
-        _set(change.time, noted.time)
+        set_time(change.time, noted.time)
         task = change.task
         task.name = f"queues/{self._queue}/tasks/{noted.task}.{noted.id}"
         task.org_id, task.summary, task.about, task.user = noted.org_id, noted.summary, noted.about, noted.user
         task.attempts, task.error = noted.attempts, noted.error[:1024]
         task.state = _STATE_OF.get(noted.kind, pb.TASK_STATE_FAILED)
         if noted.kind in _STREAM_OF:
-            _set(task.finish_time, noted.time)
+            set_time(task.finish_time, noted.time)
         if noted.due_time is not None:
-            _set(task.due_time, noted.due_time)
+            set_time(task.due_time, noted.due_time)
         if noted.seconds is not None:
             task.duration.FromTimedelta(timedelta(seconds=noted.seconds))
         if noted.late is not None:
@@ -354,12 +352,6 @@ def _class(seconds: float) -> int:
 
 def _minute(moment: datetime) -> int:
     return int(moment.timestamp() // 60)
-
-
-def _set(stamp: Timestamp, moment: datetime) -> None:
-    """A quarter of what `FromDatetime` takes, which goes through the calendar."""
-    stamp.seconds, microseconds = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
-    stamp.nanos = microseconds * 1000
 
 
 def _stream_of(noted: Noted) -> str:

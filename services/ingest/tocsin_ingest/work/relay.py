@@ -12,6 +12,7 @@ from tocsin_kit.db.relay_verdicts import Verdict, judge
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.stamps import set_time
 
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.events import opened_anew
@@ -145,7 +146,7 @@ def _event(row: OutboxRow) -> IncidentEvent:
     event = IncidentEvent.FromString(row.payload)
     event.event_id = str(row.id)
     if not event.HasField("create_time"):
-        event.create_time.FromDatetime(row.create_time)
+        set_time(event.create_time, row.create_time)
     return event
 
 

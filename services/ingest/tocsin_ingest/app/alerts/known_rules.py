@@ -21,10 +21,10 @@ def teach_rules() -> None:
 
 
 def _has_summary(alert: AlertInput) -> bool:
-    return alert.action in (ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE) or alert.summary != ""
+    return alert.summary != "" or alert.action in (ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE)
 
 
 def _has_key(alert: AlertInput) -> bool:
-    if alert.action in (ALERT_ACTION_UNSPECIFIED, ALERT_ACTION_TRIGGER):
+    if alert.dedup_key != "" or alert.action in (ALERT_ACTION_UNSPECIFIED, ALERT_ACTION_TRIGGER):
         return True
-    return alert.dedup_key != "" or len(alert.labels) > 0 or alert.source != ""
+    return len(alert.labels) > 0 or alert.source != ""

@@ -7,7 +7,6 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentEvent,
     IncidentNoted,
     IncidentOpened,
-    IncidentOpenedLink,
     IncidentResolved,
 )
 from tocsin.ingest.v1.alert_pb2 import AlertInput
@@ -38,7 +37,9 @@ def event_of(org_id: str, incident_id: UUID, sequence: int, event: Event) -> Inc
     message = IncidentEvent(org_id=org_id, incident=format_name("incidents", incident_id), sequence=sequence)
     match event:
         case Opened():
-            message.opened.CopyFrom(_opened(event))
+            first = event.first
+            _open(message.opened, first.summary, event.severity, first.policy, first.integration_id, first.content)
+            message.opened.alert_count = event.alert_count
         case AlertsAdded():
             added = message.alerts_added
             added.alert_count, added.summary, added.new_keys = event.alert_count, event.summary, event.new_keys
@@ -54,12 +55,12 @@ def event_of(org_id: str, incident_id: UUID, sequence: int, event: Event) -> Inc
 
 def opened_anew(record: IncidentRecord, sequence: int, because: str) -> IncidentEvent:
     """An `opened` that stands for all events up to `sequence`: the incident as ingest's record holds it now."""
-    opened = _opening(record.title, record.severity, record.policy, record.integration_id, record.first_alert)
+    event = IncidentEvent(org_id=record.org_id, incident=format_name("incidents", record.id), sequence=sequence)
+    opened = event.opened
+    _open(opened, record.title, record.severity, record.policy, record.integration_id, record.first_alert)
     opened.alert_count = record.alert_count
     opened.anew_because = because
     opened.resolved_by = record.resolved_by or ""
-    incident = format_name("incidents", record.id)
-    event = IncidentEvent(org_id=record.org_id, incident=incident, sequence=sequence, opened=opened)
     event.create_time.FromDatetime(record.create_time)
     return event
 
@@ -74,21 +75,14 @@ def decode_alerts_added(payload: bytes) -> tuple[AlertsAdded, int]:
     )
 
 
-def _opened(event: Opened) -> IncidentOpened:
-    first = event.first
-    opened = _opening(first.summary, event.severity, first.policy, first.integration_id, first.content)
-    opened.alert_count = event.alert_count
-    return opened
-
-
-def _opening(title: str, severity: Severity, policy: str, integration_id: str, first_alert: bytes) -> IncidentOpened:
+def _open(
+    opened: IncidentOpened, title: str, severity: Severity, policy: str, integration_id: str, first_alert: bytes
+) -> None:
     content = AlertInput.FromString(first_alert)
-    return IncidentOpened(
-        title=title,
-        source=content.source,
-        severity=severity,  # type: ignore[arg-type]
-        labels=content.labels,
-        policy=policy,
-        integration=format_name("integrations", integration_id) if integration_id else "",
-        links=[IncidentOpenedLink(href=link.href, text=link.text) for link in content.links],
-    )
+    opened.title, opened.source, opened.policy = title, content.source, policy
+    opened.severity = severity  # type: ignore[assignment]
+    opened.labels.MergeFrom(content.labels)
+    if integration_id:
+        opened.integration = format_name("integrations", integration_id)
+    for link in content.links:
+        opened.links.add(href=link.href, text=link.text)

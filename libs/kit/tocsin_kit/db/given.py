@@ -11,21 +11,21 @@ class Given:
     batch differ in a few columns only.
     """
 
-    def __init__(self, first: int, **types: str) -> None:
-        """`types`: PostgreSQL's for each column. The first column tells the rows apart."""
-        arrays = [f"${number}::{each}[]" for number, each in enumerate(types.values(), first)]
-        apart, *others = types
-        columns = [apart, *map(_column, others, arrays[1:])]
-        self.sql: Final = f"(SELECT {', '.join(columns)}\n  FROM unnest({', '.join(arrays)}) AS u({', '.join(types)}))"
+    def __init__(self, first: int, columns: str) -> None:
+        """`columns`: name and type of each, such as `id uuid, title text`. The values of the first column all stand there."""
+        names, types = zip(*(each.split() for each in columns.split(",")), strict=True)
+        arrays = [f"${number}::{each}[]" for number, each in enumerate(types, first)]
+        selected = ", ".join([names[0], *map(_column, names[1:], arrays[1:])])
+        self.sql: Final = f"(SELECT {selected} FROM unnest({', '.join(arrays)}) AS u({', '.join(names)}))"
         """The rows, for a FROM."""
-        self._width = len(types)
+        self._width = len(names)
 
     def parameters(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
         """The arrays."""
         if not rows:
             return ((),) * self._width
-        apart, *others = zip(*rows, strict=True)
-        return [apart, *map(_once, others)]
+        first, *others = zip(*rows, strict=True)
+        return [first, *map(_once, others)]
 
 
 def _column(name: str, array: str) -> str:

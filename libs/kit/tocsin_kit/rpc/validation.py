@@ -58,7 +58,11 @@ def is_valid(message: Message, data: bytes) -> bool:
     `data`: the message serialized. It has no unknown fields.
     """
     descriptor = message.DESCRIPTOR
-    return len(data) <= bounds_of(descriptor).few_bytes and is_storable(message, data) and sure_of(descriptor)(message, len(data))
+    return (
+        len(data) <= bounds_of(descriptor).few_bytes
+        and is_storable(message, data)
+        and sure_of(descriptor)(message, len(data))
+    )
 
 
 def warm(message_type: type[Message]) -> None:

@@ -26,16 +26,15 @@ _REWRITE = outbox.rewrite_from(
 )
 _NEW_INCIDENTS = Given(
     2,
-    **dict(id="uuid", integration_id="text", group_key="uuid", severity="smallint", policy="text", title="text"),
-    **dict(first_alert="bytea", alert_count="bigint", firing_count="bigint", event_sequence="bigint", resolved_by="text"),
+    "id uuid, integration_id text, group_key uuid, severity smallint, policy text, title text, first_alert bytea,"
+    "alert_count bigint, firing_count bigint, event_sequence bigint, resolved_by text",
 )
 _NEW_ALERTS = Given(
     13,
-    **dict(id="uuid", integration_id="text", dedup_key="text", key="uuid", state="text", incident_id="uuid"),
-    **dict(severity="smallint", summary="text", source="text", newest="bytea", count="bigint"),
-    **dict(start_time="timestamptz", decided="bytea"),
+    "id uuid, integration_id text, dedup_key text, key uuid, state text, incident_id uuid, severity smallint, summary text,"
+    "source text, newest bytea, count bigint, start_time timestamptz, decided bytea",
 )
-_NEW_EVENTS = Given(26, payload="bytea", ordering_key="text", kind="text", delay="float8")
+_NEW_EVENTS = Given(26, "payload bytea, ordering_key text, kind text, delay float8")
 _APPEND = outbox.insert_from(
     f"SELECT $1::text AS org_id, ordering_key, kind, payload, delay FROM {_NEW_EVENTS.sql} AS u", delayed=True
 )

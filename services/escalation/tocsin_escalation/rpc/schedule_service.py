@@ -109,7 +109,8 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
     async def ResolveSchedule(self, request: pb.ResolveScheduleRequest, context: Context) -> pb.ResolveScheduleResponse:
         """See the contract."""
         id_ = parse_name(request.name, "schedules")
-        found = await schedules.resolved(self._db, current_call().org_id, id_, *mapping.span_of(request))
+        since, until = mapping.span_of(request)
+        found = await schedules.resolved(self._db, current_call().org_id, id_, since, until, overflow=request.overflow)
         return pb.ResolveScheduleResponse(segments=mapping.segments_to(found))
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:

@@ -16,7 +16,7 @@ from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import problems, too_much, zone_problem
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Layer, Schedule, Segment
-from tocsin_escalation.domain.schedules.questions import Standing, standing
+from tocsin_escalation.domain.schedules.questions import Standing, standing, uncut
 from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.domain.schedules.versions import Rollout, changed, current
 from tocsin_escalation.store.schedules import on_call, schedules
@@ -59,14 +59,23 @@ async def delete(tx: Tx, id_: str, etag: str) -> ScheduleRow:
     return row
 
 
-async def resolved(db: Database, org_id: str, id_: str, since: datetime, until: datetime) -> tuple[Segment, ...]:
-    """Who is on call within [since, until). Raises SCHEDULE_NOT_FOUND, INVALID_FIELD."""
+async def resolved(
+    db: Database, org_id: str, id_: str, since: datetime, until: datetime, *, overflow: bool = False
+) -> tuple[Segment, ...]:
+    """Who is on call within [since, until). `overflow`: what begins before it or ends after it is not cut.
+
+    Raises SCHEDULE_NOT_FOUND, INVALID_FIELD.
+    """
     first, last = span(since, until)
     async with db.transaction(org_id) as tx:
-        found = await on_call.load(tx, [(org_id, id_)], since, until)
+        beyond = (since - LOOK_BACK, until + LOOK_AHEAD) if overflow else (since, until)
+        found = await on_call.load(tx, [(org_id, id_)], *beyond)
     if (org_id, id_) not in found:
         raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
-    return await _aside(found[org_id, id_], first, last)
+    schedule = found[org_id, id_]
+    if overflow:
+        return await asyncio.to_thread(uncut, schedule, first, last)
+    return await _aside(schedule, first, last)
 
 
 async def preview(

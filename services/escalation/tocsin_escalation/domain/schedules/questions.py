@@ -41,6 +41,19 @@ def standing(schedule: Schedule, minute: int) -> Standing:
     return found
 
 
+def uncut(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
+    """As `resolve`, but the first segment begins and the last one ends when they really do.
+
+    They are `ALWAYS` and `FOREVER` if that is farther away than the last horizon.
+    """
+    found = resolve(schedule, since, until)
+    first = replace(found[0], start=standing(schedule, since).segment.start)
+    last = replace(found[-1], end=standing(schedule, until - 1).segment.end)
+    if len(found) == 1:
+        return (replace(first, end=last.end),)
+    return (first, *found[1:-1], last)
+
+
 @dataclass(frozen=True, slots=True)
 class Shift:
     """A user is on call within [start, end) without a break, for any reason. `swaps`: those by which, in a part of it."""

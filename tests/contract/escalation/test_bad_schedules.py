@@ -129,7 +129,7 @@ async def test_names_of_nobody(tenant: Tenant) -> None:
     error = await failure(tenant.admin.schedules.CreateSchedule(request))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")
     assert list(error.fields) == ["schedule.layers[0].line_up[1].users[0]"]
-    span = {"start_time": Timestamp(seconds=1767225600), "end_time": Timestamp(seconds=1767312000)}
+    span: Any = {"start_time": Timestamp(seconds=1767225600), "end_time": Timestamp(seconds=1767312000)}
     calls = tenant.admin.schedules
     name = "schedules/nothing"
     for call in (
@@ -219,7 +219,7 @@ async def test_stretches_and_changes_that_cannot_be(tenant: Tenant) -> None:
         assert list(error.fields) == ["end_time"]
         error = await failure(calls.PreviewSchedule(pb.PreviewScheduleRequest(schedule=schedule, **span)))
         assert list(error.fields) == ["end_time"]
-    far = {"start_time": Timestamp(seconds=-at), "end_time": Timestamp(seconds=at)}
+    far: Any = {"start_time": Timestamp(seconds=-at), "end_time": Timestamp(seconds=at)}
     error = await failure(calls.ResolveSchedule(pb.ResolveScheduleRequest(name=schedule.name, **far)))
     assert list(error.fields) == ["start_time"]
     await calls.UpdateSchedule(pb.UpdateScheduleRequest(schedule=sp.Schedule(name=schedule.name, display_name="T")))

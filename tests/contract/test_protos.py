@@ -11,6 +11,7 @@ from google.protobuf.descriptor_pool import Default
 from protovalidate._gen.buf.validate import validate_pb as official
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.type.v1 import access_pb2
+from tocsin_kit.rpc.access import Access
 
 ROOT = Path(__file__).resolve().parents[2]
 READING = (
@@ -64,7 +65,7 @@ def test_every_method_names_its_scope(method: MethodDescriptor) -> None:
 def test_the_scope_says_whether_a_method_reads(method: MethodDescriptor) -> None:
     """The budgets of a tenant keep room for calls that change something, and know them by their scope."""
     scope = method.GetOptions().Extensions[access_pb2.scope]
-    assert scope == "internal" or scope.endswith(":read") is method.name.startswith(READING)
+    assert scope == "internal" or Access(scope).reads is method.name.startswith(READING)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)

@@ -15,6 +15,7 @@ from tocsin.escalation.v1.incident_service_pb2_grpc import (
     add_IncidentServiceServicer_to_server,
 )
 from tocsin_kit.errors import TocsinError, to_status
+from tocsin_kit.rpc.validation import validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class FakeResponders(IncidentServiceServicer):
         self, request: pb.BatchAcknowledgeIncidentsRequest, context: Any
     ) -> pb.BatchAcknowledgeIncidentsResponse:
         await self._serve(context)
+        await _check(request, context)
         who = _subject(str(dict(context.invocation_metadata())["authorization"]))
         for name in request.names:
             self.answers.append(Answered("acknowledge", who, name, request.via, f"{request.request_id} {name}"))
@@ -87,6 +89,7 @@ class FakeResponders(IncidentServiceServicer):
 
     async def _note(self, action: str, request: Any, context: Any) -> None:
         await self._serve(context)
+        await _check(request, context)
         metadata = dict(context.invocation_metadata())
         who = _subject(str(metadata["authorization"]))
         text = getattr(request, "text", "")
@@ -98,6 +101,15 @@ class FakeResponders(IncidentServiceServicer):
         if self.refuses is not None:
             status: Any = rpc_status.to_status(to_status(TocsinError(self.refuses, "refused")))
             await context.abort_with_status(status)
+
+
+async def _check(request: Any, context: Any) -> None:
+    """Refuse what the contract does not allow, as escalation does."""
+    try:
+        validate(request)
+    except TocsinError as error:
+        status: Any = rpc_status.to_status(to_status(error))
+        await context.abort_with_status(status)
 
 
 def _subject(authorization: str) -> str:

@@ -207,7 +207,7 @@ async def test_a_real_browser_asks_shows_tells_and_answers(world: World, push: P
 
         await phone.asks_worker(PRESSES)
         await until(lambda: _is(phone, shown, "Acknowledged."))
-        assert world.escalation.responders.acted == [("acknowledge", "users/ana", "web_push")]
+        assert world.escalation.responders.acted == [("acknowledge", "users/ana", "web push")]
 
 
 async def _is(phone: chromium.Phone, shown: str, title: str) -> bool:

@@ -164,7 +164,7 @@ async def test_a_browser_is_proven_paged_tells_that_it_shows_the_page_and_answer
         assert await world.admin.fetchval(evidence, notification) == "delivered"
         status, text = await push.calls_back("POST", shown["buttons"][0]["url"])
         assert (status, text) == (200, "Acknowledged.")
-        assert world.escalation.responders.acted == [("acknowledge", "users/ana", "web_push")]
+        assert world.escalation.responders.acted == [("acknowledge", "users/ana", "web push")]
         assert await world.admin.fetchval(evidence, notification) == "answered"
 
 

@@ -4,12 +4,17 @@ import inspect
 from pathlib import Path
 
 import pytest
+from tocsin.escalation.v1.incident_service_pb2 import AcknowledgeIncidentRequest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.ids import new_id
+from tocsin_kit.rpc.validation import validate
+from tocsin_notify.app.answers.presses import Press
+from tocsin_notify.app.delivery.receipts import AttemptName
 from tocsin_notify.app.pages.jobs import CHANNELS
 from tocsin_notify.channels import sms
 from tocsin_notify.channels.registry import TYPES
+from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import ONE_ACCOUNT, Channel
 from tocsin_notify.domain.provider_rates import read_rates
 from tocsin_notify.rpc.mapping import contact_to, given_from
@@ -49,6 +54,12 @@ def test_rates_of_providers_are_read_and_refused() -> None:
     for wrong in ("sms", "sms=0", "sms=-1", "sms=1.5", "webhook=5", "fax=1", "sms=10;voice=1", "sms=1234567"):
         with pytest.raises(ValueError, match="must be pairs of channel and calls per second"):
             read_rates(wrong)
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_escalation_takes_how_an_answer_came_by_any_channel(channel: Channel) -> None:
+    press = Press(AttemptName("acme", new_id(), 1), Action.ACKNOWLEDGE, str(channel), "button")
+    validate(AcknowledgeIncidentRequest(name=f"incidents/{new_id()}", via=press.in_words))
 
 
 def test_contributing_shows_a_channel_as_it_is() -> None:

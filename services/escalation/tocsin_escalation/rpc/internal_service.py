@@ -65,7 +65,7 @@ _IN_WORDS: Final = {
     notification_pb2.CHANNEL_APPRISE: "Apprise",
 }
 CHANNELS: Final = {
-    number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())
+    number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower().replace("_", " "))
     for name, number in notification_pb2.Channel.items()
     if number
 }

@@ -87,7 +87,7 @@ class Presser:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """`via`: the channel in words, for the timeline. `event`: the provider's name for what happened, or who pressed; one event
+    """`via`: the channel. `event`: the provider's name for what happened, or who pressed; one event
     acts once.
 
     `code` is kept with the evidence. Without `by` it was the person whom the page was for: nobody else has the button.
@@ -106,6 +106,11 @@ class Press:
     occurrence: str = ""
     time: datetime | None = None
     text: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """`via` as the timeline says it: what people read has no underscores, and the contract of escalation takes none."""
+        return self.via.replace("_", " ")
 
     @property
     def request(self) -> str:
@@ -172,10 +177,10 @@ class Presses:
             if row.type == Kind.BUNDLE:
                 if press.action is not Action.ACKNOWLEDGE:
                     return Answer.SEVERAL
-                await self._whole.acknowledge(name.org_id, user, row.page_id, press.via)
+                await self._whole.acknowledge(name.org_id, user, row.page_id, press.in_words)
             else:
                 request_id = uuid5(row.page_id, press.request)
-                await self._escalation.act(person, Asked(press.action, press.text), request_id, press.via)
+                await self._escalation.act(person, Asked(press.action, press.text), request_id, press.in_words)
         except TocsinError as error:
             answer = _meaning(error)
             _log.warning("answer_not_taken", action=str(press.action), error=error.message, **fields)

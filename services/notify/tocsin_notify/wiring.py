@@ -260,7 +260,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         still_wanted=StillWanted(db, escalation.stops, cancel),
     )
     events = Events(db, cipher, budgets, metrics, settings, escalation.open_feeds, message_due.set)
-    intake = Intake(submit)
+    intake = Intake(submit, deliver.first)
     arrivals = Arrivals(intake, deliver, message_due.set)
     tasks.take_with(broker, arrivals)
     submit.stopping = not runtime.works
@@ -350,7 +350,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
-    loops.add("messages", looks.sweep("messages", Release(db, hints, metrics).everything, nudged=message_due))
+    loops.add(
+        "messages", looks.sweep("messages", Release(db, hints, metrics, deliver.first).everything, nudged=message_due)
+    )
     loops.add("group-messages", looks.sweep("messages", DivideGroups(db, escalation, hints, metrics).everything))
     loops.add("bundles", looks.sweep("bundles", Bundles(db, hints, metrics, failures, settings.bundling)))
     loops.add(

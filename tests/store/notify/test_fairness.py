@@ -15,7 +15,9 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.late_calls import AT_ONCE, LateCall, LateCalls, Passed
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.messages.groups import DivideGroups
+from tocsin_notify.app.messages.release import Release
 from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.domain.message import GROUP
 from tocsin_notify.domain.page import Channel, Kind
@@ -252,6 +254,25 @@ async def test_escalation_is_asked_about_the_groups_of_each_tenant_before_it_is_
     asked = Asked()
     await DivideGroups(both, cast(Any, asked), cast(Any, None), NotifyMetrics(Metrics())).everything()
     assert asked.orgs == ["a-flood", "modest", "a-flood", "a-flood"]
+
+
+class Told:
+    """Hints, as far as rounds give them."""
+
+    def now(self, ids: Sequence[uuid.UUID]) -> None:
+        self.ids = ids
+
+
+async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Database) -> None:
+    first = PagesFirst(most=600.0)
+    release = Release(both, cast(Any, Told()), NotifyMetrics(Metrics()), first)
+    with first:
+        waiting = asyncio.create_task(release.due())
+        for _ in range(20):
+            async with both.system() as tx:
+                await tx.now()
+        assert not waiting.done()
+    assert await waiting
 
 
 def late(org: str) -> LateCall:

@@ -1,11 +1,13 @@
 """Which pages are stored together: those of a tenant in a storm never with those of others."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 from uuid import uuid4
 
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_NEW_INCIDENT, NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.app.pages.lately import Lately
@@ -40,9 +42,25 @@ def page(org_id: str) -> NewPage:
 
 async def test_few_pages_of_a_tenant_that_brings_many_a_second_are_stored_without_those_of_others() -> None:
     stored = Stored()
-    intake = Intake(cast(Submit, stored), clock=lambda: 0.0)
+    intake = Intake(cast(Submit, stored), PagesFirst(), clock=lambda: 0.0)
     for _ in range(30):
         await intake.submit([page("storm") for _ in range(5)])
     stored.batches.clear()
     await intake.submit([page(org_id) for org_id in ("storm", "victim", "storm", "other")])
     assert sorted(map(sorted, stored.batches)) == [["other", "victim"], ["storm", "storm"]]
+
+
+async def test_what_may_wait_gives_way_while_pages_are_stored() -> None:
+    first = PagesFirst(most=600.0)
+
+    class Slowly(Stored):
+        async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
+            self.waiting = asyncio.create_task(first.give_way())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not self.waiting.done()
+            return await super().__call__(given, patience=patience)
+
+    stored = Slowly()
+    await Intake(cast(Submit, stored), first, clock=lambda: 0.0).submit([page("acme")])
+    await stored.waiting

@@ -17,13 +17,14 @@ from tocsin_notify.app.delivery.backlog import Backlog
 from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.app.delivery.failures import Failed, Failures
 from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.delivery.still_wanted import StillWanted
 from tocsin_notify.app.pages.bundle_message import without_answered
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.app.pages.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.domain.page import DIGESTS, LANES, Channel, DeathReason, Kind
+from tocsin_notify.domain.page import CRITICAL, DIGESTS, LANES, Channel, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.delivery import candidates, notifications
@@ -105,6 +106,8 @@ class Deliver:
         self._presence = presence
         self._backlog = backlog
         self._still_wanted = still_wanted
+        self.first: Final = PagesFirst()
+        """Pages to which rounds over what is not urgent give way."""
         self._db = db
         self._gate = gate
         self._calls = calls
@@ -161,6 +164,8 @@ class Deliver:
             progress = (await self._claim(expired)).count
         for priority in LANES:
             if priority in waiting.lanes:
+                if CRITICAL not in waiting.lanes:
+                    await self.first.give_way()
                 progress += await self._round(priority)
         more = await self._around.waiting()  # behind what is due: it would only have waited longer
         return more or progress > 0

@@ -12,6 +12,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.domain.page import NORMAL, Channel, DeathReason, Kind, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
@@ -34,7 +35,9 @@ _QUIET: Final = "no contact method for messages: each of those that are verified
 class Release:
     """One object per process. Every replica may run it: a message is claimed by its row, in the transaction that makes its page."""
 
-    def __init__(self, db: Database, hints: Hints, metrics: NotifyMetrics) -> None:
+    def __init__(self, db: Database, hints: Hints, metrics: NotifyMetrics, first: PagesFirst) -> None:
+        """`first`: pages to which a round gives way."""
+        self._first = first
         self._db = db
         self._hints = hints
         self._metrics = metrics
@@ -48,6 +51,7 @@ class Release:
         """One round; whether anything was due. Raises DATABASE_UNAVAILABLE: what was due still is."""
         rows: list[NewNotification] = []
         letters: list[NewDeadLetter] = []
+        await self._first.give_way()
         async with self._db.claim() as tx:
             due = await messages.claim(tx, MOST_PER_ROUND)
             if not due:

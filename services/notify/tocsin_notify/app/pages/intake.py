@@ -15,6 +15,7 @@ from tocsin_kit.crowds import Crowds
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages.submit import Submit
 from tocsin_notify.domain.page import CRITICAL, NORMAL
 from tocsin_notify.store.pages.pages import NewPage
@@ -43,8 +44,10 @@ class Intake:
     stands still.
     """
 
-    def __init__(self, submit: Submit, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, submit: Submit, first: PagesFirst, *, clock: Callable[[], float] = monotonic) -> None:
+        """`first`: what gives way to pages while they are stored and their calls begin."""
         self._submit = submit
+        self._first = first
         self._clock = clock
         self._apart: dict[Hashable, float] = {}
         """Tenants that have batches of their own, and until when."""
@@ -107,7 +110,8 @@ class Intake:
 
     async def _store(self, pages: list[NewPage]) -> Sequence[bool | Exception]:
         try:
-            return await self._store_together(pages) if _tenants(pages) > 1 else await self._submit(pages)
+            with self._first:
+                return await self._store_together(pages) if _tenants(pages) > 1 else await self._submit(pages)
         finally:
             for page in pages:
                 self._on_way.pop(page.job.page, None)

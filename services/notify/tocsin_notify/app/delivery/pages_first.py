@@ -1,0 +1,37 @@
+"""Work that may wait gives way to pages that come in: they share the processor and the event loop with thousands that are due."""
+
+import asyncio
+from types import TracebackType
+from typing import Final
+
+from tocsin_kit.loops import wait_or_stop
+
+_MOST_SECONDS: Final = 0.02
+"""In a storm of pages the rest goes on as well, a round at a time."""
+
+
+class PagesFirst:
+    """One object per process. `with` it while pages are on their way from their arrival to their calls."""
+
+    def __init__(self, most: float = _MOST_SECONDS) -> None:
+        """`most`: seconds that a round waits."""
+        self._most = most
+        self._coming = 0
+        self._clear = asyncio.Event()
+        self._clear.set()
+
+    def __enter__(self) -> None:
+        self._coming += 1
+        self._clear.clear()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._coming -= 1
+        if not self._coming:
+            self._clear.set()
+
+    async def give_way(self) -> None:
+        """Returns once no page is on its way, or after a moment."""
+        if self._coming:
+            await wait_or_stop(self._clear, self._most)

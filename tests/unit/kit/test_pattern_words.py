@@ -5,7 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 from tocsin.escalation.v1 import schedule_pb2
+from tocsin.notify.v1 import message_service_pb2, template_service_pb2
+from tocsin.queue.v1 import queue_service_pb2
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.pattern_words import in_words
 from tocsin_kit.rpc.validation import validate
@@ -13,9 +16,9 @@ from tocsin_kit.rpc.validation import validate
 PROTOS = Path(__file__).parents[3] / "protos"
 
 
-def told(layer: schedule_pb2.Layer) -> dict[str, str]:
+def told(message: Message, prefix: str = "layer") -> dict[str, str]:
     with pytest.raises(TocsinError) as error:
-        validate(layer, "layer")
+        validate(message, prefix)
     return {field.field: field.description for field in error.value.fields}
 
 
@@ -45,10 +48,26 @@ def test_the_patterns_of_which_there_are_many_have_words() -> None:
     assert not silent - {
         "^[A-Za-z -]*$",
         "^(?i:https?)://",
-        r"^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$",
     }
 
 
 def test_other_messages_stay_as_they_are() -> None:
     for message in ("", "must not be empty", "does not match regex pattern `^[A-Z]{2}$`"):
         assert in_words(message) == message
+
+
+def test_values_and_fields_are_told_by_name() -> None:
+    message = message_service_pb2.Message(text="Lunch.", address=message_service_pb2.Address(address="ana@example.com"))
+    assert told(message, "message")["message.address.channel"].startswith(
+        "must be one of CHANNEL_EMAIL, CHANNEL_WEBHOOK, "
+    )
+    nobody = message_service_pb2.BatchSendMessagesRequest(messages=[message_service_pb2.Message(text="Lunch.")])
+    assert told(nobody, "")["messages[0].to"] == "must be set: one of user, address, team, schedule"
+    unknown = message_service_pb2.Message(text="Lunch.", user="users/ana", urgency=9)  # type: ignore[arg-type]
+    assert told(unknown, "message")["message.urgency"] == "must be one of URGENCY_HIGH, URGENCY_LOW"
+    template = template_service_pb2.Template(text="x", language="fr")
+    assert "NOTIFICATION_TYPE_VERIFICATION" not in told(template, "")["type"]
+    assert told(template, "")["language"] == "must be `en` or `de`, or empty for all languages"
+    assert told(queue_service_pb2.GetTaskRequest(name="queues/notify/tasks/7"), "")["name"].startswith(
+        "must be the name of a task"
+    )

@@ -12,6 +12,11 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]] = tuple(
     for pattern, words in (
         ("^COLLECTION/[a-z0-9][a-z0-9._-]{0,62}$", lambda name: f"must be `{name}/` and an id of {_ID}"),
         ("^COLLECTION/[0-9a-f-]{36}$", lambda name: f"must be `{name}/` and a UUID in lower case"),
+        (
+            "^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$",
+            lambda _: "must be the name of a task, as ListTasks tells it: `queues/{queue}/tasks/{kind}.{UUID}`",
+        ),
+        ("^(en|de)?$", lambda _: "must be `en` or `de`, or empty for all languages"),
         ("^[a-z0-9][a-z0-9._-]{0,62}$", lambda _: f"must be of {_ID}"),
         ("^([01][0-9]|2[0-3]):[0-5][0-9]$", lambda _: "must be a time of day, as `09:00`"),
         ("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", lambda _: "must be a time of day, as `17:00`, or `24:00`"),

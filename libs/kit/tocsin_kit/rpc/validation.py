@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from tocsin_kit.errors import FieldViolation, invalid_fields
 from tocsin_kit.rpc.bounds import bounds_of, key_path
 from tocsin_kit.rpc.pattern_words import in_words
+from tocsin_kit.rpc.rule_words import by_names
 from tocsin_kit.rpc.storable import is_storable, make_storable, repairs
 from tocsin_kit.rpc.sure import sure_of
 
@@ -45,11 +46,11 @@ def validate(message: Message, prefix: str = "") -> None:
     sure = sure_of(message.DESCRIPTOR)(message, message.ByteSize())
     violations = [] if sure else _validator.collect_violations(message, fail_fast=True)
     if violations and bounds.counts and bounds.entries(message, _FEW_ENTRIES) > _FEW_ENTRIES:
-        raise invalid_fields(_by_field(violations, prefix))
+        raise invalid_fields(_by_field(message, violations, prefix))
     if not storable_first:
         make_storable(message, prefix)
     if violations:
-        raise invalid_fields(_by_field(_validator.collect_violations(message), prefix))
+        raise invalid_fields(_by_field(message, _validator.collect_violations(message), prefix))
 
 
 def is_valid(message: Message, data: bytes) -> bool:
@@ -72,13 +73,14 @@ def warm(message_type: type[Message]) -> None:
     _validator.collect_violations(message_type())
 
 
-def _by_field(violations: list[protovalidate.Violation], prefix: str) -> list[FieldViolation]:
+def _by_field(message: Message, violations: list[protovalidate.Violation], prefix: str) -> list[FieldViolation]:
     found: dict[str, FieldViolation] = {}
     for violation in violations[: 4 * MAX_VIOLATIONS]:
         proto = violation.proto
         path = _path(proto.field, prefix)
         if path not in found and len(found) < MAX_VIOLATIONS:
-            found[path] = FieldViolation(path, in_words(proto.message) or f"breaks the rule {proto.rule_id}")
+            said = by_names(message, proto) or in_words(proto.message)
+            found[path] = FieldViolation(path, said or f"breaks the rule {proto.rule_id}")
     return list(found.values())
 
 

@@ -44,6 +44,7 @@ def local(date_time: str, time_zone: str = "Europe/Berlin") -> pb.LocalTime:
 REFUSED = [
     ("nobody", pb.Message(text="Lunch."), "message.to"),
     ("no text", message(text=""), "message.text"),
+    ("white space", message(text=" \n"), "message.text"),
     ("a long text", message(text="x" * 4001), "message.text"),
     ("a long subject", message(subject="x" * 201), "message.subject"),
     ("no user", message(user="ana"), "message.user"),

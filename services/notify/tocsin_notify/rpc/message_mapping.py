@@ -98,6 +98,8 @@ def try_sent_from(message: pb.Message) -> Given | TocsinError:
 
 def given_from(message: pb.Message) -> Given:
     """What the caller asks for; the annotations hold. Raises INVALID_FIELD for what they cannot say."""
+    if not message.text.strip():
+        raise invalid("message.text", "must say something: it is white space alone")
     channel = CHANNELS[message.address.channel] if message.HasField("address") else None
     address = message.address.address
     if message.team or message.schedule:

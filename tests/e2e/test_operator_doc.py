@@ -35,7 +35,9 @@ MOVING: Final = (
     "/v2/",
 )
 # What a page that is under way meets is told of it, so the page has to be sent before.
-STOPPING: Final = re.compile("IncidentService/(Acknowledge|Snooze|Escalate|Reassign|Resolve)")
+STOPPING: Final = re.compile(
+    "IncidentService/(Acknowledge|Snooze|Escalate|Reassign|Resolve)|MessageService/ListMessages"
+)
 # grpcurl exits with 64 plus the status code.
 GRPC_ERROR: Final = 64
 
@@ -171,7 +173,7 @@ class Scenery:
         await self._redis_comes_back()
 
     async def before(self, script: str) -> None:
-        """A person has looked at the page before they say what is to become of it."""
+        """A person has looked at the page before they say what is to become of it; a message that was to go at once has gone."""
         if STOPPING.search(script):
             await self._settle()
 

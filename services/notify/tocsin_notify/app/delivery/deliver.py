@@ -41,16 +41,16 @@ _ORGS_PER_ROUND: Final = 200
 _LEAST_PER_ORG: Final = 8
 """Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
 _BEYOND: Final = 2
-"""Rows that are looked at for each seat that is free, beside two of each tenant: some of them wait for something else."""
+"""Rows that are looked at for each slot that is free, beside two of each tenant: some of them wait for something else."""
 _MOST_DIGESTS: Final = 4
-"""Of a tenant's digests in one look: their channels have few seats for them, so most of what is read of thousands would wait."""
+"""Of a tenant's digests in one look: their channels have few slots for them, so most of what is read of thousands would wait."""
 _LOOKS: Final = 10
 """In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
 that still are."""
 _FRESH_SECONDS: Final = 0.25
 """So long what a look found may be claimed without another one: nobody who came since waits for longer behind it."""
 _LOOKS_APART: Final = 0.05
-"""Seconds from one look at a lane to the next while what the first one found waits for a seat in its channel."""
+"""Seconds from one look at a lane to the next while what the first one found waits for a slot in its channel."""
 _MOST_EXPIRED: Final = 1000
 _DEEP: Final = 8
 """One of so many rounds looks behind what is crowded although something in front of it could leave."""
@@ -78,7 +78,7 @@ class _Claims:
     busy: dict[UUID, Slot] = field(default_factory=dict)
     """The contact methods of those that wait for calls to the same destination, or by the same channel, to end."""
     left: list[Candidate] = field(default_factory=list)
-    """Those that wait for a seat in their channel."""
+    """Those that wait for a slot in their channel."""
 
 
 class Deliver:
@@ -124,7 +124,7 @@ class Deliver:
         self._busy: dict[int, dict[UUID, Slot]] = {priority: {} for priority in LANES}
         """Contact methods that the last round of each lane passed over."""
         self._in_hand: dict[int, _InHand] = {}
-        """Of each lane, what its last look found and for which there was no seat in its channel."""
+        """Of each lane, what its last look found and for which there was no slot in its channel."""
         self._rounds = 0
         self.stopping = False
         """Set: nothing more is claimed."""
@@ -221,7 +221,7 @@ class Deliver:
         return claimed
 
     async def _from_hand(self, priority: int) -> int:
-        """Claim what the last look found beyond the seats of a channel; how many. Thousands that are due together would be looked
+        """Claim what the last look found beyond the slots of a channel; how many. Thousands that are due together would be looked
         at a dozen times each. If some are left in hand, no look is needed: the next call of their channel that ends begins
         another round, and a look comes soon in any case.
         """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
-from tocsin.escalation.v1 import schedule_pb2
+from tocsin.escalation.v1 import incident_service_pb2, schedule_pb2
+from tocsin.ingest.v1 import alert_pb2, silence_service_pb2
 from tocsin.notify.v1 import message_service_pb2, template_service_pb2
 from tocsin.queue.v1 import queue_service_pb2
 from tocsin_kit.errors import TocsinError
@@ -71,3 +72,13 @@ def test_values_and_fields_are_told_by_name() -> None:
     assert told(queue_service_pb2.GetTaskRequest(name="queues/notify/tasks/7"), "")["name"].startswith(
         "must be the name of a task"
     )
+
+
+def test_a_rule_about_a_whole_message_keeps_its_words() -> None:
+    rules = {
+        "silence": (silence_service_pb2.Silence(reason="x"), "needs a matcher or an integration"),
+        "alert": (alert_pb2.AlertInput(dedup_key="k"), "summary is required"),
+        "": (incident_service_pb2.UpdateIncidentRequest(), "title or severity is required"),
+    }
+    for prefix, (message, said) in rules.items():
+        assert any(words.startswith(said) for words in told(message, prefix).values()), told(message, prefix)

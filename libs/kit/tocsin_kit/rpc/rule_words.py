@@ -15,9 +15,9 @@ _MOST_VALUES: Final = 20
 
 def by_names(message: Message, violation: Any) -> str:
     """The words for a `buf.validate.Violation` of this message; empty for all other rules."""
-    elements = [element.field_name for element in violation.field.elements]
-    if not elements:
+    if not violation.field:  # a rule about the message as a whole
         return ""
+    elements = [element.field_name for element in violation.field.elements]
     owner: Any = message.DESCRIPTOR
     for name in elements[:-1]:
         field = owner.fields_by_name.get(name) if owner is not None else None

@@ -29,8 +29,8 @@ class Ingest:
         return [Closed(2) for _ in incident_ids]
 
 
-def commands(desk: Desk) -> Commands:
-    return Commands(desk.db, desk.effects, Notify(), Ingest())
+def commands(desk: Desk, ingest: Ingest | None = None) -> Commands:
+    return Commands(desk.db, desk.effects, Notify(), ingest or Ingest())
 
 
 async def merge(

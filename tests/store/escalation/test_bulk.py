@@ -16,6 +16,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.type.v1 import target_pb2
 from tocsin_escalation.app.incidents import bulk
 from tocsin_escalation.app.incidents.advance import Advanced
+from tocsin_escalation.app.incidents.command import Closed
 from tocsin_escalation.app.incidents.merge import plan_part
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Escalated, Resolved
@@ -26,17 +27,19 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.call import Call, enter
 from tocsin_kit.rpc.paging import PageTokens
 
-from tests.store.escalation.merges import ANA, commands, merge
+from tests.store.escalation.merges import ANA, Ingest, commands, merge
 from tests.store.escalation.recorders import ORG, Desk
 
 STORM = pb.ListIncidentsRequest(query="storm")
 PAGES = PageTokens(SigningKeys.parse(f"k1:{secrets.token_hex(32)}"))
 
 
-async def change(desk: Desk, action: Any, **fields: Any) -> pb.BulkChangeIncidentsResponse:
+async def change(
+    desk: Desk, action: Any, ingest: Ingest | None = None, **fields: Any
+) -> pb.BulkChangeIncidentsResponse:
     enter(Call("tocsin.escalation.v1.IncidentService/BulkChangeIncidents", Principal(ORG, ANA, frozenset()), "", None))
     given = {"filter": STORM, "action": action, **fields}
-    service = IncidentService(desk.db, commands(desk), None, PAGES)  # type: ignore[arg-type]
+    service = IncidentService(desk.db, commands(desk, ingest), None, PAGES)  # type: ignore[arg-type]
     return await service.BulkChangeIncidents(pb.BulkChangeIncidentsRequest(**given), None)  # type: ignore[arg-type]
 
 
@@ -206,6 +209,25 @@ async def test_each_further_change_is_what_the_call_for_one_incident_does(desk: 
     later = await change(desk, pb.BULK_ACTION_ADD_NOTE, note="it was the cable")
     assert names(later) == many, "a note is for what is over as well"
     assert (await change(desk, pb.BULK_ACTION_SET_SEVERITY, severity=1)).results == []
+
+
+class IngestBeforeUs(Ingest):
+    """Its relay tells of the resolve before its answer is here."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    async def resolve(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Closed]:
+        for each in incident_ids:
+            await self._desk.take(each, Resolved(actor))
+        return await super().resolve(org_id, actor, incident_ids)
+
+
+async def test_what_ingest_tells_of_first_is_counted_as_resolved_by_this_call(desk: Desk) -> None:
+    many = await storm(desk)
+    answer = await change(desk, pb.BULK_ACTION_RESOLVE, ingest=IngestBeforeUs(desk))
+    assert (names(answer), answer.changed_count, answer.failed_count) == (many, 3, 0)
 
 
 async def test_what_is_so_already_is_not_counted_as_changed(desk: Desk) -> None:

@@ -120,13 +120,15 @@ def foreseen(found: Fitting, count: int, token: str) -> pb.BulkChangeIncidentsRe
 
 
 def changed(
-    ids: Sequence[UUID], answers: Sequence[Advanced | TocsinError], token: str
+    action: Action, ids: Sequence[UUID], answers: Sequence[Advanced | TocsinError], token: str
 ) -> pb.BulkChangeIncidentsResponse:
     """The answer of a call that changed them."""
+    # All to resolve were unresolved when they were found, and ingest's own event about this very resolve may have come first.
+    resolved = action is Action.RESOLVE
     return pb.BulkChangeIncidentsResponse(
         results=results(ids, answers),
         more=bool(token),
         next_page_token=token,
-        changed_count=sum(isinstance(answer, Advanced) and not answer.already for answer in answers),
+        changed_count=sum(isinstance(answer, Advanced) and (resolved or not answer.already) for answer in answers),
         failed_count=sum(isinstance(answer, TocsinError) for answer in answers),
     )

@@ -308,7 +308,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         ids = [row.run.incident_id for row in found.rows]
 
         def respond(answers: Sequence[Advanced | TocsinError]) -> pb.BulkChangeIncidentsResponse:
-            return bulk_change.changed(ids, answers, token)
+            return bulk_change.changed(change.action, ids, answers, token)
 
         plan = bulk.plan(change)
         if plan is not None:

@@ -246,6 +246,18 @@ async def test_silent_clients_are_let_go_and_one_host_does_not_take_all_room(mai
             assert said.startswith(b"421 4.4.2") == (reader is started[0][0]), said
 
 
+async def test_a_connection_lasts_as_long_as_the_setting_says(
+    database_url: str, escalation: FakeEscalation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far shorter than a client may be silent."""
+    monkeypatch.setenv("INGEST_MAIL_SESSION_SECONDS", "0.2")
+    monkeypatch.setenv("INGEST_MAIL_COMMAND_SECONDS", "600")
+    async with taking_mails(database_url, escalation) as (_, port), asyncio.timeout(busy.within(30)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.read()  # up to its end
+        writer.close()
+
+
 async def test_noise_is_answered_and_costs_nothing(mails: Mails, caplog: pytest.LogCaptureFixture) -> None:
     """No 5xx for our fault, no connection lost while a client speaks, and memory stays as it was."""
     made = random.Random(7)

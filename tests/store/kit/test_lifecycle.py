@@ -274,3 +274,11 @@ async def test_a_check_says_what_is_wrong(start: Start, db: Database) -> None:
     assert re.search("0000, this code needs 0001", str(process.lines))
     process = await start("check", WIDGET_DATABASE_URL="", AUTH_SIGNING_KEYS="short")
     assert await process.ended() == 2
+
+
+@pytest.mark.parametrize(("form", "parsed"), [("json", True), ("console", False)])
+async def test_what_lines_of_the_log_look_like(start: Start, form: str, parsed: bool) -> None:
+    process = await start("serve", LOG_FORMAT=form, TLS_CERT_FILE="absent.pem", TLS_KEY_FILE="absent.pem")
+    assert await process.ended() == 1
+    assert "refused_to_start" in str(process.events())
+    assert ("refused_to_start" in process.events()) is parsed

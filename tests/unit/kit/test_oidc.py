@@ -9,11 +9,14 @@ import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from tocsin_kit import oidc
+from tocsin_kit import oidc, wall_clock
 from tocsin_kit.auth import Principal
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.oidc import OidcAuthenticator
 from tocsin_kit.roles import ROLES
+from tocsin_kit.settings import ServiceSettings, read
+
+from tests.wired import KEYS, NOWHERE
 
 NOW = 1_800_000_000.0
 
@@ -137,3 +140,45 @@ async def test_an_issuer_that_is_away_is_no_fault_of_the_caller(
 ) -> None:
     issuer.broken = True
     assert await refused(authenticator, issuer.token()) == "SERVICE_UNAVAILABLE"
+
+
+async def as_set(monkeypatch: pytest.MonkeyPatch, token: str, **environment: str) -> Principal | str:
+    """Whose the token is by these variables, or why it is refused."""
+    variables = {"DATABASE_URL": "postgresql://unused", "AUTH_SIGNING_KEYS": KEYS, "AUTH_OIDC_AUDIENCE": "tocsin"}
+    with monkeypatch.context() as patch:
+        for name, value in (variables | environment).items():
+            patch.setenv(name, value)
+        authenticator = OidcAuthenticator.from_settings(read(ServiceSettings))
+    try:
+        principal = await authenticator.authenticate(token)
+    except TocsinError as error:
+        return error.reason_name
+    finally:
+        await authenticator.close()
+    assert principal is not None
+    return principal
+
+
+async def test_the_claims_that_the_settings_name(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = issuer.token(exp=wall_clock.now() + 600, scope="", tenant="globex", roles=["viewer"], groups=["responder"])
+    usual = await as_set(monkeypatch, token, AUTH_OIDC_ISSUER=issuer.url)
+    assert usual == Principal("acme", "users/ana", ROLES["viewer"])
+    changed = {"AUTH_OIDC_ORG_CLAIM": "tenant", "AUTH_OIDC_ROLES_CLAIM": "groups"}
+    theirs = await as_set(monkeypatch, token, AUTH_OIDC_ISSUER=issuer.url, **changed)
+    assert theirs == Principal("globex", "users/ana", ROLES["responder"])
+
+
+async def test_keys_from_where_the_settings_say(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an issuer that describes itself nowhere."""
+    silent = f"http://{NOWHERE}"
+    token = issuer.token(iss=silent, exp=wall_clock.now() + 600)
+    assert await as_set(monkeypatch, token, AUTH_OIDC_ISSUER=silent) == "SERVICE_UNAVAILABLE"
+    keys = {"AUTH_OIDC_JWKS_URL": f"{issuer.url}/keys"}
+    assert isinstance(await as_set(monkeypatch, token, AUTH_OIDC_ISSUER=silent, **keys), Principal)
+
+
+async def test_how_long_tokens_of_the_issuer_may_live(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = issuer.token(exp=wall_clock.now() + 5000)
+    longest = {"AUTH_OIDC_ISSUER": issuer.url}
+    assert isinstance(await as_set(monkeypatch, token, **longest, AUTH_MAX_TOKEN_SECONDS="6000"), Principal)
+    assert await as_set(monkeypatch, token, **longest, AUTH_MAX_TOKEN_SECONDS="4000") == "CREDENTIAL_INVALID"

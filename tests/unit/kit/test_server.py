@@ -1,6 +1,7 @@
 """The server around the pipeline: registration, health, reflection, TLS, stopping; and the client's channel."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import sysconfig
@@ -20,9 +21,10 @@ from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import Call, RpcServer, current_call
 from tocsin_kit.rpc.tls import ClientFiles, client_credentials
-from tocsin_kit.settings import ServiceSettings
+from tocsin_kit.settings import ServiceSettings, read
 
 from tests.certificates import make_certificates
+from tests.wired import KEYS
 
 Check = health_pb2.HealthCheckRequest
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -65,6 +67,19 @@ async def test_a_taken_port_is_an_error(serve: Any, echo: Any, settings: Service
     taken = settings.model_copy(update={"grpc_listen": f"127.0.0.1:{first.port}"})
     with pytest.raises(RuntimeError):
         await serve(echo.Echo(), using=taken)
+
+
+@pytest.mark.parametrize(("allowed", "taken"), [(1 << 18, False), (1 << 20, True)])
+async def test_how_large_a_message_may_be(
+    serve: Any, connect: Any, echo: Any, monkeypatch: pytest.MonkeyPatch, allowed: int, taken: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://unused")
+    monkeypatch.setenv("AUTH_SIGNING_KEYS", KEYS)
+    monkeypatch.setenv("GRPC_MAX_MESSAGE_BYTES", str(allowed))
+    client = connect(await serve(echo.Echo(), using=read(ServiceSettings)))
+    items = [{"name": "x" * 1000}] * 400
+    with contextlib.nullcontext() if taken else pytest.raises(grpc.aio.AioRpcError, match=f"takes {allowed}"):
+        assert await client.call("Unary", echo.Request(text="hello", items=items)) == ["hello"]
 
 
 async def test_health_follows_the_critical_checks(serve: Any, connect: Any, echo: Any) -> None:

@@ -25,6 +25,7 @@ from tocsin_testkit.gotify import TOKEN, GotifyServer
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer, text_of
 
+from tests.store.notify.from_environment import open_channel
 from tests.store.notify.phones import proven
 from tests.store.notify.support import ALLOWED, World, bearer, job, new_org, until
 
@@ -45,7 +46,15 @@ async def channel(
     *, schemes: str = "gotify,mailto", workers: int = 1, timeout: float = PATIENT, allow_private: bool = True
 ) -> AsyncIterator[AppriseChannel]:
     """The channel alone. Its first message waits for its process, which takes a second or more to start."""
-    sender = AppriseChannel(schemes.split(","), workers=workers, timeout=timeout, allow_private=allow_private)
+    environment = {
+        "NOTIFY_APPRISE_SCHEMES": schemes,
+        "NOTIFY_APPRISE_WORKERS": str(workers),
+        "NOTIFY_ATTEMPT_TIMEOUT": str(timeout),
+        "NOTIFY_LEASE": str(timeout + 5),
+        "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": str(allow_private),
+    }
+    sender = open_channel(Channel.APPRISE, environment)
+    assert isinstance(sender, AppriseChannel)
     try:
         yield sender
     finally:

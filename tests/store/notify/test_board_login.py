@@ -103,6 +103,18 @@ async def test_who_may_do_what_the_settings_say(browser: Browser, provider: Oidc
     assert "Drain" not in browser.text, "without the scope it is for reading"
 
 
+async def test_only_the_claim_that_the_settings_name_says_who_may(world: World, provider: OidcProvider) -> None:
+    async with (
+        world.replica(works=False, board_oidc_claim="roles", **settings(provider)) as notify,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+    ):
+        browser = Browser(notify, http)
+        assert provider.groups == ["sre"]
+        assert await browser.logs_in() == 403
+        provider.says = {"groups": ["sales"], "roles": ["sre"]}
+        assert await browser.logs_in() == 200
+
+
 async def test_a_token_that_is_not_for_this_login_is_refused(browser: Browser, provider: OidcProvider) -> None:
     wrong: list[dict[str, Any]] = [
         {"nonce": "another"},

@@ -150,16 +150,18 @@ async def test_with_nothing_to_tell_nothing_is_sent_or_one_line(
     assert all("nothing to tell" in message.subject for message in world.inbox.messages)
 
 
-@pytest.mark.parametrize(("late", "mails"), [(5 * HOUR, 1), (7 * HOUR, 0)])
+@pytest.mark.parametrize(
+    ("at_most", "late", "mails"), [(6 * HOUR, 5 * HOUR, 1), (6 * HOUR, 7 * HOUR, 0), (8 * HOUR, 7 * HOUR, 1)]
+)
 async def test_one_that_could_not_be_made_is_made_late_or_left_out_and_noted(
-    world: World, late: timedelta, mails: int
+    world: World, at_most: timedelta, late: timedelta, mails: int
 ) -> None:
     async with world.replica() as notify:
         reader = Reader(notify, world, new_org())
         await world.method(reader.org, email=_MAIL)
         digest = await reader.wants()
     await reader.due(digest, later=late)
-    async with world.replica() as notify:
+    async with world.replica(digest_late_seconds=at_most.total_seconds()) as notify:
         after = await Reader(notify, world, reader.org).settled(digest)
         await arrive(world, mails)
     assert after.latest_result.startswith("made" if mails else "left out: it was due at ")

@@ -32,9 +32,11 @@ class Server:
         self.sessions: set[object] = set()
         self.rcpt = self.data = self.mail_from = ""
         self.hang = False
-        self.credentials: list[bytes] = []
+        self.logins: list[tuple[bytes, bytes]] = []
+        self.senders: list[str] = []
 
-    async def start(self) -> None:
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen. `tls`: from the first byte."""
         loop = asyncio.get_running_loop()
 
         def make() -> SMTP:
@@ -42,7 +44,7 @@ class Server:
             self.sessions.add(protocol)
             return protocol
 
-        self._server = await loop.create_server(make, "127.0.0.1", 0)
+        self._server = await loop.create_server(make, "127.0.0.1", 0, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
@@ -55,11 +57,13 @@ class Server:
                 transport.abort()
 
     def _authenticate(self, *arguments: Any) -> AuthResult:
-        self.credentials.append(arguments[-1].password)
-        return AuthResult(success=arguments[-1].password == b"right", handled=False)
+        given = arguments[-1]
+        self.logins.append((given.login, given.password))
+        return AuthResult(success=given.password == b"right", handled=False)
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         envelope.mail_from = address
+        self.senders.append(address)
         return self.mail_from or "250 OK"
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
@@ -193,7 +197,7 @@ async def test_a_password_never_travels_in_the_clear_unless_told_so() -> None:
     await server.start()
     refused = await send(plain(server, username="me", password="right"))
     assert isinstance(refused, Retryable)
-    assert server.credentials == []
+    assert server.logins == []
     assert isinstance(await send(plain(server, username="me", password="right", starttls=StartTls.OFF)), Sent)
-    assert server.credentials == [b"right"]
+    assert server.logins == [(b"me", b"right")]
     server.stop()

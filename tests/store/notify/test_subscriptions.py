@@ -270,6 +270,42 @@ async def test_no_more_wait_than_may_and_no_more_subscriptions_are_made_than_may
         assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.parametrize(("most", "share"), [(4, 1), (8, 2)])
+async def test_a_tenant_has_a_quarter_of_the_requests_at_once_that_the_settings_allow(
+    world: World, most: int, share: int
+) -> None:
+    # Longer than any machine takes for the rest.
+    async with world.replica(works=False, subscription_concurrency=most, attempt_timeout=120, lease=130) as notify:
+        endpoint = await Endpoint(world, notify, new_org()).subscribe()
+        world.hooks.hang[endpoint.path] = asyncio.Event()
+        ping = pb.TestSubscriptionRequest(name=endpoint.name)
+        held = [asyncio.create_task(endpoint.call("TestSubscription", ping)) for _ in range(share)]
+        await until(lambda: world.hooks.held[endpoint.path] == share)
+        with pytest.raises(grpc.aio.AioRpcError, match="as many requests to endpoints of the tenant"):
+            await endpoint.call("TestSubscription", ping)
+        world.hooks.hang.pop(endpoint.path).set()
+        await asyncio.gather(*held)
+
+
+@pytest.mark.parametrize(
+    ("window", "state", "got"),
+    [(0, pb.DELIVERY_STATE_FAILED, []), (3600, pb.DELIVERY_STATE_DELIVERED, ["incident.opened"])],
+)
+async def test_a_delivery_is_given_up_after_the_window_of_the_settings(
+    world: World, window: float, state: pb.DeliveryState.ValueType, got: list[str]
+) -> None:
+    async with world.replica(event_retry_window=window, **QUICK) as notify:
+        endpoint = await Endpoint(world, notify, new_org()).subscribe()
+        world.hooks.will_answer(endpoint.path, [500])
+        await publish(notify, endpoint.org, new_id(), OPENED)
+
+        async def over() -> bool:
+            return [each.state for each in await endpoint.deliveries()] == [state]
+
+        await until(over)
+        assert endpoint.types() == got
+
+
 async def ended(endpoint: Endpoint, count: int) -> bool:
     """Whether so many deliveries are noted as delivered."""
     return len(await endpoint.deliveries(state=pb.DELIVERY_STATE_DELIVERED)) == count

@@ -54,6 +54,7 @@ def test_a_service_learns_its_own_database_only(tmp_path: Path, monkeypatch: pyt
     assert "PYTHONDONTWRITEBYTECODE" not in environment, "start-up would take twice as long"
     assert "NOTIFY_GRPC_LISTEN" not in environment
     assert environment["ESCALATION_TARGET"] == plan.environment(ESCALATION, 0)["ESCALATION_GRPC_LISTEN"]
+    assert plan.environment(ESCALATION, 0)["INGEST_TARGET"] == environment["INGEST_GRPC_LISTEN"]
     replicas = [plan.environment(NOTIFY, index)["NOTIFY_GRPC_LISTEN"] for index in range(2)]
     assert environment["NOTIFY_TARGET"] == "ipv4:" + ",".join(replicas)
 

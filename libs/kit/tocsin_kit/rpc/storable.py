@@ -48,20 +48,22 @@ _LAST_SECOND: Final = 253_402_300_799
 _LONGEST: Final = 315_576_000_000
 
 
-def make_storable(message: Message, prefix: str = "") -> None:
+def make_storable(message: Message, prefix: str = "", data: bytes | None = None) -> None:
     """Repairs what machines wrote; raises INVALID_FIELD naming each other field that cannot be stored.
 
     Fields that the rules ignore always (`IGNORE_ALWAYS`: items of batches that are checked one by one) are left out.
     Costs about one serialization of the message when there is nothing to do: a value that cannot be stored needs one of
     three bytes. They are NUL itself, which an empty `Value` has too; the last byte of a NaN or an infinity; and a byte of
     every negative varint. A message without them needs no look at its fields, apart from its times.
+
+    `data`: the message serialized, by a caller who has done so. If the message is to be repaired, it has no unknown fields.
     """
     plan = _plan(cast(Descriptor, message.DESCRIPTOR))
     if not plan.fields:
         return
     if plan.machine or plan.has_machine:
         message.DiscardUnknownFields()
-    fields = _doubtful(message, plan, message.SerializeToString())
+    fields = _doubtful(message, plan, message.SerializeToString() if data is None else data)
     if not fields:
         return
     walk = _Walk()

@@ -34,21 +34,25 @@ def validate(message: Message, prefix: str = "") -> None:
     storable_first = repairs(message)
     if storable_first:
         message.DiscardUnknownFields()
-    if is_valid(message, message.SerializeToString()):
+    # Serialized once: a message of 300,000 empty items takes 12 ms each time, which is as long as it takes to read.
+    data = message.SerializeToString()
+    if is_valid(message, data):
         return
+    size = len(data)
     bounds = bounds_of(message.DESCRIPTOR)
     if bounds.counts:
         excess = bounds.excess(message, prefix)
         if excess is not None:
             raise invalid_fields((excess,))
     if storable_first:
-        make_storable(message, prefix)
-    sure = sure_of(message.DESCRIPTOR)(message, message.ByteSize())
+        make_storable(message, prefix, data)
+        size = message.ByteSize()
+    sure = sure_of(message.DESCRIPTOR)(message, size)
     violations = [] if sure else _validator.collect_violations(message, fail_fast=True)
     if violations and bounds.counts and bounds.entries(message, _FEW_ENTRIES) > _FEW_ENTRIES:
         raise invalid_fields(_by_field(message, violations, prefix))
     if not storable_first:
-        make_storable(message, prefix)
+        make_storable(message, prefix, data)
     if violations:
         raise invalid_fields(_by_field(message, _validator.collect_violations(message), prefix))
 

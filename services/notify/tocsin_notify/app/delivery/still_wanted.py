@@ -5,6 +5,7 @@ forgotten the fences of the lost minutes, and nothing in it tells so. Escalation
 and what it names is stopped as it was before. While escalation does not answer, pages go: one too many is better than none.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -51,10 +52,16 @@ class StillWanted:
         self._clock = clock
         self._known: OrderedDict[Named, float] = OrderedDict()
         self._silent_until = float("-inf")
+        self._asking = asyncio.Lock()
 
     async def __call__(self, found: Sequence[Candidate]) -> None:
         """Stop what of these nobody is to get any more. Raises DATABASE_UNAVAILABLE."""
         old = {(each.org_id, each.incident) for each in found if each.old and each.incident is not None}
+        if old:
+            async with self._asking:  # or rounds that run at once would ask for the same incidents
+                await self._ask(old)
+
+    async def _ask(self, old: set[Named]) -> None:
         now = self._clock()
         asked = sorted(each for each in old if now - self._known.get(each, float("-inf")) > _KNOWN_SECONDS)
         if not asked or now < self._silent_until:

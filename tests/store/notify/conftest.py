@@ -1,4 +1,5 @@
 from tests.store.notify.phones import twilio
+from tests.store.notify.stream import broker
 from tests.store.notify.support import (
     database_url,
     hooks,
@@ -11,6 +12,7 @@ from tests.store.notify.support import (
 )
 
 __all__ = [
+    "broker",
     "database_url",
     "hooks",
     "inbox",

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
-from tocsin_testkit.twilio import TwilioServer
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.notify.v1 import notification_service_pb2 as service_pb
+from tocsin_testkit.twilio import Message, TwilioServer
 
-from tests.store.notify.support import Notify, World, bearer
+from tests.store.notify.support import Notify, World, bearer, until
 
 PUBLIC = "https://tocsin.example.com/notify"
 ANA = "+4915112345678"
@@ -43,3 +45,17 @@ async def proven(
     proof = contact_pb.VerifyContactMethodRequest(name=method.name, code=code.code)
     assert (await notify.contacts.VerifyContactMethod(proof, metadata=bearer(org))).contact_method.verified
     return method
+
+
+async def taken(twilio: TwilioServer, number: str = ANA, count: int = 1) -> Message:
+    """The message, once that many were taken for the number."""
+    await until(lambda: len(twilio.to(number)) >= count)
+    return twilio.to(number)[count - 1]
+
+
+async def attempts(world: World, notify: Notify, org: str) -> list[pb.Attempt]:
+    """Of the tenant's only text message."""
+    id = (await world.row("SELECT id FROM notifications WHERE org_id = $1 AND channel = 'sms'", org))["id"]
+    request = service_pb.GetNotificationRequest(name=f"notifications/{id}")
+    response = await notify.notifications.GetNotification(request, metadata=bearer(org))
+    return list(response.notification.attempts)

@@ -10,7 +10,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_ingest.store.alerts.refusals import Untold
+from tocsin_ingest.store.alerts.untold import Untold, give_back_to, take_from
 
 
 def able_since(service: str) -> str:
@@ -34,6 +34,7 @@ ON CONFLICT (org_id, integration_id) DO UPDATE SET
 WHERE intakes.org_id = '*'
 RETURNING renew_time
 """
+# A minute after the first one: then it is known how many there are. What comes within an hour of a report is told at its end.
 _REFUSE: Final = """
 INSERT INTO intakes (org_id, integration_id, since, renew_time, refused, reason, report_time)
 SELECT org_id, integration_id, app_now(), app_now(), refused, reason, app_now() - interval '59 minutes'
@@ -44,20 +45,8 @@ ON CONFLICT (org_id, integration_id) DO UPDATE SET since = excluded.since, renew
   report_time = CASE WHEN intakes.refused = 0 THEN greatest(intakes.report_time, excluded.report_time) ELSE intakes.report_time END
 WHERE intakes.org_id = excluded.org_id
 """
-# A minute after the first one: then it is known how many there are. What comes within an hour of a report is told at its end.
-_UNTOLD: Final = """
-WITH due AS (
-  SELECT org_id, integration_id, refused, reason FROM intakes
-  WHERE refused > 0 AND report_time <= app_now() - interval '1 hour'
-  ORDER BY report_time LIMIT $1 FOR UPDATE SKIP LOCKED
-)
-UPDATE intakes i SET refused = 0, report_time = app_now() FROM due d
-WHERE i.org_id = d.org_id AND i.integration_id = d.integration_id
-RETURNING d.org_id, d.integration_id, d.refused, d.reason
-"""
-_NOT_TOLD: Final = """
-UPDATE intakes SET refused = refused + $3, report_time = app_now() - interval '1 hour' WHERE org_id = $1 AND integration_id = $2
-"""
+_UNTOLD: Final = take_from("intakes")
+_NOT_TOLD: Final = give_back_to("intakes")
 
 
 async def since(tx: Tx, gap: timedelta) -> datetime | None:

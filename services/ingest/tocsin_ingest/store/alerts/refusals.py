@@ -1,9 +1,10 @@
 """How many alerts of an integration were refused, and when its people were last told."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.store.alerts.untold import Untold, give_back_to, take_from
 
 _ADD: Final = """
 INSERT INTO refused_alerts (org_id, integration_id, refused, reason) VALUES ($1, $2, $3, $4)
@@ -14,30 +15,8 @@ RETURNING refused, report_time IS NULL OR report_time <= app_now() - interval '1
 _TOLD: Final = """
 UPDATE refused_alerts SET refused = 0, report_time = app_now() WHERE org_id = $1 AND integration_id = $2
 """
-_NOT_TOLD: Final = """
-UPDATE refused_alerts SET refused = refused + $3, report_time = app_now() - interval '1 hour'
-WHERE org_id = $1 AND integration_id = $2
-"""
-_DUE: Final = """
-WITH due AS (
-  SELECT org_id, integration_id, refused, reason FROM refused_alerts
-  WHERE refused > 0 AND report_time <= app_now() - interval '1 hour'
-  ORDER BY report_time LIMIT $1 FOR UPDATE SKIP LOCKED
-)
-UPDATE refused_alerts r SET refused = 0, report_time = app_now() FROM due d
-WHERE r.org_id = d.org_id AND r.integration_id = d.integration_id
-RETURNING d.org_id, d.integration_id, d.refused, d.reason
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Untold:
-    """An integration whose people are to be told of so many `refused` alerts, the last of them for this `reason`."""
-
-    org_id: str
-    integration_id: str
-    refused: int
-    reason: str
+_DUE: Final = take_from("refused_alerts")
+_NOT_TOLD: Final = give_back_to("refused_alerts")
 
 
 async def add(tx: Tx, integration_id: str, number: int, reason: str) -> int | None:

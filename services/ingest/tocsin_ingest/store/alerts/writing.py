@@ -91,8 +91,9 @@ WITH new_incidents AS (
   FROM {_NEW_ALERTS.sql} AS u
 )
 {_APPEND}
-RETURNING id, ordering_key, create_time
 """
+_INSERT_AND_SHOW = f"{_INSERT}RETURNING id, ordering_key, create_time"
+"""For batches of which events are handed over from memory: the other ones, which are most, are answered without a row."""
 
 _Row = TypeVar("_Row", Alert, Incident)
 
@@ -152,8 +153,7 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
             count_waits,
         )
     if new_incidents or new_alerts or messages.new:
-        rows = await tx.fetch(
-            _INSERT,
+        rows = (
             tx.org_id,
             *_NEW_INCIDENTS.parameters(
                 [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]
@@ -162,7 +162,9 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
             *_NEW_EVENTS.parameters(messages.new),
         )
         if goes_straight:
-            written.straight = _first_of(tx.org_id, messages, rows)
+            written.straight = _first_of(tx.org_id, messages, await tx.fetch(_INSERT_AND_SHOW, *rows))
+        else:
+            await tx.execute(_INSERT, *rows)
     if snapshot.ended:
         await ended_firings.write(tx, snapshot.ended)
     if snapshot.endings:

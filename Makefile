@@ -62,7 +62,7 @@ fuzz-schedules: $(READY) ## Compare who is on call with a slow walk through ever
 chaos: $(READY) ## Break the running product at random, check what came of it, print a table (MINUTES=5)
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(CHAOS)
 
-check: lint types boundaries protos-check configuration-check containers ## Format, lint, types, boundaries, contracts, docs, containers
+check: lint types boundaries protos-check configuration-check metrics-check containers ## Format, lint, types, boundaries, contracts, docs, containers
 
 lint: $(READY) ## Check format and lint
 	@$(VENV)/bin/ruff format --check $(SOURCES)
@@ -91,6 +91,13 @@ configuration: $(READY) ## Generate docs/configuration.md from the settings clas
 
 configuration-check: $(READY) ## Look whether docs/configuration.md is stale
 	@$(PY) tools/configuration.py check
+
+.PHONY: metrics metrics-check
+metrics: $(READY) ## Generate docs/metrics.md from the metrics classes
+	@$(PY) tools/metrics.py generate
+
+metrics-check: $(READY) ## Look whether docs/metrics.md is stale
+	@$(PY) tools/metrics.py check
 
 pin: ## Name the images in .env by digest, as their registry has them now
 	@python3 tools/containers.py pin

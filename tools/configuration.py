@@ -6,10 +6,10 @@ import sys
 import textwrap
 from enum import Enum
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
+from generated import Undocumented, run
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -20,8 +20,6 @@ from tocsin_kit.unknown_settings import variables_of
 from tocsin_notify.settings import NotifySettings
 from tocsin_stack.variables import VARIABLES
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-PAGE: Final = ROOT / "docs" / "configuration.md"
 SERVICES: Final[dict[str, type[ServiceSettings]]] = {
     "ingest": IngestSettings,
     "escalation": EscalationSettings,
@@ -45,10 +43,6 @@ A number, a choice or `true`/`false` that is set and empty is an error. Variable
 and image names, are explained in [.env.example](../.env.example).
 """
 _TABLE: Final = "| variable | type | default | bounds | meaning |\n|---|---|---|---|---|"
-
-
-class Undocumented(Exception):
-    """A settings field has no docstring."""
 
 
 def page() -> str:
@@ -174,26 +168,5 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main(arguments: list[str]) -> int:
-    try:
-        wanted = page()
-    except Undocumented as problem:
-        print(f"configuration: {problem}", file=sys.stderr)
-        return 1
-    match arguments:
-        case ["generate"]:
-            PAGE.write_text(wanted)
-            return 0
-        case ["check"]:
-            if PAGE.exists() and PAGE.read_text() == wanted:
-                print("configuration: docs/configuration.md is fresh")
-                return 0
-            print("configuration: docs/configuration.md is stale: run `make configuration`", file=sys.stderr)
-            return 1
-        case _:
-            print("usage: configuration.py generate | check", file=sys.stderr)
-            return 2
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("configuration", page, sys.argv[1:]))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import notification_pb2
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_WARNING
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
-from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.circuits import Circuits
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.slots import Limits, Slots
@@ -96,7 +96,7 @@ async def main() -> None:
         database = await Database.open(url, name="bench", size=4)
         gate = await Gate.open(url, name="bench")
         nothing: Any = Nothing()
-        metrics = NotifyMetrics(Metrics())
+        metrics = NotifyMetrics(CollectorRegistry())
         circuits, slots = Circuits(CircuitPolicy(), metrics), Slots(Limits(), {})
         took: dict[str, float] = {}
         for org, pages in (("calm", 0), ("room", PAGES), ("storm", 10)):

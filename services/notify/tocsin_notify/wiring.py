@@ -113,7 +113,7 @@ WORKER_GRACE: Final = 2.0
 async def build(runtime: Runtime[NotifySettings]) -> Service:
     """Everything of this service, ready to start."""
     settings, db, stop = runtime.settings, runtime.database, runtime.stop
-    metrics = NotifyMetrics(runtime.metrics)
+    metrics = NotifyMetrics(runtime.metrics.registry)
     policy = RetryPolicy(settings.attempts, settings.backoff_base, settings.backoff_cap, window=settings.retry_window)
     to_escalation = channel(
         settings.escalation_target,

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import SummarizeForDigestsResponse
 from tocsin.notify.v1 import digest_pb2
 from tocsin.notify.v1 import digest_service_pb2 as pb
 from tocsin.type.v1 import weekday_pb2
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.hints import Hint
 from tocsin_notify.app.messages.make_digests import BEHIND, MakeDigests
 from tocsin_notify.clients.escalation import Escalation
@@ -187,7 +187,7 @@ class Makers:
 
     async def round(self) -> None:
         """One replica makes what is due."""
-        metrics = NotifyMetrics(Metrics())
+        metrics = NotifyMetrics(CollectorRegistry())
         await MakeDigests(self.db, self._escalation, Quiet(), metrics, latest=6 * HOUR).everything()
 
     async def insert(self, org: str, user: str = ANA) -> Digest:

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.late_calls import AT_ONCE, LateCall, LateCalls, Passed
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.messages.groups import DivideGroups
@@ -252,7 +252,7 @@ async def test_escalation_is_asked_about_the_groups_of_each_tenant_before_it_is_
     both: Database,
 ) -> None:
     asked = Asked()
-    await DivideGroups(both, cast(Any, asked), cast(Any, None), NotifyMetrics(Metrics())).everything()
+    await DivideGroups(both, cast(Any, asked), cast(Any, None), NotifyMetrics(CollectorRegistry())).everything()
     assert asked.orgs == ["a-flood", "modest", "a-flood", "a-flood"]
 
 
@@ -265,7 +265,7 @@ class Told:
 
 async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Database) -> None:
     first = PagesFirst(most=600.0)
-    release = Release(both, cast(Any, Told()), NotifyMetrics(Metrics()), first)
+    release = Release(both, cast(Any, Told()), NotifyMetrics(CollectorRegistry()), first)
     with first:
         waiting = asyncio.create_task(release.due())
         for _ in range(20):

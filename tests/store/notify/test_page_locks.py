@@ -5,8 +5,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from prometheus_client import CollectorRegistry
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.around import Around
 from tocsin_notify.app.delivery.calls import Finished, Start
 from tocsin_notify.app.delivery.circuits import Circuits, Provider
@@ -66,7 +66,7 @@ async def test_outcomes_that_fail_over_and_that_go_around_hold_no_page_while_the
                  lease_until = app_now() + interval '1 hour'"""
         )
         rows = {row["page_id"]: row["id"] for row in await world.admin.fetch("SELECT id, page_id FROM notifications")}
-        db, metrics, policy = notify.runtime.database, NotifyMetrics(Metrics()), RetryPolicy()
+        db, metrics, policy = notify.runtime.database, NotifyMetrics(CollectorRegistry()), RetryPolicy()
         circuits = Circuits(CircuitPolicy(), metrics)
         for _ in range(20):
             circuits.learn(Provider(Channel.SMS), uuid.uuid4(), Retryable("503"), 0.1)

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.pages.bundles import Bundles
 from tocsin_notify.domain.attempt import RetryPolicy
@@ -146,7 +146,7 @@ async def test_what_is_answered_while_it_is_being_sent_at_the_end_of_quiet_hours
         await notify.submit(*waiting)
         await world.forward(OVER)
         monkeypatch.setattr(bundles, "members", slow)
-        metrics = NotifyMetrics(Metrics())
+        metrics = NotifyMetrics(CollectorRegistry())
         failures = Failures(RetryPolicy(), metrics, lambda: None)
         sender = Bundles(notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10))
         sending = asyncio.create_task(sender())

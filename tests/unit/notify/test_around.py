@@ -3,9 +3,9 @@
 import uuid
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.delivery.around import Around
 from tocsin_notify.app.delivery.circuits import Circuits, Provider
 from tocsin_notify.domain.attempt import Retryable, RetryPolicy
@@ -27,7 +27,7 @@ class _Away:
 async def test_a_look_that_fails_is_tried_again_with_the_next_round_and_stops_nothing() -> None:
     away: Any = _Away()
     unused: Any = None
-    metrics = NotifyMetrics(Metrics())
+    metrics = NotifyMetrics(CollectorRegistry())
     circuits = Circuits(CircuitPolicy(), metrics)
     around = Around(away, circuits, unused, metrics, RetryPolicy())
     assert not await around.waiting()

@@ -199,7 +199,7 @@ class Clock:
 def registry(clock: Clock, told: list[str] | None = None, failures: int = 5) -> tuple[Circuits, CollectorRegistry]:
     metrics = Metrics()
     opened = (lambda: None) if told is None else (lambda: told.append("opened"))
-    return Circuits(CircuitPolicy(failures), NotifyMetrics(metrics), opened, clock=clock), metrics.registry
+    return Circuits(CircuitPolicy(failures), NotifyMetrics(metrics.registry), opened, clock=clock), metrics.registry
 
 
 def fail(circuits: Circuits, provider: Provider, many: int = 5) -> None:

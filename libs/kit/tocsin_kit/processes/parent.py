@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import backoff, wait_or_stop
+from tocsin_kit.processes.metrics import ProcessMetrics
 from tocsin_kit.processes.part import Part
 
 _log = get_logger(__name__)
@@ -38,16 +39,10 @@ class Processes:
         self._stop = asyncio.Event()
         self._failed = False
         self.registry: Final = CollectorRegistry()
-        up = Gauge("tocsin_process_up", "1 while the process runs", ("process",), registry=self.registry)
-        self._ended = Counter(
-            "tocsin_process_ended",
-            "Processes of the service that ended by themselves and were started anew",
-            ("process",),
-            registry=self.registry,
-        )
+        self._metrics = ProcessMetrics(self.registry)
         for number in range(count):
-            up.labels(str(number)).set_function(lambda number=number: number in self._running)  # type: ignore[misc]
-            self._ended.labels(str(number))
+            self._metrics.up.labels(str(number)).set_function(lambda number=number: number in self._running)  # type: ignore[misc]
+            self._metrics.ended.labels(str(number))
 
     @property
     def running(self) -> dict[int, tuple[int, str]]:
@@ -86,7 +81,7 @@ class Processes:
             if self._stop.is_set():
                 return code
             failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
-            self._ended.labels(str(number)).inc()
+            self._metrics.ended.labels(str(number)).inc()
             _log.error("process_ended", process=number, code=code, failures=failures)
             if failures >= _MOST_FAILURES:
                 _log.error("service_gives_up", process=number, failures=failures)

@@ -1,7 +1,7 @@
-"""What takes or looks for due rows reads about what it takes, also by a plan that was made when nothing was due."""
+"""Looks for due rows, and pages that come in, read about what they take, also by plans that were made when there were none."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from tocsin_kit.db.pool import SYSTEM
 from tocsin_notify.domain.page import LANES, NORMAL, Channel
 from tocsin_notify.store.delivery import candidates
 from tocsin_notify.store.messages import messages
+from tocsin_notify.store.pages import intake
 from tocsin_stack.postgres import Postgres
 
 _TENANTS: Final = 20
@@ -37,6 +38,15 @@ WITH made AS (
 )
 INSERT INTO notifications (id, org_id, page_id, user_id, generation, priority, contact_method, channel, step, state, due_time)
 SELECT id, org_id, id, 'users/ana', 0, $3, id, 'email', 0, 'pending', now() FROM made
+"""
+_METHODS: Final = """
+INSERT INTO contact_methods (id, org_id, user_id, display_name, channel, address, key_id, disabled)
+SELECT gen_random_uuid(), 'org-' || number % $1::int, 'users/' || number, '', 'email', 'ana@example.com', '', false
+FROM generate_series(1, $2::int) AS number
+"""
+_PAGE: Final = """
+ARRAY[gen_random_uuid()], '{{{tenant}}}', '{{{user}}}', ARRAY[gen_random_uuid()], '{{new_incident}}', '{{high}}', '{{0}}',
+'{{1}}', '{{0}}', '{{1}}', '{{now}}', '{{NULL}}', '{{NULL}}', ARRAY[''::bytea], '{{NULL}}', '{{false}}'
 """
 
 
@@ -64,6 +74,17 @@ async def test_reads_are_bounded_by_what_is_taken(
     assert read_from_indexes(plan[0]["Plan"]) <= 20 * taken + 10 * _TENANTS < _DUE
 
 
+async def test_a_page_reads_what_is_of_its_user_alone(postgres: Postgres) -> None:
+    page = f"EXECUTE one({_PAGE.format(tenant='org-1', user='users/ana')})"
+    async with young_database(postgres, {"plan_cache_mode": "force_generic_plan"}) as session:
+        await session.execute(_METHODS, 1, 10)
+        await session.execute(f"PREPARE one AS {intake._TAKE}")
+        await session.execute(page)  # its plan is made, and kept
+        await session.execute(_METHODS, 20, 2000)
+        plan = json.loads(await session.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {page}"))
+    assert read_from_indexes(plan[0]["Plan"]) < 200
+
+
 def read_from_indexes(node: dict[str, Any]) -> float:
     """Rows, in this part of a plan and all below it."""
     here = 0.0
@@ -73,10 +94,12 @@ def read_from_indexes(node: dict[str, Any]) -> float:
 
 
 @asynccontextmanager
-async def young_database(postgres: Postgres) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    """Migrated, without rows, and without statistics: a session of it that walks indexes, as `Database.claim` does."""
+async def young_database(
+    postgres: Postgres, settings: Mapping[str, str] = _WALKING
+) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """Migrated, without rows and statistics: a session of it, which by default walks indexes, as `Database.claim` does."""
     url = await postgres.clone_database("tocsin_notify", "due_sparingly")
-    session = await dial(url, name="due", settings={**_WALKING, "tocsin.org_id": SYSTEM})
+    session = await dial(url, name="due", settings={**settings, "tocsin.org_id": SYSTEM})
     try:
         yield session
     finally:

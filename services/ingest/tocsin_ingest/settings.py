@@ -24,7 +24,7 @@ class IngestSettings(ServiceSettings):
     queue_capacity: int = Field(20_000, ge=100)
     """Alerts that may wait to be committed; one tenant may fill half of it. Beyond it: OVERLOADED."""
     rate_per_second: float = Field(1000.0, gt=0)
-    """Alerts per second of one integration, in each replica. Beyond it and the burst: RATE_LIMITED."""
+    """Alerts per second of one integration, over all replicas. Beyond it and the burst: RATE_LIMITED."""
     rate_burst: float = Field(5000.0, ge=1)
     """Alerts one integration may send at once."""
     tenant_alerts_per_second: int = Field(2000, ge=1)

@@ -17,7 +17,7 @@ from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import OUTBOX_ROWS, Limit, per_second
-from tocsin_kit.budgets.serving import serve_limits
+from tocsin_kit.budgets.serving import serve_limits, share
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.keys.record import RemoteKeyRecord
 from tocsin_kit.keys.serving import serve_keys
@@ -40,7 +40,7 @@ from tocsin_ingest.app.alerts.intake_times import EVERY as INTAKE_EVERY
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.look_again import EVERY as LOOK_EVERY
 from tocsin_ingest.app.alerts.look_again import LookAgain
-from tocsin_ingest.app.alerts.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.rate_limit import SERVICE, RateLimit
 from tocsin_ingest.app.alerts.refusals import EVERY as REFUSALS_EVERY
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.send_alert import AlertIntake
@@ -108,7 +108,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         at_once=min(settings.batch_lanes, settings.database_pool_size - 1),
     )
     metrics.watch_queue(lambda: commits.waiting)
-    limit = RateLimit(settings.rate_per_second, settings.rate_burst)
+    limit = RateLimit(settings.rate_per_second, settings.rate_burst, runtime.metrics)
     budgets = runtime.rpc.budgets
     budgets.add(per_second(ALERTS, settings.tenant_alerts_per_second))
     budgets.add(Limit(OUTBOX_ROWS, settings.tenant_max_outbox_rows))
@@ -154,6 +154,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
     )
     serve_limits(runtime, pages, redis.commands, (RedisError, OSError))
+    share(runtime, limit.budgets, redis.commands, SERVICE, (RedisError, OSError))
     serve_audit(runtime, pages)
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     close: list[Callable[[], Awaitable[object]]] = []

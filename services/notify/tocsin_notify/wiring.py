@@ -15,8 +15,7 @@ from tocsin.notify.v1 import (
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
-from tocsin_kit.budgets.serving import serve_limits
-from tocsin_kit.budgets.shares import Shares
+from tocsin_kit.budgets.serving import serve_limits, share
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.keys.record import RemoteKeyRecord
 from tocsin_kit.keys.serving import serve_keys
@@ -34,6 +33,7 @@ from tocsin_timers.connections import Connections
 
 from tocsin_notify.app.answers.presses import Presses
 from tocsin_notify.app.answers.whole_bundles import WholeBundles
+from tocsin_notify.app.contacts.code_limits import SERVICE as CODES
 from tocsin_notify.app.contacts.code_limits import CodeLimits
 from tocsin_notify.app.contacts.contacts import Contacts
 from tocsin_notify.app.contacts.owner_notices import OwnerNotices
@@ -174,8 +174,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         runtime.metrics,
     )
     if rates:
-        shares = Shares(rates.budgets, shared.commands, SERVICE, (RedisError, OSError))
-        runtime.loops.add("provider-shares", shares.run, everywhere=True)
+        share(runtime, rates.budgets, shared.commands, SERVICE, (RedisError, OSError))
     slots = Slots(
         Limits(
             settings.concurrency,
@@ -278,7 +277,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         await events.sender.drain(settings.shutdown_grace_seconds * 0.5)
 
     page_tokens = PageTokens(settings.signing_keys)
-    code_limits = CodeLimits()
+    code_limits = CodeLimits(cipher.code_key, runtime.metrics)
+    share(runtime, code_limits.budgets, shared.commands, CODES, (RedisError, OSError))
     countries = frozenset(filter(None, settings.message_countries.split(",")))
     # Without a credential of this service: each call shows that of the person who answers.
     to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))

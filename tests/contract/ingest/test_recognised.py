@@ -62,7 +62,7 @@ class Way:
             CommitBatch(database, self.metrics, lambda _: None), most=500, lane=lambda entry: entry.org_id
         )
         # Nothing comes back while the test runs.
-        limit = RateLimit(1e-9, burst)
+        limit = RateLimit(1e-9, burst, Metrics())
         self.times = IntakeTimes(database, lambda: True, lambda: 0.0)
         self.intake = AlertIntake(Directory(database, self.metrics), self.budgets, limit, self.batches, self.times)
         self.sender = Sender(org, "users/ana", None)

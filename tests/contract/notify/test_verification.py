@@ -1,9 +1,13 @@
 """Codes that prove a contact method, through a real socket."""
 
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import grpc
+import pytest
+from redis.asyncio import Redis
 from tocsin.notify.v1 import contact_service_pb2 as pb
+from tocsin_notify.app.contacts.code_limits import SERVICE
 
 from tests.contract.notify.caller import Caller, email, refused, webhook
 from tests.store.notify.support import Notify, World, bearer, new_org, until
@@ -81,3 +85,42 @@ async def test_an_address_gets_ten_codes_an_hour_whoever_asks(world: World, noti
             await notify.contacts.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name), metadata=asking)
     assert [code for code, _ in answers] == [grpc.StatusCode.OK] * 10 + [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
     assert "address" in answers[-1][1]
+
+
+@pytest.mark.parametrize("held", ["address", "tenant"])
+async def test_codes_are_counted_over_all_replicas(
+    world: World, redis_url: str, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    monkeypatch.setattr("tocsin_notify.app.contacts.code_limits.OF_TENANT", 10)
+    name = {"address": "codes_to_address_per_hour", "tenant": "codes_of_tenant_per_hour"}[held]
+    org = new_org()
+    count = 0
+
+    async def sends(notify: Notify) -> bool:
+        """A code through a new method: of another tenant to one address, or of one tenant to another address."""
+        nonlocal count
+        count += 1
+        asking, to = (org, f"u{count}") if held == "tenant" else (new_org(), "victim")
+        create = pb.CreateContactMethodRequest(contact_method=email(f"{to}@example.com"))
+        made = (await notify.contacts.CreateContactMethod(create, metadata=bearer(asking))).contact_method
+        request = pb.SendVerificationCodeRequest(name=made.name)
+        code = await notify.contacts.SendVerificationCode(request, metadata=bearer(asking)).code()
+        return code is grpc.StatusCode.OK
+
+    async def told(redis: Redis) -> bool:
+        """Whether all six are in what the replicas share: tokens, and since when."""
+        held = [await redis.get(key) for key in await redis.keys(f"*{SERVICE}*{name}:*")]
+        return any(float(each.split(b":")[0]) < 4.5 for each in held if isinstance(each, bytes))
+
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(Redis.from_url(redis_url))
+        one, two = [await stack.enter_async_context(world.replica()) for _ in range(2)]
+        assert [await sends(one) for _ in range(6)] == [True] * 6
+        await until(lambda: told(redis))
+        assert await sends(two), "what it has not heard of yet"
+        await until(lambda: (two.runtime.metrics.registry.get_sample_value(*_most_used(name)) or 0) >= 0.65)
+        assert [await sends(two) for _ in range(4)] == [True] * 3 + [False]
+
+
+def _most_used(name: str) -> tuple[str, dict[str, str]]:
+    return "tocsin_tenant_most_used_ratio", {"limit": name}

@@ -6,6 +6,7 @@ import uuid
 import pytest
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
 from tocsin_kit.fresh_cache import FreshCache
+from tocsin_kit.metrics import Metrics
 
 from tests.store.ingest.support import until
 
@@ -82,10 +83,12 @@ async def test_the_oldest_leaves_when_there_is_no_room() -> None:
 
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:
-    limit = RateLimit(rate=10, burst=3)
+    now = [0.0]
+    limit = RateLimit(10, 3, Metrics(), clock=lambda: now[0])
 
-    def take(org: str, integration: str, now: float) -> float:
-        return limit.take(org, integration, uuid.uuid4(), now)
+    def take(org: str, integration: str, at: float) -> float:
+        now[0] = at
+        return limit.take(org, integration, uuid.uuid4())
 
     assert [take("a", "i", 0.0) for _ in range(3)] == [0.0] * 3
     assert take("a", "i", 0.0) == pytest.approx(0.1)
@@ -99,12 +102,15 @@ def test_a_bucket_gives_its_burst_then_its_rate() -> None:
 
 
 def test_a_group_larger_than_the_burst_gets_in_by_repeats() -> None:
-    limit = RateLimit(rate=10, burst=30)
+    now = [0.0]
+    limit = RateLimit(10, 30, Metrics(), clock=lambda: now[0])
     keys = [uuid.uuid4() for _ in range(100)]
     taken: set[uuid.UUID] = set()
     for second in range(8):
-        taken |= {key for key in keys if limit.take("a", "i", key, float(second)) == 0.0}
+        now[0] = float(second)
+        taken |= {key for key in keys if limit.take("a", "i", key) == 0.0}
     assert taken == set(keys)
     # Repeats have a limit as well, ten times as high.
-    refused = [limit.take("a", "i", keys[0], 8.0) for _ in range(1000)]
+    now[0] = 8.0
+    refused = [limit.take("a", "i", keys[0]) for _ in range(1000)]
     assert sum(wait > 0 for wait in refused) > 500

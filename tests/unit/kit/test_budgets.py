@@ -7,7 +7,6 @@ import grpc
 import pytest
 from tocsin_kit.auth import mint
 from tocsin_kit.budgets import OBJECTS, OUTBOX_ROWS, RPCS, STREAMS, Budgets, Limit, per_minute, per_second
-from tocsin_kit.budgets import budgets as module
 from tocsin_kit.errors import TocsinError, from_rpc_error
 from tocsin_kit.metrics import Metrics
 
@@ -131,8 +130,8 @@ def test_what_is_counted_without_refusing_is_missing_afterwards(budgets: Budgets
     assert taken(budgets, "a", PINGS) == 30
 
 
-def test_memory_is_bounded_and_open_streams_stay_counted(budgets: Budgets, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TENANTS", 10)
+def test_memory_is_bounded_and_open_streams_stay_counted(metrics: Metrics) -> None:
+    budgets = Budgets((per_second(RPCS, 10), Limit(STREAMS, 4)), metrics, size=10)
     budgets.enter_stream("streaming")
     for number in range(100):
         budgets.take(f"t{number}", RPCS)

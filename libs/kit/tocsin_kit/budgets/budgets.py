@@ -57,10 +57,17 @@ class Budgets:
     """
 
     def __init__(
-        self, limits: Iterable[Limit], metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Iterable[Limit],
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        size: int | None = None,
     ) -> None:
+        """`size`: tenants that are remembered, 10,000 by default; who was not heard of for longest is forgotten."""
         self._limits = {limit.name: limit for limit in limits}
         self._clock = clock
+        self._size = size or _TENANTS
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._chosen: dict[str, dict[str, int]] = {}
         self._noticed: dict[tuple[str, str], Usage] = {}
@@ -254,7 +261,7 @@ class Budgets:
     def _tenant(self, org_id: str) -> _Tenant:
         tenant = self._tenants.get(org_id)
         if tenant is None:
-            if len(self._tenants) >= _TENANTS:
+            if len(self._tenants) >= self._size:
                 self._forget_one()
             tenant = self._tenants[org_id] = _Tenant()
         else:

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from tocsin_kit.budgets.budgets import Budgets
 from tocsin_kit.budgets.record import Record
 from tocsin_kit.budgets.shares import Redis, Shares
 from tocsin_kit.lifecycle import Runtime
@@ -17,4 +18,9 @@ def serve_limits(runtime: Runtime[S], pages: PageTokens, redis: Redis, errors: t
     budgets = runtime.rpc.budgets
     LimitService(runtime.database, budgets, pages).add_to(runtime.rpc)
     runtime.loops.add("tenant-limits", Record(runtime.database, budgets).sweep, everywhere=True)
-    runtime.loops.add("tenant-shares", Shares(budgets, redis, runtime.name, errors).run, everywhere=True)
+    share(runtime, budgets, redis, runtime.name, errors)
+
+
+def share(runtime: Runtime[S], budgets: Budgets, redis: Redis, name: str, errors: tuple[type[Exception], ...]) -> None:
+    """The loop that keeps budgets in step with those of this name in the other replicas. `errors`: as above."""
+    runtime.loops.add(f"{name}-shares", Shares(budgets, redis, name, errors).run, everywhere=True)

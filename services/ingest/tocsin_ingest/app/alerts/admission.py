@@ -22,12 +22,12 @@ class Admission:
         self._budgets = budgets
         self._limit = limit
 
-    def admit(self, entry: Entry, now: float) -> None:
-        """One alert at monotonic second `now`. Raises RATE_LIMITED."""
+    def admit(self, entry: Entry) -> None:
+        """One alert. Raises RATE_LIMITED."""
         org_id, message = entry.org_id, entry.message
         self._budgets.require_rows(org_id)
         self._budgets.take(org_id, ALERTS, self._limit.cost(message.key))
-        wait = self._limit.take(org_id, message.integration_id, message.key, now)
+        wait = self._limit.take(org_id, message.integration_id, message.key)
         if wait:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_RATE_LIMITED,
@@ -35,20 +35,20 @@ class Admission:
                 retry_after=wait,
             )
 
-    def admit_all(self, entries: Sequence[Entry], now: float) -> Sequence[TocsinError | None]:
+    def admit_all(self, entries: Sequence[Entry]) -> Sequence[TocsinError | None]:
         """Many alerts of one tenant, as if they came one by one: what each is refused with. Empty when none is."""
-        if not entries or self._take_all(entries, now):
+        if not entries or self._take_all(entries):
             return ()
-        return [self._refusal(entry, now) for entry in entries]
+        return [self._refusal(entry) for entry in entries]
 
-    def _refusal(self, entry: Entry, now: float) -> TocsinError | None:
+    def _refusal(self, entry: Entry) -> TocsinError | None:
         try:
-            self.admit(entry, now)
+            self.admit(entry)
         except TocsinError as error:
             return error
         return None
 
-    def _take_all(self, entries: Sequence[Entry], now: float) -> bool:
+    def _take_all(self, entries: Sequence[Entry]) -> bool:
         """Takes what all of them need, or nothing when there is not as much."""
         org_id = entries[0].org_id
         new: Counter[str] = Counter()
@@ -61,13 +61,13 @@ class Admission:
                 times -= 1
             repeats[integration_id] += times
             keys[key] = None
-        if any(not self._limit.has(org_id, each, new[each], repeats[each], now) for each in repeats):
+        if any(not self._limit.has(org_id, each, new[each], repeats[each]) for each in repeats):
             return False
         cost = new.total() + REPEAT * repeats.total()
         if not self._budgets.has_room_for_rows(org_id) or not self._budgets.has(org_id, ALERTS, cost):
             return False
         self._budgets.take(org_id, ALERTS, cost)
         for each in repeats:
-            self._limit.take_all(org_id, each, new[each], repeats[each], now)
+            self._limit.take_all(org_id, each, new[each], repeats[each])
         self._limit.admit(keys)
         return True

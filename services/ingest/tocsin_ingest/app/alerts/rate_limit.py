@@ -1,16 +1,22 @@
-"""How fast one integration may send: token buckets, in the memory of each replica.
+"""How fast one integration may send, over all replicas. Counted as tenants' budgets are (`tocsin_kit.budgets`).
 
 Senders repeat whole groups until each alert of them is taken. Were a repeated alert to cost as much as a new one, a group
 larger than the burst would never get in: each repeat would spend the tokens on the alerts that are in already.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
-from tocsin_kit.buckets import Buckets
+from tocsin_kit.budgets import Budgets, Limit
+from tocsin_kit.metrics import Metrics
 
+SERVICE: Final = "ingest-integrations"
+"""The name of these budgets in Redis."""
+NEW: Final = "integration_new_alerts"
+REPEATED: Final = "integration_repeated_alerts"
 _ADMITTED: Final = 200_000
 """Keys that are remembered as admitted, of all integrations together."""
 _REPEATS: Final = 10.0
@@ -20,11 +26,16 @@ REPEAT: Final = 1 / _REPEATS
 
 
 class RateLimit:
-    """`rate` new alerts per second and `burst` at once, for each integration of each tenant; ten times that of repeats."""
+    """`rate` new alerts per second and `burst` at once, for each integration of each tenant; ten times that of repeats.
 
-    def __init__(self, rate: float, burst: float) -> None:
-        self._new = Buckets(rate, burst)
-        self._repeats = Buckets(rate * _REPEATS, burst * _REPEATS)
+    Which alerts are known is remembered by each replica: a repeat counts as new at a replica that has not seen it.
+    """
+
+    def __init__(self, rate: float, burst: float, metrics: Metrics, *, clock: Callable[[], float] = monotonic) -> None:
+        """`burst`: at least 1; what is beyond a whole number of alerts could not be used. `clock`: in seconds."""
+        most = int(burst)
+        limits = (Limit(NEW, most, most / rate), Limit(REPEATED, int(most * _REPEATS), most / rate))
+        self.budgets: Final = Budgets(limits, metrics, clock=clock)
         self._admitted: OrderedDict[UUID, None] = OrderedDict()
 
     def cost(self, key: UUID) -> float:
@@ -35,26 +46,28 @@ class RateLimit:
         """Whether an alert with this key was admitted before."""
         return key in self._admitted
 
-    def take(self, org_id: str, integration_id: str, key: UUID, now: float) -> float:
-        """Takes the share of one alert with this key at monotonic second `now`; 0, or the seconds until there will be one."""
-        buckets = self._repeats if key in self._admitted else self._new
-        wait = buckets.take((org_id, integration_id), now)
+    def take(self, org_id: str, integration_id: str, key: UUID) -> float:
+        """Takes the share of one alert with this key; 0, or the seconds until there will be one."""
+        name = REPEATED if key in self._admitted else NEW
+        wait = self.budgets.try_take(_holder(org_id, integration_id), name)
         if not wait:
             self._admit(key)
         return wait
 
-    def has(self, org_id: str, integration_id: str, new: int, repeats: int, now: float) -> bool:
+    def has(self, org_id: str, integration_id: str, new: int, repeats: int) -> bool:
         """Whether as many alerts could be taken one by one at this moment. Takes nothing."""
-        of = (org_id, integration_id)
-        return self._new.has(of, now, new) and self._repeats.has(of, now, repeats)
+        holder = _holder(org_id, integration_id)
+        return (not new or self.budgets.has(holder, NEW, new)) and (
+            not repeats or self.budgets.has(holder, REPEATED, repeats)
+        )
 
-    def take_all(self, org_id: str, integration_id: str, new: int, repeats: int, now: float) -> None:
+    def take_all(self, org_id: str, integration_id: str, new: int, repeats: int) -> None:
         """Takes as many, which `has` found there. Their keys are admitted by `admit`."""
-        of = (org_id, integration_id)
+        holder = _holder(org_id, integration_id)
         if new:
-            self._new.take(of, now, new)
+            self.budgets.try_take(holder, NEW, new)
         if repeats:
-            self._repeats.take(of, now, repeats)
+            self.budgets.try_take(holder, REPEATED, repeats)
 
     def admit(self, keys: Iterable[UUID]) -> None:
         """Alerts with these keys were taken in."""
@@ -66,3 +79,7 @@ class RateLimit:
         self._admitted.move_to_end(key)
         if len(self._admitted) > _ADMITTED:
             self._admitted.popitem(last=False)
+
+
+def _holder(org_id: str, integration_id: str) -> str:
+    return f"{org_id}/{integration_id}"

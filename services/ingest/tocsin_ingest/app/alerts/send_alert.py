@@ -138,7 +138,7 @@ class AlertIntake:
 
     def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
         try:
-            self._admission.admit(entry, asyncio.get_running_loop().time())
+            self._admission.admit(entry)
             return self._batches.enqueue(entry)
         except TocsinError as error:
             self._times.refused(entry.org_id, entry.message.integration_id, error)
@@ -147,7 +147,7 @@ class AlertIntake:
     def _take(self, entries: "list[Entry | Exception]", call: object) -> "_Taken":
         """Admits those of the call that could be read, and lets them wait for their commit together."""
         good = [each for each in entries if isinstance(each, Entry)]
-        refusals = self._admission.admit_all(good, asyncio.get_running_loop().time())
+        refusals = self._admission.admit_all(good)
         if refusals:
             self._note_refused(good, refusals)
             refused = iter(refusals)

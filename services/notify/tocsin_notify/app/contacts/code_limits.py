@@ -1,38 +1,54 @@
-"""How many verification codes one tenant may send, and one address may get, from all tenants together.
+"""How many verification codes one tenant may send, and one address may get, from all tenants together, over all replicas.
 
 A limit by contact method alone is none: a caller who wants to fill a stranger's mailbox makes a method, sends, deletes it, and
-makes the next one. These limits are in the memory of each replica, since the rows of a deleted method are gone.
+makes the next one. So these are counted as tenants' budgets are (`tocsin_kit.budgets`): the rows of a deleted method are gone.
 """
 
+import hashlib
+import hmac
+from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.buckets import Buckets
+from tocsin_kit.budgets import Budgets, Limit
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
 
 from tocsin_notify.domain.page import Channel
 
+SERVICE: Final = "notify-codes"
+"""The name of these budgets in Redis."""
 OF_ADDRESS: Final = 10
 """Codes an hour to one address, of all tenants together."""
 OF_TENANT: Final = 500
 """Codes an hour of one tenant: as many as a company of that size needs on its first day."""
+_TENANT: Final = "codes_of_tenant_per_hour"
+_ADDRESS: Final = "codes_to_address_per_hour"
 _HOUR: Final = 3600.0
-_ADDRESSES: Final = 100_000
+_COUNTED: Final = 100_000
+"""Tenants and addresses that are remembered here."""
 
 
 class CodeLimits:
     """Counts codes that are about to be sent."""
 
-    def __init__(self) -> None:
-        self._tenants = Buckets(OF_TENANT / _HOUR, OF_TENANT)
-        self._addresses = Buckets(OF_ADDRESS / _HOUR, OF_ADDRESS, size=_ADDRESSES)
+    def __init__(self, key: bytes, metrics: Metrics, *, clock: Callable[[], float] = monotonic) -> None:
+        """`key`: what stands for an address in Redis is made with it, so that Redis knows none. `clock`: in seconds."""
+        self._key = key
+        limits = (Limit(_TENANT, OF_TENANT, _HOUR), Limit(_ADDRESS, OF_ADDRESS, _HOUR))
+        self.budgets: Final = Budgets(limits, metrics, clock=clock, size=_COUNTED)
 
-    def take(self, org_id: str, channel: Channel, address: str, now: float) -> None:
-        """One code at monotonic second `now`. Raises RATE_LIMITED, which names the limit."""
-        if wait := self._tenants.take(org_id, now):
+    def take(self, org_id: str, channel: Channel, address: str) -> None:
+        """One code. Raises RATE_LIMITED, which names the limit."""
+        if wait := self.budgets.try_take(org_id, _TENANT):
             raise _limited("tenant", OF_TENANT, wait)
-        if address and (wait := self._addresses.take((channel, _mailbox(channel, address)), now)):
+        if address and (wait := self.budgets.try_take(self._holder(channel, address), _ADDRESS)):
             raise _limited("address", OF_ADDRESS, wait)
+
+    def _holder(self, channel: Channel, address: str) -> str:
+        told = f"tocsin address of codes\0{channel}\0{_mailbox(channel, address)}"
+        return hmac.digest(self._key, told.encode(), hashlib.sha256).hex()
 
 
 def _mailbox(channel: Channel, address: str) -> str:

@@ -9,6 +9,7 @@ from tocsin_kit.rpc.tls import server_context
 from tocsin_notify.app.answers.mail_replies import MailReplies
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.email import EmailChannel
+from tocsin_notify.channels.links import PATH
 from tocsin_notify.channels.registry import Registry
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.mail.replies import ReplyReceiver
@@ -23,7 +24,8 @@ def serve_mail_replies(
     settings, email = runtime.settings, channels[Channel.EMAIL]
     if not settings.mail_listen or not isinstance(email, EmailChannel):
         return []
-    replies = MailReplies(runtime.database, inside.presses, inside.budgets, email)
+    link = f"{callbacks.public_url}{PATH}" if callbacks.public_url else ""
+    replies = MailReplies(runtime.database, inside.presses, inside.budgets, email, link)
     receiver = ReplyReceiver(settings.mail_domain, callbacks, replies, inside.metrics)
     tls, refused = server_context(settings), inside.metrics.mail_refused
     mails = MailServer(settings.mail_listener, receiver, tls, refused, runtime.stop)

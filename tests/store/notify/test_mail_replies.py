@@ -47,10 +47,16 @@ class Paged:
         return self.world.escalation.responders.acted
 
     async def replies(
-        self, text: str, *, to: str = "", sender: str = "ana.private@example.org", **headers: str
+        self,
+        text: str,
+        *,
+        to: str = "",
+        sender: str = "ana.private@example.org",
+        subtype: str = "plain",
+        **headers: str,
     ) -> tuple[int, bytes]:
         """The answer of our server to a mail, as a server of mail gets it."""
-        return await asyncio.to_thread(self._deliver, written(text, **headers), to or self.address, sender)
+        return await asyncio.to_thread(self._deliver, written(text, subtype, **headers), to or self.address, sender)
 
     def _deliver(self, content: bytes, to: str, sender: str) -> tuple[int, bytes]:
         with smtplib.SMTP("127.0.0.1", self.port, timeout=busy.within(20)) as smtp:
@@ -69,12 +75,12 @@ def words_of(mail: Received) -> str:
     return text_of(mail).replace("\r\n", "\n")
 
 
-def written(text: str, **headers: str) -> bytes:
+def written(text: str, subtype: str, **headers: str) -> bytes:
     message = EmailMessage()
     named = {"From": "Ana <ana.private@example.org>", "Subject": "Re: [critical] Disk full", "Message-ID": make_msgid()}
     for name, value in (named | {name.replace("_", "-"): value for name, value in headers.items()}).items():
         message[name] = value
-    message.set_content(text)
+    message.set_content(text, subtype)
     return message.as_bytes()
 
 
@@ -124,6 +130,21 @@ async def test_a_reply_answers_for_the_person_and_is_answered(world: World) -> N
         assert await it.replies("note the writer hangs\nsince 3\n-- \nAna") == (250, b"2.0.0 it is read")
         assert it.acted[1:] == [("note", "users/ana", "email")]
         assert world.escalation.responders.answers[-1].text == "the writer hangs\nsince 3"
+
+
+@pytest.mark.parametrize("mark", ["blockquote", "div"])
+async def test_a_reply_of_html_alone_says_nothing_of_what_it_quotes(world: World, mark: str) -> None:
+    """Its quoted page holds words that would act, and the link by which this person answers: a note is read by everybody."""
+    async with paged(world, public_url="https://tocsin.example.com/notify") as it:
+        page = words_of(it.page)
+        assert "https://tocsin.example.com/notify/p/" in page
+        quoted = f"<{mark}>resolve<br>{page.replace(chr(10), '<br>')}</{mark}>"
+        head = "On Mon, 30 Nov 2026, Tocsin &lt;page@example.com&gt; wrote:"
+        for text in (f"<p>note the writer hangs</p><div>{head}</div>{quoted}", f"<div>{head}</div>{quoted}<p>ack</p>"):
+            assert (await it.replies(text, subtype="html"))[0] == 250
+        assert world.escalation.responders.answers[0].text == "the writer hangs"
+        # Where nothing marks what is quoted it may be the person's own, so nothing is done.
+        assert [each[0] for each in it.acted] == ["note", "acknowledge"][: 2 if mark == "blockquote" else 1]
 
 
 async def test_what_is_not_understood_and_what_is_over_is_said_in_the_language_of_the_person(world: World) -> None:

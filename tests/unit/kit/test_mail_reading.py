@@ -68,6 +68,26 @@ def test_html_and_odd_character_sets_become_text(header: str, body: str, text: s
     assert read_mail(content).text == text
 
 
+@pytest.mark.parametrize(
+    ("body", "text", "marked"),
+    [
+        (
+            "<p>a</p><blockquote type=cite>b<p>c</p><p></p>d</blockquote>e",
+            "a\n\nb\nc\n\nd\ne",
+            "a\n\n> b\n> c\n\n> d\ne",
+        ),
+        ("a<BLOCKQUOTE>b<blockquote>c</blockquote>d</BLOCKQUOTE>e", "a\nb\nc\nd\ne", "a\n> b\n> c\n> d\ne"),
+        ("</blockquote>a<blockquote>b", "a\nb", "a\n> b"),
+        ("a\x03<blockquote>b\x03\nc&#3;</blockquote>", "a\nb\nc", "a\n> b\n> c"),
+        ("a<hr>b", "a\nb", "a\n________________\nb"),
+    ],
+)
+def test_what_html_quotes_is_marked_for_those_who_ask(body: str, text: str, marked: str) -> None:
+    content = f"Content-Type: text/html\r\n\r\n{body}".encode()
+    assert read_mail(content).text == text
+    assert read_mail(content, marks_quotes=True).text == marked
+
+
 def test_bytes_in_headers_are_taken_as_utf_8() -> None:
     assert read_mail("Subject: Größe\r\n\r\n".encode()).subject == "Größe"
     assert read_mail(b"Subject: \xff\xfe\r\n\r\n").subject == "\ufffd\ufffd"
@@ -134,6 +154,7 @@ HOSTILE = {
     "a slow codec": b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"a-" * 60_000 + b"z" * 10_000,
     "headers": b"Subject: =?utf-8?q?" + b"=?" * 60_000,
     "many headers": b"References: <a>\r\n" * 8000,
+    "quotes in quotes": b"Content-Type: text/html\r\n\r\n" + b"<blockquote>" * 10_000,
     "entities": b"Content-Type: text/html\r\n\r\n" + b"&" * 120_000,
 }
 
@@ -142,7 +163,7 @@ HOSTILE = {
 def test_no_mail_costs_more_than_a_moment(name: str) -> None:
     """The bound is far above what they take, and far below the minutes that they took the library alone."""
     began = time.process_time()
-    read = read_mail(HOSTILE[name])
+    read = read_mail(HOSTILE[name], marks_quotes=True)
     assert time.process_time() - began < within(2.0)
     assert len(read.text) <= reading.TEXT
 

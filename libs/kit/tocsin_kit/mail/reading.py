@@ -39,7 +39,12 @@ _CHARSETS: Final = re.compile(
 )
 _ID: Final = re.compile(r"<[^<>\s]{1,500}>")
 _UNSEEN: Final = re2.compile(r"(?is)<(?:script\b.*?</script|style\b.*?</style|head\b.*?</head|!--.*?--)[^>]*>")
-_BREAK: Final = re2.compile(r"(?is)<(?:br|hr|/?p|/?div|/tr|/table|/h[1-6]|li|/?ul|/?ol)\b[^>]*>")
+_BREAK: Final = re2.compile(r"(?is)<(?:br|hr|/?p|/?div|/?blockquote|/tr|/table|/h[1-6]|li|/?ul|/?ol)\b[^>]*>")
+_QUOTE: Final = re2.compile(r"(?is)<blockquote\b[^>]*>")
+_END_OF_QUOTE: Final = re2.compile(r"(?is)</blockquote\b[^>]*>")
+_RULE: Final = re2.compile(r"(?is)<hr\b[^>]*>")
+_QUOTES, _QUOTED = "\x02", "\x03"
+"""Where a quotation begins and ends, until its lines are marked."""
 _CELL: Final = re2.compile(r"(?is)</t[dh]\b[^>]*>")
 _TAG: Final = re2.compile(r"(?s)<[^>]*>")
 _BLANKS: Final = re.compile(r"[^\S\n]+")
@@ -68,13 +73,17 @@ class Mail:
     attachments: tuple[str, ...] = ()
 
 
-def read_mail(content: bytes) -> Mail:
-    """Never raises; what cannot be read is left out."""
+def read_mail(content: bytes, *, marks_quotes: bool = False) -> Mail:
+    """Never raises; what cannot be read is left out.
+
+    `marks_quotes`: a text that is taken from HTML marks what is quoted as plain text does: `> ` before each line, and rules as
+    lines of `_`.
+    """
     message = _parse(content[:PARSED])
     parts: list[_Part] = _or_nothing(lambda: list(islice(_leaves(message), _PARTS)), [])
     return Mail(
         subject=_or_nothing(lambda: _one_line(_header(message, "Subject")), ""),
-        text=_or_nothing(lambda: _text(parts), ""),
+        text=_or_nothing(lambda: _text(parts, marks_quotes=marks_quotes), ""),
         sender=_or_nothing(lambda: parseaddr(_one_line(_header(message, "From")))[1], ""),
         date=_or_nothing(lambda: _one_line(_header(message, "Date")), ""),
         message_id=_or_nothing(lambda: next(iter(_ids(message, "Message-ID")), ""), ""),
@@ -108,14 +117,14 @@ def _leaves(message: _Part) -> Iterator[_Part]:
     return (part for part in message.walk() if not part.is_multipart())
 
 
-def _text(parts: list[_Part]) -> str:
+def _text(parts: list[_Part], *, marks_quotes: bool) -> str:
     """The first text that is none of the attachments; of HTML what is seen of it."""
     shown = [part for part in parts if part.get_content_disposition() != "attachment"]
     for part in shown:
         if part.get_content_type() == "text/plain" and (text := _tidy(_decoded(part))):
             return text
     for part in shown:
-        if part.get_content_type() == "text/html" and (text := _tidy(_seen(_decoded(part)))):
+        if part.get_content_type() == "text/html" and (text := _tidy(_seen(_decoded(part), marks_quotes=marks_quotes))):
             return text
     return ""
 
@@ -139,11 +148,28 @@ def _chars(data: bytes, charset: Any) -> str:
         return data.decode("utf-8", "replace")
 
 
-def _seen(html: str) -> str:
+def _seen(html: str, *, marks_quotes: bool) -> str:
     """Without what a browser does not show. RE2 takes linear time, also for tags that are never closed."""
-    for pattern, instead in ((_UNSEEN, " "), (_BREAK, "\n"), (_CELL, "\t"), (_TAG, "")):
+    html = html.replace(_QUOTES, "").replace(_QUOTED, "")
+    quotes = ((_QUOTE, f"\n{_QUOTES}"), (_END_OF_QUOTE, f"\n{_QUOTED}"), (_RULE, "\n________________\n"))
+    for pattern, instead in (
+        (_UNSEEN, " "),
+        *(quotes if marks_quotes else ()),
+        *((_BREAK, "\n"), (_CELL, "\t"), (_TAG, "")),
+    ):
         html = pattern.sub(instead, html)
-    return unescape(html)
+    return _marked(unescape(html)) if marks_quotes else unescape(html)
+
+
+def _marked(text: str) -> str:
+    """A quotation that is never closed goes on to the end."""
+    lines: list[str] = []
+    depth = 0
+    for line in text.split("\n"):
+        depth = max(0, depth + line.count(_QUOTES) - line.count(_QUOTED))
+        said = line.replace(_QUOTES, "").replace(_QUOTED, "")
+        lines.append(f"> {said}" if depth and said.strip() else said)
+    return "\n".join(lines)
 
 
 def _tidy(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
@@ -22,9 +23,10 @@ class Receiver:
     A receiver of a service adds `handle_RCPT` and `handle_DATA`.
     """
 
-    def __init__(self, domain: str) -> None:
-        """`domain`: what stands behind the `@` of the addresses whose mails are taken."""
+    def __init__(self, domain: str, *, marks_quotes: bool = False) -> None:
+        """`domain`: what stands behind the `@` of the addresses whose mails are taken. `marks_quotes`: see `read_mail`."""
         self._domain = domain.lower()
+        self._read = partial(read_mail, marks_quotes=marks_quotes)
         self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
 
     def close(self) -> None:
@@ -53,7 +55,7 @@ class Receiver:
         """The whole mail of a session."""
         content = envelope.content
         assert isinstance(content, bytes)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read_mail, content)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, content)
 
 
 def is_bounce(envelope: Envelope) -> bool:

@@ -1,6 +1,7 @@
 """What a person answers by mail: one word above what they quote, such as `ack`, or `note` and a text.
 
-The words are those of text messages. What is quoted never counts, wherever it stands: it may hold words of others, and of alerts.
+The words are those of text messages. What is quoted never counts, wherever it stands: it may hold words of others, and of alerts,
+and the link by which this person answers, which a note must not show to everybody.
 """
 
 import re
@@ -13,48 +14,80 @@ _QUOTED: Final = re.compile(r"\s*>")
 _NOTE: Final = re.compile(r"note(?:\s*[:,]\s*|\s+|$)(.*)", re.IGNORECASE)
 _END: Final = re.compile(r"\s*>|--\s*$|_{5,}|-{2,}.*-{2,}\s*$")
 """What follows is quoted, or a signature (RFC 3676 §4.3), or the mail that is answered, as Outlook puts it."""
+_BEGINNING: Final = 8
+"""Lines of what follows that say whether it is quoted."""
 _ATTRIBUTION: Final = 3
 """Lines into which mail programs break `On …, somebody wrote:`."""
+_MAILBOX: Final = re.compile(r"[<\[](?:mailto:)?[^\s<>\[\]@]{1,64}@[^\s<>\[\]@]{1,255}[>\]]")
+_FIELD: Final = re.compile(r"\s*\*?[^\W\d_][\w .-]{0,20}\*?\s?[:\uff1a].*")
+_FIELDS: Final = 3
+"""Of the head that Outlook puts before what it quotes: `From: Tocsin <page@example.com>`, `Sent: …`, `To: …`, in any language."""
+_UNSEEN: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+"""Blanks, and characters without a width, which editors of mail programs leave at the ends of lines."""
 
 
-def read_mail_reply(text: str) -> Asked | None:
+def read_mail_reply(text: str, link: str = "") -> Asked | None:
     """What the first line that the person wrote says; None if it is no such word.
 
-    `text`: the body as plain text.
+    `text`: the body as plain text. `link`: how the links begin by which people answer; empty if there are none.
     """
-    lines = text.split("\n")
+    lines = [line.strip(_UNSEEN) for line in text.split("\n")]
     for number, line in enumerate(lines):
-        if not line.strip() or _QUOTED.match(line):
+        if not line or _QUOTED.match(line):
             continue
-        asked = _asked(lines[number:])
-        if asked is not None or not _attributes(lines[number:]):
+        asked = _asked(lines[number:], link)
+        if asked is not None or not _attributes(lines[number : number + _BEGINNING]):
             return asked
     return None
 
 
-def _asked(lines: Sequence[str]) -> Asked | None:
-    said = lines[0].strip()
+def _asked(lines: Sequence[str], link: str) -> Asked | None:
+    said = lines[0]
     action = WORDS.get(said.lower().rstrip(".! "))
     if action is not None:
         return Asked(action)
     note = _NOTE.fullmatch(said)
     if note is None:
         return None
-    asked = Asked.note("\n".join([note[1], *_own(lines[1:])]))
+    asked = Asked.note("\n".join(_own([note[1], *lines[1:]], link)))
     return asked if asked.text else None
 
 
-def _own(lines: Sequence[str]) -> list[str]:
-    end = next((at for at, line in enumerate(lines) if _END.match(line) or _attributes(lines[at:])), len(lines))
+def _own(lines: Sequence[str], link: str) -> list[str]:
+    end = next((at for at in range(len(lines)) if _ends(lines[at : at + _BEGINNING], link)), len(lines))
     return list(lines[:end])
+
+
+def _ends(lines: Sequence[str], link: str) -> bool:
+    """Whether the words of the person end before these lines. The link ends them where no program has marked what it quotes."""
+    return bool(_END.match(lines[0]) or _attribution(lines) or _heads(lines) or (link and link in lines[0]))
 
 
 def _attributes(lines: Sequence[str]) -> bool:
     """Whether it is the line that says whose words are quoted below, or one of those into which it was broken."""
-    for number, line in enumerate(lines[:_ATTRIBUTION]):
-        if not line.strip():
-            return False
-        if line.rstrip().endswith(":"):
-            following = next((each for each in lines[number + 1 :] if each.strip()), "")
-            return _QUOTED.match(following) is not None
-    return False
+    broken = _attribution(lines)
+    return bool(broken) and _is_quoted(lines[broken:])
+
+
+def _attribution(lines: Sequence[str]) -> int:
+    """Of how many lines is the sentence that says whose words follow; 0: it is none.
+
+    The words are marked as quoted, or the sentence names the address of their author.
+    """
+    for number, line in enumerate(lines[:_ATTRIBUTION], 1):
+        if not line:
+            break
+        if line.endswith((":", "\uff1a")):
+            named = _MAILBOX.search(" ".join(lines[:number]))
+            return number if named or _is_quoted(lines[number:]) else 0
+    return 0
+
+
+def _is_quoted(lines: Sequence[str]) -> bool:
+    return _QUOTED.match(next(filter(None, lines), "")) is not None
+
+
+def _heads(lines: Sequence[str]) -> bool:
+    """Whether they are the head of the mail that is answered, as Outlook puts it."""
+    fields = lines[:_FIELDS]
+    return len(fields) == _FIELDS and all(map(_FIELD.fullmatch, fields)) and _MAILBOX.search(fields[0]) is not None

@@ -25,7 +25,7 @@ class ReplyReceiver(Receiver):
     """Takes replies to pages."""
 
     def __init__(self, domain: str, callbacks: CallbackUrls, replies: MailReplies, metrics: NotifyMetrics) -> None:
-        super().__init__(domain)
+        super().__init__(domain, marks_quotes=True)
         self._callbacks = callbacks
         self._replies = replies
         self._results = metrics.mail_replies

@@ -59,8 +59,10 @@ class MailReplies:
     proven by nothing. They are answered where the page went, and nowhere else.
     """
 
-    def __init__(self, db: Database, presses: Presses, budgets: Budgets, channel: Answering) -> None:
+    def __init__(self, db: Database, presses: Presses, budgets: Budgets, channel: Answering, link: str) -> None:
+        """`link`: how the links begin by which people answer; empty if there are none."""
         self._db = db
+        self._link = link
         self._presses = presses
         self._budgets = budgets
         self._channel = channel
@@ -73,7 +75,7 @@ class MailReplies:
             return Heard(Answer.UNKNOWN, reply_words_of(LANGUAGES[0]).answer_unknown)
         self._budgets.take(page.org_id, RPCS)
         words = reply_words_of(page.language or LANGUAGES[0])
-        asked = read_mail_reply(reply.text)
+        asked = read_mail_reply(reply.text, self._link)
         if asked is None:
             return await self._tell(reply, page, address, Heard(None, words.mail_how))
         name = AttemptName(page.org_id, reply.notification, reply.attempt)

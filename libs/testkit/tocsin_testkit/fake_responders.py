@@ -38,7 +38,7 @@ class FakeResponders(IncidentServiceServicer):
         self.refuses: ErrorReason.ValueType | None = None
         self.answers: list[Answered] = []
         self.incidents: list[Incident] = []
-        """What is open, with its assignees."""
+        """What is open, with its assignees, newest first."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Before the server starts."""
@@ -85,7 +85,11 @@ class FakeResponders(IncidentServiceServicer):
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:
         await self._serve(context)
         assert _subject(str(dict(context.invocation_metadata())["authorization"])) == request.assignee
-        return pb.ListIncidentsResponse(incidents=[e for e in self.incidents if request.assignee in e.assignees])
+        found = [e for e in self.incidents if request.assignee in e.assignees and e.state in request.states]
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        more = str(end) if end < len(found) else ""
+        return pb.ListIncidentsResponse(incidents=found[start:end], next_page_token=more)
 
     async def _note(self, action: str, request: Any, context: Any) -> None:
         await self._serve(context)

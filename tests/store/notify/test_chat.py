@@ -339,6 +339,25 @@ async def test_a_slack_command_shows_and_acknowledges_what_the_member_is_paged_f
         assert (await slack.commands("make coffee", "UANA00001"))[1].startswith("„list“ zeigt")
 
 
+async def test_a_slack_command_sees_what_waits_behind_all_that_is_held(world: World, slack: SlackServer) -> None:
+    """In a storm: who acknowledged what one call takes was told afterwards that nothing waits any more."""
+    async with running(world, slack) as notify:
+        wanted = contact_pb.ContactMethod(user="users/ana", slack=contact_pb.SlackContact(id="UANA00001"))
+        await proven(world, notify, new_org(), wanted, "UANA00001")
+        answered = world.escalation.responders
+        held = incident_pb2.INCIDENT_STATE_ACKNOWLEDGED
+        answered.incidents = [open_incident("users/ana", f"in hand {n}", held) for n in range(300)]
+        answered.incidents += [open_incident("users/ana", f"waits {n}") for n in range(600)]
+        _, told = await slack.commands("list", "UANA00001")
+        assert ": error: waits 0 (waits for an answer" in told.splitlines()[0]
+        assert "and 830 more" in told
+        assert (await slack.commands("ack all", "UANA00001"))[1] == "Acknowledged: 600 incidents."
+        assert {each.incident for each in answered.answers} == {each.name for each in answered.incidents[300:]}
+        answered.incidents = answered.incidents[:300]
+        assert "paged for nothing" in (await slack.commands("ack all", "UANA00001", trigger="2.b"))[1]
+        assert len(answered.acted) == 600
+
+
 async def test_a_slack_command_that_was_not_signed_just_now_is_refused(world: World, slack: SlackServer) -> None:
     async with running(world, slack):
         assert (await slack.commands("list", "UANA00001", secret="somebody else's"))[0] == 401

@@ -7,12 +7,7 @@ from uuid import UUID
 
 import grpc
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin.escalation.v1.incident_pb2 import (
-    INCIDENT_STATE_ACKNOWLEDGED,
-    INCIDENT_STATE_EXHAUSTED,
-    INCIDENT_STATE_TRIGGERED,
-    Incident,
-)
+from tocsin.escalation.v1.incident_pb2 import Incident, IncidentState
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.errors import from_rpc_error
@@ -26,7 +21,7 @@ if TYPE_CHECKING:
 
 _READ_SECONDS: Final = 2.0
 _ACT_SECONDS: Final = 10.0
-_OPEN: Final = (INCIDENT_STATE_TRIGGERED, INCIDENT_STATE_ACKNOWLEDGED, INCIDENT_STATE_EXHAUSTED)
+_MOST_PER_PAGE: Final = 500
 _TOKEN_SECONDS: Final = 60.0
 _SCOPES: Final = ("incidents:read", "incidents:write")
 
@@ -45,11 +40,20 @@ class Responders:
         response: pb.GetIncidentResponse = await self._call(self._stub.GetIncident, request, person, _READ_SECONDS)
         return response.incident
 
-    async def assigned(self, person: Person, limit: int) -> Sequence[Incident]:
-        """What the person is paged for, or holds. Raises SERVICE_UNAVAILABLE."""
-        request = pb.ListIncidentsRequest(assignee=person.user, states=_OPEN, page_size=limit)
-        response: pb.ListIncidentsResponse = await self._call(self._stub.ListIncidents, request, person, _READ_SECONDS)
-        return response.incidents
+    async def assigned(
+        self, person: Person, states: Sequence[IncidentState.ValueType], limit: int
+    ) -> Sequence[Incident]:
+        """What the person is paged for, or holds, in one of these states: the newest `limit`. Raises SERVICE_UNAVAILABLE."""
+        found: list[Incident] = []
+        request = pb.ListIncidentsRequest(assignee=person.user, states=states, page_size=min(limit, _MOST_PER_PAGE))
+        while True:
+            response: pb.ListIncidentsResponse = await self._call(
+                self._stub.ListIncidents, request, person, _READ_SECONDS
+            )
+            found += response.incidents
+            request.page_token = response.next_page_token
+            if not request.page_token or len(found) >= limit:
+                return found[:limit]
 
     async def act(self, person: Person, asked: Asked, request_id: UUID, via: str) -> None:
         """See the contract of each method for what it raises."""

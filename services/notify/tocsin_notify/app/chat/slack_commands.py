@@ -11,7 +11,13 @@ from typing import Final, Protocol
 from uuid import UUID, uuid5
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_EXHAUSTED, INCIDENT_STATE_TRIGGERED, Incident
+from tocsin.escalation.v1.incident_pb2 import (
+    INCIDENT_STATE_ACKNOWLEDGED,
+    INCIDENT_STATE_EXHAUSTED,
+    INCIDENT_STATE_TRIGGERED,
+    Incident,
+    IncidentState,
+)
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
@@ -29,8 +35,13 @@ from tocsin_notify.texts.replies import reply_words_of
 
 _log = get_logger(__name__)
 
-MOST_INCIDENTS: Final = 250
-"""Of one user: as many as one call acknowledges."""
+MOST_PER_CALL: Final = 250
+"""As many as one call acknowledges."""
+_MOST_WAITING: Final = 2000
+"""Of one user. Of what a storm leaves beyond that, the next command finds the rest: what is acknowledged waits no more."""
+_MOST_HELD: Final = 250
+_WAITING: Final = (INCIDENT_STATE_TRIGGERED, INCIDENT_STATE_EXHAUSTED)
+_HELD: Final = (INCIDENT_STATE_ACKNOWLEDGED,)
 _MOST_USERS: Final = 10
 """Tenants in which one account may be somebody's."""
 _LISTED: Final = 20
@@ -43,8 +54,10 @@ _OVER: Final = frozenset({ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReaso
 class Assigned(Escalation, Protocol):
     """Escalation, which knows who is paged for what."""
 
-    async def assigned(self, person: Person, limit: int) -> Sequence[Incident]:
-        """What the person is paged for, or holds, newest first. Raises TocsinError."""
+    async def assigned(
+        self, person: Person, states: Sequence[IncidentState.ValueType], limit: int
+    ) -> Sequence[Incident]:
+        """What the person is paged for, or holds, in one of these states: the newest `limit`. Raises TocsinError."""
         ...
 
 
@@ -58,7 +71,7 @@ class _Mine:
 
     @property
     def waits(self) -> bool:
-        return self.incident.state in (INCIDENT_STATE_TRIGGERED, INCIDENT_STATE_EXHAUSTED)
+        return self.incident.state in _WAITING
 
 
 class SlackCommands:
@@ -83,20 +96,24 @@ class SlackCommands:
         if not known:
             return reply_words_of(language).chat_how
         try:
-            mine = await self._mine(owners, member)
-            if words in _LIST:
-                return _listed(mine, language)
+            # Each by itself: of what somebody holds there may be more, and newer, than of what waits.
+            mine = await self._mine(owners, member, _WAITING, _MOST_WAITING)
             if words in _ALL:
                 return await self._acknowledge_all(mine, occurrence, language)
+            mine += await self._mine(owners, member, _HELD, _MOST_HELD)
+            if words in _LIST:
+                return _listed(mine, language)
             assert isinstance(reply, Reply)
             return await self._acknowledge(mine, reply.code, occurrence, language)
         except TocsinError as error:
             _log.warning("slack_command_failed", error=error.message)
             return reply_words_of(language).chat_later
 
-    async def _mine(self, owners: Sequence[tuple[str, str]], member: str) -> list[_Mine]:
+    async def _mine(
+        self, owners: Sequence[tuple[str, str]], member: str, states: Sequence[IncidentState.ValueType], most: int
+    ) -> list[_Mine]:
         people = [Person(org_id, user, "") for org_id, user in owners]
-        found = await asyncio.gather(*(self._escalation.assigned(person, MOST_INCIDENTS) for person in people))
+        found = await asyncio.gather(*(self._escalation.assigned(person, states, most) for person in people))
         return [
             _Mine(Person(person.org_id, person.user, each.name), each, code_of(_id(each), member))
             for person, incidents in zip(people, found, strict=True)
@@ -123,15 +140,15 @@ class SlackCommands:
     async def _acknowledge_all(self, mine: Sequence[_Mine], occurrence: str, language: str) -> str:
         waiting: dict[tuple[str, str], list[str]] = {}
         for each in mine:
-            if each.waits:
-                waiting.setdefault((each.person.org_id, each.person.user), []).append(each.incident.name)
+            waiting.setdefault((each.person.org_id, each.person.user), []).append(each.incident.name)
         for (org_id, user), names in waiting.items():
             names.sort()
-            request_id = uuid5(UUID(int=0), f"slack command {occurrence} {org_id} {user} {' '.join(names)}")
-            await self._escalation.acknowledge_all(Person(org_id, user, ""), names, request_id, "slack")
-        count = sum(map(len, waiting.values()))
+            for start in range(0, len(names), MOST_PER_CALL):
+                part = names[start : start + MOST_PER_CALL]
+                request_id = uuid5(UUID(int=0), f"slack command {occurrence} {org_id} {user} {' '.join(part)}")
+                await self._escalation.acknowledge_all(Person(org_id, user, ""), part, request_id, "slack")
         words = reply_words_of(language)
-        return words.chat_acknowledged_many.format(count=count) if count else words.chat_nothing_now
+        return words.chat_acknowledged_many.format(count=len(mine)) if mine else words.chat_nothing_now
 
 
 def _listed(mine: Sequence[_Mine], language: str) -> str:

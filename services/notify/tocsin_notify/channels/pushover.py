@@ -100,8 +100,8 @@ def _refusal(response: aiohttp.ClientResponse, answer: dict[str, Any], delivery:
     outcome = _refused(response, answer)
     if isinstance(outcome, Permanent) and answer.get("token"):
         return Retryable(f"{outcome.reason} (PUSHOVER_TOKEN is wrong)", AWAY)
-    if isinstance(outcome, Retryable) and response.status != 429:
-        return Retryable(outcome.reason, retry_after(response, delivery.start_time))
+    if isinstance(outcome, Retryable) and (after := retry_after(response, delivery.start_time)) is not None:
+        return Retryable(outcome.reason, after)
     return outcome
 
 
@@ -110,6 +110,7 @@ def _refused(response: aiohttp.ClientResponse, answer: dict[str, Any]) -> Outcom
     words = "; ".join(map(str, errors)) if isinstance(errors, list) else ""
     said = f"{response.status} {printable(words)[:DETAIL_LIMIT]}".strip()
     if response.status == 429:
+        # The limit of a month names no time.
         return Retryable(f"{said} (the application has sent as many messages this month as it may)", AWAY)
     if may_pass(response.status):
         return Retryable(said)

@@ -7,6 +7,7 @@ a button is the evidence.
 import json
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -56,7 +57,7 @@ class SlackChannel:
             "blocks": blocks,
             "unfurl_links": False,
         }
-        return await self._call("chat.postMessage", message, permit)
+        return await self._call("chat.postMessage", message, permit, delivery.start_time)
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
         """Buttons give way to what happened (docs.slack.dev/reference/methods/chat.update)."""
@@ -104,7 +105,9 @@ class SlackChannel:
             buttons.append(_button(delivery.words.button_open, "tocsin_open", url=delivery.link))
         return buttons
 
-    async def _call(self, method: str, message: dict[str, Any], permit: Permit) -> Outcome:
+    async def _call(
+        self, method: str, message: dict[str, Any], permit: Permit, sent_at: datetime | None = None
+    ) -> Outcome:
         async def judge(response: aiohttp.ClientResponse) -> Outcome:
             answer = read_object(await beginning(response, _ANSWER_BYTES))
             if answer.get("ok") is True:
@@ -114,7 +117,7 @@ class SlackChannel:
                 return Sent()
             if 200 <= response.status < 300 and not word:
                 return Retryable(f"{response.status} without a word of Slack's")
-            return refusal(word, response.status, retry_after(response))
+            return refusal(word, response.status, retry_after(response, sent_at))
 
         headers = {"Authorization": f"Bearer {self._account.token}", "Accept": "application/json"}
         url = URL(f"{self._account.base_url}/api/{method}", encoded=True)

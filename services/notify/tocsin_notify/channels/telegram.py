@@ -6,6 +6,7 @@ phone got it is not told.
 
 import json
 import re
+from datetime import datetime
 from typing import Any, Final
 
 import aiohttp
@@ -16,7 +17,7 @@ from tocsin_notify.channels.base import BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import Loudness, brief, loudness
 from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
 from tocsin_notify.channels.channel_type import TITLED, ChannelType
-from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.text import one_line, subject
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable, Sent
@@ -53,7 +54,7 @@ class TelegramChannel:
         rows = self._buttons(delivery)
         if rows:
             message["reply_markup"] = {"inline_keyboard": rows}
-        return await self._call("sendMessage", message, permit)
+        return await self._call("sendMessage", message, permit, delivery.start_time)
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
         """Buttons give way to what happened (core.telegram.org/bots/api#editmessagetext)."""
@@ -82,29 +83,31 @@ class TelegramChannel:
             rows.append([{"text": delivery.words.button_open, "url": delivery.link}])
         return [row for row in rows if row]
 
-    async def _call(self, method: str, message: dict[str, Any], permit: Permit) -> Outcome:
+    async def _call(
+        self, method: str, message: dict[str, Any], permit: Permit, sent_at: datetime | None = None
+    ) -> Outcome:
         async def judge(response: aiohttp.ClientResponse) -> Outcome:
             answer = read_object(await beginning(response, _ANSWER_BYTES))
             if 200 <= response.status < 300:
                 result = answer.get("result")
                 return Sent(str(result.get("message_id", ""))[:20] if isinstance(result, dict) else "")
-            return _refusal(response.status, answer)
+            return _refusal(response.status, answer, retry_after(response, sent_at))
 
         url = URL(f"{self._account.base_url}/bot{self._account.token}/{method}", encoded=True)
         content = json.dumps(message, separators=(",", ":")).encode()
         return await self._poster.send(Post(url, content, "application/json", {}), permit, judge)
 
 
-def _refusal(status: int, answer: dict[str, Any]) -> Outcome:
+def _refusal(status: int, answer: dict[str, Any], after: float | None) -> Outcome:
     """core.telegram.org/bots/api#making-requests and #responseparameters: 401 and 404 are a wrong token, 403 a chat that does
-    not let the bot in, 400 one that does not exist."""
+    not let the bot in, 400 one that does not exist. What stands before the bot API says in a header how long to wait (`after`)."""
     said = f"{status} {printable(str(answer.get('description', '')))[:DETAIL_LIMIT]}".strip()
     if status in (401, 404):
         return Retryable(f"{said} (TELEGRAM_BOT_TOKEN is wrong)", AWAY)
-    if status == 429 or status >= 500:
+    if may_pass(status):
         parameters = answer.get("parameters")
-        after = parameters.get("retry_after") if isinstance(parameters, dict) else None
-        return Retryable(said, float(after) if isinstance(after, int) else None)
+        told = parameters.get("retry_after") if isinstance(parameters, dict) else None
+        return Retryable(said, float(told) if isinstance(told, int) else after)
     return Permanent(said)
 
 

@@ -11,6 +11,7 @@ from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
 from tocsin_escalation.store.notices.shift_notices import Wanted
 from tocsin_escalation.store.schedules.overrides import OverrideRow
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
+from tocsin_notify.app.pages.jobs import read_job
 
 from tests.store.escalation.recorders import ORG, Desk
 from tests.unit.escalation.schedules.writing import group, local
@@ -35,9 +36,10 @@ async def want(desk: Desk, wanted: Wanted, *users: str) -> None:
 
 
 async def sent(desk: Desk) -> list[notification_pb2.NotificationJob]:
+    """As notify lets an English user read them."""
     async with desk.db.system() as tx:
         rows = await tx.fetch("SELECT payload FROM outbox WHERE kind = $1 ORDER BY id", NOTICE)
-    return [notification_pb2.NotificationJob.FromString(row["payload"]) for row in rows]
+    return [read_job(notification_pb2.NotificationJob.FromString(row["payload"])).job for row in rows]
 
 
 async def puts(desk: Desk, user: str, start: datetime, *, hours: int) -> None:

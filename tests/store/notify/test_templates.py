@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
-from tocsin.notify.v1 import notification_pb2, notification_service_pb2
+from tocsin.notify.v1 import notification_pb2, notification_service_pb2, shift_pb2
 from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin_kit.ids import new_id
 from tocsin_testkit.received import Received
@@ -145,6 +145,25 @@ async def test_a_preview_shows_a_real_incident_and_warns(org: Organisation) -> N
     ]
     assert "Tocsin: critical incident: Disk full on db-1." in shown.voice
     assert not await org.world.admin.fetch("SELECT FROM templates"), "a preview keeps nothing"
+
+
+async def test_a_preview_shows_what_is_told_of_a_shift(org: Organisation) -> None:
+    template = pb.Template(
+        type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
+        language="de",
+        subject="{{ notice }}: {% for shift in shifts %}{{ shift.schedule }} bis {{ shift.end }}{% endfor %}",
+    )
+    request = pb.PreviewTemplateRequest(template=template, shift_notice=shift_pb2.SHIFT_NOTICE_HAND_OVER)
+    shown = await org.call("PreviewTemplate", request)
+    assert shown.subject == "hand_over: Web bis Do 8. Jan 09:00"
+    assert "1 Vorfall ist offen:\n- Disk full on db-1 (kritisch, offen, seit" in shown.text, "the default text"
+    request.template.type = PAGED
+    code, why = await refused(org.call("PreviewTemplate", request))
+    assert (code, "shift_notice" in why) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    about = pb.PreviewTemplateRequest(
+        template=template, shift_notice=shift_pb2.SHIFT_NOTICE_BEFORE, incident=f"incidents/{new_id()}"
+    )
+    assert (await refused(org.call("PreviewTemplate", about)))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_people_read_the_language_that_they_or_their_organisation_chose(org: Organisation) -> None:

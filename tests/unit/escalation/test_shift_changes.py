@@ -1,13 +1,14 @@
 """What is told of changes of shifts, and what is not."""
 
 from dataclasses import replace
+from datetime import UTC
 
-from tocsin_escalation.domain.schedules.clock import time_of
+from tocsin.notify.v1 import shift_pb2 as pb
+from tocsin_escalation.app.notices.shift_contents import Offer, Reader, of_answer, of_change, of_offer
 from tocsin_escalation.domain.schedules.model import Schedule, Scope, Segment
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.shift_change_texts import answer_text, change_text, offer_text
 from tocsin_escalation.domain.shift_changes import LOOKED_AT, MOST, Change, Known, Stretch, Verdict, judge, present
-from tocsin_escalation.domain.shift_notice_texts import Names
+from tocsin_escalation.domain.shift_details import Names
 from tocsin_escalation.domain.shift_notices import shifts_in
 
 from tests.unit.escalation.schedules.writing import DAILY, layer, override, utc
@@ -34,32 +35,35 @@ def changed(schedule: Schedule, user: str, before: Schedule = WEB) -> Change:
     return verdict.told
 
 
-def words(change: Change, user: str, schedule: Schedule) -> list[str]:
+def told_to(user: str, change: Change, schedule: Schedule | None) -> list[pb.ShiftStretch]:
     def at(_: str, minute: int) -> Segment | None:
-        return resolve(schedule, minute, minute + 1)[0]
+        return resolve(schedule, minute, minute + 1)[0] if schedule else None
 
-    return change_text(change, user, at, NAMES, "UTC").body.splitlines()
+    told = of_change(change, user, at, NAMES, Reader("UTC", NOW))
+    assert (told.notice, list(told.schedules)) == (pb.SHIFT_NOTICE_CHANGED, ["Web"])
+    return list(told.stretches)
+
+
+def span(stretch: pb.ShiftStretch) -> str:
+    start, end = stretch.start_time.ToDatetime(UTC), stretch.end_time.ToDatetime(UTC)
+    return f"{stretch.schedule} {start:%m-%d %H:%M} {end:%m-%d %H:%M}"
 
 
 def test_an_override_takes_ben_his_shift_and_gives_it_to_carla() -> None:
     moved = replace(WEB, overrides=(override("2026-01-06 09:00", "2026-01-06 17:00", "carla"),))
-    assert words(changed(moved, "ben"), "ben", moved) == [
-        "No longer yours: Web, Tue 6 Jan 09:00 to Tue 6 Jan 17:00; on call is Carla (an override)",
-        "Times are those of UTC.",
-    ]
-    assert words(changed(moved, "carla"), "carla", moved) == [
-        "Now yours: Web, Tue 6 Jan 09:00 to Tue 6 Jan 17:00 (an override)",
-        "Times are those of UTC.",
-    ]
+    [lost] = told_to("ben", changed(moved, "ben"), moved)
+    assert (span(lost), lost.cause) == ("Web 01-06 09:00 01-06 17:00", "override")
+    assert list(lost.loss.people.names) == ["Carla"]
+    [gained] = told_to("carla", changed(moved, "carla"), moved)
+    assert (span(gained), gained.cause, gained.HasField("loss")) == (span(lost), "override", False)
 
 
 def test_ana_is_told_that_she_is_away_and_who_stands_in() -> None:
     away = replace(WEB, stand_in=True, absences={"ana": ((utc("2026-01-07 00:00"), utc("2026-01-08 00:00")),)})
-    told = changed(away, "ana")
-    assert words(told, "ana", away)[0] == (
-        "No longer yours: Web, Wed 7 Jan 09:00 to Thu 8 Jan 00:00; you are away, and on call is Ben"
-    )
-    assert words(changed(away, "ben"), "ben", away)[0].endswith("(standing in for a user who is away)")
+    [lost, *_] = told_to("ana", changed(away, "ana"), away)
+    assert (span(lost), lost.cause) == ("Web 01-07 09:00 01-08 00:00", "")
+    assert (lost.loss.absent, list(lost.loss.people.names)) == (True, ["Ben"])
+    assert told_to("ben", changed(away, "ben"), away)[0].cause == "stand_in"
 
 
 def test_a_new_line_up_and_a_deleted_schedule_are_changes() -> None:
@@ -67,11 +71,17 @@ def test_a_new_line_up_and_a_deleted_schedule_are_changes() -> None:
     told = changed(alone, "ben")
     assert told.gained == ()
     assert len(told.lost) == 14
-    listed = change_text(told, "ben", lambda *_: None, NAMES, "UTC")
-    assert listed.title == "Your shifts have changed: Web"
-    assert "; the schedule is deleted" in listed.body
+    assert all(each.loss.deleted for each in told_to("ben", told, None))
     nobody = replace(WEB, overrides=(override("2026-01-06 09:00", "2026-01-06 17:00", "-"),))
-    assert words(changed(nobody, "ben"), "ben", nobody)[0].endswith("; nobody is on call (an override)")
+    [lost, *_] = told_to("ben", changed(nobody, "ben"), nobody)
+    assert (list(lost.loss.people.names), lost.loss.deleted, lost.cause) == ([], False, "override")
+
+
+def test_a_message_lists_twenty_stretches_and_counts_the_others() -> None:
+    gained = tuple(Stretch("web", NOW + hour * 60, NOW + hour * 60 + 30) for hour in range(15))
+    change = Change(gained, tuple(replace(each, start=each.start + 30, end=each.end + 30) for each in gained))
+    told = of_change(change, "ana", lambda *_: None, NAMES, Reader("UTC", NOW))
+    assert ([each.HasField("loss") for each in told.stretches], told.more_stretches) == ([False] * 15 + [True] * 5, 10)
 
 
 def test_time_that_comes_into_sight_is_no_change_and_neither_is_time_that_passes() -> None:
@@ -108,19 +118,17 @@ def test_what_is_known_of_a_user_has_an_end() -> None:
     assert max(each.end for each in known.stretches) <= known.until < NOW + LOOKED_AT
 
 
-def test_what_a_swap_says() -> None:
-    offered = Stretch("Web", utc("2026-01-05 09:00"), utc("2026-01-05 17:00"))
-    back = Stretch("Web", utc("2026-01-06 09:00"), utc("2026-01-06 17:00"))
-    text = offer_text("Ana", offered, back, "a wedding", "swaps/1", "Europe/Berlin")
-    assert text.title == "Ana offers you time on call: Web"
-    assert text.body.splitlines() == [
-        "Mon 5 Jan 10:00 to Mon 5 Jan 18:00",
-        "In return for your time on call: Tue 6 Jan 10:00 to Tue 6 Jan 18:00",
-        "Reason: a wedding",
-        "Accept or decline it as swaps/1.",
-        "Times are those of Europe/Berlin.",
-    ]
-    assert answer_text(["Ben"], offered, "UTC", accepted=True).title == "Ben takes your time on call: Web"
-    declined = answer_text(["Ben", "Carla"], offered, "UTC", accepted=False)
-    assert declined.title == "Nobody takes your time on call; declined by Ben, Carla: Web"
-    assert time_of(offered.start).hour == 9
+def test_what_is_told_of_a_swap() -> None:
+    offered = Stretch("web", utc("2026-01-05 09:00"), utc("2026-01-05 17:00"))
+    back = Stretch("web", utc("2026-01-06 09:00"), utc("2026-01-06 17:00"))
+    offer = Offer("swaps/1", "ana", offered, back, "a wedding")
+    reader = Reader("Europe/Berlin", NOW)
+    told = of_offer(offer, NAMES, reader)
+    assert (told.notice, list(told.people.names), told.reason) == (pb.SHIFT_NOTICE_SWAP_OFFERED, ["Ana"], "a wedding")
+    assert ([span(each) for each in told.stretches], told.swap) == (["Web 01-05 09:00 01-05 17:00"], "swaps/1")
+    assert span(told.in_return) == "Web 01-06 09:00 01-06 17:00"
+    assert not of_offer(replace(offer, in_return=None), NAMES, reader).HasField("in_return")
+    taken = of_answer(offer, ["ben"], NAMES, reader, accepted=True)
+    assert (taken.notice, list(taken.people.names), taken.swap) == (pb.SHIFT_NOTICE_SWAP_ACCEPTED, ["Ben"], "")
+    declined = of_answer(offer, ["ben", "carla"], NAMES, reader, accepted=False)
+    assert (declined.notice, list(declined.people.names)) == (pb.SHIFT_NOTICE_SWAP_DECLINED, ["Ben", "Carla"])

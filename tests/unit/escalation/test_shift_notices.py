@@ -1,13 +1,15 @@
-"""Which notices of shifts a user is to get, and what they say."""
+"""Which notices of shifts a user is to get, and what they tell."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tocsin.notify.v1 import shift_pb2 as pb
+from tocsin_escalation.app.notices.shift_contents import Open, Reader, of_shifts
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.shift_notice_texts import Names, OpenIncident, incidents_text, text_of
+from tocsin_escalation.domain.shift_details import Names, OpenIncident, of_schedules
 from tocsin_escalation.domain.shift_notices import (
     Choice,
     Key,
@@ -66,25 +68,23 @@ def test_a_shift_that_was_under_way_already_brings_no_notice_but_stands_in_the_w
     assert told(planned(EVERYTHING, mine[:1], now)) == []
     week = within_week(mine, now)
     assert [shift.start for shift in week] == [None, utc("2026-01-07 09:00")]
-    assert text_of(NoticeKind.WEEK, week, Names(), "UTC", now).body.splitlines()[0] == "web: now to Tue 6 Jan 09:00"
+    under_way, later = of_shifts(NoticeKind.WEEK, week, Names(), Reader("UTC", now)).stretches
+    assert (under_way.HasField("start_time"), later.HasField("start_time")) == (False, True)
+    assert under_way.end_time.ToDatetime(UTC) == time_of(utc("2026-01-06 09:00"))
     assert within_week(mine, utc("2026-01-08 12:00")) == [], "they are over"
 
 
 def test_a_late_notice_says_that_the_shift_has_begun_and_a_later_one_is_skipped() -> None:
     mine = shifts(WEB, "ana", since="2026-01-06 00:00")
-    [shift] = mine
     only_before = replace(EVERYTHING, hand_over=False)
     late = utc("2026-01-07 09:12")
     assert told(planned(only_before, mine, late)) == ["01-07 08:00 before"]
     assert told(planned(EVERYTHING, mine, late)) == ["01-07 09:00 hand_over"], "which says it already"
-    assert text_of(NoticeKind.BEFORE, [shift], Names(), "UTC", late).title == (
-        "Your shift began Wed 7 Jan 09:00, 12 minutes ago"
-    )
     key = Key(NoticeKind.BEFORE, "web", utc("2026-01-07 09:00"))
     assert not too_late(key, utc("2026-01-07 09:59"))
     assert too_late(key, utc("2026-01-07 10:00"))
     assert planned(only_before, mine, utc("2026-01-07 10:01")) == []
-    assert ends(key, utc("2026-01-07 08:00")) == shift.start, "it says that the shift is to begin"
+    assert ends(key, utc("2026-01-07 08:00")) == mine[0].start, "it says that the shift is to begin"
     assert ends(key, late) == utc("2026-01-07 10:00")
 
 
@@ -129,26 +129,20 @@ def test_the_week_ahead_is_caught_up_on_for_a_day() -> None:
     assert planned(choice, [], utc("2026-01-06 09:00")) == []
 
 
-def test_the_notices_say_what_a_tired_reader_needs() -> None:
-    names = Names({"web": "Web"}, {"ben": "Ben", "carla": "Carla"})
+def test_a_notice_names_the_shift_and_who_is_beside_it() -> None:
+    names = Names({"web": "Web"}, {"ben": "Ben\nB.", "carla": "Carla"})
     [shift] = shifts(WEB, "ana", since="2026-01-06 00:00")
-    before = text_of(NoticeKind.BEFORE, [shift], names, "Europe/Berlin", utc("2026-01-07 08:00"))
-    assert before.title == "Your shift begins Wed 7 Jan 10:00, in 1 hour"
-    assert before.body == (
-        "Web: Wed 7 Jan 10:00 to Thu 8 Jan 10:00; you take over from Ben\nTimes are those of Europe/Berlin."
-    )
-    hand_over = text_of(
-        NoticeKind.HAND_OVER, [replace(shift, beside=("carla",))], names, "UTC", utc("2026-01-07 09:00")
-    )
-    assert hand_over.title == "You are on call now: Web"
-    assert "you take over from Ben; with Carla" in hand_over.body
-    week = text_of(NoticeKind.WEEK, [shift], names, "UTC", utc("2026-01-05 09:00"))
-    assert week.title == "The coming week: 1 shift"
-    nothing = text_of(NoticeKind.WEEK, [], names, "UTC", utc("2026-01-05 09:00"))
-    assert (nothing.title, nothing.body) == (
-        "The coming week: you are not on call",
-        "No shift of yours begins by Mon 12 Jan 09:00.",
-    )
+    reader = Reader("Europe/Berlin", utc("2026-01-07 08:00"))
+    told = of_shifts(NoticeKind.BEFORE, [replace(shift, beside=("carla",) * 7)], names, reader)
+    [stretch] = told.stretches
+    assert (told.notice, told.time_zone, list(told.schedules)) == (pb.SHIFT_NOTICE_BEFORE, "Europe/Berlin", ["Web"])
+    assert told.make_time.ToDatetime(UTC) == time_of(reader.now)
+    assert (stretch.schedule, stretch.start_time.ToDatetime(UTC)) == ("Web", time_of(utc("2026-01-07 09:00")))
+    assert list(stretch.hands_over.names) == ["Ben B."], "on one line"
+    assert (list(stretch.beside.names), stretch.beside.more) == (["Carla"] * 5, 2)
+    many = of_shifts(NoticeKind.WEEK, [shift] * 25, names, reader)
+    assert (len(many.stretches), many.more_stretches) == (20, 5)
+    assert (list(many.schedules), many.more_schedules) == (["Web"] * 3, 22)
 
 
 def test_the_hand_over_lists_the_first_twenty_incidents_of_its_schedules_and_counts_the_others() -> None:
@@ -156,8 +150,11 @@ def test_the_hand_over_lists_the_first_twenty_incidents_of_its_schedules_and_cou
     mine = [OpenIncident(f"db {number}", 3, "triggered", at, frozenset({"web"})) for number in range(23)]
     worst = OpenIncident("all down\nat once", 1, "acknowledged", at, frozenset({"web", "db"}))
     others = OpenIncident("not mine", 1, "triggered", at, frozenset({"db"}))
-    lines = incidents_text([*mine, others, worst], frozenset({"web"}), "UTC", cut=False).splitlines()
-    assert lines[:2] == ["24 incidents open:", "- all down at once (critical, acknowledged, since Wed 7 Jan 07:12)"]
-    assert (len(lines), lines[-1]) == (22, "… and 4 more")
-    assert incidents_text([others], frozenset({"web"}), "UTC", cut=False) == "No incident is open."
-    assert incidents_text(mine, frozenset({"web"}), "UTC", cut=True).splitlines()[-1] == "… and at least 3 more"
+    web = frozenset({"web"})
+    opened = Open(of_schedules([*mine, others, worst], web), cut=True)
+    told = of_shifts(NoticeKind.HAND_OVER, [], Names(), Reader("UTC", 0), opened)
+    first = told.incidents[0]
+    assert (first.title, first.severity, first.state) == ("all down at once", 1, "acknowledged")
+    assert first.create_time.ToDatetime(UTC) == at
+    assert (len(told.incidents), told.more_incidents, told.incidents_incomplete) == (20, 4, True)
+    assert of_schedules([others], web) == []

@@ -23,7 +23,7 @@ from tocsin_notify.store.answers.link_uses import Use
 from tocsin_notify.templates.samples import delivery_of, sample_job
 from tocsin_notify.texts.catalogue import CATALOGUE, words_of
 from tocsin_notify.texts.happened import happened
-from tocsin_notify.texts.reminders import in_language
+from tocsin_notify.texts.own_messages import in_language
 from tocsin_notify.texts.replies import REPLY_WORDS, ReplyWords
 from tocsin_notify.texts.words import Words
 

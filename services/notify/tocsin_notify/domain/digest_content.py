@@ -110,7 +110,7 @@ def headline(content: Content, words: DigestWords) -> str:
 def period(content: Content, words: DigestWords) -> str:
     """Over which time it tells."""
     zone = content.time_zone
-    start, end = _moment(content.start, zone, words), _moment(content.end, zone, words)
+    start, end = moment(content.start, zone, words), moment(content.end, zone, words)
     return f"{words.until.format(start=start, end=end)} ({zone})"
 
 
@@ -195,6 +195,11 @@ def nothing(content: Content, words: DigestWords) -> str:
     return words.nothing_daily if content.frequency is Frequency.DAILY else words.nothing_weekly
 
 
+def moment(at: datetime, zone: str, words: DigestWords) -> str:
+    """As people read it: `Mon 3 Aug 09:00`. Raises BadTime for an unknown zone."""
+    return f"{_day(at, zone, words)} {as_wall_time(at, zone):%H:%M}"
+
+
 def _counted(forms: tuple[str, str], count: int) -> str:
     return forms[count != 1].format(count=count)
 
@@ -206,7 +211,7 @@ def _open(content: Content) -> str:
 def _open_line(incident: OpenIncident, zone: str, words: DigestWords) -> Line:
     detail = words.open_line.format(
         severity=words.severities.get(incident.severity, incident.severity),
-        since=_moment(incident.since, zone, words),
+        since=moment(incident.since, zone, words),
         state=words.in_hand if incident.in_hand else words.not_in_hand,
     )
     return Line(_line(incident.title, words), detail, alarming=not incident.in_hand)
@@ -219,8 +224,8 @@ def _noise(noise: Noise, words: DigestWords) -> str:
 
 
 def _stretch(shift: Shift, now: datetime, zone: str, words: DigestWords) -> str:
-    start = words.now if shift.start <= now else _moment(shift.start, zone, words)
-    return words.until.format(start=start, end=_moment(shift.end, zone, words))
+    start = words.now if shift.start <= now else moment(shift.start, zone, words)
+    return words.until.format(start=start, end=moment(shift.end, zone, words))
 
 
 def _line(title: str, words: DigestWords, length: int = _TITLE) -> str:
@@ -237,10 +242,6 @@ def _span(seconds: float, words: DigestWords) -> str:
         return words.minutes.format(count=minutes)
     hours = round(seconds / 3600)
     return words.hours.format(count=hours) if hours < 72 else words.days.format(count=round(hours / 24))
-
-
-def _moment(moment: datetime, zone: str, words: DigestWords) -> str:
-    return f"{_day(moment, zone, words)} {as_wall_time(moment, zone):%H:%M}"
 
 
 def _day(moment: datetime, zone: str, words: DigestWords) -> str:

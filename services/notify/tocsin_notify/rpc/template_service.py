@@ -101,7 +101,7 @@ class TemplateService(pb_grpc.TemplateServiceServicer):
                 source = Source(request.name, row.kind, row.language, row.parts)
             else:
                 source = _source(encode.given_from(request.template))
-            job = await job_for(tx, source.kind, incident)
+            job = await job_for(tx, source.kind, incident, request.shift_notice)
         return encode.preview_to(await asyncio.to_thread(self._preview, source, job))
 
 

@@ -4,7 +4,10 @@
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.text import links_of, severity_word
@@ -12,6 +15,7 @@ from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import Part
 from tocsin_notify.templates.defaults import default_of
 from tocsin_notify.templates.language import MOST_ITEMS
+from tocsin_notify.texts import shifts
 
 _LONGEST: Final = 1024
 _LONGEST_TEXT: Final = 4096
@@ -28,6 +32,11 @@ NAMES: Final[Mapping[str, str]] = {
     "repeat": "the repeat of the policy",
     "text": "what a message says; the list of a bundle",
     "about": "what a message is about, by name",
+    "notice": "what Tocsin itself tells by a message: `reminder`, or of time on call `before`, `hand_over`, `week_ahead`, "
+    "`changed`, `swap_offered`, `swap_accepted`, `swap_declined`; empty for what somebody wrote",
+    "shifts": f"the time on call that a message tells of, at most {MOST_ITEMS}, each with `schedule`, `start`, `end` and `line`, "
+    "the line of the default text",
+    "shifts.size": "how many those are",
     "incident.name": "`incidents/{uuid}`",
     "incident.title": "its title; of a message its subject",
     "incident.source": "where it came from",
@@ -54,6 +63,11 @@ def values_of(delivery: Delivery, part: Part) -> dict[str, object]:
         "repeat": job.repeat,
         "text": job.text[:_LONGEST_TEXT],
         "about": job.about[:_LONGEST_NAME],
+        "notice": _notice(job),
+        "shifts": [
+            {name: value[:_LONGEST] for name, value in each.items()}
+            for each in islice(shifts.listed(job.shift, delivery.language), MOST_ITEMS)
+        ],
         "incident": {
             "name": job.incident if delivery.kind is not Kind.BUNDLE else "",
             "title": job.title[:_LONGEST],
@@ -66,6 +80,12 @@ def values_of(delivery: Delivery, part: Part) -> dict[str, object]:
             ][:MOST_ITEMS],
         },
     }
+
+
+def _notice(job: NotificationJob) -> str:
+    if job.HasField("shift"):
+        return shifts.word_of(job.shift)
+    return "reminder" if job.HasField("reminder") else ""
 
 
 def _short(user: str) -> str:

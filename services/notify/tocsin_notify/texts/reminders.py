@@ -11,8 +11,8 @@ _MOST: Final = 4096
 
 
 def in_language(job: NotificationJob, language: str) -> NotificationJob:
-    """The job as it is, or with title and text of a reminder in another language than the first."""
-    if not job.HasField("reminder") or language == LANGUAGES[0]:
+    """The job as it is in the first language, or with title and text in another one."""
+    if language == LANGUAGES[0]:
         return job
     words, reminder = words_of(language), job.reminder
     said = NotificationJob()

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tocsin.notify.v1 import digest_pb2 as _digest_pb2
+from tocsin.notify.v1 import shift_pb2 as _shift_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
 import sys
@@ -356,6 +357,7 @@ class NotificationJob(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REMINDER_FIELD_NUMBER: _builtins.int
     URGENCY_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -420,6 +422,12 @@ class NotificationJob(_message.Message):
         `text` say the same in English.
         """
 
+    @_builtins.property
+    def shift(self) -> _shift_pb2.ShiftContent:
+        """The message tells of the user's time on call: its title and text are made of this, in the language of its user. The job's own are then
+        not read.
+        """
+
     def __init__(
         self,
         *,
@@ -448,10 +456,11 @@ class NotificationJob(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         reminder: Global___ReminderContent | None = ...,
         urgency: Global___Urgency.ValueType = ...,
+        shift: _shift_pb2.ShiftContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time", "reminder", b"reminder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time", "reminder", b"reminder", "shift", b"shift"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "shift", b"shift", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

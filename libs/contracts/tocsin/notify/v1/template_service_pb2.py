@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_notification__pb2
+from tocsin.notify.v1 import shift_pb2 as tocsin_dot_notify_dot_v1_dot_shift__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/notify/v1/template_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"\x98\x03\n\x08Template\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x42\n\x04type\x18\x02 \x01(\x0e\x32\".tocsin.notify.v1.NotificationTypeB\x10\xbaH\r\x82\x01\n\x10\x01 \x00 \x06 \x08 \x0b\x12#\n\x08language\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^(en|de)?$\x12\x19\n\x07subject\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x16\n\x04text\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\x12\x15\n\x03sms\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x16\n\x04\x63hat\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x17\n\x05voice\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x04html\x18\x0c \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"n\n\x15\x43reateTemplateRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x08template\x18\x02 \x01(\x0b\x32\x1a.tocsin.notify.v1.TemplateB\x06\xbaH\x03\xc8\x01\x01\"F\n\x16\x43reateTemplateResponse\x12,\n\x08template\x18\x01 \x01(\x0b\x32\x1a.tocsin.notify.v1.Template\"D\n\x12GetTemplateRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^templates/[0-9a-f-]{36}$\"C\n\x13GetTemplateResponse\x12,\n\x08template\x18\x01 \x01(\x0b\x32\x1a.tocsin.notify.v1.Template\"P\n\x14ListTemplatesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x15ListTemplatesResponse\x12-\n\ttemplates\x18\x01 \x03(\x0b\x32\x1a.tocsin.notify.v1.Template\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x15UpdateTemplateRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x08template\x18\x02 \x01(\x0b\x32\x1a.tocsin.notify.v1.TemplateB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"F\n\x16UpdateTemplateResponse\x12,\n\x08template\x18\x01 \x01(\x0b\x32\x1a.tocsin.notify.v1.Template\"\x7f\n\x15\x44\x65leteTemplateRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^templates/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x18\n\x16\x44\x65leteTemplateResponse\"\xc2\x01\n\x16PreviewTemplateRequest\x12\x30\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^templates/[0-9a-f-]{36}$H\x00\x12.\n\x08template\x18\x02 \x01(\x0b\x32\x1a.tocsin.notify.v1.TemplateH\x00\x12\x35\n\x08incident\x18\x03 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"O\n\x0fTemplateWarning\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\x05\"\xbb\x01\n\x17PreviewTemplateResponse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0b\n\x03sms\x18\x03 \x01(\t\x12\x14\n\x0csms_segments\x18\x04 \x01(\x05\x12\x0c\n\x04\x63hat\x18\x05 \x01(\t\x12\r\n\x05voice\x18\x06 \x01(\t\x12\x33\n\x08warnings\x18\x07 \x03(\x0b\x32!.tocsin.notify.v1.TemplateWarning\x12\x0c\n\x04html\x18\x08 \x01(\t2\xe1\x05\n\x0fTemplateService\x12x\n\x0e\x43reateTemplate\x12\'.tocsin.notify.v1.CreateTemplateRequest\x1a(.tocsin.notify.v1.CreateTemplateResponse\"\x13\xaa\xbb\x18\x0ftemplates:write\x12n\n\x0bGetTemplate\x12$.tocsin.notify.v1.GetTemplateRequest\x1a%.tocsin.notify.v1.GetTemplateResponse\"\x12\xaa\xbb\x18\x0etemplates:read\x12t\n\rListTemplates\x12&.tocsin.notify.v1.ListTemplatesRequest\x1a\'.tocsin.notify.v1.ListTemplatesResponse\"\x12\xaa\xbb\x18\x0etemplates:read\x12x\n\x0eUpdateTemplate\x12\'.tocsin.notify.v1.UpdateTemplateRequest\x1a(.tocsin.notify.v1.UpdateTemplateResponse\"\x13\xaa\xbb\x18\x0ftemplates:write\x12x\n\x0e\x44\x65leteTemplate\x12\'.tocsin.notify.v1.DeleteTemplateRequest\x1a(.tocsin.notify.v1.DeleteTemplateResponse\"\x13\xaa\xbb\x18\x0ftemplates:write\x12z\n\x0fPreviewTemplate\x12(.tocsin.notify.v1.PreviewTemplateRequest\x1a).tocsin.notify.v1.PreviewTemplateResponse\"\x12\xaa\xbb\x18\x0etemplates:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/notify/v1/template_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1ctocsin/notify/v1/shift.proto\x1a\x1btocsin/type/v1/access.proto\"\x98\x03\n\x08Template\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x42\n\x04type\x18\x02 \x01(\x0e\x32\".tocsin.notify.v1.NotificationTypeB\x10\xbaH\r\x82\x01\n\x10\x01 \x00 \x06 \x08 \x0b\x12#\n\x08language\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^(en|de)?$\x12\x19\n\x07subject\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x16\n\x04text\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\x12\x15\n\x03sms\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x16\n\x04\x63hat\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x17\n\x05voice\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x04html\x18\x0c \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"n\n\x15\x43reateTemplateRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x08template\x18\x02 \x01(\x0b\x32\x1a.tocsin.notify.v1.TemplateB\x06\xbaH\x03\xc8\x01\x01\"F\n\x16\x43reateTemplateResponse\x12,\n\x08template\x18\x01 \x01(\x0b\x32\x1a.tocsin.notify.v1.Template\"D\n\x12GetTemplateRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^templates/[0-9a-f-]{36}$\"C\n\x13GetTemplateResponse\x12,\n\x08template\x18\x01 \x01(\x0b\x32\x1a.tocsin.notify.v1.Template\"P\n\x14ListTemplatesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x15ListTemplatesResponse\x12-\n\ttemplates\x18\x01 \x03(\x0b\x32\x1a.tocsin.notify.v1.Template\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x15UpdateTemplateRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x08template\x18\x02 \x01(\x0b\x32\x1a.tocsin.notify.v1.TemplateB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"F\n\x16UpdateTemplateResponse\x12,\n\x08template\x18\x01 \x01(\x0b\x32\x1a.tocsin.notify.v1.Template\"\x7f\n\x15\x44\x65leteTemplateRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^templates/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x18\n\x16\x44\x65leteTemplateResponse\"\x81\x02\n\x16PreviewTemplateRequest\x12\x30\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^templates/[0-9a-f-]{36}$H\x00\x12.\n\x08template\x18\x02 \x01(\x0b\x32\x1a.tocsin.notify.v1.TemplateH\x00\x12\x35\n\x08incident\x18\x03 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12=\n\x0cshift_notice\x18\x04 \x01(\x0e\x32\x1d.tocsin.notify.v1.ShiftNoticeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"O\n\x0fTemplateWarning\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\x05\"\xbb\x01\n\x17PreviewTemplateResponse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0b\n\x03sms\x18\x03 \x01(\t\x12\x14\n\x0csms_segments\x18\x04 \x01(\x05\x12\x0c\n\x04\x63hat\x18\x05 \x01(\t\x12\r\n\x05voice\x18\x06 \x01(\t\x12\x33\n\x08warnings\x18\x07 \x03(\x0b\x32!.tocsin.notify.v1.TemplateWarning\x12\x0c\n\x04html\x18\x08 \x01(\t2\xe1\x05\n\x0fTemplateService\x12x\n\x0e\x43reateTemplate\x12\'.tocsin.notify.v1.CreateTemplateRequest\x1a(.tocsin.notify.v1.CreateTemplateResponse\"\x13\xaa\xbb\x18\x0ftemplates:write\x12n\n\x0bGetTemplate\x12$.tocsin.notify.v1.GetTemplateRequest\x1a%.tocsin.notify.v1.GetTemplateResponse\"\x12\xaa\xbb\x18\x0etemplates:read\x12t\n\rListTemplates\x12&.tocsin.notify.v1.ListTemplatesRequest\x1a\'.tocsin.notify.v1.ListTemplatesResponse\"\x12\xaa\xbb\x18\x0etemplates:read\x12x\n\x0eUpdateTemplate\x12\'.tocsin.notify.v1.UpdateTemplateRequest\x1a(.tocsin.notify.v1.UpdateTemplateResponse\"\x13\xaa\xbb\x18\x0ftemplates:write\x12x\n\x0e\x44\x65leteTemplate\x12\'.tocsin.notify.v1.DeleteTemplateRequest\x1a(.tocsin.notify.v1.DeleteTemplateResponse\"\x13\xaa\xbb\x18\x0ftemplates:write\x12z\n\x0fPreviewTemplate\x12(.tocsin.notify.v1.PreviewTemplateRequest\x1a).tocsin.notify.v1.PreviewTemplateResponse\"\x12\xaa\xbb\x18\x0etemplates:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,6 +83,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\035r\0332\031^templates/[0-9a-f-]{36}$'
   _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['incident']._loaded_options = None
   _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['incident']._serialized_options = b'\272H r\0332\031^incidents/[0-9a-f-]{36}$\330\001\001'
+  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['shift_notice']._loaded_options = None
+  _globals['_PREVIEWTEMPLATEREQUEST'].fields_by_name['shift_notice']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_TEMPLATESERVICE'].methods_by_name['CreateTemplate']._loaded_options = None
   _globals['_TEMPLATESERVICE'].methods_by_name['CreateTemplate']._serialized_options = b'\252\273\030\017templates:write'
   _globals['_TEMPLATESERVICE'].methods_by_name['GetTemplate']._loaded_options = None
@@ -94,34 +97,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEMPLATESERVICE'].methods_by_name['DeleteTemplate']._serialized_options = b'\252\273\030\017templates:write'
   _globals['_TEMPLATESERVICE'].methods_by_name['PreviewTemplate']._loaded_options = None
   _globals['_TEMPLATESERVICE'].methods_by_name['PreviewTemplate']._serialized_options = b'\252\273\030\016templates:read'
-  _globals['_TEMPLATE']._serialized_start=224
-  _globals['_TEMPLATE']._serialized_end=632
-  _globals['_CREATETEMPLATEREQUEST']._serialized_start=634
-  _globals['_CREATETEMPLATEREQUEST']._serialized_end=744
-  _globals['_CREATETEMPLATERESPONSE']._serialized_start=746
-  _globals['_CREATETEMPLATERESPONSE']._serialized_end=816
-  _globals['_GETTEMPLATEREQUEST']._serialized_start=818
-  _globals['_GETTEMPLATEREQUEST']._serialized_end=886
-  _globals['_GETTEMPLATERESPONSE']._serialized_start=888
-  _globals['_GETTEMPLATERESPONSE']._serialized_end=955
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=957
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=1037
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=1039
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=1134
-  _globals['_UPDATETEMPLATEREQUEST']._serialized_start=1137
-  _globals['_UPDATETEMPLATEREQUEST']._serialized_end=1296
-  _globals['_UPDATETEMPLATERESPONSE']._serialized_start=1298
-  _globals['_UPDATETEMPLATERESPONSE']._serialized_end=1368
-  _globals['_DELETETEMPLATEREQUEST']._serialized_start=1370
-  _globals['_DELETETEMPLATEREQUEST']._serialized_end=1497
-  _globals['_DELETETEMPLATERESPONSE']._serialized_start=1499
-  _globals['_DELETETEMPLATERESPONSE']._serialized_end=1523
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=1526
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=1720
-  _globals['_TEMPLATEWARNING']._serialized_start=1722
-  _globals['_TEMPLATEWARNING']._serialized_end=1801
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=1804
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=1991
-  _globals['_TEMPLATESERVICE']._serialized_start=1994
-  _globals['_TEMPLATESERVICE']._serialized_end=2731
+  _globals['_TEMPLATE']._serialized_start=254
+  _globals['_TEMPLATE']._serialized_end=662
+  _globals['_CREATETEMPLATEREQUEST']._serialized_start=664
+  _globals['_CREATETEMPLATEREQUEST']._serialized_end=774
+  _globals['_CREATETEMPLATERESPONSE']._serialized_start=776
+  _globals['_CREATETEMPLATERESPONSE']._serialized_end=846
+  _globals['_GETTEMPLATEREQUEST']._serialized_start=848
+  _globals['_GETTEMPLATEREQUEST']._serialized_end=916
+  _globals['_GETTEMPLATERESPONSE']._serialized_start=918
+  _globals['_GETTEMPLATERESPONSE']._serialized_end=985
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=987
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=1067
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=1069
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=1164
+  _globals['_UPDATETEMPLATEREQUEST']._serialized_start=1167
+  _globals['_UPDATETEMPLATEREQUEST']._serialized_end=1326
+  _globals['_UPDATETEMPLATERESPONSE']._serialized_start=1328
+  _globals['_UPDATETEMPLATERESPONSE']._serialized_end=1398
+  _globals['_DELETETEMPLATEREQUEST']._serialized_start=1400
+  _globals['_DELETETEMPLATEREQUEST']._serialized_end=1527
+  _globals['_DELETETEMPLATERESPONSE']._serialized_start=1529
+  _globals['_DELETETEMPLATERESPONSE']._serialized_end=1553
+  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=1556
+  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=1813
+  _globals['_TEMPLATEWARNING']._serialized_start=1815
+  _globals['_TEMPLATEWARNING']._serialized_end=1894
+  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=1897
+  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=2084
+  _globals['_TEMPLATESERVICE']._serialized_start=2087
+  _globals['_TEMPLATESERVICE']._serialized_end=2824
 # @@protoc_insertion_point(module_scope)

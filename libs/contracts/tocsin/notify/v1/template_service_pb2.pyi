@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tocsin.notify.v1 import notification_pb2 as _notification_pb2
+from tocsin.notify.v1 import shift_pb2 as _shift_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -359,10 +360,13 @@ class PreviewTemplateRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
     INCIDENT_FIELD_NUMBER: _builtins.int
+    SHIFT_NOTICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """One that is kept: `templates/{uuid}`."""
     incident: _builtins.str
     """The incident of the message, as the latest notification of it says: `incidents/{uuid}`. Empty: an example."""
+    shift_notice: _shift_pb2.ShiftNotice.ValueType
+    """For templates of MESSAGE, without `incident`: the example is what a user is told of their time on call, for this reason."""
     @_builtins.property
     def template(self) -> Global___Template:
         """One that is not kept; its name is ignored."""
@@ -373,10 +377,11 @@ class PreviewTemplateRequest(_message.Message):
         name: _builtins.str = ...,
         template: Global___Template | None = ...,
         incident: _builtins.str = ...,
+        shift_notice: _shift_pb2.ShiftNotice.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "source", b"source", "template", b"template"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "name", b"name", "source", b"source", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "name", b"name", "shift_notice", b"shift_notice", "source", b"source", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["name", "template"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from tocsin.notify.v1 import notification_pb2
+from tocsin.notify.v1.shift_pb2 import ShiftContent
 from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 
 from tocsin_escalation.domain.schedules.clock import clock_or_utc, time_of
-from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Text
 
 NOTICE: Final = "notice"
 """The kind of their outbox rows."""
-_ACTOR: Final = "your shift notices"
 
 
 def job(
-    org_id: str, user: str, channel: str, text: Text, schedules: frozenset[str], planned: int, expires: int
+    org_id: str, user: str, channel: str, told: ShiftContent, schedules: frozenset[str], planned: int, expires: int
 ) -> notification_pb2.NotificationJob:
     """One message. `channel` empty: as the user's rules say. `schedules`: those that it is about."""
     made = notification_pb2.NotificationJob(
@@ -26,11 +25,9 @@ def job(
         org_id=org_id,
         type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
         user=f"users/{user}",
-        title=text.title,
-        text=text.body if len(text.body) <= LONGEST_TEXT else text.body[: LONGEST_TEXT - 1] + "…",
         about=f"schedules/{next(iter(schedules))}" if len(schedules) == 1 else "",
         severity=SEVERITY_INFO,
-        actor=_ACTOR,
+        shift=told,
     )
     if channel:
         made.channel_override = notification_pb2.Channel.Value(f"CHANNEL_{channel.upper()}")

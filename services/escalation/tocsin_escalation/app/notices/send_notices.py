@@ -20,9 +20,10 @@ from tocsin_kit.logging import get_logger
 from tocsin_escalation.app.halves import begun, in_halves
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.notices.plan_notices import choice_of, told_in
+from tocsin_escalation.app.notices.shift_contents import Open, Reader, of_shifts
 from tocsin_escalation.app.schedules import coming_shifts
 from tocsin_escalation.domain.schedules.clock import minute_of
-from tocsin_escalation.domain.shift_notice_texts import Names, OpenIncident, Text, incidents_text, text_of
+from tocsin_escalation.domain.shift_details import Names, OpenIncident, of_schedules
 from tocsin_escalation.domain.shift_notices import (
     Key,
     NoticeKind,
@@ -182,13 +183,9 @@ async def _jobs(tx: Tx, messages: Sequence[_Message], now: datetime) -> list[not
 def _job(
     org_id: str, message: _Message, names: Names, incidents: Sequence[OpenIncident], now: int, *, cut: bool
 ) -> notification_pb2.NotificationJob:
-    chooser, zone = message.chooser, choice_of(message.chooser).zone
-    text = text_of(message.kind, message.shifts, names, zone, now)
-    body = text.body
+    chooser = message.chooser
     schedules = frozenset(shift.schedule for shift in message.shifts)
-    if message.kind is NoticeKind.HAND_OVER:
-        body += "\n\n" + incidents_text(incidents, schedules, zone, cut=cut)
+    opened = Open(of_schedules(incidents, schedules), cut) if message.kind is NoticeKind.HAND_OVER else None
+    told = of_shifts(message.kind, message.shifts, names, Reader(choice_of(chooser).zone, now), opened)
     expires = min(ends(key, now) for key in message.keys)
-    return notice_jobs.job(
-        org_id, chooser.user_id, chooser.channel, Text(text.title, body), schedules, message.due, expires
-    )
+    return notice_jobs.job(org_id, chooser.user_id, chooser.channel, told, schedules, message.due, expires)

@@ -17,14 +17,14 @@ from tocsin_kit.loops import Turns
 from tocsin_escalation.app import rounds
 from tocsin_escalation.app.halves import begun
 from tocsin_escalation.app.notices import notice_jobs
+from tocsin_escalation.app.notices.shift_contents import Reader, of_change
 from tocsin_escalation.app.schedules import coming_shifts
 from tocsin_escalation.app.schedules.coming_shifts import Coming
 from tocsin_escalation.domain.schedules.clock import DAY, minute_of, time_of
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.shift_change_texts import change_text
 from tocsin_escalation.domain.shift_changes import LOOKED_AT, Change, Verdict, judge, present
-from tocsin_escalation.domain.shift_notice_texts import Names
+from tocsin_escalation.domain.shift_details import Names
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.notices import known_shifts, shift_notices
 from tocsin_escalation.store.notices.known_shifts import Knower
@@ -135,7 +135,7 @@ async def _jobs(tx: Tx, told: Sequence[tuple[Knower, Change]], now: int) -> list
             tx.org_id,
             knower.user_id,
             knower.channel,
-            change_text(change, knower.user_id, at, names, notice_jobs.zone_of(knower.time_zone)),
+            of_change(change, knower.user_id, at, names, Reader(notice_jobs.zone_of(knower.time_zone), now)),
             change.schedules,
             now,
             now + DAY,

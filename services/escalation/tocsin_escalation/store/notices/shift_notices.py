@@ -11,7 +11,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
-from tocsin_escalation.domain.shift_notice_texts import OpenIncident
+from tocsin_escalation.domain.shift_details import OpenIncident
 from tocsin_escalation.domain.shift_notices import Key, Notice, NoticeKind, NoticeState
 
 MOST_SCHEDULES: Final = 1000

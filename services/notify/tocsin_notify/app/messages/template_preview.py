@@ -7,8 +7,9 @@ from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.shift_pb2 import SHIFT_NOTICE_UNSPECIFIED, ShiftNotice
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.errors import not_found
+from tocsin_kit.errors import invalid, not_found
 
 from tocsin_notify.app.pages.jobs import KINDS
 from tocsin_notify.app.pages.stored_jobs import readable
@@ -19,7 +20,7 @@ from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES, Part, Wording
 from tocsin_notify.store.pages import pages
 from tocsin_notify.templates.chosen import Source, Template
-from tocsin_notify.templates.samples import delivery_of, sample_job
+from tocsin_notify.templates.samples import delivery_of, sample_job, sample_shift_job
 from tocsin_notify.templates.variables import KNOWN
 
 _DEFAULT: Final = "the default text would be sent"
@@ -50,8 +51,14 @@ class Preview:
     warnings: tuple[Warning, ...]
 
 
-async def job_for(tx: Tx, kind: Kind, incident: UUID | None) -> NotificationJob:
-    """A message of the kind about an incident of the tenant, or an example. Raises INCIDENT_NOT_FOUND."""
+async def job_for(
+    tx: Tx, kind: Kind, incident: UUID | None, shift_notice: ShiftNotice.ValueType = SHIFT_NOTICE_UNSPECIFIED
+) -> NotificationJob:
+    """A message of the kind about an incident of the tenant, or an example. Raises INCIDENT_NOT_FOUND, INVALID_FIELD."""
+    if shift_notice:
+        if kind is not Kind.MESSAGE or incident is not None:
+            raise invalid("shift_notice", "is for templates of NOTIFICATION_TYPE_MESSAGE, and without an incident")
+        return sample_shift_job(shift_notice)
     example = sample_job(kind)
     if incident is None:
         return example

@@ -12,7 +12,9 @@ from tocsin_kit.ids import parse_uuid_name
 
 from tocsin_notify.channels.text import is_urgent
 from tocsin_notify.domain.page import NORMAL, ONE_WAY, PAGES, Channel, Kind, Page, Urgency, priority_of, urgency_of
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.pages.pages import NewPage
+from tocsin_notify.texts.own_messages import in_language
 
 KINDS: Final = {
     pb.NOTIFICATION_TYPE_NEW_INCIDENT: Kind.NEW_INCIDENT,
@@ -33,12 +35,22 @@ SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRIT
 
 
 def read_job(job: pb.NotificationJob) -> NewPage:
-    """A job that passed its annotations. Raises INVALID_FIELD for what those cannot say."""
+    """A job that passed its annotations. Raises INVALID_FIELD for what those cannot say.
+
+    What is told of shifts gets its title and text here, as lists and programs read them.
+    """
     kind = KINDS[job.type]
     if kind is Kind.DIGEST or (kind not in PAGES and kind not in ONE_WAY):
         raise invalid("type", f"{kind} is no job another service may hand over")
     if "\0" in job.org_id:
         raise invalid("org_id", "must not hold a NUL character")
+    if job.HasField("shift"):
+        if kind is not Kind.MESSAGE:
+            raise invalid("shift", "only a message tells of shifts")
+        try:
+            job = in_language(job, LANGUAGES[0])
+        except (ValueError, OverflowError) as error:
+            raise invalid("shift", "must have times of the years 1 to 9999, and the shift that begins") from error
     urgency = urgency_of(kind, severe=is_urgent(job))
     about_none = kind is Kind.MESSAGE and not job.incident
     return NewPage(

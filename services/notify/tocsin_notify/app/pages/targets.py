@@ -15,7 +15,7 @@ from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.domain.verification import code_for
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.pages.people import StoredTarget
-from tocsin_notify.texts.reminders import in_language
+from tocsin_notify.texts.own_messages import in_language
 
 
 def delivery_key(notification: UUID, attempt_group: int) -> str:
@@ -62,7 +62,9 @@ def make_delivery(
         notification=notification,
         org_id=org_id,
         kind=kind,
-        job=in_language(job, language),
+        job=in_language(
+            job, language if TYPES[target.channel].parts else LANGUAGES[0]
+        ),  # programs are told the same in all
         target=Target(target.channel, target.address, secret, target.key_id),
         attempt=attempt,
         start_time=start_time,

@@ -1,0 +1,87 @@
+"""What messages about time on call tell beside the shifts themselves: names, open incidents, and why a shift is as it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from tocsin_escalation.domain.schedules.model import Group, Segment, SourceKind
+
+_LONGEST_NAME: Final = 60
+_LONGEST_TITLE: Final = 80
+_CAUSES: Final = (
+    SourceKind.OVERRIDE,
+    SourceKind.SWAP,
+    SourceKind.FIXED_PERIOD,
+    SourceKind.STAND_IN,
+    SourceKind.CALENDAR,
+)
+"""The first of them that is among the sources of a segment is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What people call schedules and users. A user or schedule that is not in it is called by its id."""
+
+    schedules: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
+
+    def schedule(self, id_: str) -> str:
+        """At most 60 characters."""
+        return _cut(self.schedules.get(id_) or id_, _LONGEST_NAME)
+
+    def user(self, id_: str) -> str:
+        """At most 60 characters."""
+        return _cut(self.users.get(id_) or id_, _LONGEST_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """One that is not resolved. `schedules`: those that its policy names."""
+
+    title: str
+    severity: int
+    state: str
+    create_time: datetime
+    schedules: frozenset[str]
+
+    @property
+    def short_title(self) -> str:
+        """One line of at most 80 characters."""
+        return _cut(self.title, _LONGEST_TITLE)
+
+
+def of_schedules(incidents: Sequence[OpenIncident], schedules: frozenset[str]) -> list[OpenIncident]:
+    """The open incidents of these schedules, the most severe first, then the newest."""
+    return sorted(
+        (each for each in incidents if each.schedules & schedules),
+        key=lambda each: (each.severity or 1, -each.create_time.timestamp()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What became of time that was a user's. `people`: who has it now. `deleted`: its schedule is not there any more."""
+
+    people: Group = ()
+    absent: bool = False
+    deleted: bool = False
+
+
+def why_gained(segment: Segment | None, user: str) -> SourceKind | None:
+    """What made a user's time theirs; None: the layers."""
+    kinds = {source.kind for source in segment.sources if user in source.people} if segment else set()
+    return next((kind for kind in _CAUSES if kind in kinds), None)
+
+
+def why_lost(segment: Segment | None, user: str) -> tuple[Loss, SourceKind | None]:
+    """What became of it, and what took it; None: the layers. `segment`: at the beginning of what was lost."""
+    if segment is None:
+        return Loss(deleted=True), None
+    kinds = {source.kind for source in segment.sources} - {SourceKind.STAND_IN}
+    return Loss(segment.people, absent=user in segment.away), next((kind for kind in _CAUSES if kind in kinds), None)
+
+
+def _cut(text: str, length: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -79,6 +80,50 @@ async def test_the_command_makes_of_an_export_what_the_page_writes_by_hand(
     assert [each.layer_id for each in made] == (["second-line", ""] if tool == "Opsgenie" else [])
     assert await asyncio.to_thread(main, given) == 0
     assert await of_schedule(tenant, f"schedules/from-{name}") == made, "a repeat makes nothing anew"
+
+
+_AHEAD: Final = re.compile(r"2099-(\d\d)-(\d\d)")
+
+
+def _soon(today: date, found: re.Match[str]) -> str:
+    """What lies ahead in the exports, within the time for which overrides are taken."""
+    return str(today + timedelta(days=31 * (int(found[1]) - 1) + int(found[2])))
+
+
+@pytest.mark.parametrize(
+    ("tool", "section", "files", "overrides", "periods"),
+    [
+        ("oncall", "Grafana OnCall", ["oncall", "oncall-shifts"], 1, 0),
+        ("goalert", "GoAlert", ["goalert"], 3, 1),
+        ("incident-io", "incident.io", ["incident-io"], 0, 0),
+    ],
+)
+async def test_the_command_takes_over_what_lies_ahead_as_well(
+    tenant: Tenant,
+    tool: str,
+    section: str,
+    files: list[str],
+    overrides: int,
+    periods: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOCSIN_TOKEN", tenant.world.token(tenant.org_id))
+    users = tmp_path / "users.json"
+    users.write_text(json.dumps({f"P{each.upper()}": each for each in ("ana", "ben", "cem", "dora", "eva")}))
+    today = (await now(tenant)).date()
+    for each in files:
+        (tmp_path / each).write_text(_AHEAD.sub(partial(_soon, today), (EXPORTS / f"{each}.json").read_text()))
+    first, *beside = [str(tmp_path / each) for each in files]
+    given = [tool, first, "--users", str(users), "--create-users", "--plaintext"]
+    given += [word for each in beside for word in ("--shifts", each)]
+    given += ["--send", tenant.world.stack.plan.target("escalation")]
+    assert await asyncio.to_thread(main, given) == 0
+    assert await resolved(tenant, SECTIONS[section]) == SECTIONS[section].answer
+    name = f"schedules/{SECTIONS[section].request.schedule_id}"
+    assert len(await of_schedule(tenant, name)) == overrides
+    listed = await tenant.admin.schedules.ListFixedPeriods(pb.ListFixedPeriodsRequest(schedule=name))
+    assert len(listed.fixed_periods) == periods
 
 
 async def of_schedule(tenant: Tenant, name: str) -> list[sp.Override]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from tocsin.escalation.v1 import schedule_pb2 as pb
-from tocsin.escalation.v1.schedule_service_pb2 import CreateScheduleRequest
-from tocsin_client.imports import opsgenie, pagerduty
+from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
+from tocsin.escalation.v1.schedule_service_pb2 import CreateFixedPeriodRequest, CreateScheduleRequest
+from tocsin_client.imports import goalert, incident_io, oncall, opsgenie, pagerduty
 from tocsin_client.imports.__main__ import main
 from tocsin_client.imports.plan import NotImported, People, Plan, slug
 
@@ -58,10 +59,24 @@ def named(request: CreateScheduleRequest) -> CreateScheduleRequest:
     return kept
 
 
-@pytest.mark.parametrize(("tool", "convert"), [("Opsgenie", opsgenie.convert), ("PagerDuty", pagerduty.convert)])
-def test_an_export_becomes_what_the_page_writes_by_hand(tool: str, convert: Callable[..., Plan]) -> None:
-    known = {f"P{each.upper()}": each for each in ("ana", "ben", "cem", "dora")}
-    plan = convert(read(tool.lower()), [], People(known), AT)
+KNOWN = {f"P{each.upper()}": each for each in ("ana", "ben", "cem", "dora", "eva")}
+
+
+@pytest.mark.parametrize(
+    ("tool", "convert", "files"),
+    [
+        ("Opsgenie", opsgenie.convert, ["opsgenie"]),
+        ("PagerDuty", pagerduty.convert, ["pagerduty"]),
+        ("Grafana OnCall", oncall.convert, ["oncall", "oncall-shifts"]),
+        ("GoAlert", goalert.convert, ["goalert"]),
+        ("incident.io", incident_io.convert, ["incident-io"]),
+    ],
+)
+def test_an_export_becomes_what_the_page_writes_by_hand(
+    tool: str, convert: Callable[..., Plan], files: list[str]
+) -> None:
+    export, *beside = map(read, files)
+    plan = convert(export, beside, People(KNOWN), AT)
     assert not plan.problems
     [wanted] = plan.wanted
     assert named(wanted.schedule) == named(on_the_page(tool)), "also without what was over when it was written"
@@ -204,3 +219,301 @@ def test_the_command_says_what_it_guesses_and_fails_for_what_it_leaves_out(
     file.write_text("<html>")
     assert main(["opsgenie", str(file)]) == 2
     assert main(["opsgenie", str(tmp_path / "none.json")]) == 2
+
+
+def ahead(plan: Plan) -> list[dict[str, Any]]:
+    """The overrides of the one schedule, as JSON."""
+    [wanted] = plan.wanted
+    return [json_format.MessageToDict(each.override, preserving_proto_field_name=True) for each in wanted.overrides]
+
+
+def test_overrides_and_taken_swaps_of_oncall_come_along() -> None:
+    plan = oncall.convert(read("oncall"), [read("oncall-shifts"), read("oncall-swaps")], People(KNOWN), AT)
+    assert ahead(plan) == [
+        {
+            "schedule": "schedules/from-oncall",
+            "start_time": "2099-01-05T08:00:00Z",
+            "end_time": "2099-01-05T09:00:00Z",
+            "users": ["users/cem"],
+            "reason": "OnCall the fair",
+        },
+        {
+            "schedule": "schedules/from-oncall",
+            "start_time": "2099-01-05T08:00:00Z",
+            "end_time": "2099-01-12T08:00:00Z",
+            "user": "users/ana",
+            "users": ["users/dora"],
+            "reason": "OnCall SSTAKEN: Taking a few days off.",
+        },
+    ]
+
+
+SHIFT: dict[str, Any] = {
+    "id": "O1",
+    "name": "s",
+    "type": "rolling_users",
+    "time_zone": None,
+    "level": 3,
+    "start": "2026-01-07T22:00:00",
+    "duration": 604800,
+    "frequency": "weekly",
+    "rolling_users": [["ana"], ["ben"]],
+}
+
+
+def oncall_of(*shifts: dict[str, Any], **fields: Any) -> Plan:
+    export = {"id": "S", "name": "Web", "type": "web", "time_zone": "Europe/Berlin", **fields}
+    return oncall.convert({"results": [export]}, [{"results": list(shifts)}], People({}), AT)
+
+
+def layer_of(**fields: Any) -> pb.Layer:
+    plan = oncall_of({**SHIFT, **fields})
+    assert plan.problems == []
+    return plan.wanted[0].schedule.schedule.layers[0]
+
+
+def hours(layer: pb.Layer) -> list[tuple[list[int], str, str, int]]:
+    return [(list(each.days), each.start, each.end, each.end_days_later) for each in layer.windows]
+
+
+def test_a_night_shift_on_some_days_turns_with_its_week_and_at_its_hour() -> None:
+    layer = layer_of(by_day=["SU", "MO", "WE"], week_start="MO", duration=36000)
+    assert layer.start == "2026-01-05T22:00", "so that no night is divided, that of Sunday neither"
+    assert layer.effective_start_time.ToJsonString() == "2026-01-07T21:00:00Z"
+    assert hours(layer) == [([1, 3, 7], "22:00", "08:00", 1)]
+    assert layer_of(by_day=["SU"], duration=36000).start == "2026-01-04T22:00", (
+        "a week begins on Sunday unless it says so"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"duration": 43200}, [([3], "22:00", "10:00", 1)]),
+        ({"frequency": "daily", "duration": 36000}, [([1, 2, 3, 4, 5, 6, 7], "22:00", "08:00", 1)]),
+        ({"frequency": "daily", "duration": 86400}, []),
+        ({"frequency": "hourly", "interval": 12, "duration": 43200}, []),
+        ({"frequency": "weekly", "interval": 2, "duration": 1209600}, []),
+        (
+            {"type": "recurrent_event", "frequency": "daily", "by_day": ["FR"], "users": ["ana"], "duration": 3600},
+            [([5], "22:00", "23:00", 0)],
+        ),
+    ],
+)
+def test_shifts_that_are_shorter_than_their_turn_have_windows(fields: dict[str, Any], expected: list[Any]) -> None:
+    assert hours(layer_of(**fields)) == expected
+
+
+def test_a_single_event_of_oncall_counts_for_its_time_alone_and_in_its_zone() -> None:
+    layer = layer_of(
+        type="single_event", users=["ana", "ben"], start="2099-01-05T09:00:00", time_zone="UTC", duration=3600
+    )
+    assert [list(each.users) for each in layer.line_up] == [["users/ana", "users/ben"]]
+    assert (layer.time_zone, layer.rank) == ("UTC", 3)
+    assert layer.effective_start_time.ToJsonString() == "2099-01-05T09:00:00Z"
+    assert layer.effective_end_time.ToJsonString() == "2099-01-05T10:00:00Z"
+    bounded = layer_of(until="2099-01-05T09:00:00", rotation_start="2026-02-01T00:00:00")
+    assert bounded.effective_start_time.ToJsonString() == "2026-01-31T23:00:00Z"
+    assert bounded.effective_end_time.ToJsonString() == "2099-01-05T08:00:00Z"
+
+
+def test_calendars_of_oncall_are_followed_and_those_of_overrides_come_first() -> None:
+    plan = oncall_of(
+        type="ical",
+        time_zone=None,
+        ical_url_primary="https://c.example/a.ics",
+        ical_url_overrides="https://c.example/b.ics",
+    )
+    [wanted] = plan.wanted
+    assert (wanted.schedule.schedule.time_zone, len(wanted.schedule.schedule.layers)) == ("UTC", 0)
+    made = [other.calendar_import for other in wanted.others if isinstance(other, CreateCalendarImportRequest)]
+    assert [(each.schedule, each.url, each.rank) for each in made] == [
+        ("schedules/web", "https://c.example/a.ics", 0),
+        ("schedules/web", "https://c.example/b.ics", 100),
+    ]
+    assert "its calendar is followed" in plan.notes[0]
+
+
+def test_overrides_and_temporary_schedules_of_goalert_come_along() -> None:
+    plan = goalert.convert(read("goalert"), [], People(KNOWN), AT)
+    assert [(each.get("user"), each.get("users"), each.get("beside")) for each in ahead(plan)] == [
+        ("users/eva", ["users/ben"], None),
+        ("users/eva", None, None),
+        (None, ["users/ben"], True),
+    ]
+    [wanted] = plan.wanted
+    [period] = [other.fixed_period for other in wanted.others if isinstance(other, CreateFixedPeriodRequest)]
+    assert (period.start_time.ToJsonString(), period.end_time.ToJsonString()) == (
+        "2099-12-24T11:00:00Z",
+        "2099-12-26T11:00:00Z",
+    )
+    assert [(list(each.users), each.end_time.ToJsonString()) for each in period.shifts] == [
+        (["users/ana"], "2099-12-25T11:00:00Z")
+    ]
+    assert list(wanted.users) == ["users/ana", "users/ben", "users/eva"]
+
+
+ROTATION: dict[str, Any] = {
+    "id": "R",
+    "name": "r",
+    "type": "weekly",
+    "start": "2026-01-05T08:00:00Z",
+    "timeZone": "Europe/Berlin",
+    "shiftLength": 2,
+    "activeUserIndex": 0,
+    "nextHandoffTimes": ["2026-04-06T07:00:00Z"],
+    "users": [{"id": each, "name": each, "email": f"{each}@example.com"} for each in ("ana", "ben")],
+}
+ALWAYS = {"start": "00:00", "end": "00:00", "weekdayFilter": [True] * 7}
+MORNINGS = {"start": "08:00", "end": "12:00", "weekdayFilter": [True] + [False] * 6}
+
+
+def goalert_of(
+    *rules: dict[str, Any], target: str = "rotation", time_zone: str = "Europe/Berlin", **fields: Any
+) -> Plan:
+    targets = [{"target": {"id": "R", "type": target, "name": "r"}, "rules": list(rules or [ALWAYS])}]
+    schedule = {"id": "S", "name": "Web", "timeZone": time_zone, "targets": targets}
+    nodes = {"schedules": {"nodes": [schedule]}, "rotations": {"nodes": [{**ROTATION, **fields}]}}
+    return goalert.convert({"data": nodes}, [], People({}), AT)
+
+
+@pytest.mark.parametrize(
+    ("fields", "start"),
+    [
+        ({}, "2026-03-23T09:00"),  # the clocks change in between: 09:00 on the wall before and after
+        ({"type": "hourly", "shiftLength": 12}, "2026-04-05T21:00"),
+        ({"type": "monthly", "shiftLength": 4}, "2025-12-06T09:00"),
+        ({"type": "daily", "shiftLength": 1, "users": ROTATION["users"][:1]}, "2026-01-05T09:00"),
+    ],
+)
+def test_whoever_is_active_in_goalert_has_the_turn_that_runs(fields: dict[str, Any], start: str) -> None:
+    [wanted] = goalert_of(**fields).wanted
+    [layer] = wanted.schedule.schedule.layers
+    assert layer.start == start
+    assert list(layer.line_up[0].users) == ["users/ana"]
+
+
+def test_rules_of_goalert_are_windows_and_a_rotation_keeps_its_zone() -> None:
+    [wanted] = goalert_of(MORNINGS, {**MORNINGS, "start": "12:00", "end": "12:00"}).wanted
+    assert hours(wanted.schedule.schedule.layers[0]) == [([7], "08:00", "12:00", 0), ([7], "12:00", "12:00", 1)]
+    [wanted] = goalert_of(time_zone="UTC").wanted
+    assert wanted.schedule.schedule.layers[0].time_zone == "Europe/Berlin"
+
+
+INCIDENT_IO: dict[str, Any] = {
+    "id": "R",
+    "name": "r",
+    "handover_start_at": "2026-01-05T08:00:00Z",
+    "handovers": [{"interval": 1, "interval_type": "weekly"}],
+    "layers": [{"id": "L"}],
+    "users": [{"id": "U", "email": "ana@example.com"}, {"id": "NOBODY"}],
+}
+
+
+def incident_io_of(*rotations: dict[str, Any], overrides: list[dict[str, Any]] | None = None, **fields: Any) -> Plan:
+    export = {"id": "S", "name": "Web", "timezone": "Europe/Berlin", "config": {"rotations": list(rotations)}, **fields}
+    entries = {"schedule_entries": {"final": [], "scheduled": [], "overrides": overrides or []}}
+    return incident_io.convert({"schedule": export}, [entries], People({}), AT)
+
+
+def test_a_rotation_of_incident_io_with_hours_nobody_and_a_change_ahead() -> None:
+    interval = {"start_time": "18:00", "end_time": "08:00"}
+    days = [{**interval, "weekday": day} for day in ("monday", "tuesday")]
+    later = {**INCIDENT_IO, "users": INCIDENT_IO["users"][:1], "effective_from": "2099-01-05T08:00:18.5Z"}
+    override = {
+        "rotation_id": "O",
+        "start_at": "2099-01-05T08:00:00Z",
+        "end_at": "2099-01-06T08:00:00Z",
+        "entry_id": "E",
+    }
+    only = {**INCIDENT_IO, "id": "O", "name": "other"}
+    plan = incident_io_of(
+        {**INCIDENT_IO, "working_interval": days}, later, only, overrides=[{**override, "user": None}]
+    )
+    [wanted] = plan.wanted
+    _, first, second = wanted.schedule.schedule.layers
+    assert hours(first) == [([1, 2], "18:00", "08:00", 1)]
+    assert [list(each.users) for each in first.line_up] == [["users/ana"], []]
+    assert (
+        first.effective_end_time.ToJsonString() == second.effective_start_time.ToJsonString() == "2099-01-05T08:00:00Z"
+    )
+    assert [(each["layer_id"], each.get("users")) for each in ahead(plan)] == [("other", None)]
+    noted = incident_io_of(INCIDENT_IO, holidays_public_config={"country_codes": ["DE"]})
+    assert "public holidays" in noted.notes[0]
+
+
+OVERRIDE = {"rotation_id": "R", "start_at": "2099-01-05T08:00:00Z", "end_at": "2099-01-06T08:00:00Z", "user": None}
+AN_HOUR = {**SHIFT, "type": "override", "start": "2099-01-05T09:00:00", "duration": 3600}
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (lambda: oncall_of({**SHIFT, "frequency": "monthly"}), "recurs by months"),
+        (lambda: oncall_of({**SHIFT, "by_month": [1]}), "recurs by months"),
+        (lambda: oncall_of({**SHIFT, "type": "of_tomorrow"}), "its type is 'of_tomorrow'"),
+        (lambda: oncall_of({**SHIFT, "interval": 2}), "comes every 2 (weekly) and is shorter than that"),
+        (lambda: oncall_of({**SHIFT, "interval": 2, "by_day": ["MO"]}), "comes every 2 (weekly) on some days"),
+        (lambda: oncall_of({**SHIFT, "frequency": "daily", "by_day": ["MO"]}), "comes every 1 (daily) on some days"),
+        (lambda: oncall_of({**SHIFT, "by_day": ["SA"], "duration": 172800}), "lasts from one week into the next"),
+        (lambda: oncall_of({**SHIFT, "duration": 700000}), "its times are no whole minutes"),
+        (lambda: oncall_of({**SHIFT, "duration": 700020}), "lasts longer than until it comes again"),
+        (lambda: oncall_of({**SHIFT, "rolling_users": []}), "nobody is in it"),
+        (lambda: oncall_of({**SHIFT, "start": "soon"}), "'soon' is no time"),
+        (lambda: oncall_of(SHIFT, shifts=["O1", "O2"]), "the shift 'O2' is not in the files"),
+        (lambda: oncall_of(AN_HOUR, {**AN_HOUR, "id": "O2", "name": "t"}), "the overrides s and t overlap"),
+        (
+            lambda: oncall.convert([{"id": "S", "name": "Web"}, {"id": "T", "name": "Db"}], [[SHIFT]], People({}), AT),
+            "give one schedule at a time",
+        ),
+        (lambda: goalert_of(nextHandoffTimes=None), "ask for nextHandoffTimes"),
+        (lambda: goalert_of(type="yearly"), "its type is 'yearly'"),
+        (lambda: goalert_of(users=[]), "nobody is in it"),
+        (lambda: goalert_of(target="chanWebhook"), "a target of type 'chanWebhook'"),
+        (lambda: goalert_of(id="another"), "the rotation 'R' is not in the answer"),
+        (lambda: goalert_of(MORNINGS, time_zone="UTC"), "and its rules are in UTC"),
+        (lambda: goalert_of({**MORNINGS, "weekdayFilter": [False] * 7}), "rules have no day"),
+        (lambda: goalert_of({**MORNINGS, "start": "08:00:30"}), "'08:00:30' is no time of the day"),
+        (
+            lambda: goalert_of(type="monthly", nextHandoffTimes=["2026-03-31T07:00:00Z"]),
+            "which GoAlert moves into the next month",
+        ),
+        (lambda: incident_io_of({**INCIDENT_IO, "scheduling_mode": "fair"}), "moves people between shifts"),
+        (lambda: incident_io_of({**INCIDENT_IO, "handovers": [{"interval": 1, "interval_type": "lunar"}]}), "'lunar'"),
+        (lambda: incident_io_of(INCIDENT_IO, overrides=[{**OVERRIDE, "rotation_id": "X"}]), "the rotation 'X'"),
+        (
+            lambda: incident_io_of({**INCIDENT_IO, "layers": [{"id": "1"}, {"id": "2"}]}, overrides=[OVERRIDE]),
+            "which has several",
+        ),
+    ],
+)
+def test_what_the_other_three_have_and_tocsin_has_not_leaves_a_schedule_out(
+    plan: Callable[[], Plan], says: str
+) -> None:
+    found = plan()
+    assert not found.wanted
+    assert says in found.problems[0]
+
+
+def test_entries_of_incident_io_are_of_one_schedule() -> None:
+    one = {"id": "S", "name": "Web", "timezone": "UTC", "config": {"rotations": []}}
+    entries = {"schedule_entries": {"overrides": [OVERRIDE]}}
+    with pytest.raises(NotImported, match="one schedule at a time"):
+        incident_io.convert({"schedules": [one, one]}, [entries], People({}), AT)
+
+
+def test_the_command_takes_all_files_of_oncall(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    users = tmp_path / "users.json"
+    listed = [{"id": f"P{each.upper()}", "email": f"{each}@example.com"} for each in ("ana", "ben", "cem", "dora")]
+    users.write_text(json.dumps({"count": 4, "next": None, "results": listed}))
+    files = [str(EXPORTS / f"oncall{name}.json") for name in ("", "-shifts", "-swaps")]
+    given = ["oncall", files[0], "--shifts", files[1], "--overrides", files[2], "--users", str(users)]
+    assert main(given) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["method"].rpartition("/")[2] for each in said] == [
+        "CreateSchedule",
+        "CreateOverride",
+        "CreateOverride",
+    ]
+    assert main(["goalert", str(EXPORTS / "goalert.json")]) == 0
+    assert "ScheduleService/CreateFixedPeriod" in capsys.readouterr().out.splitlines()[-1]

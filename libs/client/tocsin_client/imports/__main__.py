@@ -13,13 +13,20 @@ from typing import Any, Final
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from tocsin.escalation.v1 import directory_service_pb2 as directory
-from tocsin.escalation.v1.schedule_service_pb2 import CreateScheduleRequest
+from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
+from tocsin.escalation.v1.schedule_service_pb2 import CreateFixedPeriodRequest, CreateScheduleRequest
 
 from tocsin_client import AlreadyExists, Client, Tls, TocsinError
-from tocsin_client.imports import opsgenie, pagerduty
+from tocsin_client.imports import goalert, incident_io, oncall, opsgenie, pagerduty
 from tocsin_client.imports.plan import NotImported, People, Plan
 
-_TOOLS: Final = {"opsgenie": opsgenie.convert, "pagerduty": pagerduty.convert}
+_TOOLS: Final = {
+    "goalert": goalert.convert,
+    "incident-io": incident_io.convert,
+    "oncall": oncall.convert,
+    "opsgenie": opsgenie.convert,
+    "pagerduty": pagerduty.convert,
+}
 _SERVICE: Final = "tocsin.escalation.v1"
 
 
@@ -29,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         people = People(_known([_read(path) for path in options.users]))
         written = datetime.fromtimestamp(options.schedules.stat().st_mtime, UTC)
-        overrides = [_read(path) for path in options.overrides]
-        plan = _TOOLS[options.tool](_read(options.schedules), overrides, people, written)
+        beside = [_read(path) for path in options.beside]
+        plan = _TOOLS[options.tool](_read(options.schedules), beside, people, written)
     except (OSError, ValueError, NotImported) as error:
         print(f"{options.schedules}: {error}", file=sys.stderr)
         return 2
@@ -58,7 +65,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tocsin_client.imports", description=__doc__)
     parser.add_argument("tool", choices=sorted(_TOOLS))
     parser.add_argument("schedules", type=Path, help="what the other tool's API answered, as a file of JSON")
-    parser.add_argument("--overrides", type=Path, action="append", default=[], metavar="FILE")
+    parser.add_argument(
+        *("--overrides", "--shifts"),
+        dest="beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what belongs to the schedules and is answered apart: overrides, entries, shifts, swaps, further pages",
+    )
     parser.add_argument(
         "--users",
         type=Path,
@@ -83,7 +98,8 @@ def _known(files: Sequence[Any]) -> dict[str, str | list[str]]:
     """Mappings as they are. Of a tool's own list of users the part of the address before the `@` is the id."""
     found: dict[str, str | list[str]] = {}
     for given in files:
-        listed = given.get("users", given.get("data")) if isinstance(given, Mapping) else None
+        lists = [given.get(name) for name in ("users", "data", "results")] if isinstance(given, Mapping) else []
+        listed = next((each for each in lists if each is not None), None)
         if not isinstance(listed, list):
             found.update(given)
             continue
@@ -103,6 +119,11 @@ def _requests(plan: Plan, *, create_users: bool) -> Iterator[tuple[str, Message]
         yield f"{_SERVICE}.ScheduleService/CreateSchedule", wanted.schedule
         for override in wanted.overrides:
             yield f"{_SERVICE}.ScheduleService/CreateOverride", override
+        for other in wanted.others:
+            if isinstance(other, CreateFixedPeriodRequest):
+                yield f"{_SERVICE}.ScheduleService/CreateFixedPeriod", other
+            else:
+                yield f"{_SERVICE}.CalendarService/CreateCalendarImport", other
 
 
 def _user(name: str) -> directory.CreateUserRequest:
@@ -111,16 +132,18 @@ def _user(name: str) -> directory.CreateUserRequest:
 
 
 def _send(client: Client, plan: Plan, *, create_users: bool) -> int:
-    """How many were refused. What exists already is not changed, and gets no overrides: they may be there as well."""
+    """How many were refused. What exists already is not changed, and gets nothing more: it may be there as well."""
     calls = {
         "CreateUser": client.directory.CreateUser,
         "CreateSchedule": client.schedules.CreateSchedule,
         "CreateOverride": client.schedules.CreateOverride,
+        "CreateFixedPeriod": client.schedules.CreateFixedPeriod,
+        "CreateCalendarImport": client.calendars.CreateCalendarImport,
     }
     refused, there = 0, True
     for method, request in _requests(plan, create_users=create_users):
         name = method.rpartition("/")[2]
-        if name == "CreateOverride" and not there:
+        if not there and name not in ("CreateUser", "CreateSchedule"):
             continue
         # The same request has the same id: a repeat within a day is done once.
         seed = f"{method} {request.SerializeToString(deterministic=True).hex()}"
@@ -146,7 +169,10 @@ def _called(request: Any) -> str:
         return f"users/{request.user_id}"
     if isinstance(request, CreateScheduleRequest):
         return f"schedules/{request.schedule_id}"
-    return f"{request.override.schedule} from {request.override.start_time.ToJsonString()}"
+    if isinstance(request, CreateCalendarImportRequest):
+        return f"{request.calendar_import.schedule}: a calendar"
+    made = request.fixed_period if isinstance(request, CreateFixedPeriodRequest) else request.override
+    return f"{made.schedule} from {made.start_time.ToJsonString()}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin.escalation.v1 import schedule_pb2 as pb
-from tocsin.escalation.v1.schedule_service_pb2 import CreateOverrideRequest, CreateScheduleRequest
+from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
+from tocsin.escalation.v1.schedule_service_pb2 import (
+    CreateFixedPeriodRequest,
+    CreateOverrideRequest,
+    CreateScheduleRequest,
+)
 
 DAY: Final = 1440
 WEEK: Final = 7 * DAY
@@ -26,11 +31,12 @@ class NotImported(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One schedule and what lies ahead of it. `users`: everybody whom it names."""
+    """One schedule and what lies ahead of it. `users`: everybody whom it names. `others`: fixed periods, and followed calendars."""
 
     schedule: CreateScheduleRequest
     overrides: Sequence[CreateOverrideRequest]
     users: Sequence[str]
+    others: "Sequence[CreateFixedPeriodRequest | CreateCalendarImportRequest]" = ()
 
 
 @dataclass(slots=True)
@@ -145,6 +151,14 @@ def window(days: Iterable[int], start: int, length: int) -> pb.Window:
     )
 
 
+def minutes(clock: str) -> int:
+    """Minutes after midnight of `09:30` or `09:30:00`. Raises NotImported for seconds, and for what is no time."""
+    found = re.fullmatch(r"(\d{1,2}):(\d{2})(?::00)?", clock)
+    if found is None:
+        raise NotImported(f"{clock!r} is no time of the day in whole minutes")
+    return int(found[1]) * 60 + int(found[2])
+
+
 def every_day(start: int, length: int) -> pb.Window:
     """`window` of all days."""
     return window(_ALL_DAYS, start, length)
@@ -154,25 +168,43 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
-def finish(schedule: CreateScheduleRequest, overrides: Sequence[CreateOverrideRequest]) -> Wanted:
+def finish(
+    schedule: CreateScheduleRequest,
+    overrides: Sequence[CreateOverrideRequest],
+    others: "Sequence[CreateFixedPeriodRequest | CreateCalendarImportRequest]" = (),
+) -> Wanted:
     """What is wanted, with everybody whom it names. Raises NotImported for more than a schedule may have."""
     layers = schedule.schedule.layers
     if len(layers) > _MOST_LAYERS:
         raise NotImported(f"{len(layers)} layers; a schedule has {_MOST_LAYERS} at most: divide it before")
     named = [user for layer in layers for entry in layer.line_up for user in entry.users]
-    named += [user for each in overrides for user in each.override.users]
-    return Wanted(schedule, overrides, tuple(dict.fromkeys(named)))
+    named += [user for each in overrides for user in (*each.override.users, each.override.user) if user]
+    fixed = [each.fixed_period for each in others if isinstance(each, CreateFixedPeriodRequest)]
+    named += [user for period in fixed for shift in period.shifts for user in shift.users]
+    return Wanted(schedule, overrides, tuple(dict.fromkeys(named)), others)
 
 
 def override(
-    schedule: str, start: datetime, end: datetime, users: Iterable[str], layer_id: str, reason: str
+    schedule: str,
+    start: datetime,
+    end: datetime,
+    users: Iterable[str],
+    layer_id: str,
+    reason: str,
+    *,
+    user: str = "",
+    beside: bool = False,
 ) -> CreateOverrideRequest:
-    """Of one layer, or without one of the whole schedule."""
+    """Of one layer or one user, beside all, or of the whole schedule."""
     made = pb.Override(schedule=schedule, users=users, reason=reason[:255])
     made.start_time.FromDatetime(start)
     made.end_time.FromDatetime(end)
     if layer_id:
         made.layer_id = layer_id
+    elif user:
+        made.user = user
+    elif beside:
+        made.beside = True
     return CreateOverrideRequest(override=made)
 
 

@@ -32,3 +32,10 @@ async def test_ben_is_reminded_until_ana_acknowledges(tenant: Tenant) -> None:
     [left] = (await ana.own.reminders.ListReminders(pb.ListRemindersRequest(incident=incident))).reminders
     assert (left.state, left.sent_count) == (pb.REMINDER_STATE_STOPPED, 2)
     assert left.state_reason == "the incident was acknowledged by users/ana"
+    wanted = pb.Reminder(incident=incident, user=ana.name, text="Still yours.", every=HOUR, until_resolved=True)
+    await ben.own.reminders.CreateReminder(pb.CreateReminderRequest(reminder=wanted))
+    for _ in range(2):
+        await tenant.passes(minutes=61)
+        await ana.is_told(incident, "message")
+    await ana.resolves(incident)
+    await tenant.passes(minutes=121)

@@ -28,7 +28,7 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 _LONGEST_NAME: Final = 253
 _LONGEST_TARGET: Final = 8000
 """Bytes of path and query, once encoded: what RFC 9110 §4.1 asks every receiver to take."""
-_SHAPE: Final = "must be an http or https URL with a host, such as https://example.com/hook"
+_SHAPE: Final = "must be an http or https URL with a host, such as https://example.com/path"
 
 
 class BadUrl(ValueError):
@@ -46,7 +46,7 @@ def read_url(text: str, *, allow_private: bool) -> URL:
         raise BadUrl(_SHAPE)
     scheme, authority, path, query = form.groups()
     if "@" in authority:
-        raise BadUrl("must not hold a user name or password; check the signature instead")
+        raise BadUrl("must not hold a user name or password; leave them out")
     host, port = _split(authority)
     host = _address6(host) if host.startswith("[") else _name(host)
     if not allow_private and _is_private(host):

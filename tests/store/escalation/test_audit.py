@@ -104,6 +104,21 @@ async def test_the_reason_is_kept_and_what_is_too_large_is_not(db: Database) -> 
     assert "left_out_bytes" in deleted.before
 
 
+async def test_what_was_done_to_a_schedule_is_also_what_was_done_to_its_overrides(db: Database) -> None:
+    override = schedule_pb2.Override(
+        name="overrides/1", schedule="schedules/web", user="users/ana", users=["users/ben"], reason="ana is ill"
+    )
+    with calling():
+        asked = sp.CreateOverrideRequest(override=override)
+        await change(db, asked, sp.CreateOverrideResponse(override=override))
+        await change(db, sp.DeleteOverrideRequest(name="overrides/1"), sp.DeleteOverrideResponse(), override)
+        batch = sp.BatchCreateOverridesRequest(overrides=[override])
+        await change(db, batch, sp.BatchCreateOverridesResponse(overrides=[override]))
+    entries = await log(db, resource="schedules/web")
+    assert [set(entry.resources) for entry in entries] == [{"overrides/1", "schedules/web"}] * 3
+    assert await log(db, resource="overrides/1") == entries
+
+
 @pytest.mark.parametrize("org_id", [ORG, "*"])
 @pytest.mark.parametrize(
     "statement",

@@ -14,7 +14,7 @@ from tocsin_escalation.app.notices.reminders import Remind, Wanted
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.reminders import ReminderState
+from tocsin_escalation.domain.reminders import ReminderState, Rhythm
 from tocsin_escalation.store.notices.reminders import ReminderRow
 from tocsin_escalation.store.people import policies as stored_policies
 from tocsin_kit.budgets import OBJECTS, Budgets, Limit
@@ -39,12 +39,13 @@ async def create(
     user: str = "ana",
     team: str = "",
     every: timedelta | None = None,
+    until_resolved: bool = False,
     delay: timedelta = HOUR,
     org_id: str = ORG,
     most: int = 100,
 ) -> ReminderRow:
     whom = Target(TargetKind.TEAM, team) if team else Target(TargetKind.USER, user)
-    wanted = Wanted(incident, whom, "Call the vendor.", every, delay)
+    wanted = Wanted(incident, whom, "Call the vendor.", Rhythm(every, until_resolved), delay)
     allowed = budgets(most)
     return await desk.db.run(org_id, lambda tx: reminders.create(tx, wanted, "users/ben", allowed))
 
@@ -105,6 +106,25 @@ async def test_one_that_comes_again_and_again_ends_with_the_acknowledge(desk: De
     await desk.passes(hours=5)
     await remind(desk)
     assert len(await sent(desk)) == 3, "it has ended"
+
+
+async def test_the_holder_is_reminded_of_what_is_open_until_it_is_resolved(desk: Desk) -> None:
+    incident = await desk.opens()
+    await desk.take(incident, Acknowledged("users/ana"))
+    row = await create(desk, incident, every=HOUR, until_resolved=True)
+    assert row.rhythm == Rhythm(HOUR, until_resolved=True)
+    for _ in range(2):
+        await desk.passes(hours=1)
+        await remind(desk)
+    first, second = await sent(desk)
+    assert first.page != second.page
+    assert first.outlasts_acknowledge
+    assert second.outlasts_acknowledge
+    await desk.take(incident, Resolved("users/ana"))
+    await desk.passes(hours=1)
+    await remind(desk)
+    assert len(await sent(desk)) == 2
+    assert (await now(desk, row)).state_reason == "the incident was resolved by users/ana"
 
 
 async def test_one_of_nothing_but_its_text_comes_to_each_of_a_team_until_it_is_stopped(desk: Desk) -> None:

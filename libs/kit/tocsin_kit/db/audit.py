@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, FromClause, MetaData, Select
+from tocsin.type.v1 import access_pb2
 
 from tocsin_kit.db import tables
 from tocsin_kit.db.pool import Database
@@ -138,7 +139,7 @@ def _columns(served: Served) -> tuple[str, str, list[str], str, str | None, str 
     return (
         call.subject,
         call.method,
-        _resources(served.request, served.response),
+        _resources(served.request, served.response, before),
         next(_reasons(served.request), ""),
         None if before is None else _json(before),
         _json(served.response),
@@ -195,9 +196,25 @@ def _json(message: Message) -> str:
     return json.dumps({"left_out_bytes": size})
 
 
-def _resources(request: Message, response: Message) -> list[str]:
+def _resources(request: Message, response: Message, before: Message | None) -> list[str]:
     found = [*_named(request), *_named(response)] or list(_mentioned(request))
+    # What is deleted is told by its name alone: whose it was, is known from before.
+    found += [*_owners(request), *_owners(response), *(() if before is None else _owner_of(before))]
     return list(dict.fromkeys(found))[:MOST_RESOURCES]
+
+
+def _owners(message: Message) -> Iterator[str]:
+    """To what the resources in a request or its answer belong."""
+    for field, value in message.ListFields():
+        if field.message_type is not None and "name" in field.message_type.fields_by_name:
+            for each in value if field.is_repeated else (value,):
+                yield from _owner_of(each)
+
+
+def _owner_of(resource: Message) -> Iterator[str]:
+    for field, value in resource.ListFields():
+        if value and field.GetOptions().Extensions[access_pb2.owner]:
+            yield value
 
 
 def _mentioned(message: Message) -> Iterator[str]:

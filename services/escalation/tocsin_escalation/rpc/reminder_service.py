@@ -11,6 +11,7 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
@@ -18,7 +19,7 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_escalation.app.notices import reminders
 from tocsin_escalation.app.notices.reminders import Wanted
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.reminders import ReminderState
+from tocsin_escalation.domain.reminders import ReminderState, Rhythm
 from tocsin_escalation.rpc.mapping import duration, incident_id, timestamp
 from tocsin_escalation.store.notices import reminders as store
 from tocsin_escalation.store.notices.reminders import ReminderRow
@@ -74,6 +75,7 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
         id_, length = _id(request.name), request.duration.ToTimedelta()
 
         async def snooze(tx: Tx) -> pb.SnoozeReminderResponse:
+            note_before(reminder_to(await reminders.find(tx, id_, lock=True)))
             return pb.SnoozeReminderResponse(reminder=reminder_to(await reminders.snooze(tx, id_, length)))
 
         return await self._once("SnoozeReminder", request, pb.SnoozeReminderResponse, snooze)
@@ -83,6 +85,7 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
         id_, by = _id(request.name), current_call().subject
 
         async def stop(tx: Tx) -> pb.StopReminderResponse:
+            note_before(reminder_to(await reminders.find(tx, id_, lock=True)))
             return pb.StopReminderResponse(reminder=reminder_to(await reminders.stop(tx, id_, by)))
 
         return await self._once("StopReminder", request, pb.StopReminderResponse, stop)
@@ -96,13 +99,14 @@ def reminder_to(row: ReminderRow) -> pb.Reminder:
         user=f"users/{row.user_id}" if row.team_id is None else "",
         team=f"teams/{row.team_id}" if row.team_id is not None else "",
         text=row.text,
-        every=duration(row.every),
+        every=duration(row.rhythm.every),
         next_time=timestamp(row.next_time),
         state=_STATES.get(row.state, pb.REMINDER_STATE_UNSPECIFIED),
         state_reason=row.state_reason,
         sent_count=row.sent_count,
         creator=row.creator,
         create_time=timestamp(row.create_time),
+        until_resolved=row.until_resolved,
     )
 
 
@@ -118,10 +122,15 @@ def _wanted(request: pb.CreateReminderRequest) -> Wanted:
         raise invalid("reminder.user", "must be set, or else `reminder.team`: one of the two")
     if not given.incident and not given.text.strip():
         raise invalid("reminder.text", "must be set for a reminder that is of no incident: it says of what")
+    if given.until_resolved and (every is None or not given.incident):
+        raise invalid(
+            "reminder.until_resolved",
+            "must be set only with `every` and `incident`: others outlast acknowledgements anyway",
+        )
     incident = incident_id(given.incident, "reminder.incident") if given.incident else None
     kind, _, id_ = (given.user or given.team).partition("/")
     whom = Target(TargetKind.USER if kind == "users" else TargetKind.TEAM, id_)
-    return Wanted(incident, whom, given.text, every, delay)
+    return Wanted(incident, whom, given.text, Rhythm(every, given.until_resolved), delay)
 
 
 def _id(name: str) -> UUID:

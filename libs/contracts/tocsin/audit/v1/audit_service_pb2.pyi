@@ -54,7 +54,7 @@ class AuditEntry(_message.Message):
 
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What was changed, by name. Of a call on many resources each."""
+        """What was changed, by name. Of a call on many resources each. Then the schedules, incidents and users to which these belong."""
 
     @_builtins.property
     def before(self) -> _struct_pb2.Struct:
@@ -105,7 +105,7 @@ class ListAuditEntriesRequest(_message.Message):
     actor: _builtins.str
     """Only what this subject did, for example `users/ana`."""
     resource: _builtins.str
-    """Only what was done to this resource, for example `policies/night`."""
+    """Only what was done to this resource, for example `policies/night`, or to what belongs to it, such as the overrides of a schedule."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Only entries of this time or later."""

@@ -29,7 +29,7 @@ from tocsin.escalation.v1 import schedule_pb2 as tocsin_dot_escalation_dot_v1_do
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/calendar_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/escalation/v1/schedule.proto\x1a\x1btocsin/type/v1/access.proto\"\xeb\x02\n\x0c\x43\x61lendarFeed\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x38\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12@\n\x08schedule\x18\x03 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x17\n\x06prefix\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x61uthor\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_fetch_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x05\x61\x62out\x12\x05\xbaH\x02\x08\x01\"\x7f\n\x19\x43reateCalendarFeedRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x41\n\rcalendar_feed\x18\x02 \x01(\x0b\x32\".tocsin.escalation.v1.CalendarFeedB\x06\xbaH\x03\xc8\x01\x01\"d\n\x1a\x43reateCalendarFeedResponse\x12\x39\n\rcalendar_feed\x18\x01 \x01(\x0b\x32\".tocsin.escalation.v1.CalendarFeed\x12\x0b\n\x03url\x18\x02 \x01(\t\"\xd2\x01\n\x18ListCalendarFeedsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x41\n\x08schedule\x18\x04 \x01(\tB/\xbaH,r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"p\n\x19ListCalendarFeedsResponse\x12:\n\x0e\x63\x61lendar_feeds\x18\x01 \x03(\x0b\x32\".tocsin.escalation.v1.CalendarFeed\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x19\x44\x65leteCalendarFeedRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x04name\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^calendarFeeds/[0-9a-f-]{36}$\"\x1c\n\x1a\x44\x65leteCalendarFeedResponse\"\xee\x05\n\x0e\x43\x61lendarImport\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12>\n\x08schedule\x18\x02 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x03url\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x17\n\x04rank\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x37\n\x04mode\x18\x06 \x01(\x0e\x32\x1f.tocsin.escalation.v1.LayerModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\ttime_zone\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12y\n\x05names\x18\x08 \x03(\x0b\x32/.tocsin.escalation.v1.CalendarImport.NamesEntryB9\xbaH6\x9a\x01\x33\x10\xc8\x01\"\x07r\x05\x10\x01\x18\xff\x01*%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x16\n\x04host\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfetch_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tread_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x05\x65rror\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x13\n\x0bshift_count\x18\x0f \x01(\x05\x12\x0b\n\x03\x63ut\x18\x10 \x01(\x08\x12\"\n\tunmatched\x18\x11 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xff\x01\x12\x15\n\x04\x65tag\x18\x12 \x01(\tB\x07\xbaH\x04r\x02\x18@\x1a,\n\nNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x85\x01\n\x1b\x43reateCalendarImportRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x0f\x63\x61lendar_import\x18\x02 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImportB\x06\xbaH\x03\xc8\x01\x01\"]\n\x1c\x43reateCalendarImportResponse\x12=\n\x0f\x63\x61lendar_import\x18\x01 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImport\"P\n\x18GetCalendarImportRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^calendarImports/[0-9a-f-]{36}$\"Z\n\x19GetCalendarImportResponse\x12=\n\x0f\x63\x61lendar_import\x18\x01 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImport\"\x99\x01\n\x1aListCalendarImportsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x41\n\x08schedule\x18\x03 \x01(\tB/\xbaH,r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"v\n\x1bListCalendarImportsResponse\x12>\n\x10\x63\x61lendar_imports\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.CalendarImport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x1bUpdateCalendarImportRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x0f\x63\x61lendar_import\x18\x02 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImportB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"]\n\x1cUpdateCalendarImportResponse\x12=\n\x0f\x63\x61lendar_import\x18\x01 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImport\"t\n\x1b\x44\x65leteCalendarImportRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^calendarImports/[0-9a-f-]{36}$\"\x1e\n\x1c\x44\x65leteCalendarImportResponse2\xb9\t\n\x0f\x43\x61lendarService\x12\x9e\x01\n\x12\x43reateCalendarFeed\x12/.tocsin.escalation.v1.CreateCalendarFeedRequest\x1a\x30.tocsin.escalation.v1.CreateCalendarFeedResponse\"%\xaa\xbb\x18\x0fschedules:write\xc2\xbb\x18\x0eschedules:self\x12\x88\x01\n\x11ListCalendarFeeds\x12..tocsin.escalation.v1.ListCalendarFeedsRequest\x1a/.tocsin.escalation.v1.ListCalendarFeedsResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\x9e\x01\n\x12\x44\x65leteCalendarFeed\x12/.tocsin.escalation.v1.DeleteCalendarFeedRequest\x1a\x30.tocsin.escalation.v1.DeleteCalendarFeedResponse\"%\xaa\xbb\x18\x0fschedules:write\xc2\xbb\x18\x0eschedules:self\x12\x92\x01\n\x14\x43reateCalendarImport\x12\x31.tocsin.escalation.v1.CreateCalendarImportRequest\x1a\x32.tocsin.escalation.v1.CreateCalendarImportResponse\"\x13\xaa\xbb\x18\x0fschedules:write\x12\x88\x01\n\x11GetCalendarImport\x12..tocsin.escalation.v1.GetCalendarImportRequest\x1a/.tocsin.escalation.v1.GetCalendarImportResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\x8e\x01\n\x13ListCalendarImports\x12\x30.tocsin.escalation.v1.ListCalendarImportsRequest\x1a\x31.tocsin.escalation.v1.ListCalendarImportsResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\x92\x01\n\x14UpdateCalendarImport\x12\x31.tocsin.escalation.v1.UpdateCalendarImportRequest\x1a\x32.tocsin.escalation.v1.UpdateCalendarImportResponse\"\x13\xaa\xbb\x18\x0fschedules:write\x12\x92\x01\n\x14\x44\x65leteCalendarImport\x12\x31.tocsin.escalation.v1.DeleteCalendarImportRequest\x1a\x32.tocsin.escalation.v1.DeleteCalendarImportResponse\"\x13\xaa\xbb\x18\x0fschedules:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/calendar_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/escalation/v1/schedule.proto\x1a\x1btocsin/type/v1/access.proto\"\xf3\x02\n\x0c\x43\x61lendarFeed\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12<\n\x04user\x18\x02 \x01(\tB,\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01H\x00\x12\x44\n\x08schedule\x18\x03 \x01(\tB0\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01H\x00\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x17\n\x06prefix\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x61uthor\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_fetch_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x05\x61\x62out\x12\x05\xbaH\x02\x08\x01\"\x7f\n\x19\x43reateCalendarFeedRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x41\n\rcalendar_feed\x18\x02 \x01(\x0b\x32\".tocsin.escalation.v1.CalendarFeedB\x06\xbaH\x03\xc8\x01\x01\"d\n\x1a\x43reateCalendarFeedResponse\x12\x39\n\rcalendar_feed\x18\x01 \x01(\x0b\x32\".tocsin.escalation.v1.CalendarFeed\x12\x0b\n\x03url\x18\x02 \x01(\t\"\xd2\x01\n\x18ListCalendarFeedsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x41\n\x08schedule\x18\x04 \x01(\tB/\xbaH,r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"p\n\x19ListCalendarFeedsResponse\x12:\n\x0e\x63\x61lendar_feeds\x18\x01 \x03(\x0b\x32\".tocsin.escalation.v1.CalendarFeed\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x19\x44\x65leteCalendarFeedRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x04name\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^calendarFeeds/[0-9a-f-]{36}$\"\x1c\n\x1a\x44\x65leteCalendarFeedResponse\"\xf2\x05\n\x0e\x43\x61lendarImport\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x42\n\x08schedule\x18\x02 \x01(\tB0\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01\x12\x15\n\x03url\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x17\n\x04rank\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x37\n\x04mode\x18\x06 \x01(\x0e\x32\x1f.tocsin.escalation.v1.LayerModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\ttime_zone\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12y\n\x05names\x18\x08 \x03(\x0b\x32/.tocsin.escalation.v1.CalendarImport.NamesEntryB9\xbaH6\x9a\x01\x33\x10\xc8\x01\"\x07r\x05\x10\x01\x18\xff\x01*%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x16\n\x04host\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfetch_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tread_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x05\x65rror\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x13\n\x0bshift_count\x18\x0f \x01(\x05\x12\x0b\n\x03\x63ut\x18\x10 \x01(\x08\x12\"\n\tunmatched\x18\x11 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xff\x01\x12\x15\n\x04\x65tag\x18\x12 \x01(\tB\x07\xbaH\x04r\x02\x18@\x1a,\n\nNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x85\x01\n\x1b\x43reateCalendarImportRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x0f\x63\x61lendar_import\x18\x02 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImportB\x06\xbaH\x03\xc8\x01\x01\"]\n\x1c\x43reateCalendarImportResponse\x12=\n\x0f\x63\x61lendar_import\x18\x01 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImport\"P\n\x18GetCalendarImportRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xbaH#r!2\x1f^calendarImports/[0-9a-f-]{36}$\"Z\n\x19GetCalendarImportResponse\x12=\n\x0f\x63\x61lendar_import\x18\x01 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImport\"\x99\x01\n\x1aListCalendarImportsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x41\n\x08schedule\x18\x03 \x01(\tB/\xbaH,r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"v\n\x1bListCalendarImportsResponse\x12>\n\x10\x63\x61lendar_imports\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.CalendarImport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x1bUpdateCalendarImportRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x0f\x63\x61lendar_import\x18\x02 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImportB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"]\n\x1cUpdateCalendarImportResponse\x12=\n\x0f\x63\x61lendar_import\x18\x01 \x01(\x0b\x32$.tocsin.escalation.v1.CalendarImport\"t\n\x1b\x44\x65leteCalendarImportRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x04name\x18\x02 \x01(\tB&\xbaH#r!2\x1f^calendarImports/[0-9a-f-]{36}$\"\x1e\n\x1c\x44\x65leteCalendarImportResponse2\xb9\t\n\x0f\x43\x61lendarService\x12\x9e\x01\n\x12\x43reateCalendarFeed\x12/.tocsin.escalation.v1.CreateCalendarFeedRequest\x1a\x30.tocsin.escalation.v1.CreateCalendarFeedResponse\"%\xaa\xbb\x18\x0fschedules:write\xc2\xbb\x18\x0eschedules:self\x12\x88\x01\n\x11ListCalendarFeeds\x12..tocsin.escalation.v1.ListCalendarFeedsRequest\x1a/.tocsin.escalation.v1.ListCalendarFeedsResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\x9e\x01\n\x12\x44\x65leteCalendarFeed\x12/.tocsin.escalation.v1.DeleteCalendarFeedRequest\x1a\x30.tocsin.escalation.v1.DeleteCalendarFeedResponse\"%\xaa\xbb\x18\x0fschedules:write\xc2\xbb\x18\x0eschedules:self\x12\x92\x01\n\x14\x43reateCalendarImport\x12\x31.tocsin.escalation.v1.CreateCalendarImportRequest\x1a\x32.tocsin.escalation.v1.CreateCalendarImportResponse\"\x13\xaa\xbb\x18\x0fschedules:write\x12\x88\x01\n\x11GetCalendarImport\x12..tocsin.escalation.v1.GetCalendarImportRequest\x1a/.tocsin.escalation.v1.GetCalendarImportResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\x8e\x01\n\x13ListCalendarImports\x12\x30.tocsin.escalation.v1.ListCalendarImportsRequest\x1a\x31.tocsin.escalation.v1.ListCalendarImportsResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\x92\x01\n\x14UpdateCalendarImport\x12\x31.tocsin.escalation.v1.UpdateCalendarImportRequest\x1a\x32.tocsin.escalation.v1.UpdateCalendarImportResponse\"\x13\xaa\xbb\x18\x0fschedules:write\x12\x92\x01\n\x14\x44\x65leteCalendarImport\x12\x31.tocsin.escalation.v1.DeleteCalendarImportRequest\x1a\x32.tocsin.escalation.v1.DeleteCalendarImportResponse\"\x13\xaa\xbb\x18\x0fschedules:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALENDARFEED'].fields_by_name['name']._loaded_options = None
   _globals['_CALENDARFEED'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_CALENDARFEED'].fields_by_name['user']._loaded_options = None
-  _globals['_CALENDARFEED'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_CALENDARFEED'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_CALENDARFEED'].fields_by_name['schedule']._loaded_options = None
-  _globals['_CALENDARFEED'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_CALENDARFEED'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_CALENDARFEED'].fields_by_name['display_name']._loaded_options = None
   _globals['_CALENDARFEED'].fields_by_name['display_name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_CALENDARFEED'].fields_by_name['prefix']._loaded_options = None
@@ -71,7 +71,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALENDARIMPORT'].fields_by_name['name']._loaded_options = None
   _globals['_CALENDARIMPORT'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_CALENDARIMPORT'].fields_by_name['schedule']._loaded_options = None
-  _globals['_CALENDARIMPORT'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_CALENDARIMPORT'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_CALENDARIMPORT'].fields_by_name['url']._loaded_options = None
   _globals['_CALENDARIMPORT'].fields_by_name['url']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_CALENDARIMPORT'].fields_by_name['display_name']._loaded_options = None
@@ -131,43 +131,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALENDARSERVICE'].methods_by_name['DeleteCalendarImport']._loaded_options = None
   _globals['_CALENDARSERVICE'].methods_by_name['DeleteCalendarImport']._serialized_options = b'\252\273\030\017schedules:write'
   _globals['_CALENDARFEED']._serialized_start=232
-  _globals['_CALENDARFEED']._serialized_end=595
-  _globals['_CREATECALENDARFEEDREQUEST']._serialized_start=597
-  _globals['_CREATECALENDARFEEDREQUEST']._serialized_end=724
-  _globals['_CREATECALENDARFEEDRESPONSE']._serialized_start=726
-  _globals['_CREATECALENDARFEEDRESPONSE']._serialized_end=826
-  _globals['_LISTCALENDARFEEDSREQUEST']._serialized_start=829
-  _globals['_LISTCALENDARFEEDSREQUEST']._serialized_end=1039
-  _globals['_LISTCALENDARFEEDSRESPONSE']._serialized_start=1041
-  _globals['_LISTCALENDARFEEDSRESPONSE']._serialized_end=1153
-  _globals['_DELETECALENDARFEEDREQUEST']._serialized_start=1155
-  _globals['_DELETECALENDARFEEDREQUEST']._serialized_end=1267
-  _globals['_DELETECALENDARFEEDRESPONSE']._serialized_start=1269
-  _globals['_DELETECALENDARFEEDRESPONSE']._serialized_end=1297
-  _globals['_CALENDARIMPORT']._serialized_start=1300
-  _globals['_CALENDARIMPORT']._serialized_end=2050
-  _globals['_CALENDARIMPORT_NAMESENTRY']._serialized_start=2006
-  _globals['_CALENDARIMPORT_NAMESENTRY']._serialized_end=2050
-  _globals['_CREATECALENDARIMPORTREQUEST']._serialized_start=2053
-  _globals['_CREATECALENDARIMPORTREQUEST']._serialized_end=2186
-  _globals['_CREATECALENDARIMPORTRESPONSE']._serialized_start=2188
-  _globals['_CREATECALENDARIMPORTRESPONSE']._serialized_end=2281
-  _globals['_GETCALENDARIMPORTREQUEST']._serialized_start=2283
-  _globals['_GETCALENDARIMPORTREQUEST']._serialized_end=2363
-  _globals['_GETCALENDARIMPORTRESPONSE']._serialized_start=2365
-  _globals['_GETCALENDARIMPORTRESPONSE']._serialized_end=2455
-  _globals['_LISTCALENDARIMPORTSREQUEST']._serialized_start=2458
-  _globals['_LISTCALENDARIMPORTSREQUEST']._serialized_end=2611
-  _globals['_LISTCALENDARIMPORTSRESPONSE']._serialized_start=2613
-  _globals['_LISTCALENDARIMPORTSRESPONSE']._serialized_end=2731
-  _globals['_UPDATECALENDARIMPORTREQUEST']._serialized_start=2734
-  _globals['_UPDATECALENDARIMPORTREQUEST']._serialized_end=2916
-  _globals['_UPDATECALENDARIMPORTRESPONSE']._serialized_start=2918
-  _globals['_UPDATECALENDARIMPORTRESPONSE']._serialized_end=3011
-  _globals['_DELETECALENDARIMPORTREQUEST']._serialized_start=3013
-  _globals['_DELETECALENDARIMPORTREQUEST']._serialized_end=3129
-  _globals['_DELETECALENDARIMPORTRESPONSE']._serialized_start=3131
-  _globals['_DELETECALENDARIMPORTRESPONSE']._serialized_end=3161
-  _globals['_CALENDARSERVICE']._serialized_start=3164
-  _globals['_CALENDARSERVICE']._serialized_end=4373
+  _globals['_CALENDARFEED']._serialized_end=603
+  _globals['_CREATECALENDARFEEDREQUEST']._serialized_start=605
+  _globals['_CREATECALENDARFEEDREQUEST']._serialized_end=732
+  _globals['_CREATECALENDARFEEDRESPONSE']._serialized_start=734
+  _globals['_CREATECALENDARFEEDRESPONSE']._serialized_end=834
+  _globals['_LISTCALENDARFEEDSREQUEST']._serialized_start=837
+  _globals['_LISTCALENDARFEEDSREQUEST']._serialized_end=1047
+  _globals['_LISTCALENDARFEEDSRESPONSE']._serialized_start=1049
+  _globals['_LISTCALENDARFEEDSRESPONSE']._serialized_end=1161
+  _globals['_DELETECALENDARFEEDREQUEST']._serialized_start=1163
+  _globals['_DELETECALENDARFEEDREQUEST']._serialized_end=1275
+  _globals['_DELETECALENDARFEEDRESPONSE']._serialized_start=1277
+  _globals['_DELETECALENDARFEEDRESPONSE']._serialized_end=1305
+  _globals['_CALENDARIMPORT']._serialized_start=1308
+  _globals['_CALENDARIMPORT']._serialized_end=2062
+  _globals['_CALENDARIMPORT_NAMESENTRY']._serialized_start=2018
+  _globals['_CALENDARIMPORT_NAMESENTRY']._serialized_end=2062
+  _globals['_CREATECALENDARIMPORTREQUEST']._serialized_start=2065
+  _globals['_CREATECALENDARIMPORTREQUEST']._serialized_end=2198
+  _globals['_CREATECALENDARIMPORTRESPONSE']._serialized_start=2200
+  _globals['_CREATECALENDARIMPORTRESPONSE']._serialized_end=2293
+  _globals['_GETCALENDARIMPORTREQUEST']._serialized_start=2295
+  _globals['_GETCALENDARIMPORTREQUEST']._serialized_end=2375
+  _globals['_GETCALENDARIMPORTRESPONSE']._serialized_start=2377
+  _globals['_GETCALENDARIMPORTRESPONSE']._serialized_end=2467
+  _globals['_LISTCALENDARIMPORTSREQUEST']._serialized_start=2470
+  _globals['_LISTCALENDARIMPORTSREQUEST']._serialized_end=2623
+  _globals['_LISTCALENDARIMPORTSRESPONSE']._serialized_start=2625
+  _globals['_LISTCALENDARIMPORTSRESPONSE']._serialized_end=2743
+  _globals['_UPDATECALENDARIMPORTREQUEST']._serialized_start=2746
+  _globals['_UPDATECALENDARIMPORTREQUEST']._serialized_end=2928
+  _globals['_UPDATECALENDARIMPORTRESPONSE']._serialized_start=2930
+  _globals['_UPDATECALENDARIMPORTRESPONSE']._serialized_end=3023
+  _globals['_DELETECALENDARIMPORTREQUEST']._serialized_start=3025
+  _globals['_DELETECALENDARIMPORTREQUEST']._serialized_end=3141
+  _globals['_DELETECALENDARIMPORTRESPONSE']._serialized_start=3143
+  _globals['_DELETECALENDARIMPORTRESPONSE']._serialized_end=3173
+  _globals['_CALENDARSERVICE']._serialized_start=3176
+  _globals['_CALENDARSERVICE']._serialized_end=4385
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/reminder_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"\x86\x04\n\x08Reminder\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x35\n\x08incident\x18\x02 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x16\n\x04text\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12:\n\x05\x65very\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08<\x12-\n\tnext_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.tocsin.escalation.v1.ReminderState\x12\x1e\n\x0cstate_reason\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x12\n\nsent_count\x18\t \x01(\x05\x12\x19\n\x07\x63reator\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x04team\x18\x0c \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"\xaf\x01\n\x15\x43reateReminderRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\x08reminder\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.ReminderB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\"J\n\x16\x43reateReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\"D\n\x12GetReminderRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^reminders/[0-9a-f-]{36}$\"G\n\x13GetReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\"\x87\x01\n\x14ListRemindersRequest\x12\x35\n\x08incident\x18\x01 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"c\n\x15ListRemindersResponse\x12\x31\n\treminders\x18\x01 \x03(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x01\n\x15SnoozeReminderRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^reminders/[0-9a-f-]{36}$\x12\x41\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\xc8\x01\x01\"J\n\x16SnoozeReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\"f\n\x13StopReminderRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^reminders/[0-9a-f-]{36}$\"H\n\x14StopReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder*\x82\x01\n\rReminderState\x12\x1e\n\x1aREMINDER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REMINDER_STATE_SCHEDULED\x10\x01\x12\x17\n\x13REMINDER_STATE_DONE\x10\x02\x12\x1a\n\x16REMINDER_STATE_STOPPED\x10\x03\x32\x89\x05\n\x0fReminderService\x12\x80\x01\n\x0e\x43reateReminder\x12+.tocsin.escalation.v1.CreateReminderRequest\x1a,.tocsin.escalation.v1.CreateReminderResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12v\n\x0bGetReminder\x12(.tocsin.escalation.v1.GetReminderRequest\x1a).tocsin.escalation.v1.GetReminderResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12|\n\rListReminders\x12*.tocsin.escalation.v1.ListRemindersRequest\x1a+.tocsin.escalation.v1.ListRemindersResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x80\x01\n\x0eSnoozeReminder\x12+.tocsin.escalation.v1.SnoozeReminderRequest\x1a,.tocsin.escalation.v1.SnoozeReminderResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12z\n\x0cStopReminder\x12).tocsin.escalation.v1.StopReminderRequest\x1a*.tocsin.escalation.v1.StopReminderResponse\"\x13\xaa\xbb\x18\x0fincidents:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/reminder_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"\xa2\x04\n\x08Reminder\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x39\n\x08incident\x18\x02 \x01(\tB\'\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\xc8\xbb\x18\x01\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x16\n\x04text\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12:\n\x05\x65very\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08<\x12-\n\tnext_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.tocsin.escalation.v1.ReminderState\x12\x1e\n\x0cstate_reason\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x12\n\nsent_count\x18\t \x01(\x05\x12\x19\n\x07\x63reator\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x04team\x18\x0c \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x16\n\x0euntil_resolved\x18\r \x01(\x08\"\xaf\x01\n\x15\x43reateReminderRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\x08reminder\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.ReminderB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\"J\n\x16\x43reateReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\"D\n\x12GetReminderRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^reminders/[0-9a-f-]{36}$\"G\n\x13GetReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\"\x87\x01\n\x14ListRemindersRequest\x12\x35\n\x08incident\x18\x01 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"c\n\x15ListRemindersResponse\x12\x31\n\treminders\x18\x01 \x03(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x01\n\x15SnoozeReminderRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^reminders/[0-9a-f-]{36}$\x12\x41\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\xc8\x01\x01\"J\n\x16SnoozeReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder\"f\n\x13StopReminderRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^reminders/[0-9a-f-]{36}$\"H\n\x14StopReminderResponse\x12\x30\n\x08reminder\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Reminder*\x82\x01\n\rReminderState\x12\x1e\n\x1aREMINDER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REMINDER_STATE_SCHEDULED\x10\x01\x12\x17\n\x13REMINDER_STATE_DONE\x10\x02\x12\x1a\n\x16REMINDER_STATE_STOPPED\x10\x03\x32\x89\x05\n\x0fReminderService\x12\x80\x01\n\x0e\x43reateReminder\x12+.tocsin.escalation.v1.CreateReminderRequest\x1a,.tocsin.escalation.v1.CreateReminderResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12v\n\x0bGetReminder\x12(.tocsin.escalation.v1.GetReminderRequest\x1a).tocsin.escalation.v1.GetReminderResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12|\n\rListReminders\x12*.tocsin.escalation.v1.ListRemindersRequest\x1a+.tocsin.escalation.v1.ListRemindersResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x80\x01\n\x0eSnoozeReminder\x12+.tocsin.escalation.v1.SnoozeReminderRequest\x1a,.tocsin.escalation.v1.SnoozeReminderResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12z\n\x0cStopReminder\x12).tocsin.escalation.v1.StopReminderRequest\x1a*.tocsin.escalation.v1.StopReminderResponse\"\x13\xaa\xbb\x18\x0fincidents:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REMINDER'].fields_by_name['name']._loaded_options = None
   _globals['_REMINDER'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_REMINDER'].fields_by_name['incident']._loaded_options = None
-  _globals['_REMINDER'].fields_by_name['incident']._serialized_options = b'\272H r\0332\031^incidents/[0-9a-f-]{36}$\330\001\001'
+  _globals['_REMINDER'].fields_by_name['incident']._serialized_options = b'\272H r\0332\031^incidents/[0-9a-f-]{36}$\330\001\001\310\273\030\001'
   _globals['_REMINDER'].fields_by_name['user']._loaded_options = None
   _globals['_REMINDER'].fields_by_name['user']._serialized_options = b'\272H(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\330\001\001'
   _globals['_REMINDER'].fields_by_name['text']._loaded_options = None
@@ -85,30 +85,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REMINDERSERVICE'].methods_by_name['SnoozeReminder']._serialized_options = b'\252\273\030\017incidents:write'
   _globals['_REMINDERSERVICE'].methods_by_name['StopReminder']._loaded_options = None
   _globals['_REMINDERSERVICE'].methods_by_name['StopReminder']._serialized_options = b'\252\273\030\017incidents:write'
-  _globals['_REMINDERSTATE']._serialized_start=1778
-  _globals['_REMINDERSTATE']._serialized_end=1908
+  _globals['_REMINDERSTATE']._serialized_start=1806
+  _globals['_REMINDERSTATE']._serialized_end=1936
   _globals['_REMINDER']._serialized_start=193
-  _globals['_REMINDER']._serialized_end=711
-  _globals['_CREATEREMINDERREQUEST']._serialized_start=714
-  _globals['_CREATEREMINDERREQUEST']._serialized_end=889
-  _globals['_CREATEREMINDERRESPONSE']._serialized_start=891
-  _globals['_CREATEREMINDERRESPONSE']._serialized_end=965
-  _globals['_GETREMINDERREQUEST']._serialized_start=967
-  _globals['_GETREMINDERREQUEST']._serialized_end=1035
-  _globals['_GETREMINDERRESPONSE']._serialized_start=1037
-  _globals['_GETREMINDERRESPONSE']._serialized_end=1108
-  _globals['_LISTREMINDERSREQUEST']._serialized_start=1111
-  _globals['_LISTREMINDERSREQUEST']._serialized_end=1246
-  _globals['_LISTREMINDERSRESPONSE']._serialized_start=1248
-  _globals['_LISTREMINDERSRESPONSE']._serialized_end=1347
-  _globals['_SNOOZEREMINDERREQUEST']._serialized_start=1350
-  _globals['_SNOOZEREMINDERREQUEST']._serialized_end=1521
-  _globals['_SNOOZEREMINDERRESPONSE']._serialized_start=1523
-  _globals['_SNOOZEREMINDERRESPONSE']._serialized_end=1597
-  _globals['_STOPREMINDERREQUEST']._serialized_start=1599
-  _globals['_STOPREMINDERREQUEST']._serialized_end=1701
-  _globals['_STOPREMINDERRESPONSE']._serialized_start=1703
-  _globals['_STOPREMINDERRESPONSE']._serialized_end=1775
-  _globals['_REMINDERSERVICE']._serialized_start=1911
-  _globals['_REMINDERSERVICE']._serialized_end=2560
+  _globals['_REMINDER']._serialized_end=739
+  _globals['_CREATEREMINDERREQUEST']._serialized_start=742
+  _globals['_CREATEREMINDERREQUEST']._serialized_end=917
+  _globals['_CREATEREMINDERRESPONSE']._serialized_start=919
+  _globals['_CREATEREMINDERRESPONSE']._serialized_end=993
+  _globals['_GETREMINDERREQUEST']._serialized_start=995
+  _globals['_GETREMINDERREQUEST']._serialized_end=1063
+  _globals['_GETREMINDERRESPONSE']._serialized_start=1065
+  _globals['_GETREMINDERRESPONSE']._serialized_end=1136
+  _globals['_LISTREMINDERSREQUEST']._serialized_start=1139
+  _globals['_LISTREMINDERSREQUEST']._serialized_end=1274
+  _globals['_LISTREMINDERSRESPONSE']._serialized_start=1276
+  _globals['_LISTREMINDERSRESPONSE']._serialized_end=1375
+  _globals['_SNOOZEREMINDERREQUEST']._serialized_start=1378
+  _globals['_SNOOZEREMINDERREQUEST']._serialized_end=1549
+  _globals['_SNOOZEREMINDERRESPONSE']._serialized_start=1551
+  _globals['_SNOOZEREMINDERRESPONSE']._serialized_end=1625
+  _globals['_STOPREMINDERREQUEST']._serialized_start=1627
+  _globals['_STOPREMINDERREQUEST']._serialized_end=1729
+  _globals['_STOPREMINDERRESPONSE']._serialized_start=1731
+  _globals['_STOPREMINDERRESPONSE']._serialized_end=1803
+  _globals['_REMINDERSERVICE']._serialized_start=1939
+  _globals['_REMINDERSERVICE']._serialized_end=2588
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,7 @@ class Reminder(_message.Message):
     CREATOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TEAM_FIELD_NUMBER: _builtins.int
+    UNTIL_RESOLVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only: `reminders/{uuid}`."""
     incident: _builtins.str
@@ -85,10 +86,14 @@ class Reminder(_message.Message):
     """Output only. Who made it."""
     team: _builtins.str
     """For whom: the members of `teams/{team}` who are not disabled when it comes. Either this or `user`."""
+    until_resolved: _builtins.bool
+    """With `every` and an incident: it comes while the incident is acknowledged as well, until it is resolved. Replicas of an earlier
+    release end it at an acknowledgement.
+    """
     @_builtins.property
     def every(self) -> _duration_pb2.Duration:
         """The pause after which it comes again and again, whole seconds, one minute to seven days. Unset: it comes once. Times do not drift; what was missed
-        while everything was down is made up for by one.
+        while everything was down is made up for by one. An acknowledgement of the incident ends it, unless `until_resolved` is set.
         """
 
     @_builtins.property
@@ -114,10 +119,11 @@ class Reminder(_message.Message):
         creator: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         team: _builtins.str = ...,
+        until_resolved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "every", b"every", "next_time", b"next_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "every", b"every", "incident", b"incident", "name", b"name", "next_time", b"next_time", "sent_count", b"sent_count", "state", b"state", "state_reason", b"state_reason", "team", b"team", "text", b"text", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "every", b"every", "incident", b"incident", "name", b"name", "next_time", b"next_time", "sent_count", b"sent_count", "state", b"state", "state_reason", b"state_reason", "team", b"team", "text", b"text", "until_resolved", b"until_resolved", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

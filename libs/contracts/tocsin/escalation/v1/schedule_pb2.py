@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/escalation/v1/schedule.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x04Turn\x12\x38\n\x04unit\x18\x01 \x01(\x0e\x32\x1e.tocsin.escalation.v1.TurnUnitB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x19\n\x05\x63ount\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xb8\x44(\x01\"O\n\x0bLineUpEntry\x12@\n\x05users\x18\x01 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"\xe3\x01\n\x06Window\x12\x42\n\x04\x64\x61ys\x18\x01 \x03(\x0e\x32\x1d.tocsin.escalation.v1.WeekdayB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x07\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x35\n\x05start\x18\x02 \x01(\tB&\xbaH#r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\x12;\n\x03\x65nd\x18\x03 \x01(\tB.\xbaH+r)2\'^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$\x12!\n\x0e\x65nd_days_later\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x07(\x00\"\xa2\x01\n\rLayerHolidays\x12\"\n\x07\x63ountry\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x30\n\x0bsubdivision\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[A-Za-z0-9-]{0,32}$\x12;\n\x04rule\x18\x03 \x01(\x0e\x32!.tocsin.escalation.v1.HolidayRuleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x83\x06\n\x05Layer\x12\x34\n\x08layer_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x17\n\x04rank\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x37\n\x04mode\x18\x04 \x01(\x0e\x32\x1f.tocsin.escalation.v1.LayerModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x05turns\x18\x05 \x03(\x0b\x32\x1a.tocsin.escalation.v1.TurnB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12\x46\n\x05start\x18\x06 \x01(\tB7\xbaH4r220^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}$\x12\x1a\n\ttime_zone\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12>\n\x07line_up\x18\x08 \x03(\x0b\x32!.tocsin.escalation.v1.LineUpEntryB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x37\n\x07windows\x18\t \x03(\x0b\x32\x1c.tocsin.escalation.v1.WindowB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12>\n\x08\x63ounting\x18\n \x01(\x0e\x32\".tocsin.escalation.v1.TurnCountingB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\nconcurrent\x18\x0b \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x32(\x00\x12\x38\n\x14\x65\x66\x66\x65\x63tive_start_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x65\x66\x66\x65\x63tive_end_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12version_start_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08holidays\x18\x0f \x01(\x0b\x32#.tocsin.escalation.v1.LayerHolidays\"\xe6\x02\n\x08Schedule\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1c\n\ttime_zone\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x35\n\x06layers\x18\x05 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LayerB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x10\n\x08stand_in\x18\x06 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x08warnings\x18\n \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\x18\x80\x08\"\x99\x04\n\x08Override\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12>\n\x08schedule\x18\x02 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\x12\x36\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x08layer_id\x18\x05 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x38\n\x04user\x18\x06 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x10\n\x06\x62\x65side\x18\x0c \x01(\x08H\x00\x12@\n\x05users\x18\x07 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x18\n\x06reason\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x04swap\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x42\x04\n\x02of\"\xbc\x01\n\nFixedShift\x12\x36\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12@\n\x05users\x18\x03 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"\xf5\x02\n\x0b\x46ixedPeriod\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12>\n\x08schedule\x18\x02 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\x12\x36\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x06shifts\x18\x05 \x03(\x0b\x32 .tocsin.escalation.v1.FixedShiftB\t\xbaH\x06\x92\x01\x03\x10\x96\x01\x12\x18\n\x06reason\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xac\x02\n\x07\x41\x62sence\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x36\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x36\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x0cOnCallSource\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.tocsin.escalation.v1.OnCallSourceKind\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05users\x18\x03 \x03(\t\x12\x0c\n\x04turn\x18\x04 \x01(\x05\x12\x12\n\ninstead_of\x18\x05 \x01(\t\"\xf7\x01\n\rOnCallSegment\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05users\x18\x03 \x03(\t\x12\x36\n\x08\x63overage\x18\x04 \x01(\x0e\x32$.tocsin.escalation.v1.OnCallCoverage\x12\x33\n\x07sources\x18\x05 \x03(\x0b\x32\".tocsin.escalation.v1.OnCallSource\x12\x0c\n\x04\x61way\x18\x06 \x03(\t*P\n\tLayerMode\x12\x1a\n\x16LAYER_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLAYER_MODE_MASK\x10\x01\x12\x12\n\x0eLAYER_MODE_ADD\x10\x02*u\n\x08TurnUnit\x12\x19\n\x15TURN_UNIT_UNSPECIFIED\x10\x00\x12\x12\n\x0eTURN_UNIT_HOUR\x10\x01\x12\x11\n\rTURN_UNIT_DAY\x10\x02\x12\x12\n\x0eTURN_UNIT_WEEK\x10\x03\x12\x13\n\x0fTURN_UNIT_MONTH\x10\x04*c\n\x0cTurnCounting\x12\x1d\n\x19TURN_COUNTING_UNSPECIFIED\x10\x00\x12\x19\n\x15TURN_COUNTING_ELAPSED\x10\x01\x12\x19\n\x15TURN_COUNTING_COVERED\x10\x02*e\n\x07Rollout\x12\x17\n\x13ROLLOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLLOUT_NOW\x10\x01\x12\x17\n\x13ROLLOUT_AFTER_SHIFT\x10\x02\x12\x17\n\x13ROLLOUT_AFTER_ROUND\x10\x03*\xb6\x01\n\x07Weekday\x12\x17\n\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEEKDAY_MONDAY\x10\x01\x12\x13\n\x0fWEEKDAY_TUESDAY\x10\x02\x12\x15\n\x11WEEKDAY_WEDNESDAY\x10\x03\x12\x14\n\x10WEEKDAY_THURSDAY\x10\x04\x12\x12\n\x0eWEEKDAY_FRIDAY\x10\x05\x12\x14\n\x10WEEKDAY_SATURDAY\x10\x06\x12\x12\n\x0eWEEKDAY_SUNDAY\x10\x07*Z\n\x0bHolidayRule\x12\x1c\n\x18HOLIDAY_RULE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLIDAY_RULE_ONLY\x10\x01\x12\x16\n\x12HOLIDAY_RULE_NEVER\x10\x02*\x87\x01\n\x0eOnCallCoverage\x12 \n\x1cON_CALL_COVERAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18ON_CALL_COVERAGE_ON_CALL\x10\x01\x12\x1b\n\x17ON_CALL_COVERAGE_NOBODY\x10\x02\x12\x18\n\x14ON_CALL_COVERAGE_GAP\x10\x03*\x80\x02\n\x10OnCallSourceKind\x12#\n\x1fON_CALL_SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19ON_CALL_SOURCE_KIND_LAYER\x10\x01\x12 \n\x1cON_CALL_SOURCE_KIND_OVERRIDE\x10\x02\x12$\n ON_CALL_SOURCE_KIND_FIXED_PERIOD\x10\x03\x12 \n\x1cON_CALL_SOURCE_KIND_STAND_IN\x10\x04\x12\x1c\n\x18ON_CALL_SOURCE_KIND_SWAP\x10\x05\x12 \n\x1cON_CALL_SOURCE_KIND_CALENDAR\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/escalation/v1/schedule.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"[\n\x04Turn\x12\x38\n\x04unit\x18\x01 \x01(\x0e\x32\x1e.tocsin.escalation.v1.TurnUnitB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x19\n\x05\x63ount\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xb8\x44(\x01\"O\n\x0bLineUpEntry\x12@\n\x05users\x18\x01 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"\xe3\x01\n\x06Window\x12\x42\n\x04\x64\x61ys\x18\x01 \x03(\x0e\x32\x1d.tocsin.escalation.v1.WeekdayB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x07\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x35\n\x05start\x18\x02 \x01(\tB&\xbaH#r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\x12;\n\x03\x65nd\x18\x03 \x01(\tB.\xbaH+r)2\'^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$\x12!\n\x0e\x65nd_days_later\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x07(\x00\"\xa2\x01\n\rLayerHolidays\x12\"\n\x07\x63ountry\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12\x30\n\x0bsubdivision\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[A-Za-z0-9-]{0,32}$\x12;\n\x04rule\x18\x03 \x01(\x0e\x32!.tocsin.escalation.v1.HolidayRuleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x83\x06\n\x05Layer\x12\x34\n\x08layer_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x17\n\x04rank\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x37\n\x04mode\x18\x04 \x01(\x0e\x32\x1f.tocsin.escalation.v1.LayerModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x05turns\x18\x05 \x03(\x0b\x32\x1a.tocsin.escalation.v1.TurnB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12\x46\n\x05start\x18\x06 \x01(\tB7\xbaH4r220^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}$\x12\x1a\n\ttime_zone\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12>\n\x07line_up\x18\x08 \x03(\x0b\x32!.tocsin.escalation.v1.LineUpEntryB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x37\n\x07windows\x18\t \x03(\x0b\x32\x1c.tocsin.escalation.v1.WindowB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12>\n\x08\x63ounting\x18\n \x01(\x0e\x32\".tocsin.escalation.v1.TurnCountingB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\nconcurrent\x18\x0b \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x32(\x00\x12\x38\n\x14\x65\x66\x66\x65\x63tive_start_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x65\x66\x66\x65\x63tive_end_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12version_start_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08holidays\x18\x0f \x01(\x0b\x32#.tocsin.escalation.v1.LayerHolidays\"\xe6\x02\n\x08Schedule\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1c\n\ttime_zone\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x35\n\x06layers\x18\x05 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LayerB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x10\n\x08stand_in\x18\x06 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x08warnings\x18\n \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\x18\x80\x08\"\x9d\x04\n\x08Override\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x42\n\x08schedule\x18\x02 \x01(\tB0\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01\x12\x36\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x08layer_id\x18\x05 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x38\n\x04user\x18\x06 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x10\n\x06\x62\x65side\x18\x0c \x01(\x08H\x00\x12@\n\x05users\x18\x07 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x18\n\x06reason\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x04swap\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x42\x04\n\x02of\"\xbc\x01\n\nFixedShift\x12\x36\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12@\n\x05users\x18\x03 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"\xf9\x02\n\x0b\x46ixedPeriod\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x42\n\x08schedule\x18\x02 \x01(\tB0\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01\x12\x36\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x06shifts\x18\x05 \x03(\x0b\x32 .tocsin.escalation.v1.FixedShiftB\t\xbaH\x06\x92\x01\x03\x10\x96\x01\x12\x18\n\x06reason\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb0\x02\n\x07\x41\x62sence\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x04user\x18\x02 \x01(\tB,\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01\x12\x36\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x0cOnCallSource\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.tocsin.escalation.v1.OnCallSourceKind\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05users\x18\x03 \x03(\t\x12\x0c\n\x04turn\x18\x04 \x01(\x05\x12\x12\n\ninstead_of\x18\x05 \x01(\t\"\xf7\x01\n\rOnCallSegment\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05users\x18\x03 \x03(\t\x12\x36\n\x08\x63overage\x18\x04 \x01(\x0e\x32$.tocsin.escalation.v1.OnCallCoverage\x12\x33\n\x07sources\x18\x05 \x03(\x0b\x32\".tocsin.escalation.v1.OnCallSource\x12\x0c\n\x04\x61way\x18\x06 \x03(\t*P\n\tLayerMode\x12\x1a\n\x16LAYER_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLAYER_MODE_MASK\x10\x01\x12\x12\n\x0eLAYER_MODE_ADD\x10\x02*u\n\x08TurnUnit\x12\x19\n\x15TURN_UNIT_UNSPECIFIED\x10\x00\x12\x12\n\x0eTURN_UNIT_HOUR\x10\x01\x12\x11\n\rTURN_UNIT_DAY\x10\x02\x12\x12\n\x0eTURN_UNIT_WEEK\x10\x03\x12\x13\n\x0fTURN_UNIT_MONTH\x10\x04*c\n\x0cTurnCounting\x12\x1d\n\x19TURN_COUNTING_UNSPECIFIED\x10\x00\x12\x19\n\x15TURN_COUNTING_ELAPSED\x10\x01\x12\x19\n\x15TURN_COUNTING_COVERED\x10\x02*e\n\x07Rollout\x12\x17\n\x13ROLLOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLLOUT_NOW\x10\x01\x12\x17\n\x13ROLLOUT_AFTER_SHIFT\x10\x02\x12\x17\n\x13ROLLOUT_AFTER_ROUND\x10\x03*\xb6\x01\n\x07Weekday\x12\x17\n\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEEKDAY_MONDAY\x10\x01\x12\x13\n\x0fWEEKDAY_TUESDAY\x10\x02\x12\x15\n\x11WEEKDAY_WEDNESDAY\x10\x03\x12\x14\n\x10WEEKDAY_THURSDAY\x10\x04\x12\x12\n\x0eWEEKDAY_FRIDAY\x10\x05\x12\x14\n\x10WEEKDAY_SATURDAY\x10\x06\x12\x12\n\x0eWEEKDAY_SUNDAY\x10\x07*Z\n\x0bHolidayRule\x12\x1c\n\x18HOLIDAY_RULE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLIDAY_RULE_ONLY\x10\x01\x12\x16\n\x12HOLIDAY_RULE_NEVER\x10\x02*\x87\x01\n\x0eOnCallCoverage\x12 \n\x1cON_CALL_COVERAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18ON_CALL_COVERAGE_ON_CALL\x10\x01\x12\x1b\n\x17ON_CALL_COVERAGE_NOBODY\x10\x02\x12\x18\n\x14ON_CALL_COVERAGE_GAP\x10\x03*\x80\x02\n\x10OnCallSourceKind\x12#\n\x1fON_CALL_SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19ON_CALL_SOURCE_KIND_LAYER\x10\x01\x12 \n\x1cON_CALL_SOURCE_KIND_OVERRIDE\x10\x02\x12$\n ON_CALL_SOURCE_KIND_FIXED_PERIOD\x10\x03\x12 \n\x1cON_CALL_SOURCE_KIND_STAND_IN\x10\x04\x12\x1c\n\x18ON_CALL_SOURCE_KIND_SWAP\x10\x05\x12 \n\x1cON_CALL_SOURCE_KIND_CALENDAR\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -92,7 +93,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OVERRIDE'].fields_by_name['name']._loaded_options = None
   _globals['_OVERRIDE'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_OVERRIDE'].fields_by_name['schedule']._loaded_options = None
-  _globals['_OVERRIDE'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_OVERRIDE'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_OVERRIDE'].fields_by_name['start_time']._loaded_options = None
   _globals['_OVERRIDE'].fields_by_name['start_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_OVERRIDE'].fields_by_name['end_time']._loaded_options = None
@@ -118,7 +119,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIXEDPERIOD'].fields_by_name['name']._loaded_options = None
   _globals['_FIXEDPERIOD'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_FIXEDPERIOD'].fields_by_name['schedule']._loaded_options = None
-  _globals['_FIXEDPERIOD'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_FIXEDPERIOD'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_FIXEDPERIOD'].fields_by_name['start_time']._loaded_options = None
   _globals['_FIXEDPERIOD'].fields_by_name['start_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_FIXEDPERIOD'].fields_by_name['end_time']._loaded_options = None
@@ -132,7 +133,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABSENCE'].fields_by_name['name']._loaded_options = None
   _globals['_ABSENCE'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_ABSENCE'].fields_by_name['user']._loaded_options = None
-  _globals['_ABSENCE'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_ABSENCE'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_ABSENCE'].fields_by_name['start_time']._loaded_options = None
   _globals['_ABSENCE'].fields_by_name['start_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ABSENCE'].fields_by_name['end_time']._loaded_options = None
@@ -141,44 +142,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABSENCE'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_ABSENCE'].fields_by_name['author']._loaded_options = None
   _globals['_ABSENCE'].fields_by_name['author']._serialized_options = b'\272H\005r\003\030\377\001'
-  _globals['_LAYERMODE']._serialized_start=3623
-  _globals['_LAYERMODE']._serialized_end=3703
-  _globals['_TURNUNIT']._serialized_start=3705
-  _globals['_TURNUNIT']._serialized_end=3822
-  _globals['_TURNCOUNTING']._serialized_start=3824
-  _globals['_TURNCOUNTING']._serialized_end=3923
-  _globals['_ROLLOUT']._serialized_start=3925
-  _globals['_ROLLOUT']._serialized_end=4026
-  _globals['_WEEKDAY']._serialized_start=4029
-  _globals['_WEEKDAY']._serialized_end=4211
-  _globals['_HOLIDAYRULE']._serialized_start=4213
-  _globals['_HOLIDAYRULE']._serialized_end=4303
-  _globals['_ONCALLCOVERAGE']._serialized_start=4306
-  _globals['_ONCALLCOVERAGE']._serialized_end=4441
-  _globals['_ONCALLSOURCEKIND']._serialized_start=4444
-  _globals['_ONCALLSOURCEKIND']._serialized_end=4700
-  _globals['_TURN']._serialized_start=123
-  _globals['_TURN']._serialized_end=214
-  _globals['_LINEUPENTRY']._serialized_start=216
-  _globals['_LINEUPENTRY']._serialized_end=295
-  _globals['_WINDOW']._serialized_start=298
-  _globals['_WINDOW']._serialized_end=525
-  _globals['_LAYERHOLIDAYS']._serialized_start=528
-  _globals['_LAYERHOLIDAYS']._serialized_end=690
-  _globals['_LAYER']._serialized_start=693
-  _globals['_LAYER']._serialized_end=1464
-  _globals['_SCHEDULE']._serialized_start=1467
-  _globals['_SCHEDULE']._serialized_end=1825
-  _globals['_OVERRIDE']._serialized_start=1828
-  _globals['_OVERRIDE']._serialized_end=2365
-  _globals['_FIXEDSHIFT']._serialized_start=2368
-  _globals['_FIXEDSHIFT']._serialized_end=2556
-  _globals['_FIXEDPERIOD']._serialized_start=2559
-  _globals['_FIXEDPERIOD']._serialized_end=2932
-  _globals['_ABSENCE']._serialized_start=2935
-  _globals['_ABSENCE']._serialized_end=3235
-  _globals['_ONCALLSOURCE']._serialized_start=3238
-  _globals['_ONCALLSOURCE']._serialized_end=3371
-  _globals['_ONCALLSEGMENT']._serialized_start=3374
-  _globals['_ONCALLSEGMENT']._serialized_end=3621
+  _globals['_LAYERMODE']._serialized_start=3664
+  _globals['_LAYERMODE']._serialized_end=3744
+  _globals['_TURNUNIT']._serialized_start=3746
+  _globals['_TURNUNIT']._serialized_end=3863
+  _globals['_TURNCOUNTING']._serialized_start=3865
+  _globals['_TURNCOUNTING']._serialized_end=3964
+  _globals['_ROLLOUT']._serialized_start=3966
+  _globals['_ROLLOUT']._serialized_end=4067
+  _globals['_WEEKDAY']._serialized_start=4070
+  _globals['_WEEKDAY']._serialized_end=4252
+  _globals['_HOLIDAYRULE']._serialized_start=4254
+  _globals['_HOLIDAYRULE']._serialized_end=4344
+  _globals['_ONCALLCOVERAGE']._serialized_start=4347
+  _globals['_ONCALLCOVERAGE']._serialized_end=4482
+  _globals['_ONCALLSOURCEKIND']._serialized_start=4485
+  _globals['_ONCALLSOURCEKIND']._serialized_end=4741
+  _globals['_TURN']._serialized_start=152
+  _globals['_TURN']._serialized_end=243
+  _globals['_LINEUPENTRY']._serialized_start=245
+  _globals['_LINEUPENTRY']._serialized_end=324
+  _globals['_WINDOW']._serialized_start=327
+  _globals['_WINDOW']._serialized_end=554
+  _globals['_LAYERHOLIDAYS']._serialized_start=557
+  _globals['_LAYERHOLIDAYS']._serialized_end=719
+  _globals['_LAYER']._serialized_start=722
+  _globals['_LAYER']._serialized_end=1493
+  _globals['_SCHEDULE']._serialized_start=1496
+  _globals['_SCHEDULE']._serialized_end=1854
+  _globals['_OVERRIDE']._serialized_start=1857
+  _globals['_OVERRIDE']._serialized_end=2398
+  _globals['_FIXEDSHIFT']._serialized_start=2401
+  _globals['_FIXEDSHIFT']._serialized_end=2589
+  _globals['_FIXEDPERIOD']._serialized_start=2592
+  _globals['_FIXEDPERIOD']._serialized_end=2969
+  _globals['_ABSENCE']._serialized_start=2972
+  _globals['_ABSENCE']._serialized_end=3276
+  _globals['_ONCALLSOURCE']._serialized_start=3279
+  _globals['_ONCALLSOURCE']._serialized_end=3412
+  _globals['_ONCALLSEGMENT']._serialized_start=3415
+  _globals['_ONCALLSEGMENT']._serialized_end=3662
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftocsin/escalation/v1/swap.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\x0bSwapStretch\x12\x36\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\xf2\x04\n\x04Swap\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12>\n\x08schedule\x18\x02 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\x12\x36\n\x04user\x18\x03 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12:\n\x07offered\x18\x04 \x01(\x0b\x32!.tocsin.escalation.v1.SwapStretchB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\tin_return\x18\x05 \x01(\x0b\x32!.tocsin.escalation.v1.SwapStretch\x12\x45\n\noffered_to\x18\x06 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x18\n\x06reason\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.tocsin.escalation.v1.SwapState\x12\x1d\n\x0b\x61\x63\x63\x65pted_by\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12%\n\x0b\x64\x65\x63lined_by\x18\n \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@*\xa3\x01\n\tSwapState\x12\x1a\n\x16SWAP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SWAP_STATE_OFFERED\x10\x01\x12\x17\n\x13SWAP_STATE_ACCEPTED\x10\x02\x12\x17\n\x13SWAP_STATE_DECLINED\x10\x03\x12\x18\n\x14SWAP_STATE_WITHDRAWN\x10\x04\x12\x16\n\x12SWAP_STATE_EXPIRED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftocsin/escalation/v1/swap.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"{\n\x0bSwapStretch\x12\x36\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\xfa\x04\n\x04Swap\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x42\n\x08schedule\x18\x02 \x01(\tB0\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01\x12:\n\x04user\x18\x03 \x01(\tB,\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xc8\xbb\x18\x01\x12:\n\x07offered\x18\x04 \x01(\x0b\x32!.tocsin.escalation.v1.SwapStretchB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\tin_return\x18\x05 \x01(\x0b\x32!.tocsin.escalation.v1.SwapStretch\x12\x45\n\noffered_to\x18\x06 \x03(\tB1\xbaH.\x92\x01+\x10\x14\x18\x01\"%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x18\n\x06reason\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.tocsin.escalation.v1.SwapState\x12\x1d\n\x0b\x61\x63\x63\x65pted_by\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12%\n\x0b\x64\x65\x63lined_by\x18\n \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xff\x01\x12\x18\n\x06\x61uthor\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@*\xa3\x01\n\tSwapState\x12\x1a\n\x16SWAP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SWAP_STATE_OFFERED\x10\x01\x12\x17\n\x13SWAP_STATE_ACCEPTED\x10\x02\x12\x17\n\x13SWAP_STATE_DECLINED\x10\x03\x12\x18\n\x14SWAP_STATE_WITHDRAWN\x10\x04\x12\x16\n\x12SWAP_STATE_EXPIRED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SWAP'].fields_by_name['name']._loaded_options = None
   _globals['_SWAP'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_SWAP'].fields_by_name['schedule']._loaded_options = None
-  _globals['_SWAP'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_SWAP'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_SWAP'].fields_by_name['user']._loaded_options = None
-  _globals['_SWAP'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_SWAP'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\310\273\030\001'
   _globals['_SWAP'].fields_by_name['offered']._loaded_options = None
   _globals['_SWAP'].fields_by_name['offered']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SWAP'].fields_by_name['offered_to']._loaded_options = None
@@ -57,10 +58,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SWAP'].fields_by_name['author']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_SWAP'].fields_by_name['etag']._loaded_options = None
   _globals['_SWAP'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_SWAPSTATE']._serialized_start=874
-  _globals['_SWAPSTATE']._serialized_end=1037
-  _globals['_SWAPSTRETCH']._serialized_start=119
-  _globals['_SWAPSTRETCH']._serialized_end=242
-  _globals['_SWAP']._serialized_start=245
-  _globals['_SWAP']._serialized_end=871
+  _globals['_SWAPSTATE']._serialized_start=911
+  _globals['_SWAPSTATE']._serialized_end=1074
+  _globals['_SWAPSTRETCH']._serialized_start=148
+  _globals['_SWAPSTRETCH']._serialized_end=271
+  _globals['_SWAP']._serialized_start=274
+  _globals['_SWAP']._serialized_end=908
 # @@protoc_insertion_point(module_scope)

@@ -87,6 +87,7 @@ Global___Role: _TypeAlias = Role  # noqa: Y015
 SCOPE_FIELD_NUMBER: _builtins.int
 TENANTS_FIELD_NUMBER: _builtins.int
 SELF_SCOPE_FIELD_NUMBER: _builtins.int
+OWNER_FIELD_NUMBER: _builtins.int
 GRANTS_FIELD_NUMBER: _builtins.int
 scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a credential must carry to call the method, for example `incidents:write`. Read by the auth interceptor of every
@@ -97,6 +98,10 @@ tenants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions
 self_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """Another scope that is enough where the method is about what belongs to the credential's own subject, for example `contacts:self`.
 Everything else needs `scope`.
+"""
+owner: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""The field names the resource to which this one belongs, as an override belongs to a schedule: what is done to this one is found in the
+audit log by that name as well.
 """
 grants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
 """The scopes that a role stands for, separated by blanks."""

@@ -28,7 +28,7 @@ from tocsin_escalation.app.incidents.jobs import PAGE
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.reminders import ReminderState, Verdict, judge, page_id, why_over
+from tocsin_escalation.domain.reminders import ReminderState, Rhythm, Verdict, judge, page_id, why_over
 from tocsin_escalation.store.notices import reminders
 from tocsin_escalation.store.notices.reminders import NewReminder, ReminderRow, Standing
 from tocsin_escalation.store.people import directory
@@ -47,7 +47,7 @@ class Wanted:
     incident_id: UUID | None
     whom: Target
     text: str
-    every: timedelta | None
+    rhythm: Rhythm
     delay: timedelta
 
 
@@ -61,7 +61,7 @@ async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> Remi
     due = await tx.now() + wanted.delay
     user, team = (wanted.whom.id, None) if of_user else ("", wanted.whom.id)
     return await reminders.insert(
-        tx, NewReminder(new_id(), wanted.incident_id, user, team, wanted.text, wanted.every, due, creator)
+        tx, NewReminder(new_id(), wanted.incident_id, user, team, wanted.text, wanted.rhythm, due, creator)
     )
 
 
@@ -71,12 +71,14 @@ async def _require_use(tx: Tx, incident_id: UUID, wanted: Wanted) -> None:
     if incident_id not in found:
         raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident_id}")
     standing = found[incident_id]
-    over = why_over(standing.state, standing.who, wanted.every)
+    over = why_over(standing.state, standing.who, wanted.rhythm)
     if over is not None:
         resolved = standing.state is State.RESOLVED
         raise TocsinError(
             reasons.ERROR_REASON_INCIDENT_RESOLVED if resolved else reasons.ERROR_REASON_INCIDENT_STATE,
-            over if resolved else f"{over}: a reminder that comes again and again would end at once; leave `every` out",
+            over
+            if resolved
+            else f"{over}, which would end the reminder at once; set `until_resolved`, or leave `every` out",
             metadata={"state": standing.state},
         )
 
@@ -135,7 +137,7 @@ class Remind:
             assert row.next_time is not None, "a scheduled one has a time"
             standing = None if row.incident_id is None else known.get(row.incident_id, _NOBODY)
             state, who = (None, "") if standing is None else (standing.state, standing.who)
-            verdict = judge(state, who, row.next_time, row.every, now)
+            verdict = judge(state, who, row.next_time, row.rhythm, now)
             if verdict.sends and not (users := people[row.org_id].resolve([_whom(row)])):
                 verdict = replace(verdict, sends=False, reason=f"nobody got the last one: {_why_nobody(_whom(row))}")
             elif verdict.sends:
@@ -179,7 +181,7 @@ def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notificati
         planned_time=planned,
         actor=row.creator,
         text=row.text,
-        outlasts_acknowledge=row.every is None,
+        outlasts_acknowledge=row.rhythm.outlasts_acknowledge,
         reminder=notification_pb2.ReminderContent(title=what[:4096]),
     )
     if standing is not None:

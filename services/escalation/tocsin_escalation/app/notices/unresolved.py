@@ -8,6 +8,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 
 from tocsin_escalation.domain.policy import Policy, TargetKind
+from tocsin_escalation.domain.reminders import Rhythm
 from tocsin_escalation.store.notices import reminders
 from tocsin_escalation.store.notices.reminders import NewReminder
 
@@ -29,4 +30,4 @@ def _reminder(incident_id: UUID, policy: Policy, now: datetime) -> NewReminder:
     assert after is not None, "both or neither"
     of_user = target.kind is TargetKind.USER
     user, team = (target.id, None) if of_user else ("", target.id)
-    return NewReminder(new_id(), incident_id, user, team, "", None, now + after, f"policies/{policy.id}")
+    return NewReminder(new_id(), incident_id, user, team, "", Rhythm(), now + after, f"policies/{policy.id}")

@@ -13,7 +13,7 @@ from tocsin_kit.db.rows import columns
 from tocsin_kit.db.statements import Statement, constant, param
 
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.reminders import ReminderState, Verdict
+from tocsin_escalation.domain.reminders import ReminderState, Rhythm, Verdict
 from tocsin_escalation.store import tables
 from tocsin_escalation.store.listed import Cursor, Listed
 
@@ -35,11 +35,13 @@ class ReminderRow:
     sent_count: int
     creator: str
     create_time: datetime
+    until_resolved: bool
 
     @property
-    def every(self) -> timedelta | None:
-        """The pause after which it comes again; None: it comes once."""
-        return None if self.every_seconds is None else timedelta(seconds=self.every_seconds)
+    def rhythm(self) -> Rhythm:
+        """How often it comes."""
+        every = None if self.every_seconds is None else timedelta(seconds=self.every_seconds)
+        return Rhythm(every, self.until_resolved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class NewReminder:
-    """One to make. `every` is whole seconds."""
+    """One to make. Its pause is whole seconds."""
 
     id: UUID
     incident_id: UUID | None
     user_id: str
     team_id: str | None
     text: str
-    every: timedelta | None
+    rhythm: Rhythm
     next_time: datetime
     creator: str
 
@@ -88,7 +90,7 @@ _TABLE: Final = Listed(
     tables.reminders,
     ReminderRow,
     _row,
-    written=("incident_id", "user_id", "team_id", "text", "every_seconds", "next_time", "creator"),
+    written=("incident_id", "user_id", "team_id", "text", "every_seconds", "until_resolved", "next_time", "creator"),
     filters=("incident_id",),
 )
 get: Final = _TABLE.get
@@ -138,7 +140,8 @@ async def insert(tx: Tx, new: NewReminder) -> ReminderRow:
         user_id=new.user_id,
         team_id=new.team_id,
         text=new.text,
-        every_seconds=None if new.every is None else new.every // timedelta(seconds=1),
+        every_seconds=None if new.rhythm.every is None else new.rhythm.every // timedelta(seconds=1),
+        until_resolved=new.rhythm.until_resolved,
         next_time=new.next_time,
         creator=new.creator,
     )

@@ -30,6 +30,7 @@ reminders: Final = Table(
     column("creator", Text),
     column("create_time", TIME, default=NOW),
     column("team_id", Text, nullable=True),
+    column("until_resolved", Boolean, default="false"),
     primary_key("id"),
     foreign_key(["incident_id"], "escalations", ["incident_id"], name="reminders_incident_fkey", ondelete="CASCADE"),
     check("state IN ('scheduled', 'done', 'stopped')", name="reminders_state"),

@@ -115,9 +115,8 @@ logs: ## Follow the logs of `make up`
 	@tail -n 200 -F .data/logs/*.log
 
 .PHONY: wheels
-wheels: $(READY) ## Build the wheels of tocsin-client and its contracts into dist/
-	@$(VENV)/bin/uv build --quiet --wheel --out-dir dist libs/contracts
-	@$(VENV)/bin/uv build --quiet --wheel --out-dir dist libs/client
+wheels: $(READY) ## Build the wheels of all packages into dist/: the client for other systems, the testkit with all that it runs
+	@$(PY) tools/wheels.py $(PATHS)
 
 lock: $(READY) ## Compile requirements.lock (everything) and requirements.runtime.lock (images) anew
 	@$(PY) tools/lock.py

@@ -1,13 +1,12 @@
 """`python -m tocsin_escalation serve | migrate | check`."""
 
-from pathlib import Path
-
 from tocsin_kit import collector
 
 if __name__ == "__main__":
     with collector.resting():
+        from tocsin_kit.db.migrations import folder_of
         from tocsin_kit.lifecycle import main
 
         from tocsin_escalation.settings import EscalationSettings
         from tocsin_escalation.wiring import build
-    main("escalation", EscalationSettings, build, Path(__file__).parents[1] / "migrations")
+    main("escalation", EscalationSettings, build, folder_of(__file__))

@@ -1,13 +1,12 @@
 """`python -m tocsin_notify serve | migrate | check`."""
 
-from pathlib import Path
-
 from tocsin_kit import collector
 
 if __name__ == "__main__":
     with collector.resting():
+        from tocsin_kit.db.migrations import folder_of
         from tocsin_kit.lifecycle import main
 
         from tocsin_notify.settings import NotifySettings
         from tocsin_notify.wiring import build
-    main("notify", NotifySettings, build, Path(__file__).parents[1] / "migrations")
+    main("notify", NotifySettings, build, folder_of(__file__))

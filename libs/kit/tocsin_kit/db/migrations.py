@@ -264,6 +264,13 @@ def drop_audit_resources(op: Any) -> None:
     run_script(op, _NO_AUDIT_RESOURCES)
 
 
+def folder_of(main: str) -> Path:
+    """The migrations of the service whose `__main__` this is: within its package in a wheel, beside it in a checkout."""
+    package = Path(main).parent
+    within = package / "migrations"
+    return within if within.is_dir() else package.parent / "migrations"
+
+
 def head_of(migrations: Path) -> str:
     """The newest revision in a service's migrations folder; read as text, because importing Alembic takes longer.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 from tocsin_kit.db.dialing import dial
-from tocsin_kit.db.pool import SYSTEM
+from tocsin_kit.db.pool import _WALK_INDEXES, SYSTEM
 from tocsin_notify.domain.page import LANES, NORMAL, Channel
 from tocsin_notify.store.delivery import candidates
 from tocsin_notify.store.messages import messages
@@ -17,13 +17,7 @@ from tocsin_stack.postgres import Postgres
 
 _TENANTS: Final = 20
 _DUE: Final = 4000
-_WALKING: Final = {
-    "enable_sort": "off",
-    "enable_bitmapscan": "off",
-    "enable_seqscan": "off",
-    "seq_page_cost": "1e6",
-    "plan_cache_mode": "force_generic_plan",
-}
+_WALKING: Final = dict(setting.split("=") for setting in _WALK_INDEXES)
 _CHANNELS: Final = "'{" + ",".join(Channel) + "}'"
 _MESSAGES: Final = """
 INSERT INTO messages (id, org_id, sender, user_id, channel, address, subject, body, about, urgency, send_time)

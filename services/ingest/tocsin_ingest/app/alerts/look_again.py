@@ -89,7 +89,8 @@ class LookAgain:
             self._metrics.holds_overdue.set(await holds.overdue(tx, _LATE) + await pauses.overdue(tx, _LATE))
 
     async def _hurry(self) -> int:
-        return await self._database.run(None, lambda tx: holds.hurry(tx, _HURRIED_AT_ONCE))
+        async with self._database.claim() as tx:
+            return await holds.hurry(tx, _HURRIED_AT_ONCE)
 
     async def _look_at_all(self, name: str, waiting: Waiting) -> None:
         without: set[str] = set()

@@ -111,7 +111,7 @@ class Refusals:
 
         Raises DATABASE_UNAVAILABLE.
         """
-        async with self._database.system() as tx:
+        async with self._database.claim() as tx:
             due = await refusals.due(tx, _AT_ONCE)
             throttled = await intakes.untold(tx, _AT_ONCE)
         for report, found in ((self._report, due), (self._report_throttled, throttled)):

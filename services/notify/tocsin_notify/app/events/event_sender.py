@@ -108,7 +108,7 @@ class EventSender:
     async def _claim(self, roomless: set[UUID]) -> tuple[list[_Send], set[UUID]]:
         """Deliveries to send, and the subscriptions that were looked at. Raises DATABASE_UNAVAILABLE."""
         slots = self._slots
-        async with self._db.system() as tx:
+        async with self._db.claim() as tx:
             found = await subscriptions.claim(
                 tx,
                 full=slots.full_tenants(),

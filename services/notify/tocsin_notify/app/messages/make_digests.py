@@ -111,7 +111,7 @@ class MakeDigests:
 
     async def _round(self) -> int:
         turns = Turns()
-        async with self._db.system() as tx:
+        async with self._db.claim() as tx:
             claimed = await digests.claim(
                 tx,
                 behind=BEHIND,

@@ -109,11 +109,13 @@ class Recur:
 
     async def everything(self) -> None:
         """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
-        while await self._db.run(None, self._round):
-            pass
+        more = True
+        while more:
+            async with self._db.claim() as tx:
+                more = await self._round(tx)
 
     async def _round(self, tx: Tx) -> bool:
-        """Whether anything was due."""
+        """Whether anything was due. The claim and what comes of it are one transaction."""
         rows = await recurring.due(tx, MOST_PER_ROUND)
         if not rows:
             return False

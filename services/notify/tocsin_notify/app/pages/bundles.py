@@ -56,7 +56,7 @@ class Bundles:
     async def __call__(self) -> None:
         """Send every bundle that is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
         while True:
-            async with self._db.system() as tx:
+            async with self._db.claim() as tx:
                 due = [*await bundles.claim(tx, _MOST), *await _ended(tx)]
                 parted = await _part(tx, due) if due else {}
                 sent = [replace(each, bundle=parted.get(each.bundle, each.bundle)) for each in due]
@@ -66,7 +66,7 @@ class Bundles:
             self._hints.arm([Hint(id, delay, priority) for id, delay, priority in made.released if delay > 0])
             if made.unreachable:
                 self._failures.nudge()
-            if len(due) < _MOST and not parted:
+            if not due:
                 return
 
     async def _make(self, tx: Tx, due: Sequence[Due]) -> "_Made":

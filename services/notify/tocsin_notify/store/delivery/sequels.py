@@ -95,9 +95,10 @@ SELECT {columns(Followed)} FROM (
   JOIN pages p ON p.org_id = c.org_id AND p.id = c.page_id
 ) AS followed
 """
-_NOTHING_LEFT: Final = f"""NOT f.followed AND NOT EXISTS (
-    SELECT FROM notifications n WHERE n.org_id = f.org_id AND n.incident = f.incident AND {_BEHIND}
-      AND n.channel = ANY($1::text[]) AND {_MAY_LEAVE_ONE})"""
+# Asked for each fence. As NOT EXISTS the planner may join, and read all notifications that there are.
+_NOTHING_LEFT: Final = f"""NOT f.followed AND (
+    SELECT true FROM notifications n WHERE n.org_id = f.org_id AND n.incident = f.incident AND {_BEHIND}
+      AND n.channel = ANY($1::text[]) AND {_MAY_LEAVE_ONE} LIMIT 1) IS NULL"""
 _FINISHED: Final = f"""
 SELECT f.org_id, f.incident FROM cancel_fences f WHERE {_NOTHING_LEFT} ORDER BY f.update_time LIMIT $2
 """

@@ -93,15 +93,22 @@ UPDATE subscriptions s SET pending = s.pending + g.stored, lost = s.lost + g.los
 FROM unnest($1::text[], $2::uuid[], $3::int[], $4::int[]) AS g(org_id, id, stored, lost)
 WHERE s.id = g.id AND s.org_id = g.org_id
 """
-# Tenants take turns: of each one at most as many as it has slots for. One that another replica looks at is passed over.
+_MOST_LOOKED_AT: Final = 5000
+"""Subscriptions among whom the tenants take turns, the longest due."""
+_READY: Final = "due_time <= app_now() AND NOT disabled AND stop_time IS NULL"
+# Tenants take turns: of each one at most as many as it has slots for. One that another replica looks at is passed over. Rows are
+# looked up by their ids: what lies behind IS TRUE fits no index.
 _CLAIM: Final = f"""
-WITH ranked AS (
-  SELECT id, org_id, row_number() OVER (PARTITION BY org_id ORDER BY due_time, id) AS place FROM subscriptions
-  WHERE due_time <= app_now() AND NOT disabled AND stop_time IS NULL AND org_id <> ALL($1::text[]) AND id <> ALL($2::uuid[])
-    AND ($3 OR (failures = 0 AND proven))
+WITH due AS MATERIALIZED (
+  SELECT id, org_id, due_time FROM subscriptions
+  WHERE {_READY} AND org_id <> ALL($1::text[]) AND id <> ALL($2::uuid[]) AND ($3 OR (failures = 0 AND proven))
+  ORDER BY due_time LIMIT {_MOST_LOOKED_AT}
+), ranked AS MATERIALIZED (
+  SELECT id, place FROM (SELECT *, row_number() OVER (PARTITION BY org_id ORDER BY due_time, id) AS place FROM due) AS d
+  WHERE place <= $4 ORDER BY place, due_time, id LIMIT 4 * $5
 )
-SELECT {columns(Subscription, of="s")} FROM ranked r JOIN subscriptions s ON s.id = r.id AND s.org_id = r.org_id
-WHERE r.place <= $4 AND s.due_time <= app_now() AND NOT s.disabled AND s.stop_time IS NULL
+SELECT {columns(Subscription, of="s")} FROM ranked r JOIN subscriptions s USING (id)
+WHERE id = ANY(ARRAY(SELECT id FROM ranked)) AND ({_READY}) IS TRUE
 ORDER BY r.place, s.due_time, s.id LIMIT $5 FOR NO KEY UPDATE OF s SKIP LOCKED
 """
 _FARE: Final = """

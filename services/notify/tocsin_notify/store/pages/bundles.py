@@ -11,6 +11,7 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.bundling import Pace
 from tocsin_notify.store.pages.pages import CANCELS
+from tocsin_notify.store.turns import taken_in_turns
 
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
@@ -59,17 +60,20 @@ INSERT INTO bundle_pages (org_id, bundle, page_id, incident, generation)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
 """
 # Waits for submits that put something into one of these at this moment: the members are read by a later statement, which sees it.
-# One turn of every tenant before the second turn of any. Locked in the order in which submits lock them.
-_CLAIM: Final = """
-WITH turns AS MATERIALIZED (
-  SELECT org_id, user_id FROM (
-    SELECT org_id, user_id, bundle_due, row_number() OVER (PARTITION BY org_id ORDER BY bundle_due) AS turn
-    FROM paces WHERE bundle IS NOT NULL AND bundle_due <= app_now()
-  ) d ORDER BY turn, bundle_due LIMIT $1
-), due AS (
+# Locked in the order in which submits lock them: as one value, since an index that has this order leads through all people.
+_TAKEN: Final = taken_in_turns(
+    "paces",
+    key="bundle",
+    time="bundle_due",
+    living="bundle IS NOT NULL",
+    due="bundle_due <= app_now()",
+    passing_over=False,
+)
+_CLAIM: Final = f"""
+WITH RECURSIVE {_TAKEN}, due AS (
   SELECT p.org_id, p.user_id, p.bundle FROM paces p
-  WHERE (p.org_id, p.user_id) IN (SELECT org_id, user_id FROM turns) AND p.bundle IS NOT NULL AND p.bundle_due <= app_now()
-  ORDER BY p.org_id, p.user_id FOR UPDATE
+  WHERE p.bundle = ANY(ARRAY(SELECT bundle FROM taken)) AND p.bundle IS NOT NULL AND (p.bundle_due <= app_now()) IS TRUE
+  ORDER BY (p.org_id, p.user_id) FOR UPDATE
 )
 UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
 RETURNING d.org_id, d.user_id, d.bundle

@@ -8,6 +8,7 @@ from uuid import UUID
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.store.pages.bundles import Due
+from tocsin_notify.store.turns import taken_in_turns
 
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
@@ -20,17 +21,15 @@ ON CONFLICT (org_id, user_id) DO UPDATE SET due_time = q.due_time
 RETURNING org_id, user_id, bundle
 """
 # Waits for submits that put something into one of these at this moment: the pages are read by a later statement, which sees it.
-# One turn of every tenant before the second turn of any.
-_DUE: Final = """
-WITH turns AS MATERIALIZED (
-  SELECT org_id, user_id FROM (
-    SELECT org_id, user_id, due_time, row_number() OVER (PARTITION BY org_id ORDER BY due_time) AS turn
-    FROM quiet_bundles WHERE due_time <= app_now()
-  ) d ORDER BY turn, due_time LIMIT $1
+# Ordered as one value, since an index that has this order leads through all people.
+_TAKEN: Final = taken_in_turns(
+    "quiet_bundles", key="bundle", time="due_time", living="true", due="due_time <= app_now()", passing_over=False
 )
+_DUE: Final = f"""
+WITH RECURSIVE {_TAKEN}
 SELECT q.org_id, q.user_id, q.bundle FROM quiet_bundles q
-WHERE (q.org_id, q.user_id) IN (SELECT org_id, user_id FROM turns) AND q.due_time <= app_now()
-ORDER BY q.org_id, q.user_id FOR UPDATE
+WHERE q.bundle = ANY(ARRAY(SELECT bundle FROM taken)) AND (q.due_time <= app_now()) IS TRUE
+ORDER BY (q.org_id, q.user_id) FOR UPDATE
 """
 _CLOSE: Final = """
 DELETE FROM quiet_bundles q USING unnest($1::text[], $2::text[]) AS g(org_id, user_id)

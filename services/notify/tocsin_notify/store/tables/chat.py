@@ -31,6 +31,7 @@ slack_groups: Final = Table(
     column("create_time", TIME, default=NOW),
     primary_key("org_id", "id"),
     index("slack_groups_of_one_tenant", "id", unique=True),
-    index("slack_groups_due", "look_time"),
+    index("slack_groups_due", "look_time", "id"),
+    index("slack_groups_turns", "org_id", "look_time", "id"),
 )
 """Which user group of Slack follows which schedule, and what it was told last. A group is of one tenant."""

@@ -92,6 +92,7 @@ recurring_messages: Final = Table(
         name="recurring_messages_to",
     ),
     index("recurring_messages_due", "next_time", "id", where="state = 'active'"),
+    index("recurring_messages_turns", "org_id", "next_time", "id", where="state = 'active'"),
     index("recurring_messages_living", "org_id", where="state <> 'ended'"),
     index("recurring_messages_oldest", "org_id", "create_time", "id"),
     index("recurring_messages_ended", "update_time", where="state = 'ended'"),

@@ -64,7 +64,8 @@ paces: Final = Table(
     column("update_time", TIME, default=NOW),
     primary_key("org_id", "user_id"),
     check("(bundle IS NULL) = (bundle_due IS NULL)", name="paces_bundle"),
-    index("paces_due", "bundle_due", where="bundle IS NOT NULL"),
+    index("paces_due", "bundle_due", "bundle", where="bundle IS NOT NULL"),
+    index("paces_turns", "org_id", "bundle_due", "bundle", where="bundle IS NOT NULL"),
     index("paces_by_bundle", "bundle", where="bundle IS NOT NULL"),
     index("paces_oldest", "update_time"),
 )
@@ -78,7 +79,8 @@ quiet_bundles: Final = Table(
     column("bundle", UUID),
     column("due_time", TIME),
     primary_key("org_id", "user_id"),
-    index("quiet_bundles_due", "due_time"),
+    index("quiet_bundles_due", "due_time", "bundle"),
+    index("quiet_bundles_turns", "org_id", "due_time", "bundle"),
     index("quiet_bundles_by_bundle", "bundle"),
 )
 """The bundle in which a person's pages of low urgency wait, and when their quiet hours end as far as is known."""

@@ -35,6 +35,7 @@ MUTATING_WITHOUT_ID = {
     "ResumeQueue": "resuming a running queue is OK",
     "ApplyIncidentEvents": "idempotent by each incident's event numbers",
     "ReconcileIncidents": "comparing twice mends nothing twice",
+    "ReconcilePages": "a page is handed over again under its own id",
     "ApplyPageOutcomes": "idempotent by page and outcome",
     "NoteKeyUses": "an earlier time changes nothing",
     "ResolveIncidents": "resolving a resolved incident is OK",

@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 from tocsin.escalation.v1 import incident_pb2, incident_service_pb2
+from tocsin.escalation.v1.internal_service_pb2 import ReconcilePagesRequest
+from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
 from tocsin.ingest.v1.internal_service_pb2 import IncidentDifference, ReconcileIncidentsRequest
 from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
 from tocsin_testkit.busy import within
@@ -41,6 +43,15 @@ async def reconcile(tenant: Tenant, *, dry_run: bool = False) -> Any:
     token = tenant.world.token("*", ["internal"], subject="users/operator")
     request = ReconcileIncidentsRequest(dry_run=dry_run)
     return await stub.ReconcileIncidents(request, metadata=(("authorization", f"Bearer {token}"),), timeout=30)
+
+
+async def reconcile_pages(tenant: Tenant) -> Any:
+    """The operator's call about pages. It mends."""
+    stub = EscalationInternalServiceStub(tenant.world.channels.by_service["escalation"])
+    token = tenant.world.token("*", ["internal"], subject="users/operator")
+    return await stub.ReconcilePages(
+        ReconcilePagesRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=30
+    )
 
 
 def about(answer: Any, incident: str) -> list[str]:
@@ -86,6 +97,41 @@ async def test_what_notify_forgot_was_acknowledged_is_not_sent(tenant: Tenant) -
         while await connection.fetchval(waiting, tenant.org_id):
             await asyncio.sleep(0.05)
     assert (len(ana.pages(answered)), len(ben.pages(open_))) == (1, 2)
+
+
+async def test_a_page_that_notify_forgot_is_sent_once_all_the_same(tenant: Tenant) -> None:
+    """Its backup holds no page of the last minutes. One of them waited for its user's rule, which is for three minutes later."""
+    ana = await tenant.person("ana")
+    await ana.wants(("high", ana.methods[0], 3))
+    prom = await tenant.integration(await tenant.policy([ana], minutes=60))
+    incident = await prom.triggers("db down")
+    waiting = "SELECT count(*) FROM notifications WHERE org_id = $1 AND state = 'pending'"
+    async with (
+        rows_of(tenant, "notify") as there,
+        rows_of(tenant, "escalation") as here,
+        asyncio.timeout(within(PATIENCE)),
+    ):
+        while await there.fetchval(waiting, tenant.org_id) != 1:
+            await asyncio.sleep(0.05)
+        # The copy that goes by RPC a second later was taken as well.
+        while await here.fetchval("SELECT count(*) FROM outbox WHERE org_id = $1", tenant.org_id):
+            await asyncio.sleep(0.05)
+        await there.execute("DELETE FROM pages WHERE org_id = $1", tenant.org_id)
+        # A restore ends all sessions, and so what replicas remember of them.
+        await there.execute(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"""
+        )
+        while await there.fetchval(waiting, tenant.org_id) != 1:
+            await asyncio.sleep(0.05)
+    said = "the page of users/ana is handed to notify again, which did not know it any more"
+    assert (await messages(tenant, incident)).count(said) == 1
+    answer = await reconcile_pages(tenant)
+    assert [each for each in answer.pages if each.incident == incident] == []
+    await tenant.passes(minutes=3)
+    await ana.is_paged(incident)
+    await tenant.world.idle()
+    assert len(ana.pages(incident)) == 1
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])

@@ -26,6 +26,10 @@ class EscalationSettings(ServiceSettings):
     cancel_timeout_seconds: float = Field(4.0, gt=0)
     """How long an acknowledge waits for notify to confirm that paging has stopped. Notify needs up to 2.5 s for it when one
     of its replicas stands still."""
+    reconcile_seconds: float = Field(5.0, gt=0, le=3600)
+    """How often pages of which nothing was heard are compared with those that notify knows, of up to 5,000 incidents at a time."""
+    reconcile_grace_seconds: float = Field(15.0, ge=0, le=3600)
+    """How long notify must not know a page that it was handed before it is handed over again."""
     gap_warning_days: int = Field(7, ge=1, le=35)
     """How far ahead gaps of schedules are looked for: policies warn of them, and a metric and the log tell of them."""
     notice_look_seconds: float = Field(15.0, gt=0, le=300)

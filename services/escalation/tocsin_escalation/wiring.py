@@ -48,6 +48,7 @@ from tocsin_escalation.app.incidents.command import Commands
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.incident_events import EVENT
 from tocsin_escalation.app.incidents.jobs import CANCEL, PAGE, USER
+from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.notices.notice_jobs import NOTICE
 from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.reminders import Remind
@@ -208,8 +209,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         "tocsin.escalation.v1.DirectoryService",
         directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
     )
+    page_reconciler = PageReconciler(db, notify, effects, page_relay.nudge, grace=settings.reconcile_grace_seconds)
     add(
-        EscalationInternalService(db, effects, summaries, notify),
+        EscalationInternalService(db, effects, summaries, notify, page_reconciler),
         "tocsin.escalation.v1.EscalationInternalService",
         internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
     )
@@ -277,6 +279,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
+    loops.add("reconcile-pages", Sweep(settings.reconcile_seconds, page_reconciler.round))
     loops.add("gaps", Sweep(300.0, gaps.Watch(db, metrics, settings.gap_warning_days).look))
     loops.add("calendars", calendar_rounds)
     loops.add("stale-calendars", Sweep(min(60.0, settings.calendar_stale_seconds), reading.watch))

@@ -14,6 +14,7 @@ ACROSS_TENANTS = {
     "shift_notices.tenants": "who has a user that wants notices of shifts",
     "shift_notices.due": "the sweep of notices that are due",
     "shift_notices.delete_old": "retention: notices of days ago, of all tenants",
+    "pages.open_after": "what is compared with what notify knows",
     "standings.open_after": "what ingest compares its own record with",
     "counting.tenants": "who has something to count",
     "counting.delete_old": "retention: figures of long ago, of all tenants",

@@ -227,6 +227,29 @@ class Notify(NotifyInternalServiceServicer):
         self.waits.append(context.time_remaining())
         return notify_pb.CancelNotificationsResponse()
 
+    async def ComparePages(
+        self, request: notify_pb.ComparePagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> notify_pb.ComparePagesResponse:
+        """None is known."""
+        return notify_pb.ComparePagesResponse(known=[False] * len(request.pages))
+
+
+async def test_how_often_pages_are_compared_with_those_that_notify_knows(desk: Desk) -> None:
+    for seconds in (3, 50):
+        async with escalation(desk, ESCALATION_RECONCILE_SECONDS=str(seconds)) as runtime:
+            assert await rest_after_a_round(runtime, "reconcile-pages") == pytest.approx(seconds, rel=0.11)
+
+
+async def test_for_how_long_notify_must_not_know_a_page(desk: Desk) -> None:
+    incident = await desk.opens()
+    async with peer(Notify(), add_NotifyInternalServiceServicer_to_server) as target:  # type: ignore[abstract]
+        for seconds, handed in (("3600", 0), ("0", 1)):
+            environment = {"ESCALATION_RECONCILE_GRACE_SECONDS": seconds, "NOTIFY_TARGET": target}
+            async with escalation(desk, **environment) as runtime:
+                for _ in range(2):
+                    await one_round(runtime, "reconcile-pages")
+            assert (await desk.said(incident)).count("note") == handed
+
 
 async def test_how_long_an_acknowledge_waits_for_notify(desk: Desk) -> None:
     notify = Notify()  # type: ignore[abstract]

@@ -30,6 +30,8 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     ListOpenIncidentsResponse,
     OpenEventFeedsRequest,
     OpenEventFeedsResponse,
+    ReconcilePagesRequest,
+    ReconcilePagesResponse,
     SimulateEventRequest,
     SimulateEventResponse,
     SummarizeForDigestsRequest,
@@ -131,6 +133,11 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
     async def ApplyPageOutcomes(
         self, request: ApplyPageOutcomesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ApplyPageOutcomesResponse:
+        raise NotImplementedError("ingest has no pages")
+
+    async def ReconcilePages(
+        self, request: ReconcilePagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ReconcilePagesResponse:
         raise NotImplementedError("ingest has no pages")
 
     async def OpenEventFeeds(

@@ -19,6 +19,7 @@ _SUBMIT_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 1.0
 """The caller waits for a policy, and a warning is not worth more time."""
 _MOST_USERS: Final = 1000
+_MOST_PAGES: Final = 1000
 
 
 class Notify:
@@ -35,6 +36,19 @@ class Notify:
             await hedged(self._stub.SubmitNotifications, request, seconds=_SUBMIT_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
+
+    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[bool]:
+        """See `app.incidents.reconcile_pages.Knowing`."""
+        claims = [pb.PageClaim(org_id=org_id, page=f"pages/{page}") for org_id, page in pages]
+        known: list[bool] = []
+        for start in range(0, len(claims), _MOST_PAGES):
+            request = pb.ComparePagesRequest(pages=claims[start : start + _MOST_PAGES])
+            try:
+                response = await hedged(self._stub.ComparePages, request, seconds=_SUBMIT_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, service="notify") from error
+            known += response.known
+        return known
 
     async def publish(self, events: Sequence[IncidentEvent]) -> None:
         """Hand incident events over; returns once notify has committed them."""

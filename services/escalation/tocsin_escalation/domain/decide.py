@@ -23,6 +23,7 @@ from tocsin_escalation.domain.events import (
     Merged,
     MergedFrom,
     Noted,
+    PageForgotten,
     PageOutcome,
     Reassigned,
     Resolved,
@@ -39,7 +40,7 @@ from tocsin_escalation.domain.events import (
 )
 from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
 from tocsin_escalation.domain.operators import promote, remove
-from tocsin_escalation.domain.outcomes import take_outcome, tell
+from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell
 from tocsin_escalation.domain.paging import (
     current_level,
     due_after,
@@ -111,6 +112,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return _resolve(run, event, now)
         case PageOutcome():
             return take_outcome(run, event, now, directory, timer_id)
+        case PageForgotten():
+            return hand_again(run, event, now)
         case _:
             assert_never(event)
 

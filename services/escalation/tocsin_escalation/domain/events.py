@@ -1,7 +1,7 @@
 """What can happen to an escalation."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -232,6 +232,23 @@ class PageOutcome:
         return f"{self.page}/{self.kind}/{self.notification}"
 
 
+@dataclass(frozen=True, slots=True)
+class PageForgotten:
+    """Notify was handed the page and does not know it any more: its database was restored from a backup.
+
+    The rest is what the page was made of. `first`: it was of the first that the incident paged.
+    """
+
+    page: UUID
+    user: str
+    level: int
+    repeat: int
+    generation: int
+    planned_time: datetime
+    actor: str = ""
+    first: bool = False
+
+
 Event = (
     Started
     | AlertsAdded
@@ -253,4 +270,5 @@ Event = (
     | UnmergedFrom
     | Resolved
     | PageOutcome
+    | PageForgotten
 )

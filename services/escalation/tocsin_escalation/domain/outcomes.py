@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, PageType, page_id
+from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, Page, PageType, page_id
+from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PagedRun, PageState, Reached, Run, State, TimerKind
-from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
+from tocsin_escalation.domain.events import OutcomeKind, PageForgotten, PageOutcome
 from tocsin_escalation.domain.paging import current_level, judge_reached, next_turn, start_level
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.turns import holder
@@ -62,6 +63,26 @@ def inform(run: PagedRun, outcome: PageOutcome) -> PagedRun:
     if pages == run.pages and run.reached is Reached.SOMEBODY:
         return run
     return replace(run, pages=pages, reached=Reached.SOMEBODY)
+
+
+def hand_again(run: Escalation, event: PageForgotten, now: datetime) -> Decision:
+    """The same page once more, under its own id, if nothing is known of what became of it. Pages that were stopped stay so."""
+    if run.pages.get(event.page) is not PageState.OPEN:
+        return Decision(run, already=True)
+    high, _ = urgent(run, now)
+    page = Page(
+        event.page,
+        event.user,
+        PageType.NEW_INCIDENT if event.first else PageType.ESCALATION,
+        event.level,
+        event.repeat,
+        event.generation,
+        event.planned_time,
+        event.actor,
+        high,
+    )
+    text = f"the page of users/{event.user} is handed to notify again, which did not know it any more"
+    return Decision(run, (page,), (Note(NoteKind.NOTE, "", text, event.level, page=event.page),))
 
 
 def tell(outcome: PageOutcome) -> Note:

@@ -18,6 +18,7 @@ from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.people import receivers
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.escalation import Facts
@@ -33,6 +34,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE: Final = 500
 _MOST_RECEIVERS: Final = 500
+_TOLD: Final = 500
 RESULTS: Final = {
     Result.APPLIED: pb.INCIDENT_EVENT_RESULT_APPLIED,
     Result.DUPLICATE: pb.INCIDENT_EVENT_RESULT_DUPLICATE,
@@ -75,11 +77,14 @@ CHANNELS: Final = {
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     """What Tocsin's other services tell and ask."""
 
-    def __init__(self, db: Database, effects: Effects, summaries: Summaries, notify: Reaching) -> None:
+    def __init__(
+        self, db: Database, effects: Effects, summaries: Summaries, notify: Reaching, page_reconciler: PageReconciler
+    ) -> None:
         self._db = db
         self._notify = notify
         self._effects = effects
         self._summaries = summaries
+        self._page_reconciler = page_reconciler
 
     async def ApplyIncidentEvents(
         self, request: pb.ApplyIncidentEventsRequest, context: Context
@@ -136,6 +141,24 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         told = [_told(outcome, position) for position, outcome in enumerate(request.outcomes)]
         results = await apply_outcomes(self._db, self._effects, told)
         return pb.ApplyPageOutcomesResponse(results=[OUTCOME_RESULTS[result] for result in results])
+
+    async def ReconcilePages(self, request: pb.ReconcilePagesRequest, context: Context) -> pb.ReconcilePagesResponse:
+        """See the contract. Raises SCOPE_MISSING, SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE."""
+        current_call().require_internal()
+        report = await self._page_reconciler.all_now(mend=not request.dry_run)
+        return pb.ReconcilePagesResponse(
+            compared=report.compared,
+            forgotten=len(report.found),
+            pages=[
+                pb.ForgottenPage(
+                    org_id=each.org_id,
+                    incident=f"incidents/{each.incident_id}",
+                    page=f"pages/{each.page}",
+                    handed_over=each.page in report.handed,
+                )
+                for each in report.found[:_TOLD]
+            ],
+        )
 
     async def SummarizeForDigests(
         self, request: pb.SummarizeForDigestsRequest, context: Context

@@ -22,7 +22,7 @@ from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store.delivery import reads
-from tocsin_notify.store.pages import people
+from tocsin_notify.store.pages import pages, people
 from tocsin_notify.store.pages.pages import NOTHING, Fence, NewPage
 
 _MOST_DESCRIBED: Final = 100
@@ -84,6 +84,17 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         """See the contract."""
         current_call().require_internal()
         return pb.PublishIncidentEventsResponse(stored=await self._publish(request.events))
+
+    async def ComparePages(self, request: pb.ComparePagesRequest, context: Any) -> pb.ComparePagesResponse:
+        """See the contract."""
+        current_call().require_internal()
+        claims = [
+            (each.org_id, parse_uuid_name(each.page, "pages", field=f"pages[{index}].page"))
+            for index, each in enumerate(request.pages)
+        ]
+        async with self._db.system() as tx:
+            known = await pages.known(tx, claims)
+        return pb.ComparePagesResponse(known=[claim in known for claim in claims])
 
     async def CheckReachability(
         self, request: pb.CheckReachabilityRequest, context: Any

@@ -1121,3 +1121,93 @@ class GetReceiversResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReceiversResponse: _TypeAlias = GetReceiversResponse  # noqa: Y015
+
+@_typing.final
+class ReconcilePagesRequest(_message.Message):
+    """Request of ReconcilePages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only tell what notify does not know; hand over nothing."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcilePagesRequest: _TypeAlias = ReconcilePagesRequest  # noqa: Y015
+
+@_typing.final
+class ForgottenPage(_message.Message):
+    """A page that notify does not know any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    HANDED_OVER_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    page: _builtins.str
+    """`pages/{uuid}`."""
+    handed_over: _builtins.bool
+    """Whether it was handed over again by this call. False in a dry run, when something was heard of it meanwhile, when it is older than
+    a day, and when it was handed over again within the hour.
+    """
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        page: _builtins.str = ...,
+        handed_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handed_over", b"handed_over", "incident", b"incident", "org_id", b"org_id", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgottenPage: _TypeAlias = ForgottenPage  # noqa: Y015
+
+@_typing.final
+class ReconcilePagesResponse(_message.Message):
+    """Response of ReconcilePages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARED_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    compared: _builtins.int
+    """How many pages were compared."""
+    forgotten: _builtins.int
+    """How many of them notify does not know."""
+    @_builtins.property
+    def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForgottenPage]:
+        """The first 500 of those."""
+
+    def __init__(
+        self,
+        *,
+        compared: _builtins.int = ...,
+        forgotten: _builtins.int = ...,
+        pages: _abc.Iterable[Global___ForgottenPage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "forgotten", b"forgotten", "pages", b"pages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcilePagesResponse: _TypeAlias = ReconcilePagesResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.FromString,
                 _registered_method=True)
+        self.ReconcilePages = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/ReconcilePages',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ReconcilePagesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ReconcilePagesResponse.FromString,
+                _registered_method=True)
         self.OpenEventFeeds = channel.unary_unary(
                 '/tocsin.escalation.v1.EscalationInternalService/OpenEventFeeds',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.SerializeToString,
@@ -125,6 +130,16 @@ class EscalationInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReconcilePages(self, request, context):
+        """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
+        pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
+        time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
+        `SERVICE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OpenEventFeeds(self, request, context):
         """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
         for 7 days. Idempotent.
@@ -185,6 +200,11 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     servicer.ApplyPageOutcomes,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.SerializeToString,
+            ),
+            'ReconcilePages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcilePages,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ReconcilePagesRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ReconcilePagesResponse.SerializeToString,
             ),
             'OpenEventFeeds': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenEventFeeds,
@@ -343,6 +363,33 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/ApplyPageOutcomes',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcilePages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/ReconcilePages',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ReconcilePagesRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ReconcilePagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class EscalationInternalServiceStub:
     """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
     at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
     """
+    ReconcilePages: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcilePagesRequest, _internal_service_pb2.ReconcilePagesResponse]
+    """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
+    pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
+    time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
+    `SERVICE_UNAVAILABLE`.
+    """
     OpenEventFeeds: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]
     """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
     for 7 days. Idempotent.
@@ -88,6 +94,12 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     ApplyPageOutcomes: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyPageOutcomesRequest, _internal_service_pb2.ApplyPageOutcomesResponse]  # type: ignore[assignment]
     """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
     at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+    """
+    ReconcilePages: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcilePagesRequest, _internal_service_pb2.ReconcilePagesResponse]  # type: ignore[assignment]
+    """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
+    pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
+    time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
+    `SERVICE_UNAVAILABLE`.
     """
     OpenEventFeeds: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]  # type: ignore[assignment]
     """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
@@ -154,6 +166,18 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.ApplyPageOutcomesResponse, _abc.Awaitable[_internal_service_pb2.ApplyPageOutcomesResponse]]:
         """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
         at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+        """
+
+    @_abc_1.abstractmethod
+    def ReconcilePages(
+        self,
+        request: _internal_service_pb2.ReconcilePagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ReconcilePagesResponse, _abc.Awaitable[_internal_service_pb2.ReconcilePagesResponse]]:
+        """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
+        pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
+        time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
+        `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

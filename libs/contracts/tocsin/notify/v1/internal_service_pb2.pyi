@@ -452,3 +452,77 @@ class PublishIncidentEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishIncidentEventsResponse: _TypeAlias = PublishIncidentEventsResponse  # noqa: Y015
+
+@_typing.final
+class PageClaim(_message.Message):
+    """A page as escalation handed it over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    page: _builtins.str
+    """`pages/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        page: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageClaim: _TypeAlias = PageClaim  # noqa: Y015
+
+@_typing.final
+class ComparePagesRequest(_message.Message):
+    """Request of ComparePages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageClaim]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        pages: _abc.Iterable[Global___PageClaim] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComparePagesRequest: _TypeAlias = ComparePagesRequest  # noqa: Y015
+
+@_typing.final
+class ComparePagesResponse(_message.Message):
+    """Response of ComparePages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def known(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """One per page, in the order of the request: whether the tenant has it here."""
+
+    def __init__(
+        self,
+        *,
+        known: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComparePagesResponse: _TypeAlias = ComparePagesResponse  # noqa: Y015

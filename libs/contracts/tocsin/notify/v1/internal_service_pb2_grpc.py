@@ -45,6 +45,11 @@ class NotifyInternalServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsResponse.FromString,
                 _registered_method=True)
+        self.ComparePages = channel.unary_unary(
+                '/tocsin.notify.v1.NotifyInternalService/ComparePages',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ComparePagesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ComparePagesResponse.FromString,
+                _registered_method=True)
         self.CheckReachability = channel.unary_unary(
                 '/tocsin.notify.v1.NotifyInternalService/CheckReachability',
                 request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.SerializeToString,
@@ -83,6 +88,13 @@ class NotifyInternalServiceServicer:
         """Stops the pages of incidents up to a generation: pending ones are cancelled, later arrivals of those generations are stored as
         cancelled, and when it has returned no provider call starts for them. One that is under way finishes and is not retried.
         Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ComparePages(self, request, context):
+        """Tells which pages are known here, so that escalation can hand over again those that a restored database does not know any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +143,11 @@ def add_NotifyInternalServiceServicer_to_server(servicer, server):
                     servicer.CancelNotifications,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsResponse.SerializeToString,
+            ),
+            'ComparePages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComparePages,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ComparePagesRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ComparePagesResponse.SerializeToString,
             ),
             'CheckReachability': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckReachability,
@@ -208,6 +225,33 @@ class NotifyInternalService:
             '/tocsin.notify.v1.NotifyInternalService/CancelNotifications',
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ComparePages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.NotifyInternalService/ComparePages',
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ComparePagesRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ComparePagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -9,8 +10,33 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.escalation import PagedRun, PageState, Reached, Run, State
 
+_OPEN_AFTER: Final = """SELECT org_id, incident_id, pages FROM escalations
+  WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2"""
+_NOBODYS: Final = UUID(int=0)
+"""Stands in rows of before pages were kept."""
 _LOCK: Final = """SELECT org_id, incident_id, state, level, repeat, generation, assignees, pages, reached FROM escalations
   WHERE incident_id = ANY($1::uuid[]) AND ($2 = '*' OR org_id = $2) ORDER BY incident_id FOR UPDATE"""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPage:
+    """A page of which it is not known what became of it."""
+
+    org_id: str
+    incident_id: UUID
+    page: UUID
+
+
+async def open_after(tx: Tx, after: UUID | None, limit: int) -> tuple[list[OpenPage], UUID | None]:
+    """The open pages of up to `limit` unresolved incidents, by their ids, behind `after`; where to go on, None at the end."""
+    records = await tx.fetch(_OPEN_AFTER, after, limit)
+    found = [
+        OpenPage(org_id, incident_id, page)
+        for org_id, incident_id, text in records
+        for page, state in from_json(text).items()
+        if state is PageState.OPEN and page != _NOBODYS
+    ]
+    return found, records[-1]["incident_id"] if len(records) == limit else None
 
 
 async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:

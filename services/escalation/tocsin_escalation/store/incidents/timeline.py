@@ -102,6 +102,57 @@ async def told(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
     return {record["outcome"] for record in records}
 
 
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Of what a page was made."""
+
+    incident_id: UUID
+    page: UUID
+    org_id: str
+    user: str
+    level: int
+    repeat: int
+    generation: int
+    planned_time: datetime
+    asked_by: str
+    first: bool
+
+
+# The entry of a page names its user beside it. One that tells what became of it, or that it was handed over again, names no user.
+_PAGINGS: Final = """
+SELECT t.incident_id, g.page, t.org_id, t.paged_users[array_position(t.pages, g.page)] AS user, t.level, t.repeat, t.generation,
+  t.create_time - make_interval(secs => t.lateness_ms / 1000.0) AS planned_time,
+  CASE t.kind WHEN 'responders_added' THEN t.actor ELSE '' END AS asked_by,
+  NOT EXISTS (SELECT FROM timeline b WHERE b.incident_id = t.incident_id AND b.org_id IS NOT DISTINCT FROM t.org_id
+                AND b.id < t.id AND cardinality(b.paged_users) > 0) AS first
+FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS g(org_id, incident_id, page)
+JOIN timeline t ON t.incident_id = g.incident_id AND t.org_id IS NOT DISTINCT FROM g.org_id
+  AND g.page = ANY(t.pages) AND cardinality(t.paged_users) > 0 AND t.create_time > app_now() - make_interval(secs => $4)
+WHERE NOT EXISTS (
+  SELECT FROM timeline s WHERE s.incident_id = t.incident_id AND s.org_id IS NOT DISTINCT FROM t.org_id
+    AND s.kind = 'note' AND g.page = ANY(s.pages) AND s.create_time > app_now() - make_interval(secs => $5))
+ORDER BY t.id
+"""
+
+
+async def pagings(
+    tx: Tx, named: Sequence[tuple[str, UUID, UUID]], *, younger: float, unless_noted: float
+) -> list[Paging]:
+    """Of what these pages (tenant, incident, page) were made, those of the last `younger` seconds.
+
+    Without those that an entry of the last `unless_noted` seconds says were handed over again.
+    """
+    records = await tx.fetch(
+        _PAGINGS,
+        [org_id for org_id, _, _ in named],
+        [incident_id for _, incident_id, _ in named],
+        [page for _, _, page in named],
+        younger,
+        unless_noted,
+    )
+    return [Paging(*record) for record in records]
+
+
 async def page(tx: Tx, incident_id: UUID, after: int, limit: int) -> list[Entry]:
     """One incident's entries, oldest first, behind `after`."""
     query = f"SELECT {COLUMNS} FROM timeline WHERE org_id = $1 AND incident_id = $2 AND id > $3 ORDER BY id LIMIT $4"

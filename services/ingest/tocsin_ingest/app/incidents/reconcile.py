@@ -14,8 +14,8 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
+from tocsin_kit.suspects import Suspects
 
-from tocsin_ingest.app.incidents.suspects import Suspects
 from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.differences import Difference, Standing, of_open_here, of_open_there
 from tocsin_ingest.metrics import IngestMetrics

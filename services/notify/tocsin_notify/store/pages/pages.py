@@ -45,6 +45,11 @@ SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean
 WHERE f.org_id = $1 AND f.incident = $2 AND {stops("f", "p")}
 """
 
+_KNOWN: Final = """
+SELECT p.org_id, p.id FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id
+"""
+
 CANCELS: Final = "/* tocsin cancel */"
 """Marks the statements in which a cancel may wait for another session (`store.delivery.gatekeeper`)."""
 
@@ -211,3 +216,9 @@ async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
         [fence.reason for fence in fences],
         [fence.final_generation for fence in fences],
     )
+
+
+async def known(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> set[tuple[str, UUID]]:
+    """Those of the pages (tenant, id) that there are, no matter what became of them."""
+    rows = await tx.fetch(_KNOWN, [org_id for org_id, _ in claims], [id for _, id in claims])
+    return {(row["org_id"], row["id"]) for row in rows}

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from tocsin_ingest.app.incidents.suspects import Suspects
+from tocsin_kit.suspects import Suspects
 
 
 async def test_what_is_seen_once_or_goes_away_is_never_due() -> None:

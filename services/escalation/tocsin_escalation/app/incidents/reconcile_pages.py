@@ -1,0 +1,154 @@
+"""Compare the pages that escalation waits to hear of with those that notify knows, and hand over again what it does not know.
+
+Notify has committed each page before escalation forgets that it is to be handed over, so that the two differ only when notify's
+database was restored from a backup. Then nothing would be sent, and the next page would be that of the next level. The
+comparison runs all the time, a little at a time.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+from tocsin_kit.suspects import Suspects
+
+from tocsin_escalation.app.halves import begun, in_halves
+from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.domain.escalation import PageState
+from tocsin_escalation.domain.events import PageForgotten
+from tocsin_escalation.store.incidents import pages, timeline
+from tocsin_escalation.store.incidents.pages import OpenPage
+
+_log = get_logger(__name__)
+
+BATCH: Final = 500
+_BATCHES_A_ROUND: Final = 10
+_HANDED_TOGETHER: Final = 100
+_YOUNGER: Final = 86_400.0
+"""Seconds. A page of which nothing was heard for longer may be one that notify has deleted as old."""
+_ONCE_IN: Final = 3600.0
+"""Seconds. What notify refuses for good is a dead message by then, and is not to become another one at each look."""
+
+
+class Knowing(Protocol):
+    """The port to notify. Raises SERVICE_UNAVAILABLE when it does not answer."""
+
+    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[bool]:
+        """Whether it knows each of these pages (tenant, id)."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What one comparison of everything found, and which of it was handed over again."""
+
+    compared: int = 0
+    found: list[OpenPage] = field(default_factory=list)
+    handed: set[UUID] = field(default_factory=set)
+
+
+class PageReconciler:
+    """Compares and hands over. `grace`: seconds for which notify must not know a page before the background rounds do so."""
+
+    def __init__(
+        self, database: Database, notify: Knowing, effects: Effects, nudge: Callable[[], None], *, grace: float
+    ) -> None:
+        """`nudge`: tells the relay of pages that there are more."""
+        self._database = database
+        self._notify = notify
+        self._effects = effects
+        self._nudge = nudge
+        self._suspects = Suspects[OpenPage](grace)
+        self._position: UUID | None = None
+
+    async def round(self) -> None:
+        """One round in the background: the pages of up to 5,000 incidents, from where the last one ended.
+
+        Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE.
+        """
+        for _ in range(_BATCHES_A_ROUND):
+            _, unknown, self._position = await self._look(self._position)
+            due = self._suspects.due(unknown)
+            await self._hand_over(due)
+            self._suspects.tried(due)
+            if self._position is None:
+                self._suspects.forget_others()
+                break
+
+    async def all_now(self, *, mend: bool) -> Report:
+        """Everything at once, without a grace. Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE."""
+        report, position = Report(), None
+        while True:
+            compared, unknown, position = await self._look(position)
+            report.compared += compared
+            report.found += unknown
+            if mend:
+                report.handed |= await self._hand_over(unknown)
+            if position is None:
+                return report
+
+    async def _look(self, after: UUID | None) -> tuple[int, list[OpenPage], UUID | None]:
+        """How many pages were compared, those that notify does not know, and where to go on."""
+        async with self._database.system() as tx:
+            found, position = await pages.open_after(tx, after, BATCH)
+        known = await self._notify.knows([(each.org_id, each.page) for each in found]) if found else []
+        return len(found), [each for each, is_known in zip(found, known, strict=True) if not is_known], position
+
+    async def _hand_over(self, unknown: Sequence[OpenPage]) -> set[UUID]:
+        """Which pages were. One that fails holds up no other. Raises DATABASE_UNAVAILABLE."""
+        handed: set[UUID] = set()
+
+        async def work(some: Sequence[OpenPage]) -> None:
+            handed.update(await begun(self._database, None, self._again(some)))
+
+        def failed(each: OpenPage) -> None:
+            _log.exception("page_not_handed_again", org_id=each.org_id, incident=str(each.incident_id))
+
+        for first in range(0, len(unknown), _HANDED_TOGETHER):
+            await in_halves(unknown[first : first + _HANDED_TOGETHER], work, failed)
+        if handed:
+            self._nudge()
+        for each in unknown:
+            if each.page in handed:
+                _log.error(
+                    "page_forgotten",
+                    org_id=each.org_id,
+                    incident=str(each.incident_id),
+                    page=str(each.page),
+                    remedy="none: it was handed to notify again",
+                )
+        return handed
+
+    def _again(self, some: Sequence[OpenPage]) -> Callable[[Tx], Awaitable[set[UUID]]]:
+        async def work(tx: Tx) -> set[UUID]:
+            # Locked first: what another replica hands over meanwhile is in the timeline then.
+            runs = await pages.lock(tx, list({each.incident_id for each in some}))
+            wanted = [
+                (each.org_id, each.incident_id, each.page)
+                for each in some
+                if (run := runs.get(each.incident_id)) is not None
+                and run.org_id == each.org_id
+                and run.pages.get(each.page) is PageState.OPEN
+            ]
+            made = await timeline.pagings(tx, wanted, younger=_YOUNGER, unless_noted=_ONCE_IN) if wanted else []
+            await advance(tx, [_step(each) for each in made], self._effects, entries=False)
+            return {each.page for each in made}
+
+        return work
+
+
+def _step(made: timeline.Paging) -> Step:
+    event = PageForgotten(
+        made.page,
+        made.user,
+        made.level,
+        made.repeat,
+        made.generation,
+        made.planned_time,
+        made.asked_by,
+        made.first,
+    )
+    return Step(made.incident_id, event, org_id=made.org_id)

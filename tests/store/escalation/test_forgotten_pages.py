@@ -1,0 +1,182 @@
+"""A page that notify does not know any more is handed to it again, as it was; one that it knows, or that is not wanted, is not."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_escalation.app.incidents.apply_outcomes import Told, apply_outcomes
+from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
+from tocsin_escalation.app.people import people
+from tocsin_escalation.app.people import policies as writing
+from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.events import (
+    Acknowledged,
+    Escalated,
+    Event,
+    Merged,
+    OutcomeKind,
+    PageOutcome,
+    Resolved,
+    RespondersAdded,
+    Snoozed,
+)
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.store.people.directory import UserRow
+from tocsin_kit.db.pool import Tx
+
+from tests.store.escalation.recorders import ORG, Desk
+
+ANA = "users/ana"
+CEM = Target(TargetKind.USER, "cem")
+
+
+class Forgetful:
+    """Notify, which knows these pages."""
+
+    def __init__(self) -> None:
+        self.known: set[tuple[str, UUID]] = set()
+
+    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[bool]:
+        assert pages
+        return [each in self.known for each in pages]
+
+
+async def handed_over(desk: Desk) -> list[NotificationJob]:
+    """Every page, in the order in which it was handed over."""
+    async with desk.db.system() as tx:
+        rows = await tx.fetch("SELECT payload FROM outbox WHERE kind = 'page' ORDER BY id")
+    return [NotificationJob.FromString(row["payload"]) for row in rows]
+
+
+def reconciler(desk: Desk, notify: Forgetful | None = None, grace: float = 0.0) -> PageReconciler:
+    return PageReconciler(desk.db, notify or Forgetful(), desk.effects, lambda: None, grace=grace)
+
+
+async def notes(desk: Desk, incident: UUID) -> int:
+    return (await desk.said(incident)).count("note")
+
+
+@pytest.mark.parametrize(
+    "events", [[], [Escalated(ANA)], [RespondersAdded(ANA, (CEM,))], [Escalated(ANA), RespondersAdded(ANA, (CEM,))]]
+)
+async def test_it_is_the_same_page(desk: Desk, events: Sequence[Event]) -> None:
+    async def add(tx: Tx) -> None:
+        await people.create_user(tx, UserRow("cem", "cem", "", False))
+
+    await desk.db.run(ORG, add)
+    incident = await desk.opens()
+    for event in events:
+        await desk.take(incident, event)
+    before = await handed_over(desk)
+    run = await desk.run(incident)
+    open_ = {f"pages/{page}" for page in run.pages}
+    report = await reconciler(desk).all_now(mend=True)
+    again = (await handed_over(desk))[len(before) :]
+    assert {job.page for job in again} == open_ == {f"pages/{page}" for page in report.handed}
+    for job in again:
+        [first] = [each for each in before if each.page == job.page]
+        late = abs(job.planned_time.ToDatetime() - first.planned_time.ToDatetime())
+        assert late < timedelta(seconds=2)
+        job.planned_time.CopyFrom(first.planned_time)
+        assert job == first
+    assert await desk.run(incident) == run, "nothing else has changed"
+    assert await notes(desk, incident) == len(open_)
+
+
+async def test_so_is_that_of_the_fallback_target(desk: Desk) -> None:
+    policy = Policy(
+        "last",
+        (Level((Target(TargetKind.USER, "ana"),), timedelta(minutes=5)),),
+        fallback_target=Target(TargetKind.USER, "ben"),
+    )
+
+    async def make(tx: Tx) -> None:
+        await writing.create(tx, policy, "Last", False)
+
+    await desk.db.run(ORG, make)
+    incident = await desk.opens(policy="last")
+    await desk.passes(minutes=6)
+    await desk.sweep()
+    run, before = await desk.run(incident), await handed_over(desk)
+    assert run.state is State.EXHAUSTED
+    await reconciler(desk).all_now(mend=True)
+    again = (await handed_over(desk))[len(before) :]
+    assert {(job.page, job.user, job.level) for job in again} == {(job.page, job.user, job.level) for job in before}
+
+
+@pytest.mark.parametrize(
+    "event", [Acknowledged(ANA), Resolved(ANA), Snoozed(ANA, timedelta(minutes=5)), Merged(ANA, uuid4())]
+)
+async def test_what_was_stopped_is_not(desk: Desk, event: Event) -> None:
+    incident = await desk.opens()
+    if isinstance(event, Merged):
+        event = Merged(ANA, await desk.opens())
+        [other] = (await desk.run(event.into)).pages
+        notify = Forgetful()
+        notify.known.add((ORG, other))
+    else:
+        notify = Forgetful()
+    await desk.take(incident, event)
+    before = len(await handed_over(desk))
+    assert (await reconciler(desk, notify).all_now(mend=True)).handed == set()
+    assert len(await handed_over(desk)) == before
+
+
+async def test_nor_is_what_it_knows_or_what_was_heard_of(desk: Desk) -> None:
+    known, sent, forgotten = [await desk.opens() for _ in range(3)]
+    notify = Forgetful()
+    for incident in (known, sent):
+        [page] = (await desk.run(incident)).pages
+        if incident == known:
+            notify.known.add((ORG, page))
+            continue
+        await apply_outcomes(
+            desk.db, desk.effects, [Told(ORG, incident, PageOutcome(page, "ana", OutcomeKind.SENT, 1))]
+        )
+    report = await reconciler(desk, notify).all_now(mend=True)
+    assert (report.compared, report.handed) == (2, set((await desk.run(forgotten)).pages))
+
+
+async def test_a_dry_run_only_tells_and_twice_is_once(desk: Desk) -> None:
+    """What notify refuses for good is not to become a dead message at every look; a second restore finds it an hour later."""
+    incident = await desk.opens()
+    looks = reconciler(desk)
+    report = await looks.all_now(mend=False)
+    assert (len(report.found), report.handed, await notes(desk, incident)) == (1, set(), 0)
+    assert len((await looks.all_now(mend=True)).handed) == 1
+    assert (await looks.all_now(mend=True)).handed == set()
+    assert (await reconciler(desk).all_now(mend=True)).handed == set(), "another replica"
+    await desk.passes(minutes=61)
+    assert len((await looks.all_now(mend=True)).handed) == 1
+
+
+async def test_an_old_one_is_not(desk: Desk) -> None:
+    """Notify may have deleted it as old."""
+    await desk.opens()
+    await desk.passes(hours=25)
+    report = await reconciler(desk).all_now(mend=True)
+    assert (len(report.found), report.handed) == (1, set())
+
+
+async def test_a_round_waits_for_the_grace(desk: Desk) -> None:
+    incident = await desk.opens()
+    patient, quick = reconciler(desk, grace=3600.0), reconciler(desk)
+    for _ in range(3):
+        await patient.round()
+    assert await notes(desk, incident) == 0
+    await quick.round()
+    assert await notes(desk, incident) == 0, "seen once, it may be on its way"
+    await quick.round()
+    assert await notes(desk, incident) == 1
+
+
+async def test_rounds_go_on_where_the_last_one_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin_escalation.app.incidents.reconcile_pages.BATCH", 1)
+    monkeypatch.setattr("tocsin_escalation.app.incidents.reconcile_pages._BATCHES_A_ROUND", 2)
+    incidents = [await desk.opens() for _ in range(5)]
+    looks = reconciler(desk)
+    for _ in range(6):
+        await looks.round()
+    assert [await notes(desk, each) for each in incidents] == [1] * 5

@@ -37,7 +37,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, from_status
 from tocsin_kit.metrics import Metrics
 
-from tests.store.ingest.support import Ingest, bearer, key, new_org, resolve, trigger
+from tests.store.ingest.support import Ingest, bearer, key, new_org, resolve, stored, trigger
 
 RULES = (
     RoutingRule(
@@ -66,7 +66,6 @@ class Way:
         self.times = IntakeTimes(database, lambda: True, lambda: 0.0)
         self.intake = AlertIntake(Directory(database, self.metrics), self.budgets, limit, self.batches, self.times)
         self.sender = Sender(org, "users/ana", None)
-        self.database = database
 
     async def together(self, parts: Sequence[bytes]) -> list[object]:
         return [told(each) for each in await self.intake.send_all(self.sender, parts)]
@@ -89,20 +88,6 @@ class Way:
             if sample.name.endswith("_total")
         }
         return {name: value for name, value in values.items() if value}
-
-    async def rows(self) -> list[tuple[Any, ...]]:
-        """Everything but ids and times, and the order in which the fields of an alert are written."""
-        async with self.database.transaction(self.org) as tx:
-            found = await tx.fetch(
-                """SELECT alerts.dedup_key, alerts.state, alerts.count, alerts.severity, alerts.summary, alerts.newest,
-                  incidents.state, incidents.alert_count, incidents.firing_count, incidents.severity, incidents.title
-                FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id ORDER BY alerts.id"""
-            )
-        return sorted((tuple(map(in_order, row)) for row in found), key=repr)
-
-
-def in_order(value: object) -> object:
-    return AlertInput.FromString(value).SerializeToString(deterministic=True) if isinstance(value, bytes) else value
 
 
 def told(answer: object) -> object:
@@ -168,7 +153,7 @@ async def test_a_batch_does_what_its_alerts_do_one_by_one(ingest: Ingest, seed: 
     for _ in range(4):
         parts = mixed(chance, "integrations/prom")
         assert await together.together(parts) == await single.one_by_one(parts)
-    assert await together.rows() == await single.rows()
+    assert await stored(ingest, together.org) == await stored(ingest, single.org)
     assert await together.counted() == await single.counted()
     assert {of for _, of in together.times._refused} == {of for _, of in single.times._refused}
     assert together.budgets.used(together.org, ALERTS) == pytest.approx(single.budgets.used(single.org, ALERTS))
@@ -264,7 +249,7 @@ async def test_a_repeated_request_gets_its_answer_and_is_not_counted_again(inges
     assert [each[2] for each in await way.together([sent("2"), sent("2", ids[2]), sent("2", ids[2])])] == [5, 6, 6]  # type: ignore[index]
     # The id of another body.
     assert (await way.together([sent("3", ids[1])]))[0][0] == "REQUEST_ID_REUSED"  # type: ignore[index]
-    assert [row[2] for row in await way.rows()] == [6]
+    assert [row[2] for row in await stored(ingest, way.org)] == [6]
 
 
 async def test_nothing_is_taken_in_of_a_batch_with_bytes_that_are_no_alert(ingest: Ingest) -> None:
@@ -273,7 +258,7 @@ async def test_nothing_is_taken_in_of_a_batch_with_bytes_that_are_no_alert(inges
     await way.together([good])
     with pytest.raises(DecodeError):
         await way.intake.send_all(way.sender, [good, b"\x0a\x05ab", good])
-    assert [row[2] for row in await way.rows()] == [1]
+    assert [row[2] for row in await stored(ingest, way.org)] == [1]
 
 
 async def test_a_recognised_alert_is_answered_after_its_commit_and_not_when_that_fails(ingest: Ingest) -> None:
@@ -295,4 +280,4 @@ async def test_a_recognised_alert_is_answered_after_its_commit_and_not_when_that
 
     way.batches._work = away
     assert await way.together([part] * 2) == [("DATABASE_UNAVAILABLE", "it is away")] * 2
-    assert [row[2] for row in await way.rows()] == [6]
+    assert [row[2] for row in await stored(ingest, way.org)] == [6]

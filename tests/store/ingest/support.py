@@ -315,6 +315,21 @@ def resolve(dedup_key: str, *, request_id: str = "", integration: str = "") -> S
     return SendAlertRequest(request_id=request_id, integration=integration, alert=alert)
 
 
+async def stored(ingest: Ingest, org: str) -> list[tuple[Any, ...]]:
+    """A tenant's alerts with their incidents: all but ids and times, and the order in which the fields of an alert are written."""
+    async with ingest.database.transaction(org) as tx:
+        found = await tx.fetch(
+            """SELECT alerts.dedup_key, alerts.state, alerts.count, alerts.severity, alerts.summary, alerts.newest,
+              incidents.state, incidents.alert_count, incidents.firing_count, incidents.severity, incidents.title
+            FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id ORDER BY alerts.id"""
+        )
+    return sorted((tuple(map(_in_order, row)) for row in found), key=repr)
+
+
+def _in_order(value: object) -> object:
+    return AlertInput.FromString(value).SerializeToString(deterministic=True) if isinstance(value, bytes) else value
+
+
 def new_org() -> str:
     """A tenant nobody else uses."""
     return f"org-{uuid.uuid4().hex[:12]}"

@@ -15,13 +15,15 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response, http_status
 
 from tocsin_ingest.app.alerts.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.send_alert import Sent
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.http.documents import Document, Outer
 from tocsin_ingest.http.outside import Outside
 
 Json = Mapping[str, Any]
-Answer = SendAlertResponse | TocsinError
+Answer = bytes | TocsinError
+"""What became of one alert: a serialized SendAlertResponse, or why it was not taken."""
 
 _PERMANENT: Final = 500
 _TRANSIENT: Final = (*THROTTLED, ErrorReason.ERROR_REASON_CONFLICT)
@@ -65,12 +67,15 @@ class Results:
     """Place and error of the first `MAX_ERRORS` that were not accepted."""
     refusal: TocsinError | None = None
     """Why the first that was refused for good was refused."""
+    sent: Sent | None = None
+    """The alert that the whole body is, of formats with `of_body`, once it is committed."""
 
     def add(self, place: str, answer: Answer) -> None:
         """One alert's answer. `place` tells the sender which one: `alerts[3]`."""
-        if isinstance(answer, SendAlertResponse):
+        if isinstance(answer, bytes):
             self.accepted += 1
-            self.first = self.first or answer
+            if self.first is None:
+                self.first = SendAlertResponse.FromString(answer)
             return
         if is_transient(answer):
             self.delayed += 1
@@ -194,6 +199,8 @@ class Format:
     integration: `item` gets the key of one alert of each open incident. `prove(outside, org_id, body)`: that the sender is who it
     says, of formats where its key does not say enough. `read_with`: the fields of the body that `item` looks at beside the element,
     where it looks at nothing else: an element that is written as one before it and stands beside the same is not read again.
+    `of_body`: the bytes of the body alone say which key stands in it, which alert it is, and the answer once that is committed: a
+    body that came before is not parsed again (`tocsin_ingest.http.known_bodies`).
     """
 
     paths: tuple[str, ...]
@@ -212,6 +219,7 @@ class Format:
     of_open_incidents: bool = False
     prove: Callable[[Outside, str, Json], Awaitable[None]] | None = None
     read_with: tuple[str, ...] | None = None
+    of_body: bool = False
     method: str = "POST"
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

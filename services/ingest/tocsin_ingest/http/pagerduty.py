@@ -110,6 +110,7 @@ FORMAT: Final = Format(
     item,
     key=header_key,
     body_key=body_key,
+    of_body=True,
     answer=answer,
     refuse=refuse,
 )

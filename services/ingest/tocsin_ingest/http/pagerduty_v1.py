@@ -55,6 +55,7 @@ FORMAT: Final = Format(
     item,
     key=pagerduty.no_header_key,
     body_key=body_key,
+    of_body=True,
     answer=answer,
     refuse=pagerduty.refuse,
 )

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
@@ -22,7 +22,7 @@ from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.recognised import Written
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.route_alert import Stated
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender, Taken
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender, Sent, Taken
 from tocsin_ingest.app.alerts.signatures import check_signature
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.http import (
@@ -46,6 +46,7 @@ from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Answer, Format, Item, Reading, Results, is_transient
+from tocsin_ingest.http.known_bodies import KnownBodies, KnownBody
 from tocsin_ingest.http.outside import Outside
 
 _log = get_logger(__name__)
@@ -82,8 +83,9 @@ def routes(
     outside: Outside,
 ) -> Iterable[web.AbstractRouteDef]:
     """A route for each path of each format, with and without a slash at its end."""
+    known = KnownBodies()
     for each in FORMATS:
-        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, outside)
+        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, outside, known)
         for path in each.paths:
             yield web.route(each.method, path, receiver.receive)
             yield web.route(each.method, f"{path}/", receiver.receive)
@@ -102,8 +104,10 @@ class _Receiver:
         refusals: Refusals,
         bodies: Bodies,
         outside: Outside,
+        known: KnownBodies,
     ) -> None:
         self._format = form
+        self._known = known
         self._intake = intake
         self._times = times
         self._directory = directory
@@ -123,21 +127,27 @@ class _Receiver:
                 self._count(sender, RPCS)
             with self._bodies.lend() as loan:
                 came = data = await loan.read(request)
-                if not data and self._format.may_be_empty:
-                    data = b"{}"
-                document = self._format.open(request, data)
-                if document is None:
-                    document = await documents.read(data, self._format.list_field, self._format.outer)
-                document.fields.update(self._format.beside(request))
+                known = self._known.get((self._format.name, data)) if self._format.of_body else None
+                if known is None:
+                    document = await self._read(request, data)
+                    inside = self._format.body_key(document.fields)
+                else:
+                    inside = known.key
                 if sender is None:
-                    key = clean_key(self._format.body_key(document.fields))
-                    sender = await sender_of(self._rpc, self._directory, key, request)
+                    sender = await sender_of(self._rpc, self._directory, clean_key(inside), request)
                     self._count(sender, RPCS)
                 self._count(sender, BYTES, len(data))
                 sender = await self._signed(sender, request, came)
-                if self._format.prove is not None:
-                    await self._format.prove(self._outside, sender.org_id, document.fields)
-                results = await self._take_all(sender, document)
+                if known is None:
+                    if self._format.prove is not None:
+                        await self._format.prove(self._outside, sender.org_id, document.fields)
+                    results = await self._take_all(sender, document)
+                else:
+                    answer = await self._commit(sender, known.sent)
+                    if isinstance(answer, bytes):
+                        return known.response()
+                    results = Results()
+                    results.add("event", answer)
         except Refused as refused:
             response = await self._refuse(sender, refused.status, refused.error)
             if refused.close:
@@ -148,7 +158,20 @@ class _Receiver:
             return await self._refuse(sender, http_status(error), error)
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
-        return self._format.answer(results)
+        response = self._format.answer(results)
+        if results.sent is not None and self._intake.recognises(sender, results.sent):
+            # Its alert came before: the body will come again. Of one whose key was made here the alert is another one each time.
+            self._known.put(sender, (self._format.name, data), KnownBody.of(inside, results.sent, response))
+        return response
+
+    async def _read(self, request: web.Request, data: bytes) -> Document:
+        if not data and self._format.may_be_empty:
+            data = b"{}"
+        document = self._format.open(request, data)
+        if document is None:
+            document = await documents.read(data, self._format.list_field, self._format.outer)
+        document.fields.update(self._format.beside(request))
+        return document
 
     async def _signed(self, sender: Sender, request: web.Request, body: bytes) -> Sender:
         """The sender of this body. Raises CREDENTIAL_INVALID when its integration asks for a signature that is not there."""
@@ -190,18 +213,21 @@ class _Receiver:
             return await self._take_written(sender, document, results)
         reading = await self._reading(sender, document)
         if reading.items is None:
-            results.add("event", await self._take(sender, document.fields, document, "event", reading))
+            found = self._sent(document.fields, document, "event", reading)
+            results.add("event", found if isinstance(found, TocsinError) else await self._commit(sender, *found))
+            if self._format.of_body and not isinstance(found, TocsinError) and not results.errors:
+                results.sent = found[0]
             return results
         turns = Turns()
         items = enumerate(reading.items)
         started: list[tuple[str, asyncio.Future[Answer]]] = []
         while following := await self._start(sender, document, items, turns, reading):
             # The next are decoded while these are committed.
-            for place, answer in started:
-                results.add(place, await answer)
+            for place, taken in started:
+                results.add(place, await taken)
             started = following
-        for place, answer in started:
-            results.add(place, await answer)
+        for place, taken in started:
+            results.add(place, await taken)
         return results
 
     async def _take_written(self, sender: Sender, document: Document, results: Results) -> Results:
@@ -236,8 +262,7 @@ class _Receiver:
             return
         start, taken = started
         for index, answer in enumerate(await taken.answers(), start):
-            told = SendAlertResponse.FromString(answer) if isinstance(answer, bytes) else masked(answer)
-            results.add(f"{reading.place}[{index}]", told)
+            results.add(f"{reading.place}[{index}]", answer if isinstance(answer, bytes) else masked(answer))
 
     async def _reading(self, sender: Sender, document: Document) -> Reading:
         form = self._format
@@ -266,14 +291,25 @@ class _Receiver:
         return started
 
     async def _take(self, sender: Sender, given: Any, document: Document, place: str, reading: Reading) -> Answer:
+        found = self._sent(given, document, place, reading)
+        return found if isinstance(found, TocsinError) else await self._commit(sender, *found)
+
+    def _sent(
+        self, given: Any, document: Document, place: str, reading: Reading
+    ) -> tuple[Sent, SendAlertRequest] | TocsinError:
         try:
             if isinstance(given, TocsinError):
                 return given
             item = self._item(given, document, place, reading)
             shorten(item.alert)
-            stated = Stated(item.labels, item.started, item.ended, item.expiry)
             request = SendAlertRequest(alert=item.alert, request_id=item.request_id)
-            return SendAlertResponse.FromString(await (await self._intake.submit(sender, request, stated)))
+            return Sent.of(request, Stated(item.labels, item.started, item.ended, item.expiry)), request
+        except Exception as error:
+            return masked(error)
+
+    async def _commit(self, sender: Sender, sent: Sent, request: SendAlertRequest | None = None) -> Answer:
+        try:
+            return await (await self._intake.submit_sent(sender, sent, request))
         except Exception as error:
             return masked(error)
 

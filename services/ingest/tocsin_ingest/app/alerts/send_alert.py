@@ -28,6 +28,7 @@ from tocsin_ingest.app.alerts.rate_limit import RateLimit
 from tocsin_ingest.app.alerts.recognised import Alike, Bytes, Recognised, Shelf, recognised_by
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated, route_wholly
 from tocsin_ingest.app.integrations.directory import Directory, Routing
+from tocsin_ingest.domain.values import value
 
 _INTEGRATIONS: Final = "integrations"
 _READING: Final = 0.1
@@ -50,6 +51,21 @@ class Sender:
         """The sender a credential stands for."""
         collection, _, integration_id = principal.subject.partition("/")
         return cls(principal.org_id, principal.subject, integration_id if collection == _INTEGRATIONS else None)
+
+
+@value
+class Sent:
+    """An alert as its sender made it. `data`: a SendAlertRequest; `key`: what it is recognised by."""
+
+    data: bytes
+    stated: Stated
+    key: Bytes
+
+    @classmethod
+    def of(cls, request: SendAlertRequest, stated: Stated) -> "Sent":
+        """The request, and what was stated beside it."""
+        data = request.SerializeToString()
+        return cls(data, stated, recognised_by(data, stated))
 
 
 class AlertIntake:
@@ -123,18 +139,26 @@ class AlertIntake:
         Nothing raises but the future, so that one bad alert does not get in the way of the next. `own`: it is no sender's, is
         rare, and no limit of senders keeps it out.
         """
+        return await self.submit_sent(sender, Sent.of(request, stated), request, own=own)
+
+    async def submit_sent(
+        self, sender: Sender, sent: "Sent", request: SendAlertRequest | None = None, *, own: bool = False
+    ) -> "asyncio.Future[bytes]":
+        """The same for one that may be sent again. `request`: what was sent, if it is at hand."""
         try:
             shelf = self._recognised.of(sender.org_id, sender.subject)
-            data = request.SerializeToString()
-            key = recognised_by(data, stated)
-            entry = await self._recognise(sender, shelf, key)
+            entry = await self._recognise(sender, shelf, sent.key)
             if entry is None:
-                entry = await self._read(sender, shelf, _Given(data, stated, request), key)
+                entry = await self._read(sender, shelf, _Given(sent.data, sent.stated, request), sent.key)
             return self._batches.enqueue(entry) if own else self._enqueue(entry)
         except Exception as error:
             failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
+
+    def recognises(self, sender: Sender, sent: "Sent") -> bool:
+        """Whether the sender sent the same before, which it then most likely sends once more."""
+        return self._recognised.of(sender.org_id, sender.subject).get(sent.key) is not None
 
     def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
         try:

@@ -105,7 +105,7 @@ class SmsReplies:
 
 def _which(words: ReplyWords, reply: Reply, pages: list[TextedPage], number: str) -> str:
     if not pages:
-        return words.sms_no_such_code if reply.code else words.sms_nothing_waits
+        return words.sms_nothing_waits if reply.code is None else words.sms_no_such_code
     if reply.code is not None:
         return words.sms_several
     codes: list[UUID] = [page.incident for page in pages[:_LISTED]]

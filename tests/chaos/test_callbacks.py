@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from tocsin.escalation.v1 import incident_pb2
@@ -19,7 +20,12 @@ _numbers = itertools.count(4915120000001)
 
 
 async def dies_with_a_yes(
-    fleet: Fleet, tenant: Tenant, ana: Person, tells: Callable[[Message], Awaitable[object]], *, redis: bool = True
+    fleet: Fleet,
+    tenant: Tenant,
+    ana: Person,
+    tells: Callable[[Message], Coroutine[Any, Any, object]],
+    *,
+    redis: bool = True,
 ) -> tuple[str, Message]:
     """Ana is texted, and whoever has sent that dies before it is noted; `tells` is what comes in meanwhile. Incident, message."""
     prom = await tenant.integration(await tenant.policy([ana], minutes=600))

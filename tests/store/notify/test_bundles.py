@@ -30,7 +30,8 @@ from tests.store.notify.bundling import (
     outcomes,
     storm,
 )
-from tests.store.notify.phones import ANA, running
+from tests.store.notify.phones import ANA, running, taken
+from tests.store.notify.phones import PUBLIC as PHONES
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, bearer, job, new_org, reads, until
 
 
@@ -306,6 +307,32 @@ async def test_a_bundle_is_acknowledged_by_a_key_of_the_phone_and_by_a_button(
                WHERE n.incident = n.page_id AND n.user_id = 'users/ben'"""
         )
         assert row["evidence"] == "answered"
+
+
+async def test_a_bundle_is_acknowledged_by_a_text_message_and_meant_by_its_code_alone(
+    world: World, twilio: TwilioServer
+) -> None:
+    """A reply without a code meant the incident that had been texted by itself, while its author answered the bundle."""
+    org = new_org()
+    await world.method(org, sms=ANA)
+    async with running(world, twilio, TWILIO_REPLIES=True, **{**TWO, "storm_pages": 1}) as notify:
+        jobs = await storm(notify, org, WARNING, WARNING, SEVERITY_ERROR)
+        await taken(twilio)
+        await world.forward(COLLECTED)
+        [code] = re.findall(r" Reply (\d+)a to ack all\.$", (await taken(twilio, count=2)).body)
+        answered = world.escalation.responders
+
+        async def says(text: str) -> str:
+            status, said = await twilio.receives(ANA, text, f"{PHONES}/v1/twilio/reply")
+            assert status == 200
+            return said
+
+        assert f"say which. {code} 2 more pages:" in await says("ack")
+        assert "several" in await says(f"{code}e")
+        assert answered.acted == []
+        assert (await says(f"{code}a")).startswith("Acknowledged. 2 more pages: ")
+        assert {each.incident for each in answered.answers} == {each.incident for each in jobs[1:]}
+        assert set(answered.acted) == {("acknowledge", "users/ana", "sms")}
 
 
 async def test_replicas_that_page_the_same_person_at_once_share_one_budget_and_one_bundle(world: World) -> None:

@@ -144,9 +144,10 @@ def _after(delivery: Delivery, level: str, limit: int, *, replies: bool) -> str:
     if delivery.kind not in WAKING:
         return ""
     after = level + (f" {delivery.link}" if delivery.link else "")
-    if replies and delivery.kind in PAGES and delivery.job.incident:
+    if replies and delivery.job.incident:
         code = code_of(UUID(delivery.job.incident.rpartition("/")[2]), delivery.target.address)
-        how = delivery.words.sms_reply.format(code=code)
+        words = delivery.words
+        how = (words.sms_reply_all if delivery.kind is Kind.BUNDLE else words.sms_reply).format(code=code)
         after += how if segments("x" * _LEAST + after + how) <= limit else ""
     return after
 

@@ -1,7 +1,8 @@
 """What a person answers by text message: `12a`, `ack 12`, `STOP`.
 
-Each incident has a code of at most three digits for each phone. It is computed and stored nowhere. Two incidents that were
-sent to one phone on one day may have the same code, rarely: then nothing is done, and the person is told to open the link.
+Each incident, and each message for several, has a code of at most three digits for each phone. It is computed and stored nowhere.
+Two that were sent to one phone on one day may have the same code, rarely: then nothing is done, and the person is told to open
+the link.
 
 A text message that was handed to the provider may not be on the phone yet. So a reply never means an incident because somebody
 has answered the others meanwhile: the author may have read only about one of the others.

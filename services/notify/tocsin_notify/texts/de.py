@@ -93,6 +93,7 @@ WORDS: Final = Words(
     sms_resolved="Behoben von {actor}: {title}",
     sms_level=" (Stufe {level})",
     sms_reply=" Antwort {code}a: übernehmen, {code}e: weiter.",
+    sms_reply_all=" Antwort {code}a: alle übernehmen.",
     voice_locale="de-DE",
     voice_page="Tocsin: Vorfall, {severity}: {title}.",
     voice_level=" Stufe {level}.",

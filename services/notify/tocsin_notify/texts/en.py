@@ -90,6 +90,7 @@ WORDS: Final = Words(
     sms_resolved="Resolved by {actor}: {title}",
     sms_level=" (level {level})",
     sms_reply=" Reply {code}a to ack, {code}e to escalate.",
+    sms_reply_all=" Reply {code}a to ack all.",
     voice_locale="",
     voice_page="Tocsin: {severity} incident: {title}.",
     voice_level=" Level {level}.",

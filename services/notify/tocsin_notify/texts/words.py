@@ -99,6 +99,7 @@ class Words:
     sms_resolved: str
     sms_level: str
     sms_reply: str
+    sms_reply_all: str
 
     voice_locale: str
     """The language of the voice that reads (twilio.com/docs/voice/twiml/say#attributes-language)."""

@@ -11,7 +11,7 @@ from tocsin_notify.app.answers.presses import Answer, Press, Presses
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.pages.stored_jobs import title_of
 from tocsin_notify.domain.action import Action
-from tocsin_notify.domain.page import PAGES, WAKING
+from tocsin_notify.domain.page import WAKING
 from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.answers import sms_replies
@@ -84,7 +84,7 @@ class SmsReplies:
         await self._failures.tell_hopeless(tx, waiting, "the phone has said STOP")
 
     async def _meant(self, tx: Tx, number: str, reply: Reply) -> TextReceived:
-        pages = {each.incident: each for each in await sms_replies.pages(tx, number, PAGES)}
+        pages = {each.incident: each for each in await sms_replies.pages(tx, number, WAKING)}
         texted = [Texted(each.incident, each.stopped, each.lately) for each in pages.values()]
         incident = meant(reply, texted, number)
         if incident is None:

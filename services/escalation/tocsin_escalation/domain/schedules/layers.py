@@ -1,7 +1,7 @@
 """When the groups of one layer are on call, before other layers are looked at."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tocsin_escalation.domain.schedules.clock import clock_or_utc
 from tocsin_escalation.domain.schedules.model import Group, Layer
@@ -9,8 +9,7 @@ from tocsin_escalation.domain.schedules.turns import turns_of
 from tocsin_escalation.domain.schedules.windows import opened
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Within [start, end) it is the turn of the group at `place` of the line-up, and of the `concurrent - 1` behind it."""
 
     start: int
@@ -33,8 +32,9 @@ def spans(layer: Layer, since: int, until: int) -> Iterator[Span]:
             while end <= start:
                 turn += 1
                 end = turns.start(turn + 1)
-            yield Span(start, min(end, closes), turn, turns.place(turn))
-            start = min(end, closes)
+            to = end if end < closes else closes
+            yield Span(start, to, turn, turns.place(turn))
+            start = to
 
 
 def groups(layer: Layer, place: int) -> list[Group]:

@@ -138,7 +138,7 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
         while edge <= start:
             edge = next(edges)
         end = _advance(lines, here, start, edge)
-        period = next((each for each in reversed(periods) if each.start <= start < each.end), None)
+        period = next((each for each in reversed(periods) if each.start <= start < each.end), None) if periods else None
         if period is not None:
             slots = tuple(_fixed(period, start))
         else:

@@ -86,8 +86,10 @@ def without(these: Sequence[Interval], others: Sequence[Interval]) -> list[Inter
 
 def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None) -> Iterable[Interval]:
     """Every window that may touch [begins, ends), by their start, and a day more on each side: clocks change by up to a day."""
-    in_order = sorted(windows or WHOLE_DAYS, key=lambda window: window.start)
-    first = (begins - max(window.length for window in in_order)) // DAY - 2
+    in_order = windows or WHOLE_DAYS
+    if len(in_order) > 1:
+        in_order = tuple(sorted(in_order, key=lambda window: window.start))
+    first = (begins - max([window.start + window.length for window in in_order])) // DAY - 1
     for day in range(first, ends // DAY + 2):
         if holidays is not None and not holidays.hold(day):
             continue

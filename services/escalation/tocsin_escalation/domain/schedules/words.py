@@ -17,8 +17,8 @@ COLLECTIONS: Final = {
 def tell(schedule: str, segment: Segment) -> str:
     """`schedules/web has users/ana on call until 2026-03-09 09:00 UTC (turn 9 of layer week)`."""
     until = "" if segment.end >= FOREVER else f" until {at(segment.end)}"
-    away = f"; away: {_names(segment.away)}" if segment.away else ""
-    why = f" ({'; '.join(map(_source, segment.sources))}{away})" if segment.sources or away else ""
+    reasons = [*map(_source, segment.sources), *([f"away: {_names(segment.away)}"] if segment.away else [])]
+    why = f" ({'; '.join(reasons)})" if reasons else ""
     match segment.coverage:
         case Coverage.ON_CALL:
             return f"schedules/{schedule} has {_names(segment.people)} on call{until}{why}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest
@@ -93,10 +93,10 @@ def judge(message_type: type[Message], data: bytes) -> TocsinError | None:
     return None
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
-def test_every_field_of_a_request_has_a_bound(method: MethodDescriptor) -> None:
+def test_every_field_of_a_request_has_a_bound() -> None:
     """A list or map without max_items or max_pairs, or text without a length, is work that a caller decides about."""
-    assert unbounded_fields(method.input_type) == []
+    unbounded = {name: unbounded_fields(request) for name, request in REQUESTS.items()}
+    assert {name: fields for name, fields in unbounded.items() if fields} == {}
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))

@@ -64,6 +64,15 @@ AWAY = [
     "XX002",
 ]
 
+STATUS = {
+    Meaning.AWAY: grpc.StatusCode.UNAVAILABLE,
+    Meaning.DENIED: grpc.StatusCode.UNAVAILABLE,
+    Meaning.REPEATABLE: grpc.StatusCode.ABORTED,
+    Meaning.HELD: grpc.StatusCode.ABORTED,
+    Meaning.CALLER: None,
+    Meaning.DEFECT: None,
+}
+
 
 def server_says(code: str, routine: str = "") -> asyncpg.PostgresError:
     """The error as the driver makes it from the server's message."""
@@ -77,32 +86,23 @@ def test_the_driver_knows_hundreds_of_codes_and_each_class_is_decided() -> None:
     assert {code for code, _ in ROUTINES} <= {code for code, _ in KNOWN}
 
 
-@pytest.mark.parametrize("code", sorted({code for code, _ in KNOWN}))
-def test_what_a_caller_is_told(code: str) -> None:
-    error = server_says(code)
-    decision = of_code(code)
-    told = translate(error)
-    assert decide(error) == decision
-    match decision.meaning:
-        case Meaning.AWAY | Meaning.DENIED:
-            assert told is not None
-            assert told.code is grpc.StatusCode.UNAVAILABLE
-        case Meaning.REPEATABLE | Meaning.HELD:
-            assert told is not None
-            assert told.code is grpc.StatusCode.ABORTED
-        case Meaning.CALLER | Meaning.DEFECT:
-            assert told is None
-    assert (decision.meaning is Meaning.AWAY) == (code in AWAY)
-    assert is_repeatable(error) == (decision.meaning is Meaning.REPEATABLE)
-    if decision.meaning not in (Meaning.CALLER, Meaning.DEFECT):
-        assert decision.words, "callers see these words instead of the server's"
-    if is_connection_loss(error):
-        assert decision.meaning is Meaning.AWAY
+def test_what_a_caller_is_told() -> None:
+    for code in sorted({code for code, _ in KNOWN}):
+        error = server_says(code)
+        decision = of_code(code)
+        told = translate(error)
+        assert decide(error) == decision, code
+        assert (None if told is None else told.code) is STATUS[decision.meaning], code
+        assert (decision.meaning is Meaning.AWAY) == (code in AWAY), code
+        assert is_repeatable(error) == (decision.meaning is Meaning.REPEATABLE), code
+        if decision.meaning not in (Meaning.CALLER, Meaning.DEFECT):
+            assert decision.words, f"callers see these words instead of the server's: {code}"
+        if is_connection_loss(error):
+            assert decision.meaning is Meaning.AWAY, code
 
 
-@pytest.mark.parametrize("error", [error for _, error in KNOWN], ids=lambda error: str(error.__name__))
-def test_no_error_class_of_the_driver_is_undecided(error: type[asyncpg.PostgresError]) -> None:
-    assert decide(error("no")) is not None
+def test_no_error_class_of_the_driver_is_undecided() -> None:
+    assert [error.__name__ for _, error in KNOWN if decide(error("no")) is None] == []
 
 
 @pytest.mark.parametrize(

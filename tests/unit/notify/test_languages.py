@@ -37,29 +37,29 @@ def values(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Words)])
-def test_each_text_is_there_and_names_the_same_values_in_every_language(language: str, field: str) -> None:
-    said, english = getattr(CATALOGUE[language], field), getattr(CATALOGUE["en"], field)
-    assert bool(said.strip()) or field == "voice_locale"
-    assert values(said) == values(english)
+def test_each_text_is_there_and_names_the_same_values_in_every_language(language: str) -> None:
+    for field in dataclasses.fields(Words):
+        said, english = (getattr(CATALOGUE[each], field.name) for each in (language, "en"))
+        assert bool(said.strip()) or field.name == "voice_locale", field.name
+        assert values(said) == values(english), field.name
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ReplyWords)])
-def test_each_reply_is_there_and_names_the_same_values_in_every_language(language: str, field: str) -> None:
-    said, english = getattr(REPLY_WORDS[language], field), getattr(REPLY_WORDS["en"], field)
-    assert said.strip()
-    assert values(said) == values(english)
-    assert language == "en" or said != english
-    if field.startswith("sms_"):
-        assert beyond_gsm(said) == "", "no letter makes a reply cost more"
+def test_each_reply_is_there_and_names_the_same_values_in_every_language(language: str) -> None:
+    for field in dataclasses.fields(ReplyWords):
+        said, english = (getattr(REPLY_WORDS[each], field.name) for each in (language, "en"))
+        assert said.strip(), field.name
+        assert values(said) == values(english), field.name
+        assert language == "en" or said != english, field.name
+        if field.name.startswith("sms_"):
+            assert beyond_gsm(said) == "", f"no letter makes a reply cost more: {field.name}"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("answer", Answer)
-@pytest.mark.parametrize("action", Action)
-def test_whoever_presses_is_told_what_came_of_it(language: str, answer: Answer, action: Action) -> None:
-    assert beyond_gsm(Taken(answer, language).said(action)) == ""
+def test_whoever_presses_is_told_what_came_of_it(language: str, answer: Answer) -> None:
+    costly = {action: beyond_gsm(Taken(answer, language).said(action)) for action in Action}
+    assert costly == dict.fromkeys(Action, "")
 
 
 def test_the_languages_are_those_that_can_be_chosen() -> None:

@@ -65,7 +65,7 @@ def targets(url: str) -> dict[Channel, tuple[str, str]]:
     ],
 )
 async def test_each_waits_as_it_is_asked(status: int, headers: Mapping[str, str], seconds: float) -> None:
-    assert set(targets("")) == set(TYPES) - NO_HTTP
+    assert set(targets("")) == set(TYPES) - NO_HTTP, "a new channel needs an address in `targets`"
     async with Refusing(status, headers) as server:
         page = pb.NotificationJob(page=f"pages/{uuid.uuid4()}", title="Disk full", level=1)
         for channel, (address, secret) in targets(server.url).items():

@@ -309,7 +309,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )
-    messages = Messages(hints, budgets, countries=countries, missing=missing)
+    messages = Messages(hints, budgets, countries=countries, missing=missing, notes=journal)
     add(
         recurring_message_service.RecurringMessageService(
             db, RecurringMessages(messages, budgets), page_tokens, escalation
@@ -330,7 +330,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     events.serve(runtime.rpc, page_tokens)
     looks = Looks(db, runtime.loops)
-    add_digests(runtime, db, escalation, hints, metrics, page_tokens, looks)
+    add_digests(runtime, db, escalation, hints, metrics, page_tokens, looks, journal)
     add_slack_groups(runtime, db, escalation, channels, metrics, page_tokens, looks)
     serve_templates(runtime, wordings, page_tokens)
     serve_queue(runtime, hints, redrive, page_tokens, journal, policy, slots, nudge_relay=relay.nudge, resumed=nudge)
@@ -350,15 +350,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
-    loops.add(
-        "messages", looks.sweep("messages", Release(db, hints, metrics, deliver.first).everything, nudged=message_due)
-    )
+    release = Release(db, hints, metrics, deliver.first, journal)
+    loops.add("messages", looks.sweep("messages", release.everything, nudged=message_due))
     loops.add("group-messages", looks.sweep("messages", DivideGroups(db, escalation, hints, metrics).everything))
-    loops.add("bundles", looks.sweep("bundles", Bundles(db, hints, metrics, failures, settings.bundling)))
+    loops.add("bundles", looks.sweep("bundles", Bundles(db, hints, metrics, failures, settings.bundling, journal)))
     loops.add(
         "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
     )
-    loops.add("recurring-messages", looks.sweep("recurring_messages", Recur(db, hints).everything))
+    loops.add("recurring-messages", looks.sweep("recurring_messages", Recur(db, hints, journal).everything))
     if settings.public_url and (twilio.sid or settings.vapid.private_key):
         loops.add("receipts", looks.sweep("receipts", MissingReceipts(db, failures, hints, settings.receipt_timeout)))
     loops.add("sequels", looks.sweep("sequels", sequels, nudged=more_sequels))

@@ -6,6 +6,7 @@ from tocsin.notify.v1 import digest_service_pb2_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.tasks.journal import Notes
 
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.looks import Looks
@@ -25,6 +26,7 @@ def add_digests(
     metrics: NotifyMetrics,
     pages: PageTokens,
     looks: Looks,
+    notes: Notes,
 ) -> None:
     """Add the service, and the loop that makes what is due."""
     runtime.rpc.add(
@@ -33,5 +35,5 @@ def add_digests(
         digest_service_pb2_grpc.add_DigestServiceServicer_to_server,
     )
     latest = timedelta(seconds=runtime.settings.digest_late_seconds)
-    make = MakeDigests(db, escalation, hints, metrics, latest=latest)
+    make = MakeDigests(db, escalation, hints, metrics, latest=latest, notes=notes)
     runtime.loops.add("digests", looks.sweep("digests", make.everything))

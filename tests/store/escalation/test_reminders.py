@@ -108,6 +108,30 @@ async def test_one_that_comes_again_and_again_ends_with_the_acknowledge(desk: De
     assert len(await sent(desk)) == 3, "it has ended"
 
 
+@pytest.mark.parametrize("every", [None, HOUR])
+async def test_who_reads_one_is_told_at_once_that_its_incident_needs_it_no_more(
+    desk: Desk, every: timedelta | None
+) -> None:
+    incident = await desk.opens()
+    row = await create(desk, incident, every=every)
+
+    async def read() -> tuple[ReminderState, str, bool]:
+        found = await now(desk, row)
+        [told] = await desk.db.run(ORG, lambda tx: reminders.as_they_stand(tx, [found]))
+        return told.state, told.state_reason, told.next_time is not None
+
+    waits = (ReminderState.SCHEDULED, "", True)
+    await desk.take(incident, Acknowledged("users/ana"))
+    held = (ReminderState.STOPPED, "the incident was acknowledged by users/ana", False)
+    assert await read() == (waits if every is None else held)
+    await desk.take(incident, Unacknowledged("users/ana"))
+    assert await read() == waits
+    await desk.take(incident, Resolved("users/ana"))
+    assert await read() == (ReminderState.STOPPED, "the incident was resolved by users/ana", False)
+    with pytest.raises(TocsinError, match="has ended"):
+        await desk.db.run(ORG, lambda tx: reminders.snooze(tx, row.id, HOUR))
+
+
 async def test_the_holder_is_reminded_of_what_is_open_until_it_is_resolved(desk: Desk) -> None:
     incident = await desk.opens()
     await desk.take(incident, Acknowledged("users/ana"))

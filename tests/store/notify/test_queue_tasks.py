@@ -76,7 +76,7 @@ async def test_a_notification_is_delayed_promoted_and_gone_once_it_is_sent(
         return await world.states() == ["sent", "pending"]
 
     await until(sent)
-    gone = await failure(board.call("GetTask", name=first.name))
+    gone = await failure(board.call("PromoteTask", name=first.name))
     assert (gone.code, gone.reason) == (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
     assert not (await board.call("GetTask", name=second.name)).losses, "the page was sent by the first step"
     entry = await world.row("SELECT actor, resources FROM audit_entries WHERE method LIKE '%PromoteTask'")
@@ -239,6 +239,32 @@ async def _dead(world: World, count: int) -> bool:
     return bool(await world.admin.fetchval("SELECT count(*) = $1 FROM dead_letters", count))
 
 
+async def test_a_watcher_sees_that_a_message_was_made_and_became_a_notification(
+    world: World, notify: Notify, sender: Sender
+) -> None:
+    await world.method(sender.org, webhook="ana")
+    watch = notify.queues.WatchQueue(queue_pb.WatchQueueRequest(name=QUEUE), metadata=operator())
+    assert not (await watch.read()).changes, "it has begun"
+    later = await sender.send(later=HOUR)
+    await sender.send()
+    wanted = [
+        (task_pb2.TASK_CHANGE_KIND_ADDED, "messages"),
+        (task_pb2.TASK_CHANGE_KIND_ADDED, "messages"),
+        (task_pb2.TASK_CHANGE_KIND_ADDED, "notifications"),
+        (task_pb2.TASK_CHANGE_KIND_COMPLETED, "notifications"),
+    ]
+    seen: list[task_pb2.TaskChange] = []
+    async with asyncio.timeout(30):
+        while len([change for change in seen if change.kind != task_pb2.TASK_CHANGE_KIND_ACTIVE]) < len(wanted):
+            seen += (await watch.read()).changes
+    watch.cancel()
+    told = [(each.kind, each.task.name.split("/")[-1].split(".")[0]) for each in seen]
+    assert sorted(each for each in told if each[0] != task_pb2.TASK_CHANGE_KIND_ACTIVE) == wanted
+    assert {(each.task.org_id, each.task.user) for each in seen} == {(sender.org, ANA)}
+    assert later.name.removeprefix("messages/") in seen[0].task.name
+    assert seen[0].task.due_time == later.send_time
+
+
 async def test_every_replica_shows_what_any_of_them_did(world: World) -> None:
     org = new_org()
     await world.method(org, webhook="ana")
@@ -275,6 +301,11 @@ async def test_every_replica_shows_what_any_of_them_did(world: World) -> None:
         assert done.HasField("lateness")
         failed = await board.only(task_pb2.TASK_STATE_FAILED)
         assert "410" in failed.error
+        for listed_one, ended in ((done, "sent"), (failed, "permanent")):
+            looked_at = await board.call("GetTask", name=listed_one.name)
+            assert looked_at.task == listed_one
+            assert [ended in event.text and event.HasField("duration") for event in looked_at.history] == [True]
+            assert not looked_at.losses
         assert await board.tasks(task_pb2.TASK_STATE_FAILED, org_id="another") == []
         activity = await board.call("GetQueueActivity", name=QUEUE)
         assert sum(minute.completed for minute in activity.minutes) == 1

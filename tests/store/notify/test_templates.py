@@ -156,6 +156,12 @@ async def test_a_preview_shows_what_is_told_of_a_shift(org: Organisation) -> Non
     request = pb.PreviewTemplateRequest(template=template, shift_notice=shift_pb2.SHIFT_NOTICE_HAND_OVER)
     shown = await org.call("PreviewTemplate", request)
     assert shown.subject == "hand_over: Web bis Do 8. Jan 09:00"
+    whole = pb.Template(type=notification_pb2.NOTIFICATION_TYPE_MESSAGE, text="{{ shifts }}")
+    request.template.CopyFrom(whole)
+    written = (await org.call("PreviewTemplate", request)).text
+    assert "Web" in written
+    assert "{" not in written, "the line of the default text"
+    request.template.CopyFrom(template)
     assert "1 Vorfall ist offen:\n- Disk full on db-1 (kritisch, offen, seit" in shown.text, "the default text"
     request.template.type = PAGED
     code, why = await refused(org.call("PreviewTemplate", request))
@@ -164,6 +170,26 @@ async def test_a_preview_shows_what_is_told_of_a_shift(org: Organisation) -> Non
         template=template, shift_notice=shift_pb2.SHIFT_NOTICE_BEFORE, incident=f"incidents/{new_id()}"
     )
     assert (await refused(org.call("PreviewTemplate", about)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_preview_of_an_incident_does_not_show_its_reminder_instead(org: Organisation) -> None:
+    reminded, paged = new_id(), new_id()
+    await org.page(incident=paged)
+    for incident in (reminded, paged):
+        reminder = job(
+            org.org,
+            incident,
+            type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
+            text="Look at it.",
+            actor="users/ops",
+            reminder=notification_pb2.ReminderContent(title="Disk full on db-1"),
+        )
+        reminder.title = "Reminder: Disk full on db-1"
+        await org.notify.submit(reminder)
+        request = pb.PreviewTemplateRequest(template=pb.Template(type=PAGED), incident=f"incidents/{incident}")
+        shown = await org.call("PreviewTemplate", request)
+        assert shown.subject == "[critical] Disk full on db-1 (level 1)"
+        assert "users/ops" not in shown.text
 
 
 async def test_people_read_the_language_that_they_or_their_organisation_chose(org: Organisation) -> None:

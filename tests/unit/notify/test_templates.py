@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tocsin.notify.v1.notification_pb2 import NotificationLink
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.channels.registry import TYPES
@@ -46,6 +47,17 @@ def test_a_template_says_what_it_is_made_of() -> None:
     assert said == (
         "CRITICAL Disk full on db-1, level 1 Runbook https://wiki.example.com/disk-full [critical] Disk full on db-1 (level 1)"
     )
+
+
+def test_a_link_that_is_written_whole_is_a_text() -> None:
+    link = "Runbook: https://wiki.example.com/disk-full"
+    whole = (
+        "{{ incident.links }}|{{ incident.links | join: ', ' }}|{% for one in incident.links %}{{ one }}{% endfor %}"
+    )
+    assert rendered(whole) == f"{link}|{link}|{link}"
+    unnamed = replace(PAGE, job=type(PAGE.job)(ordered_links=[NotificationLink(href="https://example.com/?a=<b>")]))
+    source = compile_template("{{ incident.links }}", html=True)
+    assert source.render(values_of(unnamed, Part.HTML)) == "https://example.com/?a=&lt;b&gt;"
 
 
 @pytest.mark.parametrize(

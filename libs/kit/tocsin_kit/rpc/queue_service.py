@@ -223,8 +223,18 @@ class QueueService(pb_grpc.QueueServiceServicer):
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:
         """See the contract."""
         key = self._key(request.name)
-        async with self._db.system() as tx:
-            task, history, losses = await self._board.look(tx, key)
+        try:
+            async with self._db.system() as tx:
+                task, history, losses = await self._board.look(tx, key)
+        except TocsinError as error:
+            if error.reason is not ErrorReason.ERROR_REASON_TASK_NOT_FOUND:
+                raise
+            kept = await self._journal.last_of(request.name)
+            if kept is None:
+                raise
+            async with self._db.system() as tx:
+                history = await self._board.history(tx, kept.org_id, key)
+            return pb.GetTaskResponse(task=kept, history=mapping.events_to(history))
         return pb.GetTaskResponse(
             task=mapping.task_to(self._queue, task),
             history=mapping.events_to(history),

@@ -59,7 +59,12 @@ class Board:
         losses: Sequence[Loss] = ()
         if task.state is not TaskState.ACTIVE:
             losses = (await kind.lost_by_removing(tx, [task])).get(task.id, ())
-        return task, await kind.history(tx, task, HISTORY), losses[:MOST_LOSSES]
+        return task, await kind.history(tx, task.org_id, task.id, HISTORY), losses[:MOST_LOSSES]
+
+    async def history(self, tx: Tx, org_id: str, key: str) -> Sequence[TaskEvent]:
+        """What happened to one, also if it is done. Raises TASK_NOT_FOUND for a kind that there is not."""
+        kind, id = self._split(key)
+        return await kind.history(tx, org_id, id, HISTORY)
 
     async def promote(self, tx: Tx, key: str, by: str, *, force: bool) -> tuple[Task, Sequence[Loss]]:
         """A delayed one is due now; what it is now, and who stays unpaged. Raises TASK_NOT_FOUND, TASK_STATE, TASK_NEEDED."""

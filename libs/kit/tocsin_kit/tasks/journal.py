@@ -128,6 +128,12 @@ class NoNotes:
 NO_NOTES: Final[Notes] = NoNotes()
 
 
+def note_all(notes: Notes, noted: Iterable[Noted]) -> None:
+    """All of this happened, and is committed."""
+    for each in noted:
+        notes.note(each)
+
+
 @dataclass(frozen=True, slots=True)
 class Minute:
     """What happened in one minute. `counts`: by word (`completed`), and of classes of lateness (`l7`) and duration (`d7`)."""
@@ -213,6 +219,12 @@ class Journal:
             return list(_read(rows)), False
         own = [(f"{serial}-0", change) for serial, change in reversed(self._own[name])]
         return [each for each in own if not before or _place(each[0]) < _place(before)], True
+
+    async def last_of(self, name: str) -> pb.Task | None:
+        """The task of this name as it was kept last, if it is one of the newest completed and failed ones."""
+        kept = [*(await self.newest(failed=False))[0], *(await self.newest(failed=True))[0]]
+        found = [change.task for _, change in kept if change.task.name == name]
+        return max(found, key=lambda task: task.finish_time.ToNanoseconds(), default=None)
 
     async def minutes(self, now: datetime, count: int) -> tuple[list[Minute], bool]:
         """The last minutes, oldest first; and whether they are this replica's only."""

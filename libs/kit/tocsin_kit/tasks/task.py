@@ -98,8 +98,8 @@ class TaskKind(Protocol):
         """Those of them that are there and that no other transaction works on, held until this one ends."""
         ...
 
-    async def history(self, tx: Tx, task: Task, limit: int) -> Sequence[TaskEvent]:
-        """What happened to it, newest first."""
+    async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> Sequence[TaskEvent]:
+        """What happened to one, newest first; also to one that is done."""
         ...
 
     async def lost_by_promoting(self, tx: Tx, task: Task) -> Sequence[Loss]:

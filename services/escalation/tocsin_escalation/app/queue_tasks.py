@@ -52,9 +52,9 @@ class TimerTasks:
         held = await escalations.lock(tx, ids)
         return [_timer(row) for row in await stored.timers_named(tx, list(held))]
 
-    async def history(self, tx: Tx, task: Task, limit: int) -> list[TaskEvent]:
+    async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> list[TaskEvent]:
         """See `TaskKind`: the incident's timeline."""
-        return await stored.history(tx, task.org_id, task.id, limit)
+        return await stored.history(tx, org_id, id, limit)
 
     async def lost_by_promoting(self, tx: Tx, task: Task) -> list[Loss]:
         """See `TaskKind`. Nobody, unless the escalation ends by it."""
@@ -129,7 +129,7 @@ class ReminderTasks:
         """See `TaskKind`."""
         return [_reminder(row) for row in await stored.lock_reminders(tx, ids)]
 
-    async def history(self, tx: Tx, task: Task, limit: int) -> list[TaskEvent]:
+    async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> list[TaskEvent]:
         """See `TaskKind`: a reminder keeps how often it was sent, and no more."""
         return []
 

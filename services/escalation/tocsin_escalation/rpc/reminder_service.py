@@ -53,7 +53,7 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
     async def GetReminder(self, request: pb.GetReminderRequest, context: Context) -> pb.GetReminderResponse:
         """See the contract."""
         async with self._db.transaction(current_call().org_id) as tx:
-            row = await reminders.find(tx, _id(request.name))
+            [row] = await reminders.as_they_stand(tx, [await reminders.find(tx, _id(request.name))])
         return pb.GetReminderResponse(reminder=reminder_to(row))
 
     async def ListReminders(self, request: pb.ListRemindersRequest, context: Context) -> pb.ListRemindersResponse:
@@ -63,7 +63,7 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
         incident = incident_id(request.incident, "incident") if request.incident else None
         async with self._db.transaction(current_call().org_id) as tx:
             rows = await store.page(tx, incident, after, size + 1)
-        shown = rows[:size]
+            shown = await reminders.as_they_stand(tx, rows[:size])
         more = len(rows) > size
         return pb.ListRemindersResponse(
             reminders=[reminder_to(row) for row in shown],

@@ -84,9 +84,9 @@ class NotificationTasks:
         held = await pages.lock(tx, await stored.pages_of(tx, ids), only_free=True)
         return [_notification(row) for row in await stored.lock_notifications(tx, ids) if row.page_id in held]
 
-    async def history(self, tx: Tx, task: Task, limit: int) -> list[TaskEvent]:
+    async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> list[TaskEvent]:
         """See `TaskKind`: its attempts."""
-        return await stored.history(tx, task.org_id, task.id, limit)
+        return await stored.history(tx, org_id, id, limit)
 
     async def lost_by_promoting(self, tx: Tx, task: Task) -> list[Loss]:
         """See `TaskKind`."""
@@ -175,7 +175,7 @@ class MessageTasks:
         """See `TaskKind`."""
         return [_message(row) for row in await stored.messages_named(tx, ids, lock=True)]
 
-    async def history(self, tx: Tx, task: Task, limit: int) -> list[TaskEvent]:
+    async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> list[TaskEvent]:
         """See `TaskKind`: nothing has happened to it yet."""
         return []
 
@@ -227,9 +227,9 @@ class DeadLetterTasks:
         """See `TaskKind`."""
         return [_letter(row) for row in await stored.letters_named(tx, ids, lock=True)]
 
-    async def history(self, tx: Tx, task: Task, limit: int) -> list[TaskEvent]:
+    async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> list[TaskEvent]:
         """See `TaskKind`: the attempts of its notification, if one could be made."""
-        row = next(iter(await stored.letters_named(tx, [task.id])), None)
+        row = next(iter(await stored.letters_named(tx, [id])), None)
         if row is None or row.notification_id is None:
             return []
         return await stored.history(tx, row.org_id, row.notification_id, limit)

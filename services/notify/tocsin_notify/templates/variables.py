@@ -35,7 +35,7 @@ NAMES: Final[Mapping[str, str]] = {
     "notice": "what Tocsin itself tells by a message: `reminder`, or of time on call `before`, `hand_over`, `week_ahead`, "
     "`changed`, `swap_offered`, `swap_accepted`, `swap_declined`; empty for what somebody wrote",
     "shifts": f"the time on call that a message tells of, at most {MOST_ITEMS}, each with `schedule`, `start`, `end` and `line`, "
-    "the line of the default text",
+    "the line of the default text, which it reads as a whole",
     "shifts.size": "how many those are",
     "incident.name": "`incidents/{uuid}`",
     "incident.title": "its title; of a message its subject",
@@ -43,11 +43,22 @@ NAMES: Final[Mapping[str, str]] = {
     "incident.severity": "`critical`, `error`, `warning` or `info`",
     "incident.alert_count": "how many alerts it held",
     "incident.policy": "`policies/{policy}`",
-    "incident.links": f"its links, at most {MOST_ITEMS}, each with `text` and `href`",
+    "incident.links": f"its links, at most {MOST_ITEMS}, each with `text` and `href`; as a whole it reads `text: href`",
     "incident.links.size": "how many those are",
 }
 """Each with its meaning."""
 KNOWN: Final = frozenset(NAMES)
+
+
+class _Item(dict[str, str]):
+    """One of a list. A template that writes it as a whole shows `whole`: otherwise a person would read how Python writes it."""
+
+    def __init__(self, parts: Mapping[str, str], whole: str) -> None:
+        super().__init__(parts)
+        self._whole = whole
+
+    def __str__(self) -> str:
+        return self._whole
 
 
 def values_of(delivery: Delivery, part: Part) -> dict[str, object]:
@@ -65,7 +76,7 @@ def values_of(delivery: Delivery, part: Part) -> dict[str, object]:
         "about": job.about[:_LONGEST_NAME],
         "notice": _notice(job),
         "shifts": [
-            {name: value[:_LONGEST] for name, value in each.items()}
+            _Item({name: value[:_LONGEST] for name, value in each.items()}, each["line"][:_LONGEST])
             for each in islice(shifts.listed(job.shift, delivery.language), MOST_ITEMS)
         ],
         "incident": {
@@ -76,7 +87,10 @@ def values_of(delivery: Delivery, part: Part) -> dict[str, object]:
             "alert_count": job.alert_count,
             "policy": job.policy[:_LONGEST_NAME],
             "links": [
-                {"text": text[:_LONGEST_NAME], "href": href} for text, href in links_of(job) if len(href) <= _LONGEST
+                _Item({"text": text, "href": href}, f"{text}: {href}" if text else href)
+                for text, href in (
+                    (text[:_LONGEST_NAME], href) for text, href in links_of(job) if len(href) <= _LONGEST
+                )
             ][:MOST_ITEMS],
         },
     }

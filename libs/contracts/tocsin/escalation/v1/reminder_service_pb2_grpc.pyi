@@ -34,7 +34,8 @@ class ReminderServiceStub:
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
     none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
-    incident that is merged into another one, it is the other one that it tells of, and whose end ends it.
+    incident that is merged into another one, it is the other one that it tells of, and whose end ends it. One that its incident needs no
+    more is read as stopped at once; if the incident is unacknowledged before it would be due, it goes on.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
@@ -71,7 +72,8 @@ class ReminderServiceAsyncStub(ReminderServiceStub):
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
     none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
-    incident that is merged into another one, it is the other one that it tells of, and whose end ends it.
+    incident that is merged into another one, it is the other one that it tells of, and whose end ends it. One that its incident needs no
+    more is read as stopped at once; if the incident is unacknowledged before it would be due, it goes on.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
@@ -104,7 +106,8 @@ class ReminderServiceServicer(metaclass=_abc_1.ABCMeta):
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
     none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
-    incident that is merged into another one, it is the other one that it tells of, and whose end ends it.
+    incident that is merged into another one, it is the other one that it tells of, and whose end ends it. One that its incident needs no
+    more is read as stopped at once; if the incident is unacknowledged before it would be due, it goes on.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.

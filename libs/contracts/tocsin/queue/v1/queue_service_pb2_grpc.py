@@ -158,7 +158,8 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTask(self, request, context):
-        """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`.
+        """Reads one task with its history: one that is still to be done, is being done or is dead, or one of the newest that are completed or failed.
+        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,9 @@ class QueueServiceStub:
     Reasons: `QUEUE_NOT_FOUND`.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]
-    """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`."""
+    """Reads one task with its history: one that is still to be done, is being done or is dead, or one of the newest that are completed or failed.
+    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`.
+    """
     PromoteTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PromoteTaskRequest, _queue_service_pb2.PromoteTaskResponse]
     """Makes a delayed task due now. In a paused queue it waits until the queue is resumed. Idempotent by `request_id`.
     Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
@@ -113,7 +115,9 @@ class QueueServiceAsyncStub(QueueServiceStub):
     Reasons: `QUEUE_NOT_FOUND`.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]  # type: ignore[assignment]
-    """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`."""
+    """Reads one task with its history: one that is still to be done, is being done or is dead, or one of the newest that are completed or failed.
+    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`.
+    """
     PromoteTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PromoteTaskRequest, _queue_service_pb2.PromoteTaskResponse]  # type: ignore[assignment]
     """Makes a delayed task due now. In a paused queue it waits until the queue is resumed. Idempotent by `request_id`.
     Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
@@ -208,7 +212,9 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.GetTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.GetTaskResponse, _abc.Awaitable[_queue_service_pb2.GetTaskResponse]]:
-        """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`."""
+        """Reads one task with its history: one that is still to be done, is being done or is dead, or one of the newest that are completed or failed.
+        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`.
+        """
 
     @_abc_1.abstractmethod
     def PromoteTask(

@@ -91,9 +91,21 @@ async def find(tx: Tx, id_: UUID, *, lock: bool = False) -> ReminderRow:
     return row
 
 
+async def as_they_stand(tx: Tx, rows: Sequence[ReminderRow]) -> list[ReminderRow]:
+    """For whoever reads: one whose incident needs it no more comes no more, although its row says so only once it would be due."""
+    incidents = {(row.org_id, row.incident_id) for row in rows if row.next_time and row.incident_id is not None}
+    known = await reminders.standings(tx, list(incidents)) if incidents else {}
+    return [row if row.incident_id is None else _as_it_stands(row, known.get(row.incident_id, _NOBODY)) for row in rows]
+
+
+def _as_it_stands(row: ReminderRow, standing: Standing) -> ReminderRow:
+    over = why_over(standing.state, standing.who, row.rhythm) if row.state is ReminderState.SCHEDULED else None
+    return row if over is None else replace(row, state=ReminderState.STOPPED, state_reason=over, next_time=None)
+
+
 async def snooze(tx: Tx, id_: UUID, duration: timedelta) -> ReminderRow:
     """It comes next so much later than now. Raises REMINDER_NOT_FOUND, ALREADY_ENDED."""
-    row = await find(tx, id_, lock=True)
+    [row] = await as_they_stand(tx, [await find(tx, id_, lock=True)])
     if row.state is not ReminderState.SCHEDULED:
         name = f"reminders/{id_}"
         raise TocsinError(

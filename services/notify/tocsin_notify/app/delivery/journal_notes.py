@@ -14,6 +14,7 @@ from tocsin_notify.store.delivery.notifications import NewNotification
 from tocsin_notify.store.delivery.rows import Concluded
 
 _TASK: Final = "notifications"
+_MESSAGE: Final = "messages"
 _KINDS: Final = {
     State.SENT: pb.TASK_CHANGE_KIND_COMPLETED,
     State.PENDING: pb.TASK_CHANGE_KIND_RETRIED,
@@ -70,6 +71,12 @@ def added(row: NewNotification, now: datetime) -> Noted:
         row.user_id,
         due_time=now + timedelta(seconds=row.delay),
     )
+
+
+def scheduled(id: UUID, org_id: str, user: str, channel: str | None, due: datetime, now: datetime) -> Noted:
+    """A message is made, or is due at another time."""
+    summary = f"message by {channel} to an address" if channel else "message"
+    return Noted(pb.TASK_CHANGE_KIND_ADDED, _MESSAGE, id, org_id, now, summary, user=user, due_time=due)
 
 
 def stalled(ended: Sequence[UUID], now: datetime) -> list[Noted]:

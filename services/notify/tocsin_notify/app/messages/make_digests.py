@@ -22,8 +22,10 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns
+from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.messages.digests import figures_of
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.clients.escalation import Escalation
@@ -94,7 +96,14 @@ class MakeDigests:
     """One object per process; every replica may run it."""
 
     def __init__(
-        self, db: Database, escalation: Escalation, hints: Hints, metrics: NotifyMetrics, *, latest: timedelta
+        self,
+        db: Database,
+        escalation: Escalation,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        *,
+        latest: timedelta,
+        notes: Notes = NO_NOTES,
     ) -> None:
         """`latest`: how late one is still sent."""
         self._db = db
@@ -102,6 +111,7 @@ class MakeDigests:
         self._hints = hints
         self._metrics = metrics
         self._latest = latest
+        self._notes = notes
         self._room = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
 
     async def everything(self) -> None:
@@ -183,10 +193,12 @@ class MakeDigests:
         rows = [_notification(*new[id]) for id in stored.fences]
         await notifications.insert(tx, rows)
         await digests.settle(tx, made)
-        tx.after_commit(lambda: self._tell(tx.org_id, made, [row.id for row in rows]))
+        now = await tx.now()
+        tx.after_commit(lambda: self._tell(tx.org_id, made, rows, now))
 
-    def _tell(self, org_id: str, made: Sequence[Made], notifications: Sequence[UUID]) -> None:
-        self._hints.now(notifications)
+    def _tell(self, org_id: str, made: Sequence[Made], notifications: Sequence[NewNotification], now: datetime) -> None:
+        self._hints.now([row.id for row in notifications])
+        note_all(self._notes, (added(row, now) for row in notifications))
         for each in made:
             self._metrics.digests.labels(_outcome(each)).inc()
         _log.info("digests", org_id=org_id, due=len(made), made=len(notifications))

@@ -12,8 +12,10 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
+from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.journal_notes import scheduled
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS
 from tocsin_notify.app.messages.message_room import SCHEDULED, MessageRoom
 from tocsin_notify.app.pages.own_pages import plan_for, plan_of
@@ -65,10 +67,17 @@ class Messages:
     """Use cases on messages; each runs in the caller's transaction."""
 
     def __init__(
-        self, hints: Hints, budgets: Budgets, *, countries: frozenset[str], missing: Mapping[Channel, str]
+        self,
+        hints: Hints,
+        budgets: Budgets,
+        *,
+        countries: frozenset[str],
+        missing: Mapping[Channel, str],
+        notes: Notes = NO_NOTES,
     ) -> None:
         """`countries`: where numbers may be (ISO 3166-1 alpha-2); empty: anywhere. `missing`: why a channel cannot be used here."""
         self._hints = hints
+        self._notes = notes
         self._budgets = budgets
         self._room = MessageRoom(budgets)
         self._countries = countries
@@ -223,8 +232,12 @@ class Messages:
             await plan_for(tx, content.user_id, _page(content))
 
     def _remind(self, tx: Tx, made: Iterable[Message], now: datetime) -> None:
-        due = [(each.id, (each.send_time - now).total_seconds()) for each in made]
+        due, notes = [], []
+        for each in made:
+            due.append((each.id, (each.send_time - now).total_seconds()))
+            notes.append(scheduled(each.id, each.org_id, each.user_id, each.channel, each.send_time, now))
         tx.after_commit(lambda: self._hints.messages(due))
+        tx.after_commit(lambda: note_all(self._notes, notes))
 
 
 def _page(content: Content) -> Page:

@@ -16,8 +16,10 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.journal_notes import scheduled
 from tocsin_notify.app.messages.messages import Given, Messages
 from tocsin_notify.domain.message import AHEAD
 from tocsin_notify.domain.recurrence import BadRule, Recurrence, RecurringState, read_rule
@@ -103,9 +105,10 @@ async def end(tx: Tx, id: UUID, by: str) -> Recurring:
 class Recur:
     """Makes the messages of what is due. Every replica may run it: a recurring message is claimed by its row."""
 
-    def __init__(self, db: Database, hints: Hints) -> None:
+    def __init__(self, db: Database, hints: Hints, notes: Notes = NO_NOTES) -> None:
         self._db = db
         self._hints = hints
+        self._notes = notes
 
     async def everything(self) -> None:
         """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
@@ -134,11 +137,18 @@ class Recur:
                 break
         await recurring.occur(tx, made)
         await recurring.settle(tx, turns)
-        tx.after_commit(lambda: self._tell(made))
+        tx.after_commit(lambda: self._tell(made, now))
         return True
 
-    def _tell(self, made: list[Occurrence]) -> None:
+    def _tell(self, made: list[Occurrence], now: datetime) -> None:
         self._hints.messages([(each.id, 0.0) for each in made])
+        note_all(
+            self._notes,
+            (
+                scheduled(each.id, each.of.org_id, each.of.user_id, each.of.channel, each.send_time, now)
+                for each in made
+            ),
+        )
         _log.info("recurring_messages", made=len(made))
 
 

@@ -10,8 +10,10 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.domain.page import NORMAL, Channel, DeathReason, Kind, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
@@ -35,12 +37,15 @@ _QUIET: Final = "no contact method for messages: each of those that are verified
 class Release:
     """One object per process. Every replica may run it: a message is claimed by its row, in the transaction that makes its page."""
 
-    def __init__(self, db: Database, hints: Hints, metrics: NotifyMetrics, first: PagesFirst) -> None:
+    def __init__(
+        self, db: Database, hints: Hints, metrics: NotifyMetrics, first: PagesFirst, notes: Notes = NO_NOTES
+    ) -> None:
         """`first`: pages to which a round gives way."""
         self._first = first
         self._db = db
         self._hints = hints
         self._metrics = metrics
+        self._notes = notes
 
     async def everything(self) -> None:
         """Rounds until nothing more is due."""
@@ -79,6 +84,7 @@ class Release:
             self._metrics.dead_letters.labels(letter.reason).inc()
             _log.error("nobody_to_message", org_id=letter.org_id, user=letter.user_id, detail=letter.detail)
         self._hints.now([row.id for row in rows])
+        note_all(self._notes, (added(row, due[0].update_time) for row in rows))
         return True
 
 

@@ -67,6 +67,9 @@ async def job_for(
     if job is None:
         raise not_found(ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident}")
     if KINDS.get(job.type) is not kind:
+        if job.HasField("reminder"):  # its title says that it is one
+            job.title, job.text, job.actor = job.reminder.title, "", ""
+            job.ClearField("reminder")
         job.actor = job.actor or example.actor
         job.text = job.text or example.text
         job.level = job.level or example.level

@@ -10,10 +10,12 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Noted, Notes, note_all
 
 from tocsin_notify.app.delivery import page_outcomes
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.hints import Hint, Hints
+from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.pages.bundle_message import GENERATION, page_of, readable_of
 from tocsin_notify.app.pages.stored_jobs import job_of_member
 from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy
@@ -44,10 +46,17 @@ class Bundles:
     """One round of it. Any number of replicas may run it: a bundle is claimed in the transaction that makes its page."""
 
     def __init__(
-        self, db: Database, hints: Hints, metrics: NotifyMetrics, failures: Failures, bundling: BundlePolicy
+        self,
+        db: Database,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        failures: Failures,
+        bundling: BundlePolicy,
+        notes: Notes = NO_NOTES,
     ) -> None:
         """`bundling`: of people for whom no other budget was chosen."""
         self._bundling = bundling
+        self._notes = notes
         self._db = db
         self._hints = hints
         self._metrics = metrics
@@ -62,6 +71,7 @@ class Bundles:
                 sent = [replace(each, bundle=parted.get(each.bundle, each.bundle)) for each in due]
                 made = await self._make(tx, sent) if due else _Made()
             self._hints.now([row.id for row in made.rows])
+            note_all(self._notes, made.notes)
             self._hints.now([id for id, delay, _ in made.released if delay <= 0])
             self._hints.arm([Hint(id, delay, priority) for id, delay, priority in made.released if delay > 0])
             if made.unreachable:
@@ -91,6 +101,7 @@ class Bundles:
             await pages.insert(tx, made.pages)
         if made.rows:
             await notifications.insert(tx, made.rows)
+            made.notes = [added(row, now) for row in made.rows]
         if made.alone:
             made.released = await bundles.release(tx, made.alone)
         await page_outcomes.append(tx, made.unreachable)
@@ -166,6 +177,7 @@ class _Made:
     unreachable: list[PageOutcome] = field(default_factory=list)
     alone: list[Alone] = field(default_factory=list)
     released: list[tuple[UUID, float, int]] = field(default_factory=list)
+    notes: list[Noted] = field(default_factory=list)
 
 
 def _alone(org_id: str, member: BundledPage, person: Person, reason: str) -> Alone:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import Severity
+from tocsin_kit.db.pool import SYSTEM
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 
@@ -42,8 +43,7 @@ def read_job(job: pb.NotificationJob) -> NewPage:
     kind = KINDS[job.type]
     if kind is Kind.DIGEST or (kind not in PAGES and kind not in ONE_WAY):
         raise invalid("type", f"{kind} is no job another service may hand over")
-    if "\0" in job.org_id:
-        raise invalid("org_id", "must not hold a NUL character")
+    _require_one_tenant(job)
     if job.HasField("shift"):
         if kind is not Kind.MESSAGE:
             raise invalid("shift", "only a message tells of shifts")
@@ -67,9 +67,15 @@ def read_job(job: pb.NotificationJob) -> NewPage:
     )
 
 
+def _require_one_tenant(job: pb.NotificationJob) -> None:
+    if job.org_id == SYSTEM or "\0" in job.org_id:
+        raise invalid("org_id", "must be one tenant, without the character NUL (U+0000)")
+
+
 def read_kept(job: pb.NotificationJob) -> NewPage:
     """A job from a dead letter: as `read_job`, or that of a bundle or a digest, whose page is kept and knows what the job does not
     say. An operator's redrive outlives the time in which a message was to be sent."""
+    _require_one_tenant(job)
     id = parse_uuid_name(job.page, "pages", field="page")
     if KINDS.get(job.type) is Kind.DIGEST:
         page = Page(Kind.DIGEST, Urgency.LOW)

@@ -74,7 +74,7 @@ JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id ORDER BY 
 """
 _LATEST_ABOUT: Final = """
 SELECT p.id, p.job FROM notifications n JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
-WHERE n.org_id = $1 AND n.incident = $2 ORDER BY n.create_time DESC, n.id DESC LIMIT 1
+WHERE n.org_id = $1 AND n.incident = $2 ORDER BY p.type = 'message', n.create_time DESC, n.id DESC LIMIT 1
 """
 _LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
 
@@ -161,7 +161,7 @@ def stored(rows: Sequence[asyncpg.Record]) -> Stored:
 
 
 async def latest_about(tx: Tx, incident: UUID) -> tuple[UUID, bytes] | None:
-    """The page of the newest notification about an incident of the tenant, with its job."""
+    """The page of the newest notification about an incident of the tenant, with its job: a reminder if there is nothing else."""
     row = await tx.fetchrow(_LATEST_ABOUT, tx.org_id, incident)
     return None if row is None else (row["id"], row["job"])
 

@@ -14,6 +14,7 @@ TWO: dict[str, Any] = {"storm_pages": 2, "storm_window_seconds": 300.0, "storm_c
 PUBLIC = "https://tocsin.example.com"
 COLLECTED = timedelta(seconds=31)
 SENT = escalation_pb.PAGE_OUTCOME_KIND_SENT
+DELAYED = escalation_pb.PAGE_OUTCOME_KIND_DELAYED
 FAILED = escalation_pb.PAGE_OUTCOME_KIND_FAILED
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import aiohttp
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_ACKNOWLEDGED, INCIDENT_STATE_MERGED, Incident
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.ids import new_id, parse_uuid_name
@@ -36,6 +37,12 @@ async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_o
             async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
                 assert answer.status == 503
                 assert "does not answer" in await answer.text()
+        answered = world.escalation.responders
+        answered.there, answered.refuses = True, ErrorReason.ERROR_REASON_INVALID_FIELD
+        async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
+            assert answer.status == 409
+            assert "pressing again will not help" in await answer.text()
+        answered.there, answered.refuses = False, None
         assert await world.admin.fetchval("SELECT count(*) FROM link_uses WHERE org_id = $1", org) == 0
         # Signed, but of another tenant: its own row is what a link leads to.
         key = Cipher([each for _, each in SigningKeys.parse(KEYS).keys]).link_keys[0]

@@ -6,8 +6,10 @@ import re
 import uuid
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import aiohttp
+import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
@@ -20,6 +22,7 @@ from tocsin_testkit.twilio import TwilioServer
 
 from tests.store.notify.bundling import (
     COLLECTED,
+    DELAYED,
     FAILED,
     PUBLIC,
     SENT,
@@ -238,6 +241,30 @@ async def test_a_bundle_that_nobody_takes_is_told_of_each_page_in_it(world: Worl
         assert all("in one message for 2 pages" in reason for reason in told.values())
         letter = await world.row("SELECT reason, page_id FROM dead_letters WHERE org_id = $1", org)
         assert letter["reason"] == "PERMANENT_FAILURE"
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([(503, {"Retry-After": "900"})] * 10, "its provider asks to wait 15 min"),
+        ([503] * 50, "no other contact method is left, so it is tried on until"),
+    ],
+)
+async def test_a_bundle_that_waits_is_told_of_each_page_in_it(world: World, answers: list[Any], says: str) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(**TWO, attempts=2) as notify:
+        jobs = await storm(notify, org, WARNING, WARNING)
+        await until(lambda: world.arrived("ana") == 2)
+        jobs += await storm(notify, org, WARNING, WARNING)
+        world.hooks.will_answer("ana", answers)
+        await world.forward(COLLECTED)
+        await until(lambda: len(outcomes(world, DELAYED)) == 2)
+        told = outcomes(world, DELAYED)
+        assert set(told) == {each.page for each in jobs[2:]}
+        for reason in told.values():
+            assert reason.startswith("in one message for 2 pages: ")
+            assert says in reason
 
 
 async def test_a_bundle_is_answered_as_a_whole_or_one_by_one(world: World) -> None:

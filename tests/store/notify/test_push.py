@@ -186,9 +186,13 @@ async def test_a_button_that_cannot_be_served_says_why(world: World, ntfy: NtfyS
             (ErrorReason.ERROR_REASON_INCIDENT_STATE, 409),
             (ErrorReason.ERROR_REASON_NO_NEXT_LEVEL, 409),
             (ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED, 503),
+            (ErrorReason.ERROR_REASON_INVALID_FIELD, 400),
+            (ErrorReason.ERROR_REASON_USER_NOT_FOUND, 400),
         ]:
             answered.refuses = reason
-            assert (await ntfy.presses(push, "Next level"))[0] == expected
+            status, said = await ntfy.presses(push, "Next level")
+            assert status == expected
+            assert ("to repeat it will not help" in said) is (expected == 400)
         answered.refuses, answered.there = None, False
         assert (await ntfy.presses(push, "Acknowledge"))[0] == 503
         answered.there = True

@@ -198,6 +198,7 @@ async def test_an_answer_that_cannot_be_taken_is_said_so(world: World, twilio: T
             (ErrorReason.ERROR_REASON_INCIDENT_STATE, "merged into another one", False),
             (ErrorReason.ERROR_REASON_NO_NEXT_LEVEL, "no further level", True),
             (ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED, "not certain", True),
+            (ErrorReason.ERROR_REASON_INVALID_FIELD, "pressing again will not help", False),
         ]:
             answered.refuses, call.script = refused, first
             said = await twilio.presses(call, "2")

@@ -9,7 +9,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answers.answer import Answers, LinkUsed, View
+from tocsin_notify.app.answers.answer import Answers, LinkUsed, View, is_refused
 from tocsin_notify.channels.links import PATH, Links
 from tocsin_notify.domain.action import SNOOZES, Action, Asked, minutes_of
 from tocsin_notify.domain.answer_link import AnswerLink
@@ -29,6 +29,7 @@ _PROBLEMS: Final = {
     ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED: "problem_unconfirmed",
 }
 """The texts that say why nothing was done."""
+_UNEXPECTED: Final = ("problem_refused", "problem_passing")
 
 
 class AnswerPages:
@@ -76,10 +77,12 @@ class AnswerPages:
             return await self._again(view, problem, 410 if view.expired else 409)
         except TocsinError as error:
             known = _PROBLEMS.get(error.reason)
-            problem = view.words.problem_passing if known is None else str(getattr(view.words, known))
             if known is None:
+                known = "problem_refused" if is_refused(error) else "problem_passing"
+            problem = str(getattr(view.words, known))
+            if known in _UNEXPECTED:
                 _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(asked.action), error=error.message)
-            passing = known is None or error.code is grpc.StatusCode.UNAVAILABLE
+            passing = known == "problem_passing" or error.code is grpc.StatusCode.UNAVAILABLE
             return await self._again(view, problem, 503 if passing else 409)
         return self._leads_to(following)
 

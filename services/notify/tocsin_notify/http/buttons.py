@@ -27,6 +27,7 @@ _STATUS: Final = {
     Answer.OVER: 409,
     Answer.MERGED: 409,
     Answer.LAST_LEVEL: 409,
+    Answer.REFUSED: 400,
     Answer.LATER: 503,
     Answer.SEVERAL: 409,
     Answer.STRANGER: 403,

@@ -85,6 +85,8 @@ def _said(words: Words, taken: Answer, action: Action) -> str:
             return words.call_over
         case Answer.MERGED:
             return words.call_merged
+        case Answer.REFUSED:
+            return words.call_refused
         case _:
             return words.call_unknown
 

@@ -120,6 +120,8 @@ WORDS: Final = Words(
     call_merged="Es wurde nichts getan: Der Vorfall ist in einem anderen aufgegangen. Antworten Sie auf jenen. Auf Wiederhören.",
     call_no_meaning="Diese Taste hat keine Bedeutung.",
     call_last_level="Es wurde nichts getan: Es gibt keine weitere Stufe. Drücken Sie 1, um zu übernehmen.",
+    call_refused="Es wurde nichts getan: Ihre Antwort wurde abgelehnt, und noch einmal zu drücken hilft nicht. "
+    "Bitte antworten Sie in Tocsin, und sagen Sie es Ihrem Administrator. Auf Wiederhören.",
     call_later="Es ist nicht sicher, ob es getan wurde. Drücken Sie noch einmal {key}.",
     button_acknowledge="Übernehmen",
     button_acknowledge_all="Alle übernehmen",
@@ -181,6 +183,8 @@ WORDS: Final = Words(
     problem_last_level="Es wurde nichts getan: Es gibt keine weitere Stufe.",
     problem_unconfirmed="Es ist noch nicht sicher, ob die Alarme aufgehört haben. Drücken Sie den Knopf noch einmal.",
     problem_at_once="Es wurde nichts getan: Der Link wurde im selben Moment für eine andere Antwort benutzt.",
+    problem_refused="Es wurde nichts getan: Ihre Antwort wurde abgelehnt, und noch einmal zu drücken hilft nicht. "
+    "Antworten Sie in Tocsin selbst, und sagen Sie es Ihrem Administrator.",
     problem_passing="Es wurde nichts getan: Der Dienst, der den Vorfall kennt, antwortet nicht. Versuchen Sie "
     "es gleich noch einmal.",
     problem_buttons="Es wurde nichts getan: Benutzen Sie einen der Knöpfe.",

@@ -115,6 +115,8 @@ WORDS: Final = Words(
     call_merged="Nothing was done: the incident is merged into another one. Act on that one. Goodbye.",
     call_no_meaning="This key has no meaning.",
     call_last_level="Nothing was done: there is no further level. Press 1 to acknowledge.",
+    call_refused="Nothing was done: your answer was refused, and pressing again will not help. "
+    "Please answer in Tocsin, and tell your administrator. Goodbye.",
     call_later="It is not certain that it was done. Press {key} again.",
     button_acknowledge="Acknowledge",
     button_acknowledge_all="Acknowledge all",
@@ -173,6 +175,8 @@ WORDS: Final = Words(
     problem_last_level="Nothing was done: there is no further level to page.",
     problem_unconfirmed="It is not certain yet that paging has stopped. Press the button again.",
     problem_at_once="Nothing was done: this link was used for another answer at the same moment.",
+    problem_refused="Nothing was done: your answer was refused, and pressing again will not help. "
+    "Answer in Tocsin itself, and tell your administrator.",
     problem_passing="Nothing was done: the service that knows the incident does not answer. Try again in a moment.",
     problem_buttons="Nothing was done: use one of the buttons.",
     problem_open_first="Nothing was done: open one of them first.",

@@ -24,6 +24,7 @@ class ReplyWords:
     answer_over: str
     answer_merged: str
     answer_last_level: str
+    answer_refused: str
     answer_later: str
     answer_several: str
     answer_stranger: str
@@ -69,6 +70,8 @@ _EN: Final = ReplyWords(
     answer_over="Nothing was done: the incident is over.",
     answer_merged="Nothing was done: the incident is merged into another one. Act on that one.",
     answer_last_level="Nothing was done: there is no further level.",
+    answer_refused="Nothing was done: your answer was refused, and to repeat it will not help. Answer in Tocsin itself, "
+    "and tell your administrator.",
     answer_later="It is not certain that it was done. Press it again.",
     answer_several="Nothing was done: the message stands for several incidents. Open its link.",
     answer_stranger="Nothing was done: add this account to your contact methods and verify it, so that it is known whose it is.",
@@ -109,6 +112,8 @@ _DE: Final = ReplyWords(
     answer_over="Es wurde nichts getan: Der Vorfall ist vorbei.",
     answer_merged="Es wurde nichts getan: Der Vorfall ist in einem anderen aufgegangen. Antworten Sie auf jenen.",
     answer_last_level="Es wurde nichts getan: Es gibt keine weitere Stufe.",
+    answer_refused="Es wurde nichts getan: Ihre Antwort wurde abgelehnt, und sie zu wiederholen hilft nicht. "
+    "Antworten Sie in Tocsin selbst, und sagen Sie es Ihrem Administrator.",
     answer_later="Es ist nicht sicher, ob es getan wurde. Drücken Sie noch einmal.",
     answer_several="Es wurde nichts getan: Die Nachricht steht für mehrere Vorfälle. Öffnen Sie ihren Link.",
     answer_stranger="Es wurde nichts getan: Fügen Sie dieses Konto Ihren Kontaktwegen hinzu und bestätigen Sie es, "

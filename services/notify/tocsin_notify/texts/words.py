@@ -128,6 +128,7 @@ class Words:
     call_no_meaning: str
     call_last_level: str
     call_later: str
+    call_refused: str
 
     button_acknowledge: str
     button_acknowledge_all: str
@@ -187,6 +188,7 @@ class Words:
     problem_unconfirmed: str
     problem_at_once: str
     problem_passing: str
+    problem_refused: str
     problem_buttons: str
     problem_open_first: str
     problem_empty_note: str

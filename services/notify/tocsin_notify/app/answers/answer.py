@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID, uuid5
 
+import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_MERGED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
@@ -101,6 +102,16 @@ class Whole(Protocol):
     async def acknowledge(self, org_id: str, user: str, bundle: UUID, via: str) -> None:
         """All that is still true."""
         ...
+
+
+_REFUSALS: Final = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE}
+)
+
+
+def is_refused(error: TocsinError) -> bool:
+    """Whether escalation will answer the same to the same: nothing was done, and to try again is of no use."""
+    return error.code in _REFUSALS
 
 
 class LinkUsed(Exception):

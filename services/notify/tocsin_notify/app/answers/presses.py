@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answers.answer import Escalation, Whole
+from tocsin_notify.app.answers.answer import Escalation, Whole, is_refused
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.app.delivery.receipts import AttemptName, Receipts
 from tocsin_notify.app.pages.stored_jobs import job_of_page
@@ -50,6 +50,8 @@ class Answer(Enum):
     """The incident is merged into another one."""
     LAST_LEVEL = auto()
     """There is no further level to page."""
+    REFUSED = auto()
+    """Escalation does not take it, however often it is asked."""
     LATER = auto()
     """It is not certain that it was done. The same may be asked again."""
     SEVERAL = auto()
@@ -199,4 +201,6 @@ def _meaning(error: TocsinError) -> Answer:
         return Answer.MERGED
     if error.code is grpc.StatusCode.FAILED_PRECONDITION:
         return Answer.OVER
+    if is_refused(error):
+        return Answer.REFUSED
     return Answer.LATER

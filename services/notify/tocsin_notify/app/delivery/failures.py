@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -24,7 +23,19 @@ from tocsin_notify.app.delivery.hints import Hint
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over, reaches_nobody
-from tocsin_notify.domain.page import PAGES, SLOW, WAKING, DeathReason, Kind, Method, Page, State, is_slow, priority_of
+from tocsin_notify.domain.page import (
+    PAGES,
+    SLOW,
+    WAKING,
+    Channel,
+    DeathReason,
+    Kind,
+    Method,
+    Page,
+    State,
+    is_slow,
+    priority_of,
+)
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import dead_letters, failures, notifications
 from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
@@ -88,6 +99,8 @@ class _Rows:
     outcomes: list[PageOutcome] = field(default_factory=list)
     bundles: dict[tuple[str, UUID], tuple[str, bool]] = field(default_factory=dict)
     """Bundles that have failed: why, and whether a provider had taken their message."""
+    waiting: dict[tuple[str, UUID], tuple[UUID, str, Channel | None]] = field(default_factory=dict)
+    """Bundles that are tried on: by which notification, why, and through which channel."""
     over: set[UUID] = field(default_factory=set)
     """Pages that have failed: said once, even when two of their notifications ended in this transaction."""
 
@@ -209,8 +222,8 @@ class Failures:
                 family.append(Sibling(row.id, row.contact_method, State.SENDING))
                 outcome = f"; the page went to contactMethods/{next_method.id}"
             case None if failed.waits:
-                if page.kind in PAGES and not any(each.state in (State.SENDING, State.SENT) for each in family):
-                    rows.outcomes.append(_delayed(failed, job_of(failed, page.kind, job), failed.detail, methods))
+                if not any(each.state in (State.SENDING, State.SENT) for each in family):
+                    _delay(failed, page, job, failed.detail, methods, rows)
                 family[:] = still_tried(family, failed.id)
                 return
             case None:
@@ -221,8 +234,8 @@ class Failures:
                     kept = self._kept(failed, page, begun.time, wait.seconds, first=first)
                     rows.kept.append(kept)
                     family[:] = still_tried(family, failed.id)
-                    if first and page.kind in PAGES:
-                        rows.outcomes.append(_delayed(failed, job_of(failed, page.kind, job), kept.reason, methods))
+                    if first:
+                        _delay(failed, page, job, kept.reason, methods, rows)
                     return
                 outcome = "; no other contact method is left"
                 if page.kind in WAKING and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
@@ -268,10 +281,12 @@ class Failures:
 
 async def _tell(tx: Tx, rows: _Rows) -> None:
     """Put into the outbox what escalation is to hear."""
-    if rows.bundles:
-        together = await bundles.members(tx, rows.bundles)
+    if rows.bundles or rows.waiting:
+        together = await bundles.members(tx, rows.bundles.keys() | rows.waiting.keys())
         for (org_id, id), (why, undelivered) in rows.bundles.items():
             rows.outcomes += page_outcomes.failed_together(org_id, together[id], why, None, undelivered=undelivered)
+        for (org_id, id), (notification, why, channel) in rows.waiting.items():
+            rows.outcomes += page_outcomes.delayed_together(org_id, together[id], notification, why, channel)
     await page_outcomes.append(tx, rows.outcomes)
 
 
@@ -280,9 +295,13 @@ def still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
     return [replace(each, state=State.PENDING, tried=True) if each.id == id else each for each in family]
 
 
-def _delayed(failed: Failed, job: NotificationJob, reason: str, methods: Sequence[Method]) -> PageOutcome:
+def _delay(failed: Failed, page: Page, job: bytes, reason: str, methods: Sequence[Method], rows: _Rows) -> None:
+    """Have it told that no provider has taken it so far."""
     channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
-    return page_outcomes.delayed(job, failed.id, reason, channel)
+    if page.kind is Kind.BUNDLE:
+        rows.waiting[failed.org_id, failed.page_id] = failed.id, reason, channel
+    elif page.kind in PAGES:
+        rows.outcomes.append(page_outcomes.delayed(job_of(failed, page.kind, job), failed.id, reason, channel))
 
 
 def _fields(failed: Failed) -> dict[str, str]:

@@ -78,6 +78,17 @@ def failed_together(
     ]
 
 
+def delayed_together(
+    org_id: str, members: Sequence[BundledPage], notification: UUID, reason: str, channel: Channel | None
+) -> list[pb.PageOutcome]:
+    """No provider has taken the one message for all of these so far, and it is tried on."""
+    return [
+        delayed(job_of_member(org_id, each), notification, f"{_together(members)}: {reason}", channel)
+        for each in members
+        if each.stopped is None
+    ]
+
+
 def _together(members: Sequence[BundledPage]) -> str:
     count = len({each.incident for each in members if each.stopped is None})
     return f"in one message for {count} page{'s' * (count != 1)}"

@@ -28,6 +28,7 @@ class FakeEscalation(EscalationInternalServiceServicer):
         self.stops: dict[str, escalation_pb.IncidentStop] = {}
         self.stop_questions: list[list[str]] = []
         self.tells_no_stops = False
+        self.unknown_incidents: set[str] = set()
         self.responders = FakeResponders()  # type: ignore[abstract]
 
     async def start(self, port: int = 0) -> None:
@@ -75,13 +76,17 @@ class FakeEscalation(EscalationInternalServiceServicer):
     async def CompareIncidents(
         self, request: escalation_pb.CompareIncidentsRequest, context: Any
     ) -> escalation_pb.CompareIncidentsResponse:
-        """What `stops` has for the incidents, of whichever tenant."""
+        """What `stops` has for the incidents, of whichever tenant; all are known but those of `unknown_incidents`."""
         asked = [each.incident for each in request.incidents]
-        self.stop_questions.append(asked)
+        if request.stops:
+            self.stop_questions.append(asked)
         if self.tells_no_stops:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the incidents cannot be read")
         return escalation_pb.CompareIncidentsResponse(
-            standings=[escalation_pb.IncidentStanding(known=True, stop=self.stops.get(each)) for each in asked]
+            standings=[
+                escalation_pb.IncidentStanding(known=each not in self.unknown_incidents, stop=self.stops.get(each))
+                for each in asked
+            ]
         )
 
     async def ApplyPageOutcomes(

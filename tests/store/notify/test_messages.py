@@ -6,10 +6,13 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import grpc
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1 import notification_service_pb2 as pb
+from tocsin.notify.v1 import recurring_message_service_pb2 as pb_recurring
 from tocsin_notify.work.retention import Retention
 
 from tests.rounds import LONG
@@ -26,18 +29,54 @@ _RACES = 10_020 if LONG else 60
 async def test_a_message_to_a_user_is_sent_at_once_through_one_contact_method(world: World, sender: Sender) -> None:
     await world.method(sender.org, email=_MAIL)
     await world.method(sender.org, webhook="ana")
-    sent = await sender.send(subject="Standup", about="incidents/42")
+    about = f"incidents/{uuid.uuid4()}"
+    sent = await sender.send(subject="Standup", about=about)
     mail = await world.inbox.wait_for(lambda m: m.address == _MAIL, "the message")
     assert mail.subject == "[message] Standup"
     assert mail.body is not None
     assert "Standup moves to ten." in mail.body.decode()
-    assert "About: incidents/42\r\nSent by users/ana with Tocsin." in mail.body.decode()
+    assert f"About: {about}\r\nSent by users/ana with Tocsin." in mail.body.decode()
     read = await sender.becomes(sent, State.MESSAGE_STATE_SENT)
     assert read.message.sender == ANA
     assert [attempt.outcome for each in read.notifications for attempt in each.attempts] == [
         notification_pb2.ATTEMPT_OUTCOME_SENT
     ]
     assert world.arrived("ana") == 0, "one contact method is enough"
+
+
+@pytest.mark.parametrize("about", [f"incidents/{uuid.UUID(int=7)}", "incidents/42"])
+async def test_a_message_names_no_incident_that_its_tenant_does_not_have(
+    world: World, notify: Notify, sender: Sender, about: str
+) -> None:
+    await world.method(sender.org, email=_MAIL)
+    world.escalation.unknown_incidents = {about}
+    known = f"incidents/{uuid.uuid4()}"
+    waits = await sender.send(later=HOUR, about=known)
+    assert (await sender.send(later=HOUR, about="alerts/7")).about == "alerts/7", "those are ingest's"
+    who = bearer(sender.org)
+    wrong = pb_message.Message(user=ANA, text="-", about=about)
+    moved = pb_message.UpdateMessageRequest(message=pb_message.Message(name=waits.name, about=about))
+    again = pb_recurring.CreateRecurringMessageRequest(message=wrong, rule="FREQ=DAILY")
+    again.start.date_time, again.start.time_zone = "2099-01-05T09:00", "UTC"
+    for refused in (
+        sender.send(about=about),
+        notify.messages.UpdateMessage(moved, metadata=who),
+        notify.recurring_messages.CreateRecurringMessage(again, metadata=who),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=f"message.about: {about} does not exist") as caught:
+            await refused
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    batch = pb_message.BatchSendMessagesRequest(messages=[pb_message.Message(user=ANA, text="-", about=known), wrong])
+    results = (await notify.messages.BatchSendMessages(batch, metadata=who)).results
+    assert [each.WhichOneof("result") for each in results] == ["message", "error"]
+    assert (await sender.get(waits)).message.about == known
+
+
+async def test_while_nobody_can_tell_a_message_goes_whatever_it_names(world: World, sender: Sender) -> None:
+    world.escalation.tells_no_stops = True
+    about = f"incidents/{uuid.uuid4()}"
+    world.escalation.unknown_incidents = {about}
+    assert (await sender.send(address=mail_to("press@example.com"), about=about)).about == about
 
 
 async def test_a_message_to_an_address_goes_there(world: World, sender: Sender) -> None:

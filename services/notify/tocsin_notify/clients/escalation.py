@@ -63,6 +63,17 @@ class Escalation:
         asked = zip(incidents, response.standings, strict=True)
         return {incident: each.stop for incident, each in asked if each.HasField("stop")}
 
+    async def unknown(self, org_id: str, incidents: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of these, at most 1000, that the tenant does not have. Raises SERVICE_UNAVAILABLE and what escalation answered."""
+        claims = [pb.IncidentClaim(org_id=org_id, incident=f"incidents/{id}") for id in incidents]
+        try:
+            response = await hedged(
+                self._stub.CompareIncidents, pb.CompareIncidentsRequest(incidents=claims), seconds=_STOPS_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="escalation") from error
+        return frozenset(id for id, each in zip(incidents, response.standings, strict=True) if not each.known)
+
     async def resolve(self, org_id: str, targets: Sequence[str], time: datetime) -> Sequence[pb.Receivers]:
         """Who these teams and schedules of a tenant are at a time, one per target.
 

@@ -1,6 +1,6 @@
 """MessageService: decode, call one use case, encode."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_notify.app.messages.about import is_incident, missing_incidents, require_incident
 from tocsin_notify.app.messages.groups import missing_groups, require_group
 from tocsin_notify.app.messages.messages import Given, Messages, find, steps_of
 from tocsin_notify.clients.escalation import Escalation
@@ -59,11 +60,13 @@ class MessageService(pb_grpc.MessageServiceServicer):
         """See the contract."""
         org_id, sender = tenant(), current_call().subject
         given = message_mapping.sent_from(request.message)
-        if given.content.group:
+        if given.content.group or is_incident(given.content.about):
             done = await self._once.answered("SendMessage", request, pb.SendMessageResponse)
             if done is not None:
                 return done
-            await require_group(self._db, self._escalation, org_id, given.content.group)
+            await require_incident(self._escalation, org_id, given.content.about)
+            if given.content.group:
+                await require_group(self._db, self._escalation, org_id, given.content.group)
         return await self._sent.once_together(request, (given, sender))
 
     async def BatchSendMessages(
@@ -77,7 +80,9 @@ class MessageService(pb_grpc.MessageServiceServicer):
         asked = list(map(message_mapping.try_sent_from, request.messages))
         groups = {each.content.group: None for each in asked if isinstance(each, Given) and each.content.group}
         missing = await missing_groups(self._db, self._escalation, org_id, list(groups))
-        checked = [missing.get(each.content.group, each) if isinstance(each, Given) else each for each in asked]
+        about = [each.content.about for each in asked if isinstance(each, Given)]
+        missing |= await missing_incidents(self._escalation, org_id, about)
+        checked = [_checked(each, missing) if isinstance(each, Given) else each for each in asked]
         wanted = [(each, sender) for each in checked if isinstance(each, Given)]
 
         async def send(tx: Tx) -> pb.BatchSendMessagesResponse:
@@ -133,6 +138,11 @@ class MessageService(pb_grpc.MessageServiceServicer):
             if await self._once.answered("UpdateMessage", request, pb.UpdateMessageResponse) is None:
                 await require_group(self._db, self._escalation, tenant(), group)
 
+        if is_incident(given.about) and (not paths or "about" in paths):
+            validate(pb.Message(user="users/a", text="-", about=given.about), "message")
+            if await self._once.answered("UpdateMessage", request, pb.UpdateMessageResponse) is None:
+                await require_incident(self._escalation, tenant(), given.about)
+
         def change(before: Message) -> Given:
             merged = message_mapping.message_to(before, ())
             written = apply_update_mask(merged, given, request.update_mask, writable=WRITABLE)
@@ -186,3 +196,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
             each if isinstance(each, TocsinError) else message_mapping.cancelled_to(each)
             for each in await self._messages.cancel(tx, wanted)
         ]
+
+
+def _checked(given: Given, missing: Mapping[str, TocsinError]) -> Given | TocsinError:
+    return missing.get(given.content.group) or missing.get(given.content.about) or given

@@ -15,6 +15,7 @@ from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_notify.app.messages import recurring
+from tocsin_notify.app.messages.about import is_incident, require_incident
 from tocsin_notify.app.messages.groups import require_group
 from tocsin_notify.app.messages.recurring import RecurringMessages
 from tocsin_notify.clients.escalation import Escalation
@@ -49,11 +50,13 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
                 raise invalid(f"message.{field}", "must not be set: `start` and `rule` say when it is sent")
         given, sender = message_mapping.given_from(request.message), current_call().subject
         start = request.start.date_time, request.start.time_zone
-        if given.content.group:
+        if given.content.group or is_incident(given.content.about):
             done = await self._once.answered("CreateRecurringMessage", request, pb.CreateRecurringMessageResponse)
             if done is not None:
                 return done
-            await require_group(self._db, self._escalation, tenant(), given.content.group)
+            await require_incident(self._escalation, tenant(), given.content.about)
+            if given.content.group:
+                await require_group(self._db, self._escalation, tenant(), given.content.group)
 
         async def create(tx: Tx) -> pb.CreateRecurringMessageResponse:
             made = await self._messages.create(tx, given, start, request.rule, sender)

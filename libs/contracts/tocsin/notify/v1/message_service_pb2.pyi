@@ -159,7 +159,9 @@ class Message(_message.Message):
     operator allows, chats and pushes to 1000 characters.
     """
     about: _builtins.str
-    """What it is about: `incidents/{uuid}` or `alerts/{alert}`. The name is shown with the text; whether it exists is not looked up."""
+    """What it is about: `incidents/{uuid}` or `alerts/{alert}`. The name is shown with the text. An incident that the tenant does not have is
+    refused, unless escalation does not answer at the moment; alerts are not looked up.
+    """
     urgency: _notification_pb2.Urgency.ValueType
     """Which of the user's rules chooses the contact method; unset means low. Messages of either urgency wait behind critical pages."""
     state: Global___MessageState.ValueType

@@ -97,7 +97,7 @@ class MessageServiceServicer:
 
         A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
         not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+        `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +133,8 @@ class MessageServiceServicer:
         """Changes a message that is still scheduled.
 
         Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
+        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`,
+        `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

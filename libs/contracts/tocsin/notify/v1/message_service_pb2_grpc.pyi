@@ -47,7 +47,7 @@ class MessageServiceStub:
 
     A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
     not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+    `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
     """
     BatchSendMessages: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.BatchSendMessagesRequest, _message_service_pb2.BatchSendMessagesResponse]
     """Sends up to 200 messages, with an answer for each in the same order: one failure does not fail the others.
@@ -67,7 +67,8 @@ class MessageServiceStub:
     """Changes a message that is still scheduled.
 
     Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
+    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`,
+    `SERVICE_UNAVAILABLE`.
     """
     CancelMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.CancelMessageRequest, _message_service_pb2.CancelMessageResponse]
     """Cancels a message, and says whether it was in time.
@@ -101,7 +102,7 @@ class MessageServiceAsyncStub(MessageServiceStub):
 
     A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
     not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+    `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
     """
     BatchSendMessages: _aio.UnaryUnaryMultiCallable[_message_service_pb2.BatchSendMessagesRequest, _message_service_pb2.BatchSendMessagesResponse]  # type: ignore[assignment]
     """Sends up to 200 messages, with an answer for each in the same order: one failure does not fail the others.
@@ -121,7 +122,8 @@ class MessageServiceAsyncStub(MessageServiceStub):
     """Changes a message that is still scheduled.
 
     Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
+    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`,
+    `SERVICE_UNAVAILABLE`.
     """
     CancelMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.CancelMessageRequest, _message_service_pb2.CancelMessageResponse]  # type: ignore[assignment]
     """Cancels a message, and says whether it was in time.
@@ -158,7 +160,7 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
         not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+        `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod
@@ -202,7 +204,8 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes a message that is still scheduled.
 
         Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
+        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`,
+        `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

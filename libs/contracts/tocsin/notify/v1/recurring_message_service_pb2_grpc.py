@@ -83,7 +83,7 @@ class RecurringMessageServiceServicer:
         """Creates a recurring message.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+        `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

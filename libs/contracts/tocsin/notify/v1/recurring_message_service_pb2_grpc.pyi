@@ -42,7 +42,7 @@ class RecurringMessageServiceStub:
     """Creates a recurring message.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+    `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     GetRecurringMessage: _grpc.UnaryUnaryMultiCallable[_recurring_message_service_pb2.GetRecurringMessageRequest, _recurring_message_service_pb2.GetRecurringMessageResponse]
     """Reads one recurring message. Reasons: `RECURRING_MESSAGE_NOT_FOUND`."""
@@ -77,7 +77,7 @@ class RecurringMessageServiceAsyncStub(RecurringMessageServiceStub):
     """Creates a recurring message.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+    `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     GetRecurringMessage: _aio.UnaryUnaryMultiCallable[_recurring_message_service_pb2.GetRecurringMessageRequest, _recurring_message_service_pb2.GetRecurringMessageResponse]  # type: ignore[assignment]
     """Reads one recurring message. Reasons: `RECURRING_MESSAGE_NOT_FOUND`."""
@@ -115,7 +115,7 @@ class RecurringMessageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a recurring message.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+        `SCHEDULE_NOT_FOUND`, `INCIDENT_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

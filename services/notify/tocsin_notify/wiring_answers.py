@@ -18,6 +18,7 @@ from tocsin_notify.app.contacts.owner_notices import OwnerNotices
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.receipts import Receipts
+from tocsin_notify.app.messages.digest_stops import DigestStops
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import Registry
@@ -27,6 +28,7 @@ from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
 from tocsin_notify.http.buttons import Buttons
 from tocsin_notify.http.devices import DevicePages
+from tocsin_notify.http.digest_page import DigestPages
 from tocsin_notify.http.push_receipts import PushReceipts
 from tocsin_notify.http.slack_commands import slack_routes
 from tocsin_notify.http.telegram import TelegramUpdates
@@ -69,6 +71,7 @@ def serve_answers(
     pushes = bool(settings.vapid.private_key)
     add(AnswerPages(links, answers, devices=pushes).routes())
     add(Buttons(callbacks, presses).routes())
+    add(DigestPages(links, DigestStops(db)).routes())
     if pushes:
         devices = Devices(
             db, inside.contacts, inside.notices, inside.cipher, inside.hints, inside.budgets, inside.code_limits

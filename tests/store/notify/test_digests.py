@@ -1,11 +1,13 @@
 """Digests: made once whoever makes them, late or left out after an outage, and behind everything else."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from uuid import UUID
 
+import aiohttp
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
@@ -26,11 +28,12 @@ from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.databases import dialed
 
 from tests.store.notify.messages import ANA, HOUR
-from tests.store.notify.support import Notify, World, bearer, new_org, until
+from tests.store.notify.support import Notify, World, bearer, job, new_org, reads, until
 
 DAY = timedelta(days=1)
 DAILY, WEEKLY = digest_pb2.DIGEST_FREQUENCY_DAILY, digest_pb2.DIGEST_FREQUENCY_WEEKLY
 _MAIL = "ana@example.com"
+PUBLIC = "https://tocsin.example.com"
 
 
 class Reader:
@@ -53,6 +56,10 @@ class Reader:
         [found] = (await self._stub.ListDigests(pb.ListDigestsRequest(user=ANA), metadata=self._metadata)).digests
         one: pb.Digest = found
         return one
+
+    async def has_any(self) -> bool:
+        """Whether she has one."""
+        return bool((await self._stub.ListDigests(pb.ListDigestsRequest(user=ANA), metadata=self._metadata)).digests)
 
     async def previews(self) -> pb.PreviewDigestResponse:
         request = pb.PreviewDigestRequest(user=ANA, frequency=DAILY)
@@ -133,6 +140,55 @@ async def test_the_mail_has_text_and_html_and_says_what_the_preview_says(world: 
     assert "Платёж &lt;упал&gt;" in bodies["text/html"]
     assert received.kind == "digest"
     assert received.subject.endswith("3 opened, 2 resolved, 1 still open")
+
+
+async def test_the_link_at_its_end_ends_it_and_to_look_at_it_does_not(world: World) -> None:
+    async with world.replica(public_url=PUBLIC) as notify, aiohttp.ClientSession() as session:
+        base = f"http://127.0.0.1:{notify.runtime.http.port}"
+        reader = Reader(notify, world, new_org())
+        await world.method(reader.org, email=_MAIL)
+        await reads(notify, reader.org, ANA, "de")
+        first = await reader.wants()
+        await reader.due(first)
+        await reader.settled(first)
+        await arrive(world, 1)
+        mail = message_from_bytes(world.inbox.messages[0].body, policy=policy.default)
+        text, html = (part.get_content() for part in mail.iter_parts())
+        [link] = re.findall(r"Ihn beenden: (\S+)", text)
+        assert f'href="{link}"' in html, "also on a phone, which shows the HTML"
+        assert mail["List-Unsubscribe"].replace(" ", "") == f"<{link}>", "mail programs offer it, too"
+        assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        link = link.replace(PUBLIC, base)
+        base, _, token = link.rpartition("/g/")
+        for path in (f"/p/{token}", f"/d/{token}", f"/g/{'B' if token[0] == 'A' else 'A'}{token[1:]}"):
+            async with session.get(base + path) as page:
+                assert page.status == 404, "it is good for nothing else, and cannot be made up"
+        async with session.get(link) as page:
+            assert (page.status, "<button>Diesen Überblick beenden</button>" in await page.text()) == (200, True)
+        assert (await reader.has()).next_time, "a scanner that looks at it ends nothing"
+        for _ in range(2):
+            async with session.post(link, data={"List-Unsubscribe": "One-Click"}) as page:
+                assert (page.status, "Dieser Überblick ist beendet." in await page.text()) == (200, True)
+        assert not await reader.has_any()
+        await reader.wants()
+        await world.forward(61 * DAY)
+        async with session.post(link) as page:
+            assert (page.status, "zu alt" in await page.text()) == (410, True)
+        assert (await reader.has()).next_time
+
+
+async def test_the_link_of_a_page_ends_no_digest(world: World) -> None:
+    org = new_org()
+    await world.method(org, email=_MAIL)
+    async with world.replica(public_url=PUBLIC) as notify, aiohttp.ClientSession() as session:
+        await notify.submit(job(org))
+        await arrive(world, 1)
+        text = world.inbox.messages[0].body.decode().replace("=\r\n", "").replace("=3D", "=")
+        [link] = re.findall(rf"{PUBLIC}(/p/\S+)", text)
+        base = f"http://127.0.0.1:{notify.runtime.http.port}"
+        for call in (session.get, session.post):
+            async with call(base + link.replace("/p/", "/g/")) as page:
+                assert page.status == 404
 
 
 @pytest.mark.parametrize(("when_empty", "mails"), [(pb.WHEN_EMPTY_NOTHING, 0), (pb.WHEN_EMPTY_ONE_LINE, 1)])

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_notify.domain.sms_reply import code_of
 from tocsin_testkit.twilio import TwilioServer
 
 from tests.store.notify.phones import ANA, BEN, PUBLIC, running
@@ -124,9 +125,11 @@ async def test_whoever_answers_is_told_in_their_language(world: World, twilio: T
     async with running(world, twilio, TWILIO_REPLIES=True) as notify:
         await world.method(org, sms=ANA)
         await reads(notify, org, "users/ana", "de")
-        await notify.submit(job(org))
+        given = job(org)
+        await notify.submit(given)
         await until(lambda: len(twilio.to(ANA)) == 1)
-        assert (await says(twilio, "999e")).startswith("Es wurde nichts getan: ")
+        another = code_of(uuid.UUID(given.incident.removeprefix("incidents/")), ANA) % 999 + 1
+        assert (await says(twilio, f"{another}e")).startswith("Es wurde nichts getan: ")
         assert (await says(twilio, "what is this?")).startswith("Antworten Sie mit dem Code des Alarms")
         assert await says(twilio, "a") == "Übernommen. Disk full on db-1"
         assert (await says(twilio, "a", BEN)).startswith("This number is nobody's here."), "nobody's language is known"

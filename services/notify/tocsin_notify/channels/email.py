@@ -211,6 +211,9 @@ class EmailChannel:
         if job.incident and delivery.kind is not Kind.BUNDLE:
             thread = f"<{job.incident.replace('/', '-')}@{self._domain}>"
             headers |= {"In-Reply-To": thread, "References": thread, "Tocsin-Incident": job.incident}
+        if delivery.kind is Kind.DIGEST and delivery.link:
+            # RFC 8058: mail programs show a button of their own, which posts to the link.
+            headers |= {"List-Unsubscribe": f"<{delivery.link}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         if delivery.reply_to:
             headers["Reply-To"] = delivery.reply_to
         if delivery.kind in WAKING and is_urgent(job):
@@ -263,7 +266,7 @@ async def _write(session: SMTP, message: bytes) -> SMTPResponse:
 def _html(delivery: Delivery) -> str:
     """Beside the text; empty for mails that are text alone."""
     if delivery.kind is Kind.DIGEST:
-        return digest_html.html(content_of(delivery.job.digest), delivery.digest_words)
+        return digest_html.html(content_of(delivery.job.digest), delivery.digest_words, delivery.link)
     return mail_html(delivery)
 
 

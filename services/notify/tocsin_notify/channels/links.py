@@ -1,4 +1,4 @@
-"""The link in every message about an incident."""
+"""The link in every message about an incident, and the one in a mail with a digest, which ends it."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,8 +7,12 @@ from uuid import UUID
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.answer_link import AnswerLink, seal, unseal
+from tocsin_notify.domain.page import Channel, Kind
 
 PATH: Final = "/p/"
+DIGEST_PATH: Final = "/g/"
+_DIGEST_SECONDS: Final = 60 * 86_400
+"""From the attempt. The mail of a week ago must still end its digest."""
 
 
 class Links:
@@ -21,7 +25,11 @@ class Links:
         self._lifetime = lifetime
 
     def of(self, delivery: Delivery) -> str:
-        """The URL for this delivery; empty when it is about no incident or this service cannot be reached from outside."""
+        """The URL for this delivery; empty when there is nothing to answer or this service cannot be reached from outside."""
+        if self._public_url and delivery.kind is Kind.DIGEST and delivery.target.channel is Channel.EMAIL:
+            expire = int(delivery.start_time.timestamp() + _DIGEST_SECONDS)
+            link = AnswerLink(delivery.org_id, UUID(delivery.job.page.rpartition("/")[2]), expire)
+            return f"{self._public_url}{DIGEST_PATH}{self.token(link)}"
         if not self._public_url or not delivery.job.incident:
             return ""
         page = delivery.job.page.rpartition("/")[2]

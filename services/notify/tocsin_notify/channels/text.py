@@ -110,7 +110,7 @@ def default_body(delivery: Delivery) -> str:
             about = [words.about.format(about=job.about)] if job.about else []
             lines = [job.text, *_answer(delivery), "", *about, words.sent_by.format(actor=job.actor)]
         case Kind.DIGEST:
-            lines = [digest_content.text(content_of(job.digest), delivery.digest_words).rstrip()]
+            lines = [digest_content.text(content_of(job.digest), delivery.digest_words, delivery.link).rstrip()]
         case Kind.BUNDLE:
             lines = [job.title, "", words.bundle_why, *_answer(delivery), "", job.text]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:

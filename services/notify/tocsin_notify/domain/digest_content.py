@@ -149,17 +149,18 @@ def sections(content: Content, words: DigestWords) -> Iterator[Section]:
 
 
 def notes(content: Content, words: DigestWords) -> Iterator[str]:
-    """What stands at the end."""
+    """What stands at the end, before how it is ended."""
     if content.shifts_incomplete:
         yield words.incomplete
     yield words.asked_daily if content.frequency is Frequency.DAILY else words.asked_weekly
 
 
-def text(content: Content, words: DigestWords) -> str:
-    """The mail as plain text."""
+def text(content: Content, words: DigestWords, link: str = "") -> str:
+    """The mail as plain text. `link`: where its user ends it; empty: by a call."""
     lines = [period(content, words), ""]
+    end = words.ends_by_link.format(link=link) if link else words.ends_by_call
     if not content.worth_telling:
-        return "\n".join([*lines, nothing(content, words)]) + "\n"
+        return "\n".join([*lines, nothing(content, words), *(["", end] if link else [])]) + "\n"
     lines += (f"{number:>6}  {name}" for name, number in figures(content, words))
     if said := list(remarks(content, words)):
         lines += ["", *said]
@@ -167,7 +168,9 @@ def text(content: Content, words: DigestWords) -> str:
         lines += ["", section.heading]
         for line in section.lines:
             lines += [f"- {line.head}", f"  {line.detail}"]
-    return "\n".join([*lines, "", *notes(content, words)]) + "\n"
+    said = list(notes(content, words))
+    asked = f"{said.pop()} {end}"
+    return "\n".join([*lines, "", *said, asked]) + "\n"
 
 
 def brief(content: Content, words: DigestWords) -> str:

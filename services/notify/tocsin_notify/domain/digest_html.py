@@ -36,8 +36,8 @@ _TABLE: Final = '<table role="presentation" width="100%" cellpadding="0" cellspa
 _WRAP: Final = "overflow-wrap:anywhere;word-break:break-word"
 
 
-def html(content: Content, words: DigestWords) -> str:
-    """The whole document."""
+def html(content: Content, words: DigestWords, link: str = "") -> str:
+    """The whole document. `link`: where its user ends it; empty: by a call."""
     parts = [_heading(content, words)]
     if content.worth_telling:
         parts += [_tiles(content, words), *(_paragraph(each) for each in remarks(content, words))]
@@ -53,7 +53,7 @@ def html(content: Content, words: DigestWords) -> str:
         f'<body class="page" style="margin:0;padding:0;background:#f1f2f4">{_preview(content, words)}'
         f'{_TABLE} class="page" style="background:#f1f2f4"><tr><td align="center" style="padding:16px 10px">'
         f'{_TABLE} class="card" style="max-width:560px;background:#ffffff;border-radius:10px;{_FONT}">'
-        f'<tr><td style="padding:20px 18px">{"".join(parts)}{_footer(content, words)}</td></tr></table>'
+        f'<tr><td style="padding:20px 18px">{"".join(parts)}{_footer(content, words, link)}</td></tr></table>'
         "</td></tr></table></body></html>"
     )
 
@@ -114,9 +114,15 @@ def _item(line: Line) -> str:
     )
 
 
-def _footer(content: Content, words: DigestWords) -> str:
+def _footer(content: Content, words: DigestWords, link: str) -> str:
+    lines = [escape(each) for each in notes(content, words)]
+    if link:
+        style = "color:#5b6470;text-decoration:underline;line-height:44px"  # high enough for a thumb
+        lines.append(f'<a class="soft" href="{escape(link)}" style="{style}">{escape(words.end_button)}</a>')
+    else:
+        lines[-1] += f" {escape(words.ends_by_call)}"
     said = "".join(
-        f'<p class="soft" style="margin:14px 0 0;font-size:13px;line-height:18px;color:#5b6470">{escape(each)}</p>'
-        for each in notes(content, words)
+        f'<p class="soft" style="margin:14px 0 0;font-size:13px;line-height:18px;color:#5b6470">{each}</p>'
+        for each in lines
     )
     return f'<div class="rule" style="margin-top:18px;border-top:1px solid #e2e5e9">{said}</div>'

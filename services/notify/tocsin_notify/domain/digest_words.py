@@ -60,3 +60,9 @@ class DigestWords:
     incomplete: str
     asked_daily: str
     asked_weekly: str
+    ends_by_call: str
+    ends_by_link: str
+    end_button: str
+    end_ask: str
+    ended: str
+    end_too_old: str

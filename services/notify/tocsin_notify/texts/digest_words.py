@@ -52,8 +52,14 @@ _EN: Final = DigestWords(
     noise_in_short="Most alerts: {title} ({count}).",
     shift_in_short="You are on call: {schedule}, {stretch}.",
     incomplete="Your organisation has more schedules than a digest looks at: shifts of yours may be missing here.",
-    asked_daily="You get this daily digest because you asked for it. DeleteDigest ends it.",
-    asked_weekly="You get this weekly digest because you asked for it. DeleteDigest ends it.",
+    asked_daily="You get this daily digest because you asked for it.",
+    asked_weekly="You get this weekly digest because you asked for it.",
+    ends_by_call="DeleteDigest ends it.",
+    ends_by_link="To end it: {link}",
+    end_button="End this digest",
+    end_ask="No further digest of this kind is sent to you once you end it. UpdateDigest brings it back.",
+    ended="This digest has ended.",
+    end_too_old="This link is too old. A newer digest has one that ends it, and so does DeleteDigest.",
 )
 _DE: Final = DigestWords(
     language="de",
@@ -101,8 +107,14 @@ _DE: Final = DigestWords(
     noise_in_short="Die meisten Meldungen: {title} ({count}).",
     shift_in_short="Ihre Bereitschaft: {schedule}, {stretch}.",
     incomplete="Ihre Organisation hat mehr Dienstpläne, als ein Überblick ansieht: Hier können Schichten von Ihnen fehlen.",
-    asked_daily="Sie bekommen diesen täglichen Überblick, weil Sie ihn wollten. DeleteDigest beendet ihn.",
-    asked_weekly="Sie bekommen diesen wöchentlichen Überblick, weil Sie ihn wollten. DeleteDigest beendet ihn.",
+    asked_daily="Sie bekommen diesen täglichen Überblick, weil Sie ihn wollten.",
+    asked_weekly="Sie bekommen diesen wöchentlichen Überblick, weil Sie ihn wollten.",
+    ends_by_call="DeleteDigest beendet ihn.",
+    ends_by_link="Ihn beenden: {link}",
+    end_button="Diesen Überblick beenden",
+    end_ask="Sie bekommen keinen weiteren Überblick dieser Art, wenn Sie ihn beenden. UpdateDigest bringt ihn zurück.",
+    ended="Dieser Überblick ist beendet.",
+    end_too_old="Dieser Link ist zu alt. Ein neuerer Überblick hat einen, der ihn beendet; DeleteDigest beendet ihn auch.",
 )
 DIGEST_WORDS: Final[Mapping[str, DigestWords]] = {"en": _EN, "de": _DE}
 

@@ -13,6 +13,7 @@ import pytest
 from google.protobuf import json_format
 from tocsin.escalation.v1 import schedule_pb2 as sp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
+from tocsin.escalation.v1.policy_service_pb2 import ListPoliciesRequest
 from tocsin_client.imports.__main__ import main
 from tocsin_testkit.tenant import Tenant
 
@@ -91,11 +92,11 @@ def _soon(today: date, found: re.Match[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("tool", "section", "files", "overrides", "periods"),
+    ("tool", "section", "files", "overrides", "periods", "policies"),
     [
-        ("oncall", "Grafana OnCall", ["oncall", "oncall-shifts"], 1, 0),
-        ("goalert", "GoAlert", ["goalert"], 3, 1),
-        ("incident-io", "incident.io", ["incident-io"], 0, 0),
+        ("oncall", "Grafana OnCall", ["oncall", "oncall-shifts", "oncall-chains", "oncall-steps"], 1, 0, 1),
+        ("goalert", "GoAlert", ["goalert"], 3, 1, 0),
+        ("incident-io", "incident.io", ["incident-io"], 0, 0, 0),
     ],
 )
 async def test_the_command_takes_over_what_lies_ahead_as_well(
@@ -105,6 +106,7 @@ async def test_the_command_takes_over_what_lies_ahead_as_well(
     files: list[str],
     overrides: int,
     periods: int,
+    policies: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -124,6 +126,8 @@ async def test_the_command_takes_over_what_lies_ahead_as_well(
     assert len(await of_schedule(tenant, name)) == overrides
     listed = await tenant.admin.schedules.ListFixedPeriods(pb.ListFixedPeriodsRequest(schedule=name))
     assert len(listed.fixed_periods) == periods
+    made = (await tenant.admin.policies.ListPolicies(ListPoliciesRequest())).policies
+    assert [each.levels[0].targets[0].schedule for each in made] == [name] * policies
 
 
 async def of_schedule(tenant: Tenant, name: str) -> list[sp.Override]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from tocsin.escalation.v1 import policy_service_pb2 as policy_pb
 from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
 from tocsin.escalation.v1.schedule_service_pb2 import CreateFixedPeriodRequest, CreateScheduleRequest
@@ -517,3 +518,73 @@ def test_the_command_takes_all_files_of_oncall(tmp_path: Path, capsys: pytest.Ca
     ]
     assert main(["goalert", str(EXPORTS / "goalert.json")]) == 0
     assert "ScheduleService/CreateFixedPeriod" in capsys.readouterr().out.splitlines()[-1]
+
+
+def chain_of(*steps: dict[str, Any], schedule: bool = True) -> Plan:
+    listed = [{"id": f"E{n}", "escalation_chain_id": "F", "position": n, **step} for n, step in enumerate(steps)]
+    chain = {"id": "F", "name": "Web chain", "team_id": None}
+    schedules = [{"id": "S", "name": "Web", "type": "web", "time_zone": "UTC", "shifts": []}] if schedule else []
+    others = [{"results": [chain]}, {"results": [*reversed(listed), {**listed[0], "escalation_chain_id": "G"}]}]
+    return oncall.convert({"results": schedules}, others, People({"Ops": ["ana", "dora"]}), AT)
+
+
+ON_CALL: dict[str, Any] = {
+    "type": "notify_on_call_from_schedule",
+    "notify_on_call_from_schedule": "S",
+    "important": True,
+}
+PEOPLE: dict[str, Any] = {"type": "notify_persons", "persons_to_notify": ["ben", "cem"]}
+IN_TURN: dict[str, Any] = {"type": "notify_person_next_each_time", "persons_to_notify_next_each_time": ["ana", "ben"]}
+OPS: dict[str, Any] = {"type": "notify_team_members", "team_to_notify": "Ops"}
+WAIT: dict[str, Any] = {"type": "wait", "duration": 300}
+
+
+def test_an_escalation_chain_is_a_policy_whose_waits_are_timeouts() -> None:
+    plan = chain_of(ON_CALL, PEOPLE, WAIT, WAIT, IN_TURN, WAIT, OPS, {"type": "repeat_escalation"})
+    [made] = plan.policies
+    assert (made.policy_id, made.policy.display_name, made.policy.repeat_count) == ("web-chain", "Web chain", 5)
+    found = [
+        ([each.user or each.schedule for each in level.targets], level.timeout.seconds, level.mode)
+        for level in made.policy.levels
+    ]
+    everybody, in_turn = policy_pb.LEVEL_MODE_ALL, policy_pb.LEVEL_MODE_IN_TURN
+    assert found == [
+        (["schedules/web", "users/ben", "users/cem"], 600, everybody),
+        (["users/ana", "users/ben"], 300, in_turn),
+        (["users/ana", "users/dora"], 300, everybody),
+    ]
+    assert ["its last level has 300 seconds" in plan.notes[0], "has important steps" in plan.notes[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (lambda: chain_of(WAIT, PEOPLE), "step 1 waits before anybody is notified"),
+        (lambda: chain_of({"type": "repeat_escalation"}, PEOPLE), "step 1 repeats the chain, and steps follow it"),
+        (lambda: chain_of(PEOPLE, IN_TURN), "step 2 notifies one in turn and others"),
+        (lambda: chain_of(IN_TURN, PEOPLE), "step 2 notifies one in turn and others"),
+        (lambda: chain_of(PEOPLE, WAIT, {"type": "trigger_webhook"}), "step 3 is of type 'trigger_webhook'"),
+        (lambda: chain_of(ON_CALL, schedule=False), "the schedule 'S', which is not among those taken"),
+        (lambda: chain_of({**PEOPLE, "persons_to_notify": [f"u{n}" for n in range(11)]}), "11 targets"),
+        (lambda: chain_of({**OPS, "team_to_notify": "Db"}), "team 'Db' stands in a line-up"),
+        (lambda: chain_of(*[PEOPLE, WAIT] * 21), "21 levels; a policy has 1 to 20"),
+        (lambda: chain_of({"type": "repeat_escalation"}), "0 levels"),
+    ],
+)
+def test_a_chain_with_a_step_that_has_no_place_is_left_out_and_says_why(plan: Callable[[], Plan], says: str) -> None:
+    found = plan()
+    assert not found.policies
+    assert says in found.problems[0]
+
+
+def test_the_command_makes_policies_behind_what_they_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chains = tmp_path / "chains.json"
+    step = {"id": "E", "escalation_chain_id": "F", "position": 0, **ON_CALL, "notify_on_call_from_schedule": "SWEB"}
+    after = {"id": "E2", "escalation_chain_id": "F", "position": 1, **PEOPLE}
+    chains.write_text(json.dumps([{"id": "F", "name": "Web chain", "team_id": None}, step, after]))
+    files = ["--shifts", str(EXPORTS / "oncall-shifts.json"), "--chains", str(chains), "--create-users"]
+    assert main(["oncall", str(EXPORTS / "oncall.json"), *files]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    methods = [each["method"].rpartition("/")[2] for each in said]
+    assert methods == ["CreateUser"] * 6 + ["CreateSchedule", "CreateOverride", "CreatePolicy"]
+    assert said[-1]["request"]["policy"]["levels"][0]["targets"][0] == {"schedule": "schedules/from-oncall"}

@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from tocsin.escalation.v1 import directory_service_pb2 as directory
 from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
+from tocsin.escalation.v1.policy_service_pb2 import CreatePolicyRequest
 from tocsin.escalation.v1.schedule_service_pb2 import CreateFixedPeriodRequest, CreateScheduleRequest
 
 from tocsin_client import AlreadyExists, Client, Tls, TocsinError
@@ -27,6 +28,7 @@ _TOOLS: Final = {
     "opsgenie": opsgenie.convert,
     "pagerduty": pagerduty.convert,
 }
+_OF_SCHEDULES: Final = ("CreateOverride", "CreateFixedPeriod", "CreateCalendarImport")
 _SERVICE: Final = "tocsin.escalation.v1"
 
 
@@ -54,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if plan.problems else 0
     token = os.environ.get("TOCSIN_TOKEN", "")
     if not token:
-        print("TOCSIN_TOKEN must have a token with the scopes schedules:write and users:write", file=sys.stderr)
+        scopes = "schedules:write, policies:write and users:write"
+        print(f"TOCSIN_TOKEN must have a token with the scopes {scopes}", file=sys.stderr)
         return 2
     with Client(token=token, escalation=options.send, tls=None if options.plaintext else Tls()) as client:
         refused = _send(client, plan, create_users=options.create_users)
@@ -66,13 +69,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("tool", choices=sorted(_TOOLS))
     parser.add_argument("schedules", type=Path, help="what the other tool's API answered, as a file of JSON")
     parser.add_argument(
-        *("--overrides", "--shifts"),
+        *("--overrides", "--shifts", "--chains"),
         dest="beside",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="what belongs to the schedules and is answered apart: overrides, entries, shifts, swaps, further pages",
+        help="what belongs to the schedules and is answered apart: overrides, entries, shifts, swaps, chains, further pages",
     )
     parser.add_argument(
         "--users",
@@ -113,6 +116,8 @@ def _known(files: Sequence[Any]) -> dict[str, str | list[str]]:
 
 def _requests(plan: Plan, *, create_users: bool) -> Iterator[tuple[str, Message]]:
     named = dict.fromkeys(user for wanted in plan.wanted for user in wanted.users)
+    targets = [target for made in plan.policies for level in made.policy.levels for target in level.targets]
+    named |= dict.fromkeys(target.user for target in targets if target.user)
     for user in named if create_users else ():
         yield f"{_SERVICE}.DirectoryService/CreateUser", _user(user)
     for wanted in plan.wanted:
@@ -124,6 +129,8 @@ def _requests(plan: Plan, *, create_users: bool) -> Iterator[tuple[str, Message]
                 yield f"{_SERVICE}.ScheduleService/CreateFixedPeriod", other
             else:
                 yield f"{_SERVICE}.CalendarService/CreateCalendarImport", other
+    for policy in plan.policies:
+        yield f"{_SERVICE}.PolicyService/CreatePolicy", policy
 
 
 def _user(name: str) -> directory.CreateUserRequest:
@@ -139,11 +146,12 @@ def _send(client: Client, plan: Plan, *, create_users: bool) -> int:
         "CreateOverride": client.schedules.CreateOverride,
         "CreateFixedPeriod": client.schedules.CreateFixedPeriod,
         "CreateCalendarImport": client.calendars.CreateCalendarImport,
+        "CreatePolicy": client.policies.CreatePolicy,
     }
     refused, there = 0, True
     for method, request in _requests(plan, create_users=create_users):
         name = method.rpartition("/")[2]
-        if not there and name not in ("CreateUser", "CreateSchedule"):
+        if not there and name in _OF_SCHEDULES:
             continue
         # The same request has the same id: a repeat within a day is done once.
         seed = f"{method} {request.SerializeToString(deterministic=True).hex()}"
@@ -169,6 +177,8 @@ def _called(request: Any) -> str:
         return f"users/{request.user_id}"
     if isinstance(request, CreateScheduleRequest):
         return f"schedules/{request.schedule_id}"
+    if isinstance(request, CreatePolicyRequest):
+        return f"policies/{request.policy_id}"
     if isinstance(request, CreateCalendarImportRequest):
         return f"{request.calendar_import.schedule}: a calendar"
     made = request.fixed_period if isinstance(request, CreateFixedPeriodRequest) else request.override

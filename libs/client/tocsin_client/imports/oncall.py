@@ -1,4 +1,4 @@
-"""Grafana OnCall: `GET /api/v1/schedules`, `GET /api/v1/on_call_shifts` and `GET /api/v1/shift_swaps`."""
+"""Grafana OnCall: `GET /api/v1/schedules`, `on_call_shifts`, `shift_swaps`, `escalation_chains` and `escalation_policies`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
 from tocsin.escalation.v1.schedule_service_pb2 import CreateOverrideRequest, CreateScheduleRequest
 
+from tocsin_client.imports.oncall_chains import policy
 from tocsin_client.imports.plan import (
     DAY,
     WEEK,
@@ -23,6 +24,7 @@ from tocsin_client.imports.plan import (
     instant,
     is_over,
     override,
+    taken,
     turn,
     window,
     within,
@@ -37,17 +39,25 @@ _ABOVE_ALL: Final = 100
 
 
 def convert(schedules: Export, others: Sequence[Export], people: People, at: datetime) -> Plan:
-    """`at`: when the export was written. What had ended by then is left out. `others`: shifts and swaps."""
+    """`at`: when the export was written. What had ended by then is left out. `others`: shifts, swaps, chains and their steps."""
     plan, ids = Plan(), Ids()
     found = within(schedules, ("results",))
     beside = [each for given in others for each in within(given, ("results",))]
-    shifts = {each["id"]: each for each in beside if "swap_start" not in each}
+    shifts = {each["id"]: each for each in beside if "start" in each}
+    steps = [each for each in beside if "escalation_chain_id" in each]
+    chains = [each for each in beside if each.keys() <= {"id", "name", "team_id"}]
     swaps = [each for each in beside if "swap_start" in each and each.get("status") == "taken"]
-    return each_of(
-        plan,
-        found,
-        lambda each: _schedule(each, ids, _of(each, shifts, alone=len(found) == 1), swaps, people, at, plan),
-    )
+    names: dict[str, str] = {}
+
+    def schedule(export: Export) -> Wanted:
+        wanted = _schedule(export, ids, _of(export, shifts, alone=len(found) == 1), swaps, people, at, plan)
+        names[export["id"]] = f"schedules/{wanted.schedule.schedule_id}"
+        return wanted
+
+    each_of(plan, found, schedule)
+    policies = Ids()
+    plan.policies += taken(plan, chains, lambda each: policy(each, policies, steps, names, people, plan))
+    return plan
 
 
 def _of(schedule: Export, shifts: Mapping[str, Export], *, alone: bool) -> list[Export]:

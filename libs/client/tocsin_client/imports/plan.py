@@ -1,14 +1,15 @@
 """What an import would do, and what it cannot do."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1.calendar_service_pb2 import CreateCalendarImportRequest
+from tocsin.escalation.v1.policy_service_pb2 import CreatePolicyRequest
 from tocsin.escalation.v1.schedule_service_pb2 import (
     CreateFixedPeriodRequest,
     CreateOverrideRequest,
@@ -21,6 +22,7 @@ _MOST_LAYERS: Final = 10
 _ALL_DAYS: Final = range(1, 8)
 """Monday is 1, as in the contract and in PagerDuty."""
 
+T = TypeVar("T")
 Export = Any
 """JSON as the other tool answered it."""
 
@@ -41,9 +43,10 @@ class Wanted:
 
 @dataclass(slots=True)
 class Plan:
-    """All schedules of an export. `notes`: what a reader should know. `problems`: schedules that are left out, and why."""
+    """All schedules and policies of an export. `notes`: what a reader should know. `problems`: what is left out, and why."""
 
     wanted: list[Wanted] = field(default_factory=list)
+    policies: list[CreatePolicyRequest] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -221,15 +224,20 @@ def within(given: Any, names: Sequence[str]) -> list[Export]:
 
 def each_of(plan: Plan, exports: Iterable[Export], convert: Callable[[Export], Wanted]) -> Plan:
     """Every schedule that can be taken; of the others the reason."""
+    plan.wanted += taken(plan, exports, convert)
+    return plan
+
+
+def taken(plan: Plan, exports: Iterable[Export], convert: Callable[[Export], T]) -> Iterator[T]:
+    """What each becomes that can be taken; why the others cannot is noted."""
     for export in exports:
         name = str(export.get("name") or export.get("id") or "?")
         try:
-            plan.wanted.append(convert(export))
+            yield convert(export)
         except NotImported as problem:
             plan.problems.append(f"{name}: {problem}")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             plan.problems.append(f"{name}: is not as the API answers it ({type(error).__name__}: {error})")
-    return plan
 
 
 def is_over(end: str | None, at: datetime) -> bool:

@@ -120,6 +120,7 @@ async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
     async with asyncio.timeout(within(10)):
         while server._door._bytes:
             await asyncio.sleep(0.01)
+    assert server._door._all_bytes == 0
 
 
 async def test_operators_find_their_listener_and_senders_do_not(listen: Any) -> None:

@@ -41,6 +41,11 @@ class FreshCache(Generic[_K, _V]):
         self._entries: dict[_K, _Entry[_V]] = {}
         self._loading: dict[_K, asyncio.Task[_V]] = {}
 
+    def fresh(self, key: _K) -> _V | None:
+        """The value, if it is known and needs no renewal; otherwise `get` is to be asked. Costs a third of that."""
+        entry = self._entries.get(key)
+        return entry.value if entry is not None and asyncio.get_running_loop().time() < entry.soft else None
+
     async def get(self, key: _K) -> _V:
         """The value. Raises what `load` raises; errors are not remembered."""
         entry = self._entries.get(key)

@@ -5,12 +5,10 @@ a connection sends its first headers within seconds, and a body at once.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.streams import EMPTY_PAYLOAD
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError
@@ -39,6 +37,8 @@ class HttpDoor:
         self._body_seconds = body_seconds
         self._open: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
+        self._all_bytes = 0
+        """The sum of these."""
         self._waiting: dict[Any, asyncio.TimerHandle] = {}
         """Connections whose first request is not there yet."""
         self._connections: dict[Any, _Connection] = {}
@@ -71,35 +71,29 @@ class HttpDoor:
         self._connections.pop(transport, None)
         _less(self._open, host, 1)
 
-    @contextlib.contextmanager
-    def request(self, request: web.Request, limit: int) -> Iterator[None]:
+    def request(self, request: web.Request, limit: int) -> "_UnderWay":
         """Around a request whose headers have come and whose body is at most `limit` bytes.
 
         Raises OVERLOADED when the bodies under way fill the budget. A body that does not come in time ends in
         HTTPRequestTimeout where it is read.
         """
-        self._headers_came(request.transport)
-        connection = self._connections.get(request.transport)
-        if connection is None:
-            with self._body(request, limit):
-                yield
-            return
-        connection.request = request
-        try:
-            with self._body(request, limit):
-                yield
-        finally:
-            connection.answered()
+        return _UnderWay(self, request, limit)
 
-    @contextlib.contextmanager
-    def _body(self, request: web.Request, limit: int) -> Iterator[None]:
-        if request.content is EMPTY_PAYLOAD or not request.can_read_body:
-            yield
-            return
-        host = request.remote or ""
-        size = min(limit, _UNKNOWN if request.content_length is None else request.content_length)
+    def begin(self, request: web.Request) -> "_Connection | None":
+        """Its headers have come; the connection that it came by, if that is one of this listener's."""
+        transport = request.transport
+        self._headers_came(transport)
+        connection = self._connections.get(transport)
+        if connection is not None:
+            connection.request = request
+        return connection
+
+    def take_body(self, request: web.Request, host: str, limit: int) -> int:
+        """Bytes that its body counts for until they are given back. Raises OVERLOADED."""
+        length = request.content_length
+        size = min(limit, _UNKNOWN if length is None else length)
         mine = self._bytes.get(host, 0)
-        if mine + size > self._most_bytes * _HOST_SHARE or sum(self._bytes.values()) + size > self._most_bytes:
+        if mine + size > self._most_bytes * _HOST_SHARE or self._all_bytes + size > self._most_bytes:
             self._refused.labels("body_bytes").inc()
             raise TocsinError(
                 ErrorReason.ERROR_REASON_OVERLOADED,
@@ -108,12 +102,17 @@ class HttpDoor:
                 retry_after=_RETRY_AFTER,
             )
         self._bytes[host] = mine + size
-        timer = asyncio.get_running_loop().call_later(self._body_seconds, self._body_late, request)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            _less(self._bytes, host, size)
+        self._all_bytes += size
+        return size
+
+    def give_back(self, host: str, size: int) -> None:
+        """The body that counted for so many bytes is over."""
+        self._all_bytes -= size
+        _less(self._bytes, host, size)
+
+    def wait_for_body(self, request: web.Request) -> asyncio.TimerHandle:
+        """What ends a body that does not come in time."""
+        return asyncio.get_running_loop().call_later(self._body_seconds, self._body_late, request)
 
     def _headers_came(self, transport: Any) -> None:
         timer = self._waiting.pop(transport, None)
@@ -129,6 +128,43 @@ class HttpDoor:
         if not request.content.is_eof():
             self._refused.labels("body_seconds").inc()
             request.content.set_exception(web.HTTPRequestTimeout())
+
+
+class _UnderWay:
+    """One request. A class: two generators cost as much as the rest of this."""
+
+    __slots__ = ("_connection", "_door", "_host", "_limit", "_request", "_size", "_timer")
+
+    def __init__(self, door: HttpDoor, request: web.Request, limit: int) -> None:
+        self._door = door
+        self._request = request
+        self._limit = limit
+        self._host = ""
+        self._size: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        door, request = self._door, self._request
+        self._connection = door.begin(request)
+        if not request.can_read_body:
+            return
+        self._host = request.remote or ""
+        try:
+            self._size = door.take_body(request, self._host, self._limit)
+        except TocsinError:
+            self.__exit__()
+            raise
+        if not request.content.is_eof():
+            # Most bodies are there with their headers.
+            self._timer = door.wait_for_body(request)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._size is not None:
+            self._door.give_back(self._host, self._size)
+        if self._connection is not None:
+            self._connection.answered()
 
 
 class _Connection(asyncio.Protocol):

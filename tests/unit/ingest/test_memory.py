@@ -49,6 +49,19 @@ async def test_a_value_is_renewed_in_the_background_and_never_older_than_its_tim
     assert source.reads == 2
 
 
+async def test_what_must_be_renewed_is_not_fresh() -> None:
+    source = Source()
+    cache = FreshCache(source.load, ttl=60, size=10, renew_after=0)
+    assert cache.fresh("k") is None
+    await cache.get("k")
+    assert cache.fresh("k") is None, "the next use must renew it"
+    lasting = FreshCache(source.load, ttl=60, size=10)
+    value = await lasting.get("k")
+    assert lasting.fresh("k") == value
+    lasting.forget("k")
+    assert lasting.fresh("k") is None
+
+
 async def test_an_expired_value_is_not_given_out_when_reading_fails() -> None:
     source = Source()
     cache = FreshCache(source.load, ttl=0.02, size=10)

@@ -120,19 +120,22 @@ class Budgets:
         """The same without an error: 0, or the seconds until it may be tried again."""
         if org_id == ALL_ORGS:
             return 0.0
-        limit, allowed, now = self._limits[name], self.allowed(org_id, name), self._clock()
+        limit, now = self._limits[name], self._clock()
+        allowed = limit.default if not self._chosen else self.allowed(org_id, name)
         rate, burst = limit.rate(allowed), limit.burst(allowed)
         if not self.shared:
             rate, burst = rate / self.replicas, burst / self.replicas
         usage = self._usage(org_id, name, burst, now)
+        bucket = usage.bucket
         reserve = kept * burst
-        if reserve and usage.bucket.fill(rate, burst, now) < reserve:
-            return (reserve - usage.bucket.tokens) / rate
-        wait = usage.bucket.take(count, rate, burst, now)
+        if reserve and bucket.fill(rate, burst, now) < reserve:
+            return (reserve - bucket.tokens) / rate
+        wait = bucket.take(count, rate, burst, now)
         if not wait:
             usage.unreported += count
-            usage.apart |= not self.shared
-        if wait or usage.unreported >= _NOTICEABLE * burst or usage.bucket.tokens < burst / 2:
+            if not self.shared:
+                usage.apart = True
+        if wait or usage.unreported >= _NOTICEABLE * burst or bucket.tokens < burst / 2:
             self._noticed[org_id, name] = usage
         return wait
 

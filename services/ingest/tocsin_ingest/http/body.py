@@ -76,8 +76,13 @@ class Loan:
             raise Refused(400, broken, close=True) from error
 
     async def _plain(self, request: web.Request) -> bytes:
-        body = bytearray()
-        while chunk := await request.content.readany():
+        content = request.content
+        first = await content.readany()
+        self._take(0, len(first))
+        if content.at_eof():
+            return first
+        body = bytearray(first)
+        while chunk := await content.readany():
             self._take(len(body), len(chunk))
             body += chunk
         return bytes(body)

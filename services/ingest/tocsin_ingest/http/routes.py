@@ -126,7 +126,7 @@ class _Receiver:
                 sender = await sender_of(self._rpc, self._directory, key, request)
                 self._count(sender, RPCS)
             with self._bodies.lend() as loan:
-                came = data = await loan.read(request)
+                data = await loan.read(request)
                 known = self._known.get((self._format.name, data)) if self._format.of_body else None
                 if known is None:
                     document = await self._read(request, data)
@@ -137,7 +137,7 @@ class _Receiver:
                     sender = await sender_of(self._rpc, self._directory, clean_key(inside), request)
                     self._count(sender, RPCS)
                 self._count(sender, BYTES, len(data))
-                sender = await self._signed(sender, request, came)
+                sender = await self._signed(sender, request, data)
                 if known is None:
                     if self._format.prove is not None:
                         await self._format.prove(self._outside, sender.org_id, document.fields)
@@ -177,7 +177,10 @@ class _Receiver:
         """The sender of this body. Raises CREDENTIAL_INVALID when its integration asks for a signature that is not there."""
         if sender.integration_id is None:
             return sender
-        rule = (await self._directory.routing(sender.org_id, sender.integration_id)).signature
+        routing = self._directory.fresh_routing(sender.org_id, sender.integration_id)
+        if routing is None:
+            routing = await self._directory.routing(sender.org_id, sender.integration_id)
+        rule = routing.signature
         if rule is None:
             return sender
         now = await self._directory.now(sender.org_id) if rule.timestamp_header else 0.0

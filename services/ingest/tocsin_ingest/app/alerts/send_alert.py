@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -35,7 +34,7 @@ _READING: Final = 0.1
 """Seconds after which those of a batch that are read go on: what was read with must not become old while others are read."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sender:
     """Who sends. `integration_id` is set for holders of an integration key, which speak for that one only. `signed`: what is sent
     bears the signature that its integration asks for, or is our own.
@@ -223,7 +222,11 @@ class AlertIntake:
         known = shelf.get(key)
         if known is None:
             return None
-        routing = await self._routing(sender, known.integration)
+        routing = None
+        if sender.integration_id is not None:
+            routing = self._directory.fresh_routing(sender.org_id, sender.integration_id)
+        if routing is None or routing.signature is not None:
+            routing = await self._look_up(sender, known.integration)
         return known.entry if known.mark is routing.mark else None
 
     async def _read(

@@ -151,7 +151,8 @@ class Directory:
         # What cannot be a key costs no query.
         if not _KEY.fullmatch(token):
             raise invalid_credential(_UNKNOWN_KEY)
-        return await self._keys.get(key_hash(token))
+        digest = key_hash(token)
+        return self._keys.fresh(digest) or await self._keys.get(digest)
 
     async def holder_of(self, row: KeyRow | None, unknown: str) -> Principal:
         """Whom a key stands for. Raises CREDENTIAL_INVALID, with `unknown` for one that was not found."""
@@ -171,7 +172,11 @@ class Directory:
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""
-        return await self._routing.get((org_id, integration_id))
+        return self.fresh_routing(org_id, integration_id) or await self._routing.get((org_id, integration_id))
+
+    def fresh_routing(self, org_id: str, integration_id: str) -> Routing | None:
+        """The same where it is known and need not be read anew."""
+        return self._routing.fresh((org_id, integration_id))
 
     async def firing_keys(self, org_id: str, integration_id: str) -> list[str]:
         """The dedup key of one alert of each of the integration's newest open incidents."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
 from tocsin_kit.errors import invalid
@@ -86,7 +86,8 @@ def set_details(alert: AlertInput, details: Mapping[str, Any]) -> None:
     if size > _DETAILS_BYTES:
         details = {"dropped": f"the details had {size} bytes, at most {_DETAILS_BYTES} are kept"}
     if details:
-        alert.details.CopyFrom(_struct(details, _DEPTH))
+        alert.details.Clear()
+        _fill(alert.details, details, _DEPTH)
 
 
 def time(value: Any) -> Timestamp | None:
@@ -113,33 +114,44 @@ def _json(value: Any) -> str:
         return "(nested too deeply to be shown)"
 
 
-def _struct(value: Mapping[str, Any], depth: int) -> Struct:
-    return Struct(fields={text(name, NAME): _value(each, depth - 1) for name, each in value.items()})
+def _fill(struct: Struct, given: Mapping[str, Any], depth: int) -> None:
+    """In place: values that are made by themselves are copied into what holds them, level by level."""
+    fields = struct.fields
+    for name, each in given.items():
+        _set(fields[text(name, NAME)], each, depth - 1)
 
 
-def _value(value: Any, depth: int) -> Value:
-    match value:
-        case None:
-            return Value(null_value=0)  # type: ignore[arg-type]
-        case bool():
-            return Value(bool_value=value)
-        case int() | float():
-            return _number(value)
+def _set(into: Value, given: Any, depth: int) -> None:
+    match given:
         case str():
-            return Value(string_value=text(value, _DETAILS_BYTES))
-    if depth <= 0:
-        return Value(string_value=text(value, _DETAILS_BYTES))
-    if isinstance(value, Mapping):
-        return Value(struct_value=_struct(value, depth))
-    return Value(list_value=ListValue(values=[_value(each, depth - 1) for each in value]))
+            into.string_value = text(given, _DETAILS_BYTES)
+        case None:
+            into.null_value = 0  # type: ignore[assignment]
+        case bool():
+            into.bool_value = given
+        case int() | float():
+            _set_number(into, given)
+        case _ if depth <= 0:
+            into.string_value = text(given, _DETAILS_BYTES)
+        case Mapping():
+            # Two long names may be the same once they are shortened; the last one counts.
+            into.struct_value.Clear()
+            into.struct_value.SetInParent()
+            _fill(into.struct_value, given, depth)
+        case _:
+            into.list_value.Clear()
+            into.list_value.SetInParent()
+            for each in given:
+                _set(into.list_value.values.add(), each, depth - 1)
 
 
-def _number(value: float) -> Value:
+def _set_number(into: Value, given: float) -> None:
     # A Struct holds doubles: what one cannot hold exactly is shown rather than changed.
     try:
-        number = float(value)
+        number = float(given)
     except OverflowError:
         number = math.inf
-    if math.isfinite(number) and number == value:
-        return Value(number_value=number)
-    return Value(string_value=text(str(value), NAME))
+    if math.isfinite(number) and number == given:
+        into.number_value = number
+    else:
+        into.string_value = text(str(given), NAME)

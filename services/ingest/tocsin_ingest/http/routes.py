@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
@@ -22,7 +21,7 @@ from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.recognised import Written
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.route_alert import Stated
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender, Sent, Taken
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender, Sent, Taken, request_of
 from tocsin_ingest.app.alerts.signatures import check_signature
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.http import (
@@ -217,9 +216,9 @@ class _Receiver:
         reading = await self._reading(sender, document)
         if reading.items is None:
             found = self._sent(document.fields, document, "event", reading)
-            results.add("event", found if isinstance(found, TocsinError) else await self._commit(sender, *found))
+            results.add("event", found if isinstance(found, TocsinError) else await self._commit(sender, found))
             if self._format.of_body and not isinstance(found, TocsinError) and not results.errors:
-                results.sent = found[0]
+                results.sent = found
             return results
         turns = Turns()
         items = enumerate(reading.items)
@@ -240,12 +239,9 @@ class _Receiver:
         beside = json.dumps([document.fields.get(name) for name in form.read_with or ()])
         places: dict[Written, int] = {}
 
-        def read(written: Written) -> tuple[SendAlertRequest, Stated]:
+        def read(written: Written) -> tuple[bytes, Stated]:
             index = places[written]
-            item = self._item(document.item(index), document, f"{reading.place}[{index}]", reading)
-            shorten(item.alert)
-            stated = Stated(item.labels, item.started, item.ended, item.expiry)
-            return SendAlertRequest(alert=item.alert, request_id=item.request_id), stated
+            return self._request(document.item(index), document, f"{reading.place}[{index}]", reading)
 
         started: tuple[int, Taken] | None = None
         for start in range(0, len(document), _AT_ONCE):
@@ -295,26 +291,27 @@ class _Receiver:
 
     async def _take(self, sender: Sender, given: Any, document: Document, place: str, reading: Reading) -> Answer:
         found = self._sent(given, document, place, reading)
-        return found if isinstance(found, TocsinError) else await self._commit(sender, *found)
+        return found if isinstance(found, TocsinError) else await self._commit(sender, found)
 
-    def _sent(
-        self, given: Any, document: Document, place: str, reading: Reading
-    ) -> tuple[Sent, SendAlertRequest] | TocsinError:
+    def _sent(self, given: Any, document: Document, place: str, reading: Reading) -> Sent | TocsinError:
         try:
             if isinstance(given, TocsinError):
                 return given
-            item = self._item(given, document, place, reading)
-            shorten(item.alert)
-            request = SendAlertRequest(alert=item.alert, request_id=item.request_id)
-            return Sent.of(request, Stated(item.labels, item.started, item.ended, item.expiry)), request
+            return Sent.made_of(*self._request(given, document, place, reading))
         except Exception as error:
             return masked(error)
 
-    async def _commit(self, sender: Sender, sent: Sent, request: SendAlertRequest | None = None) -> Answer:
+    async def _commit(self, sender: Sender, sent: Sent) -> Answer:
         try:
-            return await (await self._intake.submit_sent(sender, sent, request))
+            return await (await self._intake.submit_sent(sender, sent))
         except Exception as error:
             return masked(error)
+
+    def _request(self, given: Any, document: Document, place: str, reading: Reading) -> tuple[bytes, Stated]:
+        """The alert as a SendAlertRequest, serialized, and what its sender stated beside it."""
+        item = self._item(given, document, place, reading)
+        shorten(item.alert)
+        return request_of(item.alert, item.request_id), Stated(item.labels, item.started, item.ended, item.expiry)
 
     def _item(self, given: Any, document: Document, place: str, reading: Reading) -> Item:
         """What a sender wrote can break a decoder in more ways than anybody lists: it is that alert's fault alone."""

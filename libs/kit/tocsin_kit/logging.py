@@ -23,6 +23,15 @@ call_fields: ContextVar[Fields | None] = ContextVar("call_fields", default=None)
 """Set by the RPC pipeline. A function, so that a call which logs nothing builds nothing."""
 
 
+_told = logging.DEBUG
+"""The least level that is told. Everything is until `configure` is called."""
+
+
+def tells_debug() -> bool:
+    """Whether DEBUG lines are told. For what is logged with each call: to make a line that nobody reads costs 3 µs."""
+    return _told <= logging.DEBUG
+
+
 def get_logger(name: str = "") -> structlog.stdlib.BoundLogger:
     """A logger; `logger.info("thing_done", thing=id)`."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(module=name) if name else structlog.get_logger()
@@ -31,7 +40,8 @@ def get_logger(name: str = "") -> structlog.stdlib.BoundLogger:
 
 def configure(*, level: str = "INFO", form: str = "json") -> None:
     """Send structlog and the standard library to stdout, as JSON or for reading (`console`)."""
-    number = logging.getLevelNamesMapping()[level]
+    global _told
+    _told = number = logging.getLevelNamesMapping()[level]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_call,

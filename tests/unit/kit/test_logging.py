@@ -14,8 +14,9 @@ from tocsin_kit.rpc.validation import validate
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     root = stdlib.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, told = root.handlers[:], root.level, logging._told
     yield
+    logging._told = told
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -40,6 +41,16 @@ def test_every_line_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert (made["event"], made["widget"], made["module"], made["level"]) == ("made", "w1", "widgets", "info")
     assert (outside["event"], outside["logger"], outside["level"]) == ("from outside", "library", "warning")
     assert {"timestamp"} <= made.keys() & outside.keys()
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
+def test_who_asks_before_a_line_of_each_call_learns_whether_it_is_told(
+    capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    assert logging.tells_debug(), "until it is configured"
+    logging.configure(level=level, form="json")
+    logging.get_logger().debug("a call")
+    assert logging.tells_debug() == bool(lines(capsys))
 
 
 def test_a_call_is_in_every_line_of_it(capsys: pytest.CaptureFixture[str]) -> None:

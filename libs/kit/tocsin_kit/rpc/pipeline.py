@@ -22,7 +22,7 @@ from tocsin_kit.auth import Authenticator, Principal, invalid_credential
 from tocsin_kit.budgets import BYTES, RPCS, Budgets
 from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
-from tocsin_kit.logging import call_fields, get_logger
+from tocsin_kit.logging import call_fields, get_logger, tells_debug
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
@@ -317,7 +317,8 @@ class _Method:
         elapsed = time.perf_counter() - began
         self._seconds.observe(elapsed)
         self._ok.inc()
-        _log.debug("rpc", code="OK", seconds=round(elapsed, 6))
+        if tells_debug():
+            _log.debug("rpc", code="OK", seconds=round(elapsed, 6))
 
     async def _fail(self, error: BaseException, context: Context, began: float) -> NoReturn:
         elapsed = time.perf_counter() - began

@@ -4,7 +4,6 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from tocsin.type.v1 import access_pb2
 
@@ -30,18 +29,14 @@ AUDITED = [
 ]
 
 
-@pytest.mark.parametrize("method", AUDITED, ids=lambda method: method.full_name)
-def test_an_rpc_that_changes_something_reaches_the_audit_log(method: MethodDescriptor) -> None:
-    assert reaches(method, WRITES)
+def test_an_rpc_that_changes_something_reaches_the_audit_log() -> None:
+    assert len(AUDITED) > 50
+    assert [method.full_name for method in AUDITED if not reaches(method, WRITES)] == []
 
 
-@pytest.mark.parametrize(
-    "method",
-    [method for method in AUDITED if method.name.startswith(("Update", "Delete"))],
-    ids=lambda method: method.full_name,
-)
-def test_an_rpc_that_updates_or_deletes_notes_what_was_before(method: MethodDescriptor) -> None:
-    assert reaches(method, BEFORE)
+def test_an_rpc_that_updates_or_deletes_notes_what_was_before() -> None:
+    changing = [method for method in AUDITED if method.name.startswith(("Update", "Delete"))]
+    assert [method.full_name for method in changing if not reaches(method, BEFORE)] == []
 
 
 def test_the_search_does_not_find_what_is_not_there() -> None:

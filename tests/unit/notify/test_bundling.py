@@ -157,18 +157,17 @@ def test_what_is_not_counted_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("severity", Severity.values())
-@pytest.mark.parametrize("named", ["its own way", "no end but the last", "nothing"])
-def test_what_may_wait_for_others(kind: Kind, severity: Severity.ValueType, named: str) -> None:
+def test_what_may_wait_for_others(kind: Kind) -> None:
     """A page to people of less than critical severity; and of those none that names its channel, or outlasts an acknowledge."""
-    channel = Channel.SMS if named == "its own way" else None
-    page = Page(kind, Urgency.HIGH, channel, outlasts=named == "no end but the last")
     id = uuid.UUID(int=7)
-    given = NewPage(id, "acme", "users/ana", id, page, 0, 1, None, NotificationJob(severity=severity))
-    expected = (
-        kind in (Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED)
-        and severity in (SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_INFO)
-        and named == "nothing"
-    )
-    assert may_wait(given) == expected
-    assert not may_wait(replace(given, incident=None))
+    for severity, named in itertools.product(Severity.values(), ("its own way", "no end but the last", "nothing")):
+        channel = Channel.SMS if named == "its own way" else None
+        page = Page(kind, Urgency.HIGH, channel, outlasts=named == "no end but the last")
+        given = NewPage(id, "acme", "users/ana", id, page, 0, 1, None, NotificationJob(severity=severity))
+        expected = (
+            kind in (Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED)
+            and severity in (SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_INFO)
+            and named == "nothing"
+        )
+        assert may_wait(given) == expected, (severity, named)
+        assert not may_wait(replace(given, incident=None)), (severity, named)

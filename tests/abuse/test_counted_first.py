@@ -12,6 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest
+from tocsin_ingest.http import documents
 from tocsin_kit.errors import TocsinError, to_status
 from tocsin_kit.rpc.bounds import MASK_PATHS, bounds_of, unbounded_fields
 from tocsin_kit.rpc.failures import known
@@ -172,3 +173,51 @@ def test_text_that_cannot_be_stored_is_told_beside_the_other_violations_of_a_sma
     many: Any = [{"display_name": "a\0b", "matchers": [{"label": "l", "operator": 1}] * 20}] * 100
     with pytest.raises(TocsinError, match="NUL"):
         validate(CreateIntegrationRequest(integration={"display_name": "x", "routing_rules": many}))  # type: ignore[arg-type]
+
+
+LARGE = 8 << 20
+VALUE = 1 << 20
+BODIES: dict[str, Callable[[], bytes]] = {
+    "no text": lambda: b"\xff" * LARGE,
+    "white space": lambda: b" " * LARGE + b"{}",
+    "a text without an end": lambda: b'{"a":"' + b"x" * LARGE,
+    "one full of quotes": lambda: b'{"a":"' + b"x" * VALUE + b'\\"' * (LARGE // 2),
+    "backslashes": lambda: b'{"a":"' + b"\\" * LARGE,
+    "a text that is all": lambda: b'"' + b"\\u0041" * (LARGE // 6) + b'"',
+    "lists in lists": lambda: b'{"alerts":[' + b",".join([b"[" * 200 + b"]" * 200] * (LARGE // 401)) + b"]}",
+    "one list of lists": lambda: b'{"alerts":[[' + b",".join([b"[" * 200 + b"]" * 200] * (LARGE // 401)) + b"]]}",
+    "many lists": lambda: b'{"alerts":[[' + b"[]," * (LARGE // 3) + b"[]]]}",
+    "a list without an end": lambda: b"[" * LARGE,
+    "a word without an end": lambda: b'{"a":' + b"9" * LARGE + b"}",
+    "numbers": lambda: b'{"alerts":[' + b"1e-9," * (LARGE // 5) + b"1]}",
+    "names": lambda: b"{" + b'"a":1,' * (LARGE // 6) + b'"a":1}',
+}
+
+
+def longest_turn(body: bytes) -> float:
+    """Processor seconds of the longest turn in which the body is read, until others have theirs."""
+    longest = 0.0
+    reading = documents.read(body, "alerts")
+    gc.disable()
+    try:
+        while True:
+            began = time.thread_time()
+            try:
+                reading.send(None)
+            except (StopIteration, TocsinError):
+                return longest
+            finally:
+                longest = max(longest, time.thread_time() - began)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_no_turn_of_reading_a_hostile_body_costs_more_than_reading_a_message(what: str, floor: float) -> None:
+    body = BODIES[what]()
+    found = float("inf")
+    for _ in range(TRIES):
+        found = min(found, longest_turn(body) / max(floor, spent(look_at_many)))
+        if found <= AS_READING:
+            break
+    assert found <= AS_READING

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis.strategies import binary, dictionaries, floats, integers, lists, none, recursive, text
-from tocsin_ingest.http import documents
+from hypothesis.strategies import binary, dictionaries, floats, integers, lists, none, recursive, sampled_from, text
+from tocsin_ingest.http import documents, json_values
 from tocsin_ingest.http.documents import Document
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
@@ -56,8 +56,8 @@ async def test_any_bytes_are_read_or_refused(data: bytes, inside: bytes) -> None
         ('{"a": 1 "b": 2}', "Expecting ',' delimiter"),
         ('{"a": "\\x"}', "Invalid \\escape"),
         ("[" * 5000 + "]" * 5000, "nested too deeply"),
-        ('{"a": "' + "x" * documents.VALUE_CHARACTERS + '"}', "is larger than 1048576 characters"),
-        ('{"a": [' + "1," * documents.VALUE_CHARACTERS + "1]}", "is larger than 1048576 characters"),
+        ('{"a": "' + "x" * json_values.VALUE_CHARACTERS + '"}', "is larger than 1048576 characters"),
+        ('{"a": [' + "1," * json_values.VALUE_CHARACTERS + "1]}", "is larger than 1048576 characters"),
     ],
     ids=["no value", "no word", "no comma", "no escape", "deep", "long text", "long list"],
 )
@@ -113,11 +113,66 @@ async def test_others_may_go_on_while_what_is_no_text_is_replaced(body: bytes, m
     with contextlib.suppress(TocsinError):
         await read(body)
     going.cancel()
-    assert turns >= len(body) // documents._WINDOW - 1  # they begin in the first
+    assert turns >= len(body) // json_values.WINDOW - 1  # they begin in the first
 
 
 @given(binary(max_size=20), integers(1, 5))
 async def test_pieces_are_decoded_as_the_whole_is(data: bytes, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "_WINDOW", size)
-        assert await documents._text(data) == data.decode("utf-8-sig", "replace")
+        patch.setattr(documents, "WINDOW", size)
+        text = await documents._text(data)
+        assert text.cut(0, len(text)) == data.decode("utf-8-sig", "replace")
+
+
+@given(lists(VALUES, max_size=6), integers(2, 9), sampled_from([None, 1]))
+async def test_a_value_that_is_too_large_spoils_no_neighbour(alerts: list[Any], step: int, indent: int | None) -> None:
+    """However the pieces fall in which its end is looked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_values, "WINDOW", 32)
+        patch.setattr(json_values, "VALUE_CHARACTERS", 64)
+        patch.setattr(documents, "_STEP", step)
+        decoder = json.JSONDecoder(strict=False)
+        body = json.dumps({"alerts": alerts, "z": 1}, indent=indent)
+        document = await read(body)
+        assert document.broken is None
+        assert document.fields == {"z": 1}
+        for given, span, found in zip(alerts, document._spans, document.items(), strict=True):
+            assert decoder.decode(body[span.start : span.end]) == given
+            if span.end - span.start <= 64:
+                assert found == given
+            else:
+                assert isinstance(found, TocsinError)
+
+
+@given(text(alphabet='"\\[]{}a,', max_size=30), integers(2, 4))
+async def test_the_end_of_what_cannot_be_read_is_the_same_in_pieces_of_any_size(inside: str, step: int) -> None:
+    body = f'{{"alerts": [1, {{"a" {inside}, 7], "z": 1}}'
+    found = []
+    for size in (step, 1 << 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(documents, "_STEP", size)
+            document = await read(body)
+            spans = [(each.start, each.end) for each in document._spans]
+            found.append((spans, document.fields, document.broken is None))
+    assert found[0] == found[1]
+
+
+async def test_a_value_of_too_many_lists_is_refused_and_texts_with_brackets_are_not() -> None:
+    text = "[" * (json_values.VALUE_CHARACTERS - 1000)
+    many = "[" + "[]," * (json_values._BRACKETS + 1) + "[]]"
+    first, refused, last = await items('{"alerts": ["' + text + '",' + many + ", 7]}")
+    assert (first, last) == (text, 7)
+    assert "more than 100000 lists and objects" in refused
+
+
+async def test_white_space_is_read_over_and_not_without_end() -> None:
+    blanks = " " * (1 << 20)
+    assert await items(blanks.join(["", '{"alerts"', ":", "[", "1", ",", "2", "]", "}", ""])) == [1, 2]
+    with pytest.raises(TocsinError, match="blank characters in a row"):
+        await read(" " * (json_values._BLANKS + json_values.WINDOW + 1) + "{}")
+
+
+async def test_names_are_counted_also_when_they_are_the_same() -> None:
+    document = await read(b"{" + b'"a":1,' * 2000 + b'"alerts":[]}')
+    assert document.broken is not None
+    assert "more than 1000 fields" in document.broken.message

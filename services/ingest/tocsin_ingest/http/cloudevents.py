@@ -25,6 +25,7 @@ from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import documents, fit, generic, mapped
 from tocsin_ingest.http.documents import Document, Outer
 from tocsin_ingest.http.format import Format, Item, Json, Reading
+from tocsin_ingest.http.json_values import VALUE_CHARACTERS
 
 _CLIENT: Final = "CloudEvents"
 _PREFIX: Final = "ce-"
@@ -50,7 +51,7 @@ _DEFAULT: Final = compile_mapping(
 """Of an integration without a mapping. Events of one source, type and subject are one alert."""
 
 
-def open_event(request: web.Request, body: bytes) -> Document | None:
+def open_event(request: web.Request, body: bytes | bytearray) -> Document | None:
     """The event of a request in binary mode, whose attributes are headers and whose body is its data."""
     if request.content_type.startswith(_STRUCTURED) or f"{_PREFIX}id" not in request.headers:
         return None
@@ -131,7 +132,7 @@ def _with_data(event: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     return {name: value for name, value in event.items() if name != "data_base64"} | {"data": given}
 
 
-def _data(body: bytes, content_type: str) -> Any:
+def _data(body: bytes | bytearray, content_type: str) -> Any:
     """Of a request: bytes of no type, which is what aiohttp calls the lack of one, may be JSON and need not be."""
     if content_type == _NO_TYPE:
         try:
@@ -152,8 +153,9 @@ def _is_json(content_type: str) -> bool:
     return content_type in ("application/json", "text/json", _NO_TYPE) or content_type.endswith("+json")
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+def _text(data: bytes | bytearray) -> str:
+    """Much more than any field keeps: to decode 32 MiB that are no text would hold up everybody."""
+    return data[:VALUE_CHARACTERS].decode("utf-8", "replace")
 
 
 def _wrong(place: str) -> TocsinError:

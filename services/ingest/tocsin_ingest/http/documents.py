@@ -2,12 +2,11 @@
 
 `json.loads` of 32 MiB keeps the event loop, and with it every other caller, for half a second, and a thread does not
 help: the parser never lets go of the interpreter lock. So the top level is walked here, each value below it is parsed by
-itself within `VALUE_CHARACTERS`, and others take their turn in between.
+itself within `VALUE_CHARACTERS`, and others take their turn in between. For the same reason the text stays in pieces, and no
+pattern is asked about more than one of them at a time.
 """
 
 import codecs
-import itertools
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,31 +16,22 @@ from typing import Any, Final
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.loops import Turns
 
-VALUE_CHARACTERS: Final = 1 << 20
-"""Of one alert, or one field of the body."""
+from tocsin_ingest.http.json_values import LONGEST_CHARACTER, VALUE_CHARACTERS, WINDOW, Text, Unreadable, Values
+
 ITEMS: Final = 50_000
 """Alerts of one body; what follows is not read."""
-_WINDOW: Final = 1 << 18
 FIELDS: Final = 1_000
 """Of the top level."""
 _SKIPPED: Final = 1 << 23
-_SKIPPED_TOKENS: Final = 50_000
+_SKIPPED_TOKENS: Final = 500_000
 """Characters, and brackets and texts, of a value that cannot be read, that are walked to find where it ends."""
-_DIGITS: Final = 300  # what a double can hold; Python refuses 4,300
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_STEP: Final = 1 << 16
+"""Of these, characters between two turns."""
 _SCALAR: Final = re.compile(r"[^,\]}\s]+")
-_LONGEST_WORD: Final = 16
-"""Characters of `-Infinity` and of an escape, with room: an error so near to the end may be the end's."""
-_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-
-
-def _number(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _DIGITS else digits
-
-
-# As text: a NaN or a number of a thousand digits is shown to people, not calculated with. Control characters are taken.
-_decode: Final = json.JSONDecoder(strict=False, parse_constant=str).raw_decode
-_decode_long: Final = json.JSONDecoder(strict=False, parse_constant=str, parse_int=_number).raw_decode
+_MARK: Final = re.compile(r'["\[\]{}]')
+# Nothing is tried twice (`*+`): what follows a quote that is never closed would be searched once for each quote in it.
+_INSIDE: Final = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+"""From within a text on: up to its end, or a backslash that is the last character."""
 
 
 class Outer(Enum):
@@ -73,7 +63,7 @@ class Document:
     has_list: bool
     broken: TocsinError | None
     _spans: list[Span]
-    _values: "_Values"
+    _values: "Values"
     bare: bool = False
 
     def __len__(self) -> int:
@@ -87,7 +77,7 @@ class Document:
     def text(self, index: int) -> str:
         """The item as it is written; empty when it cannot be read."""
         span = self._spans[index]
-        return self._values.text[span.start : span.end] if span.problem is None else ""
+        return self._values.text.cut(span.start, span.end) if span.problem is None else ""
 
     def item(self, index: int) -> Any:
         """The item. Raises the TocsinError that it is."""
@@ -97,7 +87,7 @@ class Document:
         return self._values.at(span.start, "")[0]
 
 
-async def read(data: bytes, list_field: str = "", outer: Outer = Outer.OBJECT) -> Document:
+async def read(data: bytes | bytearray, list_field: str = "", outer: Outer = Outer.OBJECT) -> Document:
     """The body as a document whose items are those of `list_field`, or of the list that the body is.
 
     Raises INVALID_FIELD for a body that is no JSON, or not of a form in `outer`.
@@ -105,128 +95,62 @@ async def read(data: bytes, list_field: str = "", outer: Outer = Outer.OBJECT) -
     return await _Walk(await _text(data), list_field).document(outer)
 
 
-async def _text(data: bytes) -> str:
+async def _text(data: bytes | bytearray) -> "Text":
     """What is no text is replaced, piece by piece: to do so in 32 MiB at once takes a quarter of a second."""
     decoder, turns, pieces = codecs.getincrementaldecoder("utf-8-sig")("replace"), Turns(), list[str]()
-    for start in range(0, len(data), _WINDOW):
-        pieces.append(decoder.decode(data[start : start + _WINDOW]))
+    for start in range(0, len(data), WINDOW):
+        pieces.append(decoder.decode(data[start : start + WINDOW]))
         await turns.give()
     pieces.append(decoder.decode(b"", final=True))
-    return "".join(pieces)
+    return Text(pieces)
 
 
 def of_fields(fields: dict[str, Any]) -> Document:
     """A document whose fields were read elsewhere."""
-    return Document(fields, False, None, [], _Values(""))
+    return Document(fields, False, None, [], Values(Text([])))
 
 
-def value(data: bytes, place: str) -> Any:
+def value(data: bytes | bytearray, place: str) -> Any:
     """The one JSON value that the bytes are. Raises INVALID_FIELD at `place`."""
+    if len(data) > LONGEST_CHARACTER * VALUE_CHARACTERS:
+        raise invalid(place, f"is larger than {VALUE_CHARACTERS} characters")
     text = data.decode("utf-8-sig", "replace")
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
-        found, end = _Values(text).at(start, place)
-    except _Unreadable as error:
+        found, end = Values(Text([text])).at(start, place)
+    except Unreadable as error:
         raise invalid(place, error.problem.fields[0].description) from None
     if text[end:].strip(" \t\r\n"):
         raise invalid(place, f"is not JSON: nothing more was expected at character {end}")
     return found
 
 
-class _Unreadable(Exception):
-    """A value that cannot be read. `end`: where the next one begins, if that is known."""
-
-    def __init__(self, problem: TocsinError, end: int | None) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-        self.end = end
-
-
-class _Values:
-    """Parses the values of a text that begin at given places, without a look at what follows them."""
-
-    def __init__(self, text: str) -> None:
-        self.text: Final = text
-        self._base = 0
-        self._window = text[:_WINDOW]
-
-    def at(self, start: int, place: str) -> tuple[Any, int]:
-        """The value and where it ends. Raises _Unreadable."""
-        if not self._base <= start < self._base + len(self._window):
-            self._move(start, _WINDOW)
-        while True:
-            whole = self._base + len(self._window) >= len(self.text)
-            largest = self._base == start and len(self._window) == VALUE_CHARACTERS
-            try:
-                value, end = self._parse(start - self._base)
-            except RecursionError:
-                raise self._unreadable(start, invalid(place, "is nested too deeply")) from None
-            except ValueError as error:
-                if whole or self._inside(error):
-                    raise self._unreadable(start, _no_json(error, self._base)) from None
-                if largest:
-                    problem = invalid(place, f"is larger than {VALUE_CHARACTERS} characters")
-                    raise self._unreadable(start, problem) from None
-            else:
-                # At the end of the window it may go on beyond it, as a number does.
-                if whole or largest or end < len(self._window):
-                    return value, self._base + end
-            self._move(start, _WINDOW if self._base != start else VALUE_CHARACTERS)
-
-    def _inside(self, error: ValueError) -> bool:
-        """Whether the error cannot come from the end of the window."""
-        if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated"):
-            return False
-        return error.pos < len(self._window) - _LONGEST_WORD
-
-    def _parse(self, at: int) -> tuple[Any, int]:
-        try:
-            return _decode(self._window, at)
-        except json.JSONDecodeError:
-            raise
-        except ValueError:  # an integer of more digits than Python takes
-            return _decode_long(self._window, at)
-
-    def _move(self, start: int, size: int) -> None:
-        self._base = start
-        self._window = self.text[start : start + size]
-
-    def _unreadable(self, start: int, problem: TocsinError) -> _Unreadable:
-        """With the place where the value ends as far as brackets and quotes tell, so that its neighbours are read."""
-        text, depth = self.text, 0
-        if text[start : start + 1] not in ("[", "{", '"'):
-            match = _SCALAR.match(text, start)
-            return _Unreadable(problem, match.end() if match is not None else None)
-        for token in itertools.islice(_TOKEN.finditer(text, start, start + _SKIPPED), _SKIPPED_TOKENS):
-            character = token.group()[0]
-            depth += (character in "[{") - (character in "]}")
-            if depth <= 0:
-                return _Unreadable(problem, token.end())
-        return _Unreadable(problem, None)
-
-
 class _Walk:
     """One way over the top level."""
 
-    def __init__(self, text: str, list_field: str) -> None:
+    def __init__(self, text: Text, list_field: str) -> None:
         self._text = text
         self._list_field = list_field
-        self._values = _Values(text)
+        self._values = Values(text)
         self._turns = Turns()
         self._at = 0
         self._fields: dict[str, Any] = {}
+        self._names = 0
         self._spans: list[Span] = []
         self._has_list = False
 
     async def document(self, outer: Outer) -> Document:
-        first = self._next()
+        try:
+            first = self._next()
+        except Unreadable as error:
+            raise error.problem from None
         bare = first == "["
         if first not in ("{", "[") or outer is (Outer.OBJECT if bare else Outer.LIST):
             raise self._not(outer)
         broken: TocsinError | None = None
         try:
             await (self._bare() if bare else self._object())
-        except _Unreadable as error:
+        except Unreadable as error:
             if not self._fields and not self._spans:
                 raise error.problem from None
             broken = error.problem
@@ -250,7 +174,7 @@ class _Walk:
             if self._next() == "[" and name == self._list_field:
                 await self._list()
             else:
-                self._field(name)
+                await self._field(name)
             await self._turns.give()
             if self._next() != ",":
                 break
@@ -258,16 +182,15 @@ class _Walk:
         self._take("}", "a comma or the end of the object")
         return self._nothing_more()
 
-    def _field(self, name: str) -> None:
-        if len(self._fields) >= FIELDS:
+    async def _field(self, name: str) -> None:
+        self._names += 1
+        if self._names > FIELDS:
             raise self._too_many(f"the object has more than {FIELDS} fields")
         try:
             self._fields[name] = self._value(name)
-        except _Unreadable as error:
-            if error.end is None:
-                raise
+        except Unreadable as error:
+            self._at = await self._behind(error)
             self._fields.pop(name, None)
-            self._at = error.end
 
     async def _list(self) -> None:
         self._has_list = True
@@ -277,24 +200,22 @@ class _Walk:
             self._at += 1
             return
         while True:
-            self._item()
+            await self._item()
             await self._turns.give()
             if self._next() != ",":
                 break
             self._at += 1
         self._take("]", "a comma or the end of the list")
 
-    def _item(self) -> None:
+    async def _item(self) -> None:
         if len(self._spans) >= ITEMS:
             raise self._too_many(f"{self._list_field or 'the list'} has more than {ITEMS} items")
         self._next()
         start, problem = self._at, None
         try:
             self._value(f"{self._list_field}[{len(self._spans)}]")
-        except _Unreadable as error:
-            if error.end is None:
-                raise
-            problem, self._at = error.problem, error.end
+        except Unreadable as error:
+            self._at, problem = await self._behind(error), error.problem
         self._spans.append(Span(start, self._at, problem))
 
     def _value(self, place: str) -> Any:
@@ -304,8 +225,47 @@ class _Walk:
 
     def _next(self) -> str:
         """The next character that is no white space; empty at the end."""
-        self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr] # it matches nothing as well
-        return self._text[self._at : self._at + 1]
+        self._at, character = self._values.next(self._at)
+        return character
+
+    async def _behind(self, unreadable: Unreadable) -> int:
+        """Where the value ends as far as brackets and quotes tell, so that its neighbours are read. Raises it if they do not."""
+        start = unreadable.start
+        if start is None:
+            raise unreadable
+        text, stop = self._text, min(len(self._text), start + _SKIPPED)
+        if text.cut(start, start + 1) not in ("[", "{", '"'):
+            end = start
+            while end < stop and (match := _SCALAR.match(text.cut(end, min(end + _STEP, stop)))) is not None:
+                end += match.end()
+                await self._turns.give()
+            if end == start:
+                raise unreadable
+            return end
+        at, depth, quoted, tokens = start, 0, False, 0
+        while at < stop:
+            piece, place = text.cut(at, min(at + _STEP, stop)), 0
+            while place < len(piece):
+                if quoted:
+                    place = _INSIDE.match(piece, place).end()  # type: ignore[union-attr] # it matches nothing as well
+                    if piece[place : place + 1] != '"':
+                        break  # it goes on in the next piece, perhaps with what a backslash here is for
+                    quoted, place = False, place + 1
+                else:
+                    mark = _MARK.search(piece, place)
+                    if mark is None:
+                        place = len(piece)
+                        break
+                    tokens, place = tokens + 1, mark.end()
+                    quoted = mark.group() == '"'
+                    depth += (mark.group() in "[{") - (mark.group() in "]}")
+                if depth <= 0 and not quoted:
+                    return at + place
+            if place == 0 or tokens > _SKIPPED_TOKENS:
+                raise unreadable
+            at += place
+            await self._turns.give()
+        raise unreadable
 
     def _take(self, character: str, what: str) -> None:
         if self._next() != character:
@@ -316,21 +276,15 @@ class _Walk:
         if self._next():
             raise self._expected("nothing more")
 
-    def _expected(self, what: str) -> _Unreadable:
-        return _Unreadable(invalid("body", f"is not JSON: {what} was expected at character {self._at}"), None)
+    def _expected(self, what: str) -> Unreadable:
+        return Unreadable(invalid("body", f"is not JSON: {what} was expected at character {self._at}"))
 
-    def _too_many(self, what: str) -> _Unreadable:
-        return _Unreadable(invalid("body", f"{what}; what follows was not read"), None)
+    def _too_many(self, what: str) -> Unreadable:
+        return Unreadable(invalid("body", f"{what}; what follows was not read"))
 
     def _not(self, outer: Outer) -> TocsinError:
         try:
             self._values.at(self._at, "body")
-        except _Unreadable as error:
+        except Unreadable as error:
             return error.problem
         return invalid("body", f"must be a JSON {outer.value}")
-
-
-def _no_json(error: ValueError, base: int) -> TocsinError:
-    if isinstance(error, json.JSONDecodeError):
-        return invalid("body", f"is not JSON: {error.msg} at character {base + error.pos}")
-    return invalid("body", f"is not JSON: {error}")

@@ -160,7 +160,7 @@ def nothing_beside(_request: web.Request) -> Json:
     return {}
 
 
-def the_body_is_all(_request: web.Request, _body: bytes) -> Document | None:
+def the_body_is_all(_request: web.Request, _body: bytes | bytearray) -> Document | None:
     """For formats whose alerts stand in their bodies."""
     return None
 
@@ -214,7 +214,7 @@ class Format:
     may_be_empty: bool = False
     outer: Outer = Outer.OBJECT
     read: Callable[[Document, Routing], Reading] | None = None
-    open: Callable[[web.Request, bytes], Document | None] = the_body_is_all
+    open: Callable[[web.Request, bytes | bytearray], Document | None] = the_body_is_all
     options: Callable[[web.Request], Awaitable[web.Response]] | None = None
     of_open_incidents: bool = False
     prove: Callable[[Outside, str, Json], Awaitable[None]] | None = None

@@ -45,7 +45,7 @@ from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Answer, Format, Item, Reading, Results, is_transient
-from tocsin_ingest.http.known_bodies import KnownBodies, KnownBody
+from tocsin_ingest.http.known_bodies import LARGEST, KnownBodies, KnownBody
 from tocsin_ingest.http.outside import Outside
 
 _log = get_logger(__name__)
@@ -126,7 +126,9 @@ class _Receiver:
                 self._count(sender, RPCS)
             with self._bodies.lend() as loan:
                 data = await loan.read(request)
-                known = self._known.get((self._format.name, data)) if self._format.of_body else None
+                # A large one is not asked for: to copy it, and to compute its hash, takes longer than a turn.
+                whole = bytes(data) if self._format.of_body and len(data) <= LARGEST else None
+                known = self._known.get((self._format.name, whole)) if whole is not None else None
                 if known is None:
                     document = await self._read(request, data)
                     inside = self._format.body_key(document.fields)
@@ -158,12 +160,12 @@ class _Receiver:
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         response = self._format.answer(results)
-        if results.sent is not None and self._intake.recognises(sender, results.sent):
+        if results.sent is not None and whole is not None and self._intake.recognises(sender, results.sent):
             # Its alert came before: the body will come again. Of one whose key was made here the alert is another one each time.
-            self._known.put(sender, (self._format.name, data), KnownBody.of(inside, results.sent, response))
+            self._known.put(sender, (self._format.name, whole), KnownBody.of(inside, results.sent, response))
         return response
 
-    async def _read(self, request: web.Request, data: bytes) -> Document:
+    async def _read(self, request: web.Request, data: bytes | bytearray) -> Document:
         if not data and self._format.may_be_empty:
             data = b"{}"
         document = self._format.open(request, data)
@@ -172,7 +174,7 @@ class _Receiver:
         document.fields.update(self._format.beside(request))
         return document
 
-    async def _signed(self, sender: Sender, request: web.Request, body: bytes) -> Sender:
+    async def _signed(self, sender: Sender, request: web.Request, body: bytes | bytearray) -> Sender:
         """The sender of this body. Raises CREDENTIAL_INVALID when its integration asks for a signature that is not there."""
         if sender.integration_id is None:
             return sender

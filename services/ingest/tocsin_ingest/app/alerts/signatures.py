@@ -54,7 +54,7 @@ def stored_secret(
     return kept
 
 
-def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes, now: float) -> None:
+def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes | bytearray, now: float) -> None:
     """`now`: in seconds since 1970. Raises CREDENTIAL_INVALID, and SERVICE_UNAVAILABLE when the secret is lost."""
     if rule.secret is None:
         raise TocsinError(

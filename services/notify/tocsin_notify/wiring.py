@@ -258,6 +258,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         backlog=backlog,
         still_wanted=StillWanted(db, escalation.stops, cancel),
     )
+    release = Release(
+        db, calls, slots, cipher, circuits, hints, metrics, deliver.first, settings.lease, presence, journal
+    )
     events = Events(db, cipher, budgets, metrics, settings, escalation.open_feeds, message_due.set)
     intake = Intake(submit, deliver.first)
     arrivals = Arrivals(intake, deliver, message_due.set)
@@ -267,7 +270,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     async def wind_down(stopping: asyncio.Event) -> None:
         """Start nothing more, let calls end, and write down how."""
         await stopping.wait()
-        deliver.stopping = submit.stopping = events.sender.stopping = True
+        deliver.stopping = submit.stopping = release.stopping = events.sender.stopping = True
         await asyncio.gather(drain_calls(), drain_events())
 
     async def drain_calls() -> None:
@@ -350,13 +353,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
-    release = Release(db, hints, metrics, deliver.first, journal)
     loops.add("messages", looks.sweep("messages", release.everything, nudged=message_due))
     loops.add("group-messages", looks.sweep("messages", DivideGroups(db, escalation, hints, metrics).everything))
     loops.add("bundles", looks.sweep("bundles", Bundles(db, hints, metrics, failures, settings.bundling, journal)))
-    loops.add(
-        "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
-    )
+    vanished = Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal)
+    loops.add("vanished", Sweep(LOOK_SECONDS, vanished))
     loops.add("recurring-messages", looks.sweep("recurring_messages", Recur(db, hints, journal).everything))
     if settings.public_url and (twilio.sid or settings.vapid.private_key):
         loops.add("receipts", looks.sweep("receipts", MissingReceipts(db, failures, hints, settings.receipt_timeout)))

@@ -9,6 +9,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.domain.page import CRITICAL, Channel
 from tocsin_notify.store.delivery import candidates
 
+from tests.store.notify.messages import Sender, mail_to
 from tests.store.notify.raw import Line, listening
 from tests.store.notify.support import World, job, new_org, until
 
@@ -61,6 +62,19 @@ async def test_pages_behind_a_full_channel_leave_by_another_one(world: World, fa
             await door.submit(job(org))
         async with world.replica(**BUSY, SMTP_PORT=port):
             await until(lambda: world.arrived("ana") == 1 and mails.hanging > 0)
+
+
+async def test_messages_behind_a_full_channel_leave_by_another_one(world: World) -> None:
+    """More mails are due than a round takes of them, at a server that says nothing."""
+    org, mails = new_org(), SomeMailServer(refuses=0)
+    await world.method(org, webhook="ana")
+    async with world.replica(works=False) as door:
+        sender = Sender(door, world, org)
+        for number in range(25):
+            await sender.send(address=mail_to(f"u{number}@example.com"))
+        await sender.send(user="users/ana")
+    async with listening(mails) as port, world.replica(**BUSY, SMTP_PORT=port):
+        await until(lambda: world.arrived("ana") == 1 and mails.hanging > 0)
 
 
 async def test_a_round_goes_on_behind_the_last_tenant_it_looked_at(world: World) -> None:

@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
+from tocsin_notify.app.delivery.calls import Start
 from tocsin_notify.app.delivery.late_calls import AT_ONCE, LateCall, LateCalls, Passed
 from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.slots import Limits, Slots
 from tocsin_notify.app.messages.groups import DivideGroups
 from tocsin_notify.app.messages.release import Release
 from tocsin_notify.channels.base import Delivery, Target
@@ -263,9 +265,23 @@ class Told:
         self.ids = ids
 
 
+class Idle:
+    """Calls of which none begins, since there is no slot, and what goes with them."""
+
+    sender = None
+
+    async def start(self, starts: Sequence[Start], since: float) -> None:
+        assert not starts
+
+
 async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Database) -> None:
-    first = PagesFirst(most=600.0)
-    release = Release(both, cast(Any, Told()), NotifyMetrics(CollectorRegistry()), first)
+    first, full = PagesFirst(most=600.0), Slots(Limits(total=0, critical_reserve=0), dict.fromkeys(Channel, 1))
+    idle = cast(Any, Idle())
+    release = Release(
+        *(both, idle, full, idle, idle, cast(Any, Told()), NotifyMetrics(CollectorRegistry()), first),
+        lease=30.0,
+        presence=idle,
+    )
     with first:
         waiting = asyncio.create_task(release.due())
         for _ in range(20):

@@ -103,6 +103,19 @@ async def test_a_scheduled_message_waits_for_its_time(world: World, sender: Send
     assert world.arrived(_MAIL) == 1
 
 
+async def test_the_first_attempt_begins_in_the_transaction_that_makes_the_page(world: World, sender: Sender) -> None:
+    """As the times of the two tell: it is not looked for and claimed by a second one."""
+    await world.method(sender.org, email=_MAIL)
+    sent = await sender.send()
+    await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    row = await world.row(
+        """SELECT a.start_time = p.create_time AS together FROM pages p JOIN notifications n ON n.page_id = p.id
+           JOIN attempts a ON a.notification_id = n.id WHERE p.org_id = $1""",
+        sender.org,
+    )
+    assert row["together"]
+
+
 async def test_the_same_request_twice_is_one_message(world: World, sender: Sender) -> None:
     await world.method(sender.org, email=_MAIL)
     id = str(uuid.uuid4())

@@ -158,17 +158,22 @@ async def test_pause_holds_everywhere_and_outlives_a_flush_and_a_restart(world: 
     async with world.replica() as notify:
         await until(broker.is_paused)  # the record is mirrored into the Redis that forgot it
         await notify.submit(job(org))
-        assert await world.states() == ["pending"] * 3
+        await Sender(notify, world, org).send()
+
+        async def all_wait() -> bool:
+            return await world.states() == ["pending"] * 4
+
+        await until(all_wait)
         assert world.inbox.messages == []
         await notify.queues.ResumeQueue(queue_pb.ResumeQueueRequest(name=QUEUE), metadata=operator())
-        await until(lambda: world.arrived("ana") == 3)
+        await until(lambda: world.arrived("ana") == 4)
 
         async def settled() -> bool:
-            return await world.states() == ["sent"] * 3
+            return await world.states() == ["sent"] * 4
 
         await until(settled)
         queue = await figures(notify)
-        assert (queue.paused, queue.overdue, queue.completed, queue.failed) == (False, 0, 3, 0)
+        assert (queue.paused, queue.overdue, queue.completed, queue.failed) == (False, 0, 4, 0)
     assert not await broker.is_paused()
     await broker.shutdown()
     await redis.aclose()

@@ -23,6 +23,18 @@ def test_a_flood_leaves_the_reserve_to_critical_pages() -> None:
     assert sum(slots.take(slot(f"org-{number}", CRITICAL)) for number in range(20)) == 3
 
 
+def test_the_room_of_a_channel_is_that_for_calls_of_all_tenants() -> None:
+    slots = Slots(LIMITS, CHANNELS | {Channel.EMAIL: 5})
+    assert slots.room(Channel.EMAIL, NORMAL) == (4, 4), "one is reserved"
+    assert slots.take(slot("a", NORMAL, Channel.EMAIL))
+    assert slots.take(slot("b", CRITICAL, Channel.EMAIL))
+    assert slots.room(Channel.EMAIL, NORMAL) == (2, 4)
+    assert slots.room(Channel.WEBHOOK, NORMAL) == (5, 7), "of all slots, three are reserved"
+    while slots.take(slot("b", NORMAL)) or slots.take(slot("c", NORMAL)):
+        pass
+    assert slots.room(Channel.EMAIL, NORMAL) == (0, 4), "no slot at all is left"
+
+
 def test_one_tenant_takes_its_share_and_no_more() -> None:
     slots = Slots(LIMITS, CHANNELS)
     assert sum(slots.take(slot("greedy")) for _ in range(20)) == 4

@@ -99,6 +99,11 @@ class Slots:
             free = min(free, _slow_share(room) - self._apart[_APART[priority]])
         return max(0, free)
 
+    def room(self, channel: Channel, priority: int) -> tuple[int, int]:
+        """How many calls of this channel and priority could begin now, and how many there may be at once, no matter whose."""
+        most = min(self._limits.total - self._limits.critical_reserve, self._room_in(channel, priority))
+        return max(0, min(self.free(priority), most - self._by_channel[channel])), most
+
     @property
     def per_org(self) -> int:
         """The most one tenant may take of one priority."""

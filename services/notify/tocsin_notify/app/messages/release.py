@@ -1,91 +1,188 @@
 """Messages that are due become pages: the page of a message has its id, so none becomes two."""
 
+import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
+from tocsin_notify.app.delivery.calls import Calls, Start
+from tocsin_notify.app.delivery.circuits import Circuits
+from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.slots import Slots
+from tocsin_notify.domain.notification_settings import EVERYBODY
 from tocsin_notify.domain.page import NORMAL, Channel, DeathReason, Kind, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.delivery import dead_letters, notifications
 from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
+from tocsin_notify.store.delivery.gate import gate_clock
 from tocsin_notify.store.delivery.notifications import NewNotification
+from tocsin_notify.store.delivery.senders import Presence
 from tocsin_notify.store.messages import messages
 from tocsin_notify.store.messages.messages import Message
 from tocsin_notify.store.pages import pages, people
-from tocsin_notify.store.pages.pages import NewPage
-from tocsin_notify.store.pages.people import Person
+from tocsin_notify.store.pages.pages import NewPage, Stored
+from tocsin_notify.store.pages.people import Person, StoredTarget, User
 
 _log = get_logger(__name__)
 
 MOST_PER_ROUND: Final = 100
+_LEAST_PER_ROUND: Final = 20
+"""However few could leave at once: a round costs about as much as so many messages."""
+_PAUSE: Final = 0.01
+_PAUSES: Final = 4
+"""So often it is looked whether enough calls have ended, at most: what is due waits no longer for a channel that is slow."""
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
+@dataclass(slots=True)
+class _Made:
+    """What one transaction made of messages."""
+
+    time: datetime | None = None
+    """By the database's clock; None: nothing was due."""
+    rows: list[NewNotification] = field(default_factory=list)
+    letters: list[NewDeadLetter] = field(default_factory=list)
+
+
 class Release:
-    """One object per process. Every replica may run it: a message is claimed by its row, in the transaction that makes its page."""
+    """One object per process. Every replica may run it: a message is claimed by its row, in the transaction that makes its page.
+
+    A message for which there is a slot is stored as being sent, with its attempt, and its call starts when the transaction has
+    committed, as that of a page does.
+    """
 
     def __init__(
-        self, db: Database, hints: Hints, metrics: NotifyMetrics, first: PagesFirst, notes: Notes = NO_NOTES
+        self,
+        db: Database,
+        calls: Calls,
+        slots: Slots,
+        cipher: Cipher,
+        circuits: Circuits,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        first: PagesFirst,
+        lease: float,
+        presence: Presence,
+        notes: Notes = NO_NOTES,
     ) -> None:
-        """`first`: pages to which a round gives way."""
+        """`first`: pages to which a round gives way. `lease`: of the attempts, in seconds."""
         self._first = first
         self._db = db
+        self._calls = calls
+        self._slots = slots
+        self._cipher = cipher
+        self._circuits = circuits
         self._hints = hints
         self._metrics = metrics
+        self._lease = lease
+        self._presence = presence
         self._notes = notes
+        self._channels: set[Channel] = set()
+        """Of the last round that found something."""
+        self.stopping = False
+        """Set: messages become pages, which are left for others to send."""
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due."""
-        while await self.due():
-            pass
+        """Rounds until nothing more is due, each of about as many messages as can leave at once.
 
-    async def due(self) -> bool:
-        """One round; whether anything was due. Raises DATABASE_UNAVAILABLE: what was due still is."""
-        rows: list[NewNotification] = []
-        letters: list[NewDeadLetter] = []
+        What is released before that leaves no sooner: it is looked for and claimed by itself then, at twice the cost.
+        """
+        fits: int | None = _LEAST_PER_ROUND
+        while await self.due(MOST_PER_ROUND if fits is None else fits):
+            if fits is not None:
+                fits = await self._fitting()
+
+    async def due(self, limit: int = MOST_PER_ROUND) -> bool:
+        """One round; whether anything was due. Raises DATABASE_UNAVAILABLE: what was due still is, or is tried again soon."""
         await self._first.give_way()
-        async with self._db.claim() as tx:
-            due = await messages.claim(tx, MOST_PER_ROUND)
-            if not due:
-                return False
-            methods = {new_id(): message for message in due if message.channel is not None}
-            method_of = {message.id: method for method, message in methods.items()}
-            if methods:
-                await messages.add_addresses(tx, methods)
-            users = {(each.org_id, each.user_id) for each in due if each.channel is None}
-            known = await people.read(tx, users) if users else {}
-            made = [page_of(message, method_of.get(message.id)) for message in due]
-            await pages.insert(tx, made)
-            for message, page in zip(due, made, strict=True):
-                way = _way(message, page, known.get((message.org_id, message.user_id)))
-                if isinstance(way, str):
-                    letters.append(_letter(message, page, why=way))
-                else:
-                    rows.append(_notification(page, *way))
-            if rows:
-                await notifications.insert(tx, rows)
-            if letters:
-                await messages.note_unreachable(tx, _reasons(letters))
-                await dead_letters.insert(tx, letters)
-        for letter in letters:
+        first_calls = FirstCalls(self._cipher, self._slots, self._circuits)
+        starts: list[Start] = []
+        try:
+            async with self._db.claim() as tx:
+                made = await self._make(tx, first_calls, limit)
+                since = gate_clock()
+                starts = first_calls.take()
+        except BaseException:
+            self._calls.abandon(starts)
+            raise
+        finally:
+            first_calls.release()
+        await self._calls.start(starts, since)
+        for letter in made.letters:
             self._metrics.dead_letters.labels(letter.reason).inc()
             _log.error("nobody_to_message", org_id=letter.org_id, user=letter.user_id, detail=letter.detail)
-        self._hints.now([row.id for row in rows])
-        note_all(self._notes, (added(row, due[0].update_time) for row in rows))
-        return True
+        if made.rows:
+            self._channels = {row.channel for row in made.rows}
+        self._hints.now([row.id for row in made.rows if row.state is State.PENDING])
+        note_all(self._notes, (added(row, made.time) for row in made.rows if made.time is not None))
+        return made.time is not None
+
+    async def _fitting(self) -> int | None:
+        """How many messages the next round takes; None: as many as it may, for a channel has no room for long.
+
+        Waits until half of the calls that a channel may have at once could begin.
+        """
+        for _ in range(_PAUSES):
+            rooms = [self._slots.room(channel, NORMAL) for channel in self._channels]
+            if all(2 * free >= most for free, most in rooms):
+                return max(_LEAST_PER_ROUND, min((free for free, _ in rooms), default=0))
+            await wait_or_stop(asyncio.Event(), _PAUSE)
+        return None
+
+    async def _make(self, tx: Tx, calls: FirstCalls, limit: int) -> _Made:
+        due = await messages.claim(tx, limit)
+        if not due:
+            return _Made()
+        made = _Made(due[0].update_time)
+        methods = {new_id(): message for message in due if message.channel is not None}
+        method_of = {message.id: method for method, message in methods.items()}
+        known = await people.read(tx, {_reader(message) for message in due})
+        new = [page_of(message, method_of.get(message.id)) for message in due]
+        writes = Together(tx)
+        if methods:
+            await messages.add_addresses(writes, methods)
+        stored = await pages.insert(writes, new)
+        for message, page in zip(due, new, strict=True):
+            person = known[_reader(message)]
+            way = _way(message, page, person)
+            if isinstance(way, str):
+                made.letters.append(_letter(message, page, why=way))
+                continue
+            method, target = way
+            row = _notification(page, method, target.channel)
+            now, language = self._start_time(page, stored), person.settings.language
+            if now is not None and calls.add(row.id, page, method, target, now=now, language=language):
+                row = replace(row, state=State.SENDING)
+            made.rows.append(row)
+        if made.rows:
+            calls.keep(await notifications.insert(tx, made.rows, self._lease, self._presence.sender))
+        if made.letters:
+            await messages.note_unreachable(tx, _reasons(made.letters))
+            await dead_letters.insert(tx, made.letters)
+        return made
+
+    def _start_time(self, page: NewPage, stored: Stored) -> datetime | None:
+        """When its call begins; None: it is left for the deliverer, which cancels one whose time is over and says why."""
+        if self.stopping or stored.paused or stored.now is None or page.id not in stored.fences:
+            return None
+        over = page.expire_time is not None and page.expire_time <= stored.now
+        return None if over else stored.now
 
 
 def page_of(message: Message, method: UUID | None) -> NewPage:
@@ -111,15 +208,20 @@ def page_of(message: Message, method: UUID | None) -> NewPage:
     )
 
 
-def _way(message: Message, page: NewPage, person: Person | None) -> tuple[UUID, Channel] | str:
-    """Through which contact method the message goes; or why there is none."""
+def _reader(message: Message) -> User:
+    """Whose settings count for it: those for all users, if it is for an address."""
+    return message.org_id, message.user_id or EVERYBODY
+
+
+def _way(message: Message, page: NewPage, person: Person) -> tuple[UUID, StoredTarget] | str:
+    """Through which contact method the message goes, and where that leads; or why there is none."""
     if message.channel is not None and page.page.only_method is not None:
-        return page.page.only_method, message.channel
-    person = person or Person()
+        return page.page.only_method, StoredTarget(message.channel, message.address, None, "")
     planned = plan(page.page, person.methods, person.rules)
     if not planned:
         return why_unreachable(person.methods) or _QUIET
-    return planned[0].method.id, planned[0].method.channel
+    method = planned[0].method.id
+    return method, person.targets[method]
 
 
 def _notification(page: NewPage, method: UUID, channel: Channel) -> NewNotification:

@@ -12,20 +12,20 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app.delivery import page_outcomes
-from tocsin_notify.app.delivery.calls import Calls, Start
-from tocsin_notify.app.delivery.circuits import Circuits, provider_of
+from tocsin_notify.app.delivery.calls import Calls
+from tocsin_notify.app.delivery.circuits import Circuits
+from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import added
-from tocsin_notify.app.delivery.slots import Slot, Slots
+from tocsin_notify.app.delivery.slots import Slots
 from tocsin_notify.app.pages.lately import Lately
 from tocsin_notify.app.pages.placing import Bundled, Placing, may_wait, why_not_sent
-from tocsin_notify.app.pages.targets import destination_of, make_delivery
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.delivery import dead_letters, failures, notifications
 from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
 from tocsin_notify.store.delivery.gate import Gate, incident_key
@@ -84,7 +84,8 @@ class Submit:
         Raises CONFLICT when another session holds what these need for longer than `patience` (`store.delivery.gate`).
         """
         unique = {page.id: page for page in given}
-        round_ = _Round(self._cipher, self._slots, self._metrics, self._circuits)
+        calls = FirstCalls(self._cipher, self._slots, self._circuits)
+        round_ = _Round(calls, self._metrics)
         try:
             async with self._gate.passage(
                 (incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None),
@@ -113,7 +114,7 @@ class Submit:
                     if round_.letters:
                         await dead_letters.insert(passage.tx, round_.letters)
                     await page_outcomes.append(passage.tx, round_.outcomes)
-                starts = round_.take_starts()
+                starts = calls.take()
                 try:
                     await passage.commit()
                 except BaseException:
@@ -122,7 +123,7 @@ class Submit:
                 self.lately.add((f"pages/{id}" for id in unique), passage.session_ended)
                 await self._calls.start(starts, passage.since)
         finally:
-            round_.release()
+            calls.release()
         round_.hint(self._hints)
         if stored.now is not None:
             for row in round_.rows:
@@ -142,13 +143,9 @@ class Submit:
 class _Round:
     """One transaction's worth of planning."""
 
-    def __init__(self, cipher: Cipher, slots: Slots, metrics: NotifyMetrics, circuits: Circuits) -> None:
-        self._cipher = cipher
-        self._slots = slots
+    def __init__(self, calls: FirstCalls, metrics: NotifyMetrics) -> None:
+        self._calls = calls
         self._metrics = metrics
-        self._circuits = circuits
-        self._taken: dict[UUID, Slot] = {}
-        self._starts: dict[UUID, Start] = {}
         self._again: set[UUID] = set()
         self._superseded: list[UUID] = []
         self.rows: list[NewNotification] = []
@@ -178,7 +175,7 @@ class _Round:
 
     def keep(self, made: set[UUID]) -> None:
         """Forget the starts whose rows another replica made before."""
-        self._starts = {id: start for id, start in self._starts.items() if id in made}
+        self._calls.keep(made)
         self.rows = [row for row in self.rows if row.id in made]
 
     async def supersede(self, tx: Tx) -> None:
@@ -190,17 +187,6 @@ class _Round:
         newer = [row for row in self.rows if row.page_id in self._again and row.state in live and row.delay <= 0]
         if newer:
             self._superseded = await failures.supersede(tx, newer)
-
-    def take_starts(self) -> list[Start]:
-        """The calls to make once this is committed; their slots are theirs from here on."""
-        for id in self._starts:
-            del self._taken[id]
-        return list(self._starts.values())
-
-    def release(self) -> None:
-        """Give back the slots of calls that did not start."""
-        for slot in self._taken.values():
-            self._slots.release(slot)
 
     def hint(self, hints: Hints) -> None:
         """After the commit: what waits for later, or for a slot."""
@@ -220,7 +206,11 @@ class _Round:
         elif bundled is not None:
             state, reason = State.BUNDLED, bundled.reason
         elif step.delay <= 0 and self._may_start(page):
-            state, reason = self._slot(id, page, person, step)
+            method, target, language = step.method.id, person.targets[step.method.id], person.settings.language
+            if self._calls.add(id, page, method, target, now=self._now, language=language):
+                state, reason = State.SENDING, ""
+            else:
+                reason = ""
         return NewNotification(
             id=id,
             org_id=page.org_id,
@@ -240,36 +230,6 @@ class _Round:
 
     def _may_start(self, page: NewPage) -> bool:
         return self._direct and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
-
-    def _slot(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
-        target = person.targets[step.method.id]
-        destination = destination_of(step.method.id, target.channel, target.address)
-        slot = Slot(page.org_id, step.method.channel, page.priority, destination)
-        failing = self._circuits.is_open(provider_of(page.org_id, step.method.channel, destination))
-        if failing and page.page.kind in PAGES:
-            return State.PENDING, ""  # the deliverer finds another way for it
-        if not self._slots.take(slot):
-            return State.PENDING, ""
-        self._taken[id] = slot
-        try:
-            delivery = make_delivery(
-                self._cipher,
-                notification=id,
-                org_id=page.org_id,
-                page_id=page.id,
-                kind=page.page.kind,
-                job=page.job,
-                method=step.method.id,
-                target=target,
-                attempt=1,
-                attempt_group=1,
-                start_time=self._now,
-                language=person.settings.language,
-            )
-        except SecretLost:
-            return State.PENDING, ""  # the deliverer meets it again, and fails over
-        self._starts[id] = Start(delivery, slot, tries=1, contact_method=step.method.id)
-        return State.SENDING, ""
 
     def _bury(self, page: NewPage, person: Person) -> None:
         if page.page.kind in PAGES:

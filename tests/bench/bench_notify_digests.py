@@ -96,6 +96,9 @@ class _Session(asyncio.Protocol):
                 self._in_mail = True
                 self._write(b"354 go on\r\n")
                 continue
+            elif head.upper().startswith(b"EHLO"):
+                self._write(b"250-bench\r\n250 PIPELINING\r\n")
+                continue
             self._write(b"250 ok\r\n")
 
 

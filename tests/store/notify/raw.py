@@ -72,13 +72,18 @@ async def read_request(line: Line) -> bytes:
 MAIL_STAGES: Final = ("MAIL", "RCPT", "DATA", "content")
 
 
-async def take_mails(line: Line, before: Callable[[str], Awaitable[bool]], taken: list[bytes]) -> None:
+async def take_mails(
+    line: Line, before: Callable[[str], Awaitable[bool]], taken: list[bytes], *, pipelining: bool = False
+) -> None:
     """An SMTP server. `before(stage)` runs once the stage's command was read; False ends the session without an answer.
-    Mails whose content was read whole are added to `taken`."""
+    Mails whose content was read whole are added to `taken`. `pipelining`: it says that commands may come together."""
     await line.say(b"220 raw ESMTP\r\n")
     while True:
         command = await line.read(b"\r\n")
         word = command[:4].upper().decode()
+        if word == "EHLO" and pipelining:
+            await line.say(b"250-raw\r\n250 PIPELINING\r\n")
+            continue
         if word in MAIL_STAGES and not await before(word):
             return
         if word == "DATA":

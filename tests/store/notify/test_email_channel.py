@@ -9,6 +9,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
+import uvloop
 from aiosmtpd.smtp import SMTP, AuthResult
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
@@ -20,6 +21,7 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 
 from tests.certificates import Certificates, make_certificates
+from tests.store.notify.raw import Line, listening, take_mails
 from tests.store.notify.support import ALLOWED
 
 
@@ -201,3 +203,102 @@ async def test_a_password_never_travels_in_the_clear_unless_told_so() -> None:
     assert isinstance(await send(plain(server, username="me", password="right", starttls=StartTls.OFF)), Sent)
     assert server.logins == [(b"me", b"right")]
     server.stop()
+
+
+async def test_commands_leave_together_where_the_server_takes_that() -> None:
+    """It answers none of them before it has all three; two mails take one session."""
+    contents, sessions = list[bytes](), list[int]()
+
+    async def serve(line: Line) -> None:
+        sessions.append(1)
+        await _greet(line)
+        while True:
+            commands = await line.read(b"\r\nDATA\r\n")
+            assert commands == b"MAIL FROM:<tocsin@example.org>\r\nRCPT TO:<ana@example.com>\r\nDATA\r\n"
+            await line.say(b"250-ok\r\n250 ok\r\n250 o")
+            await line.say(b"k\r\n354 go on\r\n")
+            contents.append(await line.read(b"\r\n.\r\n"))
+            await line.say(b"250 2.0.0 queued as 4711\r\n")
+
+    async with listening(serve) as port:
+        channel = EmailChannel(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=5.0)
+        assert await channel.send(delivery(), ALLOWED) == Sent("2.0.0 queued as 4711")
+        assert await channel.send(delivery("Disk full\n.hidden"), ALLOWED) == Sent("2.0.0 queued as 4711")
+        await channel.close()
+    assert (len(contents), len(sessions)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (b"250 ok\r\n550 5.1.1 no such user\r\n354 go on\r\n", Permanent("550 5.1.1 no such user")),
+        (b"250 ok\r\n450 4.2.0 greylisted\r\n503 no recipient\r\n", Retryable("450 4.2.0 greylisted", recipient=True)),
+        (b"451 4.3.0 busy\r\n503 no sender\r\n503 no recipient\r\n", Retryable("451 4.3.0 busy")),
+        (b"250 ok\r\n250 ok\r\n452 4.3.1 no room\r\n", Retryable("452 4.3.1 no room")),
+        (b"250 ok\r\nwhat?\r\n", Retryable),
+        (b"250-" + b"x" * 70_000, Retryable),
+    ],
+)
+async def test_of_commands_that_leave_together_the_first_refusal_counts(answers: bytes, expected: Any) -> None:
+    """No content follows, not even to a server that waits for it: its session ends."""
+    rest = asyncio.get_running_loop().create_future()
+
+    async def serve(line: Line) -> None:
+        await _greet(line)
+        await line.read(b"\r\nDATA\r\n")
+        await line.say(answers)
+        try:
+            await line.read_exactly(1)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            rest.set_result(b"")
+
+    async with listening(serve) as port:
+        outcome = await send(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=5.0)
+        assert await rest == b""
+    assert isinstance(outcome, expected) if isinstance(expected, type) else outcome == expected
+
+
+async def test_a_kept_session_that_says_goodbye_is_not_used_again() -> None:
+    sessions = list[Line]()
+    taken = list[bytes]()
+
+    async def yes(stage: str) -> bool:
+        return True
+
+    async def serve(line: Line) -> None:
+        sessions.append(line)
+        await take_mails(line, yes, taken, pipelining=True)
+
+    async with listening(serve) as port:
+        channel = EmailChannel(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=5.0)
+        assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
+        sessions[0].end("says 421")
+        assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
+        await channel.close()
+    assert (len(taken), len(sessions)) == (2, 2)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_mails_leave_over_the_transports_of_uvloop(certificates: Certificates, encrypted: bool) -> None:
+    """The services run on it, these tests do not: its transports are of other classes."""
+
+    async def two_mails() -> None:
+        made, tls = Server(), None
+        if encrypted:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(certificates.certificate, certificates.key)
+        await made.start(tls)
+        channel = EmailChannel(plain(made, implicit_tls=encrypted, ca_file=str(certificates.authority)), timeout=20.0)
+        for _ in range(2):
+            assert await channel.send(delivery(), ALLOWED) == Sent("2.0.0 queued as 4711")
+        await channel.close()
+        made.stop()
+        assert (len(made.mails), len(made.sessions)) == (2, 1)
+
+    uvloop.run(two_mails())
+
+
+async def _greet(line: Line) -> None:
+    await line.say(b"220 raw ESMTP\r\n")
+    await line.read(b"\r\n")
+    await line.say(b"250-raw\r\n250 PIPELINING\r\n")

@@ -27,6 +27,8 @@ class Provider:
     messages: int = 0
     connections: int = 0
     mails: list[bytes] = field(default_factory=list)
+    pipelining: bool = False
+    """Its mail server takes commands together."""
 
     async def waits(self, line: Line, stage: str) -> bool:
         """True when the message goes on."""
@@ -49,11 +51,13 @@ class Provider:
             await line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async def mail(self, line: Line) -> None:
-        await take_mails(line, lambda stage: self.waits(line, stage), self.mails)
+        await take_mails(line, lambda stage: self.waits(line, stage), self.mails, pipelining=self.pipelining)
 
 
 CASES: list[tuple[str, str, Ending]] = [("webhook", "POST", ending) for ending in ENDINGS if ending != "says 421"]
 CASES += [("email", stage, ending) for stage in MAIL_STAGES for ending in ENDINGS]
+CASES += [("email, commands together", stage, "closes") for stage in MAIL_STAGES]
+CASES += [("email, commands together", stage, "says 421") for stage in ("MAIL", "RCPT")]
 
 
 @asynccontextmanager
@@ -61,13 +65,13 @@ async def second_page_under_way(
     world: World, channel: str, stage: str, ending: Ending
 ) -> AsyncIterator[tuple[Provider, Callable[[], Awaitable[Any]]]]:
     """Over a connection that was used before; and a cancel of its incident."""
-    provider = Provider(stage, ending)
+    provider = Provider(stage, ending, pipelining="together" in channel)
     org, incident = new_org(), uuid.uuid4()
     async with listening(provider.webhooks if channel == "webhook" else provider.mail) as port:
         # However slow the machine, an attempt does not end by its own timeout while the provider is held.
         patience = {"attempt_timeout": 100.0, "lease": 120.0}
         settings: dict[str, Any] = {"backoff_base": 3000.0, "backoff_cap": 3000.0, **patience}
-        if channel == "email":
+        if channel.startswith("email"):
             await world.method(org, email="ana@example.com")
             settings["SMTP_PORT"] = port
         else:

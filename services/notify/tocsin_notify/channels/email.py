@@ -1,7 +1,6 @@
 """E-mail over SMTP: pooled sessions, re-opened when they die."""
 
 import asyncio
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,7 +11,6 @@ from typing import Final
 from aiosmtplib import (
     SMTP,
     SMTPAuthenticationError,
-    SMTPDataError,
     SMTPException,
     SMTPHeloError,
     SMTPRecipientRefused,
@@ -20,7 +18,6 @@ from aiosmtplib import (
     SMTPServerDisconnected,
     SMTPStatus,
 )
-from aiosmtplib.response import SMTPResponse
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.tls import AuthorityFile
 
@@ -29,6 +26,7 @@ from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.channels.mail_server import MailServer, StartTls
+from tocsin_notify.channels.mail_session import MailSession
 from tocsin_notify.channels.mime import compose
 from tocsin_notify.channels.text import body, is_urgent, one_line, subject
 from tocsin_notify.domain import digest_html
@@ -42,7 +40,6 @@ _IDLE_LIMIT: Final = 60.0
 _PROBE_AFTER: Final = 5.0
 # RFC 4954: what a server answers when it refuses our credentials, no matter with which command.
 _OUR_FAULT: Final = frozenset({454, 530, 534, 535, 538})
-_LEADING_DOT: Final = re.compile(rb"(?m)^\.")
 
 
 class EmailChannel:
@@ -61,7 +58,7 @@ class EmailChannel:
         self._server = server
         self._timeout = timeout
         self._reply_to = reply_to
-        self._idle: list[tuple[SMTP, float]] = []
+        self._idle: list[tuple[MailSession, float]] = []
         name, self._envelope_sender = parseaddr(server.sender)
         self._from = formataddr((name, self._envelope_sender))
         self._domain = self._envelope_sender.rpartition("@")[2] or "localhost"
@@ -123,25 +120,19 @@ class EmailChannel:
                     raise
         return await self._carry(await self._connect(), address, message, permit, repeat=kept is not None)
 
-    async def _carry(self, session: SMTP, address: str, message: bytes, permit: Permit, *, repeat: bool = False) -> str:
-        """One mail over one session, which is kept if all went well. Each step that the server acts on needs the permit."""
-        size = [f"size={len(message)}"] if session.supports_extension("size") else []
+    async def _carry(
+        self, session: MailSession, address: str, message: bytes, permit: Permit, *, repeat: bool = False
+    ) -> str:
+        """One mail over one session, which is kept if all went well."""
         try:
-            await permit.begin(lambda: session.mail(self._envelope_sender, options=size), repeat=repeat)
-            await session.rcpt(address)
-            code, answer = await session.execute_command(b"DATA")
-            if code != SMTPStatus.start_input:
-                raise SMTPDataError(code, answer)
-            code, answer = await permit.begin(lambda: _write(session, message))
-            if code != SMTPStatus.completed:
-                raise SMTPDataError(code, answer)
+            answer = await session.carry(self._envelope_sender, address, message, permit, repeat=repeat)
         except BaseException:
             session.close()
             raise
         self._idle.append((session, monotonic()))
         return answer
 
-    async def _kept(self) -> SMTP | None:
+    async def _kept(self) -> MailSession | None:
         while self._idle:
             session, since = self._idle.pop()
             rested = monotonic() - since
@@ -157,7 +148,7 @@ class EmailChannel:
             return session
         return None
 
-    async def _connect(self) -> SMTP:
+    async def _connect(self) -> MailSession:
         server = self._server
         session = SMTP(
             hostname=server.host,
@@ -181,10 +172,10 @@ class EmailChannel:
                 await session.login(server.username, server.password)
             if session.is_ehlo_or_helo_needed:
                 await _greet(session)
+            return MailSession(session)
         except BaseException:
             session.close()
             raise
-        return session
 
     def _context(self) -> ssl.SSLContext:
         if self._server.ca_file:
@@ -251,16 +242,6 @@ def _ended(error: Exception) -> bool:
     if isinstance(error, SMTPResponseException):
         return error.code == SMTPStatus.domain_unavailable
     return isinstance(error, (SMTPServerDisconnected, ConnectionError))
-
-
-async def _write(session: SMTP, message: bytes) -> SMTPResponse:
-    """The content, and the answer to it. The first step writes all of it."""
-    protocol = session.protocol
-    if protocol is None:
-        raise SMTPServerDisconnected("the session ended before the content")
-    stuffed = _LEADING_DOT.sub(b"..", message)  # RFC 5321 §4.5.2
-    protocol.write(stuffed + (b"" if stuffed.endswith(b"\r\n") else b"\r\n") + b".\r\n")
-    return await protocol.read_response(session.timeout)
 
 
 def _html(delivery: Delivery) -> str:

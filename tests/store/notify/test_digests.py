@@ -108,6 +108,11 @@ async def test_each_digest_is_mailed_once_by_two_replicas_and_of_those_that_were
         fourth = await reader.settled(second)
         await arrive(world, 2)
         assert abs(fourth.latest_time.ToDatetime(UTC) - time_of(second) - 3 * DAY) <= HOUR
+
+        async def noted() -> bool:
+            return await world.states() == ["sent", "sent"]
+
+        await until(noted)  # a mail is there before its row says so
     [row] = await world.admin.fetch("SELECT DISTINCT priority, state FROM notifications")
     assert (row["priority"], row["state"]) == (DIGESTS, "sent")
     questions = world.escalation.digest_questions

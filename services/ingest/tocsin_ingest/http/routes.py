@@ -262,8 +262,10 @@ class _Receiver:
         if started is None:
             return
         start, taken = started
+        turns = Turns()
         for index, answer in enumerate(await taken.answers(), start):
             results.add(f"{reading.place}[{index}]", answer if isinstance(answer, bytes) else masked(answer))
+            await turns.give()
 
     async def _reading(self, sender: Sender, document: Document) -> Reading:
         form = self._format

@@ -22,6 +22,7 @@ from tocsin_kit.errors import DOMAIN, TocsinError
 from tocsin_kit.http_door import HttpDoor
 from tocsin_kit.logging import get_logger, tells_debug
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
+from tocsin_kit.proxies import HEADER
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.health import Health
 from tocsin_kit.rpc.tls import server_context
@@ -112,11 +113,13 @@ class HttpServer:
         self._leaving = False
         self._counters: dict[tuple[str, int], Counter] = {}
         """Of routes and statuses, of which there are few. To look one up costs five times as much as to count."""
+        self._proxies = settings.proxies
         self._door = HttpDoor(
             connections=settings.http_max_connections,
             body_bytes=settings.http_max_body_bytes,
             header_seconds=settings.http_header_seconds,
             body_seconds=settings.http_body_seconds,
+            proxies=self._proxies,
             metrics=metrics,
         )
         self.app: Final = self._application()
@@ -211,6 +214,9 @@ class HttpServer:
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
         began = time.perf_counter()
+        if self._proxies:
+            caller = self._proxies.caller(request.remote or "", request.headers.getall(HEADER, ()))
+            request = request.clone(remote=caller)
         resource = request.match_info.route.resource
         # The pattern, not the path, in logs and metrics: a path may hold a key, and is the caller's to choose.
         route = resource.canonical if resource is not None else "unknown"

@@ -14,6 +14,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.proxies import Proxies
 
 _HOST_SHARE: Final = 0.5
 _UNKNOWN: Final = 64 << 10
@@ -26,12 +27,23 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-
 
 
 class HttpDoor:
-    """The limits of one listener. `connections`, `body_bytes`: of all hosts; one host may take half of each."""
+    """The limits of one listener. `connections`, `body_bytes`: of all hosts; one host may take half of each.
+
+    Connections of a trusted proxy are those of many hosts.
+    """
 
     def __init__(
-        self, *, connections: int, body_bytes: int, header_seconds: float, body_seconds: float, metrics: Metrics
+        self,
+        *,
+        connections: int,
+        body_bytes: int,
+        header_seconds: float,
+        body_seconds: float,
+        proxies: Proxies,
+        metrics: Metrics,
     ) -> None:
         self._most = connections
+        self._proxies = proxies
         self._most_bytes = body_bytes
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
@@ -53,7 +65,8 @@ class HttpDoor:
     def enter(self, connection: "_Connection", transport: Any, host: str) -> bool:
         """One connection more; False when there is no room for it."""
         mine = self._open.get(host, 0)
-        if mine >= self._most * _HOST_SHARE or sum(self._open.values()) >= self._most:
+        full = mine >= self._most * _HOST_SHARE and not self._proxies.trusts(host)
+        if full or sum(self._open.values()) >= self._most:
             self._refused.labels("connections").inc()
             return False
         self._open[host] = mine + 1

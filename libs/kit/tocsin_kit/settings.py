@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tocsin_kit.auth import SigningKeys
+from tocsin_kit.proxies import Proxies
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -23,6 +24,11 @@ def service_settings(prefix: str) -> SettingsConfigDict:
 def _shared(name: str, default: Any = ...) -> Any:
     """A variable every service reads by the same name."""
     return Field(default=default, validation_alias=name)
+
+
+def _parseable_proxies(value: str) -> str:
+    Proxies.parse(value)
+    return value
 
 
 def _parseable_keys(value: SecretStr) -> SecretStr:
@@ -134,8 +140,12 @@ class ServiceSettings(BaseSettings):
     """How long a call or stream may go on after its connection has reached that age."""
     grpc_max_call_seconds: float = Field(default=30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
     """Longest unary call of a caller that set no deadline."""
+    trusted_proxies: Annotated[str, AfterValidator(_parseable_proxies)] = _shared("TRUSTED_PROXIES", "")
+    """Addresses or ranges (CIDR) of the proxies and load balancers in front, separated by commas. Of calls that come through them,
+    the address counts that they add to `X-Forwarded-For`: for source ranges, for wrong credentials, and for what one host may take.
+    Empty: the address of the connection counts."""
     http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
-    """HTTP connections that may be open at once; one host may have half of them."""
+    """HTTP connections that may be open at once; one host may have half of them, a trusted proxy all."""
     http_max_request_bytes: int = Field(default=32 << 20, validation_alias="HTTP_MAX_REQUEST_BYTES", ge=1 << 16)
     """Largest body of one request, inflated. Apart from GRPC_MAX_MESSAGE_BYTES: senders do not repeat what is too large."""
     http_max_body_bytes: int = Field(default=128 << 20, validation_alias="HTTP_MAX_BODY_BYTES", ge=1 << 20)
@@ -212,6 +222,11 @@ class ServiceSettings(BaseSettings):
                 raise ValueError(
                     f"{prefix}{name} has port 0, and {prefix}PROCESSES is above 1: each process would take another port; name one"
                 )
+
+    @property
+    def proxies(self) -> Proxies:
+        """TRUSTED_PROXIES, parsed."""
+        return Proxies.parse(self.trusted_proxies)
 
     @property
     def signing_keys(self) -> SigningKeys:

@@ -51,7 +51,7 @@ async def test_a_group_of_thousands_gets_in_whole(sender: Sender) -> None:
 
 async def test_a_group_beyond_the_burst_gets_in_by_its_repeats(database_url: str, escalation: FakeEscalation) -> None:
     async with (
-        running(database_url, escalation.target, rate_per_second=300, rate_burst=100) as ingest,
+        running(database_url, escalation.target, rate_per_second=120, rate_burst=100) as ingest,
         aiohttp.ClientSession() as http,
     ):
         org = new_org()

@@ -1,7 +1,6 @@
 """From where a credential may be used: ranges of addresses in CIDR form (RFC 4632, RFC 4291).
 
-The address that counts is the one that the connection comes from. No header is read that tells another one: a client not behind
-a proxy could write it.
+The address that counts is the one that the connection comes from, or that trusted proxies tell (`tocsin_kit.proxies`).
 """
 
 from collections.abc import Sequence
@@ -51,8 +50,8 @@ def source_not_allowed(address: IPv4Address | IPv6Address | None) -> TocsinError
     shown = "a local socket" if address is None else str(address)
     return TocsinError(
         ErrorReason.ERROR_REASON_SOURCE_NOT_ALLOWED,
-        f"the credential may not be used from {shown}, which is none of its source ranges; behind a proxy or a NAT its "
-        "address counts",
+        f"the credential may not be used from {shown}, which is none of its source ranges; behind a NAT its address "
+        "counts, and behind a proxy, too, unless the operator trusts it (TRUSTED_PROXIES)",
         metadata={"address": shown},
     )
 

@@ -24,6 +24,7 @@ from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.logging import call_fields, get_logger, tells_debug
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.proxies import HEADER, Proxies
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, find_call, trace_id_of
@@ -43,6 +44,7 @@ _KEPT: Final = 0.25
 """The part of a tenant's calls that reads leave to calls that change something: a dashboard that polls too fast must not take
 the last ones from who acknowledges."""
 _BEARER: Final = "bearer "
+_NO_PROXIES: Final = Proxies()
 _NOBODY: Final = Principal("", "", frozenset())
 
 
@@ -61,11 +63,13 @@ class Pipeline:
         max_calls: int = 2000,
         max_streams: int = 500,
         read_seconds: float = 10.0,
+        proxies: Proxies = _NO_PROXIES,
     ) -> None:
         self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
         self._read_seconds = read_seconds
         self._reading = TimeLimit(read_seconds)
         self._handling = TimeLimit(max_call_seconds)
+        self._proxies = proxies
         self._authenticators = authenticators
         self._credentials = credentials
         self._budgets = budgets
@@ -98,6 +102,7 @@ class _Method:
 
     def __init__(self, pipeline: Pipeline, method: str, access: Access, handler: Any, request_type: Descriptor) -> None:
         self._pipeline = pipeline
+        self._proxies = pipeline._proxies
         self._authenticators = pipeline._authenticators
         self._judge = pipeline._credentials.judge
         self._revocations = pipeline._credentials.revocations
@@ -119,6 +124,13 @@ class _Method:
         self._max_message_bytes = min(pipeline._max_message_bytes, bounds_of(request_type).max_bytes)
         self._seconds = pipeline._metrics.rpc_seconds.labels(method)
         self._ok = self._total.labels(method, "OK")
+
+    def _caller(self, context: Context) -> Callable[[], str]:
+        """Tells the caller's address, which most calls need not know."""
+        if not self._proxies:
+            return context.peer
+        metadata = context.invocation_metadata() or ()
+        return lambda: self._proxies.caller(context.peer(), [str(value) for key, value in metadata if key == HEADER])
 
     def decode(self, data: bytes) -> Message:
         """Raises MESSAGE_TOO_LARGE. gRPC's own limit is higher, so that a message a little too large is answered with a reason."""
@@ -305,7 +317,7 @@ class _Method:
         if twice:
             # A proxy that adds one must not be overruled by its caller's own, nor the other way round.
             raise invalid_credential("the metadata `authorization` was sent twice; send it once")
-        principal = await self._judge(self._authenticators, authorization[7:].strip(), context.peer)
+        principal = await self._judge(self._authenticators, authorization[7:].strip(), self._caller(context))
         call = Call(self._method, principal, trace_id, deadline)
         call_fields.set(call.fields)
         self._access.check(principal)

@@ -82,6 +82,7 @@ class RpcServer:
             max_calls=settings.grpc_max_concurrent_rpcs,
             max_streams=settings.grpc_max_streams,
             read_seconds=settings.grpc_read_seconds,
+            proxies=settings.proxies,
         )
         self._guests = GuestDoor(metrics)
         self._services: dict[str, Mapping[str, Any]] = {}

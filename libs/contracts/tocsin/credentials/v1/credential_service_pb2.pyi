@@ -105,7 +105,7 @@ class ApiKey(_message.Message):
     @_builtins.property
     def source_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Addresses that the key may be used from: IPv4 and IPv6 ranges in CIDR form or single addresses. None: from anywhere. What counts
-        is the address that the connection comes from, so behind a proxy it is the proxy's.
+        is the address that the connection comes from, or that a trusted proxy tells (TRUSTED_PROXIES); of any other proxy, its own.
         """
 
     @_builtins.property

@@ -253,8 +253,8 @@ class Integration(_message.Message):
     @_builtins.property
     def source_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Addresses that its keys may be used from: IPv4 and IPv6 ranges in CIDR form or single addresses. None: from anywhere. A call from
-        elsewhere fails with `SOURCE_NOT_ALLOWED`. What counts is the address that the connection comes from, so behind a proxy it
-        is the proxy's. A change holds at every replica within a second.
+        elsewhere fails with `SOURCE_NOT_ALLOWED`. What counts is the address that the connection comes from, or that a
+        trusted proxy tells (TRUSTED_PROXIES); of any other proxy, its own. A change holds at every replica within a second.
         """
 
     @_builtins.property

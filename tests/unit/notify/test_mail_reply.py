@@ -136,3 +136,11 @@ def test_no_reply_holds_the_others_up(piece: str) -> None:
     began = time.process_time()
     read_mail_reply(("note " + piece * reading.TEXT)[: reading.TEXT] + "x")
     assert time.process_time() - began < within(1.0)
+
+
+@pytest.mark.parametrize(
+    "line", ["-" * 16_000 + "x", "--" + "-- " * 5000 + "x", "_-" * 8000, "-" * 8000 + " " * 8000 + "x"]
+)
+def test_no_line_takes_long_to_be_read(line: str) -> None:
+    """What is tried in three nested ways takes hours for it."""
+    assert read_mail_reply(f"note mine\n{line}") == Asked.note(f"mine\n{line}")

@@ -45,8 +45,8 @@ MOST_PER_ROUND: Final = 100
 _LEAST_PER_ROUND: Final = 20
 """However few could leave at once: a round costs about as much as so many messages."""
 _PAUSE: Final = 0.01
-_PAUSES: Final = 4
-"""So often it is looked whether enough calls have ended, at most: what is due waits no longer for a channel that is slow."""
+_PAUSES: Final = 8
+"""So often it is looked whether enough calls have ended, at most: a round waits no longer for a channel that is slow."""
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
@@ -103,10 +103,9 @@ class Release:
 
         What is released before that leaves no sooner: it is looked for and claimed by itself then, at twice the cost.
         """
-        fits: int | None = _LEAST_PER_ROUND
-        while await self.due(MOST_PER_ROUND if fits is None else fits):
-            if fits is not None:
-                fits = await self._fitting()
+        fits = _LEAST_PER_ROUND
+        while await self.due(fits):
+            fits = await self._fitting()
 
     async def due(self, limit: int = MOST_PER_ROUND) -> bool:
         """One round; whether anything was due. Raises DATABASE_UNAVAILABLE: what was due still is, or is tried again soon."""
@@ -133,17 +132,17 @@ class Release:
         note_all(self._notes, (added(row, made.time) for row in made.rows if made.time is not None))
         return made.time is not None
 
-    async def _fitting(self) -> int | None:
-        """How many messages the next round takes; None: as many as it may, for a channel has no room for long.
+    async def _fitting(self) -> int:
+        """How many messages the next round takes. Waits until half of the calls that a channel may have at once could begin.
 
-        Waits until half of the calls that a channel may have at once could begin.
+        When that takes long it is as many as a round may take: what lies behind them may leave by another channel.
         """
         for _ in range(_PAUSES):
             rooms = [self._slots.room(channel, NORMAL) for channel in self._channels]
             if all(2 * free >= most for free, most in rooms):
                 return max(_LEAST_PER_ROUND, min((free for free, _ in rooms), default=0))
             await wait_or_stop(asyncio.Event(), _PAUSE)
-        return None
+        return MOST_PER_ROUND
 
     async def _make(self, tx: Tx, calls: FirstCalls, limit: int) -> _Made:
         due = await messages.claim(tx, limit)

@@ -94,8 +94,8 @@ async def a_level(db: Database) -> None:
     """Incidents whose first level names a schedule or a user, by turns: what the schedule costs a page."""
     effects = Effects(Arming(), Paging(), Relay(), EscalationMetrics(CollectorRegistry()))
 
-    def policy(id_: str, target: Target) -> Policy:
-        return Policy(id_, (Level((target,), timedelta(minutes=5)),))
+    def policy(id: str, target: Target) -> Policy:
+        return Policy(id, (Level((target,), timedelta(minutes=5)),))
 
     async def settle(tx: Tx) -> None:
         await policies.create(tx, policy("user", Target(TargetKind.USER, "user-0-0")), "User", False)

@@ -193,12 +193,12 @@ class Load:
     async def _responds(self, story: Story) -> None:
         """Ana acknowledges or resolves; escalation may not have heard of the incident yet."""
         incidents = self.ana.own.incidents
-        id_ = str(uuid.uuid4())
+        id = str(uuid.uuid4())
         if story.ending == "acknowledged":
-            acknowledge = incident_service_pb2.AcknowledgeIncidentRequest(name=story.incident, request_id=id_)
+            acknowledge = incident_service_pb2.AcknowledgeIncidentRequest(name=story.incident, request_id=id)
             await self._insist(lambda: incidents.AcknowledgeIncident(acknowledge, timeout=within(CALL_SECONDS)))
         else:
-            resolve = incident_service_pb2.ResolveIncidentRequest(name=story.incident, request_id=id_)
+            resolve = incident_service_pb2.ResolveIncidentRequest(name=story.incident, request_id=id)
             await self._insist(lambda: incidents.ResolveIncident(resolve, timeout=within(CALL_SECONDS)))
 
     async def _insist(self, call: Any) -> Any:

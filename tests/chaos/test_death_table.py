@@ -246,9 +246,9 @@ async def test_escalation_dies_between_an_acknowledge_and_its_answer(fleet: Flee
     incident = await prom.triggers("db down")
     await ana.is_paged(incident)
     refusals: list[str] = []
-    id_ = "6f1a7f0e-4f6e-4d3c-9f0a-0d6a4c1f7b11"
+    id = "6f1a7f0e-4f6e-4d3c-9f0a-0d6a4c1f7b11"
     async with fleet.breakpoint("escalation", "outbox", "DELETE", f"{_was(tenant)} AND OLD.kind = 'cancel'") as point:
-        answer = asyncio.create_task(insist(lambda: ana.acknowledges(incident, request_id=id_), refusals=refusals))
+        answer = asyncio.create_task(insist(lambda: ana.acknowledges(incident, request_id=id), refusals=refusals))
         (await point.reached()).kill()
         await point.let_go()
         assert (await answer).incident.state == incident_pb2.INCIDENT_STATE_ACKNOWLEDGED

@@ -156,15 +156,15 @@ async def test_while_postgresql_is_away_nothing_is_accepted_and_health_says_so(f
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     fleet.postgres.kill()
-    id_ = "0d9c6c61-6d0b-4f0e-8e53-0a5d6a1b2c3d"
+    id = "0d9c6c61-6d0b-4f0e-8e53-0a5d6a1b2c3d"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await prom.sends("db down", request_id=id_)
+        await prom.sends("db down", request_id=id)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     for replica in fleet.replicas():
         await fleet.not_serving(replica)
     await fleet.postgres.start()
-    answer = await insist(lambda: prom.sends("db down", request_id=id_))
-    again = await insist(lambda: prom.sends("db down", request_id=id_))
+    answer = await insist(lambda: prom.sends("db down", request_id=id))
+    again = await insist(lambda: prom.sends("db down", request_id=id))
     assert (answer.incident, answer.count) == (again.incident, again.count) == (answer.incident, 1)
     await ana.is_paged(answer.incident)
 

@@ -69,8 +69,8 @@ async def test_a_killed_replica_loses_and_repeats_nothing_of_what_it_told(fleet:
         await until(lambda: all(board.messages for board in (*boards, on_call)))
 
         async def note(number: int) -> None:
-            text, id_ = f"note {number}", f"00000000-0000-4000-8000-{number:012}"
-            request = isp.AddNoteRequest(name=incident, text=text, request_id=id_)
+            text, id = f"note {number}", f"00000000-0000-4000-8000-{number:012}"
+            request = isp.AddNoteRequest(name=incident, text=text, request_id=id)
             await insist(lambda: tenant.admin.incidents.AddNote(request))
 
         for number in range(BEFORE):

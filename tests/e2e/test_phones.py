@@ -15,9 +15,9 @@ from tocsin_testkit.tenant import Tenant
 _numbers = itertools.count(4915110000001)
 
 
-async def with_phone(tenant: Tenant, id_: str) -> Person:
+async def with_phone(tenant: Tenant, id: str) -> Person:
     """Somebody who is called, and reached by nothing else."""
-    person = await tenant.person(id_, webhook=False)
+    person = await tenant.person(id, webhook=False)
     await person.adds_phone(f"+{next(_numbers)}", call=True)
     return person
 

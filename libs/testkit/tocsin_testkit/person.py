@@ -15,11 +15,11 @@ from tocsin_testkit.twilio import Call
 class Person:
     """A user with contact methods at servers of the test."""
 
-    def __init__(self, world: Installation, org_id: str, id_: str) -> None:
+    def __init__(self, world: Installation, org_id: str, id: str) -> None:
         self.world = world
         self.org_id = org_id
-        self.id = id_
-        self.name = f"users/{id_}"
+        self.id = id
+        self.name = f"users/{id}"
         self.addresses: list[str] = []
         self.methods: list[str] = []
         self.webhook_secret = ""

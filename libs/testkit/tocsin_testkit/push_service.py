@@ -75,19 +75,19 @@ class PushService(Provider):
         """The variables that make a service send to browsers."""
         return {"VAPID_PRIVATE_KEY": VAPID_PRIVATE_KEY, "VAPID_SUBJECT": VAPID_SUBJECT}
 
-    def subscribe(self, id_: str) -> Browser:
+    def subscribe(self, id: str) -> Browser:
         """A browser that asked for pushes."""
-        self.browsers[id_] = Browser(id_, f"{self.url}/push/{id_}")
-        return self.browsers[id_]
+        self.browsers[id] = Browser(id, f"{self.url}/push/{id}")
+        return self.browsers[id]
 
     async def _push(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
-        id_ = request.match_info["id"]
-        refused = self.refusal(id_)
+        id = request.match_info["id"]
+        refused = self.refusal(id)
         if refused is not None:
             return refused
-        browser = self.browsers.get(id_)
-        if browser is None or id_ in self.gone:
+        browser = self.browsers.get(id)
+        if browser is None or id in self.gone:
             return web.Response(status=410)
         if not self._known(request.headers.get("Authorization", "")):
             return web.Response(status=403)
@@ -101,7 +101,7 @@ class PushService(Provider):
         browser.headers.append(dict(request.headers))
         await self.inbox.put(
             Received(
-                address=id_,
+                address=id,
                 channel="web_push",
                 kind="verification" if message.get("code") else "",
                 subject=message["title"],
@@ -113,7 +113,7 @@ class PushService(Provider):
                 body=message["body"].encode(),
             )
         )
-        await self.fail(request, id_)
+        await self.fail(request, id)
         return web.Response(status=201, headers={"Location": f"{self.url}/message/{len(browser.shown)}"})
 
     def _known(self, authorization: str) -> bool:

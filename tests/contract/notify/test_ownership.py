@@ -81,8 +81,8 @@ def test_every_mutation_is_among_them() -> None:
 
 async def method_of(world: World, notify: Notify, org: str, user: str, address: str) -> pb.ContactMethod:
     """A verified e-mail address of the user."""
-    id_ = await world.method(org, user, email=address)
-    request = pb.GetContactMethodRequest(name=f"contactMethods/{id_}")
+    id = await world.method(org, user, email=address)
+    request = pb.GetContactMethodRequest(name=f"contactMethods/{id}")
     found: pb.ContactMethod = (await notify.contacts.GetContactMethod(request, metadata=bearer(org))).contact_method
     return found
 
@@ -157,9 +157,9 @@ async def test_a_change_by_another_is_told_at_the_old_address(
 async def test_a_webhook_that_was_changed_is_told_with_its_old_secret(
     world: World, notify: Notify, org: str, manager: Someone
 ) -> None:
-    id_ = await world.method(org, webhook="old")
+    id = await world.method(org, webhook="old")
     moved = pb.ContactMethod(
-        name=f"contactMethods/{id_}", webhook=pb.WebhookContact(url=world.hooks.url("new"), secret="another secret 123")
+        name=f"contactMethods/{id}", webhook=pb.WebhookContact(url=world.hooks.url("new"), secret="another secret 123")
     )
     await manager.UpdateContactMethod(pb.UpdateContactMethodRequest(contact_method=moved))
     message = await told(world, "old", "leads elsewhere now")
@@ -221,9 +221,9 @@ async def test_a_notice_that_waits_goes_to_the_old_address_also_after_a_second_c
 
 
 async def test_an_unverified_address_is_told_nothing(world: World, notify: Notify, org: str, manager: Someone) -> None:
-    id_ = await world.method(org, email="stranger@example.com", verified=False)
+    id = await world.method(org, email="stranger@example.com", verified=False)
     await method_of(world, notify, org, ANA, "ana@example.com")
-    await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=f"contactMethods/{id_}"))
+    await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=f"contactMethods/{id}"))
     await told(world, "ana@example.com", "deleted")
     assert world.arrived("stranger@example.com") == 0
 

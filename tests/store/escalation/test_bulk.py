@@ -147,7 +147,7 @@ async def test_a_part_that_ended_or_went_elsewhere_meanwhile_is_answered_by_itse
         pb.BulkChangeIncidentsResponse,
         [over, part, elsewhere, unknown],
         [target],
-        lambda runs, id_: plan_part(runs, id_, target, ANA),
+        lambda runs, id: plan_part(runs, id, target, ANA),
         respond,
     )
     assert [error and error.reason for error in errors] == [
@@ -177,12 +177,12 @@ async def test_merges_of_one_storm_into_two_incidents_at_once_leave_one_that_pag
 async def test_one_that_cannot_be_escalated_is_answered_by_itself(desk: Desk) -> None:
     many = await storm(desk)
     await desk.take(many[1], Escalated(ANA, 0))
-    answer = await change(desk, pb.BULK_ACTION_ESCALATE, request_id=(id_ := str(uuid.uuid4())))
+    answer = await change(desk, pb.BULK_ACTION_ESCALATE, request_id=(id := str(uuid.uuid4())))
     assert names(answer) == many
     assert [each.WhichOneof("result") for each in answer.results] == ["incident", "error", "incident"]
     assert "no level above it" in answer.results[1].error.message
     assert (answer.changed_count, answer.failed_count) == (2, 1)
-    assert await change(desk, pb.BULK_ACTION_ESCALATE, request_id=id_) == answer, "a repeat gets its first answer"
+    assert await change(desk, pb.BULK_ACTION_ESCALATE, request_id=id) == answer, "a repeat gets its first answer"
     assert [(await desk.run(each)).level for each in many] == [2, 2, 2]
 
 

@@ -51,8 +51,8 @@ async def make(db: Database, user: str = "", schedule: str = "") -> tuple[UUID, 
     return await db.run(ORG, work)
 
 
-async def read(feeds: CalendarFeeds, id_: UUID) -> list[Any]:
-    return list(icalendar.Calendar.from_ical(await feeds.read(ORG, id_)).walk("VEVENT"))
+async def read(feeds: CalendarFeeds, id: UUID) -> list[Any]:
+    return list(icalendar.Calendar.from_ical(await feeds.read(ORG, id)).walk("VEVENT"))
 
 
 async def override(db: Database, *users: str, hours: int = 2) -> None:
@@ -70,18 +70,18 @@ async def override(db: Database, *users: str, hours: int = 2) -> None:
 async def test_the_feed_of_a_schedule_agrees_with_what_is_resolved_and_remembers_what_it_showed(
     db: Database, feeds: CalendarFeeds
 ) -> None:
-    id_, _ = await make(db, schedule="web")
-    shown = await read(feeds, id_)
+    id, _ = await make(db, schedule="web")
+    shown = await read(feeds, id)
     since, until = min(each.start for each in shown), max(each.end for each in shown)
     found = await schedules.resolved(db, ORG, "web", since, until)
     said = [(each.start, each.people) for each in found]
     assert said == [(minute_of(each.start), (str(each["SUMMARY"]).partition(":")[0].lower(),)) for each in shown]
     assert str(shown[0]["SUMMARY"]).endswith(": Web, all of it")
-    assert await feeds.read(ORG, id_) == await feeds.read(ORG, id_)
+    assert await feeds.read(ORG, id) == await feeds.read(ORG, id)
 
     before = {str(each["UID"]): each for each in shown}
     await override(db, "ben" if await on_call(db) == "ana" else "ana")
-    after = {str(each["UID"]): each for each in await read(feeds, id_)}
+    after = {str(each["UID"]): each for each in await read(feeds, id)}
     assert before.keys() < after.keys()
     changed = [uid for uid in before if int(after[uid]["SEQUENCE"]) != int(before[uid]["SEQUENCE"])]
     assert [int(after[uid]["SEQUENCE"]) for uid in changed] == [1], "the shift that ends earlier now, and no other"
@@ -98,8 +98,8 @@ async def on_call(db: Database) -> str:
 async def test_the_feed_of_a_user_has_their_shifts_alone_also_those_of_overrides_and_cancels_those_of_a_deleted_schedule(
     db: Database, feeds: CalendarFeeds
 ) -> None:
-    id_, _ = await make(db, user="ana")
-    alone = await read(feeds, id_)
+    id, _ = await make(db, user="ana")
+    alone = await read(feeds, id)
     assert {str(each["SUMMARY"]) for each in alone} == {"On call: Web, all of it"}
     assert len(alone) in (6, 7, 8)
 
@@ -117,44 +117,44 @@ async def test_the_feed_of_a_user_has_their_shifts_alone_also_those_of_overrides
         await schedules.delete(tx, "web", "")
 
     await db.run(ORG, delete)
-    assert {str(each["STATUS"]) for each in await read(feeds, id_)} == {"CANCELLED"}
+    assert {str(each["STATUS"]) for each in await read(feeds, id)} == {"CANCELLED"}
     assert [str(each["STATUS"]) for each in await read(feeds, cem)] == ["CANCELLED"]
 
 
 async def test_a_secret_stands_for_its_feed_until_it_is_deleted_and_is_kept_as_a_hash(
     db: Database, feeds: CalendarFeeds
 ) -> None:
-    id_, secret = await make(db, user="ana")
+    id, secret = await make(db, user="ana")
     principal = await feeds.authenticate(secret)
     assert principal is not None
-    assert (principal.org_id, principal.subject, principal.scopes) == (ORG, f"calendarFeeds/{id_}", frozenset())
+    assert (principal.org_id, principal.subject, principal.scopes) == (ORG, f"calendarFeeds/{id}", frozenset())
     async with db.system() as tx:
         kept = await tx.fetchval("SELECT calendar_feeds::text FROM calendar_feeds")
     assert secret[4:] not in kept
     async with db.transaction(ORG) as tx:
-        await store.delete(tx, id_)
+        await store.delete(tx, id)
     for wrong in (secret, secret[:-1], secret + "A", "tak" + secret[3:], "", "x" * 9000):
         with pytest.raises(TocsinError) as refused:
             await feeds.authenticate(wrong)
         assert refused.value.reason == ErrorReason.ERROR_REASON_CREDENTIAL_INVALID
     with pytest.raises(TocsinError) as gone:
-        await feeds.read(ORG, id_)
+        await feeds.read(ORG, id)
     assert gone.value.reason == ErrorReason.ERROR_REASON_CALENDAR_FEED_NOT_FOUND
 
 
 async def test_two_readers_at_once_and_another_tenant(db: Database, feeds: CalendarFeeds) -> None:
-    id_, _ = await make(db, schedule="web")
-    first, second = await asyncio.gather(feeds.read(ORG, id_), feeds.read(ORG, id_))
+    id, _ = await make(db, schedule="web")
+    first, second = await asyncio.gather(feeds.read(ORG, id), feeds.read(ORG, id))
     assert first == second
     async with db.transaction(ORG) as tx:
-        shown = await store.shown(tx, id_)
+        shown = await store.shown(tx, id)
         assert shown is not None
         assert shown.version == 1
-        assert not await store.show(tx, id_, store.Shown((), 0), ()), "it has been changed since"
-        row = await calendar_feeds.must(tx, id_)
+        assert not await store.show(tx, id, store.Shown((), 0), ()), "it has been changed since"
+        row = await calendar_feeds.must(tx, id)
         assert row.last_fetch_time is not None
     with pytest.raises(TocsinError):
-        await feeds.read("other", id_)
+        await feeds.read("other", id)
 
 
 async def test_what_was_read_before_an_import_was_changed_does_not_count(db: Database, feeds: CalendarFeeds) -> None:

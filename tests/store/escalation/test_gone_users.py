@@ -71,12 +71,12 @@ async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(desk: 
                VALUES ($1, 's', '', '', 'UTC', '[]', false)""",
             ORG,
         )
-        for id_, user, to in ((offered, "ana", []), (taken, "ben", ["ana"]), (left, "ben", ["ana", "cem"])):
+        for id, user, to in ((offered, "ana", []), (taken, "ben", ["ana"]), (left, "ben", ["ana", "cem"])):
             await tx.execute(
                 """INSERT INTO swaps (org_id, id, schedule_id, user_id, start_time, end_time, offered_to, reason, author)
                    VALUES ($1, $2, 's', $3, $4, $5, $6, '', '')""",
                 ORG,
-                id_,
+                id,
                 user,
                 now + hour,
                 now + 2 * hour,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from tocsin.queue.v1 import task_pb2
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.wiring_queue import follow_options, queue_options
+from tocsin_escalation.wiring.queue import follow_options, queue_options
 from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, Worker
 

@@ -300,16 +300,16 @@ async def test_where_calendar_feeds_are_found(desk: Desk, public: str) -> None:
 async def imports(desk: Desk, key: bytes) -> UUID:
     """A calendar that a schedule imports, from a port at which nobody listens; its URL was closed with this key."""
     layer = Layer("week", (Turn(Unit.WEEK, 1),), local("2024-01-01 00:00"), (group("ana"),), "UTC")
-    id_ = uuid4()
-    url = Boxes([key], PURPOSE).close(f"{ORG}/calendarImports/{id_}", b"http://127.0.0.1:1/team.ics")
-    row = ImportRow(id_, "web", "Team", url, "127.0.0.1", "UTC", 1, next(iter(Mode)), {}, "users/ana")
+    id = uuid4()
+    url = Boxes([key], PURPOSE).close(f"{ORG}/calendarImports/{id}", b"http://127.0.0.1:1/team.ics")
+    row = ImportRow(id, "web", "Team", url, "127.0.0.1", "UTC", 1, next(iter(Mode)), {}, "users/ana")
 
     async def work(tx: Tx) -> None:
         await schedules.create(tx, ScheduleRow("web", "Web", "", "UTC", False, (layer,)))
         await calendar_imports.insert(tx, row)
 
     await desk.db.run(ORG, work)
-    return id_
+    return id
 
 
 async def error_of(desk: Desk, **environment: str) -> str:

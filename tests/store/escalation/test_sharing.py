@@ -39,15 +39,15 @@ def layer(*line_up: str) -> Layer:
     return Layer("week", (Turn(Unit.WEEK, 1),), local("2026-01-05 09:00"), tuple((user,) for user in line_up), "UTC")
 
 
-def schedule(id_: str, *layers: Layer) -> ScheduleRow:
-    return ScheduleRow(id_, id_, "", "UTC", False, layers or (layer("dora"),))
+def schedule(id: str, *layers: Layer) -> ScheduleRow:
+    return ScheduleRow(id, id, "", "UTC", False, layers or (layer("dora"),))
 
 
-def naming(id_: str, schedules: int, first: int = 0, **more: Any) -> Policy:
+def naming(id: str, schedules: int, first: int = 0, **more: Any) -> Policy:
     """A policy of levels that name ten schedules each, `s0` and so on."""
     named = [Target(TargetKind.SCHEDULE, f"s{number}") for number in range(first, first + schedules)]
     levels = tuple(Level(tuple(named[at : at + 10]), timedelta(minutes=5)) for at in range(0, schedules, 10))
-    return Policy(id_, levels, **more)
+    return Policy(id, levels, **more)
 
 
 async def write(desk: Desk, count: int, *policies_: Policy, org_id: str = HEAVY) -> None:
@@ -76,7 +76,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     at = directory._at
 
     def recording(loaded: Mapping[tuple[str, str], Any], minute: int) -> Any:
-        found.append([f"{org}/{id_}" for org, id_ in loaded])
+        found.append([f"{org}/{id}" for org, id in loaded])
         return at(loaded, minute)
 
     monkeypatch.setattr(directory, "_at", recording)
@@ -271,5 +271,5 @@ def test_incidents_that_share_a_transaction_name_few_schedules_and_one_is_always
     heavy = [("b", f"s{number}") for number in range(MOST_OF_TENANT + 1)]
     assert apart({**few, ids[4]: heavy}) == {ids[4]}
     assert apart({ids[2]: [], ids[4]: heavy}) == frozenset(), "nobody waits for it"
-    assert apart({ids[4]: heavy, ids[5]: [("c", id_) for _, id_ in heavy]}) == {ids[5]}
+    assert apart({ids[4]: heavy, ids[5]: [("c", id) for _, id in heavy]}) == {ids[5]}
     assert apart({ids[4]: heavy, ids[5]: heavy}) == frozenset(), "the same schedules are looked at once"

@@ -30,15 +30,15 @@ async def test_an_incident_pages_who_can_be_found_whatever_a_schedule_says(desk:
     }
 
     async def work(tx: Tx) -> None:
-        for id_, layers in written.items():
-            await schedules.insert(tx, ScheduleRow(id_, id_, "", "UTC", False, (WEEK,)))
-            await tx.execute("UPDATE schedules SET layers = $1 WHERE id = $2", json.dumps(layers), id_)
-            named = Target(TargetKind.SCHEDULE, id_)
+        for id, layers in written.items():
+            await schedules.insert(tx, ScheduleRow(id, id, "", "UTC", False, (WEEK,)))
+            await tx.execute("UPDATE schedules SET layers = $1 WHERE id = $2", json.dumps(layers), id)
+            named = Target(TargetKind.SCHEDULE, id)
             levels = (Level((named,), FIVE), Level((Target(TargetKind.USER, "ben"), named), FIVE))
-            await policies.create(tx, Policy(id_, levels), id_, False)
+            await policies.create(tx, Policy(id, levels), id, False)
 
     await desk.db.run(ORG, work)
-    found = {id_: await desk.paged(await desk.opens(policy=id_)) for id_ in written}
+    found = {id: await desk.paged(await desk.opens(policy=id)) for id in written}
     assert found == {"gone": [(1, "ana")], "never": [(2, "ben")], "nobody": [(2, "ben")]}
 
 

@@ -39,8 +39,8 @@ async def write(desk: Desk, *ids: str, org_id: str = ORG) -> None:
     layer = Layer("day", (Turn(Unit.DAY, 1),), begin, (group("ana"), group("ben")), "UTC")
 
     async def work(tx: Tx) -> None:
-        for id_ in ids:
-            await schedules.create(tx, ScheduleRow(id_, id_, "", "UTC", False, (layer,)))
+        for id in ids:
+            await schedules.create(tx, ScheduleRow(id, id, "", "UTC", False, (layer,)))
 
     await desk.db.run(org_id, work)
 
@@ -105,7 +105,7 @@ async def test_a_policy_stands_for_the_schedules_that_it_names_by_then(desk: Des
     await write(desk, "web", "db")
 
     def policy(*named: str) -> Policy:
-        return Policy("p", (Level(tuple(Target(TargetKind.SCHEDULE, id_) for id_ in named), timedelta(minutes=5)),))
+        return Policy("p", (Level(tuple(Target(TargetKind.SCHEDULE, id) for id in named), timedelta(minutes=5)),))
 
     await desk.db.run(ORG, lambda tx: policies.create(tx, policy("web"), "P", False))
     calls = replica(desk)

@@ -18,7 +18,7 @@ async def written(db: Database, *texts: str, org_id: str = "a", key: str = "") -
     async with db.system() as tx:
         ids = await append_mixed(tx, [(KIND, org_id, key, text.encode(), SURE_WAY_SECONDS) for text in texts])
         now = await tx.now()
-    return [OutboxRow(id_, org_id, key, KIND, text.encode(), now, 1) for id_, text in zip(ids, texts, strict=True)]
+    return [OutboxRow(id, org_id, key, KIND, text.encode(), now, 1) for id, text in zip(ids, texts, strict=True)]
 
 
 @asynccontextmanager

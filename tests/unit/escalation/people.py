@@ -15,16 +15,16 @@ MINUTE = timedelta(minutes=1)
 EVERYBODY = Directory(frozenset({"ana", "ben", "cem", "dora"}), {"core": ("ben", "cem"), "empty": ()})
 
 
-def user(id_: str) -> Target:
-    return Target(TargetKind.USER, id_)
+def user(id: str) -> Target:
+    return Target(TargetKind.USER, id)
 
 
-def team(id_: str) -> Target:
-    return Target(TargetKind.TEAM, id_)
+def team(id: str) -> Target:
+    return Target(TargetKind.TEAM, id)
 
 
-def schedule(id_: str) -> Target:
-    return Target(TargetKind.SCHEDULE, id_)
+def schedule(id: str) -> Target:
+    return Target(TargetKind.SCHEDULE, id)
 
 
 def level(*targets: Target, minutes: float = 5) -> Level:

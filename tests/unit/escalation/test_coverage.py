@@ -213,7 +213,7 @@ def test_it_is_what_the_pager_does_and_what_a_walk_through_every_minute_finds() 
         there = replace(here, layers=here.layers[1:], overrides=here.overrides[:1], fixed_periods=())
         schedules = {"here": here, "there": there}
         base = Directory(frozenset(PEOPLE) - here.unusable, {"core": ("ana", "ben"), "empty": ()})
-        named = {id_: _policy(random, id_) for id_ in ("first", "second")}
+        named = {id: _policy(random, id) for id in ("first", "second")}
         directory = replace(base, policies=named)
         found = Look(directory, schedules, since, until).at_policy(named["first"])
         walk = _Walk(chain(named["first"], directory), directory, schedules, since, until)
@@ -227,17 +227,17 @@ def test_it_is_what_the_pager_does_and_what_a_walk_through_every_minute_finds() 
         assert [not _in(found.unreached, minute) for minute in minutes] == reached, seed
         assert found.reached == pytest.approx(sum(reached) / len(reached)), seed
         for minute in random.sample(minutes, min(5, len(minutes))):
-            now = replace(directory, schedules={id_: on_call_at(each, minute) for id_, each in schedules.items()})
+            now = replace(directory, schedules={id: on_call_at(each, minute) for id, each in schedules.items()})
             run = Escalation("acme", UUID(int=1), Facts("db down", "", 1, "", NOON))
             decision = decide(run, Started(named["first"]), time_of(minute), now, UUID(int=2))
             paged = any(isinstance(command, Page) for command in decision.commands)
             assert paged is not _in(found.unreached, minute), (seed, minute)
 
 
-def _policy(random: Random, id_: str) -> Policy:
+def _policy(random: Random, id: str) -> Policy:
     # Not to wait in a gap: then the pager pages later, and both are right.
     return Policy(
-        id_,
+        id,
         tuple(_level(random) for _ in range(random.randint(1, 3))),
         fallback_target=_target(random) if random.random() < 0.5 else None,
         on_gap=random.choice((GapChoice.SKIP, GapChoice.FALLBACK)),
@@ -269,7 +269,7 @@ class _Walk:
     ) -> None:
         self.policies = policies
         self.people = people
-        self.oracles = {f"schedules/{id_}": Oracle(each, since, until) for id_, each in known.items()}
+        self.oracles = {f"schedules/{id}": Oracle(each, since, until) for id, each in known.items()}
         self.opened = {each.condition: _opened(each.condition, since, until) for one in policies for each in one.levels}
 
     def open(self, number: int, minute: int) -> bool:

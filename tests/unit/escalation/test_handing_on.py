@@ -16,8 +16,8 @@ from tocsin_escalation.store.people.policies import from_json, to_json
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, user
 
 
-def named(id_: str, *people: str, following: str = "", **fields: object) -> Policy:
-    return replace(policy(*(level(user(each)) for each in people), **fields), id=id_, next_policy=following)
+def named(id: str, *people: str, following: str = "", **fields: object) -> Policy:
+    return replace(policy(*(level(user(each)) for each in people), **fields), id=id, next_policy=following)
 
 
 def knowing(*policies: Policy) -> Directory:

@@ -293,29 +293,29 @@ class Incidents(RuleBasedStateMachine):
 
     @initialize(severities=st.lists(st.integers(1, 4), min_size=4, max_size=4))
     def open(self, severities: list[int]) -> None:
-        for id_, severity in zip(self.ids, severities, strict=True):
-            self.runs[id_] = Escalation("acme", id_, Facts("db down", "db1", severity, "", NOON))
-            self.take([(id_, Started(THREE))])
+        for id, severity in zip(self.ids, severities, strict=True):
+            self.runs[id] = Escalation("acme", id, Facts("db down", "db1", severity, "", NOON))
+            self.take([(id, Started(THREE))])
 
     def take(self, events: Iterable[tuple[UUID, Event]]) -> list[Decision]:
         """One transaction; the decisions about the events themselves."""
         events = list(events)
         before = dict(self.runs)
         self.paged = set()
-        decisions = [self.decide(id_, event) for id_, event in events]
-        for id_, event in follow(events, before):
-            self.decide(id_, event)
-        for id_ in self.paged:
-            assert self.runs[id_].state is not State.MERGED, "merged, and paged by the same transaction"
+        decisions = [self.decide(id, event) for id, event in events]
+        for id, event in follow(events, before):
+            self.decide(id, event)
+        for id in self.paged:
+            assert self.runs[id].state is not State.MERGED, "merged, and paged by the same transaction"
         return decisions
 
-    def decide(self, id_: UUID, event: Event) -> Decision:
-        run = self.runs[id_]
+    def decide(self, id: UUID, event: Event) -> Decision:
+        run = self.runs[id]
         decision = decide(run, event, NOON, EVERYBODY, uuid4())
         if decision.refusal is None:
-            self.runs[id_] = decision.next
+            self.runs[id] = decision.next
         if any(isinstance(command, Page) and command.level for command in decision.commands):
-            self.paged.add(id_)
+            self.paged.add(id)
         return decision
 
     @rule(pair=st.permutations(range(4)))
@@ -357,10 +357,10 @@ class Incidents(RuleBasedStateMachine):
             for run in self.runs.values()
             if run.state is State.MERGED and run.merged_into in over and run.incident_id not in over
         }
-        ended = {id_ for id_ in over if self.runs[id_].state is State.RESOLVED}
-        self.take([(id_, Resolved("integrations/prom")) for id_ in over])
+        ended = {id for id in over if self.runs[id].state is State.RESOLVED}
+        self.take([(id, Resolved("integrations/prom")) for id in over])
         assert self.paged == left, "whatever still fires pages by itself again"
-        assert all(self.runs[id_].state is State.RESOLVED for id_ in over | ended)
+        assert all(self.runs[id].state is State.RESOLVED for id in over | ended)
 
     @invariant()
     def nothing_is_merged_into_what_pages_nobody(self) -> None:

@@ -39,10 +39,10 @@ def matcher(label: str, value: str, operator: MatchOperator.ValueType = EQUAL) -
     return LabelMatcher(label=label, operator=operator, value=value)
 
 
-def silence(*matchers: LabelMatcher, integration: str = "", id_: UUID = A) -> Silence:
+def silence(*matchers: LabelMatcher, integration: str = "", id: UUID = A) -> Silence:
     [compiled] = compile_usable_matchers([matchers])
     assert compiled is not None
-    return Silence(Matched(id_, 1), integration, compiled)
+    return Silence(Matched(id, 1), integration, compiled)
 
 
 def subject(**labels: str) -> Subject:

@@ -16,7 +16,7 @@ from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slot, Slots
 from tocsin_notify.domain.attempt import Retryable, RetryIn, RetryPolicy, judge
 from tocsin_notify.domain.page import CRITICAL, NORMAL, Channel
 from tocsin_notify.store.queues import QUEUE
-from tocsin_notify.wiring_queue import follow_options
+from tocsin_notify.wiring.queue import follow_options
 
 from tests.unit.kit.test_journal import Away, noted
 

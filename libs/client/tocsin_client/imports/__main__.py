@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, NotImported) as error:
         print(f"{options.schedules}: {error}", file=sys.stderr)
         return 2
-    for name, id_ in sorted(people.guessed.items()):
-        print(f"note: {name} is taken to be users/{id_}", file=sys.stderr)
+    for name, id in sorted(people.guessed.items()):
+        print(f"note: {name} is taken to be users/{id}", file=sys.stderr)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
     for problem in plan.problems:
@@ -109,8 +109,8 @@ def _known(files: Sequence[Any]) -> dict[str, str | list[str]]:
         for user in listed:
             address = user.get("email") or user.get("username") or ""
             if "@" in address:
-                id_ = People({}).user(address)
-                found.update(dict.fromkeys(filter(None, (address, user.get("id"))), id_))
+                id = People({}).user(address)
+                found.update(dict.fromkeys(filter(None, (address, user.get("id"))), id))
     return found
 
 
@@ -134,8 +134,8 @@ def _requests(plan: Plan, *, create_users: bool) -> Iterator[tuple[str, Message]
 
 
 def _user(name: str) -> directory.CreateUserRequest:
-    id_ = name.removeprefix("users/")
-    return directory.CreateUserRequest(user_id=id_, user=directory.User(display_name=id_))
+    id = name.removeprefix("users/")
+    return directory.CreateUserRequest(user_id=id, user=directory.User(display_name=id))
 
 
 def _send(client: Client, plan: Plan, *, create_users: bool) -> int:

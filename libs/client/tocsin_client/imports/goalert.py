@@ -68,10 +68,10 @@ class _Answer:
         """The nodes under this name."""
         return [node for answer in self._answers if answer.get(name) for node in within(answer[name], ("nodes",))]
 
-    def user(self, id_: str, name: str = "") -> str:
+    def user(self, id: str, name: str = "") -> str:
         """By the address, if the answer has one."""
-        known = self._users.get(id_) or {}
-        return self._people.user(known.get("email") or "", id_, known.get("name") or name)
+        known = self._users.get(id) or {}
+        return self._people.user(known.get("email") or "", id, known.get("name") or name)
 
 
 def _schedule(export: Export, ids: Ids, found: _Answer, at: datetime) -> Wanted:

@@ -51,11 +51,11 @@ def _schedule(export: Export, ids: Ids, ahead: Sequence[Export], people: People,
     layers: dict[str, list[pb.Layer]] = {}
     # Versions of a rotation have one id, and each counts from its time on until the next one does.
     rotations = sorted(export["config"]["rotations"], key=lambda each: (each["id"], each.get("effective_from") or ""))
-    for id_, versions in groupby(rotations, key=lambda each: each["id"]):
+    for id, versions in groupby(rotations, key=lambda each: each["id"]):
         for version, later in pairwise([*versions, None]):
             until = later["effective_from"] if later else None
             if not is_over(until, at):
-                layers.setdefault(id_, []).append(_layer(version, until, names, zone, people))
+                layers.setdefault(id, []).append(_layer(version, until, names, zone, people))
     if (export.get("holidays_public_config") or {}).get("country_codes"):
         plan.notes.append(f"{export['name']}: shows public holidays, which move nobody there; they are not taken over")
     schedule_id = ids.of(export["name"])

@@ -69,7 +69,7 @@ class ApiKeys:
         """The last use of each key since this was asked before."""
         now = asyncio.get_running_loop().time()
         used, self._used = self._used, {}
-        return [Use(org_id, id_, now - time) for (org_id, id_), time in used.items()]
+        return [Use(org_id, id, now - time) for (org_id, id), time in used.items()]
 
     def put_back(self, uses: Sequence[Use]) -> None:
         """Uses that could not be noted."""

@@ -114,8 +114,8 @@ class Look:
         return until
 
     def _named(self, policies: Iterable[Policy]) -> list[Schedule]:
-        ids = {id_ for policy in policies for id_ in policy.schedules()}
-        return [self._schedules[id_] for id_ in ids if id_ in self._schedules]
+        ids = {id for policy in policies for id in policy.schedules()}
+        return [self._schedules[id] for id in ids if id in self._schedules]
 
     def _at(self, policies: Sequence[Policy]) -> PolicyCoverage:
         policy, unreached = policies[0], self._always

@@ -127,25 +127,25 @@ PassedOn = Acknowledged | Snoozed | Escalated
 """What a person means for the incident that pages, when they answer a page of one that is merged into it by now."""
 
 
-def pass_on(id_: UUID, event: Event, runs: Mapping[UUID, Escalation]) -> tuple[UUID, Event]:
+def pass_on(id: UUID, event: Event, runs: Mapping[UUID, Escalation]) -> tuple[UUID, Event]:
     """The incident and the event that a person means who answers a page of this incident. Its own for one that is not merged.
 
     A level that is named is one of its own policy.
     """
-    into = last_of(id_, runs)
-    if into == id_ or not isinstance(event, PassedOn) or (isinstance(event, Escalated) and event.level):
-        return id_, event
-    return into, replace(event, source=id_)
+    into = last_of(id, runs)
+    if into == id or not isinstance(event, PassedOn) or (isinstance(event, Escalated) and event.level):
+        return id, event
+    return into, replace(event, source=id)
 
 
-def last_of(id_: UUID, runs: Mapping[UUID, Escalation]) -> UUID:
+def last_of(id: UUID, runs: Mapping[UUID, Escalation]) -> UUID:
     """The incident that pages for this one: itself, or the one into which it is merged, as far as `runs` know that one."""
-    seen = {id_}
-    while (run := runs.get(id_)) is not None and run.state is State.MERGED and run.merged_into in runs.keys() - seen:
+    seen = {id}
+    while (run := runs.get(id)) is not None and run.state is State.MERGED and run.merged_into in runs.keys() - seen:
         assert run.merged_into is not None, "a key of runs"
-        id_ = run.merged_into
-        seen.add(id_)
-    return id_
+        id = run.merged_into
+        seen.add(id)
+    return id
 
 
 def passed_on(into: UUID, event: PassedOn) -> Noted:
@@ -167,17 +167,17 @@ def follow(events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]
     `runs` are the incidents as they were before, with those into which they are merged and those that are merged into them.
     """
     events = list(events)
-    over = {id_: event.actor for id_, event in events if isinstance(event, Resolved)}
-    for id_, event in events:
-        run = runs.get(id_)
+    over = {id: event.actor for id, event in events if isinstance(event, Resolved)}
+    for id, event in events:
+        run = runs.get(id)
         if run is None or run.state is not State.MERGED or run.merged_into is None:
             continue
         if isinstance(event, AlertsAdded):
-            yield run.merged_into, replace(event, source=id_)
+            yield run.merged_into, replace(event, source=id)
         elif isinstance(event, Resolved):
-            yield run.merged_into, UnmergedFrom(event.actor, id_, over=True)
+            yield run.merged_into, UnmergedFrom(event.actor, id, over=True)
         elif isinstance(event, Noted):
-            yield run.merged_into, replace(event, source=id_)
-    for id_, run in runs.items():
-        if run.state is State.MERGED and run.merged_into in over and id_ not in over:
-            yield id_, Unmerged("", f"incidents/{run.merged_into}, into which it was merged, is resolved")
+            yield run.merged_into, replace(event, source=id)
+    for id, run in runs.items():
+        if run.state is State.MERGED and run.merged_into in over and id not in over:
+            yield id, Unmerged("", f"incidents/{run.merged_into}, into which it was merged, is resolved")

@@ -32,9 +32,9 @@ def add_responders(run: Escalation, event: RespondersAdded, now: datetime, direc
     asked = {user: page_id(run, ASKED, run.level, user) for user in users}
     high, _ = urgent(run, now)
     pages = tuple(
-        Page(id_, user, PageType.ESCALATION, run.level, run.repeat, run.generation, now, event.actor, high)
-        for user, id_ in asked.items()
-        if id_ not in run.pages
+        Page(id, user, PageType.ESCALATION, run.level, run.repeat, run.generation, now, event.actor, high)
+        for user, id in asked.items()
+        if id not in run.pages
     )
     if not pages:
         return Decision(run, already=True)

@@ -26,13 +26,13 @@ class Names:
     schedules: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)
 
-    def schedule(self, id_: str) -> str:
+    def schedule(self, id: str) -> str:
         """At most 60 characters."""
-        return _cut(self.schedules.get(id_) or id_, _LONGEST_NAME)
+        return _cut(self.schedules.get(id) or id, _LONGEST_NAME)
 
-    def user(self, id_: str) -> str:
+    def user(self, id: str) -> str:
         """At most 60 characters."""
-        return _cut(self.users.get(id_) or id_, _LONGEST_NAME)
+        return _cut(self.users.get(id) or id, _LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def warn_of_conditions(policy: Policy, directory: Directory, minute: int) -> tup
         return ()
     conditions = [level.condition for each in policies for level in each.levels]
     found = {each: left_out(conditions, each, minute) for each in SEVERITIES}
-    others = ", ".join(f"policies/{id_}" for id_ in dict.fromkeys(each.id for each in policies[1:]))
+    others = ", ".join(f"policies/{id}" for id in dict.fromkeys(each.id for each in policies[1:]))
     also = f", nor of {others} to which it is handed on," if others else ","
     last = f"policies/{policies[-1].id}" if others else "the policy"
     return tuple(

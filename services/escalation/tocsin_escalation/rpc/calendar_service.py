@@ -104,12 +104,12 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     ) -> pb.DeleteCalendarFeedResponse:
         """See the contract."""
         call = current_call()
-        id_ = parse_uuid_name(request.name, COLLECTION)
+        id = parse_uuid_name(request.name, COLLECTION)
 
         async def delete(tx: Tx) -> pb.DeleteCalendarFeedResponse:
-            row = await calendar_feeds.must(tx, id_, lock=True)
+            row = await calendar_feeds.must(tx, id, lock=True)
             call.require_own(f"users/{row.user_id}", _SCOPE)
-            await store.delete(tx, id_)
+            await store.delete(tx, id)
             note_before(_to(row))
             return pb.DeleteCalendarFeedResponse()
 
@@ -159,7 +159,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     ) -> pb.UpdateCalendarImportResponse:
         """See the contract."""
         given = request.calendar_import
-        id_ = parse_uuid_name(given.name, calendar_imports.COLLECTION, field="calendar_import.name")
+        id = parse_uuid_name(given.name, calendar_imports.COLLECTION, field="calendar_import.name")
 
         def change(before: ImportRow) -> tuple[ImportRow, str]:
             merged = calendar_mapping.import_to(before)
@@ -168,10 +168,10 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
             if "url" in paths and not merged.url:
                 raise invalid("calendar_import.url", "must not be empty; leave it out of update_mask to keep it")
             wanted = calendar_mapping.import_from(merged, before.author)
-            return replace(wanted, id=id_, url=before.url, host=before.host), merged.url
+            return replace(wanted, id=id, url=before.url, host=before.host), merged.url
 
         async def update(tx: Tx) -> pb.UpdateCalendarImportResponse:
-            row = await self._imports.update(tx, id_, given.etag, change)
+            row = await self._imports.update(tx, id, given.etag, change)
             return pb.UpdateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
 
         return await self._once("UpdateCalendarImport", request, pb.UpdateCalendarImportResponse, update)

@@ -56,8 +56,8 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
 
         async def take(tx: Tx) -> pb.CreateServiceAccountResponse:
             await require_room(tx, "service_accounts", self._budgets)
-            id_ = request.service_account_id or str(new_id())
-            wanted = ServiceAccountRow(id_, request.service_account.display_name, author)
+            id = request.service_account_id or str(new_id())
+            wanted = ServiceAccountRow(id, request.service_account.display_name, author)
             row = await service_accounts.create(tx, wanted)
             return pb.CreateServiceAccountResponse(service_account=mapping.account_to(row))
 
@@ -89,7 +89,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
     ) -> pb.UpdateServiceAccountResponse:
         """See the contract."""
         given = request.service_account
-        id_ = parse_name(given.name, _ACCOUNTS, field="service_account.name")
+        id = parse_name(given.name, _ACCOUNTS, field="service_account.name")
 
         def change(row: ServiceAccountRow) -> ServiceAccountRow:
             merged = mapping.account_to(row)
@@ -98,7 +98,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
             return replace(row, display_name=merged.display_name)
 
         async def take(tx: Tx) -> pb.UpdateServiceAccountResponse:
-            row = await service_accounts.update(tx, id_, given.etag, change)
+            row = await service_accounts.update(tx, id, given.etag, change)
             return pb.UpdateServiceAccountResponse(service_account=mapping.account_to(row))
 
         return await self._once("UpdateServiceAccount", request, pb.UpdateServiceAccountResponse, take)

@@ -60,17 +60,17 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         """See the contract."""
-        id_ = parse_name(request.user.name, "users", field="user.name")
+        id = parse_name(request.user.name, "users", field="user.name")
 
         def change(row: UserRow) -> UserRow:
             merged = mapping.user_to(row)
             writable = ("display_name", "time_zone", "disabled")
             apply_update_mask(merged, request.user, request.update_mask, writable=writable)
             validate(merged, "user")
-            return _user(id_, merged)
+            return _user(id, merged)
 
         async def take(tx: Tx) -> pb.UpdateUserResponse:
-            row = await people.update_user(tx, id_, request.user.etag, change)
+            row = await people.update_user(tx, id, request.user.etag, change)
             return pb.UpdateUserResponse(user=mapping.user_to(row))
 
         return await self._once("UpdateUser", request, pb.UpdateUserResponse, take)
@@ -112,16 +112,16 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def UpdateTeam(self, request: pb.UpdateTeamRequest, context: Context) -> pb.UpdateTeamResponse:
         """See the contract."""
-        id_ = parse_name(request.team.name, "teams", field="team.name")
+        id = parse_name(request.team.name, "teams", field="team.name")
 
         def change(row: TeamRow) -> TeamRow:
             merged = mapping.team_to(row)
             apply_update_mask(merged, request.team, request.update_mask, writable=("display_name", "members"))
             validate(merged, "team")
-            return _team(id_, merged)
+            return _team(id, merged)
 
         async def take(tx: Tx) -> pb.UpdateTeamResponse:
-            row = await people.update_team(tx, id_, request.team.etag, change)
+            row = await people.update_team(tx, id, request.team.etag, change)
             return pb.UpdateTeamResponse(team=mapping.team_to(row))
 
         return await self._once("UpdateTeam", request, pb.UpdateTeamResponse, take)
@@ -137,9 +137,9 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         return await self._once("DeleteTeam", request, pb.DeleteTeamResponse, take)
 
 
-def _user(id_: str, message: pb.User) -> UserRow:
-    return UserRow(id_, message.display_name, message.time_zone, message.disabled)
+def _user(id: str, message: pb.User) -> UserRow:
+    return UserRow(id, message.display_name, message.time_zone, message.disabled)
 
 
-def _team(id_: str, message: pb.Team) -> TeamRow:
-    return TeamRow(id_, message.display_name, tuple(name.removeprefix("users/") for name in message.members))
+def _team(id: str, message: pb.Team) -> TeamRow:
+    return TeamRow(id, message.display_name, tuple(name.removeprefix("users/") for name in message.members))

@@ -13,8 +13,8 @@ from tocsin_escalation.rpc import mapping
 def results(ids: Sequence[UUID], answers: Sequence[Advanced | TocsinError]) -> list[pb.IncidentResult]:
     """One for each incident, in order."""
     return [
-        pb.IncidentResult(name=f"incidents/{id_}", incident=mapping.incident(answer.run, answer.update_time))
+        pb.IncidentResult(name=f"incidents/{id}", incident=mapping.incident(answer.run, answer.update_time))
         if isinstance(answer, Advanced)
-        else pb.IncidentResult(name=f"incidents/{id_}", error=to_status(answer))
-        for id_, answer in zip(ids, answers, strict=True)
+        else pb.IncidentResult(name=f"incidents/{id}", error=to_status(answer))
+        for id, answer in zip(ids, answers, strict=True)
     ]

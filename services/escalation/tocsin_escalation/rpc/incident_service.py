@@ -181,8 +181,8 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def ResolveIncident(self, request: pb.ResolveIncidentRequest, context: Context) -> pb.ResolveIncidentResponse:
         """See the contract."""
         org_id = current_call().org_id
-        id_ = mapping.incident_id(request.name)
-        row = await read.incident(self._db, org_id, id_)
+        id = mapping.incident_id(request.name)
+        row = await read.incident(self._db, org_id, id)
         resolved_before = row.run.state is State.RESOLVED
         if not resolved_before:
             # Of a resolved one the etag no longer matters, or the repeat of a request would not get its first answer.
@@ -195,7 +195,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         if request.via and not request.etag:
             step, resolved_before = await self._commands.answering(org_id, _actor(), row.run, request.via)
         else:
-            [step] = await self._commands.resolving(org_id, _actor(), [id_], request.via)
+            [step] = await self._commands.resolving(org_id, _actor(), [id], request.via)
         return await self._one(request, pb.ResolveIncidentResponse, step, respond)
 
     async def MergeIncident(self, request: pb.MergeIncidentRequest, context: Context) -> pb.MergeIncidentResponse:
@@ -246,7 +246,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             _method(request),
             request,
             pb.BatchAcknowledgeIncidentsResponse,
-            [Step(id_, Acknowledged(_actor(), request.via), answers=bool(request.via)) for id_ in ids],
+            [Step(id, Acknowledged(_actor(), request.via), answers=bool(request.via)) for id in ids],
             lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=results(ids, answers)),
         )
 
@@ -257,13 +257,11 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         org_id = current_call().org_id
         ids = _ids(request.names)
         known = await read.known(self._db, org_id, ids)
-        steps = await self._commands.resolving(org_id, _actor(), [id_ for id_ in ids if id_ in known])
+        steps = await self._commands.resolving(org_id, _actor(), [id for id in ids if id in known])
 
         def respond(answers: Sequence[Advanced | TocsinError]) -> pb.BatchResolveIncidentsResponse:
             taken = {step.incident_id: answer for step, answer in zip(steps, answers, strict=True)}
-            return pb.BatchResolveIncidentsResponse(
-                results=results(ids, [taken.get(id_) or _unknown(id_) for id_ in ids])
-            )
+            return pb.BatchResolveIncidentsResponse(results=results(ids, [taken.get(id) or _unknown(id) for id in ids]))
 
         return await self._commands.many(
             org_id, _method(request), request, pb.BatchResolveIncidentsResponse, steps, respond
@@ -345,8 +343,8 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         """See the contract."""
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
-        id_ = mapping.incident_id(request.incident, "incident")
-        entries = await read.timeline_of(self._db, current_call().org_id, id_, cursor, size + 1)
+        id = mapping.incident_id(request.incident, "incident")
+        entries = await read.timeline_of(self._db, current_call().org_id, id, cursor, size + 1)
         shown = entries[:size]
         token = self._pages.encode(request, (shown[-1].id,)) if len(entries) > size else ""
         return pb.ListTimelineResponse(entries=list(map(mapping.timeline_entry, shown)), next_page_token=token)
@@ -380,5 +378,5 @@ def _note_before(done: Advanced) -> None:
         note_before(mapping.incident(done.before))
 
 
-def _unknown(id_: UUID) -> TocsinError:
-    return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+def _unknown(id: UUID) -> TocsinError:
+    return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")

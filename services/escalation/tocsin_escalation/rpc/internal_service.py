@@ -210,7 +210,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         ids = [name.removeprefix("policies/") for name in request.policies]
         async with self._db.transaction(org_id) as tx:
             missing = await policies.missing(tx, org_id, ids)
-        return pb.CheckPoliciesResponse(missing=[f"policies/{id_}" for id_ in missing])
+        return pb.CheckPoliciesResponse(missing=[f"policies/{id}" for id in missing])
 
 
 def time_of(time: Timestamp, field: str) -> datetime:
@@ -222,8 +222,8 @@ def time_of(time: Timestamp, field: str) -> datetime:
 
 
 def _kind_and_id(name: str) -> tuple[TargetKind, str]:
-    collection, _, id_ = name.partition("/")
-    return TargetKind(collection.removesuffix("s")), id_
+    collection, _, id = name.partition("/")
+    return TargetKind(collection.removesuffix("s")), id
 
 
 def _arrival(message: pb.IncidentEvent, position: int) -> Arrival:

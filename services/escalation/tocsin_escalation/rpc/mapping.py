@@ -147,10 +147,10 @@ def target_to(target: Target) -> target_pb2.Target:
     return target_pb2.Target(**{target.kind.value: str(target)})
 
 
-def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
+def policy_from(id: str, message: policy_service_pb2.Policy) -> Policy:
     """A policy of the contract; its shape has been checked."""
     return Policy(
-        id=id_,
+        id=id,
         levels=tuple(
             Level(
                 tuple(map(target_from, level.targets)),

@@ -63,9 +63,9 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
         """See the contract."""
 
         async def take(tx: Tx) -> pb.DeleteOverrideResponse:
-            id_ = parse_uuid_name(request.name, "overrides")
+            id = parse_uuid_name(request.name, "overrides")
             absent = reasons.ERROR_REASON_OVERRIDE_NOT_FOUND
-            row = await planned.take_back(tx, override_store.TABLE, id_, request.name, absent)
+            row = await planned.take_back(tx, override_store.TABLE, id, request.name, absent)
             note_before(plans.override_to(row))
             return pb.DeleteOverrideResponse()
 
@@ -125,9 +125,9 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
         """See the contract."""
 
         async def take(tx: Tx) -> pb.DeleteFixedPeriodResponse:
-            id_ = parse_uuid_name(request.name, "fixedPeriods")
+            id = parse_uuid_name(request.name, "fixedPeriods")
             absent = reasons.ERROR_REASON_FIXED_PERIOD_NOT_FOUND
-            row = await planned.take_back(tx, fixed_periods.TABLE, id_, request.name, absent)
+            row = await planned.take_back(tx, fixed_periods.TABLE, id, request.name, absent)
             note_before(plans.fixed_period_to(row))
             return pb.DeleteFixedPeriodResponse()
 
@@ -151,9 +151,9 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
         """See the contract."""
 
         async def take(tx: Tx) -> pb.DeleteAbsenceResponse:
-            id_ = parse_uuid_name(request.name, "absences")
+            id = parse_uuid_name(request.name, "absences")
             absent = reasons.ERROR_REASON_ABSENCE_NOT_FOUND
-            row = await planned.take_back(tx, absences.TABLE, id_, request.name, absent)
+            row = await planned.take_back(tx, absences.TABLE, id, request.name, absent)
             note_before(plans.absence_to(row))
             return pb.DeleteAbsenceResponse()
 

@@ -145,16 +145,16 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
     async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
         """See the contract."""
-        id_ = parse_name(request.policy.name, "policies", field="policy.name")
+        id = parse_name(request.policy.name, "policies", field="policy.name")
 
         def change(row: PolicyRow) -> tuple[Policy, str, bool]:
             merged = mapping.policy_to(row)
             apply_update_mask(merged, request.policy, request.update_mask, writable=WRITABLE)
             validate(merged, "policy")
-            return mapping.policy_from(id_, merged), merged.display_name, merged.tenant_fallback
+            return mapping.policy_from(id, merged), merged.display_name, merged.tenant_fallback
 
         async def update(tx: Tx) -> pb.UpdatePolicyResponse:
-            row = await policies.update(tx, id_, request.policy.etag, change)
+            row = await policies.update(tx, id, request.policy.etag, change)
             return pb.UpdatePolicyResponse(policy=mapping.policy_to(row))
 
         response = await self._once("UpdatePolicy", request, pb.UpdatePolicyResponse, update)

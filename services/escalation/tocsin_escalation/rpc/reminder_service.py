@@ -72,21 +72,21 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
 
     async def SnoozeReminder(self, request: pb.SnoozeReminderRequest, context: Context) -> pb.SnoozeReminderResponse:
         """See the contract."""
-        id_, length = _id(request.name), request.duration.ToTimedelta()
+        id, length = _id(request.name), request.duration.ToTimedelta()
 
         async def snooze(tx: Tx) -> pb.SnoozeReminderResponse:
-            note_before(reminder_to(await reminders.find(tx, id_, lock=True)))
-            return pb.SnoozeReminderResponse(reminder=reminder_to(await reminders.snooze(tx, id_, length)))
+            note_before(reminder_to(await reminders.find(tx, id, lock=True)))
+            return pb.SnoozeReminderResponse(reminder=reminder_to(await reminders.snooze(tx, id, length)))
 
         return await self._once("SnoozeReminder", request, pb.SnoozeReminderResponse, snooze)
 
     async def StopReminder(self, request: pb.StopReminderRequest, context: Context) -> pb.StopReminderResponse:
         """See the contract."""
-        id_, by = _id(request.name), current_call().subject
+        id, by = _id(request.name), current_call().subject
 
         async def stop(tx: Tx) -> pb.StopReminderResponse:
-            note_before(reminder_to(await reminders.find(tx, id_, lock=True)))
-            return pb.StopReminderResponse(reminder=reminder_to(await reminders.stop(tx, id_, by)))
+            note_before(reminder_to(await reminders.find(tx, id, lock=True)))
+            return pb.StopReminderResponse(reminder=reminder_to(await reminders.stop(tx, id, by)))
 
         return await self._once("StopReminder", request, pb.StopReminderResponse, stop)
 
@@ -128,8 +128,8 @@ def _wanted(request: pb.CreateReminderRequest) -> Wanted:
             "must be set only with `every` and `incident`: others outlast acknowledgements anyway",
         )
     incident = incident_id(given.incident, "reminder.incident") if given.incident else None
-    kind, _, id_ = (given.user or given.team).partition("/")
-    whom = Target(TargetKind.USER if kind == "users" else TargetKind.TEAM, id_)
+    kind, _, id = (given.user or given.team).partition("/")
+    whom = Target(TargetKind.USER if kind == "users" else TargetKind.TEAM, id)
     return Wanted(incident, whom, given.text, Rhythm(every, given.until_resolved), delay)
 
 

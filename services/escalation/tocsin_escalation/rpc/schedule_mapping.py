@@ -71,11 +71,11 @@ _FIRST: Final = minute_of(datetime(2000, 1, 1, tzinfo=UTC))
 _LAST: Final = minute_of(datetime(2200, 1, 1, tzinfo=UTC))
 
 
-def schedule_from(id_: str, message: pb.Schedule) -> ScheduleRow:
+def schedule_from(id: str, message: pb.Schedule) -> ScheduleRow:
     """A schedule of the contract; its shape has been checked. Raises INVALID_FIELD for times that cannot be."""
     zone = message.time_zone
     layers = tuple(_layer_from(f"schedule.layers[{n}]", layer, zone) for n, layer in enumerate(message.layers))
-    return ScheduleRow(id_, message.display_name, message.description, zone, message.stand_in, layers)
+    return ScheduleRow(id, message.display_name, message.description, zone, message.stand_in, layers)
 
 
 async def look_up_holidays(message: pb.Schedule) -> None:
@@ -219,7 +219,7 @@ def shift_to(schedule: str, shift: Shift) -> schedule_service_pb2.Shift:
         schedule=f"schedules/{schedule}",
         start_time=time_to(shift.start),
         end_time=time_to(shift.end),
-        swaps=[f"swaps/{id_}" for id_ in shift.swaps],
+        swaps=[f"swaps/{id}" for id in shift.swaps],
     )
 
 

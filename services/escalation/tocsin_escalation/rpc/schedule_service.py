@@ -80,18 +80,18 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
         """See the contract."""
-        id_ = parse_name(request.schedule.name, "schedules", field="schedule.name")
+        id = parse_name(request.schedule.name, "schedules", field="schedule.name")
         await mapping.look_up_holidays(request.schedule)
 
         def change(row: ScheduleRow) -> ScheduleRow:
             merged = mapping.schedule_to(row)
             apply_update_mask(merged, request.schedule, request.update_mask, writable=WRITABLE)
             validate(merged, "schedule")
-            return mapping.schedule_from(id_, merged)
+            return mapping.schedule_from(id, merged)
 
         async def take(tx: Tx) -> pb.UpdateScheduleResponse:
             rollout = mapping.ROLLOUTS[request.rollout]
-            row = await schedules.update(tx, id_, request.schedule.etag, change, rollout)
+            row = await schedules.update(tx, id, request.schedule.etag, change, rollout)
             return pb.UpdateScheduleResponse(schedule=mapping.schedule_to(row))
 
         return await self._once("UpdateSchedule", request, pb.UpdateScheduleResponse, take)
@@ -108,17 +108,17 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
 
     async def ResolveSchedule(self, request: pb.ResolveScheduleRequest, context: Context) -> pb.ResolveScheduleResponse:
         """See the contract."""
-        id_ = parse_name(request.name, "schedules")
+        id = parse_name(request.name, "schedules")
         since, until = mapping.span_of(request)
-        found = await schedules.resolved(self._db, current_call().org_id, id_, since, until, overflow=request.overflow)
+        found = await schedules.resolved(self._db, current_call().org_id, id, since, until, overflow=request.overflow)
         return pb.ResolveScheduleResponse(segments=mapping.segments_to(found))
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
         """See the contract."""
         name = request.schedule.name
-        id_ = parse_name(name, "schedules", field="schedule.name") if name else ""
+        id = parse_name(name, "schedules", field="schedule.name") if name else ""
         await mapping.look_up_holidays(request.schedule)
-        wanted = mapping.schedule_from(id_, request.schedule)
+        wanted = mapping.schedule_from(id, request.schedule)
         rollout = mapping.ROLLOUTS[request.rollout]
         found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *mapping.span_of(request))
         return pb.PreviewScheduleResponse(segments=mapping.segments_to(found))
@@ -139,8 +139,8 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         token = self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
         return pb.ListOnCallsResponse(
             on_calls=[
-                mapping.on_call_to(id_, standing)
-                for id_, standing in shown
+                mapping.on_call_to(id, standing)
+                for id, standing in shown
                 if not user or user in standing.segment.people
             ],
             next_page_token=token,
@@ -167,7 +167,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         found, token = await self._stretches(request, ())
         user = request.user.removeprefix("users/")
         return pb.ListShiftsResponse(
-            shifts=[mapping.shift_to(id_, shift) for id_, segments in found for shift in shifts(segments, user)],
+            shifts=[mapping.shift_to(id, shift) for id, segments in found for shift in shifts(segments, user)],
             next_page_token=token,
         )
 
@@ -181,7 +181,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
             return await self._policy_coverage(request)
         only = [name.removeprefix("schedules/") for name in request.schedules]
         found, token = await self._stretches(request, only)
-        coverages = [mapping.coverage_to(id_, segments) for id_, segments in found]
+        coverages = [mapping.coverage_to(id, segments) for id, segments in found]
         return pb.ListCoverageResponse(coverages=coverages, next_page_token=token)
 
     async def _policy_coverage(self, request: pb.ListCoverageRequest) -> pb.ListCoverageResponse:

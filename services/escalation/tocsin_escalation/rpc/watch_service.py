@@ -75,8 +75,8 @@ class WatchService(pb_grpc.WatchServiceServicer):
         if not token:
             return None
         match self._tokens.unseal(token, binding):
-            case (int(transaction), int(id_), str(epoch), datetime() as time):
-                return Cursor(Position(transaction, id_), epoch, time)
+            case (int(transaction), int(id), str(epoch), datetime() as time):
+                return Cursor(Position(transaction, id), epoch, time)
         raise _invalid_cursor()
 
     def _shown(self, token: str, binding: bytes) -> Shown | None:
@@ -86,10 +86,10 @@ class WatchService(pb_grpc.WatchServiceServicer):
         if position is None:
             raise _invalid_cursor()
         known = [str(each).partition("=") for each in position if each]
-        return {id_: bytes.fromhex(digest) for id_, _, digest in known}
+        return {id: bytes.fromhex(digest) for id, _, digest in known}
 
     def _news(self, news: News, binding: bytes) -> pb.WatchOnCallResponse:
-        position = [f"{id_}={digest.hex()}" for id_, digest in news.shown.items()]
+        position = [f"{id}={digest.hex()}" for id, digest in news.shown.items()]
         return pb.WatchOnCallResponse(
             cursor=self._tokens.seal(position or [""], binding),
             on_calls=[
@@ -98,7 +98,7 @@ class WatchService(pb_grpc.WatchServiceServicer):
                 else schedule_service_pb2.OnCall(schedule=f"schedules/{state.schedule}")
                 for state in news.states
             ],
-            schedules=[f"schedules/{id_}" for id_ in news.shown] if news.states else [],
+            schedules=[f"schedules/{id}" for id in news.shown] if news.states else [],
         )
 
     def _message(self, batch: Batch, binding: bytes) -> pb.WatchIncidentsResponse:

@@ -48,19 +48,19 @@ class Listed(Generic[R]):
         self.inserting: Final = Statement(sa.insert(table).values(values).returning(*self.columns))
         self._delete: Final = Statement(sa.delete(table).where(self.one))
 
-    async def get(self, tx: Tx, id_: UUID, *, lock: bool = False) -> R | None:
+    async def get(self, tx: Tx, id: UUID, *, lock: bool = False) -> R | None:
         """One of this tenant, locked for a change if asked."""
-        record = await tx.fetchrow(*(self._lock if lock else self._get)(org_id=tx.org_id, id=id_))
+        record = await tx.fetchrow(*(self._lock if lock else self._get)(org_id=tx.org_id, id=id))
         return None if record is None else self._read(record)
 
-    async def delete(self, tx: Tx, id_: UUID) -> None:
+    async def delete(self, tx: Tx, id: UUID) -> None:
         """One's end."""
-        await tx.execute(*self._delete(org_id=tx.org_id, id=id_))
+        await tx.execute(*self._delete(org_id=tx.org_id, id=id))
 
     def paging(self, org_id: str, after: Cursor | None, limit: int, **filters: object) -> Call:
         """A tenant's, oldest first, behind `after`. A filter that is None filters nothing."""
-        after_time, id_ = after or (None, None)
-        return self._page(org_id=org_id, after_time=after_time, after=id_, limit=limit, **filters)
+        after_time, id = after or (None, None)
+        return self._page(org_id=org_id, after_time=after_time, after=id, limit=limit, **filters)
 
     def returned(self, record: Record | None) -> R:
         """The row that a statement gives back of a new one, or of one that is locked."""

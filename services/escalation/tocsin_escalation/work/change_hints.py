@@ -66,7 +66,7 @@ class ChangeHints:
                 continue
             failures = 0
             for _, messages in reply or ():
-                for id_, fields in messages:
-                    last = id_
+                for id, fields in messages:
+                    last = id
                     if fields[b"replica"].decode() != self._replica:
                         self._feeds.changed(fields[b"tenants"].decode().split("\n"))

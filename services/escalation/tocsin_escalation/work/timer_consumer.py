@@ -89,6 +89,5 @@ class TimerConsumer:
         left = await fire_timers(self._db, self._effects, timers)
         rows, turns = ({incident_id for incident_id, _ in held} for held in (left.rows, left.turns))
         return [
-            _Answer.ROW_HELD if id_ in rows else _Answer.TURN_HELD if id_ in turns else _Answer.FIRED
-            for id_, _ in timers
+            _Answer.ROW_HELD if id in rows else _Answer.TURN_HELD if id in turns else _Answer.FIRED for id, _ in timers
         ]

@@ -35,31 +35,31 @@ async def create(tx: Tx, row: ServiceAccountRow) -> ServiceAccountRow:
     return created
 
 
-async def get(tx: Tx, id_: str, *, lock: bool = False) -> ServiceAccountRow:
+async def get(tx: Tx, id: str, *, lock: bool = False) -> ServiceAccountRow:
     """One. Raises SERVICE_ACCOUNT_NOT_FOUND."""
-    row = await service_accounts.get(tx, id_, lock=lock)
+    row = await service_accounts.get(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_SERVICE_ACCOUNT_NOT_FOUND, f"serviceAccounts/{id_}")
+        raise not_found(reasons.ERROR_REASON_SERVICE_ACCOUNT_NOT_FOUND, f"serviceAccounts/{id}")
     return row
 
 
 async def update(
-    tx: Tx, id_: str, etag: str, change: Callable[[ServiceAccountRow], ServiceAccountRow]
+    tx: Tx, id: str, etag: str, change: Callable[[ServiceAccountRow], ServiceAccountRow]
 ) -> ServiceAccountRow:
     """What `change` makes of it. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
-    row = await get(tx, id_, lock=True)
+    row = await get(tx, id, lock=True)
     require_etag(etag, row.version)
     return await service_accounts.update(tx, change(row))
 
 
-async def delete(tx: Tx, id_: str, etag: str, author: str) -> ServiceAccountRow:
+async def delete(tx: Tx, id: str, etag: str, author: str) -> ServiceAccountRow:
     """Its end, and that of its keys; what it was. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
-    row = await get(tx, id_, lock=True)
+    row = await get(tx, id, lock=True)
     require_etag(etag, row.version)
-    await service_accounts.delete(tx, id_)
+    await service_accounts.delete(tx, id)
     now = await tx.now()
     ended = RevocationRow(
-        tx.org_id, new_id(), "", f"serviceAccounts/{id_}", now, now + _REMEMBERED, author, "deleted", of_key=True
+        tx.org_id, new_id(), "", f"serviceAccounts/{id}", now, now + _REMEMBERED, author, "deleted", of_key=True
     )
     await revocations.insert(tx, ended)
     return row
@@ -89,15 +89,15 @@ async def create_key(
     return await api_keys.insert(tx, replace(wanted, prefix=key[:SHOWN]), key_hash(key), lifetime), key
 
 
-async def revoke_key(tx: Tx, id_: UUID, author: str) -> ApiKeyRow:
+async def revoke_key(tx: Tx, id: UUID, author: str) -> ApiKeyRow:
     """The key, which is over now. Raises API_KEY_NOT_FOUND."""
-    row = await api_keys.revoke(tx, id_)
+    row = await api_keys.revoke(tx, id)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_API_KEY_NOT_FOUND, f"apiKeys/{id_}")
+        raise not_found(reasons.ERROR_REASON_API_KEY_NOT_FOUND, f"apiKeys/{id}")
     now = await tx.now()
     if row.revoke_time == now:
         await revocations.insert(
-            tx, RevocationRow(tx.org_id, new_id(), str(id_), "", now, now + _REMEMBERED, author, of_key=True)
+            tx, RevocationRow(tx.org_id, new_id(), str(id), "", now, now + _REMEMBERED, author, of_key=True)
         )
     return row
 

@@ -70,15 +70,15 @@ class Summaries:
                 people = await digests.of_users(tx, users, start, end)
                 now = await tx.now()
                 until = now + AHEAD
-                named = [id_ for id_, _, _ in people]
+                named = [id for id, _, _ in people]
                 ids = await calendar_feeds.schedules_naming(tx, named, now, until, _MOST_SCHEDULES + 1)
-                found = await on_call.load(tx, [(org_id, id_) for id_ in ids[:_MOST_SCHEDULES]], now, until)
+                found = await on_call.load(tx, [(org_id, id) for id in ids[:_MOST_SCHEDULES]], now, until)
                 names = await calendar_feeds.display_names(tx, (), ids)
-            titles = {id_: name or id_ for (_, id_), name in names.items()}
+            titles = {id: name or id for (_, id), name in names.items()}
             shifts_of = await asyncio.to_thread(_next_shifts, found, titles, named, minute_of(now), minute_of(until))
         incomplete = len(ids) > _MOST_SCHEDULES
         return common, [
-            DigestPerson(id_, pages, acknowledged, shifts_of[id_], incomplete) for id_, pages, acknowledged in people
+            DigestPerson(id, pages, acknowledged, shifts_of[id], incomplete) for id, pages, acknowledged in people
         ]
 
     @asynccontextmanager
@@ -99,10 +99,10 @@ def _next_shifts(
 ) -> dict[str, tuple[OwnShift, ...]]:
     """The next shifts of each user, by their start."""
     found: dict[str, list[OwnShift]] = {user: [] for user in users}
-    for (_, id_), schedule in schedules.items():
+    for (_, id), schedule in schedules.items():
         segments = resolve(schedule, now, until)
         for user in {person for segment in segments for person in segment.people} & found.keys():
-            found[user] += (OwnShift(titles.get(id_, id_), each.start, each.end) for each in shifts(segments, user))
+            found[user] += (OwnShift(titles.get(id, id), each.start, each.end) for each in shifts(segments, user))
     return {user: tuple(sorted(each, key=_by_start)[:_MOST_SHIFTS]) for user, each in found.items()}
 
 

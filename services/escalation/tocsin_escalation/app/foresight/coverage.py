@@ -50,8 +50,8 @@ async def _policies(tx: Tx, only: Sequence[str], after: str, limit: int) -> tupl
     """In the order of their ids, and whether more follow. Those that cannot be read are left out."""
     while True:
         ids = await policies.ids(tx, after, limit + 1, list(only) or None)
-        found = await policies.usable(tx, {(tx.org_id, id_) for id_ in ids[:limit]}, set())
-        read = [found[tx.org_id, id_] for id_ in ids[:limit] if (tx.org_id, id_) in found]
+        found = await policies.usable(tx, {(tx.org_id, id) for id in ids[:limit]}, set())
+        read = [found[tx.org_id, id] for id in ids[:limit] if (tx.org_id, id) in found]
         more = len(ids) > limit
         if read or not more:
             break
@@ -60,7 +60,7 @@ async def _policies(tx: Tx, only: Sequence[str], after: str, limit: int) -> tupl
     following = Directory(policies=handing_on.of_tenant(ahead, tx.org_id))
     taken, named = list[Policy](), set[str]()
     for policy in read:
-        named.update(id_ for each in chain(policy, following) for id_ in each.schedules())
+        named.update(id for each in chain(policy, following) for id in each.schedules())
         if taken and len(named) > SCHEDULES_AT_ONCE:
             return taken, True
         taken.append(policy)

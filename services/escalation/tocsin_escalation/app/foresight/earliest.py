@@ -63,7 +63,7 @@ async def of_levels(
         time = at or await tx.now()
         named = list(dict.fromkeys(target for step in steps[:limit] for target in step.targets))
         keys = [(org_id, target.id) for target in named if target.kind is TargetKind.SCHEDULE]
-        schedules = {id_: s for (_, id_), s in (await on_call.load(tx, keys, time - _BACK, time + _AHEAD)).items()}
+        schedules = {id: s for (_, id), s in (await on_call.load(tx, keys, time - _BACK, time + _AHEAD)).items()}
         named += [Target(TargetKind.USER, user) for each in schedules.values() for user in set(users_of(each))]
         people = (await directory.load_people(tx, [(org_id, target) for target in named])).get(org_id, Directory())
     minute = minute_of(time)
@@ -85,20 +85,20 @@ async def of_levels(
 
 async def _steps(tx: Tx, asked: Asked, after: tuple[str, int], limit: int) -> list[_Step]:
     """In the order of policies and levels."""
-    id_, place = after
+    id, place = after
     steps: list[_Step] = []
     while len(steps) < limit:
         # The policy of the cursor may have more levels than the last page had room for.
-        ids = await policies.ids(tx, id_, limit, list(asked.policies) or None)
-        found = await policies.usable(tx, {(tx.org_id, each) for each in (id_, *ids)}, set())
-        for each in (id_, *ids):
+        ids = await policies.ids(tx, id, limit, list(asked.policies) or None)
+        found = await policies.usable(tx, {(tx.org_id, each) for each in (id, *ids)}, set())
+        for each in (id, *ids):
             if (tx.org_id, each) in found:
                 levels = _of_policy(found[tx.org_id, each], asked.schedules)
-                steps += levels[place:] if each == id_ else levels
+                steps += levels[place:] if each == id else levels
         if len(ids) < limit:
             break
         # Only when some cannot be read: each policy has a level.
-        id_, place = ids[-1], _BEHIND
+        id, place = ids[-1], _BEHIND
     return steps[:limit]
 
 

@@ -76,7 +76,7 @@ async def explain_page(
         disabled=person is not None and person.disabled,
         happened=happened,
         members=there.base.teams or {},
-        line_ups={id_: frozenset(users_of(schedule)) for id_, schedule in there.schedules.items()},
+        line_ups={id: frozenset(users_of(schedule)) for id, schedule in there.schedules.items()},
         segments=await asyncio.to_thread(_segments, run, happened, there),
         absences=tuple(Away(each.id, each.start_time, each.end_time, each.reason) for each in away),
         plan=foreseen.plan,

@@ -45,7 +45,7 @@ class People:
     def at(self, time: datetime) -> Directory:
         """As decisions take them, at an instant."""
         minute = minute_of(time)
-        found = {id_: on_call_at(schedule, minute) for id_, schedule in self.schedules.items()}
+        found = {id: on_call_at(schedule, minute) for id, schedule in self.schedules.items()}
         away = frozenset(
             user for user, times in self.away.items() if any(start <= minute < end for start, end in times)
         )
@@ -71,25 +71,25 @@ async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datet
     named += [Target(TargetKind.USER, user) for schedule in schedules.values() for user in users_of(schedule)]
     found = await directory.load_people(tx, [(tx.org_id, target) for target in dict.fromkeys(named)])
     base = replace(found.get(tx.org_id, Directory()), policies=handing_on.of_tenant(ahead, tx.org_id))
-    by_id = {id_: schedule for (_, id_), schedule in schedules.items()}
+    by_id = {id: schedule for (_, id), schedule in schedules.items()}
     turn_keys = turning.of_policies((tx.org_id, policy) for policy in wanted)
     if not turn_keys:
         return People(base, by_id)
-    had = {id_: users for (_, id_), users in (await turns.read(tx, turn_keys)).items()}
+    had = {id: users for (_, id), users in (await turns.read(tx, turn_keys)).items()}
     gone = await on_call.people_gone(tx, [(tx.org_id, user) for user in sorted(base.users)], since, until)
     return People(replace(base, turns=had), by_id, gone[tx.org_id].times() if gone else {})
 
 
 async def on_policy(
-    db: Database, notify: Reaching, org_id: str, id_: str, start: datetime | None, severity: int
+    db: Database, notify: Reaching, org_id: str, id: str, start: datetime | None, severity: int
 ) -> Foreseen:
     """A new incident that routing gives to this policy. Raises POLICY_NOT_FOUND, INVALID_FIELD."""
     async with db.transaction(org_id) as tx:
         begins = begin(await tx.now(), start, "start_time")
-        row = await policies.get(tx, id_)
+        row = await policies.get(tx, id)
         if row is None:
-            raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id_}")
-        opening = await open_on(tx, id_, row.policy, begins, _facts(severity, begins))
+            raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id}")
+        opening = await open_on(tx, id, row.policy, begins, _facts(severity, begins))
     unreachable, known = await unreachable_of(notify, org_id, opening.there)
     return Foreseen(await opening.play(unreachable), known)
 
@@ -146,12 +146,12 @@ async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, 
     return Opened(Escalation(tx.org_id, UUID(int=0), facts), started, begins, there)
 
 
-async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID, event: Event | None = None) -> Foreseen:
+async def of_incident(db: Database, notify: Reaching, org_id: str, id: UUID, event: Event | None = None) -> Foreseen:
     """An incident, from where it is, or from an event on that comes now. Raises INCIDENT_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        row = await escalations.get(tx, id_)
+        row = await escalations.get(tx, id)
         if row is None:
-            raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+            raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")
         now = await tx.now()
         there = await people(tx, [row.run.policy] if row.run.policy else [], now, now + HORIZON)
     return await play_on(notify, row.run, now, there, event)

@@ -100,7 +100,7 @@ def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
 def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
     """What the steps mean for incidents that are merged with theirs. `runs` were locked with their kin."""
     found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
-    return [Step(id_, event, org_id=runs[id_].org_id) for id_, event in found if id_ in runs]
+    return [Step(id, event, org_id=runs[id].org_id) for id, event in found if id in runs]
 
 
 class _Work:
@@ -209,9 +209,7 @@ class _Work:
         await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
         await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
         await timers.replace(together, moved)
-        await turns.save(
-            together, {(org, id_): (self.people[org].turns or {})[id_] for org, id_ in sorted(self.turned)}
-        )
+        await turns.save(together, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
         rows = [
             (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops
@@ -229,7 +227,7 @@ class _Work:
             for (run, _), entry in zip(self.notes, await timeline.append(together, self.notes), strict=True):
                 self.entries.setdefault(run.incident_id, []).append(entry)
         await together.send()
-        touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
+        touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
         tx.after_commit(lambda: self._follow(effects, touched, paged))
 
     def _is_new(self, run: Escalation) -> bool:

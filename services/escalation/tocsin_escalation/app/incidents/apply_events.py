@@ -216,12 +216,12 @@ def _because_of(
     left: Collection[UUID], arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]
 ) -> frozenset[UUID]:
     """The incidents of these events that are left, or whose events mean something for a merged one that is."""
-    kin = {id_ for id_ in left if id_ in runs}
-    into = {runs[id_].merged_into for id_ in kin}
+    kin = {id for id in left if id in runs}
+    into = {runs[id].merged_into for id in kin}
     return frozenset(
-        id_
-        for id_ in {arrival.incident_id for arrival in arrivals}
-        if id_ in left or id_ in into or (id_ in runs and runs[id_].merged_into in kin)
+        id
+        for id in {arrival.incident_id for arrival in arrivals}
+        if id in left or id in into or (id in runs and runs[id].merged_into in kin)
     )
 
 
@@ -232,7 +232,7 @@ def _running(
     running = turning.running_of(going_on, runs)
     for arrival in (each.arrival for each in applied if each.starts):
         named = (arrival.event.policy, "") if isinstance(arrival.event, Opening) else ()
-        policies_ = [found.get((arrival.org_id, id_)) for id_ in dict.fromkeys(named)]
+        policies_ = [found.get((arrival.org_id, id)) for id in dict.fromkeys(named)]
         running.setdefault(arrival.incident_id, []).extend((arrival.org_id, each) for each in policies_ if each)
     return running
 
@@ -248,14 +248,14 @@ async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> tuple[dict[UUID, Escalat
     if first:
         present, fed = await escalations.present(tx, list(first), {a.org_id for a in arrivals})
         old |= present
-    runs = {id_: _blank(arrival) for id_, arrival in first.items() if id_ not in old}
+    runs = {id: _blank(arrival) for id, arrival in first.items() if id not in old}
     if old:
         runs |= await escalations.lock(tx, sorted(old), kin=True)
     return runs, fed
 
 
 def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> list[Placed]:
-    last = {id_: run.last_sequence for id_, run in runs.items()}
+    last = {id: run.last_sequence for id, run in runs.items()}
     placed = []
     for arrival in arrivals:
         run = runs.get(arrival.incident_id)

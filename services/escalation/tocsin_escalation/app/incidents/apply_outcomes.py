@@ -73,7 +73,7 @@ async def _inform(db: Database, effects: Effects, told: Sequence[Told]) -> list[
             run = runs[each.incident_id] = inform(runs[each.incident_id], each.outcome)
             notes.append((run, tell(each.outcome)))
         together = Together(tx)
-        await pages.save(together, [run for id_, run in runs.items() if run is not locked[id_]])
+        await pages.save(together, [run for id, run in runs.items() if run is not locked[id]])
         await timeline.write(together, notes)
         await together.send()
         tx.after_commit(lambda: noted.tell(effects, notes))

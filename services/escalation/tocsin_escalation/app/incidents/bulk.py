@@ -135,14 +135,14 @@ async def steps(commands: Commands, org_id: str, change: Change, incident_ids: S
         return await commands.resolving(org_id, change.actor, incident_ids)
     if change.action is Action.RESTART:
         policies = await targets.policies_of(commands.db, org_id, incident_ids)
-        return [Step(id_, Restarted(change.actor, policies.get(id_))) for id_ in incident_ids]
+        return [Step(id, Restarted(change.actor, policies.get(id))) for id in incident_ids]
     assert change.event is not None, "the same event for each incident"
-    return [Step(id_, change.event) for id_ in incident_ids]
+    return [Step(id, change.event) for id in incident_ids]
 
 
 def plan(change: Change) -> Plan | None:
     """How each incident is merged, or taken out of another one; None of an action that is one step of each incident."""
     if change.action is Action.UNMERGE:
-        return lambda runs, id_: plan_unmerge(runs, id_, change.actor, "")
+        return lambda runs, id: plan_unmerge(runs, id, change.actor, "")
     into = change.into
-    return None if into is None else lambda runs, id_: plan_part(runs, id_, into, change.actor)
+    return None if into is None else lambda runs, id: plan_part(runs, id, into, change.actor)

@@ -138,7 +138,7 @@ class Commands:
 
         async def take(tx: Tx) -> R:
             runs = await escalations.lock(tx, [*incident_ids, *also], kin=True)
-            planned = [_planned(plan, runs, id_) for id_ in incident_ids]
+            planned = [_planned(plan, runs, id) for id in incident_ids]
             steps = [step for group in planned if not isinstance(group, TocsinError) for step in group]
             taken = iter(await advance(tx, steps, self.effects, await Known.read(tx, runs, steps)))
             of_each = [
@@ -194,7 +194,7 @@ class Commands:
         either way nothing else would end it.
         """
         async with self.db.transaction(org_id) as tx:
-            parts = [id_ for id_ in await escalations.merged_into(tx, incident_ids) if id_ not in incident_ids]
+            parts = [id for id in await escalations.merged_into(tx, incident_ids) if id not in incident_ids]
         if parts:
             steps = await self._closing(org_id, actor, parts, via)
             await self.db.run(org_id, lambda tx: advance(tx, steps, self.effects))
@@ -202,18 +202,18 @@ class Commands:
 
     async def _closing(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str) -> list[Step]:
         closed = await self.ingest.resolve(org_id, actor, incident_ids)
-        unknown = [str(id_) for id_, answer in zip(incident_ids, closed, strict=True) if answer.sequence is None]
+        unknown = [str(id) for id, answer in zip(incident_ids, closed, strict=True) if answer.sequence is None]
         if unknown:
             _log.warning("resolved_without_ingest", org_id=org_id, incidents=unknown)
         return [
-            Step(id_, Resolved(actor, via=via), sequence=answer.sequence or 0)
-            for id_, answer in zip(incident_ids, closed, strict=True)
+            Step(id, Resolved(actor, via=via), sequence=answer.sequence or 0)
+            for id, answer in zip(incident_ids, closed, strict=True)
         ]
 
 
-def _planned(plan: Plan, runs: Mapping[UUID, Escalation], id_: UUID) -> Sequence[Step] | TocsinError:
+def _planned(plan: Plan, runs: Mapping[UUID, Escalation], id: UUID) -> Sequence[Step] | TocsinError:
     try:
-        return plan(runs, id_)
+        return plan(runs, id)
     except TocsinError as refusal:
         return refusal
 

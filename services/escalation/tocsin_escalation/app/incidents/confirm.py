@@ -30,7 +30,7 @@ class Cancelling(Protocol):
 async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, incident_ids: Sequence[UUID]) -> None:
     """Deliver each cancellation of these incidents that is still on its way; CANCEL_UNCONFIRMED when notify does not answer."""
 
-    keys = [str(id_) for id_ in incident_ids]
+    keys = [str(id) for id in incident_ids]
     rows = await db.run(org_id, lambda tx: outbox.pending_of(tx, CANCEL, keys))
     if not rows:
         return
@@ -43,4 +43,4 @@ async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, inciden
             "the change is committed, but notify has not confirmed that earlier pages are stopped; repeat the call",
             retry_after=1.0,
         ) from error
-    await db.run(org_id, lambda tx: outbox.confirm(tx, [id_ for id_, _ in rows]))
+    await db.run(org_id, lambda tx: outbox.confirm(tx, [id for id, _ in rows]))

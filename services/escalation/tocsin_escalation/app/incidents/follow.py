@@ -74,9 +74,9 @@ def told(notes: Iterable[tuple[Escalation, Note]], now: datetime) -> list[Row]:
             happened[run.incident_id].append(note)
     return [
         (NOTICE, run.org_id, "", _job(run, user, channel, lines, now).SerializeToString(), 0.0)
-        for id_, run in runs.items()
+        for id, run in runs.items()
         for user, channel in run.followers.items()
-        if (lines := news(happened[id_], user))
+        if (lines := news(happened[id], user))
     ]
 
 

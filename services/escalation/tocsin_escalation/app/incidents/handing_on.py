@@ -42,13 +42,13 @@ def from_(named: Iterable[tuple[str, Policy]], ahead: Ahead) -> list[tuple[str, 
     wanted = _next(named)
     while wanted := wanted & ahead.keys() - found.keys():
         found |= {key: ahead[key] for key in wanted}
-        wanted = _next((org_id, ahead[org_id, id_]) for org_id, id_ in wanted)
+        wanted = _next((org_id, ahead[org_id, id]) for org_id, id in wanted)
     return pairs(found)
 
 
 def of_tenant(ahead: Ahead, org_id: str) -> dict[str, Policy]:
     """Those of one tenant, by id."""
-    return {id_: policy for (owner, id_), policy in ahead.items() if owner == org_id}
+    return {id: policy for (owner, id), policy in ahead.items() if owner == org_id}
 
 
 def _next(named: Iterable[tuple[str, Policy]]) -> set[tuple[str, str]]:

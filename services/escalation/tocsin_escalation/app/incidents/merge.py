@@ -27,7 +27,7 @@ def plan_merge(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, acto
         check_target(into)
     parts = [run for run in runs.values() if run.state is State.MERGED and run.merged_into == source]
     events = list(merging.merge_all(merged, into, parts, actor))
-    steps = [Step(id_, event, etag if id_ == source else "") for id_, event in events]
+    steps = [Step(id, event, etag if id == source else "") for id, event in events]
     return steps[:1] if repeats else steps
 
 
@@ -60,8 +60,8 @@ def plan_unmerge(runs: Mapping[UUID, Escalation], source: UUID, actor: str, etag
     return steps
 
 
-def _known(runs: Mapping[UUID, Escalation], id_: UUID) -> Escalation:
-    run = runs.get(id_)
+def _known(runs: Mapping[UUID, Escalation], id: UUID) -> Escalation:
+    run = runs.get(id)
     if run is None:
-        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")
     return run

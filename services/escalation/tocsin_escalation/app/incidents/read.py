@@ -14,12 +14,12 @@ from tocsin_escalation.store.incidents.finding import Count, Filters, Found
 from tocsin_escalation.store.incidents.timeline import Entry
 
 
-async def incident(db: Database, org_id: str, id_: UUID) -> EscalationRow:
+async def incident(db: Database, org_id: str, id: UUID) -> EscalationRow:
     """One incident. Raises INCIDENT_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        row = await escalations.get(tx, id_)
+        row = await escalations.get(tx, id)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")
     return row
 
 
@@ -48,10 +48,10 @@ def place(cursor: Sequence[object] | None) -> tuple[datetime, UUID] | None:
     """The place of a list behind which a page token goes on."""
     if cursor is None:
         return None
-    created, id_ = cursor
+    created, id = cursor
     assert isinstance(created, datetime), "a page token holds what was put into it"
-    assert isinstance(id_, UUID), "a page token holds what was put into it"
-    return created, id_
+    assert isinstance(id, UUID), "a page token holds what was put into it"
+    return created, id
 
 
 async def counts(db: Database, org_id: str, policy: str, team: str) -> list[Count]:
@@ -66,11 +66,11 @@ async def known(db: Database, org_id: str, ids: Sequence[UUID]) -> set[UUID]:
         return set(await escalations.get_many(tx, ids))
 
 
-async def timeline_of(db: Database, org_id: str, id_: UUID, cursor: Sequence[object] | None, limit: int) -> list[Entry]:
+async def timeline_of(db: Database, org_id: str, id: UUID, cursor: Sequence[object] | None, limit: int) -> list[Entry]:
     """One incident's timeline, oldest first. Raises INCIDENT_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        if await escalations.get(tx, id_) is None:
-            raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+        if await escalations.get(tx, id) is None:
+            raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")
         after = cursor[0] if cursor else 0
         assert isinstance(after, int), "a page token holds what was put into it"
-        return await timeline.page(tx, id_, after, limit)
+        return await timeline.page(tx, id, after, limit)

@@ -107,15 +107,15 @@ async def lock_for(tx: Tx, running: Mapping[UUID, Sequence[tuple[str, Policy]]],
     With `wait` none is held or apart: the transaction is that of one incident, and no other waits for it.
     """
     ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
-    reaching = {id_: [*named, *handing_on.from_(named, ahead)] for id_, named in running.items()}
-    apart = frozenset[UUID]() if wait else sharing.apart({id_: _schedules(named) for id_, named in reaching.items()})
-    keys = {id_: of_policies(named) for id_, named in reaching.items() if id_ not in apart}
+    reaching = {id: [*named, *handing_on.from_(named, ahead)] for id, named in running.items()}
+    apart = frozenset[UUID]() if wait else sharing.apart({id: _schedules(named) for id, named in reaching.items()})
+    keys = {id: of_policies(named) for id, named in reaching.items() if id not in apart}
     locked = await lock(tx, set().union(*keys.values()), wait=wait)
-    return Taking(ahead, locked, frozenset(id_ for id_, wanted in keys.items() if wanted & locked.busy), apart)
+    return Taking(ahead, locked, frozenset(id for id, wanted in keys.items() if wanted & locked.busy), apart)
 
 
 def _schedules(named: Iterable[tuple[str, Policy]]) -> set[sharing.Key]:
-    return {(org_id, id_) for org_id, policy in named for id_ in policy.schedules()}
+    return {(org_id, id) for org_id, policy in named for id in policy.schedules()}
 
 
 def running_of(steps: Iterable[Stepping], runs: Mapping[UUID, Escalation]) -> dict[UUID, list[tuple[str, Policy]]]:
@@ -135,7 +135,7 @@ async def add(tx: Tx, people: Mapping[str, Directory], keys: Collection[Key], lo
     return {
         org: replace(
             there,
-            turns={id_: users for (owner, id_), users in locked.turns.items() if owner == org},
+            turns={id: users for (owner, id), users in locked.turns.items() if owner == org},
             away=frozenset(user for owner, user in away if owner == org),
         )
         if org in orgs

@@ -83,11 +83,11 @@ async def _require_use(tx: Tx, incident_id: UUID, wanted: Wanted) -> None:
         )
 
 
-async def find(tx: Tx, id_: UUID, *, lock: bool = False) -> ReminderRow:
+async def find(tx: Tx, id: UUID, *, lock: bool = False) -> ReminderRow:
     """One of the tenant. Raises REMINDER_NOT_FOUND."""
-    row = await reminders.get(tx, id_, lock=lock)
+    row = await reminders.get(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_REMINDER_NOT_FOUND, f"reminders/{id_}")
+        raise not_found(reasons.ERROR_REASON_REMINDER_NOT_FOUND, f"reminders/{id}")
     return row
 
 
@@ -103,21 +103,21 @@ def _as_it_stands(row: ReminderRow, standing: Standing) -> ReminderRow:
     return row if over is None else replace(row, state=ReminderState.STOPPED, state_reason=over, next_time=None)
 
 
-async def snooze(tx: Tx, id_: UUID, duration: timedelta) -> ReminderRow:
+async def snooze(tx: Tx, id: UUID, duration: timedelta) -> ReminderRow:
     """It comes next so much later than now. Raises REMINDER_NOT_FOUND, ALREADY_ENDED."""
-    [row] = await as_they_stand(tx, [await find(tx, id_, lock=True)])
+    [row] = await as_they_stand(tx, [await find(tx, id, lock=True)])
     if row.state is not ReminderState.SCHEDULED:
-        name = f"reminders/{id_}"
+        name = f"reminders/{id}"
         raise TocsinError(
             reasons.ERROR_REASON_ALREADY_ENDED, f"{name} has ended; create a new one", metadata={"name": name}
         )
-    return await reminders.move(tx, id_, await tx.now() + duration)
+    return await reminders.move(tx, id, await tx.now() + duration)
 
 
-async def stop(tx: Tx, id_: UUID, by: str) -> ReminderRow:
+async def stop(tx: Tx, id: UUID, by: str) -> ReminderRow:
     """It comes no more. Raises REMINDER_NOT_FOUND."""
-    row = await find(tx, id_, lock=True)
-    return await reminders.stop(tx, id_, f"stopped by {by}") if row.state is ReminderState.SCHEDULED else row
+    row = await find(tx, id, lock=True)
+    return await reminders.stop(tx, id, f"stopped by {by}") if row.state is ReminderState.SCHEDULED else row
 
 
 class Remind:

@@ -101,7 +101,7 @@ class SendNotices:
             rows[row.user_id].append(row)
         now = await tx.now()
         shifts = await coming_shifts.of(
-            tx, await _schedules(tx, rows.values(), now), {(tx.org_id, id_) for id_ in ids}, now
+            tx, await _schedules(tx, rows.values(), now), {(tx.org_id, id) for id in ids}, now
         )
         verdicts = {
             each.user_id: _judge(each, rows[each.user_id], shifts.get((tx.org_id, each.user_id), []), now)
@@ -132,7 +132,7 @@ async def _schedules(tx: Tx, rows: Iterable[Sequence[NoticeRow]], now: datetime)
     due = [row for each in rows for row in each if _is_due(row, now)]
     if any(row.kind is NoticeKind.WEEK for row in due):
         return await shift_notices.schedules(tx, [tx.org_id])
-    return [(tx.org_id, id_) for id_ in sorted({row.schedule_id for row in due})]
+    return [(tx.org_id, id) for id in sorted({row.schedule_id for row in due})]
 
 
 def _is_due(row: NoticeRow, now: datetime) -> bool:

@@ -144,7 +144,7 @@ def _stretch(stretch: Stretch, names: Names) -> pb.ShiftStretch:
 
 
 def _people(ids: Collection[str], names: Names) -> pb.ShiftPeople:
-    listed = [names.user(id_) for id_ in ids]
+    listed = [names.user(id) for id in ids]
     return pb.ShiftPeople(names=listed[:_MOST_PEOPLE], more=max(0, len(listed) - _MOST_PEOPLE))
 
 

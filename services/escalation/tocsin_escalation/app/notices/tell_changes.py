@@ -115,7 +115,7 @@ async def _jobs(tx: Tx, told: Sequence[tuple[Knower, Change]], now: int) -> list
     if not told:
         return []
     ids = {schedule for _, change in told for schedule in change.schedules}
-    keys = [(tx.org_id, id_) for id_ in sorted(ids)]
+    keys = [(tx.org_id, id) for id in sorted(ids)]
     schedules = await on_call.load(tx, keys, time_of(now), time_of(now + LOOKED_AT))
 
     def at(schedule: str, minute: int) -> Segment | None:

@@ -18,16 +18,16 @@ from tocsin_escalation.store.people import directory
 from tocsin_escalation.store.people.directory import TeamRow, UserRow
 
 
-async def get_user(db: Database, org_id: str, id_: str) -> UserRow:
+async def get_user(db: Database, org_id: str, id: str) -> UserRow:
     """One user. Raises USER_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        return await _user(tx, id_)
+        return await _user(tx, id)
 
 
-async def get_team(db: Database, org_id: str, id_: str) -> TeamRow:
+async def get_team(db: Database, org_id: str, id: str) -> TeamRow:
     """One team. Raises TEAM_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        return await _team(tx, id_)
+        return await _team(tx, id)
 
 
 async def create_user(tx: Tx, user: UserRow) -> UserRow:
@@ -42,62 +42,62 @@ async def create_team(tx: Tx, team: TeamRow) -> TeamRow:
     return await directory.insert_team(tx, team) or _taken(f"teams/{team.id}")
 
 
-async def update_user(tx: Tx, id_: str, etag: str, change: Callable[[UserRow], UserRow]) -> UserRow:
+async def update_user(tx: Tx, id: str, etag: str, change: Callable[[UserRow], UserRow]) -> UserRow:
     """What `change` makes of the user as they are. Raises USER_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD."""
-    row = await _user(tx, id_, lock=True)
+    row = await _user(tx, id, lock=True)
     require_etag(etag, row.version)
     changed = change(row)
     if changed.time_zone != row.time_zone:
         _check_zone(changed.time_zone)
     if changed.disabled is not row.disabled:
-        await _tell(tx, id_, pb.USER_STANDING_DISABLED if changed.disabled else pb.USER_STANDING_ENABLED)
+        await _tell(tx, id, pb.USER_STANDING_DISABLED if changed.disabled else pb.USER_STANDING_ENABLED)
     return await directory.update_user(tx, changed)
 
 
-async def update_team(tx: Tx, id_: str, etag: str, change: Callable[[TeamRow], TeamRow]) -> TeamRow:
+async def update_team(tx: Tx, id: str, etag: str, change: Callable[[TeamRow], TeamRow]) -> TeamRow:
     """What `change` makes of the team as it is. Raises TEAM_NOT_FOUND, ETAG_MISMATCH, USER_NOT_FOUND."""
-    row = await _team(tx, id_, lock=True)
+    row = await _team(tx, id, lock=True)
     require_etag(etag, row.version)
     changed = change(row)
     await _check_members(tx, changed)
     return await directory.update_team(tx, changed)
 
 
-async def delete_user(tx: Tx, id_: str, etag: str) -> UserRow:
+async def delete_user(tx: Tx, id: str, etag: str) -> UserRow:
     """The end of a user, and what it was. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
-    row = await _user(tx, id_, lock=True)
+    row = await _user(tx, id, lock=True)
     require_etag(etag, row.version)
-    await directory.delete_user(tx, id_)
-    await _tell(tx, id_, pb.USER_STANDING_DELETED)
+    await directory.delete_user(tx, id)
+    await _tell(tx, id, pb.USER_STANDING_DELETED)
     return row
 
 
-async def delete_team(tx: Tx, id_: str, etag: str) -> TeamRow:
+async def delete_team(tx: Tx, id: str, etag: str) -> TeamRow:
     """The end of a team, and what it was. Raises TEAM_NOT_FOUND, ETAG_MISMATCH."""
-    row = await _team(tx, id_, lock=True)
+    row = await _team(tx, id, lock=True)
     require_etag(etag, row.version)
-    await directory.delete_team(tx, id_)
+    await directory.delete_team(tx, id)
     return row
 
 
-async def _tell(tx: Tx, id_: str, standing: pb.UserStanding.ValueType) -> None:
+async def _tell(tx: Tx, id: str, standing: pb.UserStanding.ValueType) -> None:
     """Notify is to hear of it: it holds pages that wait for the user, and where these lead."""
-    change = pb.UserChange(org_id=tx.org_id, user=f"users/{id_}", standing=standing)
+    change = pb.UserChange(org_id=tx.org_id, user=f"users/{id}", standing=standing)
     change.change_time.FromDatetime(await tx.now())
-    await outbox.append_many(tx, USER, [(f"users/{id_}", change.SerializeToString())])
+    await outbox.append_many(tx, USER, [(f"users/{id}", change.SerializeToString())])
 
 
-async def _user(tx: Tx, id_: str, *, lock: bool = False) -> UserRow:
-    row = await directory.get_user(tx, id_, lock=lock)
+async def _user(tx: Tx, id: str, *, lock: bool = False) -> UserRow:
+    row = await directory.get_user(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_USER_NOT_FOUND, f"users/{id_}")
+        raise not_found(reasons.ERROR_REASON_USER_NOT_FOUND, f"users/{id}")
     return row
 
 
-async def _team(tx: Tx, id_: str, *, lock: bool = False) -> TeamRow:
-    row = await directory.get_team(tx, id_, lock=lock)
+async def _team(tx: Tx, id: str, *, lock: bool = False) -> TeamRow:
+    row = await directory.get_team(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_TEAM_NOT_FOUND, f"teams/{id_}")
+        raise not_found(reasons.ERROR_REASON_TEAM_NOT_FOUND, f"teams/{id}")
     return row
 
 

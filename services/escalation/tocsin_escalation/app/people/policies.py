@@ -20,10 +20,10 @@ from tocsin_escalation.store.people.policies import PolicyRow
 from tocsin_escalation.store.schedules import schedules
 
 
-async def get(db: Database, org_id: str, id_: str) -> PolicyRow:
+async def get(db: Database, org_id: str, id: str) -> PolicyRow:
     """One policy. Raises POLICY_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        return await _must(tx, id_)
+        return await _must(tx, id)
 
 
 async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow:
@@ -36,27 +36,27 @@ async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
     return row
 
 
-async def update(tx: Tx, id_: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]]) -> PolicyRow:
+async def update(tx: Tx, id: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]]) -> PolicyRow:
     """What `change` makes of the policy as it is. Raises POLICY_NOT_FOUND, ETAG_MISMATCH and what `change` raises."""
-    row = await _must(tx, id_, lock=True)
+    row = await _must(tx, id, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
     await check(tx, policy, kept=row.policy)
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
-async def delete(tx: Tx, id_: str, etag: str) -> PolicyRow:
+async def delete(tx: Tx, id: str, etag: str) -> PolicyRow:
     """The end of a policy, and what it was. Incidents under way have their own copy. Raises POLICY_NOT_FOUND, ETAG_MISMATCH."""
-    row = await _must(tx, id_, lock=True)
+    row = await _must(tx, id, lock=True)
     require_etag(etag, row.version)
-    await policies.delete(tx, id_)
+    await policies.delete(tx, id)
     return row
 
 
-async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:
-    row = await policies.get(tx, id_, lock=lock)
+async def _must(tx: Tx, id: str, *, lock: bool = False) -> PolicyRow:
+    row = await policies.get(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id_}")
+        raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id}")
     return row
 
 
@@ -151,4 +151,4 @@ async def _afford(tx: Tx, policy: Policy, at: str) -> None:
 
 
 def _costs_too_much(layers: Mapping[str, str]) -> str:
-    return too_much_together({id_: coming(current(schedules.layers_from_json(text))) for id_, text in layers.items()})
+    return too_much_together({id: coming(current(schedules.layers_from_json(text))) for id, text in layers.items()})

@@ -43,18 +43,18 @@ async def must_exist(db: Database, org_id: str, named: Sequence[tuple[str, Targe
         await check(tx, named)
 
 
-async def policy(db: Database, org_id: str, id_: str, field: str) -> Policy:
+async def policy(db: Database, org_id: str, id: str, field: str) -> Policy:
     """The policy named by `field`. Raises POLICY_NOT_FOUND as INVALID_ARGUMENT."""
     async with db.transaction(org_id) as tx:
-        row = await policies.get(tx, id_)
+        row = await policies.get(tx, id)
     if row is None:
-        raise no_policy(id_, field)
+        raise no_policy(id, field)
     return row.policy
 
 
-def no_policy(id_: str, field: str) -> TocsinError:
+def no_policy(id: str, field: str) -> TocsinError:
     """The policy that `field` names does not exist."""
-    name = f"policies/{id_}"
+    name = f"policies/{id}"
     return TocsinError(
         reasons.ERROR_REASON_POLICY_NOT_FOUND,
         f"{field}: {name} does not exist",
@@ -73,6 +73,6 @@ async def policies_of(db: Database, org_id: str, incident_ids: Sequence[UUID]) -
     """The policies these run on, as they are defined now; without incidents, or policies, that are not there."""
     async with db.transaction(org_id) as tx:
         rows = await escalations.get_many(tx, incident_ids)
-        named = {id_: row.run.policy.id for id_, row in rows.items() if row.run.policy is not None}
-        found = {id_: await policies.get(tx, id_) for id_ in set(named.values())}
-    return {id_: row.policy for id_, name in named.items() if (row := found[name]) is not None}
+        named = {id: row.run.policy.id for id, row in rows.items() if row.run.policy is not None}
+        found = {id: await policies.get(tx, id) for id in set(named.values())}
+    return {id: row.policy for id, name in named.items() if (row := found[name]) is not None}

@@ -48,11 +48,11 @@ async def create(tx: Tx, wanted: FeedRow) -> tuple[FeedRow, str]:
     return await store.insert(tx, replace(wanted, prefix=secret[:SHOWN]), key_hash(secret)), secret
 
 
-async def must(tx: Tx, id_: UUID, *, lock: bool = False) -> FeedRow:
+async def must(tx: Tx, id: UUID, *, lock: bool = False) -> FeedRow:
     """One feed of this tenant. Raises CALENDAR_FEED_NOT_FOUND."""
-    row = await store.get(tx, id_, lock=lock)
+    row = await store.get(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_CALENDAR_FEED_NOT_FOUND, f"{COLLECTION}/{id_}")
+        raise not_found(reasons.ERROR_REASON_CALENDAR_FEED_NOT_FOUND, f"{COLLECTION}/{id}")
     return row
 
 
@@ -75,7 +75,7 @@ class CalendarFeeds:
             raise invalid_credential(_UNKNOWN)
         return Principal(found.org_id, f"{COLLECTION}/{found.id}", frozenset())
 
-    async def read(self, org_id: str, id_: UUID) -> str:
+    async def read(self, org_id: str, id: UUID) -> str:
         """The feed as iCalendar text. Raises CALENDAR_FEED_NOT_FOUND, OVERLOADED."""
         if self._waiting >= _MOST_WAITING:
             raise TocsinError(
@@ -88,19 +88,19 @@ class CalendarFeeds:
         try:
             async with self._room:
                 for _ in range(_TRIES - 1):
-                    text, noted = await self._once(org_id, id_)
+                    text, noted = await self._once(org_id, id)
                     if noted:
                         return text
                 # Another reader is always quicker: what it notes is the same but for changes of this very moment.
-                return (await self._once(org_id, id_))[0]
+                return (await self._once(org_id, id))[0]
         finally:
             self._waiting -= 1
 
-    async def _once(self, org_id: str, id_: UUID) -> tuple[str, bool]:
+    async def _once(self, org_id: str, id: UUID) -> tuple[str, bool]:
         """The text, and whether it is known that this was shown."""
         async with self._db.transaction(org_id) as tx:
-            row = await must(tx, id_)
-            shown = await store.shown(tx, id_) or Shown((), 0)
+            row = await must(tx, id)
+            shown = await store.shown(tx, id) or Shown((), 0)
             now = minute_of(await tx.now())
             since, until = window(now)
             first, last = time_of(since), time_of(until)
@@ -118,8 +118,8 @@ class CalendarFeeds:
         events = tuple(events_of(shown.events, shifts, since, now))
 
         async def note(tx: Tx) -> tuple[Names, bool]:
-            await store.note_fetch(tx, id_)
-            noted = events == shown.events or await store.show(tx, id_, shown, events)
+            await store.note_fetch(tx, id)
+            noted = events == shown.events or await store.show(tx, id, shown, events)
             return await _names(tx, row, events, left_out=len(ids) > MOST_SCHEDULES), noted
 
         names, noted = await self._db.run(org_id, note)
@@ -140,7 +140,7 @@ async def _names(tx: Tx, row: FeedRow, events: Sequence[Event], *, left_out: boo
     users = {event.shift.user for event in events} | {event.shift.instead_of for event in events} | {row.user_id}
     schedules = {event.shift.schedule for event in events} | {row.schedule_id}
     found = await store.display_names(tx, sorted(users), sorted(schedules))
-    by_user = {id_: name for (kind, id_), name in found.items() if kind == "user"}
-    by_schedule = {id_: name for (kind, id_), name in found.items() if kind == "schedule"}
+    by_user = {id: name for (kind, id), name in found.items() if kind == "user"}
+    by_schedule = {id: name for (kind, id), name in found.items() if kind == "schedule"}
     about = by_user.get(row.user_id, row.user_id) if row.user_id else by_schedule.get(row.schedule_id, row.schedule_id)
     return Names(f"On call: {about}", by_user, by_schedule, bool(row.user_id), left_out)

@@ -77,13 +77,13 @@ class CalendarImports:
         return await store.insert(tx, row)
 
     async def update(
-        self, tx: Tx, id_: UUID, etag: str, change: Callable[[ImportRow], tuple[ImportRow, str]]
+        self, tx: Tx, id: UUID, etag: str, change: Callable[[ImportRow], tuple[ImportRow, str]]
     ) -> ImportRow:
         """The import as `change` wants it, and the new URL; an empty one leaves it as it is.
 
         Raises CALENDAR_IMPORT_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT).
         """
-        before = await must_import(tx, id_, lock=True)
+        before = await must_import(tx, id, lock=True)
         require_etag(etag, before.version)
         after, url = change(before)
         if url:
@@ -111,11 +111,11 @@ def _checked(row: ImportRow) -> list[tuple[str, Target]]:
     return [(f"calendar_import.names[{text}]", Target(TargetKind.USER, user)) for text, user in row.names.items()]
 
 
-async def must_import(tx: Tx, id_: UUID, *, lock: bool = False) -> ImportRow:
+async def must_import(tx: Tx, id: UUID, *, lock: bool = False) -> ImportRow:
     """One of this tenant. Raises CALENDAR_IMPORT_NOT_FOUND."""
-    row = await store.get(tx, id_, lock=lock)
+    row = await store.get(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_CALENDAR_IMPORT_NOT_FOUND, f"{COLLECTION}/{id_}")
+        raise not_found(reasons.ERROR_REASON_CALENDAR_IMPORT_NOT_FOUND, f"{COLLECTION}/{id}")
     return row
 
 
@@ -232,5 +232,5 @@ def _shifts(events: Sequence[Event], known: Mapping[str, str]) -> tuple[list[Fix
     return shifts, [text[:255] for text in unmatched][:_MOST_UNMATCHED]
 
 
-def _context(org_id: str, id_: UUID) -> str:
-    return f"{org_id}/{COLLECTION}/{id_}"
+def _context(org_id: str, id: UUID) -> str:
+    return f"{org_id}/{COLLECTION}/{id}"

@@ -70,7 +70,7 @@ def _add(
 ) -> set[on_call.Key]:
     """What was too much work."""
     passed_over = set()
-    for (org_id, id_), schedule in schedules.items():
+    for (org_id, id), schedule in schedules.items():
         if not any((org_id, user) in users for user in users_of(schedule)):
             continue
         cost = spans(schedule, looked_at[1]) * weight(schedule)
@@ -79,8 +79,8 @@ def _add(
         elif works[org_id].may(cost):
             shifts = _resolved(schedule, *looked_at)
         else:
-            passed_over.add((org_id, id_))
-            _log.warning("shifts_not_looked_at", org_id=org_id, schedule=id_, work=cost)
+            passed_over.add((org_id, id))
+            _log.warning("shifts_not_looked_at", org_id=org_id, schedule=id, work=cost)
             continue
         for shift in shifts:
             if (org_id, shift.user) in users:

@@ -49,10 +49,10 @@ class Watch:
                 break
             after = keys[-1]
         self._metrics.gaps_ahead.set(len(seen))
-        for (org_id, id_), (start, end) in seen.items():
+        for (org_id, id), (start, end) in seen.items():
             # The end names the gap: its start moves with the present once it has begun.
-            if ((org_id, id_), end) not in self._told:
-                _log.warning("schedule_gap_ahead", org_id=org_id, schedule=id_, gap=stretch(start, end))
+            if ((org_id, id), end) not in self._told:
+                _log.warning("schedule_gap_ahead", org_id=org_id, schedule=id, gap=stretch(start, end))
         self._told = {(key, end) for key, (_, end) in seen.items()}
 
 

@@ -78,10 +78,10 @@ async def create_fixed_periods(tx: Tx, rows: Sequence[FixedPeriodRow]) -> list[F
 
 async def _lock_all(tx: Tx, field: str, ids: Sequence[str]) -> None:
     """These schedules, by id and not in the order of the request: two requests that come at once cannot deadlock."""
-    named = [(f"{field}[{number}].schedule", Target(TargetKind.SCHEDULE, id_)) for number, id_ in enumerate(ids)]
+    named = [(f"{field}[{number}].schedule", Target(TargetKind.SCHEDULE, id)) for number, id in enumerate(ids)]
     await targets.check(tx, named)
-    for id_ in sorted(set(ids)):
-        await must(tx, id_, lock=True)
+    for id in sorted(set(ids)):
+        await must(tx, id, lock=True)
 
 
 async def create_absence(tx: Tx, row: AbsenceRow) -> AbsenceRow:

@@ -51,18 +51,18 @@ async def page(
     """Rows by their end; with `ended` also those that have."""
     after = None
     if cursor is not None:
-        time, id_ = cursor
+        time, id = cursor
         assert isinstance(time, datetime), "a page token holds what was put into it"
-        assert isinstance(id_, UUID), "a page token holds what was put into it"
-        after = (time, id_)
+        assert isinstance(id, UUID), "a page token holds what was put into it"
+        after = (time, id)
     async with db.transaction(org_id) as tx:
         now = await tx.now()
         return await table.page(tx, about, now - LONGEST if ended else now, after, limit)
 
 
-async def take_back(tx: Tx, table: Planned[R], id_: UUID, name: str, absent: "reasons.ErrorReason.ValueType") -> R:
+async def take_back(tx: Tx, table: Planned[R], id: UUID, name: str, absent: "reasons.ErrorReason.ValueType") -> R:
     """Take a row back, and answer what it was; one that has begun ends now. Raises `absent`, ALREADY_ENDED."""
-    row = await table.get(tx, id_)
+    row = await table.get(tx, id)
     if row is None:
         raise not_found(absent, name)
     now = minute(await tx.now())
@@ -70,9 +70,9 @@ async def take_back(tx: Tx, table: Planned[R], id_: UUID, name: str, absent: "re
         text = f"{name} has ended; what was cannot be changed"
         raise TocsinError(reasons.ERROR_REASON_ALREADY_ENDED, text, metadata={"name": name})
     if row.start_time < now:
-        await table.end(tx, id_, now)
+        await table.end(tx, id, now)
     else:
-        await table.delete(tx, id_)
+        await table.delete(tx, id)
     return row
 
 

@@ -32,10 +32,10 @@ Change = Callable[[ScheduleRow], ScheduleRow]
 """What is wanted of a schedule as it is; its layers are those that people wrote down, without versions."""
 
 
-async def get(db: Database, org_id: str, id_: str) -> ScheduleRow:
+async def get(db: Database, org_id: str, id: str) -> ScheduleRow:
     """One schedule. Raises SCHEDULE_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
-        return await must(tx, id_)
+        return await must(tx, id)
 
 
 async def create(tx: Tx, row: ScheduleRow) -> ScheduleRow:
@@ -44,23 +44,23 @@ async def create(tx: Tx, row: ScheduleRow) -> ScheduleRow:
     return await schedules.insert(tx, row) or _taken(f"schedules/{row.id}")
 
 
-async def update(tx: Tx, id_: str, etag: str, change: Change, rollout: Rollout) -> ScheduleRow:
+async def update(tx: Tx, id: str, etag: str, change: Change, rollout: Rollout) -> ScheduleRow:
     """The schedule as `change` wants it. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND."""
-    row = await must(tx, id_, lock=True)
+    row = await must(tx, id, lock=True)
     require_etag(etag, row.version)
     return await schedules.update(tx, await _changed(tx, row, change(row), rollout))
 
 
-async def delete(tx: Tx, id_: str, etag: str) -> ScheduleRow:
+async def delete(tx: Tx, id: str, etag: str) -> ScheduleRow:
     """The end of a schedule, and what it was. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH."""
-    row = await must(tx, id_, lock=True)
+    row = await must(tx, id, lock=True)
     require_etag(etag, row.version)
-    await schedules.delete(tx, id_)
+    await schedules.delete(tx, id)
     return row
 
 
 async def resolved(
-    db: Database, org_id: str, id_: str, since: datetime, until: datetime, *, overflow: bool = False
+    db: Database, org_id: str, id: str, since: datetime, until: datetime, *, overflow: bool = False
 ) -> tuple[Segment, ...]:
     """Who is on call within [since, until). `overflow`: what begins before it or ends after it is not cut.
 
@@ -69,10 +69,10 @@ async def resolved(
     first, last = span(since, until)
     async with db.transaction(org_id) as tx:
         beyond = (since - LOOK_BACK, until + LOOK_AHEAD) if overflow else (since, until)
-        found = await on_call.load(tx, [(org_id, id_)], *beyond)
-    if (org_id, id_) not in found:
-        raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
-    schedule = found[org_id, id_]
+        found = await on_call.load(tx, [(org_id, id)], *beyond)
+    if (org_id, id) not in found:
+        raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
+    schedule = found[org_id, id]
     if overflow:
         return await asyncio.to_thread(uncut, schedule, first, last)
     return await _aside(schedule, first, last)
@@ -112,11 +112,11 @@ async def on_calls(
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
         time = at or await tx.now()
-        found = await on_call.load(tx, [(org_id, id_) for id_ in ids], time - LOOK_BACK, time + LOOK_AHEAD)
+        found = await on_call.load(tx, [(org_id, id) for id in ids], time - LOOK_BACK, time + LOOK_AHEAD)
     minute = minute_of(time)
 
     def ask() -> list[tuple[str, Standing]]:
-        return [(id_, standing(found[org_id, id_], minute)) for id_ in ids if (org_id, id_) in found]
+        return [(id, standing(found[org_id, id], minute)) for id in ids if (org_id, id) in found]
 
     # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
     return await asyncio.to_thread(ask)
@@ -129,8 +129,8 @@ async def stretches(
     first, last = span(since, until, LONGEST_OF_ALL)
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
-        found = await on_call.load(tx, [(org_id, id_) for id_ in ids], since, until)
-    return [(id_, await _aside(found[org_id, id_], first, last)) for id_ in ids if (org_id, id_) in found]
+        found = await on_call.load(tx, [(org_id, id) for id in ids], since, until)
+    return [(id, await _aside(found[org_id, id], first, last)) for id in ids if (org_id, id) in found]
 
 
 def span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:
@@ -143,11 +143,11 @@ def span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tupl
     return first, last
 
 
-async def must(tx: Tx, id_: str, *, lock: bool = False) -> ScheduleRow:
+async def must(tx: Tx, id: str, *, lock: bool = False) -> ScheduleRow:
     """A schedule of this tenant. Raises SCHEDULE_NOT_FOUND."""
-    row = await schedules.get(tx, id_, lock=lock)
+    row = await schedules.get(tx, id, lock=lock)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
+        raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
     return row
 
 

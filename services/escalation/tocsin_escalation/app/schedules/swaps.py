@@ -60,11 +60,11 @@ async def create(tx: Tx, row: SwapRow) -> SwapRow:
     return made
 
 
-async def must_read(tx: Tx, id_: UUID) -> tuple[SwapRow, datetime]:
+async def must_read(tx: Tx, id: UUID) -> tuple[SwapRow, datetime]:
     """One swap, and what time it is. Raises SWAP_NOT_FOUND."""
-    row = await swaps.get(tx, id_)
+    row = await swaps.get(tx, id)
     if row is None:
-        raise not_found(reasons.ERROR_REASON_SWAP_NOT_FOUND, f"{COLLECTION}/{id_}")
+        raise not_found(reasons.ERROR_REASON_SWAP_NOT_FOUND, f"{COLLECTION}/{id}")
     return row, await tx.now()
 
 
@@ -77,10 +77,10 @@ async def page(
     return await swaps.page(tx, schedule, user, closed=closed, ended_after=since, after=after, limit=limit), now
 
 
-async def must_be_offered(tx: Tx, id_: UUID, etag: str) -> SwapRow:
+async def must_be_offered(tx: Tx, id: UUID, etag: str) -> SwapRow:
     """A locked one that is offered still. Raises SWAP_NOT_FOUND, ETAG_MISMATCH, SWAP_STATE."""
-    name = f"{COLLECTION}/{id_}"
-    row = await swaps.TABLE.get(tx, id_)
+    name = f"{COLLECTION}/{id}"
+    row = await swaps.TABLE.get(tx, id)
     if row is None:
         raise not_found(reasons.ERROR_REASON_SWAP_NOT_FOUND, name)
     require_etag(etag, row.version)

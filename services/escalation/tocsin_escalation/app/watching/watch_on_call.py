@@ -117,7 +117,7 @@ class OnCalls:
                 )
                 ids = {each: _schedules_of(each, found) for each in watches}
                 now = await tx.now()
-                keys = {(each.org_id, id_) for each in watches for id_ in ids[each]}
+                keys = {(each.org_id, id) for each in watches for id in ids[each]}
                 schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
             # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
             states = await asyncio.to_thread(_states, schedules, minute_of(now))
@@ -134,10 +134,10 @@ class OnCalls:
         if named:
             async with self._db.transaction(org_id) as tx:
                 now = await tx.now()
-                found = await on_call.load(tx, [(org_id, id_) for id_ in named], now, now)
-            for id_ in named:
-                if (org_id, id_) not in found:
-                    raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id_}")
+                found = await on_call.load(tx, [(org_id, id) for id in named], now, now)
+            for id in named:
+                if (org_id, id) not in found:
+                    raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
 
 
 def _schedules_of(watch: _Watch, found: Mapping[tuple[str, str], Policy]) -> tuple[str, ...]:
@@ -149,19 +149,19 @@ def _states(schedules: Mapping[Key, Schedule], minute: int) -> dict[Key, State]:
     return {key: _state(key[1], standing(schedule, minute)) for key, schedule in schedules.items()}
 
 
-def _state(id_: str, found: Standing) -> State:
+def _state(id: str, found: Standing) -> State:
     # The beginning is left out: time alone makes it unknown, when it lies too far back.
     now, following = found.segment, found.next
     told = (
         (now.end, now.people, now.coverage.value, now.away, [str(source) for source in now.sources]),
         (following.start, following.end, following.people) if following else None,
     )
-    return State(id_, found, hashlib.blake2b(repr(told).encode(), digest_size=8).digest())
+    return State(id, found, hashlib.blake2b(repr(told).encode(), digest_size=8).digest())
 
 
 def _tell(watch: _Watch, ids: Iterable[str], states: Mapping[Key, State]) -> None:
     """The first message comes also when nothing is different: it says that the stream is open."""
-    now = [states.get((watch.org_id, id_)) or State(id_, None, _DELETED) for id_ in ids]
+    now = [states.get((watch.org_id, id)) or State(id, None, _DELETED) for id in ids]
     different = tuple(state for state in now if watch.shown.get(state.schedule) != state.digest)
     if not different and watch.begun:
         return

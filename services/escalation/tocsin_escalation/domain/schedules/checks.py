@@ -58,7 +58,7 @@ def too_much_together(work: Mapping[str, int]) -> str:
     if total <= MOST_TOGETHER:
         return ""
     worst = sorted(work.items(), key=lambda each: (-each[1], each[0]))[:_WORST]
-    named = ", ".join(f"schedules/{id_} with {each}" for id_, each in worst)
+    named = ", ".join(f"schedules/{id} with {each}" for id, each in worst)
     return (
         f"the next {_COMING} days of the {len(work)} schedules that the policy names are {total} units of work, and may be "
         f"{MOST_TOGETHER} at most: name fewer, or give these longer turns and fewer windows: {named}"

@@ -234,9 +234,9 @@ def _overridden(slots: tuple[_Slot, ...], active: list[Override]) -> tuple[_Slot
 
 
 def _put_in(override: Override, instead_of: str = "") -> tuple[_Slot, ...]:
-    kind, id_ = (SourceKind.SWAP, override.swap) if override.swap else (SourceKind.OVERRIDE, override.id)
+    kind, id = (SourceKind.SWAP, override.swap) if override.swap else (SourceKind.OVERRIDE, override.id)
     return tuple(
-        _Slot(user, kind, id_, instead_of=instead_of, order=override.order) for user in override.people or ("",)
+        _Slot(user, kind, id, instead_of=instead_of, order=override.order) for user in override.people or ("",)
     )
 
 
@@ -268,7 +268,7 @@ def _segment(start: int, end: int, slots: tuple[_Slot, ...], schedule: Schedule)
         coverage = Coverage.ON_CALL
     else:
         coverage = Coverage.NOBODY if slots and not away else Coverage.GAP
-    why = tuple(Source(kind, id_, tuple(who), turn, instead) for (kind, id_, turn, instead), who in sources.items())  # type: ignore[arg-type]
+    why = tuple(Source(kind, id, tuple(who), turn, instead) for (kind, id, turn, instead), who in sources.items())  # type: ignore[arg-type]
     return Segment(start, end, tuple(people), why, coverage, away)
 
 

@@ -118,9 +118,9 @@ async def page(tx: Tx, account: str, after: Cursor | None, limit: int) -> list[A
     return [_row(record) for record in await tx.fetch(*call)]
 
 
-async def revoke(tx: Tx, id_: UUID) -> ApiKeyRow | None:
+async def revoke(tx: Tx, id: UUID) -> ApiKeyRow | None:
     """The key, which is over now if it was not; None when there is none."""
-    record = await tx.fetchrow(*_REVOKE(org_id=tx.org_id, id=id_))
+    record = await tx.fetchrow(*_REVOKE(org_id=tx.org_id, id=id))
     return _row(record) if record else None
 
 

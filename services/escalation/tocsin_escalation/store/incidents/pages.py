@@ -43,9 +43,9 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:
     """Lock escalations as `incidents.escalations.lock` does, and read what their pages need. One statement: it joins nothing."""
     records = await tx.fetch(_LOCK, list(incident_ids), tx.org_id)
     return {
-        id_: PagedRun(
+        id: PagedRun(
             org_id,
-            id_,
+            id,
             State(state),
             level,
             repeat,
@@ -54,7 +54,7 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:
             from_json(pages),
             Reached(reached),
         )
-        for org_id, id_, state, level, repeat, generation, assignees, pages, reached in records
+        for org_id, id, state, level, repeat, generation, assignees, pages, reached in records
     }
 
 

@@ -79,7 +79,7 @@ def _columns(notes: Sequence[tuple[Run, Note]]) -> list[list[object]]:
         [run.generation for run, _ in notes],
         [run.state.value for run, _ in notes],
         [people_json(tuple(page.user for page in note.pages)) if note.pages else "[]" for _, note in notes],
-        [json.dumps([str(id_) for id_ in ids]) if (ids := _pages(note)) else "[]" for _, note in notes],
+        [json.dumps([str(id) for id in ids]) if (ids := _pages(note)) else "[]" for _, note in notes],
         [note.lateness_ms for _, note in notes],
         [note.outcome for _, note in notes],
     ]

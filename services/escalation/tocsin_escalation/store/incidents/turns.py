@@ -24,7 +24,7 @@ _SAVE: Final = """UPDATE policy_turns t SET users = ARRAY(SELECT jsonb_array_ele
 
 async def read(tx: Tx, keys: Collection[Key]) -> dict[Key, tuple[str, ...]]:
     """Those that are there: of each the users who have had a turn, whose is longest ago first."""
-    records = await tx.fetch(_KNOWN, [org for org, _ in keys], [id_ for _, id_ in keys])
+    records = await tx.fetch(_KNOWN, [org for org, _ in keys], [id for _, id in keys])
     return {(r["org_id"], r["policy_id"]): tuple(r["users"]) for r in records}
 
 
@@ -34,7 +34,7 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> dict[Key,
     In the order of their keys, and after the escalations, so that two transactions that share some cannot deadlock.
     """
     query = _LOCK if wait else f"{_LOCK} SKIP LOCKED"
-    records = await tx.fetch(query, [org for org, _ in keys], [id_ for _, id_ in keys])
+    records = await tx.fetch(query, [org for org, _ in keys], [id for _, id in keys])
     return {(r["org_id"], r["policy_id"]): tuple(r["users"]) for r in records}
 
 
@@ -42,7 +42,7 @@ async def save(tx: Tx, turns: Mapping[Key, tuple[str, ...]]) -> None:
     """Write locked ones. One whose policy was deleted is gone: its incidents go on, and no turn is remembered."""
     if turns:
         users = [json.dumps(had) for had in turns.values()]
-        await tx.execute(_SAVE, [org for org, _ in turns], [id_ for _, id_ in turns], users)
+        await tx.execute(_SAVE, [org for org, _ in turns], [id for _, id in turns], users)
 
 
 async def away(tx: Tx, people: Collection[tuple[str, str]]) -> set[tuple[str, str]]:

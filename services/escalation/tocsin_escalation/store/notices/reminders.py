@@ -168,14 +168,14 @@ async def page(tx: Tx, incident_id: UUID | None, after: Cursor, limit: int) -> l
     return [_row(record) for record in await tx.fetch(*call)]
 
 
-async def move(tx: Tx, id_: UUID, next_time: datetime) -> ReminderRow:
+async def move(tx: Tx, id: UUID, next_time: datetime) -> ReminderRow:
     """A locked, scheduled one comes at another time."""
-    return _TABLE.returned(await tx.fetchrow(*_MOVE(org_id=tx.org_id, id=id_, next_time=next_time)))
+    return _TABLE.returned(await tx.fetchrow(*_MOVE(org_id=tx.org_id, id=id, next_time=next_time)))
 
 
-async def stop(tx: Tx, id_: UUID, reason: str) -> ReminderRow:
+async def stop(tx: Tx, id: UUID, reason: str) -> ReminderRow:
     """A locked one comes no more."""
-    return _TABLE.returned(await tx.fetchrow(*_STOP(org_id=tx.org_id, id=id_, reason=reason)))
+    return _TABLE.returned(await tx.fetchrow(*_STOP(org_id=tx.org_id, id=id, reason=reason)))
 
 
 async def is_any_due(tx: Tx) -> bool:
@@ -204,7 +204,7 @@ async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> Non
 
 async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[UUID, Standing]:
     """How these incidents (tenant, id) stand, by their own id."""
-    records = await tx.fetch(_STANDINGS, [org for org, _ in incidents], [id_ for _, id_ in incidents])
+    records = await tx.fetch(_STANDINGS, [org for org, _ in incidents], [id for _, id in incidents])
     return {asked: Standing(**{**row, "state": State(row["state"])}) for asked, row in map(_asked, records)}
 
 

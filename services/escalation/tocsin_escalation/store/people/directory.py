@@ -135,11 +135,11 @@ _FORGOTTEN: Final = (
 """What else is a user's own, besides what foreign keys delete. Another user of the same id must get none of it."""
 
 
-async def delete_user(tx: Tx, id_: str) -> None:
+async def delete_user(tx: Tx, id: str) -> None:
     """A locked user's end, with what is theirs; teams forget them. Schedules and policies go on naming them."""
-    await _USERS.delete(tx, id_)
+    await _USERS.delete(tx, id)
     for statement in _FORGOTTEN:
-        await tx.execute(statement, tx.org_id, id_)
+        await tx.execute(statement, tx.org_id, id)
 
 
 async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:
@@ -218,9 +218,9 @@ async def _on_call(
     schedules = await on_call.load(tx, [key for key in keys if key not in beyond], at, at + LOOK_AHEAD)
     # In a thread: many schedules that were not asked for yet take longer than other calls may wait.
     found = await asyncio.to_thread(_at, schedules, minute)
-    for org, id_ in beyond:
-        why = f"schedules/{id_} is not looked at: the policies of this incident name more than {most} schedules"
-        found.setdefault(org, {})[id_] = OnCall((), why)
+    for org, id in beyond:
+        why = f"schedules/{id} is not looked at: the policies of this incident name more than {most} schedules"
+        found.setdefault(org, {})[id] = OnCall((), why)
     return found
 
 
@@ -241,12 +241,12 @@ def _beyond(keys: Sequence[on_call.Key], most: int | None) -> set[on_call.Key]:
 def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dict[str, OnCall]]:
     found: dict[str, dict[str, OnCall]] = {}
     work = Work(WORK_TOGETHER)
-    for (org, id_), schedule in schedules.items():
+    for (org, id), schedule in schedules.items():
         try:
             on_call_now = on_call_at(schedule, minute, work)
         except Exception as error:
             # Raised, it would keep every incident of its policies from being opened, and their other levels from being paged.
-            _log.exception("schedule_unusable", org_id=org, schedule=id_)
-            on_call_now = OnCall((), f"schedules/{id_} cannot be resolved ({type(error).__name__})")
-        found.setdefault(org, {})[id_] = on_call_now
+            _log.exception("schedule_unusable", org_id=org, schedule=id)
+            on_call_now = OnCall((), f"schedules/{id} cannot be resolved ({type(error).__name__})")
+        found.setdefault(org, {})[id] = on_call_now
     return found

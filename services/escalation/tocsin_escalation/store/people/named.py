@@ -58,9 +58,9 @@ class Named(Generic[R]):
         )
         self._delete: Final = Statement(sa.delete(table).where(one))
 
-    async def get(self, tx: Tx, id_: str, *, lock: bool = False) -> R | None:
+    async def get(self, tx: Tx, id: str, *, lock: bool = False) -> R | None:
         """One of this tenant, locked for a change if asked."""
-        record = await tx.fetchrow(*(self._lock if lock else self._get)(org_id=tx.org_id, id=id_))
+        record = await tx.fetchrow(*(self._lock if lock else self._get)(org_id=tx.org_id, id=id))
         return None if record is None else self._read(record)
 
     async def page(self, tx: Tx, after: str, limit: int) -> list[R]:
@@ -73,6 +73,6 @@ class Named(Generic[R]):
         call = self._ids(org_id=tx.org_id, after=after, limit=limit, only=only)
         return [record["id"] for record in await tx.fetch(*call)]
 
-    async def delete(self, tx: Tx, id_: str) -> None:
+    async def delete(self, tx: Tx, id: str) -> None:
         """A locked one's end."""
-        await tx.execute(*self._delete(org_id=tx.org_id, id=id_))
+        await tx.execute(*self._delete(org_id=tx.org_id, id=id))

@@ -134,8 +134,8 @@ def _duration(seconds: float | None) -> timedelta | None:
 
 def parse_target(name: str) -> Target:
     """`users/ana` or `teams/core`."""
-    collection, _, id_ = name.partition("/")
-    return Target(TargetKind(collection.removesuffix("s")), id_)
+    collection, _, id = name.partition("/")
+    return Target(TargetKind(collection.removesuffix("s")), id)
 
 
 def _row(record: Record) -> PolicyRow:
@@ -170,7 +170,7 @@ async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[t
            UNION ALL
            SELECT org_id, id, definition, true FROM policies WHERE org_id = ANY($3::text[]) AND tenant_fallback""",
         [org for org, _ in wanted],
-        [id_ for _, id_ in wanted],
+        [id for _, id in wanted],
         list(orgs),
     )
     found: dict[tuple[str, str], Policy] = {}

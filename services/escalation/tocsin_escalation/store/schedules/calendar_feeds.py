@@ -106,21 +106,21 @@ async def find(tx: Tx, hashes: Sequence[bytes]) -> list[FoundFeed]:
     return [FoundFeed(*record) for record in await tx.fetch(*_FIND(hashes=list(hashes)))]
 
 
-async def shown(tx: Tx, id_: UUID) -> Shown | None:
+async def shown(tx: Tx, id: UUID) -> Shown | None:
     """What the feed has shown; None when there is no such feed."""
-    record = await tx.fetchrow(*_SHOWN(org_id=tx.org_id, id=id_))
+    record = await tx.fetchrow(*_SHOWN(org_id=tx.org_id, id=id))
     return None if record is None else Shown(_events_from(record["events"]), record["events_version"])
 
 
-async def show(tx: Tx, id_: UUID, before: Shown, events: Sequence[Event]) -> bool:
+async def show(tx: Tx, id: UUID, before: Shown, events: Sequence[Event]) -> bool:
     """Note what the feed shows now; False when it was changed or deleted since `before` was read."""
-    call = _SHOW(org_id=tx.org_id, id=id_, version=before.version, events=_events_to(events))
+    call = _SHOW(org_id=tx.org_id, id=id, version=before.version, events=_events_to(events))
     return await tx.fetchval(*call) is not None
 
 
-async def note_fetch(tx: Tx, id_: UUID) -> None:
+async def note_fetch(tx: Tx, id: UUID) -> None:
     """The feed is read now."""
-    await tx.execute(*_NOTE_FETCH(org_id=tx.org_id, id=id_))
+    await tx.execute(*_NOTE_FETCH(org_id=tx.org_id, id=id))
 
 
 async def schedules_naming(tx: Tx, users: Sequence[str], since: datetime, until: datetime, limit: int) -> list[str]:

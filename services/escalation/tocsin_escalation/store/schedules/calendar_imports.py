@@ -149,9 +149,9 @@ def _said(row: ImportRow) -> dict[str, object]:
     return values | {"mode": row.mode.value, "names": json.dumps(dict(row.names))}
 
 
-async def get(tx: Tx, id_: UUID, *, lock: bool = False) -> ImportRow | None:
+async def get(tx: Tx, id: UUID, *, lock: bool = False) -> ImportRow | None:
     """One of this tenant."""
-    record = await tx.fetchrow(*(_LOCK if lock else _GET)(org_id=tx.org_id, id=id_))
+    record = await tx.fetchrow(*(_LOCK if lock else _GET)(org_id=tx.org_id, id=id))
     return _row(record) if record else None
 
 
@@ -167,9 +167,9 @@ async def of_schedule(tx: Tx, schedule: str) -> int:
     return found
 
 
-async def delete(tx: Tx, id_: UUID) -> None:
+async def delete(tx: Tx, id: UUID) -> None:
     """Its shifts go with it."""
-    await tx.execute(*_DELETE(org_id=tx.org_id, id=id_))
+    await tx.execute(*_DELETE(org_id=tx.org_id, id=id))
 
 
 async def claim(tx: Tx, again_seconds: float, limit: int) -> list[Due]:

@@ -84,20 +84,20 @@ async def within(tx: Tx, schedule_id: str, since: datetime, until: datetime) -> 
     return [_row(record) for record in await tx.fetch(*_WITHIN(org_id=tx.org_id, **values))]
 
 
-async def cut(tx: Tx, id_: UUID, pieces: Sequence[Piece]) -> list[FixedPeriodRow]:
+async def cut(tx: Tx, id: UUID, pieces: Sequence[Piece]) -> list[FixedPeriodRow]:
     """What is left of a locked one, as rows of their own; nothing of it when there are no pieces."""
     if not pieces:
-        await TABLE.delete(tx, id_)
+        await TABLE.delete(tx, id)
         return []
     first, *others = pieces
     records = [
         await tx.fetchrow(
-            _PIECE, tx.org_id, id_, new_id(), time_of(each.start), time_of(each.end), _shifts_to(each.shifts)
+            _PIECE, tx.org_id, id, new_id(), time_of(each.start), time_of(each.end), _shifts_to(each.shifts)
         )
         for each in others
     ]
     values = {"start_time": time_of(first.start), "end_time": time_of(first.end), "shifts": _shifts_to(first.shifts)}
-    records.append(await tx.fetchrow(*_CUT(org_id=tx.org_id, id=id_, **values)))
+    records.append(await tx.fetchrow(*_CUT(org_id=tx.org_id, id=id, **values)))
     return [_row(record) for record in records if record is not None]
 
 

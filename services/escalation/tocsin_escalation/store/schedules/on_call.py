@@ -108,7 +108,7 @@ async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) 
     keys = list(dict.fromkeys(wanted))
     if not keys:
         return {}
-    records = await tx.fetch(_LOAD, [org for org, _ in keys], [id_ for _, id_ in keys], since, until)
+    records = await tx.fetch(_LOAD, [org for org, _ in keys], [id for _, id in keys], since, until)
     texts = {
         (r["org_id"], r["id"]): _Text(
             r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"], r["imported"]
@@ -178,16 +178,16 @@ def _read(text: _Text) -> tuple[Schedule, frozenset[str]]:
         text.time_zone,
         layers_from_json(text.layers),
         tuple(
-            Override(id_, start, end, Scope(scope), tuple(users), ordinal, replaced, swap or "")
-            for id_, start, end, scope, users, ordinal, replaced, swap in _list(text.overrides)
+            Override(id, start, end, Scope(scope), tuple(users), ordinal, replaced, swap or "")
+            for id, start, end, scope, users, ordinal, replaced, swap in _list(text.overrides)
         ),
         tuple(
-            FixedPeriod(id_, start, end, shifts_from(shifts), ordinal)
-            for id_, start, end, shifts, ordinal in _list(text.periods)
+            FixedPeriod(id, start, end, shifts_from(shifts), ordinal)
+            for id, start, end, shifts, ordinal in _list(text.periods)
         ),
         stand_in=text.stand_in,
         imported=tuple(
-            Imported(id_, rank, Mode(mode), shifts_from(shifts)) for id_, rank, mode, shifts in _list(text.imported)
+            Imported(id, rank, Mode(mode), shifts_from(shifts)) for id, rank, mode, shifts in _list(text.imported)
         ),
     )
     return schedule, frozenset(users_of(schedule))

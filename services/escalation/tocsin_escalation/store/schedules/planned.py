@@ -73,16 +73,16 @@ class Planned(Generic[R]):
             sa.delete(table).where(sa.tuple_(c.org_id, c.id).in_(old)).returning(c.id)
         )
 
-    async def get(self, tx: Tx, id_: UUID, *, lock: bool = True) -> R | None:
+    async def get(self, tx: Tx, id: UUID, *, lock: bool = True) -> R | None:
         """One of this tenant, locked for a change unless told otherwise."""
-        record = await tx.fetchrow(*(self._lock if lock else self._get)(org_id=tx.org_id, id=id_))
+        record = await tx.fetchrow(*(self._lock if lock else self._get)(org_id=tx.org_id, id=id))
         return self._read(record) if record else None
 
     async def page(self, tx: Tx, about: str, ended_after: datetime, after: Cursor | None, limit: int) -> list[R]:
         """Those of this tenant (about one thing, if `about` is not empty) that end later than `ended_after`, by end."""
-        end_time, id_ = after or (ended_after, UUID(int=0))
+        end_time, id = after or (ended_after, UUID(int=0))
         values: dict[str, Any] = {"org_id": tx.org_id, "about": about or None, "ended_after": ended_after}
-        records = await tx.fetch(*self._page(**values, end_time=end_time, after=id_, limit=limit))
+        records = await tx.fetch(*self._page(**values, end_time=end_time, after=id, limit=limit))
         return [self._read(record) for record in records]
 
     async def waiting(self, tx: Tx, about: str) -> int:
@@ -90,13 +90,13 @@ class Planned(Generic[R]):
         found: int = await tx.fetchval(*self._waiting(org_id=tx.org_id, about=about))
         return found
 
-    async def end(self, tx: Tx, id_: UUID, time: datetime) -> None:
+    async def end(self, tx: Tx, id: UUID, time: datetime) -> None:
         """A locked one ends at `time`."""
-        await tx.execute(*self._end(org_id=tx.org_id, id=id_, time=time))
+        await tx.execute(*self._end(org_id=tx.org_id, id=id, time=time))
 
-    async def delete(self, tx: Tx, id_: UUID) -> None:
+    async def delete(self, tx: Tx, id: UUID) -> None:
         """A locked one leaves no trace."""
-        await tx.execute(*self._delete(org_id=tx.org_id, id=id_))
+        await tx.execute(*self._delete(org_id=tx.org_id, id=id))
 
     async def delete_ended(self, tx: Tx, limit: int, *, older_than_days: int) -> int:
         """Forget those of every tenant that ended long ago, at most `limit`; how many that were."""

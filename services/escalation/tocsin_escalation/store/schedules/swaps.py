@@ -107,16 +107,16 @@ _CLOSE: Final = Statement(
 )
 
 
-async def get(tx: Tx, id_: UUID) -> SwapRow | None:
+async def get(tx: Tx, id: UUID) -> SwapRow | None:
     """One of this tenant."""
-    return await TABLE.get(tx, id_, lock=False)
+    return await TABLE.get(tx, id, lock=False)
 
 
 async def page(
     tx: Tx, schedule: str, user: str, *, closed: bool, ended_after: datetime, after: Cursor | None, limit: int
 ) -> list[SwapRow]:
     """Those of this tenant that end later than `ended_after`, by end; only those that are offered unless `closed`."""
-    end_time, id_ = after or (ended_after, UUID(int=0))
+    end_time, id = after or (ended_after, UUID(int=0))
     call = _PAGE(
         org_id=tx.org_id,
         schedule=schedule or None,
@@ -124,7 +124,7 @@ async def page(
         state=None if closed else SwapState.OFFERED.value,
         ended_after=ended_after,
         end_time=end_time,
-        after=id_,
+        after=id,
         limit=limit,
     )
     return [_row(record) for record in await tx.fetch(*call)]
@@ -139,9 +139,9 @@ async def insert(tx: Tx, row: SwapRow) -> SwapRow:
     return _row(record)
 
 
-async def close(tx: Tx, id_: UUID, state: SwapState, accepted_by: str, declined_by: Sequence[str]) -> SwapRow:
+async def close(tx: Tx, id: UUID, state: SwapState, accepted_by: str, declined_by: Sequence[str]) -> SwapRow:
     """What became of a locked one."""
     values = {"state": state.value, "accepted_by": accepted_by, "declined_by": list(declined_by)}
-    record = await tx.fetchrow(*_CLOSE(org_id=tx.org_id, id=id_, **values))
+    record = await tx.fetchrow(*_CLOSE(org_id=tx.org_id, id=id, **values))
     assert record is not None, "the row is locked by this transaction"
     return _row(record)

@@ -46,12 +46,12 @@ async def pages_of(escalation: Foreseeing, org_id: str, simulated: Simulated, as
         return Pages(
             None, (f"what becomes of incidents/{incident.id} until then is not simulated",) if incident else ()
         )
-    id_ = incident.id if incident is not None else _NEW
+    id = incident.id if incident is not None else _NEW
     try:
-        plan = await escalation.foresee(event_of(org_id, id_, 1, event), None if known else begins)
+        plan = await escalation.foresee(event_of(org_id, id, 1, event), None if known else begins)
     except TocsinError as error:
         if error.reason == reasons.ERROR_REASON_INCIDENT_NOT_FOUND:
-            return Pages(None, (f"escalation has not heard of incidents/{id_} yet",))
+            return Pages(None, (f"escalation has not heard of incidents/{id} yet",))
         raise
     return Pages(plan, (_first(plan),))
 

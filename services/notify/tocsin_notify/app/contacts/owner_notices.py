@@ -119,19 +119,19 @@ class OwnerNotices:
 
     async def _former(self, tx: Tx, before: Contact) -> Contact:
         """A row that leads where `before` did, for notices alone; those that still wait for `before` go there as well."""
-        id_ = new_id()
-        former = replace(before, id=id_, user_id=_NOBODY, secret=self._closed_for(tx.org_id, before, id_))
+        id = new_id()
+        former = replace(before, id=id, user_id=_NOBODY, secret=self._closed_for(tx.org_id, before, id))
         kept = await contacts.insert(tx, former)
         waiting = await notifications.pending_of_kind(tx, before.id, Kind.CONTACT_CHANGED)
         await notifications.repoint(tx, dict.fromkeys(waiting, kept.id))
         return kept
 
-    def _closed_for(self, org_id: str, before: Contact, id_: UUID) -> bytes | None:
+    def _closed_for(self, org_id: str, before: Contact, id: UUID) -> bytes | None:
         """A secret is bound to the row it is kept in. One that cannot be opened any more lets its notice fail, not the change."""
         if before.secret is None:
             return None
         try:
-            return self._cipher.close(org_id, id_, self._cipher.open(org_id, before.id, before.secret))
+            return self._cipher.close(org_id, id, self._cipher.open(org_id, before.id, before.secret))
         except SecretLost:
             return before.secret
 

@@ -14,7 +14,7 @@ from tocsin_notify.channels.registry import Registry
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.mail.replies import ReplyReceiver
 from tocsin_notify.settings import NotifySettings
-from tocsin_notify.wiring_answers import Inside
+from tocsin_notify.wiring.answers import Inside
 
 
 def serve_mail_replies(

@@ -83,7 +83,7 @@ from tocsin_escalation.rpc.reminder_service import ReminderService
 from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.incidents.timers import figures
-from tocsin_escalation.wiring_queue import follow_options, queue_options
+from tocsin_escalation.wiring.queue import follow_options, queue_options
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender

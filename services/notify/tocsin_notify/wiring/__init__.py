@@ -87,14 +87,14 @@ from tocsin_notify.store.delivery.gatekeeper import Gatekeeper
 from tocsin_notify.store.delivery.outcomes import KINDS
 from tocsin_notify.store.delivery.senders import LOOK_SECONDS, Presence
 from tocsin_notify.store.queues import QUEUE
-from tocsin_notify.wiring_answers import Inside, serve_answers
-from tocsin_notify.wiring_board import serve_board
-from tocsin_notify.wiring_digests import add_digests
-from tocsin_notify.wiring_events import Events
-from tocsin_notify.wiring_mail import serve_mail_replies
-from tocsin_notify.wiring_queue import serve_queue
-from tocsin_notify.wiring_slack_groups import add_slack_groups
-from tocsin_notify.wiring_templates import serve_templates
+from tocsin_notify.wiring.answers import Inside, serve_answers
+from tocsin_notify.wiring.board import serve_board
+from tocsin_notify.wiring.digests import add_digests
+from tocsin_notify.wiring.events import Events
+from tocsin_notify.wiring.mail import serve_mail_replies
+from tocsin_notify.wiring.queue import serve_queue
+from tocsin_notify.wiring.slack_groups import add_slack_groups
+from tocsin_notify.wiring.templates import serve_templates
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
 from tocsin_notify.work.dead_stream import DeadStream

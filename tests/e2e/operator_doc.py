@@ -10,11 +10,19 @@ from typing import Final, Self
 from tocsin_testkit.busy import within
 
 ROOT: Final = Path(__file__).parents[2]
-REFERENCE: Final = ROOT / "docs" / "reference.md"
+_REFERENCE: Final = ROOT / "docs" / "reference"
+# In the order in which they are pasted: later pages speak of what earlier ones make.
+REFERENCE: Final = tuple(
+    _REFERENCE / f"{page}.md"
+    for page in (
+        *("README", "people", "messages", "policies", "schedules", "alerts", "incidents", "queues", "access"),
+        *("senders", "errors"),
+    )
+)
+ERRORS: Final = _REFERENCE / "errors.md"
 RUNBOOK: Final = ROOT / "docs" / "runbook.md"
 METRICS: Final = ROOT / "docs" / "metrics.md"
-# In the order in which they are pasted: the runbook speaks of what the reference makes.
-PAGES: Final = (REFERENCE, RUNBOOK)
+PAGES: Final = (*REFERENCE, RUNBOOK)
 
 # What differs from run to run; everything else in an answer must be as the page shows it.
 _VARYING: Final = (

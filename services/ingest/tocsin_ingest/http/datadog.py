@@ -1,4 +1,4 @@
-"""Datadog's webhooks with the payload that `docs/reference.md` shows: `POST /v1/datadog`.
+"""Datadog's webhooks with the payload that `docs/reference/senders.md` shows: `POST /v1/datadog`.
 
 Datadog posts what its user writes, so the names are ours and the values Datadog's. The integration key is in a custom header
 (`{"Authorization": "Bearer tik_…"}`) or the end of the path. An alert is known by the key of its cycle, which lasts until it

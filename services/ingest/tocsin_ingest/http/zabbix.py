@@ -1,4 +1,4 @@
-"""Zabbix's media type "Webhook" with the script that `docs/reference.md` shows: `POST /v1/zabbix`.
+"""Zabbix's media type "Webhook" with the script that `docs/reference/senders.md` shows: `POST /v1/zabbix`.
 
 The script posts the values of Zabbix's macros under names of ours, as the texts that Zabbix makes of them. The integration key is a
 bearer token. A problem is known by its event id, which its recovery and its updates name as well. A user who acknowledges

@@ -73,7 +73,9 @@ async def test_how_many_tenants_batches_are_committed_at_once(
             async with asyncio.TaskGroup() as group:
                 for each in keys:
                     group.create_task(send(ingest, each))
-                await until(lambda: len(gate.batches) + waiting(ingest) == 2)
+                await until(lambda: len(gate.batches) == batches and waiting(ingest) == 2 - batches)
+                for _ in range(10):
+                    await asyncio.sleep(0)  # what is free would take the other one now
                 assert len(gate.batches) == batches
                 gate.opened.set()
 

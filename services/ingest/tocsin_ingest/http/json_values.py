@@ -11,7 +11,7 @@ VALUE_CHARACTERS: Final = 1 << 20
 """Of one alert, or one field of the body."""
 LONGEST_CHARACTER: Final = 4
 """Bytes in UTF-8."""
-WINDOW: Final = 1 << 18
+WINDOW: Final = 1 << 17
 _BRACKETS: Final = 100_000
 """Lists and objects of one value, if it is larger than a window: as many take the parser as long as a value of numbers."""
 _BLANKS: Final = 1 << 22

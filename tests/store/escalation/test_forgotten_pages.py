@@ -54,6 +54,12 @@ def reconciler(desk: Desk, notify: Forgetful | None = None, grace: float = 0.0) 
     return PageReconciler(desk.db, notify or Forgetful(), desk.effects, lambda: None, grace=grace)
 
 
+async def notify_has_them(desk: Desk) -> None:
+    """Every page was taken, so that its row is gone."""
+    async with desk.db.system() as tx:
+        await tx.execute("DELETE FROM outbox WHERE kind = 'page'")
+
+
 async def notes(desk: Desk, incident: UUID) -> int:
     return (await desk.said(incident)).count("note")
 
@@ -162,6 +168,7 @@ async def test_an_old_one_is_not(desk: Desk) -> None:
 
 async def test_a_round_waits_for_the_grace(desk: Desk) -> None:
     incident = await desk.opens()
+    await notify_has_them(desk)
     patient, quick = reconciler(desk, grace=3600.0), reconciler(desk)
     for _ in range(3):
         await patient.round()
@@ -172,11 +179,27 @@ async def test_a_round_waits_for_the_grace(desk: Desk) -> None:
     assert await notes(desk, incident) == 1
 
 
+async def test_a_page_that_is_held_up_on_its_way_is_not_forgotten(desk: Desk) -> None:
+    """As while notify is away, or works off a storm: what was handed over again would only be more to do."""
+    incident = await desk.opens()
+    looks = reconciler(desk, grace=0.0)
+    for _ in range(3):
+        await desk.passes(minutes=1)
+        await looks.round()
+    assert await notes(desk, incident) == 0
+    await notify_has_them(desk)
+    for _ in range(2):
+        await looks.round()
+    assert await notes(desk, incident) == 1
+
+
 async def test_rounds_go_on_where_the_last_one_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tocsin_escalation.app.incidents.reconcile_pages.BATCH", 1)
     monkeypatch.setattr("tocsin_escalation.app.incidents.reconcile_pages._BATCHES_A_ROUND", 2)
     incidents = [await desk.opens() for _ in range(5)]
+    await notify_has_them(desk)
     looks = reconciler(desk)
     for _ in range(6):
         await looks.round()
+        await notify_has_them(desk)
     assert [await notes(desk, each) for each in incidents] == [1] * 5

@@ -8,7 +8,7 @@ A service speaks to the table through this module alone. Functions that return a
 service's own, so that a batch takes one round trip; the SQL that they are given names the tenant of every row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
@@ -28,6 +28,7 @@ __all__ = [
     "append_many",
     "append_mixed",
     "confirm",
+    "held_up",
     "hurry",
     "insert_from",
     "lock_untried",
@@ -37,6 +38,11 @@ __all__ = [
     "write_mixed",
 ]
 
+_HELD_UP: Final = """
+SELECT org_id FROM unnest($2::text[]) AS g(org_id) WHERE EXISTS (
+  SELECT FROM outbox o WHERE o.kind = $1 AND o.org_id = g.org_id AND o.dead_time IS NULL
+    AND o.create_time < app_now() - make_interval(secs => $3))
+"""
 _WRITE_MANY: Final = """
 INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
 SELECT org_id, ordering_key, kind, payload, app_now() + make_interval(secs => delay)
@@ -133,6 +139,11 @@ async def hurry(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> None:
 async def pending_of(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> list[tuple[int, bytes]]:
     """The tenant's messages that are neither delivered nor dead, as id and payload, in the order of their ids."""
     return [(row["id"], row["payload"]) for row in await tx.fetch(_PENDING_OF, tx.org_id, list(ordering_keys), kind)]
+
+
+async def held_up(tx: Tx, kind: str, org_ids: Collection[str], seconds: float) -> set[str]:
+    """Those of the tenants that have a message on its way which was written more than so many seconds ago."""
+    return {row["org_id"] for row in await tx.fetch(_HELD_UP, kind, list(org_ids), seconds)}
 
 
 async def confirm(tx: Tx, ids: Sequence[int]) -> None:

@@ -1,8 +1,8 @@
 """Compare the pages that escalation waits to hear of with those that notify knows, and hand over again what it does not know.
 
-Notify has committed each page before escalation forgets that it is to be handed over, so that the two differ only when notify's
-database was restored from a backup. Then nothing would be sent, and the next page would be that of the next level. The
-comparison runs all the time, a little at a time.
+Notify has committed each page before escalation forgets that it is to be handed over. So the two differ only while pages are on
+their way, and when notify's database was restored from a backup. Then nothing would be sent, and the next page would be that of
+the next level. The comparison runs all the time, a little at a time.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 from tocsin_kit.suspects import Suspects
@@ -17,6 +18,7 @@ from tocsin_kit.suspects import Suspects
 from tocsin_escalation.app.halves import begun, in_halves
 from tocsin_escalation.app.incidents.advance import advance
 from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.jobs import PAGE
 from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.domain.escalation import PageState
 from tocsin_escalation.domain.events import PageForgotten
@@ -61,6 +63,7 @@ class PageReconciler:
         self._notify = notify
         self._effects = effects
         self._nudge = nudge
+        self._grace = grace
         self._suspects = Suspects[OpenPage](grace)
         self._position: UUID | None = None
 
@@ -71,7 +74,7 @@ class PageReconciler:
         """
         for _ in range(_BATCHES_A_ROUND):
             _, unknown, self._position = await self._look(self._position)
-            due = self._suspects.due(unknown)
+            due = self._suspects.due(await self._handed_before(unknown))
             await self._hand_over(due)
             self._suspects.tried(due)
             if self._position is None:
@@ -96,6 +99,14 @@ class PageReconciler:
             found, position = await pages.open_after(tx, after, BATCH)
         known = await self._notify.knows([(each.org_id, each.page) for each in found]) if found else []
         return len(found), [each for each, is_known in zip(found, known, strict=True) if not is_known], position
+
+    async def _handed_before(self, unknown: Sequence[OpenPage]) -> list[OpenPage]:
+        """Without those of tenants whose pages are held up: notify may not have had them yet, and gets them without this."""
+        if not unknown:
+            return []
+        async with self._database.system() as tx:
+            waiting = await outbox.held_up(tx, PAGE, {each.org_id for each in unknown}, self._grace)
+        return [each for each in unknown if each.org_id not in waiting]
 
     async def _hand_over(self, unknown: Sequence[OpenPage]) -> set[UUID]:
         """Which pages were. One that fails holds up no other. Raises DATABASE_UNAVAILABLE."""

@@ -62,7 +62,8 @@ fuzz-schedules: $(READY) ## Compare who is on call with a slow walk through ever
 chaos: $(READY) ## Break the running product at random, check what came of it, print a table (MINUTES=5)
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(CHAOS)
 
-check: lint types boundaries protos-check configuration-check metrics-check containers ## Format, lint, types, boundaries, contracts, docs, containers
+check: $(READY) ## Format, lint, types, boundaries, contracts, docs, containers
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types boundaries protos-check configuration-check metrics-check containers
 
 lint: $(READY) ## Check format and lint
 	@$(VENV)/bin/ruff format --check $(SOURCES)

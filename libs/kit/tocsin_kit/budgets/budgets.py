@@ -62,12 +62,12 @@ class Budgets:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        size: int | None = None,
+        size: int = _TENANTS,
     ) -> None:
-        """`size`: tenants that are remembered, 10,000 by default; who was not heard of for longest is forgotten."""
+        """`size`: tenants that are remembered; who was not heard of for longest is forgotten."""
         self._limits = {limit.name: limit for limit in limits}
         self._clock = clock
-        self._size = size or _TENANTS
+        self._size = size
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._chosen: dict[str, dict[str, int]] = {}
         self._noticed: dict[tuple[str, str], Usage] = {}

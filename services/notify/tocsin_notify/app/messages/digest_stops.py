@@ -44,7 +44,7 @@ class DigestStops:
         """No further one is made; one that has ended stays so. What it was; None as of `look`."""
 
         async def delete(tx: Tx) -> Told | None:
-            told = await _read(tx, link)
+            told = await _read(tx, link, lock=True)
             if told is not None and told.chosen and not told.expired:
                 await digests.delete(tx, told.user, told.frequency)
             return told
@@ -55,7 +55,7 @@ class DigestStops:
         return told
 
 
-async def _read(tx: Tx, link: AnswerLink) -> Told | None:
+async def _read(tx: Tx, link: AnswerLink, *, lock: bool = False) -> Told | None:
     row = await link_uses.page(tx, link.page)
     if row is None or Kind(row.type) is not Kind.DIGEST:
         return None
@@ -63,6 +63,6 @@ async def _read(tx: Tx, link: AnswerLink) -> Told | None:
     frequency = FREQUENCIES.get(job.digest.frequency) if job is not None else None
     if frequency is None:
         return None
-    chosen = await digests.read(tx, row.user_id, frequency, lock=True) is not None
+    chosen = await digests.read(tx, row.user_id, frequency, lock=lock) is not None
     language = digest_words_of(row.language or "").language
     return Told(link, row.user_id, frequency, language, row.now.timestamp() >= link.expire, chosen)

@@ -1,6 +1,5 @@
 """Messages that are due become pages: the page of a message has its id, so none becomes two."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
 from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import wait_or_stop
+from tocsin_kit.loops import until
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.calls import Calls, Start
@@ -45,8 +44,8 @@ MOST_PER_ROUND: Final = 100
 _LEAST_PER_ROUND: Final = 20
 """However few could leave at once: a round costs about as much as so many messages."""
 _PAUSE: Final = 0.01
-_PAUSES: Final = 8
-"""So often it is looked whether enough calls have ended, at most: a round waits no longer for a channel that is slow."""
+_PATIENCE: Final = 0.08
+"""Seconds for which a round waits until enough calls have ended: no longer for a channel that is slow."""
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
@@ -137,12 +136,16 @@ class Release:
 
         When that takes long it is as many as a round may take: what lies behind them may leave by another channel.
         """
-        for _ in range(_PAUSES):
-            rooms = [self._slots.room(channel, NORMAL) for channel in self._channels]
-            if all(2 * free >= most for free, most in rooms):
-                return max(_LEAST_PER_ROUND, min((free for free, _ in rooms), default=0))
-            await wait_or_stop(asyncio.Event(), _PAUSE)
-        return MOST_PER_ROUND
+        await until(lambda: self._fits() is not None, _PATIENCE, step=_PAUSE)
+        fits = self._fits()
+        return MOST_PER_ROUND if fits is None else max(_LEAST_PER_ROUND, fits)
+
+    def _fits(self) -> int | None:
+        """How many calls could begin in each of the channels; None while it is less than half of what there may be at once."""
+        rooms = [self._slots.room(channel, NORMAL) for channel in self._channels]
+        if any(2 * free < most for free, most in rooms):
+            return None
+        return min((free for free, _ in rooms), default=0)
 
     async def _make(self, tx: Tx, calls: FirstCalls, limit: int) -> _Made:
         due = await messages.claim(tx, limit)

@@ -207,10 +207,9 @@ class _Round:
             state, reason = State.BUNDLED, bundled.reason
         elif step.delay <= 0 and self._may_start(page):
             method, target, language = step.method.id, person.targets[step.method.id], person.settings.language
+            reason = ""
             if self._calls.add(id, page, method, target, now=self._now, language=language):
-                state, reason = State.SENDING, ""
-            else:
-                reason = ""
+                state = State.SENDING
         return NewNotification(
             id=id,
             org_id=page.org_id,

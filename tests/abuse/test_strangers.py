@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -232,10 +231,10 @@ async def test_the_ping_interval_is_the_one_that_is_set(
             if connection.closed.is_set():
                 break
             connection.ping()
-            began = time.monotonic()
             while connection.acknowledged_pings < wanted and not connection.closed.is_set():
                 await asyncio.sleep(0.005)
-            await asyncio.sleep(max(0.0, began + 0.06 - time.monotonic()))
+            # From the answer on: a slow server takes the next ping no sooner than so long after this one.
+            await asyncio.sleep(0.06)
         assert (connection.goodbye == b"") is survives
         assert survives or connection.goodbye == b"too_many_pings"
 

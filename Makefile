@@ -16,6 +16,8 @@ ABUSE_SECONDS ?= 60
 # How long `make chaos` breaks things; more options in CHAOS, such as CHAOS="--seed 7 --only notify".
 MINUTES ?= 5
 CHAOS ?=
+# How `make test-jitter` delays; tests/jitter.py explains each.
+JITTER ?= short,rare,loops,test,sockets,stalls
 # How many schedules `make fuzz-schedules` compares, and with which seed.
 SCHEDULES ?= 100000
 SEED ?= 9
@@ -48,6 +50,10 @@ test: $(READY) ## Run the tests (T=path to choose)
 
 test-long: $(READY) ## As make test, with the tests that stay under load for long, and longer rounds
 	@TEST_ROUNDS=long $(PY) -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
+
+.PHONY: test-jitter
+test-jitter: $(READY) ## Run the tests with random delays, which show what only a fast machine passes (JITTER=rare JITTER_SEED=7)
+	@JITTER=$(JITTER) $(if $(JITTER_SEED),JITTER_SEED=$(JITTER_SEED)) $(PY) -m pytest -n $(WORKERS) --no-loadscope-reorder -m "not long" $(T)
 
 test-unit: $(READY) ## Run the tests that need no server
 	@$(PY) -m pytest -n auto --no-loadscope-reorder tests/unit tests/architecture

@@ -36,6 +36,15 @@ structlog.configure(
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Delay everything at random, if the environment asks for it."""
+    if "JITTER" in os.environ:
+        from tests import jitter
+
+        jitter.install()
+        config.pluginmanager.register(jitter)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Modules and items are no garbage, and there are many: looking through them takes a third of the collection's time."""

@@ -245,6 +245,8 @@ def _become(request: dict[str, Any], output: int) -> None:
     os.environ.update(request["env"])
     time.tzset()
     sys.argv = request["arguments"]
+    if "JITTER" in os.environ:
+        importlib.import_module("tests.jitter").install()
 
 
 if __name__ == "__main__":

@@ -58,15 +58,18 @@ def token(org: str, scopes: str, subject: str, ttl: float) -> int:
 
 def _obey_signals(stack: Stack) -> asyncio.Event:
     """The first signal stops everything in order, the next one at once (then the event is set)."""
-    killed = asyncio.Event()
+    asked, killed = asyncio.Event(), asyncio.Event()
     task = asyncio.current_task()
     assert task is not None
 
     def on_signal() -> None:
-        if stack.stopping:
+        # Two at once come before the task has begun to stop: the second one counts all the same.
+        if stack.stopping or asked.is_set():
             killed.set()
             stack.kill()
         else:
+            asked.set()
+            print("stopping in order; the next signal ends everything at once", flush=True)
             task.cancel()
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

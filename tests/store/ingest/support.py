@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -335,6 +335,4 @@ def new_org() -> str:
     return f"org-{uuid.uuid4().hex[:12]}"
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """As `busy.until`, with less patience."""
-    await busy.until(condition, seconds)
+until: Final = busy.until

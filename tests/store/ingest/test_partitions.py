@@ -124,7 +124,7 @@ async def test_what_is_closed_while_a_partition_is_attached_is_closed(
         async with owner.transaction():
             await owner.execute(ATTACH.format(table=table))
             closing = asyncio.create_task(close(database, org, opened.incident))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not await owner.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
                     await asyncio.sleep(0.005)
         await closing
@@ -146,7 +146,7 @@ async def test_a_partition_that_somebody_reads_for_long_is_dropped_later(databas
         await retention.sweep()
         org = new_org()
         both = [message("a", org=org), message("a", Action.RESOLVE, org=org)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await commit(committer(database), org, both)
         assert {row["name"] for row in before} <= {row["name"] for row in await rows(database, "*", PARTITIONS)}
     finally:

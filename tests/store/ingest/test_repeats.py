@@ -266,7 +266,7 @@ async def deadlocks(database: Database) -> int:
 
 async def until_it_waits(database: Database) -> None:
     """Until a statement waits for a row that another transaction has changed."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             async with database.system() as tx:
                 if await tx.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"):

@@ -51,6 +51,7 @@ __all__ = [
     "operator",
     "reads",
     "redis_url",
+    "refused",
     "shared_valkey",
     "until",
     "world",
@@ -131,6 +132,19 @@ async def reads(notify: Notify, org: str, user: str, language: str) -> None:
     chosen = contact_pb.NotificationSettings(user=user, language=language)
     request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=chosen)
     await notify.contacts.UpdateNotificationSettings(request, metadata=bearer(org, subject=user))
+
+
+async def refused(world: World, org: str, pages: int = 1) -> None:
+    """So many wait for their second attempt.
+
+    A page is pending before its first one, too: what is not tried yet would be refused after the time was moved, and wait from
+    then on.
+    """
+
+    async def there() -> bool:
+        return len(await world.states("org_id = $1 AND state = 'pending' AND tries = 1", org)) == pages
+
+    await until(there)
 
 
 class _Allowed:

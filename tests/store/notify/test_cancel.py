@@ -20,7 +20,7 @@ from tocsin_notify.domain.attempt import Outcome
 from tocsin_notify.store.delivery.gate import incident_key
 from tocsin_testkit.busy import within
 
-from tests.store.notify.support import Notify, World, job, new_org, until
+from tests.store.notify.support import Notify, World, job, new_org, refused, until
 
 
 @pytest.fixture
@@ -170,14 +170,10 @@ async def test_delayed_steps_and_retries_are_cancelled(
     retrying = await world.method(org, "users/bob", webhook="bob")
     await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 60))
     await notify.set_rules(org, "users/bob", (pb.URGENCY_HIGH, retrying, 0))
-    world.hooks.will_answer("bob", [503] * 4 + [200])
     world.hooks.answers["bob"] = [(503, {"Retry-After": "30"})]
     await notify.submit(job(org, incident), job(org, incident, user="users/bob"))
 
-    async def waiting() -> bool:
-        return await world.states() == ["pending", "pending"]
-
-    await until(waiting)
+    await refused(world, org)
     assert (await notify.cancel(org, incident)).cancelled == 2
     assert (await notify.cancel(org, incident)).cancelled == 0, "repeating changes nothing"
     await world.forward(timedelta(hours=1))

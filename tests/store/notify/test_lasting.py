@@ -8,7 +8,7 @@ import pytest
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 
-from tests.store.notify.support import Notify, World, internal, job, new_org, until
+from tests.store.notify.support import Notify, World, internal, job, new_org, refused, until
 
 
 def reminder(org: str, incident: uuid.UUID, *, generation: int = 1, lasting: bool = True) -> pb.NotificationJob:
@@ -35,7 +35,7 @@ async def test_what_waits_for_another_attempt_meets_a_cancel(
     await world.method(org, webhook="ana")
     world.hooks.answers["ana"] = [(503, {"Retry-After": "30"})]
     await notify.submit(reminder(org, incident, lasting=lasting))
-    await state_is(world, "pending")
+    await refused(world, org)
     answer = await notify.cancel(org, incident, spares_lasting=spares)
     assert answer.cancelled == (ends == "cancelled")
     await world.forward(timedelta(minutes=5))

@@ -13,6 +13,7 @@ from tocsin_notify.app.delivery.deliver import Deliver
 from tocsin_notify.app.delivery.vanished import Vanished
 from tocsin_notify.store.delivery.gate import Passage
 from tocsin_notify.store.delivery.senders import LOOKS
+from tocsin_testkit.busy import within
 
 from tests.store.notify.forked import process
 from tests.store.notify.support import World, job, new_org, until
@@ -110,10 +111,16 @@ async def test_a_stop_lets_calls_end_and_gives_back_what_does_not(world: World) 
     await world.method(org, "users/bob", webhook="stuck")
     world.hooks.hang["slow"] = asyncio.Event()
     world.hooks.hang["stuck"] = asyncio.Event()
-    async with world.replica() as replica:
+    async with world.replica(shutdown_grace_seconds=within(2.0)) as replica:
         await replica.submit(job(org), job(org, user="users/bob"))
         await until(lambda: world.hooks.held["slow"] and world.hooks.held["stuck"])
-        asyncio.get_running_loop().call_later(0.3, world.hooks.hang["slow"].set)
+
+        async def answer() -> None:
+            await replica.runtime.stop.wait()
+            world.hooks.hang["slow"].set()
+
+        answering = asyncio.create_task(answer())
+    await answering
     by_user = {
         row["user_id"]: row for row in await world.admin.fetch("SELECT user_id, state, state_reason FROM notifications")
     }

@@ -6,7 +6,7 @@ import pytest
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 
-from tests.store.notify.support import WARNING, Notify, World, job, new_org, until
+from tests.store.notify.support import WARNING, Notify, World, job, new_org, refused, until
 
 DELAYED, SENT = escalation_pb.PAGE_OUTCOME_KIND_DELAYED, escalation_pb.PAGE_OUTCOME_KIND_SENT
 LONG = (503, {"Retry-After": "900"})
@@ -56,7 +56,7 @@ async def test_without_another_method_it_waits_as_it_was_asked(world: World, not
     await world.method(org, webhook="unverified", verified=False)
     world.hooks.will_answer("only", [LONG])
     await notify.submit(job(org))
-    await outcome(world, "pending")
+    await refused(world, org)
     row = await world.row("SELECT due_time - app_now() AS wait, priority, tries FROM notifications")
     assert 800 < row["wait"].total_seconds() <= 900
     assert (row["priority"], row["tries"]) == (0, 1), "it is no page that nobody takes"
@@ -74,6 +74,7 @@ async def test_who_is_reached_in_another_way_waits_for_nobody(world: World, noti
     world.hooks.will_answer("away", [LONG])
     await notify.submit(job(org))
     await outcome(world, "sent", "pending")
+    await refused(world, org)
     await until(lambda: bool(world.escalation.outcomes))
     assert {each.kind for each in world.escalation.outcomes} == {SENT}
 
@@ -85,7 +86,7 @@ async def test_news_waits(world: World, notify: Notify, type: int) -> None:
     await world.method(org, webhook="second")
     world.hooks.will_answer("first", [LONG])
     await notify.submit(job(org, type=type, actor="users/bob", level=0))
-    await outcome(world, "pending")
+    await refused(world, org)
     assert world.arrived("second") == 0
 
 

@@ -111,12 +111,14 @@ async def test_a_failure_that_may_pass_is_tried_on_where_there_is_no_other_metho
         await world.method(org, sms=ANA)
         await notify.submit(job(org))
         message = await taken(twilio)
+        await until(lambda: _states(world, org, "sent"))
         assert await twilio.tells(message, "undelivered", 30003) == 204
         assert await world.states("org_id = $1", org) == ["pending"]
         reason = await world.row("SELECT state_reason FROM notifications WHERE org_id = $1", org)
         assert "the phone cannot be reached at present" in reason["state_reason"]
         await world.forward(timedelta(minutes=2))
         again = await taken(twilio, count=2)
+        await until(lambda: _states(world, org, "sent"))
         assert await twilio.tells(again, "delivered") == 204
         assert await world.states("org_id = $1", org) == ["sent"]
 

@@ -13,7 +13,7 @@ from tocsin.escalation.v1.internal_service_pb2 import IncidentStop
 from tocsin.notify.v1 import notification_pb2 as pb
 
 from tests.store.notify.bundling import COLLECTED, TWO, bundles, nothing_collects, storm
-from tests.store.notify.support import WARNING, Notify, World, job, new_org, until
+from tests.store.notify.support import WARNING, Notify, World, job, new_org, refused, until
 
 REASON = "acknowledged by users/ana"
 LATER = timedelta(minutes=10)
@@ -32,17 +32,6 @@ async def waits(world: World, org: str, state: str) -> None:
     await until(there)
 
 
-async def refused(world: World, org: str, pages: int) -> None:
-    """So many wait for their second attempt. A page is pending before its first one, too: what is not tried yet would be refused
-    after the time was moved, and wait from then on.
-    """
-
-    async def there() -> bool:
-        return len(await world.states("org_id = $1 AND state = 'pending' AND tries = 1", org)) == pages
-
-    await until(there)
-
-
 async def a_later_step(world: World, notify: Notify, org: str, page: pb.NotificationJob) -> None:
     method = await world.method(org, webhook="ana")
     await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, method, 300))
@@ -53,7 +42,7 @@ async def another_attempt(world: World, notify: Notify, org: str, page: pb.Notif
     await world.method(org, webhook="ana")
     world.hooks.answers["ana"] = [(503, {"Retry-After": "30"})]
     await notify.submit(page)
-    await refused(world, org, 1)
+    await refused(world, org)
 
 
 async def what_a_process_left(world: World, notify: Notify, org: str, page: pb.NotificationJob) -> None:

@@ -21,7 +21,6 @@ from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.jobs import PAGE
 from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.domain.escalation import PageState
-from tocsin_escalation.domain.events import PageForgotten
 from tocsin_escalation.store.incidents import pages, timeline
 from tocsin_escalation.store.incidents.pages import OpenPage
 
@@ -144,22 +143,9 @@ class PageReconciler:
                 and run.org_id == each.org_id
                 and run.pages.get(each.page) is PageState.OPEN
             ]
-            made = await timeline.pagings(tx, wanted, younger=_YOUNGER, unless_noted=_ONCE_IN) if wanted else []
-            await advance(tx, [_step(each) for each in made], self._effects, entries=False)
-            return {each.page for each in made}
+            made = await timeline.forgotten(tx, wanted, younger=_YOUNGER, unless_noted=_ONCE_IN) if wanted else []
+            steps = [Step(each.incident_id, each.event, org_id=each.org_id) for each in made]
+            await advance(tx, steps, self._effects, entries=False)
+            return {each.event.page for each in made}
 
         return work
-
-
-def _step(made: timeline.Paging) -> Step:
-    event = PageForgotten(
-        made.page,
-        made.user,
-        made.level,
-        made.repeat,
-        made.generation,
-        made.planned_time,
-        made.asked_by,
-        made.first,
-    )
-    return Step(made.incident_id, event, org_id=made.org_id)

@@ -13,6 +13,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.decision import Note
 from tocsin_escalation.domain.escalation import Run
+from tocsin_escalation.domain.events import PageForgotten
 from tocsin_escalation.store.incidents.escalations import people_json
 
 
@@ -103,41 +104,35 @@ async def told(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Paging:
-    """Of what a page was made."""
+class Forgotten:
+    """A page that is to be handed over again, as its incident's escalation is told of it."""
 
-    incident_id: UUID
-    page: UUID
     org_id: str
-    user: str
-    level: int
-    repeat: int
-    generation: int
-    planned_time: datetime
-    asked_by: str
-    first: bool
+    incident_id: UUID
+    event: PageForgotten
 
 
 # The entry of a page names its user beside it. One that tells what became of it, or that it was handed over again, names no user.
-_PAGINGS: Final = """
-SELECT t.incident_id, g.page, t.org_id, t.paged_users[array_position(t.pages, g.page)] AS user, t.level, t.repeat, t.generation,
-  t.create_time - make_interval(secs => t.lateness_ms / 1000.0) AS planned_time,
-  CASE t.kind WHEN 'responders_added' THEN t.actor ELSE '' END AS asked_by,
-  NOT EXISTS (SELECT FROM timeline b WHERE b.incident_id = t.incident_id AND b.org_id IS NOT DISTINCT FROM t.org_id
-                AND b.id < t.id AND cardinality(b.paged_users) > 0) AS first
-FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS g(org_id, incident_id, page)
-JOIN timeline t ON t.incident_id = g.incident_id AND t.org_id IS NOT DISTINCT FROM g.org_id
-  AND g.page = ANY(t.pages) AND cardinality(t.paged_users) > 0 AND t.create_time > app_now() - make_interval(secs => $4)
-WHERE NOT EXISTS (
-  SELECT FROM timeline s WHERE s.incident_id = t.incident_id AND s.org_id IS NOT DISTINCT FROM t.org_id
-    AND s.kind = 'note' AND g.page = ANY(s.pages) AND s.create_time > app_now() - make_interval(secs => $5))
-ORDER BY t.id
+_PAGINGS: Final = f"""
+WITH paging AS (
+  SELECT t.id, t.org_id, t.incident_id, g.page, t.paged_users[array_position(t.pages, g.page)] AS user,
+    t.level, t.repeat, t.generation, t.create_time - make_interval(secs => t.lateness_ms / 1000.0) AS planned_time,
+    CASE t.kind WHEN 'responders_added' THEN t.actor ELSE '' END AS actor,
+    NOT EXISTS (SELECT FROM timeline b WHERE b.incident_id = t.incident_id AND b.org_id IS NOT DISTINCT FROM t.org_id
+                  AND b.id < t.id AND cardinality(b.paged_users) > 0) AS first
+  FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS g(org_id, incident_id, page)
+  JOIN timeline t ON t.incident_id = g.incident_id AND t.org_id IS NOT DISTINCT FROM g.org_id
+    AND g.page = ANY(t.pages) AND cardinality(t.paged_users) > 0 AND t.create_time > app_now() - make_interval(secs => $4)
+  WHERE NOT EXISTS (
+    SELECT FROM timeline s WHERE s.incident_id = t.incident_id AND s.org_id IS NOT DISTINCT FROM t.org_id
+      AND s.kind = 'note' AND g.page = ANY(s.pages) AND s.create_time > app_now() - make_interval(secs => $5)))
+SELECT org_id, incident_id, {columns(PageForgotten)} FROM paging ORDER BY id
 """
 
 
-async def pagings(
+async def forgotten(
     tx: Tx, named: Sequence[tuple[str, UUID, UUID]], *, younger: float, unless_noted: float
-) -> list[Paging]:
+) -> list[Forgotten]:
     """Of what these pages (tenant, incident, page) were made, those of the last `younger` seconds.
 
     Without those that an entry of the last `unless_noted` seconds says were handed over again.
@@ -150,7 +145,7 @@ async def pagings(
         younger,
         unless_noted,
     )
-    return [Paging(*record) for record in records]
+    return [Forgotten(org_id, incident_id, PageForgotten(*made)) for org_id, incident_id, *made in records]
 
 
 async def page(tx: Tx, incident_id: UUID, after: int, limit: int) -> list[Entry]:

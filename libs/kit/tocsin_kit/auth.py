@@ -18,6 +18,7 @@ import jwt
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit import wall_clock
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.roles import scopes_of_roles
 
@@ -151,8 +152,7 @@ class TokenCache:
     """Principals of verified tokens until those expire: a busy caller's signature is checked once, not per call."""
 
     def __init__(self, size: int = _CACHE_SIZE) -> None:
-        self._size = size
-        self._entries: dict[str, tuple[Principal, float]] = {}
+        self._entries: Bounded[str, tuple[Principal, float]] = Bounded(size)
 
     def get(self, token: str, now: float) -> Principal | None:
         """The principal, while the token lives."""
@@ -161,9 +161,6 @@ class TokenCache:
 
     def put(self, token: str, principal: Principal, expiry: float) -> None:
         """Remember until `expiry`; the oldest entry leaves when there is no room."""
-        self._entries.pop(token, None)
-        while len(self._entries) >= self._size:
-            del self._entries[next(iter(self._entries))]
         self._entries[token] = (principal, expiry)
 
 

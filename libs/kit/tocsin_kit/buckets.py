@@ -1,8 +1,9 @@
 """Token buckets in the memory of one replica: how often something may happen, and how often at once."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
+
+from tocsin_kit.bounded import Bounded
 
 _SIZE: Final = 10_000
 _ROUNDING: Final = 1e-6
@@ -47,8 +48,8 @@ class Buckets:
     def __init__(self, rate: float, burst: float, *, size: int = _SIZE) -> None:
         self._rate = rate
         self._burst = burst
-        self._size = size
-        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+        # Who was not heard of for longest most likely has a full bucket by now.
+        self._buckets: Bounded[Hashable, Bucket] = Bounded(size)
 
     def __bool__(self) -> bool:
         """Whether anybody has taken a share."""
@@ -75,9 +76,6 @@ class Buckets:
         """Takes one share, or `count`, at monotonic second `now`; 0, or the seconds until there will be as many."""
         bucket = self._buckets.get(key)
         if bucket is None:
-            # Who was not heard of for longest most likely has a full bucket by now.
-            if len(self._buckets) >= self._size:
-                self._buckets.popitem(last=False)
             bucket = self._buckets[key] = Bucket(self._burst, now)
         else:
             self._buckets.move_to_end(key)

@@ -8,7 +8,7 @@ has used up its failures waits a moment before it is judged, and is still judged
 import asyncio
 import hashlib
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv6Address, ip_network
 from typing import Final
@@ -17,6 +17,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit import wall_clock
 from tocsin_kit.auth import Authenticator, Principal, authenticate
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.keys.revocations import Revocations
@@ -54,8 +55,8 @@ class Credentials:
     def __init__(self, *, rate: float, burst: float, metrics: Metrics) -> None:
         self._failures = Buckets(rate, burst)
         self._logged = Buckets(1 / _LOG_SECONDS, 1)
-        self._right: OrderedDict[int, None] = OrderedDict()
-        self._wrong: OrderedDict[bytes, tuple[float, TocsinError]] = OrderedDict()
+        self._right: Bounded[int, None] = Bounded(_REMEMBERED)
+        self._wrong: Bounded[bytes, tuple[float, TocsinError]] = Bounded(_REMEMBERED)
         self._held: Counter[str] = Counter()
         self._total = metrics.credentials_refused
         self._elsewhere: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
@@ -84,8 +85,6 @@ class Credentials:
             raise self._refusal(error, source_of(peer())) from error
         if not known:
             self._right[key] = None
-            if len(self._right) > _REMEMBERED:
-                self._right.popitem(last=False)
         if principal.sources:
             await self._require_source(principal, peer())
         return principal
@@ -141,9 +140,6 @@ class Credentials:
 
     def _remember_wrong(self, key: bytes, error: TocsinError) -> None:
         self._wrong[key] = (time.monotonic() + _WRONG_SECONDS, error)
-        self._wrong.move_to_end(key)
-        if len(self._wrong) > _REMEMBERED:
-            self._wrong.popitem(last=False)
 
     def _refusal(self, error: TocsinError, source: str) -> TocsinError:
         """The error itself while the source may be wrong, `Throttled` afterwards."""

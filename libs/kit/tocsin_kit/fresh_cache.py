@@ -2,13 +2,14 @@
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.logging import get_logger
 
-_K = TypeVar("_K")
+_K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 _log = get_logger(__name__)
@@ -37,8 +38,7 @@ class FreshCache(Generic[_K, _V]):
         self._load = load
         self._ttl = ttl
         self._renew_after = ttl / 2 if renew_after is None else renew_after
-        self._size = size
-        self._entries: dict[_K, _Entry[_V]] = {}
+        self._entries: Bounded[_K, _Entry[_V]] = Bounded(size)
         self._loading: dict[_K, asyncio.Task[_V]] = {}
 
     def fresh(self, key: _K) -> _V | None:
@@ -83,9 +83,6 @@ class FreshCache(Generic[_K, _V]):
         begin = asyncio.get_running_loop().time()
         value = await self._load(key)
         if self._loading.get(key) is asyncio.current_task():
-            self._entries.pop(key, None)
-            while len(self._entries) >= self._size:
-                del self._entries[next(iter(self._entries))]
             self._entries[key] = _Entry(value, begin + self._renew_after, begin + self._ttl)
         return value
 

@@ -5,11 +5,12 @@ A proxy that the environment names (`HTTPS_PROXY`) is used.
 
 import re
 import ssl
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import Final
 
 import aiohttp
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.errors import TocsinError, invalid
 from yarl import URL
 
@@ -30,7 +31,7 @@ class Outside:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._asking: Counter[str] = Counter()
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept: Bounded[str, bytes] = Bounded(_KEPT)
 
     async def get(self, url: str, place: str, org_id: str, *, keep: bool = False) -> bytes:
         """What is found there, for a tenant; `keep`: as it was found before. Raises INVALID_FIELD at `place` for a URL that is
@@ -50,8 +51,6 @@ class Outside:
                 del self._asking[org_id]
         if keep:
             self._kept[url] = content
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return content
 
     async def _get(self, wanted: URL, place: str) -> bytes:

@@ -178,10 +178,7 @@ class _Receiver:
         """The sender of this body. Raises CREDENTIAL_INVALID when its integration asks for a signature that is not there."""
         if sender.integration_id is None:
             return sender
-        routing = self._directory.fresh_routing(sender.org_id, sender.integration_id)
-        if routing is None:
-            routing = await self._directory.routing(sender.org_id, sender.integration_id)
-        rule = routing.signature
+        rule = (await self._directory.routing(sender.org_id, sender.integration_id)).signature
         if rule is None:
             return sender
         now = await self._directory.now(sender.org_id) if rule.timestamp_header else 0.0

@@ -5,7 +5,6 @@ alerts are refused gets an incident, at most one an hour over all replicas. What
 What limits refuse is another incident, a minute after the first one: not every sender sends it again.
 """
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
@@ -15,6 +14,7 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_WARNING
 from tocsin_kit.auth import Principal
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -48,7 +48,7 @@ class Refusals:
         self._intake = intake
         self._metrics = metrics
         self._clock = clock
-        self._waiting: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        self._waiting: Bounded[tuple[str, str], tuple[float, int]] = Bounded(_SIZE)
 
     def count(self, form: str, error: TocsinError, number: int = 1) -> None:
         """`number` alerts of unknown senders were refused."""
@@ -90,9 +90,6 @@ class Refusals:
             self._waiting[key] = (looked, added + number)
             return
         self._waiting[key] = (now, 0)
-        self._waiting.move_to_end(key)
-        if len(self._waiting) > _SIZE:
-            self._waiting.popitem(last=False)
         try:
             await self._open(sender, integration_id, form, added + number, error.message)
         except Exception:

@@ -230,15 +230,11 @@ class AlertIntake:
         return entries
 
     async def _recognise(self, sender: Sender, shelf: Shelf, key: Bytes) -> Entry | None:
-        """The entry of an alert that was read before and would be read alike. Raises as `_routing`."""
+        """The entry of an alert that was read before and would be read alike. Raises as `_look_up`."""
         known = shelf.get(key)
         if known is None:
             return None
-        routing = None
-        if sender.integration_id is not None:
-            routing = self._directory.fresh_routing(sender.org_id, sender.integration_id)
-        if routing is None or routing.signature is not None:
-            routing = await self._look_up(sender, known.integration)
+        routing = await self._look_up(sender, known.integration)
         return known.entry if known.mark is routing.mark else None
 
     async def _read(

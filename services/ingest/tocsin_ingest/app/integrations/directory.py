@@ -15,6 +15,7 @@ from tocsin.ingest.v1.integration_service_pb2 import Integration
 from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.fresh_cache import FreshCache
@@ -61,6 +62,8 @@ _OTHERS: Final = 1000
 EVERY_MAIL_OPENS: Final = Rules()
 AHEAD: Final = 5.0
 """Seconds before its start from which a silence is known here; longer than what is read may be old."""
+_Compiled = tuple[list[MatchersRow], tuple[Silence, ...]]
+"""Silences as they are stored, and ready to be matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +137,12 @@ class Directory:
         self._lookups: Batches[bytes, KeyRow | None] = Batches(self._find_keys, most=_MOST_LOOKUPS)
         self._keys: FreshCache[bytes, Principal] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
         self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
-        self._compiled: dict[tuple[str, str], Routing] = {}
-        self._silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
-        self._other_silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
+        self._compiled: Bounded[tuple[str, str], Routing] = Bounded(_SIZE)
+        self._silences: Bounded[str, _Compiled] = Bounded(_SIZE)
+        self._other_silences: Bounded[str, _Compiled] = Bounded(_OTHERS)
         self._expired: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
-        self._cut: dict[tuple[str, str], Version | None] = {}
-        self._cut_silences: dict[str, tuple[Silence, ...]] = {}
+        self._cut: Bounded[tuple[str, str], Version | None] = Bounded(_SIZE)
+        self._cut_silences: Bounded[str, tuple[Silence, ...]] = Bounded(_SIZE)
 
     async def authenticate(self, token: str) -> Principal | None:
         """An integration key stands for its integration, with the scope to write alerts and no other.
@@ -172,11 +175,8 @@ class Directory:
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""
-        return self.fresh_routing(org_id, integration_id) or await self._routing.get((org_id, integration_id))
-
-    def fresh_routing(self, org_id: str, integration_id: str) -> Routing | None:
-        """The same where it is known and need not be read anew."""
-        return self._routing.fresh((org_id, integration_id))
+        key = (org_id, integration_id)
+        return self._routing.fresh(key) or await self._routing.get(key)
 
     async def firing_keys(self, org_id: str, integration_id: str) -> list[str]:
         """The dedup key of one alert of each of the integration's newest open incidents."""
@@ -205,8 +205,6 @@ class Directory:
             return ()
         pay(expressions_of(rows))
         usable = usable_silences(rows)
-        while len(self._other_silences) >= _OTHERS:
-            del self._other_silences[next(iter(self._other_silences))]
         self._other_silences[org_id] = (rows, usable)
         return usable
 
@@ -214,8 +212,6 @@ class Directory:
         """An alert was not silenced since the silences were too expensive for it: counted, and logged once a set of them."""
         self._metrics.silences_cut.inc()
         if self._cut_silences.get(org_id) is not routing.silences:
-            while len(self._cut_silences) >= _SIZE:
-                del self._cut_silences[next(iter(self._cut_silences))]
             self._cut_silences[org_id] = routing.silences
             _log.warning("silences_cut", org_id=org_id, integration=routing.integration_id)
 
@@ -224,8 +220,6 @@ class Directory:
         self._metrics.routing_cut.inc()
         key = (org_id, routing.integration_id)
         if self._cut.get(key) != routing.version:
-            while len(self._cut) >= _SIZE:
-                del self._cut[next(iter(self._cut))]
             self._cut[key] = routing.version
             _log.warning(
                 "routing_cut", org_id=org_id, integration=routing.integration_id, policy=routing.default_policy
@@ -307,9 +301,6 @@ class Directory:
         if routing.silences is not quiet:
             routing = replace(routing, silences=quiet)
         if self._compiled.get(key) is not routing:
-            self._compiled.pop(key, None)
-            while len(self._compiled) >= _SIZE:
-                del self._compiled[next(iter(self._compiled))]
             self._compiled[key] = routing
         return routing
 
@@ -325,7 +316,5 @@ class Directory:
         if len(usable) < len(rows):
             self._metrics.rules_left_out.inc(len(rows) - len(usable))
             _log.warning("silences_left_out", org_id=tx.org_id, silences=len(rows) - len(usable))
-        while len(self._silences) >= _SIZE:
-            del self._silences[next(iter(self._silences))]
         self._silences[tx.org_id] = (rows, usable)
         return usable

@@ -11,6 +11,8 @@ from time import monotonic
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from tocsin_kit.bounded import Bounded
+
 from tocsin_notify.app.delivery.circuits import Provider
 
 MOST_PROVIDERS: Final = 1000
@@ -44,17 +46,14 @@ class ServedAgain:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._known: OrderedDict[Provider, _Known] = OrderedDict()
+        self._known: Bounded[Provider, _Known] = Bounded(MOST_PROVIDERS)
 
     def failed(self, calls: Iterable[Call]) -> None:
         """These are tried again later."""
         for call in calls:
-            known = self._known.setdefault(call.provider, _Known())
-            self._known.move_to_end(call.provider)
+            known = self._known[call.provider] = self._known.get(call.provider) or _Known()
             if call.notification in known.waiting or len(known.waiting) < MOST_WAITING:
                 known.waiting[call.notification] = call
-        while len(self._known) > MOST_PROVIDERS:
-            self._known.popitem(last=False)
 
     def served(self, calls: Iterable[Call]) -> list[tuple[str, UUID]]:
         """The provider took these, or refused them for good. Which ones (tenant, notification) are to be tried at once."""

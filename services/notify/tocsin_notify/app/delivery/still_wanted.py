@@ -7,12 +7,12 @@ and what it names is stopped as it was before. While escalation does not answer,
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentStop
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -50,7 +50,7 @@ class StillWanted:
         self._stops = stops
         self._cancel = cancel
         self._clock = clock
-        self._known: OrderedDict[Named, float] = OrderedDict()
+        self._known: Bounded[Named, float] = Bounded(_SIZE)
         self._silent_until = float("-inf")
         self._asking = asyncio.Lock()
 
@@ -82,8 +82,6 @@ class StillWanted:
             await self._stop(fences)
         now = self._clock()
         self._known |= dict.fromkeys(asked, now)
-        while len(self._known) > _SIZE:
-            self._known.popitem(last=False)
 
     async def _stop(self, fences: Sequence[Fence]) -> None:
         try:

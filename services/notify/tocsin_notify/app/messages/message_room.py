@@ -1,12 +1,12 @@
 """How many more messages a tenant may schedule."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
@@ -36,7 +36,7 @@ class MessageRoom:
     def __init__(self, budgets: Budgets, *, clock: Callable[[], float] = monotonic) -> None:
         self._budgets = budgets
         self._clock = clock
-        self._counted: OrderedDict[str, _Counted] = OrderedDict()
+        self._counted: Bounded[str, _Counted] = Bounded(_TENANTS)
 
     async def left(self, tx: Tx, wanted: int) -> int:
         """How many of so many more the tenant may schedule. Calls at the same time may pass it together."""
@@ -49,8 +49,6 @@ class MessageRoom:
                 self._counted.pop(tx.org_id, None)
                 return min(wanted, left)
             self._counted[tx.org_id] = counted
-            if len(self._counted) > _TENANTS:
-                self._counted.popitem(last=False)
         counted.left -= wanted
         return wanted
 

@@ -23,7 +23,7 @@ async def answer(request: web.Request) -> web.Response:
 async def main(settings: ServiceSettings) -> None:
     """Serves until the other side of standard input is closed."""
     server = RpcServer(settings, authenticators=[JwtAuthenticator(settings.signing_keys)], metrics=Metrics())
-    server.add(echo.Echo(), echo.SERVICE, echo.add_to_server)
+    server.add(echo.Echo(), echo.add_to_server)
     await server.health.check_once()
     await server.start()
     http = HttpServer(settings, metrics=Metrics(), health=server.health)

@@ -7,12 +7,6 @@ from typing import Final
 
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
-from tocsin.ingest.v1 import (
-    alert_service_pb2_grpc,
-    integration_service_pb2_grpc,
-    internal_service_pb2_grpc,
-    silence_service_pb2_grpc,
-)
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
@@ -59,7 +53,10 @@ from tocsin_ingest.http.outside import Outside
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.mail.receiver import MailReceiver
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.rpc import alert_service, integration_service, internal_service, silence_service
+from tocsin_ingest.rpc.alert_service import AlertService, call_refused
+from tocsin_ingest.rpc.integration_service import IntegrationService
+from tocsin_ingest.rpc.internal_service import IngestInternalService
+from tocsin_ingest.rpc.silence_service import SilenceService
 from tocsin_ingest.settings import IngestSettings
 from tocsin_ingest.store.alerts.events import KINDS
 from tocsin_ingest.work.relay import EventDelivery
@@ -121,20 +118,14 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.authenticators.insert(0, directory)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     runtime.rpc.add(
-        alert_service.AlertService(
+        AlertService(
             *(intake, alive, Simulation(database, directory, budgets), escalation, database, pages),
             window=settings.stream_window,
             stop=runtime.stop,
-        ),
-        alert_service.NAME,
-        alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
+        )
     )
     runtime.rpc.add(
-        integration_service.IntegrationService(
-            database, escalation, directory, alive, pages, budgets, settings.mail_domain, boxes
-        ),
-        integration_service.NAME,
-        integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
+        IntegrationService(database, escalation, directory, alive, pages, budgets, settings.mail_domain, boxes)
     )
     quiet = QuietIncidents(database, metrics, relay.nudge)
     look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics).round)
@@ -143,16 +134,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         directory.silences_changed(org_id)
         look_again.nudge()
 
-    runtime.rpc.add(
-        silence_service.SilenceService(database, pages, budgets, silences_changed),
-        silence_service.NAME,
-        silence_service_pb2_grpc.add_SilenceServiceServicer_to_server,
-    )
-    runtime.rpc.add(
-        internal_service.IngestInternalService(database, relay.nudge, reconciler),
-        internal_service.NAME,
-        internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
-    )
+    runtime.rpc.add(SilenceService(database, pages, budgets, silences_changed))
+    runtime.rpc.add(IngestInternalService(database, relay.nudge, reconciler))
     serve_limits(runtime, pages, redis.commands, (RedisError, OSError))
     share(runtime, limit.budgets, redis.commands, SERVICE, (RedisError, OSError))
     serve_audit(runtime, pages)
@@ -166,7 +149,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         close.append(outside.close)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
         runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies, outside))
-        runtime.rpc.watch_refused(partial(alert_service.call_refused, times))
+        runtime.rpc.watch_refused(partial(call_refused, times))
         runtime.loops.add("intake-times", Sweep(INTAKE_EVERY, times.round), everywhere=True)
         if settings.mail_listen:
             receiver = MailReceiver(

@@ -181,7 +181,7 @@ async def serve(settings: ServiceSettings) -> AsyncIterator[Any]:
         chosen = using or settings
         options = {"authenticators": [JwtAuthenticator(chosen.signing_keys)], "metrics": Metrics(), **options}
         server = RpcServer(chosen, **options)
-        server.add(servicer, SERVICE, add_to_server)
+        server.add(servicer, add_to_server)
         await server.start()
         servers.append(server)
         return server

@@ -43,13 +43,19 @@ class Grant(JwtAuthenticator):
         return principal and Principal(principal.org_id, principal.subject, principal.scopes | {"echo:use"})
 
 
-async def test_a_service_is_added_once_and_by_its_own_name(settings: ServiceSettings, echo: Any) -> None:
+async def test_a_service_is_added_once(settings: ServiceSettings, echo: Any) -> None:
     server = RpcServer(settings, authenticators=[], metrics=Metrics())
-    server.add(echo.Echo(), echo.SERVICE, echo.add_to_server)
-    with pytest.raises(ValueError, match="cannot be added"):
-        server.add(echo.Echo(), echo.SERVICE, echo.add_to_server)
-    with pytest.raises(ValueError, match="cannot be added"):
-        server.add(echo.Echo(), "kittest.v1.OtherService", echo.add_to_server)
+    server.add(echo.Echo(), echo.add_to_server)
+    with pytest.raises(ValueError, match="is added already"):
+        server.add(echo.Echo(), echo.add_to_server)
+
+
+async def test_a_servicer_without_a_generated_base_class_names_what_registers_it(
+    settings: ServiceSettings, echo: Any
+) -> None:
+    server = RpcServer(settings, authenticators=[], metrics=Metrics())
+    with pytest.raises(TypeError, match="Echo has no generated base class"):
+        server.add(echo.Echo())
 
 
 async def test_a_method_without_a_scope_cannot_be_served(settings: ServiceSettings, echo: Any) -> None:
@@ -57,7 +63,6 @@ async def test_a_method_without_a_scope_cannot_be_served(settings: ServiceSettin
     with pytest.raises(ValueError, match=r"OpenService/Unary names no scope"):
         server.add(
             echo.Echo(),
-            "kittest.v1.OpenService",
             lambda servicer, target: echo.add_to_server(servicer, target, "kittest.v1.OpenService"),
         )
 

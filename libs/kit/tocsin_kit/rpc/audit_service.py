@@ -1,7 +1,7 @@
 """AuditService: who changed what here. One for every service."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.json_format import Parse
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,8 +17,6 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
 
-NAME: Final = "tocsin.audit.v1.AuditService"
-
 
 class AuditService(pb_grpc.AuditServiceServicer):
     """The audit log of one service. A tenant's credential sees what was done in the tenant, an operator's what operators did."""
@@ -29,7 +27,7 @@ class AuditService(pb_grpc.AuditServiceServicer):
 
     def add_to(self, rpc: RpcServer) -> None:
         """Serve it."""
-        rpc.add(self, NAME, pb_grpc.add_AuditServiceServicer_to_server)
+        rpc.add(self)
 
     async def ListAuditEntries(self, request: pb.ListAuditEntriesRequest, context: Any) -> pb.ListAuditEntriesResponse:
         """See the contract."""

@@ -18,7 +18,6 @@ from tocsin_kit.rpc.server import RpcServer
 _log = get_logger(__name__)
 
 _MOST: Final = 10**12
-NAME: Final = "tocsin.limits.v1.LimitService"
 
 
 class LimitService(pb_grpc.LimitServiceServicer):
@@ -31,7 +30,7 @@ class LimitService(pb_grpc.LimitServiceServicer):
 
     def add_to(self, rpc: RpcServer) -> None:
         """Serve it."""
-        rpc.add(self, NAME, pb_grpc.add_LimitServiceServicer_to_server)
+        rpc.add(self)
 
     async def GetTenantLimits(self, request: pb.GetTenantLimitsRequest, context: Any) -> pb.GetTenantLimitsResponse:
         """See the contract."""

@@ -25,7 +25,6 @@ from tocsin_kit.rpc.server import RpcServer
 
 _log = get_logger(__name__)
 
-NAME: Final = "tocsin.outbox.v1.OutboxService"
 _PREFIX: Final = "outboxMessages/"
 
 
@@ -42,7 +41,7 @@ class OutboxService(pb_grpc.OutboxServiceServicer):
 
     def add_to(self, rpc: RpcServer) -> None:
         """Serve it."""
-        rpc.add(self, NAME, pb_grpc.add_OutboxServiceServicer_to_server)
+        rpc.add(self)
 
     async def ListDeadMessages(self, request: pb.ListDeadMessagesRequest, context: Any) -> pb.ListDeadMessagesResponse:
         """See the contract."""

@@ -114,7 +114,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
     def add_to(self, rpc: RpcServer) -> None:
         """Serve it."""
         self._revocations = rpc.credentials.revocations
-        rpc.add(self, "tocsin.queue.v1.QueueService", pb_grpc.add_QueueServiceServicer_to_server)
+        rpc.add(self)
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Any) -> pb.ListQueuesResponse:
         """See the contract."""

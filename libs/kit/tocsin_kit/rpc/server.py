@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -92,21 +93,20 @@ class RpcServer:
         self.port = 0
         """The port it listens on, once started."""
 
-    def add(self, servicer: object, service: str, add_fn: Callable[[Any, Any], None]) -> None:
-        """Serve `servicer` as `service` (full name); `add_fn` is the generated `add_…Servicer_to_server`.
+    def add(self, servicer: object, add_fn: Callable[[Any, Any], None] | None = None) -> None:
+        """Serve `servicer`. `add_fn`: the generated `add_…Servicer_to_server`; without it, that of the generated base class.
 
-        Raises ValueError when the service is there already, is another one than `add_fn` registers, or has a method
-        without a scope. A method the servicer lacks answers UNIMPLEMENTED.
+        Raises ValueError when the service is there already or has a method without a scope. A method the servicer lacks
+        answers UNIMPLEMENTED.
         """
         capture = _Capture()
-        add_fn(servicer, capture)
-        if list(capture.handlers) != [service] or service in self._services:
-            raise ValueError(
-                f"{service} cannot be added: registered are {[*self._services]}, given {[*capture.handlers]}"
-            )
+        (add_fn or _generated_add(type(servicer)))(servicer, capture)
+        ((service, handlers),) = capture.handlers.items()
+        if service in self._services:
+            raise ValueError(f"{service} is added already")
         descriptor = descriptor_pool.Default().FindServiceByName(service)
         wrapped = {}
-        for name, handler in capture.handlers[service].items():
+        for name, handler in handlers.items():
             options = descriptor.methods_by_name[name].GetOptions()
             scope = options.Extensions[access_pb2.scope]
             if not scope:
@@ -224,6 +224,17 @@ class RpcServer:
 def _is_async(behaviour: object) -> bool:
     """False for the base class's stand-in of a method that was not written, which is a plain function."""
     return inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
+
+
+def _generated_add(servicer: type) -> Callable[[Any, Any], None]:
+    """What registers a servicer: a function beside its base class, in the module that protoc's plugin generated."""
+    for base in servicer.__mro__:
+        add: Callable[[Any, Any], None] | None = getattr(
+            sys.modules[base.__module__], f"add_{base.__name__}_to_server", None
+        )
+        if add is not None:
+            return add
+    raise TypeError(f"{servicer.__qualname__} has no generated base class; name the function that registers it")
 
 
 class _Capture:

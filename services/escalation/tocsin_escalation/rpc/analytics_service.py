@@ -21,7 +21,6 @@ from tocsin_escalation.domain.schedules.clock import UnknownZone, clock
 from tocsin_escalation.rpc.mapping import timestamp
 
 Context = grpc.aio.ServicerContext[Any, Any]
-NAME: Final = "tocsin.escalation.v1.AnalyticsService"
 
 _MOST_ROWS: Final = 5000
 _QUARTER_SECONDS: Final = 900

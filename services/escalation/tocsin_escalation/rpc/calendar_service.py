@@ -34,7 +34,6 @@ from tocsin_escalation.store.schedules.calendar_imports import ImportRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-NAME: Final = "tocsin.escalation.v1.CalendarService"
 _SCOPE: Final = "schedules:write"
 _log = get_logger(__name__)
 

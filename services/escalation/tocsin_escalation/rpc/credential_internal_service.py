@@ -1,7 +1,7 @@
 """CredentialInternalService: the record of keys and revocations, for the other services."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from tocsin.credentials.v1 import internal_service_pb2 as pb
@@ -13,7 +13,6 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_escalation.app.access.key_record import OwnKeyRecord
 
 Context = grpc.aio.ServicerContext[Any, Any]
-NAME: Final = "tocsin.credentials.v1.CredentialInternalService"
 
 
 class CredentialInternalService(pb_grpc.CredentialInternalServiceServicer):

@@ -33,7 +33,6 @@ from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
 
-NAME: Final = "tocsin.credentials.v1.CredentialService"
 _ACCOUNTS: Final = "serviceAccounts"
 _log = get_logger(__name__)
 

@@ -15,7 +15,6 @@ from tocsin_escalation.app.incidents import follow
 from tocsin_escalation.rpc.mapping import incident_id
 from tocsin_escalation.rpc.swap_mapping import user_of
 
-NAME: Final = "tocsin.escalation.v1.FollowService"
 _SCOPE: Final = "incidents:write"
 _PREFIX: Final = "CHANNEL_"
 Context = grpc.aio.ServicerContext[Any, Any]

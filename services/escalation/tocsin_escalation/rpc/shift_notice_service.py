@@ -23,7 +23,6 @@ from tocsin_escalation.rpc.mapping import duration, timestamp
 from tocsin_escalation.store.notices import shift_notices as store
 from tocsin_escalation.store.notices.shift_notices import ChoiceRow, NoticeRow, Wanted
 
-NAME: Final = "tocsin.escalation.v1.ShiftNoticeService"
 _SCOPE: Final = "schedules:write"
 _MINUTE: Final = timedelta(minutes=1)
 _KINDS: Final = {

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -20,7 +20,6 @@ from tocsin_escalation.rpc import mapping, schedule_mapping
 from tocsin_escalation.store.incidents.changes import Position
 
 Context = grpc.aio.ServicerContext[Any, Any]
-NAME: Final = "tocsin.escalation.v1.WatchService"
 
 
 class WatchService(pb_grpc.WatchServiceServicer):

@@ -4,21 +4,6 @@ from datetime import timedelta
 from typing import Final
 
 from redis.exceptions import RedisError
-from tocsin.credentials.v1 import credential_service_pb2_grpc
-from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
-from tocsin.escalation.v1 import (
-    analytics_service_pb2_grpc,
-    calendar_service_pb2_grpc,
-    directory_service_pb2_grpc,
-    follow_service_pb2_grpc,
-    incident_service_pb2_grpc,
-    internal_service_pb2_grpc,
-    policy_service_pb2_grpc,
-    reminder_service_pb2_grpc,
-    schedule_service_pb2_grpc,
-    shift_notice_service_pb2_grpc,
-    watch_service_pb2_grpc,
-)
 from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin.notify.v1.internal_service_pb2 import Cancellation, UserChange
 from tocsin.notify.v1.notification_pb2 import NotificationJob
@@ -66,21 +51,19 @@ from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.http.calendars import Calendars, path_of
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.rpc import (
-    analytics_service,
-    calendar_service,
-    credential_internal_service,
-    credential_service,
-    follow_service,
-    shift_notice_service,
-    watch_service,
-)
+from tocsin_escalation.rpc.analytics_service import AnalyticsService
+from tocsin_escalation.rpc.calendar_service import CalendarService
+from tocsin_escalation.rpc.credential_internal_service import CredentialInternalService
+from tocsin_escalation.rpc.credential_service import CredentialService
 from tocsin_escalation.rpc.directory_service import DirectoryService
+from tocsin_escalation.rpc.follow_service import FollowService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
 from tocsin_escalation.rpc.policy_service import PolicyService
 from tocsin_escalation.rpc.reminder_service import ReminderService
 from tocsin_escalation.rpc.schedule_service import ScheduleService
+from tocsin_escalation.rpc.shift_notice_service import ShiftNoticeService
+from tocsin_escalation.rpc.watch_service import WatchService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.incidents.timers import figures
 from tocsin_escalation.wiring.queue import follow_options, queue_options
@@ -143,26 +126,10 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
     pages = PageTokens(settings.signing_keys)
     add = runtime.rpc.add
-    add(
-        IncidentService(db, commands, notify, pages),
-        "tocsin.escalation.v1.IncidentService",
-        incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
-    )
-    add(
-        PolicyService(db, notify, pages, runtime.rpc.budgets, settings.gap_warning_days),
-        "tocsin.escalation.v1.PolicyService",
-        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
-    )
-    add(
-        ReminderService(db, pages, runtime.rpc.budgets),
-        "tocsin.escalation.v1.ReminderService",
-        reminder_service_pb2_grpc.add_ReminderServiceServicer_to_server,
-    )
-    add(
-        ScheduleService(db, pages, runtime.rpc.budgets, timedelta(seconds=settings.calendar_stale_seconds)),
-        "tocsin.escalation.v1.ScheduleService",
-        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
-    )
+    add(IncidentService(db, commands, notify, pages))
+    add(PolicyService(db, notify, pages, runtime.rpc.budgets, settings.gap_warning_days))
+    add(ReminderService(db, pages, runtime.rpc.budgets))
+    add(ScheduleService(db, pages, runtime.rpc.budgets, timedelta(seconds=settings.calendar_stale_seconds)))
     boxes = Boxes(secret_keys(settings.secret_key, settings.signing_keys), PURPOSE)
     calendars = CalendarSource(allow_private=settings.allow_private_calendars)
     stale_after = timedelta(seconds=settings.calendar_stale_seconds)
@@ -171,62 +138,28 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     )
     calendar_rounds = Sweep(min(5.0, settings.calendar_fetch_seconds), reading.round)
     add(
-        calendar_service.CalendarService(
+        CalendarService(
             db,
             pages,
             runtime.rpc.budgets,
             lambda secret: settings.public_url.rstrip("/") + path_of(secret),
             CalendarImports(boxes, calendar_rounds.nudge, allow_private=settings.allow_private_calendars),
-        ),
-        calendar_service.NAME,
-        calendar_service_pb2_grpc.add_CalendarServiceServicer_to_server,
+        )
     )
-    add(
-        shift_notice_service.ShiftNoticeService(db, pages),
-        shift_notice_service.NAME,
-        shift_notice_service_pb2_grpc.add_ShiftNoticeServiceServicer_to_server,
-    )
-    add(
-        follow_service.FollowService(db),
-        follow_service.NAME,
-        follow_service_pb2_grpc.add_FollowServiceServicer_to_server,
-    )
+    add(ShiftNoticeService(db, pages))
+    add(FollowService(db))
     if runtime.serves:
         runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())
-    add(
-        watch_service.WatchService(feeds, on_calls, pages),
-        watch_service.NAME,
-        watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
-    )
+    add(WatchService(feeds, on_calls, pages))
     summaries = Summaries(db)
-    add(
-        analytics_service.AnalyticsService(summaries),
-        analytics_service.NAME,
-        analytics_service_pb2_grpc.add_AnalyticsServiceServicer_to_server,
-    )
-    add(
-        DirectoryService(db, pages, runtime.rpc.budgets),
-        "tocsin.escalation.v1.DirectoryService",
-        directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
-    )
+    add(AnalyticsService(summaries))
+    add(DirectoryService(db, pages, runtime.rpc.budgets))
     page_reconciler = PageReconciler(db, notify, effects, page_relay.nudge, grace=settings.reconcile_grace_seconds)
-    add(
-        EscalationInternalService(db, effects, summaries, notify, page_reconciler),
-        "tocsin.escalation.v1.EscalationInternalService",
-        internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
-    )
+    add(EscalationInternalService(db, effects, summaries, notify, page_reconciler))
     record = OwnKeyRecord(db)
     serve_keys(runtime, record)
-    add(
-        credential_service.CredentialService(db, pages, runtime.rpc.budgets, settings.auth_max_token_seconds),
-        credential_service.NAME,
-        credential_service_pb2_grpc.add_CredentialServiceServicer_to_server,
-    )
-    add(
-        credential_internal_service.CredentialInternalService(record),
-        credential_internal_service.NAME,
-        credential_internal_service_pb2_grpc.add_CredentialInternalServiceServicer_to_server,
-    )
+    add(CredentialService(db, pages, runtime.rpc.budgets, settings.auth_max_token_seconds))
+    add(CredentialInternalService(record))
     kinds = (TimerTasks(effects), ReminderTasks())
     live = queue_options(settings)
     QueueService(db, QUEUE, figures, timers.mirror, kinds, pages, journal, live, runtime.stop).add_to(runtime.rpc)

@@ -1,6 +1,6 @@
 """IntegrationService: who may send alerts, and where they go."""
 
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -41,7 +41,6 @@ from tocsin_ingest.rpc.preview_mapping import preview_mapping
 from tocsin_ingest.store.integrations import integrations
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-NAME: Final = "tocsin.ingest.v1.IntegrationService"
 
 
 class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer):

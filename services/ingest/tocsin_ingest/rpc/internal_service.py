@@ -21,7 +21,6 @@ from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _TOLD: Final = 500
-NAME: Final = "tocsin.ingest.v1.IngestInternalService"
 
 
 class IngestInternalService(internal_service_pb2_grpc.IngestInternalServiceServicer):

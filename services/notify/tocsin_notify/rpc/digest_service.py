@@ -24,7 +24,6 @@ from tocsin_notify.store.messages import digests as store
 from tocsin_notify.store.messages.digests import Choice, Digest
 from tocsin_notify.texts.digest_words import digest_words_of
 
-NAME: Final = "tocsin.notify.v1.DigestService"
 _SCOPE: Final = "contacts:write"
 _WHEN_EMPTY: Final = {
     pb.WHEN_EMPTY_UNSPECIFIED: WhenEmpty.NOTHING,

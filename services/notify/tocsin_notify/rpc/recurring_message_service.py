@@ -24,7 +24,6 @@ from tocsin_notify.rpc import mapping, message_mapping
 from tocsin_notify.store.messages import recurring as store
 from tocsin_notify.store.messages.recurring import Recurring
 
-NAME: Final = "tocsin.notify.v1.RecurringMessageService"
 _COLLECTION: Final = "recurringMessages"
 _STATES: Final = {
     state: pb.RecurringMessageState.Value(f"RECURRING_MESSAGE_STATE_{state.name}") for state in RecurringState

@@ -1,6 +1,6 @@
 """SlackGroupService: decode, call one use case, encode."""
 
-from typing import Any, Final
+from typing import Any
 
 from tocsin.notify.v1 import slack_group_service_pb2 as pb
 from tocsin.notify.v1 import slack_group_service_pb2_grpc as pb_grpc
@@ -16,8 +16,6 @@ from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store.chat import slack_groups as store
 from tocsin_notify.store.chat.slack_groups import SlackGroup
-
-NAME: Final = "tocsin.notify.v1.SlackGroupService"
 
 
 class SlackGroupService(pb_grpc.SlackGroupServiceServicer):

@@ -21,7 +21,6 @@ from tocsin_notify.rpc import template_mapping as encode
 from tocsin_notify.store.messages import templates as store
 from tocsin_notify.templates.chosen import Source
 
-NAME: Final = "tocsin.notify.v1.TemplateService"
 _COLLECTION: Final = "templates"
 
 

@@ -5,13 +5,6 @@ from typing import Final
 
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.notify.v1 import (
-    contact_service_pb2_grpc,
-    internal_service_pb2_grpc,
-    message_service_pb2_grpc,
-    notification_service_pb2_grpc,
-    recurring_message_service_pb2_grpc,
-)
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
@@ -75,11 +68,11 @@ from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.provider_rates import read_rates
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.rpc import recurring_message_service
 from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
 from tocsin_notify.rpc.message_service import MessageService
 from tocsin_notify.rpc.notification_service import NotificationService
+from tocsin_notify.rpc.recurring_message_service import RecurringMessageService
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.delivery.gate import Gate
@@ -302,35 +295,13 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     }
     close_board = serve_board(runtime, board_channels)
     add = runtime.rpc.add
-    add(
-        NotifyInternalService(db, intake, cancel, events.publish, UserChanges(db, failures, hints)),
-        "tocsin.notify.v1.NotifyInternalService",
-        internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
-    )
-    add(
-        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, settings.bundling, code_limits),
-        "tocsin.notify.v1.ContactService",
-        contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
-    )
+    add(NotifyInternalService(db, intake, cancel, events.publish, UserChanges(db, failures, hints)))
+    add(ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, settings.bundling, code_limits))
     messages = Messages(hints, budgets, countries=countries, missing=missing, notes=journal)
-    add(
-        recurring_message_service.RecurringMessageService(
-            db, RecurringMessages(messages, budgets), page_tokens, escalation
-        ),
-        recurring_message_service.NAME,
-        recurring_message_service_pb2_grpc.add_RecurringMessageServiceServicer_to_server,
-    )
-    add(
-        MessageService(db, messages, page_tokens, escalation),
-        "tocsin.notify.v1.MessageService",
-        message_service_pb2_grpc.add_MessageServiceServicer_to_server,
-    )
+    add(RecurringMessageService(db, RecurringMessages(messages, budgets), page_tokens, escalation))
+    add(MessageService(db, messages, page_tokens, escalation))
     redrive = Redrive(hints, metrics, tasks.jobs_reader(broker))
-    add(
-        NotificationService(db, redrive, page_tokens),
-        "tocsin.notify.v1.NotificationService",
-        notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
-    )
+    add(NotificationService(db, redrive, page_tokens))
     events.serve(runtime.rpc, page_tokens)
     looks = Looks(db, runtime.loops)
     add_digests(runtime, db, escalation, hints, metrics, page_tokens, looks, journal)

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from tocsin.notify.v1 import digest_service_pb2_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
@@ -14,7 +13,7 @@ from tocsin_notify.app.messages.digests import Preview
 from tocsin_notify.app.messages.make_digests import MakeDigests
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.rpc.digest_service import NAME, DigestService
+from tocsin_notify.rpc.digest_service import DigestService
 from tocsin_notify.settings import NotifySettings
 
 
@@ -29,11 +28,7 @@ def add_digests(
     notes: Notes,
 ) -> None:
     """Add the service, and the loop that makes what is due."""
-    runtime.rpc.add(
-        DigestService(db, Preview(db, escalation), pages, runtime.rpc.budgets),
-        NAME,
-        digest_service_pb2_grpc.add_DigestServiceServicer_to_server,
-    )
+    runtime.rpc.add(DigestService(db, Preview(db, escalation), pages, runtime.rpc.budgets))
     latest = timedelta(seconds=runtime.settings.digest_late_seconds)
     make = MakeDigests(db, escalation, hints, metrics, latest=latest, notes=notes)
     runtime.loops.add("digests", looks.sweep("digests", make.everything))

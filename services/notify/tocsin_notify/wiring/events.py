@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from tocsin.notify.v1 import subscription_service_pb2_grpc
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database
 from tocsin_kit.loops import Loops, Sweep
@@ -69,11 +68,7 @@ class Events:
         use = Subscriptions(
             self._cipher, self._budgets, self._due.set, allow_private=self._settings.allow_private_webhooks
         )
-        rpc.add(
-            SubscriptionService(self._db, use, self.sender, pages, self._budgets, self._open_feeds),
-            "tocsin.notify.v1.SubscriptionService",
-            subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server,
-        )
+        rpc.add(SubscriptionService(self._db, use, self.sender, pages, self._budgets, self._open_feeds))
 
     def add_loops(self, loops: Loops, looks: Looks) -> None:
         """Add what sends, and what keeps escalation told."""

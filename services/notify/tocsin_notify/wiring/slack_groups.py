@@ -1,6 +1,5 @@
 """What user groups of Slack consist of, connected. A part of `wiring`."""
 
-from tocsin.notify.v1 import slack_group_service_pb2_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
@@ -12,7 +11,7 @@ from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.rpc.slack_group_service import NAME, SlackGroupService
+from tocsin_notify.rpc.slack_group_service import SlackGroupService
 from tocsin_notify.settings import NotifySettings
 
 
@@ -28,11 +27,7 @@ def add_slack_groups(
     """Add the service, and the loop that keeps groups in step."""
     settings = runtime.settings
     groups = ChosenGroups(settings.groups_allowed, TYPES[Channel.SLACK].missing(settings), runtime.rpc.budgets)
-    runtime.rpc.add(
-        SlackGroupService(db, groups, escalation, pages),
-        NAME,
-        slack_group_service_pb2_grpc.add_SlackGroupServiceServicer_to_server,
-    )
+    runtime.rpc.add(SlackGroupService(db, groups, escalation, pages))
     slack = channels[Channel.SLACK]
     if settings.slack_account.token and isinstance(slack, SlackChannel):
         keep = KeepSlackGroups(db, escalation, slack, metrics)

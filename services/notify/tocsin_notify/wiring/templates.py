@@ -1,19 +1,18 @@
 """The service of templates, connected. A part of `wiring`."""
 
-from tocsin.notify.v1 import template_service_pb2_grpc
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_notify.app.messages.templates import Templates
 from tocsin_notify.app.messages.wordings import Wordings
-from tocsin_notify.rpc import template_service
+from tocsin_notify.rpc.template_service import TemplateService
 from tocsin_notify.settings import NotifySettings
 
 
 def serve_templates(runtime: Runtime[NotifySettings], wordings: Wordings, pages: PageTokens) -> None:
     """Add the service, and the loop that learns of changes."""
     settings, twilio = runtime.settings, runtime.settings.twilio_account
-    service = template_service.TemplateService(
+    service = TemplateService(
         runtime.database,
         Templates(wordings),
         pages,
@@ -21,5 +20,5 @@ def serve_templates(runtime: Runtime[NotifySettings], wordings: Wordings, pages:
         segments=twilio.sms_segments,
         replies=twilio.replies,
     )
-    runtime.rpc.add(service, template_service.NAME, template_service_pb2_grpc.add_TemplateServiceServicer_to_server)
+    runtime.rpc.add(service)
     runtime.loops.add("templates", wordings.sweep, everywhere=True)

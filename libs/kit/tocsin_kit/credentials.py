@@ -59,7 +59,7 @@ class Credentials:
         self._wrong: Bounded[bytes, tuple[float, TocsinError]] = Bounded(_REMEMBERED)
         self._held: Counter[str] = Counter()
         self._total = metrics.credentials_refused
-        self._elsewhere: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
+        self._report_elsewhere: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
         self.revocations: Final = Revocations()
         """What is refused although it has not expired. Empty until something fills it (`tocsin_kit.keys.serving`)."""
 
@@ -97,9 +97,9 @@ class Credentials:
             )
         self.revocations.check(principal)
 
-    def watch_elsewhere(self, told: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
-        """`told` is awaited when a right credential comes from the wrong place, once a minute for each principal."""
-        self._elsewhere = told
+    def watch_elsewhere(self, report: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
+        """`report` is awaited when a right credential comes from the wrong place, once a minute for each principal."""
+        self._report_elsewhere = report
 
     async def _require_source(self, principal: Principal, peer: str) -> None:
         """A right credential from the wrong place: its owner must hear of it, once a minute, for it is lost or misconfigured."""
@@ -112,8 +112,8 @@ class Credentials:
             _log.warning(
                 "credential_used_elsewhere", org_id=principal.org_id, subject=principal.subject, source=source_of(peer)
             )
-            if self._elsewhere is not None:
-                await self._elsewhere(principal, error)
+            if self._report_elsewhere is not None:
+                await self._report_elsewhere(principal, error)
         raise error
 
     async def _admit(self, way: str, token: str, peer: Callable[[], str]) -> None:

@@ -121,10 +121,10 @@ async def serve(
     except OSError as error:
         _log.error("refused_to_start", reason=f"TLS: {error}")
         raise SystemExit(1) from error
-    told, stop = asyncio.Event(), asyncio.Event()
-    _install_signals(told)
+    stop_asked, stop = asyncio.Event(), asyncio.Event()
+    _install_signals(stop_asked)
     if process is not None:
-        process.when_orphaned(told.set)
+        process.when_orphaned(stop_asked.set)
     metrics = Metrics()
     database = await Database.open(
         settings.database_url.get_secret_value(),
@@ -141,7 +141,7 @@ async def serve(
         if not schema_ready.is_set():
             if await bypasses_row_security(database):
                 refused.set()
-                told.set()
+                stop_asked.set()
                 raise unavailable(_BYPASSES)
             await require_revision(database, head_revision)
             await database.require_rights()
@@ -183,10 +183,10 @@ async def serve(
         await http.start()
         await rpc.start()
         own.start(stop)
-        await wait_for_any(schema_ready, told)
-        if not told.is_set():
+        await wait_for_any(schema_ready, stop_asked)
+        if not stop_asked.is_set():
             loops.start(stop, works=runtime.works, calls_ended=calls_ended)
-            await told.wait()
+            await stop_asked.wait()
             await _leave(runtime)
         _log.info("stopping", grace_seconds=grace)
     finally:
@@ -301,11 +301,11 @@ async def _leave(runtime: Runtime[S]) -> None:
         await runtime.rpc.leave()
 
 
-def _install_signals(stop: asyncio.Event) -> None:
+def _install_signals(stop_asked: asyncio.Event) -> None:
     def on_signal(number: int) -> None:
-        if stop.is_set():
+        if stop_asked.is_set():
             os._exit(128 + number)
-        stop.set()
+        stop_asked.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

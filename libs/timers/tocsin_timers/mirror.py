@@ -155,12 +155,12 @@ class TimerMirror:
         while self._waiting:
             waiting, self._waiting = self._waiting, {}
             armed = [timer for timer in waiting.values() if timer is not None]
-            gone = [id for id, timer in waiting.items() if timer is None]
+            cancelled = [id for id, timer in waiting.items() if timer is None]
             try:
                 if armed:
                     await self._source.arm(armed)
-                if gone:
-                    await self._source.delete_schedules(gone)
+                if cancelled:
+                    await self._source.delete_schedules(cancelled)
             except (RedisError, OSError, TimersError) as error:
                 self._dropped(len(armed))
                 self._note(False, error)

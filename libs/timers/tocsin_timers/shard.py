@@ -187,10 +187,10 @@ class Shard:
 
     async def tidy(self, idle: float) -> int:
         """Forget consumers that hold nothing and were silent for `idle` seconds; how many."""
-        gone = 0
+        tidied = 0
         for stream in self._stream_keys:
-            gone += int(await scripts.TIDY(self._commands, (stream,), (self._group, int(idle * 1000))))
-        return gone
+            tidied += int(await scripts.TIDY(self._commands, (stream,), (self._group, int(idle * 1000))))
+        return tidied
 
     async def permits(self, rate: float, size: float, wanted: int, *, urgent: bool) -> tuple[int, float]:
         """Tokens granted from the bucket all workers share, and the seconds until the next when none was."""

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_escalation.app.incidents.apply_outcomes import Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, apply_outcomes
 from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.people import people
 from tocsin_escalation.app.people import policies as writing
@@ -139,7 +139,7 @@ async def test_nor_is_what_it_knows_or_what_was_heard_of(desk: Desk) -> None:
             notify.known.add((ORG, page))
             continue
         await apply_outcomes(
-            desk.db, desk.effects, [Told(ORG, incident, PageOutcome(page, "ana", OutcomeKind.SENT, 1))]
+            desk.db, desk.effects, [OutcomeArrival(ORG, incident, PageOutcome(page, "ana", OutcomeKind.SENT, 1))]
         )
     report = await reconciler(desk, notify).all_now(mend=True)
     assert (report.compared, report.handed) == (2, set((await desk.run(forgotten)).pages))

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
-from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.people import reach
 from tocsin_escalation.domain.decision import PageType, page_id
 from tocsin_escalation.domain.escalation import Reached, State
@@ -19,11 +19,13 @@ APPLIED, DUPLICATE, UNKNOWN = OutcomeResult
 UNREACHABLE, FAILED, DELAYED, SENT, _ = OutcomeKind
 
 
-async def told(desk: Desk, incident: UUID, kind: OutcomeKind, *, org_id: str = ORG, who: str = "ana") -> Told:
+async def told(desk: Desk, incident: UUID, kind: OutcomeKind, *, org_id: str = ORG, who: str = "ana") -> OutcomeArrival:
     """What became of somebody's page of the present level."""
     run = await desk.run(incident)
     page = page_id(run, PageType.ESCALATION, run.level, who)
-    return Told(org_id, incident, PageOutcome(page, who, kind, run.level, reason="no verified contact method"))
+    return OutcomeArrival(
+        org_id, incident, PageOutcome(page, who, kind, run.level, reason="no verified contact method")
+    )
 
 
 async def test_the_next_level_is_paged_in_the_same_transaction_and_once(desk: Desk) -> None:
@@ -57,7 +59,7 @@ async def test_reordered_outcomes_come_to_the_same(desk: Desk) -> None:
 async def test_what_moves_an_incident_and_what_only_informs_come_in_one_call(desk: Desk) -> None:
     left, informed = await desk.opens(), await desk.opens()
     calls = [await told(desk, informed, SENT), await told(desk, left, DELAYED), await told(desk, left, FAILED)]
-    calls.append(Told(ORG, uuid4(), calls[0].outcome))
+    calls.append(OutcomeArrival(ORG, uuid4(), calls[0].outcome))
     assert await apply_outcomes(desk.db, desk.effects, [*calls, calls[0]]) == [*[APPLIED] * 3, UNKNOWN, DUPLICATE]
     assert (await desk.run(informed)).reached is Reached.SOMEBODY
     assert await desk.paged(left) == [(1, "ana"), (2, "ben")]
@@ -69,7 +71,7 @@ async def test_an_outcome_named_with_another_tenant_is_of_no_incident(desk: Desk
     incident = await desk.opens()
     foreign = await told(desk, incident, UNREACHABLE, org_id="evil")
     assert await apply_outcomes(desk.db, desk.effects, [foreign]) == [UNKNOWN]
-    nowhere = Told(ORG, uuid4(), foreign.outcome)
+    nowhere = OutcomeArrival(ORG, uuid4(), foreign.outcome)
     assert await apply_outcomes(desk.db, desk.effects, [nowhere]) == [UNKNOWN]
     assert await desk.paged(incident) == [(1, "ana")]
 

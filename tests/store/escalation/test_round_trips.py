@@ -3,7 +3,7 @@
 import asyncio
 
 from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
-from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
 from tocsin_escalation.store.incidents import escalations
@@ -26,7 +26,9 @@ async def test_the_round_trips_of_a_page_that_was_sent(desk: Desk) -> None:
     [page] = (await desk.run(incident)).pages
     sent = PageOutcome(page, "ana", OutcomeKind.SENT, level=1, channel="webhook", attempts=1)
     with recorded() as trips:
-        assert await apply_outcomes(desk.db, desk.effects, [Told(ORG, incident, sent)]) == [OutcomeResult.APPLIED]
+        assert await apply_outcomes(desk.db, desk.effects, [OutcomeArrival(ORG, incident, sent)]) == [
+            OutcomeResult.APPLIED
+        ]
     [told] = trips.writing({"escalations"})
     # The incident is locked and what its pages need is read, and the timeline is asked what it holds.
     assert told == ["BEGIN", "SELECT", "SELECT", "escalations+timeline", "COMMIT"]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from tocsin_escalation.app.incidents.apply_events import Result, apply_events
-from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.known import Known
 from tocsin_escalation.app.incidents.sharing import MOST_LOOKED_AT, MOST_OF_TENANT, apart
 from tocsin_escalation.app.people import people, policies
@@ -202,7 +202,7 @@ async def test_outcomes_of_policies_with_many_schedules_are_taken_after_those_of
     for opened in openings:
         [page] = (await desk.run(opened.incident_id)).pages
         outcome = PageOutcome(page, "dora", OutcomeKind.UNREACHABLE, 1, reason="no verified contact method")
-        told.append(Told(opened.org_id, opened.incident_id, outcome))
+        told.append(OutcomeArrival(opened.org_id, opened.incident_id, outcome))
     assert await apply_outcomes(desk.db, desk.effects, told) == [OutcomeResult.APPLIED] * 2
     assert [len(each) for each in looked_at] == [1, 60]
     for opened in openings:

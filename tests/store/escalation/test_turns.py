@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
-from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.fire_timers import fire_timers
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome, TimerFired
@@ -261,7 +261,7 @@ async def test_a_turn_that_is_held_delays_no_opening_of_anybody_else(desk: Desk)
 async def test_a_held_turn_is_waited_for_by_the_outcome_that_takes_it_alone(desk: Desk) -> None:
     await write(desk)
     waiting, free = await desk.opens(policy="rota"), await desk.opens()
-    told = [Told(ORG, incident, await unreachable(desk, incident)) for incident in (waiting, free)]
+    told = [OutcomeArrival(ORG, incident, await unreachable(desk, incident)) for incident in (waiting, free)]
     async with desk.db.system() as tx:
         await hold(tx)
         applying = asyncio.create_task(apply_outcomes(desk.db, desk.effects, told))

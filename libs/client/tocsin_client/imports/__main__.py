@@ -148,27 +148,27 @@ def _send(client: Client, plan: Plan, *, create_users: bool) -> int:
         "CreateCalendarImport": client.calendars.CreateCalendarImport,
         "CreatePolicy": client.policies.CreatePolicy,
     }
-    refused, there = 0, True
+    refused, schedule_created = 0, True
     for method, request in _requests(plan, create_users=create_users):
         name = method.rpartition("/")[2]
-        if not there and name in _OF_SCHEDULES:
+        if not schedule_created and name in _OF_SCHEDULES:
             continue
         # The same request has the same id: a repeat within a day is done once.
         seed = f"{method} {request.SerializeToString(deterministic=True).hex()}"
         request.request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, seed))  # type: ignore[attr-defined]
-        taken = True
+        created = True
         try:
             calls[name](request)  # type: ignore[operator]
             print(f"{name} {_called(request)}: made")
         except AlreadyExists:
-            taken = False
+            created = False
             print(f"{name} {_called(request)}: exists already, and stays as it is")
         except TocsinError as error:
-            taken = False
+            created = False
             refused += 1
             print(f"{name} {_called(request)}: {error}", file=sys.stderr)
         if isinstance(request, CreateScheduleRequest):
-            there = taken
+            schedule_created = created
     return refused
 
 

@@ -96,10 +96,10 @@ class Shares:
 
     async def exchange(self) -> None:
         """Once: tell what was used here, learn what is left."""
-        told = self._noticed()
+        noticed = self._noticed()
         try:
-            for start in range(0, max(1, len(told)), _MOST):
-                await self._send(told[start : start + _MOST])
+            for start in range(0, max(1, len(noticed)), _MOST):
+                await self._send(noticed[start : start + _MOST])
         except self._errors as error:
             if self._budgets.shared:
                 _log.warning("budgets_apart", error=repr(error)[:200], replicas=self._budgets.replicas)
@@ -115,15 +115,15 @@ class Shares:
             found.append((f"{self._prefix}{limit.name}:{org_id}", limit.rate(allowed), limit.burst(allowed), usage))
         return found
 
-    async def _send(self, told: "Sequence[tuple[str, float, float, Usage]]") -> None:
-        keys = [f"{self._prefix}replicas", *(key for key, *_ in told)]
-        spent = [usage.unreported for *_, usage in told]
+    async def _send(self, noticed: "Sequence[tuple[str, float, float, Usage]]") -> None:
+        keys = [f"{self._prefix}replicas", *(key for key, *_ in noticed)]
+        spent = [usage.unreported for *_, usage in noticed]
         numbers = [
-            number for (_, rate, burst, _), mine in zip(told, spent, strict=True) for number in (rate, burst, mine)
+            number for (_, rate, burst, _), mine in zip(noticed, spent, strict=True) for number in (rate, burst, mine)
         ]
         *left, replicas = await self._redis.execute_command("EVAL", SCRIPT, len(keys), *keys, self._replica, *numbers)
         self._budgets.replicas = max(1, int(replicas))
-        for (*_, usage), mine, tokens in zip(told, spent, left, strict=True):
+        for (*_, usage), mine, tokens in zip(noticed, spent, left, strict=True):
             # What was let pass while Redis was asked is not told of yet.
             usage.unreported -= mine
             usage.bucket.tokens = float(tokens) - usage.unreported

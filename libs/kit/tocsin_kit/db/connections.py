@@ -236,7 +236,7 @@ class Connections:
             self._wake(None)
 
     async def _redial(self) -> None:
-        delay, told = 0.02, ""
+        delay, last_said = 0.02, ""
         while True:
             try:
                 connection = await self._dial()
@@ -245,9 +245,9 @@ class Connections:
                 # Any error: were this task to end, no connection would ever be dialled again. A server that is there and refuses
                 # the login looks to callers like one that is away, so the reason is said here, once.
                 why = _describe(error)
-                log = _log.debug if why == told else _log.warning
+                log = _log.debug if why == last_said else _log.warning
                 log("database_unreachable", database=self._name, error=why)
-                told = why
+                last_said = why
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(_BACKOFF_CAP, delay * 2)
         _log.info("database_connected", database=self._name)

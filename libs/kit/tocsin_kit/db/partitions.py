@@ -115,10 +115,10 @@ class Partitions:
         await self._make()
         async with self._database.system() as tx:
             known, now = await self._find(tx), await tx.now()
-        over = old(known, now, self._kept)
-        for each in over:
+        expired = old(known, now, self._kept)
+        for each in expired:
             await self._alone(partial(self._drop, each), each.name)
-        return sum([await self._delete(each) for each in known if each.start is None and each not in over])
+        return sum([await self._delete(each) for each in known if each.start is None and each not in expired])
 
     async def _find(self, tx: Tx) -> list[Partition]:
         return [Partition(*row) for row in await tx.fetch(_FIND, self._parent)]

@@ -260,14 +260,14 @@ class Relay:
         return [part for part in parts if part]
 
     def _rest(self, org_ids: set[str]) -> None:
-        def over() -> None:
+        def end() -> None:
             self._resting -= org_ids
             if self._passed_over:
                 self._passed_over = False
                 self._nudged.set()
 
         self._resting |= org_ids
-        asyncio.get_running_loop().call_later(_REST, over)
+        asyncio.get_running_loop().call_later(_REST, end)
 
     def _start_delivery(self, rows: Sequence[OutboxRow]) -> None:
         tenants = {row.org_id for row in rows}

@@ -148,8 +148,8 @@ class TenantLogin:
 
     def begin(self, connection: Connection, org_id: str) -> str:
         """What a transaction of the tenant begins with in this session."""
-        told = f"{self._pids[connection]}/{org_id}".encode()
-        proof = hashlib.sha256(self._key + hashlib.sha256(self._key + told).digest()).hexdigest()
+        claimed = f"{self._pids[connection]}/{org_id}".encode()
+        proof = hashlib.sha256(self._key + hashlib.sha256(self._key + claimed).digest()).hexdigest()
         tenant = org_id.replace("'", "''")
         return f"BEGIN;SET LOCAL tocsin.org_id='{tenant}';SET LOCAL tocsin.proof='{proof}'"
 

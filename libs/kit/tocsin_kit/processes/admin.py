@@ -102,23 +102,23 @@ class AdminSite:
         return web.json_response({"alive": True})
 
     async def _get_readyz(self, _request: web.Request) -> web.Response:
-        told = await self._ask("/readyz")
+        responses = await self._ask("/readyz")
         running = self._processes.running
         answers: dict[int, bool | None] = {}
-        for number, answer in told.items():
+        for number, answer in responses.items():
             if answer is not None:
                 answers[number] = answer[0] == HTTPStatus.OK
             elif number in running:
                 # One that has listened before stands still, and callers wait for it.
                 answers[number] = False if running[number][0] in self._listening else None
         ready = is_ready(answers)
-        reports = {str(number): answer and json.loads(answer[1]) for number, answer in told.items()}
+        reports = {str(number): answer and json.loads(answer[1]) for number, answer in responses.items()}
         body = {"ready": ready, "processes": reports}
         return web.json_response(body, status=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _get_metrics(self, _request: web.Request) -> web.Response:
-        told = await self._ask("/metrics")
-        texts = {str(number): answer[1] for number, answer in told.items() if answer is not None}
+        responses = await self._ask("/metrics")
+        texts = {str(number): answer[1] for number, answer in responses.items() if answer is not None}
         own = generate_latest(self._processes.registry).decode()
         return web.Response(body=(own + together(texts)).encode(), headers={"Content-Type": CONTENT_TYPE})
 

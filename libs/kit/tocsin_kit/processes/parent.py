@@ -115,14 +115,14 @@ class Processes:
 def stop_on_signals(stop: Callable[[], None], kill: Callable[[], None]) -> None:
     """SIGTERM and SIGINT call `stop`; the second one calls `kill` and ends this process."""
     loop = asyncio.get_running_loop()
-    told = False
+    stop_asked = False
 
     def on_signal(number: int) -> None:
-        nonlocal told
-        if told:
+        nonlocal stop_asked
+        if stop_asked:
             kill()
             os._exit(128 + number)
-        told = True
+        stop_asked = True
         stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

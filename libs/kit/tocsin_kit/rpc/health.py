@@ -132,7 +132,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """The state now and each time it changes."""
-        told: int | None = None
+        last_sent: int | None = None
         while True:
             changed = asyncio.ensure_future(self._health.changed())
             try:
@@ -140,8 +140,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
                     state: int = _Status.SERVICE_UNKNOWN
                 else:
                     state = _Status.SERVING if self._health.serving else _Status.NOT_SERVING
-                if state != told:
-                    told = state
+                if state != last_sent:
+                    last_sent = state
                     yield _Status(status=state)
                 if self._health.stopping:
                     return

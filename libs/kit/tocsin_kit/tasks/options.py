@@ -103,11 +103,11 @@ def changed(defaults: QueueOptions, chosen: QueueOptions, given: Queue, mask: Fi
 
 
 def _require(defaults: QueueOptions, chosen: QueueOptions) -> None:
-    there = _offered(defaults)
+    offered = _offered(defaults)
     violations = [
-        FieldViolation(f"queue.options.{name}", f"is no option of this queue; it has {', '.join(there)}")
+        FieldViolation(f"queue.options.{name}", f"is no option of this queue; it has {', '.join(offered)}")
         for name in _FIELDS
-        if _has(chosen, name) and name not in there
+        if _has(chosen, name) and name not in offered
     ]
     whole = _over(defaults, chosen)
     paced = chosen.HasField("most_backoff") or chosen.HasField("backoff")

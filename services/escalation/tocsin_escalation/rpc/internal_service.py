@@ -16,7 +16,7 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.incidents.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.people import receivers
@@ -263,7 +263,7 @@ def _event(message: pb.IncidentEvent) -> Opening | Event:
             return Resolved(message.resolved.actor, message.resolved.because)
 
 
-def _told(message: pb.PageOutcome, position: int) -> Told:
+def _told(message: pb.PageOutcome, position: int) -> OutcomeArrival:
     field = f"outcomes[{position}]"
     outcome = PageOutcome(
         page=parse_uuid_name(message.page, "pages", field=f"{field}.page"),
@@ -277,7 +277,9 @@ def _told(message: pb.PageOutcome, position: int) -> Told:
         notification=message.notification.replace("\0", " "),
         undelivered=message.undelivered,
     )
-    return Told(message.org_id, parse_uuid_name(message.incident, "incidents", field=f"{field}.incident"), outcome)
+    return OutcomeArrival(
+        message.org_id, parse_uuid_name(message.incident, "incidents", field=f"{field}.incident"), outcome
+    )
 
 
 def _standing(found: Standing | None, stop: Stop | None) -> pb.IncidentStanding:

@@ -246,8 +246,8 @@ def attempt_to(row: Attempt) -> pb.Attempt:
 
 def _evidence(row: Attempt) -> Evidence:
     """That a provider took it is known from its answer, before any receipt."""
-    told = Evidence(row.evidence)
-    return Evidence.ACCEPTED if told is Evidence.UNKNOWN and row.outcome == "sent" else told
+    evidence = Evidence(row.evidence)
+    return Evidence.ACCEPTED if evidence is Evidence.UNKNOWN and row.outcome == "sent" else evidence
 
 
 def dead_letter_to(row: DeadLetterHead) -> pb.DeadLetter:

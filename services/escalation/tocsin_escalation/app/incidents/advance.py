@@ -195,8 +195,8 @@ class _Work:
 
     def _turn(self, org_id: str, turn: TurnTaken) -> None:
         """Steps behind this one see it: of two incidents of one batch each pages another person."""
-        there = self.people[org_id]
-        self.people[org_id] = replace(there, turns=taken(there.turns or {}, [turn]))
+        directory = self.people[org_id]
+        self.people[org_id] = replace(directory, turns=taken(directory.turns or {}, [turn]))
         self.turned.add((org_id, turn.policy))
 
     async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:

@@ -341,8 +341,8 @@ def _choose(
     if wanted not in started:
         named = found.get((arrival.org_id, opening.policy)) if opening.policy else None
         fallback = found.get((arrival.org_id, ""))
-        there = people.get(arrival.org_id, Directory())
-        started[wanted] = choose(opening.policy, named, fallback, there, opening.facts.severity, now)
+        directory = people.get(arrival.org_id, Directory())
+        started[wanted] = choose(opening.policy, named, fallback, directory, opening.facts.severity, now)
     chosen = started[wanted]
     if opening.anew_because or opening.over_by or opening.left_out:
         return replace(chosen, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)

@@ -31,7 +31,7 @@ class OutcomeResult(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class OutcomeArrival:
     """One outcome as it came."""
 
     org_id: str
@@ -39,7 +39,7 @@ class Told:
     outcome: PageOutcome
 
 
-async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -> list[OutcomeResult]:
+async def apply_outcomes(db: Database, effects: Effects, arrivals: Sequence[OutcomeArrival]) -> list[OutcomeResult]:
     """Apply outcomes, each once however often it is told.
 
     Incidents that may be moved, because a page of them ended, are one transaction; then those that are only informed are another,
@@ -48,26 +48,26 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
     the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
     """
     results: dict[int, OutcomeResult] = {}
-    ending = {each.incident_id for each in told if each.outcome.ends}
-    if moving := [place for place, each in enumerate(told) if each.incident_id in ending]:
-        applied, taking = await _apply(db, effects, [told[place] for place in moving])
+    ending = {each.incident_id for each in arrivals if each.outcome.ends}
+    if moving := [place for place, each in enumerate(arrivals) if each.incident_id in ending]:
+        applied, taking = await _apply(db, effects, [arrivals[place] for place in moving])
         results |= zip(moving, applied, strict=True)
         for incidents in filter(None, (taking.held, *({each} for each in sorted(taking.apart))) if taking else ()):
             # What was applied above is a duplicate now, and keeps its first answer.
-            again = [place for place in moving if told[place].incident_id in incidents]
-            waited, _ = await _apply(db, effects, [told[place] for place in again], wait=True)
+            again = [place for place in moving if arrivals[place].incident_id in incidents]
+            waited, _ = await _apply(db, effects, [arrivals[place] for place in again], wait=True)
             results |= zip(again, waited, strict=True)
-    if informing := [place for place, each in enumerate(told) if each.incident_id not in ending]:
-        results |= zip(informing, await _inform(db, effects, [told[place] for place in informing]), strict=True)
-    return [results[place] for place in range(len(told))]
+    if informing := [place for place, each in enumerate(arrivals) if each.incident_id not in ending]:
+        results |= zip(informing, await _inform(db, effects, [arrivals[place] for place in informing]), strict=True)
+    return [results[place] for place in range(len(arrivals))]
 
 
-async def _inform(db: Database, effects: Effects, told: Sequence[Told]) -> list[OutcomeResult]:
+async def _inform(db: Database, effects: Effects, arrivals: Sequence[OutcomeArrival]) -> list[OutcomeResult]:
     """Most outcomes of all: what was sent, or is tried on, changes no level and needs no people, policy and timer."""
 
     async def work(tx: Tx) -> list[OutcomeResult]:
-        locked = await pages.lock(tx, list({each.incident_id for each in told}))
-        results, new = await _sort(tx, locked, told)
+        locked = await pages.lock(tx, list({each.incident_id for each in arrivals}))
+        results, new = await _sort(tx, locked, arrivals)
         runs, notes = dict(locked), list[tuple[Run, Note]]()
         for each in new:
             run = runs[each.incident_id] = inform(runs[each.incident_id], each.outcome)
@@ -83,7 +83,7 @@ async def _inform(db: Database, effects: Effects, told: Sequence[Told]) -> list[
 
 
 async def _apply(
-    db: Database, effects: Effects, told: Sequence[Told], *, wait: bool = False
+    db: Database, effects: Effects, arrivals: Sequence[OutcomeArrival], *, wait: bool = False
 ) -> tuple[list[OutcomeResult], Taking | None]:
     """With `wait` False, incidents that are held or apart are left as they are, and named in the answer.
 
@@ -92,21 +92,25 @@ async def _apply(
     """
 
     async def work(tx: Tx) -> tuple[list[OutcomeResult], Taking | None]:
-        locked = await escalations.lock(tx, list({each.incident_id for each in told}))
+        locked = await escalations.lock(tx, list({each.incident_id for each in arrivals}))
         # The lock shows every tenant's rows: an incident named together with another tenant is not there.
-        runs = {each.incident_id: locked[each.incident_id] for each in told if _owns(locked, each)}
-        results, new = await _sort(tx, locked, told)
+        runs = {each.incident_id: locked[each.incident_id] for each in arrivals if _owns(locked, each)}
+        results, new = await _sort(tx, locked, arrivals)
         steps = [Step(each.incident_id, each.outcome, org_id=each.org_id) for each in new]
         return results, await _take(tx, effects, runs, steps, wait=wait) if steps else None
 
     return await db.run(None, work)
 
 
-async def _sort(tx: Tx, locked: Mapping[UUID, Run], told: Sequence[Told]) -> tuple[list[OutcomeResult], list[Told]]:
+async def _sort(
+    tx: Tx, locked: Mapping[UUID, Run], arrivals: Sequence[OutcomeArrival]
+) -> tuple[list[OutcomeResult], list[OutcomeArrival]]:
     """How each goes, and those that are new. The incidents are locked, so that nobody else takes them meanwhile."""
-    known = await timeline.told(tx, [(each.org_id, each.incident_id, each.outcome.key) for each in told])
-    results, new = list[OutcomeResult](), list[Told]()
-    for each in told:
+    known = await timeline.outcomes_recorded(
+        tx, [(each.org_id, each.incident_id, each.outcome.key) for each in arrivals]
+    )
+    results, new = list[OutcomeResult](), list[OutcomeArrival]()
+    for each in arrivals:
         key = each.outcome.key
         if not _owns(locked, each):
             results.append(OutcomeResult.INCIDENT_UNKNOWN)
@@ -136,6 +140,6 @@ async def _take(
     return taking
 
 
-def _owns(locked: Mapping[UUID, Run], told: Told) -> bool:
-    run = locked.get(told.incident_id)
-    return run is not None and run.org_id == told.org_id
+def _owns(locked: Mapping[UUID, Run], arrival: OutcomeArrival) -> bool:
+    run = locked.get(arrival.incident_id)
+    return run is not None and run.org_id == arrival.org_id

@@ -90,7 +90,7 @@ def _pages(note: Note) -> list[UUID]:
     return [page.id for page in note.pages] if note.page is None else [note.page]
 
 
-async def told(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
+async def outcomes_recorded(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
     """Those of the page outcomes (tenant, incident, key) that the timeline holds already. The incidents are locked."""
     records = await tx.fetch(
         """SELECT t.outcome FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, incident_id, outcome)
@@ -113,6 +113,7 @@ class Forgotten:
 
 
 # The entry of a page names its user beside it. One that tells what became of it, or that it was handed over again, names no user.
+# `user` alone would be the login of the session: the columns are named with their table.
 _PAGINGS: Final = f"""
 WITH paging AS (
   SELECT t.id, t.org_id, t.incident_id, g.page, t.paged_users[array_position(t.pages, g.page)] AS user,
@@ -126,7 +127,7 @@ WITH paging AS (
   WHERE NOT EXISTS (
     SELECT FROM timeline s WHERE s.incident_id = t.incident_id AND s.org_id IS NOT DISTINCT FROM t.org_id
       AND s.kind = 'note' AND g.page = ANY(s.pages) AND s.create_time > app_now() - make_interval(secs => $5)))
-SELECT org_id, incident_id, {columns(PageForgotten)} FROM paging ORDER BY id
+SELECT org_id, incident_id, {columns(PageForgotten, of="paging")} FROM paging ORDER BY id
 """
 
 

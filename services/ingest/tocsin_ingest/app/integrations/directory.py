@@ -169,9 +169,9 @@ class Directory:
             raise error
         return principal
 
-    def watch_expired(self, told: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
-        """`told` is awaited when a key is used that has expired, and none of its integration works any more."""
-        self._expired = told
+    def watch_expired(self, report: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
+        """`report` is awaited when a key is used that has expired, and none of its integration works any more."""
+        self._expired = report
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""

@@ -47,8 +47,8 @@ class CodeLimits:
             raise _limited("address", OF_ADDRESS, wait)
 
     def _holder(self, channel: Channel, address: str) -> str:
-        told = f"tocsin address of codes\0{channel}\0{_mailbox(channel, address)}"
-        return hmac.digest(self._key, told.encode(), hashlib.sha256).hex()
+        keyed = f"tocsin address of codes\0{channel}\0{_mailbox(channel, address)}"
+        return hmac.digest(self._key, keyed.encode(), hashlib.sha256).hex()
 
 
 def _mailbox(channel: Channel, address: str) -> str:

@@ -75,12 +75,12 @@ class OwnerNotices:
 
     async def gone(self, tx: Tx, before: Contact, reason: str) -> None:
         """A method leads to nobody, says its provider. Told although the tenant has used up its budget."""
-        told = _not_called([each for each in await contacts.usable(tx, before.user_id) if each.id != before.id])
-        await self._send(tx, before.user_id, _ITSELF, "gone", before, told, self._budgets.note)
+        receivers = _not_called([each for each in await contacts.usable(tx, before.user_id) if each.id != before.id])
+        await self._send(tx, before.user_id, _ITSELF, "gone", before, receivers, self._budgets.note)
         fields = {"org_id": tx.org_id, "user": before.user_id, "contact_method": f"contactMethods/{before.id}"}
-        many, meaning = len(told), "no page goes there until its owner adds it again"
+        count, meaning = len(receivers), "no page goes there until its owner adds it again"
         tx.after_commit(
-            lambda: _log.warning("contact_method_gone", **fields, reason=reason, told=many, meaning=meaning)
+            lambda: _log.warning("contact_method_gone", **fields, reason=reason, told=count, meaning=meaning)
         )
 
     async def _tell(self, tx: Tx, user: str, by: str, what: str, before: Contact | None, after: Contact | None) -> None:
@@ -90,13 +90,14 @@ class OwnerNotices:
         """
         if by == user:
             return
-        told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
+        receivers = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
         if before is not None and before.verified and not before.disabled:
-            told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
-        told = _not_called(told)
-        await self._send(tx, user, by, what, before, told, self._budgets.take)
-        many, change = len(told), _change(words_of(LANGUAGES[0]), what, before)
-        tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=many))
+            same = after is not None and _leads_alike(before, after)
+            receivers.append(before if same else await self._former(tx, before))
+        receivers = _not_called(receivers)
+        await self._send(tx, user, by, what, before, receivers, self._budgets.take)
+        count, change = len(receivers), _change(words_of(LANGUAGES[0]), what, before)
+        tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=count))
 
     async def _send(
         self,
@@ -105,11 +106,11 @@ class OwnerNotices:
         by: str,
         what: str,
         before: Contact | None,
-        told: Sequence[Contact],
+        receivers: Sequence[Contact],
         spend: Callable[[str, str], None],
     ) -> None:
         title = _change(words_of(await language_for(tx, user)), what, before)
-        for contact in told:
+        for contact in receivers:
             spend(tx.org_id, NOTIFICATIONS)
             wanted = Page(Kind.CONTACT_CHANGED, Urgency.LOW, only_method=contact.id)
             page = own_page(tx.org_id, user, wanted, title=title, actor=by)
@@ -136,9 +137,9 @@ class OwnerNotices:
             return before.secret
 
 
-def _not_called(told: list[Contact]) -> list[Contact]:
+def _not_called(receivers: list[Contact]) -> list[Contact]:
     """A user who can be told in another way is not called for it."""
-    return [each for each in told if each.channel not in RINGING] or told
+    return [each for each in receivers if each.channel not in RINGING] or receivers
 
 
 def _leads_alike(before: Contact, after: Contact) -> bool:

@@ -75,17 +75,17 @@ class UserChanges:
     async def _delete(self, tx: Tx, change: UserChange) -> int:
         await messages.forget(tx, change.user, change.time, _DELETED)
         await recurring.forget(tx, change.user, change.time, _DELETED)
-        gone = await contacts.delete_user(tx, change.user, change.time)
-        if not gone:
+        deleted = await contacts.delete_user(tx, change.user, change.time)
+        if not deleted:
             return 0  # taken before, or of a user before this one
         await rules.forget_user(tx, change.user)
         await notification_settings.forget(tx, change.user)
         await digests.forget(tx, change.user)
-        for method in gone:
+        for method in deleted:
             moved = await move_pages(tx, method, self._failures)
             tx.after_commit(lambda moved=moved: self._hints.now(moved))  # type: ignore[misc]
         await self._end_bundles(tx, change.user)
-        return len(gone)
+        return len(deleted)
 
     async def _end_bundles(self, tx: Tx, user: str) -> None:
         """Pages that wait to be sent together have no contact method yet. They are due now, and then told to reach nobody."""

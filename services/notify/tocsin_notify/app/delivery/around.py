@@ -99,13 +99,13 @@ class Around:
         if not self._circuits.any_open():
             return list(found), 0
         behind = [each for each in found if self._circuits.is_open(_provider(each))]
-        gone: set[UUID] = set()
+        diverted: set[UUID] = set()
         left: set[UUID] = set()
         for start in range(0, len(behind), _MOST):
             passed = await self._pass(behind[start : start + _MOST], early=False)
-            gone |= passed.ids
+            diverted |= passed.ids
             left |= passed.left
-        return [each for each in found if each.id not in gone | left], len(gone)
+        return [each for each in found if each.id not in diverted | left], len(diverted)
 
     async def waiting(self) -> bool:
         """What waits for another attempt by a provider whose circuit has opened since does not wait any longer.
@@ -210,8 +210,8 @@ class Around:
         own = next(each for each in family if each.id == head.id)
         wait = slow_pace(begun.age, self._policy, self._chance())
         # The window bounds how long a page is tried on. It does not decide whether its user's next method has the page at once.
-        over = again and begun.age >= self._policy.window
-        choice = None if over else go_around(page, own, family, person.methods, failing, again=again)
+        expired = again and begun.age >= self._policy.window
+        choice = None if expired else go_around(page, own, family, person.methods, failing, again=again)
         way = self._circuits.way(provider, head.contact_method) if may_try else Way.AROUND
         if choice is None or way is Way.THROUGH:
             return family

@@ -113,10 +113,7 @@ class Conclude:
             if row not in behind and Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])
         )
         self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
-        self._hints.arm(followed.later)
-        self._hints.now(followed.now)
-        if followed.told:
-            self._failures.nudge()
+        self._failures.hint(followed, self._hints)
         # What is tried on slowly may be about its receiver alone, and is not to ring the more often for it.
         slow = {
             hint.id for hint in followed.later if hint.id in providers and self._circuits.is_open(providers[hint.id])
@@ -159,9 +156,9 @@ class Conclude:
         starts = {each.start.delivery.notification: each.start for each in finished}
         held = await bundles.members(tx, {(row.org_id, row.page_id) for row in sent.values()})
         return [
-            told
+            outcome
             for id, row in sent.items()
-            for told in page_outcomes.sent_together(
+            for outcome in page_outcomes.sent_together(
                 row.org_id, held[row.page_id], id, starts[id].delivery.target.channel, starts[id].tries
             )
         ]
@@ -229,10 +226,10 @@ def _report(finished: Finished) -> bytes | None:
     delivery = finished.start.delivery
     if delivery.kind not in PAGES:
         return None
-    told = page_outcomes.sent(
+    outcome = page_outcomes.sent(
         delivery.job, delivery.notification, delivery.target.channel, attempts=finished.start.tries
     )
-    return told.SerializeToString()
+    return outcome.SerializeToString()
 
 
 def _failed(row: Concluded, outcome: Outcome) -> Failed:

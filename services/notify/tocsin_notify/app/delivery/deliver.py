@@ -135,8 +135,8 @@ class Deliver:
             return
         async with self._db.alone() as tx:
             found = await candidates.named(tx, ids)
-        there, _ = await self._around(found)
-        await self._claim(there)
+        direct, _ = await self._around(found)
+        await self._claim(direct)
 
     async def everything(self) -> None:
         """Rounds until one finds no more."""
@@ -205,9 +205,9 @@ class Deliver:
                 # The next round goes on behind the tenants of this one, and begins again after the last.
                 self._cursors[priority] = found.last
             found_at = monotonic()
-            there, gone = await self._around(found.rows)
-            claims = await self._claim(_in_turn(there, self._served[priority]))
-            claimed += claims.count + gone
+            direct, diverted = await self._around(found.rows)
+            claims = await self._claim(_in_turn(direct, self._served[priority]))
+            claimed += claims.count + diverted
             busy |= claims.busy
             if look == 0:
                 self._in_hand[priority] = _InHand(claims.left, found_at)
@@ -228,9 +228,9 @@ class Deliver:
         hand = self._in_hand.pop(priority, None)
         if hand is None or not hand.rows or hand.age > _FRESH_SECONDS:
             return 0
-        there, gone = await self._around(hand.rows)
-        claims = await self._claim(there)
-        claimed = claims.count + gone
+        direct, diverted = await self._around(hand.rows)
+        claims = await self._claim(direct)
+        claimed = claims.count + diverted
         if claims.left and (claimed or hand.age < _LOOKS_APART):
             self._in_hand[priority] = _InHand(claims.left, hand.time)
             self._backlog.look_soon(_LOOKS_APART)
@@ -321,10 +321,7 @@ class Deliver:
             if row.verdict == "cancelled":
                 self._metrics.cancelled.inc()
                 _log.info("notification_cancelled", notification=str(row.id), reason=row.stop_reason)
-        self._hints.arm(followed.later)
-        self._hints.now(followed.now)
-        if followed.told:
-            self._failures.nudge()
+        self._failures.hint(followed, self._hints)
         return len(rows)
 
     def _starts(

@@ -19,7 +19,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery import page_outcomes
-from tocsin_notify.app.delivery.hints import Hint
+from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over, reaches_nobody
@@ -78,7 +78,7 @@ class Failed(NotificationHead):
 class Followed:
     """What is to be delivered instead: `now`, notifications that are due; `later`, those that are tried on.
 
-    `dead`: those that were given up. `told`: escalation is to hear of some of it. Call `Failures.nudge` after the commit.
+    `dead`: those that were given up. `told`: escalation is to hear of some of it. Call `Failures.hint` after the commit.
     """
 
     now: Sequence[UUID] = ()
@@ -101,8 +101,8 @@ class _Rows:
     """Bundles that have failed: why, and whether a provider had taken their message."""
     waiting: dict[tuple[str, UUID], tuple[UUID, str, Channel | None]] = field(default_factory=dict)
     """Bundles that are tried on: by which notification, why, and through which channel."""
-    over: set[UUID] = field(default_factory=set)
-    """Pages that have failed: said once, even when two of their notifications ended in this transaction."""
+    failed_pages: set[UUID] = field(default_factory=set)
+    """Said once, even when two of their notifications ended in this transaction."""
 
 
 class Failures:
@@ -123,7 +123,7 @@ class Failures:
         self._chance = chance
 
     async def follow(self, tx: Tx, failed: Sequence[Failed], held: pages.Held | None = None) -> Followed:
-        """Fail over, try on, or end these and keep dead letters; what is to be hinted at after the commit.
+        """Fail over, try on, or end these and keep dead letters; what `hint` is to be given after the commit.
 
         Two replicas that give up notifications of one page do so one after the other: each sees what the other chose.
         `held`: their pages, if the caller has locked them, because it locks more.
@@ -158,6 +158,13 @@ class Failures:
             told=bool(rows.outcomes),
         )
 
+    def hint(self, followed: Followed, hints: Hints) -> None:
+        """After the commit."""
+        hints.arm(followed.later)
+        hints.now(followed.now)
+        if followed.told:
+            self.nudge()
+
     async def tell_hopeless(self, tx: Tx, waiting: Sequence[NotificationHead], why: str) -> None:
         """Their contact methods cannot be used any more: escalation is told of those of their pages that can reach nobody now.
 
@@ -175,12 +182,12 @@ class Failures:
             family = siblings[each.page_id]
             hope = not reaches_nobody(family, methods) or fail_over(page, each.contact_method, family, methods)
             if page.kind in WAKING and not hope:
-                self._over(each, f"{why}; no other contact method is left", page, job, family, methods, rows)
+                self._end_page(each, f"{why}; no other contact method is left", page, job, family, methods, rows)
         await _tell(tx, rows)
         if rows.outcomes:
             tx.after_commit(self.nudge)
 
-    def _over(
+    def _end_page(
         self,
         head: NotificationHead,
         detail: str,
@@ -190,9 +197,9 @@ class Failures:
         methods: Sequence[Method],
         rows: _Rows,
     ) -> None:
-        if head.page_id in rows.over:
+        if head.page_id in rows.failed_pages:
             return
-        rows.over.add(head.page_id)
+        rows.failed_pages.add(head.page_id)
         undelivered = any(sibling.taken for sibling in family)
         if page.kind is Kind.BUNDLE:
             rows.bundles[head.org_id, head.page_id] = detail, undelivered
@@ -241,7 +248,7 @@ class Failures:
                 if page.kind in WAKING and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
                     outcome += f", and it was tried for {timedelta(seconds=round(begun.age))}"
                 if page.kind in WAKING and reaches_nobody(family, methods):
-                    self._over(failed, failed.detail, page, job, family, methods, rows)
+                    self._end_page(failed, failed.detail, page, job, family, methods, rows)
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
         rows.reasons[failed.org_id, failed.id] = detail

@@ -32,7 +32,7 @@ class Passed(Enum):
 
 @dataclass(slots=True, eq=False)
 class LateCall:
-    """One. `task`: it has begun. `over`: it is not wanted any more."""
+    """A call that has not begun in time. `task`: it has begun. `cancelled`: it is not wanted any more."""
 
     delivery: Delivery
     call: Callable[[], Awaitable[Any]]
@@ -41,7 +41,7 @@ class LateCall:
     """Done when `task` is there."""
     since: float = 0.0
     """When the session by which it began was known to hold its locks, by `gate_clock`."""
-    over: bool = False
+    cancelled: bool = False
 
     @property
     def key(self) -> int | None:
@@ -90,7 +90,7 @@ class LateCalls:
                 key = keys[id(each)]
                 if each.task is not None:
                     answers.append(Passed.BEGUN)  # by a passage whose end failed
-                elif each.delivery.notification not in able or each.over:
+                elif each.delivery.notification not in able or each.cancelled:
                     answers.append(Passed.STOPPED)
                 elif proven and (key is None or key in passage.held):
                     answers.append(Passed.BEGUN)

@@ -33,9 +33,7 @@ class MissingReceipts:
         """
         while True:
             found, followed = await self._db.run(None, self._round)
-            self._hints.now(followed.now)
-            if followed.told:
-                self._failures.nudge()
+            self._failures.hint(followed, self._hints)
             for id in followed.dead:
                 _log.warning("receipt_missing", notification=str(id), timeout=self._timeout)
             if found < _MOST:

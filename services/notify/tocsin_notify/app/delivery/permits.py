@@ -52,7 +52,7 @@ class Permit:
             answer: T = await late.task
             return answer
         finally:
-            late.over = True
+            late.cancelled = True
             if late.task is not None:
                 late.task.cancel()
 

@@ -85,10 +85,7 @@ class Receipts:
             _log.info("receipt", evidence=str(receipt.evidence), reason=receipt.reason, **fields)
         if taken.sent:
             self._hints.disarm([attempt.notification])
-        self._hints.arm(taken.followed.later)
-        self._hints.now(taken.followed.now)
-        if taken.followed.told:
-            self._failures.nudge()
+        self._failures.hint(taken.followed, self._hints)
         return True
 
     async def _take(self, tx: Tx, attempt: AttemptName, receipt: Receipt) -> _Taken:
@@ -103,11 +100,13 @@ class Receipts:
         if sent:
             await receipts.mark_sent(tx, attempt.notification, attempt.number, row.fence_reason)
         if Kind(row.type) in PAGES:
-            await page_outcomes.append_sent(tx, _told(row, sent=sent, evidence=receipt.evidence))
+            await page_outcomes.append_sent(tx, _outcomes(row, sent=sent, evidence=receipt.evidence))
         if Kind(row.type) is Kind.BUNDLE and sent:
             held = await bundles.members(tx, [(row.org_id, row.page_id)])
-            told = page_outcomes.sent_together(row.org_id, held[row.page_id], row.id, Channel(row.channel), row.tries)
-            await page_outcomes.append_sent(tx, told)
+            sent_pages = page_outcomes.sent_together(
+                row.org_id, held[row.page_id], row.id, Channel(row.channel), row.tries
+            )
+            await page_outcomes.append_sent(tx, sent_pages)
         if receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED):
             await receipts.settle(tx, [(row.org_id, row.id)])
         current = not row.outdone and (sent or state is State.SENT)
@@ -118,10 +117,10 @@ class Receipts:
         return _Taken(True, row.channel, news=True, sent=sent, followed=followed)
 
 
-def _told(row: Receipted, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:
+def _outcomes(row: Receipted, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:
     """What escalation learns from it: that the page was taken, if its answer did not say so, and that it arrived."""
     job, channel = job_of(row, Kind(row.type), row.job), Channel(row.channel)
-    told = [page_outcomes.sent(job, row.id, channel, attempts=row.tries)] if sent else []
+    outcomes = [page_outcomes.sent(job, row.id, channel, attempts=row.tries)] if sent else []
     if evidence is Evidence.DELIVERED:
-        told.append(page_outcomes.delivered(job, row.id, channel))
-    return told
+        outcomes.append(page_outcomes.delivered(job, row.id, channel))
+    return outcomes

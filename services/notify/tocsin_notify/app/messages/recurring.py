@@ -123,7 +123,7 @@ class Recur:
         if not rows:
             return False
         now = await tx.now()
-        over = time.monotonic() + _TURN
+        end = time.monotonic() + _TURN
         made: list[Occurrence] = []
         turns: list[Turn] = []
         for row in rows:
@@ -133,7 +133,7 @@ class Recur:
             made.append(Occurrence(id, row, planned))
             state = RecurringState.ENDED if following is None else RecurringState.ACTIVE
             turns.append(Turn(row, state, why, following, id))
-            if time.monotonic() > over:
+            if time.monotonic() > end:
                 break
         await recurring.occur(tx, made)
         await recurring.settle(tx, turns)

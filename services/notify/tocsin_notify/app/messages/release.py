@@ -183,8 +183,8 @@ class Release:
         """When its call begins; None: it is left for the deliverer, which cancels one whose time is over and says why."""
         if self.stopping or stored.paused or stored.now is None or page.id not in stored.fences:
             return None
-        over = page.expire_time is not None and page.expire_time <= stored.now
-        return None if over else stored.now
+        expired = page.expire_time is not None and page.expire_time <= stored.now
+        return None if expired else stored.now
 
 
 def page_of(message: Message, method: UUID | None) -> NewPage:

@@ -135,7 +135,8 @@ class QueueServiceServicer:
 
     def PauseQueue(self, request, context):
         """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
-        PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+        PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a
+        paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class QueueServiceStub:
     """
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]
     """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
-    PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+    PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a
+    paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
     """
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
@@ -105,7 +106,8 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """
     PauseQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
-    PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+    PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a
+    paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
     """
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
@@ -184,7 +186,8 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.PauseQueueResponse, _abc.Awaitable[_queue_service_pb2.PauseQueueResponse]]:
         """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
-        PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+        PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a
+        paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

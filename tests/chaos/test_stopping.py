@@ -16,6 +16,7 @@ from tocsin.escalation.v1 import incident_service_pb2
 from tocsin.ingest.v1 import alert_service_pb2
 from tocsin.notify.v1 import contact_service_pb2
 from tocsin_stack.service import ServiceProcess
+from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Channels, Clients
 from tocsin_testkit.tenant import Tenant
 
@@ -116,7 +117,7 @@ async def test_notify_is_stopped_while_it_takes_a_page(fleet: Fleet, tenant: Ten
         await provider.reached()
         await fleet.for_a_while(0.3)  # the provider takes its time
     provider.answers()
-    assert await stopping.process.wait(timeout=20) == 0
+    assert await stopping.process.wait(timeout=within(20)) == 0
     await ana.is_paged(incident)
     await fleet.orphans_come_due()
     await fleet.idle()

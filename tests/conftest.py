@@ -15,7 +15,7 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests import bytecode, order, preloaded, rounds
+from tests import bytecode, order, preloaded, reports, rounds
 
 preloaded.install()
 
@@ -60,6 +60,11 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Choose the order."""
     order.sort(items)
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Say little of what passed."""
+    return reports.run(item, nextitem)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -177,3 +177,22 @@ def imported(path: Path, named: frozenset[str] = frozenset()) -> set[str]:
             if len(submodules) < len(node.names):
                 modules.add(node.module)
     return modules
+
+
+def test_lists_are_cut_by_their_bytes() -> None:
+    """`page_size` alone lets callers ask for 500 of the largest things there are: rows go through `listed` or `searched`."""
+    without_rows = {
+        "libs/kit/tocsin_kit/rpc/limit_service.py": "tenants in memory, of one size",
+        "libs/kit/tocsin_kit/rpc/queue_service.py": "tasks of the journal, which keeps them short",
+        "services/escalation/tocsin_escalation/rpc/policy_service.py": "warnings, of one size",
+        "services/escalation/tocsin_escalation/rpc/schedule_service.py": "who is on call, which is computed",
+    }
+    users = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        for node in nodes(path)
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "tocsin_kit.rpc.paging"
+        and "page_size" in {name.name for name in node.names}
+    }
+    assert users - {"libs/kit/tocsin_kit/rpc/listing.py"} == set(without_rows)

@@ -225,6 +225,29 @@ async def test_alerts_are_read_and_listed_newest_first(ingest: Ingest) -> None:
     assert negative.fields[0].field == "page_size"
 
 
+async def test_a_page_of_large_alerts_fits_what_clients_take(ingest: Ingest) -> None:
+    """Clients of gRPC refuse more than 4 MiB, and a server more than 16: such a page could not be read at all."""
+    org, count = new_org(), 48
+    labels = {f"l{number}": "v" * 1024 for number in range(64)}
+    alerts = [
+        SendAlertRequest(
+            alert=AlertInput(dedup_key=f"k{number:02}", summary="s", labels=labels, details={"d": "x" * 60_000})
+        )
+        for number in range(count)
+    ]
+    for start in range(0, count, 6):
+        await ingest.alerts.SendAlerts(SendAlertsRequest(alerts=alerts[start : start + 6]), metadata=bearer(org))
+    found: list[str] = []
+    request = ListAlertsRequest(page_size=500)
+    while True:
+        page = await ingest.alerts.ListAlerts(request, metadata=bearer(org))
+        found += [alert.dedup_key for alert in page.alerts]
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            break
+    assert sorted(found) == [f"k{number:02}" for number in range(count)]
+
+
 async def test_tenants_do_not_see_each_other(ingest: Ingest) -> None:
     mine, other = new_org(), new_org()
     name, secret = await ingest.integration(mine)

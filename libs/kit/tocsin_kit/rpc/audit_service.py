@@ -1,5 +1,6 @@
 """AuditService: who changed what here. One for every service."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from tocsin_kit.db.audit import AuditRow
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import invalid
 from tocsin_kit.rpc.call import current_call
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.listing import FEW_ROWS, listed
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import RpcServer
 
 
@@ -32,18 +34,18 @@ class AuditService(pb_grpc.AuditServiceServicer):
     async def ListAuditEntries(self, request: pb.ListAuditEntriesRequest, context: Any) -> pb.ListAuditEntriesResponse:
         """See the contract."""
         org_id = current_call().org_id
-        size = page_size(request.page_size)
-        position = self._pages.decode(request)
-        after = int(str(position[0])) if position else None
         since, until = _time(request, "start_time"), _time(request, "end_time")
         if since is not None and until is not None and since >= until:
             raise invalid("end_time", "must be later than start_time")
-        async with self._db.system() if org_id == ALL_ORGS else self._db.transaction(org_id) as tx:
-            rows = await audit.page(tx, request.actor, request.resource, since, until, after, size + 1)
-        response = pb.ListAuditEntriesResponse(entries=map(_entry, rows[:size]))
-        if len(rows) > size:
-            response.next_page_token = self._pages.encode(request, (rows[size - 1].id,))
-        return response
+
+        async def read(after: Any, limit: int) -> Sequence[audit.AuditRow]:
+            async with self._db.system() if org_id == ALL_ORGS else self._db.transaction(org_id) as tx:
+                return await audit.page(tx, request.actor, request.resource, since, until, after[0], limit)
+
+        found, token = await listed(
+            self._pages, request, (None,), read, _entry, lambda row: (row.id,), portion=FEW_ROWS
+        )
+        return pb.ListAuditEntriesResponse(entries=found, next_page_token=token)
 
 
 def _time(request: pb.ListAuditEntriesRequest, field: str) -> datetime | None:

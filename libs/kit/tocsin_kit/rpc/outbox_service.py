@@ -20,7 +20,8 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid, not_found
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import current_call
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.listing import listed
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import RpcServer
 
 _log = get_logger(__name__)
@@ -48,16 +49,14 @@ class OutboxService(pb_grpc.OutboxServiceServicer):
         tenant = current_call().org_id
         if request.org_id and tenant not in (ALL_ORGS, request.org_id):
             raise invalid("org_id", "must be empty or the credential's own tenant")
-        size = page_size(request.page_size)
-        position = self._pages.decode(request)
-        after = int(position[0]) if position else 0  # type: ignore[arg-type]
         kinds = [request.kind] if request.kind in self._payloads else [] if request.kind else [*self._payloads]
-        async with self._transaction() as tx:
-            rows = await outbox_admin.list_dead(tx, kinds, after_id=after, limit=size + 1, org_id=request.org_id)
-        response = pb.ListDeadMessagesResponse(messages=map(_message, rows[:size]))
-        if len(rows) > size:
-            response.next_page_token = self._pages.encode(request, (rows[size - 1].id,))
-        return response
+
+        async def read(after: Any, limit: int) -> Sequence[StoredRow]:
+            async with self._transaction() as tx:
+                return await outbox_admin.list_dead(tx, kinds, after_id=after[0], limit=limit, org_id=request.org_id)
+
+        found, token = await listed(self._pages, request, (0,), read, _message, lambda row: (row.id,))
+        return pb.ListDeadMessagesResponse(messages=found, next_page_token=token)
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Any) -> pb.GetMessageResponse:
         """See the contract."""

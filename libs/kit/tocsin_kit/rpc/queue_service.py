@@ -22,6 +22,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.rpc import task_mapping as mapping
 from tocsin_kit.rpc.call import current_call, note_before
+from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag, require_etag
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
@@ -29,7 +30,7 @@ from tocsin_kit.tasks import options
 from tocsin_kit.tasks.board import Board
 from tocsin_kit.tasks.journal import EVERY, Journal, spread
 from tocsin_kit.tasks.options import LiveOptions
-from tocsin_kit.tasks.task import TaskKind
+from tocsin_kit.tasks.task import Task, TaskKind
 
 R = TypeVar("R", bound=Message)
 
@@ -161,19 +162,19 @@ class QueueService(pb_grpc.QueueServiceServicer):
     async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:
         """See the contract."""
         self._require(request.queue)
-        position: Any = self._pages.decode(request)
-        size = page_size(request.page_size)
         if request.state in mapping.KEPT_STATES:
-            return await self._newest(request, position, size)
+            return await self._newest(request, self._pages.decode(request), page_size(request.page_size))
         state = mapping.STATES[request.state]
-        async with self._db.system() as tx:
-            found = await self._board.page(tx, state, request.org_id or None, position, size + 1)
-        shown = found[:size]
-        more = len(found) > size
-        return pb.ListTasksResponse(
-            tasks=[mapping.task_to(self._queue, task) for task in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].time, shown[-1].id)) if more else "",
-        )
+
+        async def read(after: Any, limit: int) -> Sequence[Task]:
+            async with self._db.system() as tx:
+                return await self._board.page(tx, state, request.org_id or None, after, limit)
+
+        def encode(task: Task) -> task_pb.Task:
+            return mapping.task_to(self._queue, task)
+
+        tasks, token = await listed(self._pages, request, None, read, encode, lambda task: (task.time, task.id))
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def _newest(self, request: pb.ListTasksRequest, position: Any, size: int) -> pb.ListTasksResponse:
         failed = request.state == task_pb.TASK_STATE_FAILED

@@ -1,6 +1,6 @@
 """CalendarService: decode, call one use case, encode."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -16,9 +16,10 @@ from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_uuid_name
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
@@ -87,16 +88,17 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
         self, request: pb.ListCalendarFeedsRequest, context: Context
     ) -> pb.ListCalendarFeedsResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request)
-        size = page_size(request.page_size)
         user, schedule = request.user.removeprefix("users/"), request.schedule.removeprefix("schedules/")
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await store.page(tx, user, schedule, after, size + 1)
-        shown = rows[:size]
-        token = ""
-        if len(rows) > size and shown[-1].create_time is not None:
-            token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id))
-        return pb.ListCalendarFeedsResponse(calendar_feeds=list(map(_to, shown)), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[FeedRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await store.page(tx, user, schedule, after, limit)
+
+        def place(row: FeedRow) -> Position:
+            return row.create_time, row.id
+
+        feeds, token = await listed(self._pages, request, None, read, _to, place)
+        return pb.ListCalendarFeedsResponse(calendar_feeds=feeds, next_page_token=token)
 
     async def DeleteCalendarFeed(
         self, request: pb.DeleteCalendarFeedRequest, context: Context
@@ -142,16 +144,16 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
         self, request: pb.ListCalendarImportsRequest, context: Context
     ) -> pb.ListCalendarImportsResponse:
         """See the contract."""
-        cursor: Any = self._pages.decode(request)
-        size = page_size(request.page_size)
         schedule = request.schedule.removeprefix("schedules/")
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await import_store.page(tx, schedule, cursor[0] if cursor else UUID(int=0), size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
-        return pb.ListCalendarImportsResponse(
-            calendar_imports=list(map(calendar_mapping.import_to, shown)), next_page_token=token
+
+        async def read(after: Any, limit: int) -> Sequence[ImportRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await import_store.page(tx, schedule, after[0], limit)
+
+        found, token = await listed(
+            self._pages, request, (UUID(int=0),), read, calendar_mapping.import_to, lambda row: (row.id,)
         )
+        return pb.ListCalendarImportsResponse(calendar_imports=found, next_page_token=token)
 
     async def UpdateCalendarImport(
         self, request: pb.UpdateCalendarImportRequest, context: Context

@@ -1,6 +1,6 @@
 """CredentialService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -17,8 +17,9 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
@@ -27,6 +28,7 @@ from tocsin_escalation.app.access.revoke_tokens import owner_of, revoke_tokens
 from tocsin_escalation.rpc import credential_mapping as mapping
 from tocsin_escalation.store.access import api_keys, revocations
 from tocsin_escalation.store.access import service_accounts as store
+from tocsin_escalation.store.access.api_keys import ApiKeyRow
 from tocsin_escalation.store.access.revocations import RevocationRow
 from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
 
@@ -74,13 +76,12 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         self, request: pb.ListServiceAccountsRequest, context: Context
     ) -> pb.ListServiceAccountsResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await store.page(tx, str(cursor[0]) if cursor else "", size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
-        accounts = list(map(mapping.account_to, shown))
+
+        async def read(after: Any, limit: int) -> Sequence[ServiceAccountRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await store.page(tx, after[0], limit)
+
+        accounts, token = await listed(self._pages, request, ("",), read, mapping.account_to, lambda row: (row.id,))
         return pb.ListServiceAccountsResponse(service_accounts=accounts, next_page_token=token)
 
     async def UpdateServiceAccount(
@@ -143,16 +144,17 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
 
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, context: Context) -> pb.ListApiKeysResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request)
-        size = page_size(request.page_size)
         account = request.service_account.removeprefix(f"{_ACCOUNTS}/")
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await api_keys.page(tx, account, after, size + 1)
-        shown = rows[:size]
-        token = ""
-        if len(rows) > size and shown[-1].create_time is not None:
-            token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id))
-        return pb.ListApiKeysResponse(api_keys=list(map(mapping.key_to, shown)), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[ApiKeyRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await api_keys.page(tx, account, after, limit)
+
+        def place(row: ApiKeyRow) -> Position:
+            return row.create_time, row.id
+
+        keys, token = await listed(self._pages, request, None, read, mapping.key_to, place)
+        return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token)
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         """See the contract."""
@@ -193,14 +195,15 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         self, request: pb.ListTokenRevocationsRequest, context: Context
     ) -> pb.ListTokenRevocationsResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
         org_id = current_call().org_id
-        async with self._db.system() if org_id == ALL_ORGS else self._db.transaction(org_id) as tx:
-            rows = await revocations.page(tx, int(str(cursor[0])) if cursor else None, size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].number,)) if len(rows) > size else ""
-        found = list(map(mapping.revocation_to, shown))
+
+        async def read(after: Any, limit: int) -> Sequence[RevocationRow]:
+            async with self._db.system() if org_id == ALL_ORGS else self._db.transaction(org_id) as tx:
+                return await revocations.page(tx, after[0], limit)
+
+        found, token = await listed(
+            self._pages, request, (None,), read, mapping.revocation_to, lambda row: (row.number,)
+        )
         return pb.ListTokenRevocationsResponse(token_revocations=found, next_page_token=token)
 
     async def _once(

@@ -1,5 +1,6 @@
 """DirectoryService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -10,9 +11,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
@@ -50,13 +52,13 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await directory.users_after(tx, str(cursor[0]) if cursor else "", size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
-        return pb.ListUsersResponse(users=list(map(mapping.user_to, shown)), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[UserRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await directory.users_after(tx, after[0], limit)
+
+        found, token = await listed(self._pages, request, ("",), read, mapping.user_to, lambda row: (row.id,))
+        return pb.ListUsersResponse(users=found, next_page_token=token)
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         """See the contract."""
@@ -102,13 +104,13 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def ListTeams(self, request: pb.ListTeamsRequest, context: Context) -> pb.ListTeamsResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await directory.teams_after(tx, str(cursor[0]) if cursor else "", size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
-        return pb.ListTeamsResponse(teams=list(map(mapping.team_to, shown)), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[TeamRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await directory.teams_after(tx, after[0], limit)
+
+        found, token = await listed(self._pages, request, ("",), read, mapping.team_to, lambda row: (row.id,))
+        return pb.ListTeamsResponse(teams=found, next_page_token=token)
 
     async def UpdateTeam(self, request: pb.UpdateTeamRequest, context: Context) -> pb.UpdateTeamResponse:
         """See the contract."""

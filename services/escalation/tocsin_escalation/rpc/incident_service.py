@@ -15,8 +15,9 @@ from tocsin.type.v1 import severity_pb2
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed, searched
 from tocsin_kit.rpc.masks import require_etag
-from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.foresight import foresee
@@ -44,6 +45,7 @@ from tocsin_escalation.rpc.filters import filters_from
 from tocsin_escalation.rpc.incident_results import results
 from tocsin_escalation.rpc.incident_steps import answer_of, step_of
 from tocsin_escalation.store.incidents.escalations import EscalationRow
+from tocsin_escalation.store.incidents.timeline import Entry
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
@@ -70,25 +72,22 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Context) -> pb.ListIncidentsResponse:
         """See the contract."""
         filters = filters_from(request)
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
+        org_id = current_call().org_id
+
+        async def newest(cursor: Any, limit: int) -> tuple[Sequence[EscalationRow], Position | None]:
+            found = await read.newest(self._db, org_id, filters, cursor, limit)
+            return found.rows, found.end
+
+        async def worst(cursor: Any, limit: int) -> Sequence[EscalationRow]:
+            return await read.worst(self._db, org_id, filters, cursor, limit)
+
         if request.order == pb.INCIDENT_ORDER_SEVERITY:
             if State.RESOLVED.value in filters.states:
                 raise invalid("order", "INCIDENT_ORDER_SEVERITY lists what is not resolved; leave that state out")
-            rows = await read.worst(self._db, current_call().org_id, filters, cursor, size + 1)
-            last = rows[size - 1].run if len(rows) > size else None
-            end = (last.facts.severity, last.facts.create_time, last.incident_id) if last else None
-            return self._listed(request, rows[:size], end)
-        found = await read.newest(self._db, current_call().org_id, filters, cursor, size)
-        return self._listed(request, found.rows, found.end)
-
-    def _listed(
-        self, request: pb.ListIncidentsRequest, rows: Sequence[EscalationRow], end: Sequence[CursorValue] | None
-    ) -> pb.ListIncidentsResponse:
-        return pb.ListIncidentsResponse(
-            incidents=[mapping.incident(row.run, row.update_time) for row in rows],
-            next_page_token=self._pages.encode(request, end) if end else "",
-        )
+            found, token = await listed(self._pages, request, None, worst, _whole, _place_of_worst, portion=FEW_ROWS)
+        else:
+            found, token = await searched(self._pages, request, None, newest, _whole, _place, portion=FEW_ROWS)
+        return pb.ListIncidentsResponse(incidents=found, next_page_token=token)
 
     async def CountIncidents(self, request: pb.CountIncidentsRequest, context: Context) -> pb.CountIncidentsResponse:
         """See the contract."""
@@ -341,13 +340,27 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
 
     async def ListTimeline(self, request: pb.ListTimelineRequest, context: Context) -> pb.ListTimelineResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
         id = mapping.incident_id(request.incident, "incident")
-        entries = await read.timeline_of(self._db, current_call().org_id, id, cursor, size + 1)
-        shown = entries[:size]
-        token = self._pages.encode(request, (shown[-1].id,)) if len(entries) > size else ""
-        return pb.ListTimelineResponse(entries=list(map(mapping.timeline_entry, shown)), next_page_token=token)
+
+        async def entries(cursor: Any, limit: int) -> Sequence[Entry]:
+            return await read.timeline_of(self._db, current_call().org_id, id, cursor, limit)
+
+        found, token = await listed(
+            self._pages, request, None, entries, mapping.timeline_entry, lambda entry: (entry.id,)
+        )
+        return pb.ListTimelineResponse(entries=found, next_page_token=token)
+
+
+def _whole(row: EscalationRow) -> incident_pb2.Incident:
+    return mapping.incident(row.run, row.update_time)
+
+
+def _place(row: EscalationRow) -> Position:
+    return row.run.facts.create_time, row.run.incident_id
+
+
+def _place_of_worst(row: EscalationRow) -> Position:
+    return row.run.facts.severity, *_place(row)
 
 
 def _actor() -> str:

@@ -1,17 +1,20 @@
 """The methods of ScheduleService about overrides, fixed periods and absences: decode, call one use case, encode."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.schedules import overrides, planned
@@ -23,6 +26,7 @@ from tocsin_escalation.store.schedules.planned import Planned, Stretch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 P = TypeVar("P", bound=Stretch)
+M = TypeVar("M", bound=Message)
 Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsencesRequest
 
 
@@ -56,8 +60,10 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
 
     async def ListOverrides(self, request: pb.ListOverridesRequest, context: Context) -> pb.ListOverridesResponse:
         """See the contract."""
-        rows, token = await self._planned(request, override_store.TABLE, request.schedule.removeprefix("schedules/"))
-        return pb.ListOverridesResponse(overrides=list(map(plans.override_to, rows)), next_page_token=token)
+        found, token = await self._planned(
+            request, override_store.TABLE, request.schedule.removeprefix("schedules/"), plans.override_to
+        )
+        return pb.ListOverridesResponse(overrides=found, next_page_token=token)
 
     async def DeleteOverride(self, request: pb.DeleteOverrideRequest, context: Context) -> pb.DeleteOverrideResponse:
         """See the contract."""
@@ -116,8 +122,10 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
         self, request: pb.ListFixedPeriodsRequest, context: Context
     ) -> pb.ListFixedPeriodsResponse:
         """See the contract."""
-        rows, token = await self._planned(request, fixed_periods.TABLE, request.schedule.removeprefix("schedules/"))
-        return pb.ListFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, rows), next_page_token=token)
+        found, token = await self._planned(
+            request, fixed_periods.TABLE, request.schedule.removeprefix("schedules/"), plans.fixed_period_to
+        )
+        return pb.ListFixedPeriodsResponse(fixed_periods=found, next_page_token=token)
 
     async def DeleteFixedPeriod(
         self, request: pb.DeleteFixedPeriodRequest, context: Context
@@ -144,8 +152,10 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
 
     async def ListAbsences(self, request: pb.ListAbsencesRequest, context: Context) -> pb.ListAbsencesResponse:
         """See the contract."""
-        rows, token = await self._planned(request, absences.TABLE, request.user.removeprefix("users/"))
-        return pb.ListAbsencesResponse(absences=list(map(plans.absence_to, rows)), next_page_token=token)
+        found, token = await self._planned(
+            request, absences.TABLE, request.user.removeprefix("users/"), plans.absence_to
+        )
+        return pb.ListAbsencesResponse(absences=found, next_page_token=token)
 
     async def DeleteAbsence(self, request: pb.DeleteAbsenceRequest, context: Context) -> pb.DeleteAbsenceResponse:
         """See the contract."""
@@ -159,11 +169,17 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
 
         return await self._once("DeleteAbsence", request, pb.DeleteAbsenceResponse, take)
 
-    async def _planned(self, request: Listing, table: Planned[P], about: str) -> tuple[list[P], str]:
+    async def _planned(
+        self, request: Listing, table: Planned[P], about: str, encode: Callable[[P], M]
+    ) -> tuple[list[M], str]:
         """A page of what is planned, and the token of the next page."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        ended = request.include_ended
-        rows = await planned.page(self._db, current_call().org_id, table, about, ended, cursor, size + 1)
-        shown = rows[:size]
-        return shown, self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
+
+        async def read(after: Any, limit: int) -> Sequence[P]:
+            return await planned.page(
+                self._db, current_call().org_id, table, about, request.include_ended, after, limit
+            )
+
+        def place(row: P) -> Position:
+            return row.end_time, row.id
+
+        return await listed(self._pages, request, None, read, encode, place, portion=FEW_ROWS)

@@ -13,6 +13,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import FEW_ROWS, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
@@ -82,13 +83,15 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await store.page(tx, str(cursor[0]) if cursor else "", size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].policy.id,)) if len(rows) > size else ""
-        response = pb.ListPoliciesResponse(policies=list(map(mapping.policy_to, shown)), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[PolicyRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await store.page(tx, after[0], limit)
+
+        found, token = await listed(
+            self._pages, request, ("",), read, mapping.policy_to, lambda row: (row.policy.id,), portion=FEW_ROWS
+        )
+        response = pb.ListPoliciesResponse(policies=found, next_page_token=token)
         await self._warn(response.policies)
         return response
 

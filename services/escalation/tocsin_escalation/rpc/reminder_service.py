@@ -1,5 +1,6 @@
 """ReminderService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -12,8 +13,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.notices import reminders
@@ -58,17 +60,17 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
 
     async def ListReminders(self, request: pb.ListRemindersRequest, context: Context) -> pb.ListRemindersResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or _FIRST
-        size = page_size(request.page_size)
         incident = incident_id(request.incident, "incident") if request.incident else None
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await store.page(tx, incident, after, size + 1)
-            shown = await reminders.as_they_stand(tx, rows[:size])
-        more = len(rows) > size
-        return pb.ListRemindersResponse(
-            reminders=[reminder_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
-        )
+
+        async def read(after: Any, limit: int) -> Sequence[ReminderRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await reminders.as_they_stand(tx, await store.page(tx, incident, after, limit))
+
+        def place(row: ReminderRow) -> Position:
+            return row.create_time, row.id
+
+        found, token = await listed(self._pages, request, _FIRST, read, reminder_to, place)
+        return pb.ListRemindersResponse(reminders=found, next_page_token=token)
 
     async def SnoozeReminder(self, request: pb.SnoozeReminderRequest, context: Context) -> pb.SnoozeReminderResponse:
         """See the contract."""

@@ -13,6 +13,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import FEW_ROWS, in_turns, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
@@ -70,13 +71,15 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         """See the contract."""
-        cursor = self._pages.decode(request)
-        size = page_size(request.page_size)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await store.page(tx, str(cursor[0]) if cursor else "", size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
-        return pb.ListSchedulesResponse(schedules=list(map(mapping.schedule_to, shown)), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[ScheduleRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await store.page(tx, after[0], limit)
+
+        found, token = await listed(
+            self._pages, request, ("",), read, mapping.schedule_to, lambda row: (row.id,), portion=FEW_ROWS
+        )
+        return pb.ListSchedulesResponse(schedules=found, next_page_token=token)
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
         """See the contract."""
@@ -111,7 +114,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         id = parse_name(request.name, "schedules")
         since, until = mapping.span_of(request)
         found = await schedules.resolved(self._db, current_call().org_id, id, since, until, overflow=request.overflow)
-        return pb.ResolveScheduleResponse(segments=mapping.segments_to(found))
+        return pb.ResolveScheduleResponse(segments=await in_turns(found, mapping.segment_to))
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
         """See the contract."""
@@ -121,7 +124,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         wanted = mapping.schedule_from(id, request.schedule)
         rollout = mapping.ROLLOUTS[request.rollout]
         found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *mapping.span_of(request))
-        return pb.PreviewScheduleResponse(segments=mapping.segments_to(found))
+        return pb.PreviewScheduleResponse(segments=await in_turns(found, mapping.segment_to))
 
     async def ListOnCalls(self, request: pb.ListOnCallsRequest, context: Context) -> pb.ListOnCallsResponse:
         """See the contract."""
@@ -137,12 +140,9 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         found = await schedules.on_calls(self._db, current_call().org_id, only, at, after, size + 1)
         shown, user = found[:size], request.user.removeprefix("users/")
         token = self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
+        wanted = [(id, standing) for id, standing in shown if not user or user in standing.segment.people]
         return pb.ListOnCallsResponse(
-            on_calls=[
-                mapping.on_call_to(id, standing)
-                for id, standing in shown
-                if not user or user in standing.segment.people
-            ],
+            on_calls=await in_turns(wanted, lambda each: mapping.on_call_to(*each)),
             next_page_token=token,
         )
 
@@ -181,7 +181,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
             return await self._policy_coverage(request)
         only = [name.removeprefix("schedules/") for name in request.schedules]
         found, token = await self._stretches(request, only)
-        coverages = [mapping.coverage_to(id, segments) for id, segments in found]
+        coverages = await in_turns(found, lambda each: mapping.coverage_to(*each))
         return pb.ListCoverageResponse(coverages=coverages, next_page_token=token)
 
     async def _policy_coverage(self, request: pb.ListCoverageRequest) -> pb.ListCoverageResponse:

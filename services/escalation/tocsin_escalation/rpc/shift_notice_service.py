@@ -1,5 +1,6 @@
 """ShiftNoticeService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,9 +12,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.notices import shift_notices
@@ -70,18 +72,18 @@ class ShiftNoticeService(pb_grpc.ShiftNoticeServiceServicer):
         self, request: pb.ListShiftNoticesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListShiftNoticesResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or _FIRST
-        size = page_size(request.page_size)
         user = _user(request.user)
-        async with self._db.transaction(current_call().org_id) as tx:
-            await shift_notices.must_exist(tx, user)
-            rows = await store.page(tx, user, after, size + 1)
-        shown = rows[:size]
-        token = ""
-        if len(rows) > size:
-            last = shown[-1]
-            token = self._pages.encode(request, (last.due_time, last.kind.value, last.schedule_id, last.start_time))
-        return pb.ListShiftNoticesResponse(shift_notices=map(_notice_to, shown), next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[NoticeRow]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                await shift_notices.must_exist(tx, user)
+                return await store.page(tx, user, after, limit)
+
+        def place(row: NoticeRow) -> Position:
+            return row.due_time, row.kind.value, row.schedule_id, row.start_time
+
+        notices, token = await listed(self._pages, request, _FIRST, read, _notice_to, place)
+        return pb.ListShiftNoticesResponse(shift_notices=notices, next_page_token=token)
 
 
 def _user(name: str) -> str:

@@ -1,5 +1,7 @@
 """The methods of ScheduleService about swaps of shifts: decode, call one use case, encode."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import grpc
@@ -8,8 +10,9 @@ from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.schedules import swaps
@@ -47,14 +50,18 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
 
     async def ListSwaps(self, request: pb.ListSwapsRequest, context: Context) -> pb.ListSwapsResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request)
-        size = page_size(request.page_size)
         schedule, user = request.schedule.removeprefix("schedules/"), request.user.removeprefix("users/")
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows, now = await swaps.page(tx, schedule, user, request.include_closed, after, size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
-        return pb.ListSwapsResponse(swaps=[exchange.swap_to(row, now) for row in shown], next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[tuple[SwapRow, datetime]]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                rows, now = await swaps.page(tx, schedule, user, request.include_closed, after, limit)
+            return [(row, now) for row in rows]
+
+        def place(told: tuple[SwapRow, datetime]) -> Position:
+            return told[0].end_time, told[0].id
+
+        found, token = await listed(self._pages, request, None, read, lambda told: exchange.swap_to(*told), place)
+        return pb.ListSwapsResponse(swaps=found, next_page_token=token)
 
     async def AcceptSwap(self, request: pb.AcceptSwapRequest, context: Context) -> pb.AcceptSwapResponse:
         """See the contract."""

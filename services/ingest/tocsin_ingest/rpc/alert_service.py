@@ -1,10 +1,9 @@
 """AlertService: alerts come in here, alone, in batches or on a stream."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC
 from typing import Any, Final
-from uuid import UUID
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -31,7 +30,8 @@ from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.ids import parse_name, parse_uuid_name
 from tocsin_kit.rpc.call import Call, current_call, scope_missing
 from tocsin_kit.rpc.closing import closing
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.listing import FEW_ROWS, listed
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.unopened import enclosed, takes_bytes, unopened
 from tocsin_kit.rpc.validation import validate
 
@@ -171,10 +171,6 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
 
     async def ListAlerts(self, request: ListAlertsRequest, context: _Context) -> ListAlertsResponse:
         """A page of alerts, newest first."""
-        size = page_size(request.page_size)
-        position = self._pages.decode(request)
-        before = position[0] if position else None
-        assert before is None or isinstance(before, UUID)
         wanted = alerts.AlertFilter(
             parse_uuid_name(request.incident, "incidents", field="incident") if request.incident else None,
             parse_name(request.integration, "integrations", field="integration") if request.integration else None,
@@ -182,9 +178,12 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
             tuple(STATES_BACK[state] for state in request.states),
             parse_uuid_name(request.silence, "silences", field="silence") if request.silence else None,
         )
-        async with self._database.transaction(current_call().org_id) as tx:
-            rows = await alerts.page(tx, wanted, before, size + 1)
-        response = ListAlertsResponse(alerts=[alert_of(row) for row in rows[:size]])
-        if len(rows) > size:
-            response.next_page_token = self._pages.encode(request, (rows[size - 1].id,))
-        return response
+
+        async def read(before: Any, limit: int) -> Sequence[alerts.AlertRow]:
+            async with self._database.transaction(current_call().org_id) as tx:
+                return await alerts.page(tx, wanted, before[0], limit)
+
+        found, token = await listed(
+            self._pages, request, (None,), read, alert_of, lambda row: (row.id,), portion=FEW_ROWS
+        )
+        return ListAlertsResponse(alerts=found, next_page_token=token)

@@ -1,5 +1,6 @@
 """IntegrationService: who may send alerts, and where they go."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -26,7 +27,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.call import current_call
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.listing import FEW_ROWS, listed
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_ingest.app.integrations.create_integration import create_integration
@@ -39,6 +41,7 @@ from tocsin_ingest.app.integrations.rotate_integration_key import rotate_integra
 from tocsin_ingest.app.integrations.update_integration import update_integration
 from tocsin_ingest.rpc.preview_mapping import preview_mapping
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationRow
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -85,14 +88,15 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
 
     async def ListIntegrations(self, request: ListIntegrationsRequest, context: _Context) -> ListIntegrationsResponse:
         """A page of integrations, by name."""
-        size = page_size(request.page_size)
-        position = self._pages.decode(request)
-        async with self._database.transaction(current_call().org_id) as tx:
-            rows = await integrations.page(tx, str(position[0]) if position else "", size + 1)
-        response = ListIntegrationsResponse(integrations=[integration_of(row) for row in rows[:size]])
-        if len(rows) > size:
-            response.next_page_token = self._pages.encode(request, (rows[size - 1].integration_id,))
-        return response
+
+        async def read(after: Any, limit: int) -> Sequence[IntegrationRow]:
+            async with self._database.transaction(current_call().org_id) as tx:
+                return await integrations.page(tx, after[0], limit)
+
+        found, token = await listed(
+            self._pages, request, ("",), read, integration_of, lambda row: (row.integration_id,), portion=FEW_ROWS
+        )
+        return ListIntegrationsResponse(integrations=found, next_page_token=token)
 
     async def UpdateIntegration(
         self, request: UpdateIntegrationRequest, context: _Context

@@ -1,9 +1,8 @@
 """SilenceService: for how long which alerts page nobody."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 import grpc
 from google.protobuf.message import Message
@@ -27,11 +26,13 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed
+from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_ingest.app.silences import silences
 from tocsin_ingest.app.silences.silence_view import silence_of
 from tocsin_ingest.store import silences as store
+from tocsin_ingest.store.silences import SilenceRow
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _R = TypeVar("_R", bound=Message)
@@ -66,20 +67,20 @@ class SilenceService(silence_service_pb2_grpc.SilenceServiceServicer):
 
     async def ListSilences(self, request: ListSilencesRequest, context: _Context) -> ListSilencesResponse:
         """A page of silences, by their end."""
-        size = page_size(request.page_size)
-        after: tuple[datetime, UUID] | None = None
-        if (position := self._pages.decode(request)) is not None:
-            end, last = position
-            assert isinstance(end, datetime), "a page token holds what was put into it"
-            assert isinstance(last, UUID), "a page token holds what was put into it"
-            after = (end, last)
-        async with self._database.transaction(current_call().org_id) as tx:
-            now = await tx.now()
-            rows = await store.page(tx, None if request.include_ended else now, after, size + 1)
-        response = ListSilencesResponse(silences=[silence_of(row, now) for row in rows[:size]])
-        if len(rows) > size:
-            response.next_page_token = self._pages.encode(request, (rows[size - 1].end_time, rows[size - 1].id))
-        return response
+
+        async def read(after: Any, limit: int) -> Sequence[tuple[SilenceRow, datetime]]:
+            async with self._database.transaction(current_call().org_id) as tx:
+                now = await tx.now()
+                rows = await store.page(tx, None if request.include_ended else now, after, limit)
+            return [(row, now) for row in rows]
+
+        def place(told: tuple[SilenceRow, datetime]) -> Position:
+            return told[0].end_time, told[0].id
+
+        found, token = await listed(
+            self._pages, request, None, read, lambda told: silence_of(*told), place, portion=FEW_ROWS
+        )
+        return ListSilencesResponse(silences=found, next_page_token=token)
 
     async def UpdateSilence(self, request: UpdateSilenceRequest, context: _Context) -> UpdateSilenceResponse:
         """The silence after the change."""

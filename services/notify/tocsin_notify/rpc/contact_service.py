@@ -1,5 +1,6 @@
 """ContactService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tocsin.notify.v1 import contact_service_pb2 as pb
@@ -11,9 +12,10 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, note_before, tenant
+from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import apply_update_mask, update_paths
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.code_limits import CodeLimits
@@ -101,17 +103,13 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self, request: pb.ListContactMethodsRequest, context: Any
     ) -> pb.ListContactMethodsResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or mapping.FIRST
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await store.page(tx, request.user, after, size + 1)
-        shown = rows[:size]
-        token = ""
-        if len(rows) > size and shown[-1].create_time is not None:
-            token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id))
-        return pb.ListContactMethodsResponse(
-            contact_methods=[mapping.contact_to(contact) for contact in shown], next_page_token=token
-        )
+
+        async def read(after: Any, limit: int) -> Sequence[Contact]:
+            async with self._db.transaction(tenant()) as tx:
+                return await store.page(tx, request.user, after, limit)
+
+        found, token = await listed(self._pages, request, mapping.FIRST, read, mapping.contact_to, mapping.place)
+        return pb.ListContactMethodsResponse(contact_methods=found, next_page_token=token)
 
     async def UpdateContactMethod(
         self, request: pb.UpdateContactMethodRequest, context: Any

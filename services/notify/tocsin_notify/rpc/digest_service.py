@@ -1,5 +1,6 @@
 """DigestService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tocsin.notify.v1 import digest_pb2
@@ -10,9 +11,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, note_before, tenant
+from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_notify.app.messages import digests
 from tocsin_notify.app.messages.digests import Preview
@@ -62,16 +64,16 @@ class DigestService(pb_grpc.DigestServiceServicer):
 
     async def ListDigests(self, request: pb.ListDigestsRequest, context: Any) -> pb.ListDigestsResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or ("", "")
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await store.page(tx, request.user, after, size + 1)
-        shown = rows[:size]
-        more = len(rows) > size
-        return pb.ListDigestsResponse(
-            digests=[digest_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].user_id, str(shown[-1].frequency))) if more else "",
-        )
+
+        async def read(after: Any, limit: int) -> Sequence[Digest]:
+            async with self._db.transaction(tenant()) as tx:
+                return await store.page(tx, request.user, after, limit)
+
+        def place(row: Digest) -> tuple[str, str]:
+            return row.user_id, str(row.frequency)
+
+        digests, token = await listed(self._pages, request, ("", ""), read, digest_to, place)
+        return pb.ListDigestsResponse(digests=digests, next_page_token=token)
 
     async def DeleteDigest(self, request: pb.DeleteDigestRequest, context: Any) -> pb.DeleteDigestResponse:
         """See the contract."""

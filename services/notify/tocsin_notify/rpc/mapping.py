@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +12,7 @@ from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.listing import Position
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_notify.app.contacts.contacts import Given
@@ -271,3 +272,16 @@ def dead_letter_to(row: DeadLetterHead) -> pb.DeadLetter:
         if row.raw is not None:
             letter.raw = row.raw
     return letter
+
+
+class _Created(Protocol):
+    @property
+    def create_time(self) -> datetime | None: ...
+
+    @property
+    def id(self) -> UUID: ...
+
+
+def place(row: _Created) -> Position:
+    """Where a row stands in lists by the time of creation."""
+    return row.create_time, row.id

@@ -11,15 +11,17 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, tenant
+from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.messages.about import is_incident, missing_incidents, require_incident
 from tocsin_notify.app.messages.groups import missing_groups, require_group
 from tocsin_notify.app.messages.messages import Given, Messages, find, steps_of
 from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.domain.message import Step
 from tocsin_notify.rpc import mapping, message_mapping
 from tocsin_notify.store.delivery import reads
 from tocsin_notify.store.messages import groups
@@ -110,20 +112,23 @@ class MessageService(pb_grpc.MessageServiceServicer):
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
         """See the contract."""
         end = mapping.FIRST if request.scheduled else mapping.LAST
-        beyond: Any = self._pages.decode(request) or end
-        size = page_size(request.page_size)
-        listed = store.upcoming if request.scheduled else store.latest
+        rows_of = store.upcoming if request.scheduled else store.latest
         parent = parse_uuid_name(request.parent, _COLLECTION, field="parent") if request.parent else None
         which = store.Filter(request.user, parent)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await listed(tx, which, beyond, size + 1)
-            shown = rows[:size]
-            steps = await steps_of(tx, shown)
-        more = len(rows) > size
-        return pb.ListMessagesResponse(
-            messages=[message_mapping.message_to(row, steps[row.id]) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].send_time, shown[-1].id)) if more else "",
+
+        async def read(beyond: Any, limit: int) -> Sequence[tuple[Message, Sequence[Step]]]:
+            async with self._db.transaction(tenant()) as tx:
+                rows = await rows_of(tx, which, beyond, limit)
+                steps = await steps_of(tx, rows)
+            return [(row, steps[row.id]) for row in rows]
+
+        def place(told: tuple[Message, Sequence[Step]]) -> Position:
+            return told[0].send_time, told[0].id
+
+        messages, token = await listed(
+            self._pages, request, end, read, lambda told: message_mapping.message_to(*told), place
         )
+        return pb.ListMessagesResponse(messages=messages, next_page_token=token)
 
     async def UpdateMessage(self, request: pb.UpdateMessageRequest, context: Any) -> pb.UpdateMessageResponse:
         """See the contract."""

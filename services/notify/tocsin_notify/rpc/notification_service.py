@@ -1,5 +1,6 @@
 """NotificationService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -10,11 +11,14 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, tenant
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.listing import FEW_ROWS, listed
+from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store.delivery import dead_letters, reads
+from tocsin_notify.store.delivery.dead_letters import DeadLetterHead
+from tocsin_notify.store.delivery.rows import Shown
 
 _LETTERS: Final = "deadLetters"
 
@@ -40,37 +44,35 @@ class NotificationService(pb_grpc.NotificationServiceServicer):
         self, request: pb.ListNotificationsRequest, context: Any
     ) -> pb.ListNotificationsResponse:
         """See the contract."""
-        before: Any = self._pages.decode(request) or mapping.LAST
-        size = page_size(request.page_size)
         wanted = reads.Filter(
             incident=parse_uuid_name(request.incident, "incidents", field="incident") if request.incident else None,
             user=request.user,
             states=[mapping.STATES[state] for state in request.states],
             page=parse_uuid_name(request.page, "pages", field="page") if request.page else None,
         )
-        async with self._db.transaction(tenant()) as tx:
-            rows = await reads.notifications(tx, wanted, before, size + 1)
-        shown = rows[:size]
-        more = len(rows) > size
-        return pb.ListNotificationsResponse(
-            notifications=[mapping.notification_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
+
+        async def read(before: Any, limit: int) -> Sequence[Shown]:
+            async with self._db.transaction(tenant()) as tx:
+                return await reads.notifications(tx, wanted, before, limit)
+
+        found, token = await listed(
+            self._pages, request, mapping.LAST, read, mapping.notification_to, mapping.place, portion=FEW_ROWS
         )
+        return pb.ListNotificationsResponse(notifications=found, next_page_token=token)
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Any) -> pb.ListDeadLettersResponse:
         """See the contract."""
-        before: Any = self._pages.decode(request) or mapping.LAST
-        size = page_size(request.page_size)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = await reads.dead_letters(
-                tx, user=request.user, redriven=request.include_redriven, before=before, limit=size + 1
-            )
-        shown = rows[:size]
-        more = len(rows) > size
-        return pb.ListDeadLettersResponse(
-            dead_letters=[mapping.dead_letter_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
+
+        async def read(before: Any, limit: int) -> Sequence[DeadLetterHead]:
+            async with self._db.transaction(current_call().org_id) as tx:
+                return await reads.dead_letters(
+                    tx, user=request.user, redriven=request.include_redriven, before=before, limit=limit
+                )
+
+        letters, token = await listed(
+            self._pages, request, mapping.LAST, read, mapping.dead_letter_to, mapping.place, portion=FEW_ROWS
         )
+        return pb.ListDeadLettersResponse(dead_letters=letters, next_page_token=token)
 
     async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Any) -> pb.GetDeadLetterResponse:
         """See the contract."""

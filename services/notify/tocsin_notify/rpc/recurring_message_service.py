@@ -1,5 +1,6 @@
 """RecurringMessageService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,8 +12,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, tenant
+from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_notify.app.messages import recurring
 from tocsin_notify.app.messages.about import is_incident, require_incident
@@ -75,16 +77,13 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
         self, request: pb.ListRecurringMessagesRequest, context: Any
     ) -> pb.ListRecurringMessagesResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or mapping.FIRST
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await store.page(tx, after, size + 1)
-        shown = rows[:size]
-        more = len(rows) > size
-        return pb.ListRecurringMessagesResponse(
-            recurring_messages=[recurring_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
-        )
+
+        async def read(after: Any, limit: int) -> Sequence[Recurring]:
+            async with self._db.transaction(tenant()) as tx:
+                return await store.page(tx, after, limit)
+
+        found, token = await listed(self._pages, request, mapping.FIRST, read, recurring_to, mapping.place)
+        return pb.ListRecurringMessagesResponse(recurring_messages=found, next_page_token=token)
 
     async def PauseRecurringMessage(
         self, request: pb.PauseRecurringMessageRequest, context: Any

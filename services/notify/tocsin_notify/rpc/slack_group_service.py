@@ -1,14 +1,16 @@
 """SlackGroupService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tocsin.notify.v1 import slack_group_service_pb2 as pb
 from tocsin.notify.v1 import slack_group_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.rpc.call import note_before, tenant
+from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_notify.app.chat.slack_groups import ChosenGroups
 from tocsin_notify.app.messages.groups import require_group
@@ -46,16 +48,13 @@ class SlackGroupService(pb_grpc.SlackGroupServiceServicer):
 
     async def ListSlackGroups(self, request: pb.ListSlackGroupsRequest, context: Any) -> pb.ListSlackGroupsResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or ("",)
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await store.page(tx, after[0], size + 1)
-        shown = rows[:size]
-        more = len(rows) > size
-        return pb.ListSlackGroupsResponse(
-            slack_groups=[group_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1].id,)) if more else "",
-        )
+
+        async def read(after: Any, limit: int) -> Sequence[SlackGroup]:
+            async with self._db.transaction(tenant()) as tx:
+                return await store.page(tx, after[0], limit)
+
+        groups, token = await listed(self._pages, request, ("",), read, group_to, lambda row: (row.id,))
+        return pb.ListSlackGroupsResponse(slack_groups=groups, next_page_token=token)
 
     async def DeleteSlackGroup(self, request: pb.DeleteSlackGroupRequest, context: Any) -> pb.DeleteSlackGroupResponse:
         """See the contract."""

@@ -1,6 +1,8 @@
 """SubscriptionService: decode, call one use case, encode."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -11,9 +13,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, note_before, tenant
+from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS
@@ -22,7 +25,7 @@ from tocsin_notify.app.events.subscriptions import OpenFeeds, Subscriptions, fin
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import subscription_mapping as encode
 from tocsin_notify.store.events import event_deliveries, subscriptions
-from tocsin_notify.store.events.event_deliveries import EventDelivery
+from tocsin_notify.store.events.event_deliveries import Attempt, EventDelivery
 from tocsin_notify.store.events.subscriptions import Chosen, Subscription
 
 WRITABLE: Final = ("display_name", "url", "event_types", "policies", "least_severity", "disabled")
@@ -79,16 +82,22 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
         self, request: pb.ListSubscriptionsRequest, context: Any
     ) -> pb.ListSubscriptionsResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or mapping.FIRST
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await subscriptions.page(tx, after, size + 1)
-            now = await tx.now()
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if len(rows) > size else ""
-        return pb.ListSubscriptionsResponse(
-            subscriptions=[encode.subscription_to(row, now) for row in shown], next_page_token=token
+
+        async def read(after: Any, limit: int) -> Sequence[tuple[Subscription, datetime]]:
+            async with self._db.transaction(tenant()) as tx:
+                rows = await subscriptions.page(tx, after, limit)
+                now = await tx.now()
+            return [(row, now) for row in rows]
+
+        found, token = await listed(
+            self._pages,
+            request,
+            mapping.FIRST,
+            read,
+            lambda told: encode.subscription_to(*told),
+            lambda told: mapping.place(told[0]),
         )
+        return pb.ListSubscriptionsResponse(subscriptions=found, next_page_token=token)
 
     async def UpdateSubscription(
         self, request: pb.UpdateSubscriptionRequest, context: Any
@@ -190,19 +199,21 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: Any) -> pb.ListDeliveriesResponse:
         """See the contract."""
         id = parse_uuid_name(request.subscription, _COLLECTION, field="subscription")
-        before: Any = self._pages.decode(request) or _NEWEST
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            await find(tx, id)
-            rows = await event_deliveries.page(tx, id, encode.states_from(request.state), before, size + 1)
-            shown = rows[:size]
-            attempts = await event_deliveries.attempts_of(tx, [row.id for row in shown])
-        token = ""
-        if len(rows) > size:
-            token = self._pages.encode(request, (shown[-1].create_time, shown[-1].sequence, shown[-1].id))
-        return pb.ListDeliveriesResponse(
-            deliveries=[encode.delivery_to(row, attempts[row.id]) for row in shown], next_page_token=token
+
+        async def read(before: Any, limit: int) -> Sequence[tuple[EventDelivery, Sequence[Attempt]]]:
+            async with self._db.transaction(tenant()) as tx:
+                await find(tx, id)
+                rows = await event_deliveries.page(tx, id, encode.states_from(request.state), before, limit)
+                attempts = await event_deliveries.attempts_of(tx, [row.id for row in rows])
+            return [(row, attempts[row.id]) for row in rows]
+
+        def place(told: tuple[EventDelivery, Sequence[Attempt]]) -> Position:
+            return told[0].create_time, told[0].sequence, told[0].id
+
+        deliveries, token = await listed(
+            self._pages, request, _NEWEST, read, lambda told: encode.delivery_to(*told), place, portion=FEW_ROWS
         )
+        return pb.ListDeliveriesResponse(deliveries=deliveries, next_page_token=token)
 
     async def RedeliverDelivery(
         self, request: pb.RedeliverDeliveryRequest, context: Any

@@ -1,6 +1,7 @@
 """TemplateService: decode, call one use case, encode."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -9,9 +10,10 @@ from tocsin.notify.v1 import template_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import note_before, tenant
+from tocsin_kit.rpc.listing import FEW_ROWS, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.messages.template_preview import job_for, preview
@@ -19,6 +21,7 @@ from tocsin_notify.app.messages.templates import Given, Templates, check, find
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import template_mapping as encode
 from tocsin_notify.store.messages import templates as store
+from tocsin_notify.store.messages.templates import TemplateRow
 from tocsin_notify.templates.chosen import Source
 
 _COLLECTION: Final = "templates"
@@ -55,13 +58,15 @@ class TemplateService(pb_grpc.TemplateServiceServicer):
 
     async def ListTemplates(self, request: pb.ListTemplatesRequest, context: Any) -> pb.ListTemplatesResponse:
         """See the contract."""
-        after: Any = self._pages.decode(request) or mapping.FIRST
-        size = page_size(request.page_size)
-        async with self._db.transaction(tenant()) as tx:
-            rows = await store.page(tx, after, size + 1)
-        shown = rows[:size]
-        token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if len(rows) > size else ""
-        return pb.ListTemplatesResponse(templates=[encode.template_to(row) for row in shown], next_page_token=token)
+
+        async def read(after: Any, limit: int) -> Sequence[TemplateRow]:
+            async with self._db.transaction(tenant()) as tx:
+                return await store.page(tx, after, limit)
+
+        templates, token = await listed(
+            self._pages, request, mapping.FIRST, read, encode.template_to, mapping.place, portion=FEW_ROWS
+        )
+        return pb.ListTemplatesResponse(templates=templates, next_page_token=token)
 
     async def UpdateTemplate(self, request: pb.UpdateTemplateRequest, context: Any) -> pb.UpdateTemplateResponse:
         """See the contract. What it becomes is checked outside the transaction, so the template may not change meanwhile."""

@@ -1,0 +1,92 @@
+"""Answers to List RPCs: a page ends with its items or with its bytes, whichever is first (AIP-158 lets it have fewer).
+
+Items may be a thousand times as large as they usually are, since callers decide about them. A page of 500 of those took the
+event loop for half a second and 16 MB for as long as its caller did not read it, and most clients refuse more than 4 MiB.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+
+from tocsin_kit.loops import Turns
+from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
+
+Row = TypeVar("Row")
+M = TypeVar("M", bound=Message)
+Position = Sequence[CursorValue | None]
+"""The sort key of a row; what the contract calls output only has no value in rows that are not stored yet, and only there."""
+
+ANSWER_BYTES: Final = 1 << 20
+"""A page has no more than this, or one item."""
+MANY_ROWS: Final = 50
+"""Rows of one query, for items of up to some 10 KiB."""
+FEW_ROWS: Final = 16
+"""Rows of one query, for items that may be larger. Nobody knows how large the next ones are before they are read."""
+
+
+async def listed(
+    pages: PageTokens,
+    request: Message,
+    first: Any,
+    read: Callable[[Any, int], Awaitable[Sequence[Row]]],
+    encode: Callable[[Row], M],
+    place: Callable[[Row], Position],
+    *,
+    portion: int = MANY_ROWS,
+) -> tuple[list[M], str]:
+    """The messages of a page, and the token of the next one; others have their turns meanwhile.
+
+    `read(after, limit)` gives so many rows behind a position, `first` is the one before all rows, `place` that of a row.
+    """
+
+    async def stretch(after: Any, limit: int) -> tuple[Sequence[Row], Position | None]:
+        rows = await read(after, limit + 1)
+        return rows[:limit], place(rows[limit - 1]) if len(rows) > limit else None
+
+    return await searched(pages, request, first, stretch, encode, place, portion=portion)
+
+
+async def searched(
+    pages: PageTokens,
+    request: Message,
+    first: Any,
+    read: Callable[[Any, int], Awaitable[tuple[Sequence[Row], Position | None]]],
+    encode: Callable[[Row], M],
+    place: Callable[[Row], Position],
+    *,
+    portion: int = MANY_ROWS,
+) -> tuple[list[M], str]:
+    """As `listed`, of a search that also says where to go on: None at its end. One that finds fewer than so many ends the page."""
+    after: Any = pages.decode(request) or first
+    wanted = page_size(request.page_size)  # type: ignore[attr-defined]
+    found: list[M] = []
+    room, turns = ANSWER_BYTES, Turns()
+    while True:
+        limit = min(portion, wanted - len(found))
+        rows, end = await read(after, limit)
+        for row in rows:
+            await turns.give()
+            message = encode(row)
+            room -= message.ByteSize()
+            if room < 0 and found:
+                return found, _token(pages, request, after)
+            found.append(message)
+            after = place(row)
+        if end is None or len(rows) < limit or len(found) == wanted:
+            return found, _token(pages, request, end) if end is not None else ""
+
+
+async def in_turns(rows: Iterable[Row], encode: Callable[[Row], M]) -> list[M]:
+    """The messages of many rows; others have their turns meanwhile."""
+    turns, told = Turns(), []
+    for row in rows:
+        await turns.give()
+        told.append(encode(row))
+    return told
+
+
+def _token(pages: PageTokens, request: Message, position: Position) -> str:
+    values = [value for value in position if value is not None]
+    assert len(values) == len(position), "a row that is stored has its whole key"
+    return pages.encode(request, values)

@@ -22,6 +22,8 @@ class Http2:
         self._next = 1
         self._windows = {0: _WINDOW}
         self._moved = asyncio.Condition()
+        self.answered: set[int] = set()
+        """Streams of which the server has sent headers: those of an answer before its content, or of an error."""
         self.ended: set[int] = set()
         """Streams that the server has ended."""
         self.goodbye = b""
@@ -59,9 +61,18 @@ class Http2:
                 await self._writer.drain()
         return sent
 
+    def reset(self, number: int) -> None:
+        """Gives a stream up (CANCEL)."""
+        self._send(RST_STREAM, 0, number, struct.pack(">I", 8))
+
     def ping(self) -> None:
         """Asks for a sign of life."""
         self._send(PING, 0, 0, bytes(8))
+
+    async def wait_answered(self, number: int) -> None:
+        """Returns once the server has sent the stream's headers, and so any content that the window lets through."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: number in self.answered or self.closed.is_set())
 
     async def wait_ended(self, number: int) -> None:
         """Returns once the server has ended the stream."""
@@ -95,7 +106,9 @@ class Http2:
             self.goodbye = payload[8:]
         elif kind == WINDOW_UPDATE:
             self._windows[number] = self._windows.get(number, _WINDOW) + struct.unpack(">I", payload)[0]
-        elif kind == RST_STREAM or (kind in (HEADERS, DATA) and flags & END_STREAM):
+        if kind == HEADERS:
+            self.answered.add(number)
+        if kind == RST_STREAM or (kind in (HEADERS, DATA) and flags & END_STREAM):
             self.ended.add(number)
         async with self._moved:
             self._moved.notify_all()
@@ -106,10 +119,18 @@ class Http2:
     def _send(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         self._writer.write(len(payload).to_bytes(3, "big") + bytes((kind, flags)) + struct.pack(">I", number) + payload)
 
-    def greet(self) -> None:
-        """The client's preface."""
+    async def ask(self, path: str, data: bytes = b"", metadata: Sequence[tuple[str, str]] = ()) -> int:
+        """The number of a stream on which a whole call was sent, and answered."""
+        number = await self.open(path, metadata)
+        await self.send(number, b"\x00" + struct.pack(">I", len(data)) + data)
+        self._send(DATA, END_STREAM, number, b"")
+        await self.wait_answered(number)
+        return number
+
+    def greet(self, *, reads: bool = True) -> None:
+        """The client's preface. Without `reads` no stream may send content (SETTINGS_INITIAL_WINDOW_SIZE)."""
         self._writer.write(_PREFACE)
-        self._send(SETTINGS, 0, 0, b"")
+        self._send(SETTINGS, 0, 0, b"" if reads else struct.pack(">HI", 4, 0))
 
 
 def _text(text: str) -> bytes:
@@ -125,11 +146,11 @@ def _text(text: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Http2]:
+async def connected(port: int, *, reads: bool = True) -> AsyncIterator[Http2]:
     """A connection to a server on this machine; closed afterwards."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = Http2(reader, writer)
-    connection.greet()
+    connection.greet(reads=reads)
     running = asyncio.create_task(connection.run())
     try:
         yield connection

@@ -26,7 +26,9 @@ class Metrics:
             registry=self.registry,
         )
         self.rpc_total = Counter("tocsin_rpc", "Calls ended", ("method", "code"), registry=self.registry)
-        self.rpc_open = Gauge("tocsin_rpc_open", "Calls open now, by kind", ("kind",), registry=self.registry)
+        self.rpc_open = Gauge(
+            "tocsin_rpc_open", "Calls open now, by kind; of unread answers the bytes", ("kind",), registry=self.registry
+        )
         self.rpc_refused = Counter(
             "tocsin_rpc_refused",
             "Calls refused since too many were open: of all callers, or of one tenant, connection or host",

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.closing import closing
-from tocsin_kit.rpc.rooms import Guest, Guests
+from tocsin_kit.rpc.rooms import Guest, Guests, Unread
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -23,6 +23,8 @@ READ_SECONDS: Final = 5.0
 _MOST_READING: Final = 64
 _MOST_WATCHING: Final = 1000
 _MOST_OF_CONNECTION: Final = 20
+_MOST_UNREAD: Final = 60
+"""Calls of one connection that have not ended: their handlers may have, while nobody reads the answers."""
 _MAX_BYTES: Final = 4096
 
 
@@ -33,6 +35,7 @@ class GuestDoor:
         self._reading = Guests("health checks", _MOST_READING, _MOST_OF_CONNECTION, metrics)
         self._reflecting = Guests("reflection streams", _MOST_READING, _MOST_OF_CONNECTION, metrics)
         self._watching = Guests("health watches", _MOST_WATCHING, _MOST_OF_CONNECTION, metrics)
+        self._unread = Unread(_MOST_UNREAD, metrics)
 
     def wrap(self, handler: Any) -> Any:
         """The handler, reading within limits."""
@@ -45,6 +48,7 @@ class GuestDoor:
     def _answered(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> Any:
             async with _told(context):
+                self._unread.enter(context)
                 with self._reading.admit(context.peer()) as guest:
                     request = await _read(guest, context, handler.request_deserializer)
                 return await handler.unary_unary(request, context)
@@ -54,6 +58,7 @@ class GuestDoor:
     def _watched(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> AsyncIterator[Any]:
             async with _told(context):
+                self._unread.enter(context)
                 with self._reading.admit(context.peer()) as guest:
                     request = await _read(guest, context, handler.request_deserializer)
                 with self._watching.admit(context.peer()) as guest:
@@ -70,6 +75,7 @@ class GuestDoor:
     def _asked(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> AsyncIterator[Any]:
             async with _told(context):
+                self._unread.enter(context)
                 with self._reflecting.admit(context.peer()) as guest:
                     requests = _requests(guest, context, handler.request_deserializer)
                     async with closing(handler.stream_stream(requests, context)) as answers:

@@ -9,6 +9,7 @@ a stranger's message stays in the 64 KiB that HTTP/2 lets it send unasked.
 
 import contextlib
 import inspect
+import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, NoReturn
@@ -46,6 +47,7 @@ the last ones from who acknowledges."""
 _BEARER: Final = "bearer "
 _NO_PROXIES: Final = Proxies()
 _NOBODY: Final = Principal("", "", frozenset())
+_byte_size: Final = operator.methodcaller("ByteSize")
 
 
 class Pipeline:
@@ -62,10 +64,11 @@ class Pipeline:
         max_message_bytes: int,
         max_calls: int = 2000,
         max_streams: int = 500,
+        max_answer_bytes: int = 128 << 20,
         read_seconds: float = 10.0,
         proxies: Proxies = _NO_PROXIES,
     ) -> None:
-        self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
+        self.rooms: Final = CallRooms(max_calls, max_streams, max_answer_bytes, metrics)
         self._read_seconds = read_seconds
         self._reading = TimeLimit(read_seconds)
         self._handling = TimeLimit(max_call_seconds)
@@ -153,7 +156,8 @@ class _Method:
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
         receive: Callable[[bytes], Any] = self._within_size if self.takes_bytes else self._checked
-        read, calls, budgets = self._read, self._rooms.calls, self._budgets
+        read, calls, budgets, leaves = self._read, self._rooms.calls, self._budgets, self._rooms.answer
+        size_of: Callable[[Any], int] = len if self.takes_bytes else _byte_size
         begin, succeed, fail, within = self._begin, self._succeed, self._fail, self._within
 
         async def serve(_: object, context: Context) -> Message:
@@ -173,6 +177,7 @@ class _Method:
                         response = await within(behaviour(request, context))
                 finally:
                     calls.leave(org_id)
+                leaves(org_id, size_of(response), context)
             except BaseException as error:
                 await fail(error, context, began)
             succeed(began)

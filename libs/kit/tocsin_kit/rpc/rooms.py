@@ -2,7 +2,7 @@
 
 Three kinds are counted apart: unary calls, streams, and what is asked without a credential (health and reflection). Within
 each kind one tenant, one connection or one host may take a part only, and Tocsin's own services have a share of the calls
-that no tenant can take.
+that no tenant can take. Answers are counted in bytes until they were read.
 """
 
 import asyncio
@@ -24,16 +24,29 @@ _RESERVED: Final = 0.1
 _TENANT_CALLS: Final = 0.5
 _TENANT_STREAMS: Final = 0.2
 _CONNECTION_STREAMS: Final = 0.1
+_CALL_BYTES: Final = 16 << 10
+"""What a call without content takes: 13.6 KiB were measured."""
 
 
 class CallRooms:
     """The calls and streams of callers with a credential."""
 
-    def __init__(self, most_calls: int, most_streams: int, metrics: Metrics) -> None:
+    def __init__(self, most_calls: int, most_streams: int, most_answer_bytes: int, metrics: Metrics) -> None:
         self.calls: Final = _Room("calls", most_calls, _TENANT_CALLS, metrics)
         self.streams: Final = _Room("streams", most_streams, _TENANT_STREAMS, metrics)
         self.connections: Final = _Room("streams of one connection", most_streams, _CONNECTION_STREAMS, metrics)
         """Counts the same streams once more, by connection."""
+        self._answers: Final = _Room("bytes of unread answers", most_answer_bytes, _TENANT_CALLS, metrics)
+
+    def answer(self, who: str, size: int, context: Any) -> None:
+        """An answer of so many bytes leaves for `who`. Raises OVERLOADED when they leave too many unread.
+
+        HTTP/2 lets a caller not read, and gRPC keeps the answer until the connection ends, which is `GRPC_MAX_STREAM_SECONDS`
+        later; nothing ends the call before. An error has no content, and leaves at once whatever the caller reads.
+        """
+        cost = size + _CALL_BYTES
+        self._answers.enter(who, cost)
+        context.add_done_callback(lambda _: self._answers.leave(who, cost))
 
 
 class _Room:
@@ -47,23 +60,24 @@ class _Room:
         self._refused = metrics.rpc_refused
         metrics.rpc_open.labels(kind).set_function(lambda: self._open)
 
-    def enter(self, who: str) -> None:
+    def enter(self, who: str, size: int = 1) -> None:
         """One more of `who` is open. Raises OVERLOADED, naming the limit, when there is no room for it."""
-        mine = self._open_of.get(who, 0)
+        mine = self._open_of.get(who, 0) + size
+        whole = self._open + size
         if who == ALL_ORGS:
-            if self._open >= self._most:
+            if whole > self._most:
                 raise self._full("all", self._most)
-        elif mine >= self._for_one:
+        elif mine > self._for_one:
             raise self._full("one", self._for_one)
-        elif self._open >= self._for_tenants:
+        elif whole > self._for_tenants:
             raise self._full("all", self._for_tenants)
-        self._open += 1
-        self._open_of[who] = mine + 1
+        self._open = whole
+        self._open_of[who] = mine
 
-    def leave(self, who: str) -> None:
+    def leave(self, who: str, size: int = 1) -> None:
         """One that entered has ended."""
-        self._open -= 1
-        mine = self._open_of.pop(who) - 1
+        self._open -= size
+        mine = self._open_of.pop(who) - size
         if mine:
             self._open_of[who] = mine
 
@@ -150,6 +164,28 @@ class Guests:
             del self._open[guest]
             _count(self._of_host, guest.host, -1)
             _count(self._of_peer, guest.peer, -1)
+
+
+class Unread:
+    """Calls without a credential, by connection, until their answers were read: nothing takes that memory back before."""
+
+    def __init__(self, most: int, metrics: Metrics) -> None:
+        self._most = most
+        self._of_peer: dict[str, int] = {}
+        self._refused = metrics.rpc_refused
+
+    def enter(self, context: Any) -> None:
+        """Counts the call until it ends. Raises OVERLOADED when its connection has its share already."""
+        peer = context.peer()
+        if self._of_peer.get(peer, 0) >= self._most:
+            self._refused.labels("unread answers", "one").inc()
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_OVERLOADED,
+                f"this connection has {self._most} calls open, and no more are taken; read their answers",
+                metadata={"limit": "unread answers: one", "allowed": str(self._most)},
+            )
+        _count(self._of_peer, peer, 1)
+        context.add_done_callback(lambda _: _count(self._of_peer, peer, -1))
 
 
 def _count(counts: dict[str, int], key: str, by: int) -> None:

@@ -43,6 +43,8 @@ _AGE_JITTER: Final = 1.1
 _HANGING_ON: Final = 5.0
 """Seconds for clients that are slow to answer the GOAWAY."""
 _LEAVING_STEP: Final = 0.1
+_ANSWERS_FACTOR: Final = 128
+"""So many messages of the largest size may wait for callers that do not read them; one tenant may have half of that."""
 _WIRE_LIMIT_FACTOR: Final = 2
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 
@@ -82,6 +84,7 @@ class RpcServer:
             max_message_bytes=settings.grpc_max_message_bytes,
             max_calls=settings.grpc_max_concurrent_rpcs,
             max_streams=settings.grpc_max_streams,
+            max_answer_bytes=_ANSWERS_FACTOR * settings.grpc_max_message_bytes,
             read_seconds=settings.grpc_read_seconds,
             proxies=settings.proxies,
         )

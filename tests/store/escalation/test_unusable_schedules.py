@@ -1,11 +1,15 @@
 """A schedule that this version cannot resolve keeps nobody else from being paged."""
 
+import asyncio
 import json
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
+from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
@@ -14,6 +18,7 @@ from tocsin_escalation.store.schedules import schedules
 from tocsin_escalation.store.schedules.schedules import ScheduleRow, layers_to_json
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
+from tocsin_testkit.busy import within
 
 from tests.store.escalation.recorders import ORG, Desk
 
@@ -40,6 +45,25 @@ async def test_an_incident_pages_who_can_be_found_whatever_a_schedule_says(desk:
     await desk.db.run(ORG, work)
     found = {id: await desk.paged(await desk.opens(policy=id)) for id in written}
     assert found == {"gone": [(1, "ana")], "never": [(2, "ben")], "nobody": [(2, "ben")]}
+
+
+async def test_a_page_does_not_wait_for_what_callers_ask(desk: Desk) -> None:
+    """Questions of callers keep all threads for as long as they like: pages have threads of their own."""
+    go, loop = threading.Event(), asyncio.get_running_loop()
+
+    async def work(tx: Tx) -> None:
+        await schedules.insert(tx, ScheduleRow("one", "one", "", "UTC", False, (WEEK,)))
+        await policies.create(tx, Policy("one", (Level((Target(TargetKind.SCHEDULE, "one"),), FIVE),)), "one", False)
+
+    await desk.db.run(ORG, work)
+    asked: list[asyncio.Future[Any]] = [asyncio.create_task(aside("other", go.wait))]
+    asked += [loop.run_in_executor(None, go.wait) for _ in range(64)]  # more than asyncio has threads
+    try:
+        async with asyncio.timeout(within(20)):
+            assert await desk.paged(await desk.opens(policy="one")) == [(1, "ana")]
+    finally:
+        go.set()
+        await asyncio.gather(*asked)
 
 
 async def test_a_user_has_a_zone_that_everybody_knows_and_one_that_was_given_up_is_in_no_way(desk: Desk) -> None:

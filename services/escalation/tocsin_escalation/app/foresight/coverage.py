@@ -1,12 +1,12 @@
 """How much of the coming weeks policies reach somebody: a page of policies, read at once and looked at together."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
+from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
 from tocsin_escalation.app.incidents import handing_on
@@ -42,7 +42,7 @@ async def of_policies(
         return found
 
     # In a thread: weeks of many schedules take longer than other calls may wait.
-    found = await asyncio.to_thread(ask)
+    found = await aside(org_id, ask)
     return found, found[-1].policy if found and (more or len(found) < len(wanted)) else ""
 
 

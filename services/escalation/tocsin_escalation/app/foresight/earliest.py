@@ -1,6 +1,5 @@
 """Who comes on call when at the levels of policies: a page of levels, read at once and looked at together."""
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,6 +7,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
+from tocsin_escalation.app.aside import aside
 from tocsin_escalation.domain import earliest
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.earliest import Earliest
@@ -78,7 +78,7 @@ async def of_levels(
         return found
 
     # In a thread: months of many schedules take longer than other calls may wait.
-    found = await asyncio.to_thread(look)
+    found = await aside(org_id, look)
     following = steps[len(found)] if len(found) < len(steps) else None
     return found, (following.policy, following.place) if following else None
 

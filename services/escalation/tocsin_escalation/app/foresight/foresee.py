@@ -12,6 +12,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.logging import get_logger
 
+from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.incidents import handing_on, turning
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.choice import choose
@@ -117,7 +118,7 @@ class Opened:
 
     async def play(self, unreachable: Mapping[str, str]) -> Plan:
         """To its end. In a thread: weeks of many schedules take longer than other calls may wait."""
-        return await asyncio.to_thread(simulate, self.run, self.started, self.begins, self.there.at, unreachable)
+        return await aside(self.run.org_id, simulate, self.run, self.started, self.begins, self.there.at, unreachable)
 
 
 def begin(now: datetime, start: datetime | None, field: str) -> datetime:
@@ -162,7 +163,7 @@ async def play_on(
 ) -> Foreseen:
     """This run, from where it is, or from an event on that comes now."""
     unreachable, known = await unreachable_of(notify, run.org_id, there)
-    return Foreseen(await asyncio.to_thread(simulate, run, event, now, there.at, unreachable), known)
+    return Foreseen(await aside(run.org_id, simulate, run, event, now, there.at, unreachable), known)
 
 
 async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple[dict[str, str], bool]:

@@ -1,12 +1,12 @@
 """Gaps of the coming days that leave a level without anybody, as ListCoverage has them: policies warn of them in time."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from tocsin_kit.db.pool import Database
 
+from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.coverage import SCHEDULES_AT_ONCE
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
@@ -36,7 +36,7 @@ async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days:
         return [_of_policy(look, policy) for policy in taken]
 
     # In a thread: days of many schedules take longer than other calls may wait.
-    found = iter(await asyncio.to_thread(ask))
+    found = iter(await aside(org_id, ask))
     kept = {id(policy) for policy in taken}
     return [next(found) if id(policy) in kept else None for policy in alone]
 

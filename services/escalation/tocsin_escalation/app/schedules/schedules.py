@@ -1,6 +1,5 @@
 """Schedules: what people write down about who is on call, and what comes of it."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid, invalid_fields, not_found
 from tocsin_kit.rpc.masks import require_etag
 
+from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import problems, too_much, zone_problem
@@ -74,8 +74,8 @@ async def resolved(
         raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
     schedule = found[org_id, id]
     if overflow:
-        return await asyncio.to_thread(uncut, schedule, first, last)
-    return await _aside(schedule, first, last)
+        return await aside(org_id, uncut, schedule, first, last)
+    return await aside(org_id, resolve, schedule, first, last)
 
 
 async def preview(
@@ -102,7 +102,7 @@ async def preview(
         absences={**schedule.absences, **gone.times()},
         unusable=schedule.unusable | gone.unusable,
     )
-    return await _aside(draft, first, last)
+    return await aside(org_id, resolve, draft, first, last)
 
 
 async def on_calls(
@@ -119,7 +119,7 @@ async def on_calls(
         return [(id, standing(found[org_id, id], minute)) for id in ids if (org_id, id) in found]
 
     # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
-    return await asyncio.to_thread(ask)
+    return await aside(org_id, ask)
 
 
 async def stretches(
@@ -130,7 +130,7 @@ async def stretches(
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
         found = await on_call.load(tx, [(org_id, id) for id in ids], since, until)
-    return [(id, await _aside(found[org_id, id], first, last)) for id in ids if (org_id, id) in found]
+    return [(id, await aside(org_id, resolve, found[org_id, id], first, last)) for id in ids if (org_id, id) in found]
 
 
 def span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:
@@ -180,11 +180,6 @@ def _users(layers: Sequence[Layer]) -> list[tuple[str, Target]]:
         for place, group in enumerate(layer.line_up)
         for position, user in enumerate(group)
     ]
-
-
-async def _aside(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
-    """In a thread: months of many layers take longer than other calls may wait."""
-    return await asyncio.to_thread(resolve, schedule, since, until)
 
 
 def _taken(name: str) -> NoReturn:

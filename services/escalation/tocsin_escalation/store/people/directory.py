@@ -217,7 +217,7 @@ async def _on_call(
     minute = minute_of(at)
     schedules = await on_call.load(tx, [key for key in keys if key not in beyond], at, at + LOOK_AHEAD)
     # In a thread: many schedules that were not asked for yet take longer than other calls may wait.
-    found = await asyncio.to_thread(_at, schedules, minute)
+    found = await asyncio.get_running_loop().run_in_executor(on_call.THREADS, _at, schedules, minute)
     for org, id in beyond:
         why = f"schedules/{id} is not looked at: the policies of this incident name more than {most} schedules"
         found.setdefault(org, {})[id] = OnCall((), why)

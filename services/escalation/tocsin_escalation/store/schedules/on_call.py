@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -48,6 +49,8 @@ class _Text:
         return self.size <= KEPT_CHARACTERS
 
 
+THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="schedules")
+"""For what a page needs of schedules, which reads them while rows are locked: it does not wait for anything that callers ask."""
 KEPT: Final = 2048
 """Schedules that are not read anew as long as their text is the same."""
 KEPT_CHARACTERS: Final = 32_768
@@ -116,7 +119,7 @@ async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) 
         for r in records
     }
     if sum(text.size for text in texts.values()) > READ_AT_ONCE or any(unknown(text.layers) for text in texts.values()):
-        found = await asyncio.to_thread(_read_all, texts)
+        found = await asyncio.get_running_loop().run_in_executor(THREADS, _read_all, texts)
     else:
         found = _read_all(texts)
     gone = await people_gone(

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import (
     ALERT_ACTION_ACKNOWLEDGE,
@@ -229,10 +230,9 @@ async def test_a_page_of_large_alerts_fits_what_clients_take(ingest: Ingest) -> 
     """Clients of gRPC refuse more than 4 MiB, and a server more than 16: such a page could not be read at all."""
     org, count = new_org(), 48
     labels = {f"l{number}": "v" * 1024 for number in range(64)}
+    details = json_format.ParseDict({"d": "x" * 60_000}, Struct())
     alerts = [
-        SendAlertRequest(
-            alert=AlertInput(dedup_key=f"k{number:02}", summary="s", labels=labels, details={"d": "x" * 60_000})
-        )
+        SendAlertRequest(alert=AlertInput(dedup_key=f"k{number:02}", summary="s", labels=labels, details=details))
         for number in range(count)
     ]
     for start in range(0, count, 6):

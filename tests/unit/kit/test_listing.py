@@ -85,7 +85,7 @@ async def test_a_page_of_small_rows_is_full(echo: Any) -> None:
 @pytest.mark.parametrize("how", ["listed", "in_turns"])
 async def test_others_have_their_turns_between_the_rows(echo: Any, monkeypatch: Any, how: str) -> None:
     monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
-    table, ran = Table(echo, [1] * PORTION), []
+    table, ran = Table(echo, [1] * PORTION), list[None]()
 
     async def other() -> None:
         while True:

@@ -84,7 +84,7 @@ async def test_it_is_the_same_page(desk: Desk, events: Sequence[Event]) -> None:
     for job in again:
         [first] = [each for each in before if each.page == job.page]
         late = abs(job.planned_time.ToDatetime() - first.planned_time.ToDatetime())
-        assert late < timedelta(seconds=2)
+        assert late < timedelta(minutes=1), "the one is when it was stored, the other when it was sent"
         job.planned_time.CopyFrom(first.planned_time)
         assert job == first
     assert await desk.run(incident) == run, "nothing else has changed"

@@ -38,6 +38,8 @@ class Peer:
         self.refuse: Callable[[OutboxRow], Exception | None] = lambda row: None
         self.down: Exception | None = None
         self.hangs: Callable[[OutboxRow], bool] = lambda row: False
+        self.ends = asyncio.Event()
+        """What hangs is taken."""
 
     async def deliver(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
         self.calls.append(list(rows))
@@ -45,7 +47,7 @@ class Peer:
         if self.down is not None:
             raise self.down
         if any(self.hangs(row) for row in rows):
-            await asyncio.Event().wait()
+            await self.ends.wait()
         if sum(len(row.payload) for row in rows) > LIMIT:
             raise too_large()
         for row in rows:

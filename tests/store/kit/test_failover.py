@@ -66,7 +66,7 @@ async def writable_again(postgres: Postgres) -> AsyncIterator[None]:
     await become_writable(postgres)
 
 
-async def test_a_server_that_becomes_read_only_is_away_and_its_return_is_noticed_within_a_second(
+async def test_a_server_that_becomes_read_only_is_away_and_its_return_is_noticed_soon(
     db: Database, postgres: Postgres, eventually: Eventually, writable_again: None
 ) -> None:
     await write(db)
@@ -83,7 +83,7 @@ async def test_a_server_that_becomes_read_only_is_away_and_its_return_is_noticed
         return not await refused(db)
 
     await eventually(accepted)
-    assert time.monotonic() - began < within(1.0)
+    assert time.monotonic() - began < within(3.0)
     await db.ping()
 
 
@@ -205,7 +205,7 @@ async def test_the_host_that_can_write_is_followed_by_pool_and_migrations(
             return not await refused(db) and await write(db) == one.port
 
         await eventually(moved)
-        assert time.monotonic() - began < within(2.0)
+        assert time.monotonic() - began < within(5.0)
         await db.ping()
 
         two.pause()  # a host that is silent delays nobody for longer than a moment

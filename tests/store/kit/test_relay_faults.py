@@ -59,7 +59,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
         await put(db, "attacker", [b"legal"])
         relay.nudge()
         again = await took("second victim")
-        assert max(beside, again) < 1.0 + 10 * floor
+        assert max(beside, again) < within(5.0) + 10 * floor
         await eventually(lambda: is_true(b"legal" in peer.of("attacker")))
 
         async def all_dead() -> bool:
@@ -277,17 +277,15 @@ async def test_a_receiver_with_a_defect_refuses_all_rows_and_none_dies(
 async def test_a_tenant_whose_deliveries_hang_leaves_places_to_others(db: Database, eventually: Eventually) -> None:
     peer = Peer()
     peer.hangs = lambda row: row.org_id == "slow"
-    relay = Relay(db, peer.deliver, kinds=[KIND], batch=2, parallel=2, lease=2)
+    relay = Relay(db, peer.deliver, kinds=[KIND], batch=2, parallel=2, lease=3600)
     async with relaying(relay):
         await put(db, "slow", [b"%d" % number for number in range(20)])
         relay.nudge()
         await eventually(lambda: is_true(len(peer.calls) >= 2))
         await put(db, "victim", [b"page"])
         relay.nudge()
-        began = time.monotonic()
-        await eventually(lambda: is_true(peer.of("victim") == [b"page"]))
-        assert time.monotonic() - began < within(0.8 * 2), "it waited for a hanging delivery to be cut off"
-        peer.hangs = lambda row: False
+        await eventually(lambda: is_true(peer.of("victim") == [b"page"]))  # no hanging delivery is cut off meanwhile
+        peer.ends.set()
     assert await dead_of(db, "slow") == []
 
 
@@ -295,17 +293,22 @@ async def test_a_hanging_row_does_not_keep_its_tenants_other_rows(db: Database, 
     peer = Peer()
     peer.hangs = lambda row: row.payload == b"hangs"
     await put(db, "a", [b"hangs", b"one", b"two"])
-    relay = Relay(db, peer.deliver, kinds=[KIND], lease=0.3)
+    # A delivery lasts longer than the pause between two probes: else each probe takes what hangs along, and none proves that the
+    # receiver works.
+    relay = Relay(db, peer.deliver, kinds=[KIND], lease=1)
     async with relaying(relay):
+
+        async def only_it_is_left() -> bool:
+            async with db.transaction("a") as tx:
+                return [row["payload"] for row in await tx.fetch("SELECT payload FROM outbox")] == [b"hangs"]
 
         async def others_pass() -> bool:
             await put(db, "b", [b"page"])  # the receiver answers others meanwhile
             relay.nudge()
-            return sorted(peer.of("a")) == [b"one", b"two"]
+            return set(peer.of("a")) == {b"one", b"two"}
 
         await eventually(others_pass)
-    async with db.transaction("a") as tx:
-        assert await tx.fetchval("SELECT count(*) FROM outbox WHERE dead_time IS NULL") == 1
+        await eventually(only_it_is_left)
 
 
 @pytest.mark.parametrize("seed", range(2))

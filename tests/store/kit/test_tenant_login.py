@@ -109,7 +109,7 @@ async def test_before_migrate_has_made_its_rights_the_database_is_not_ready(post
     await upgrade(bare, MIGRATIONS)
     database = await Database.open(bare, name="kit-test", tenant_url=login, size=2)
     try:
-        assert not await database.connected(within(1)), "the login of calls may not connect yet"
+        assert not await database.connected(0.5), "the login of calls may not connect yet"
         with pytest.raises(TocsinError) as refused:
             await database.ping()
         assert refused.value.reason == ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE

@@ -24,6 +24,9 @@ from tests.certificates import Certificates, make_certificates
 from tests.store.notify.raw import Line, listening, take_mails
 from tests.store.notify.support import ALLOWED
 
+PATIENT = 60.0
+"""Seconds for an attempt that is to get an answer, however slow the machine."""
+
 
 class Server:
     """An SMTP server that answers what it is told to."""
@@ -102,7 +105,7 @@ def delivery(title: str = "Disk full", incident: str = "incidents/1") -> Deliver
     )
 
 
-async def send(server: MailServer, *, timeout: float = 2.0) -> Outcome:
+async def send(server: MailServer, *, timeout: float = PATIENT) -> Outcome:
     channel = EmailChannel(server, timeout=timeout)
     try:
         return await channel.send(delivery(), ALLOWED)
@@ -139,7 +142,7 @@ async def test_what_an_answer_means(server: Server, stage: str, answer: str, exp
 
 
 async def test_the_mail_threads_by_incident_and_is_the_same_for_every_attempt(server: Server) -> None:
-    channel = EmailChannel(plain(server), timeout=2)
+    channel = EmailChannel(plain(server), timeout=PATIENT)
     once = delivery("Disk\r\nBcc: eve@example.com full")
     await channel.send(once, ALLOWED)
     await channel.send(once, ALLOWED)
@@ -154,7 +157,7 @@ async def test_the_mail_threads_by_incident_and_is_the_same_for_every_attempt(se
 
 
 async def test_dead_sessions_are_opened_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    channel = EmailChannel(plain(server), timeout=2)
+    channel = EmailChannel(plain(server), timeout=PATIENT)
     monkeypatch.setattr(email_module, "_PROBE_AFTER", 0.0)
     assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
     server.drop_everybody()
@@ -221,7 +224,7 @@ async def test_commands_leave_together_where_the_server_takes_that() -> None:
             await line.say(b"250 2.0.0 queued as 4711\r\n")
 
     async with listening(serve) as port:
-        channel = EmailChannel(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=5.0)
+        channel = EmailChannel(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=PATIENT)
         assert await channel.send(delivery(), ALLOWED) == Sent("2.0.0 queued as 4711")
         assert await channel.send(delivery("Disk full\n.hidden"), ALLOWED) == Sent("2.0.0 queued as 4711")
         await channel.close()
@@ -253,7 +256,7 @@ async def test_of_commands_that_leave_together_the_first_refusal_counts(answers:
             rest.set_result(b"")
 
     async with listening(serve) as port:
-        outcome = await send(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=5.0)
+        outcome = await send(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=PATIENT)
         assert await rest == b""
     assert isinstance(outcome, expected) if isinstance(expected, type) else outcome == expected
 
@@ -270,7 +273,7 @@ async def test_a_kept_session_that_says_goodbye_is_not_used_again() -> None:
         await take_mails(line, yes, taken, pipelining=True)
 
     async with listening(serve) as port:
-        channel = EmailChannel(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=5.0)
+        channel = EmailChannel(MailServer("127.0.0.1", port, sender="tocsin@example.org"), timeout=PATIENT)
         assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
         sessions[0].end("says 421")
         assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
@@ -288,7 +291,9 @@ def test_mails_leave_over_the_transports_of_uvloop(certificates: Certificates, e
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             tls.load_cert_chain(certificates.certificate, certificates.key)
         await made.start(tls)
-        channel = EmailChannel(plain(made, implicit_tls=encrypted, ca_file=str(certificates.authority)), timeout=20.0)
+        channel = EmailChannel(
+            plain(made, implicit_tls=encrypted, ca_file=str(certificates.authority)), timeout=PATIENT
+        )
         for _ in range(2):
             assert await channel.send(delivery(), ALLOWED) == Sent("2.0.0 queued as 4711")
         await channel.close()

@@ -65,7 +65,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def channel() -> AsyncIterator[WebhookChannel]:
-    made = WebhookChannel(timeout=10, allow_private=True, concurrency=10)
+    made = WebhookChannel(timeout=60, allow_private=True, concurrency=10)
     yield made
     await made.close()
 
@@ -171,7 +171,7 @@ async def test_nobody_listens_and_nobody_is_found(channel: WebhookChannel) -> No
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127.1", "0x7f.1"])
 async def test_private_addresses_are_refused_under_every_name(receiver: Receiver, host: str) -> None:
-    channel = WebhookChannel(timeout=2, allow_private=False, concurrency=10)
+    channel = WebhookChannel(timeout=60, allow_private=False, concurrency=10)
     outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", host)), ALLOWED)
     await channel.close()
     assert isinstance(outcome, Permanent), outcome
@@ -195,6 +195,8 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(
     monkeypatch.setattr("tocsin_kit.addresses.is_public", lambda address: str(address) == "203.0.113.1")
     channel = WebhookChannel(timeout=0.3, allow_private=False, concurrency=10)
     outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", "rebind.example")), ALLOWED)
+    await channel.close()
+    channel = WebhookChannel(timeout=60, allow_private=False, concurrency=10)
     again = await channel.send(delivery(receiver.url.replace("127.0.0.1", "again.example")), ALLOWED)
     nobodys = await channel.send(delivery("http://nowhere.invalid/"), ALLOWED)
     await channel.close()

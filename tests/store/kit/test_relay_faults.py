@@ -311,6 +311,18 @@ async def test_a_hanging_row_does_not_keep_its_tenants_other_rows(db: Database, 
         await eventually(only_it_is_left)
 
 
+async def test_a_hanging_row_keeps_no_other_tenant_waiting_where_nothing_more_comes(
+    db: Database, eventually: Eventually
+) -> None:
+    """They came together, so that nothing tells a receiver that hangs for one row from one that is away."""
+    peer = Peer()
+    peer.hangs = lambda row: row.payload == b"hangs"
+    await put(db, "a", [b"hangs"])
+    await put(db, "b", [b"page"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], lease=1)):
+        await eventually(lambda: is_true(peer.of("b") == [b"page"]))
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_whatever_is_refused_every_good_row_arrives_and_in_order(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int

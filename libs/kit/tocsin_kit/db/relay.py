@@ -55,7 +55,6 @@ _DELIVER_SHARE: Final = 0.8
 """Of the lease: a delivery is cut off while the lease still holds, so that no other replica delivers the row meanwhile."""
 _CALLS: Final = 64
 """Calls of one claimed batch, when it has to be taken apart."""
-_PROBE_ROWS: Final = 8
 _CROWD: Final = 20
 """Rows of one tenant in a claim that go with those of others. What a storm brings goes beside them: it takes the receiver long."""
 _REST: Final = 0.05
@@ -230,7 +229,7 @@ class Relay:
         while len(self._in_flight) >= 2 * self._parallel:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._parallel}
-        limit = min(self._batch, _PROBE_ROWS) if self._receiver.away else self._batch
+        limit = min(self._batch, self._receiver.probe_rows) if self._receiver.away else self._batch
         resting = set() if self._receiver.away else self._resting
         self._passed_over |= bool(resting)
         claimed = await self._claims.fair(limit, after=self._cursor, without=full | resting | self._doubtful.tenants)

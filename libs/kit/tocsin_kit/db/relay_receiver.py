@@ -8,13 +8,15 @@ from typing import Final, Literal
 
 import grpc
 
-from tocsin_kit.db.relay_verdicts import Failure
+from tocsin_kit.db.relay_verdicts import Failure, Verdict
 from tocsin_kit.logging import get_logger
 
 _log = get_logger(__name__)
 
 _PROBE_EVERY: Final = 0.3
 """Seconds between two questions to a receiver that is away: a fraction of what its return may cost (1 s)."""
+_PROBE_ROWS: Final = 8
+"""Rows of such a question."""
 _LEAST: Final = 0.05
 _LATELY: Final = 10.0
 """Seconds for which an accepted row proves that the receiver works."""
@@ -28,6 +30,8 @@ class Receiver:
         self._channel = channel
         self._kinds = list(kinds)
         self._away_since: float | None = None
+        self.probe_rows = _PROBE_ROWS
+        """With how many rows it is asked while it is away."""
         self._reminded = 0.0
         self._asked = float("-inf")
         self._accepted = float("-inf")
@@ -62,6 +66,9 @@ class Receiver:
 
     def is_away(self, failure: Failure) -> None:
         """It gave no answer, or one that says nothing about the rows."""
+        # One that did not answer in time may hang for a single row. That one travels alone then, and what is asked with beside it
+        # proves that the receiver works; together they would hang again and again.
+        self.probe_rows = 1 if failure.verdict is Verdict.SLOW else _PROBE_ROWS
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = self._reminded = now

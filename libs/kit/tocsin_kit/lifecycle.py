@@ -37,8 +37,8 @@ from tocsin_kit.loops import Loops, Sweep, run_every, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.oidc import OidcAuthenticator
 from tocsin_kit.processes.admin import run_processes
+from tocsin_kit.processes.child import ChildProcess
 from tocsin_kit.processes.parent import Processes, stop_on_signals
-from tocsin_kit.processes.part import Part as Process
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.rpc.tls import certificate_checks
@@ -111,7 +111,7 @@ async def serve(
     *,
     head_revision: str = "",
     only: Part | None = None,
-    process: Process | None = None,
+    process: ChildProcess | None = None,
 ) -> None:
     """Run a service until SIGTERM or SIGINT.
 
@@ -222,7 +222,8 @@ def main(
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="run until SIGTERM")
     serving.add_argument("--only", choices=("serve", "work"), help="only the servers, or only the background work")
-    serving.add_argument("--part", type=Process.parse, help=argparse.SUPPRESS)  # from the parent of several processes
+    # From the parent of several processes.
+    serving.add_argument("--part", type=ChildProcess.parse, help=argparse.SUPPRESS)
     commands.add_parser("migrate", help="bring the database to the newest schema")
     commands.add_parser("check", help="check settings, database and schema, then exit")
     arguments = parser.parse_args(argv)
@@ -234,7 +235,7 @@ def main(
     head_revision = head_of(migrations_dir)
     if arguments.command == "check":
         raise SystemExit(uvloop.run(_check(service_name, settings, head_revision)))
-    process: Process | None = arguments.part
+    process: ChildProcess | None = arguments.part
     if process is not None:
         bind_contextvars(process=process.number)
         settings = settings.model_copy(update={"listen_shared": True})

@@ -49,7 +49,7 @@ from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
-from tocsin_ingest.http.outside import Outside
+from tocsin_ingest.http.fetcher import Fetcher
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.mail.receiver import MailReceiver
 from tocsin_ingest.metrics import IngestMetrics
@@ -145,10 +145,10 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     if runtime.serves:
         directory.watch_expired(refusals.key_expired)
         runtime.rpc.credentials.watch_elsewhere(refusals.used_elsewhere)
-        outside = Outside()
-        close.append(outside.close)
+        fetcher = Fetcher()
+        close.append(fetcher.close)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-        runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies, outside))
+        runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies, fetcher))
         runtime.rpc.watch_refused(partial(call_refused, times))
         runtime.loops.add("intake-times", Sweep(INTAKE_EVERY, times.round), everywhere=True)
         if settings.mail_listen:

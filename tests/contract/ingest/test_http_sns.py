@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING, ALERT_STATE_RESOLVED
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_WARNING
-from tocsin_ingest.http.outside import Outside
+from tocsin_ingest.http.fetcher import Fetcher
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.busy import until
 
@@ -175,15 +175,15 @@ async def test_what_amazon_refuses_is_refused_and_people_hear_of_it(
 
 async def test_a_tenant_whose_hosts_hang_waits_alone(amazon: Amazon) -> None:
     """Each that waits holds a connection and a body, of which all tenants share a number."""
-    outside = Outside()
-    slow = [outside.get(f"https://{HOST}/slow-{number}.pem", "SigningCertURL", "one") for number in range(50)]
+    fetcher = Fetcher()
+    slow = [fetcher.get(f"https://{HOST}/slow-{number}.pem", "SigningCertURL", "one") for number in range(50)]
     waiting = asyncio.gather(*slow, return_exceptions=True)
     try:
         await until(lambda: len([each for each in amazon.asked if "slow" in each]) == 2)
-        assert await outside.get(f"https://{HOST}/quick.pem", "SigningCertURL", "other")
+        assert await fetcher.get(f"https://{HOST}/quick.pem", "SigningCertURL", "other")
     finally:
         amazon.hold.set()
     answers = await waiting
     assert len([each for each in answers if isinstance(each, bytes)]) == 2
     assert {each.reason_name for each in answers if isinstance(each, TocsinError)} == {"SERVICE_UNAVAILABLE"}
-    await outside.close()
+    await fetcher.close()

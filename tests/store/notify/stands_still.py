@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import tocsin_notify.wiring  # noqa: F401 - before it is forked, and not in each fork
-from tocsin_kit.db.kept import KeptTransaction
+from tocsin_kit.db.session_transaction import SessionTransaction
 from tocsin_notify.app.delivery.calls import Calls
 from tocsin_notify.app.delivery.permits import Permit
 from tocsin_notify.store.delivery import notifications
@@ -83,7 +83,7 @@ def stop_at(place: str) -> None:
         case "before the first byte":
             before(Permit, "begin")
         case "before it unlocks":
-            before(KeptTransaction, "__aexit__", lambda kept, *_: bool(kept._clean_up))
+            before(SessionTransaction, "__aexit__", lambda kept, *_: bool(kept._clean_up))
         case "in a repeat":
             real = Permit.begin
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from tocsin_kit.processes.admin import is_ready
+from tocsin_kit.processes.child import ChildProcess
 from tocsin_kit.processes.figures import together
 from tocsin_kit.processes.parent import Processes
-from tocsin_kit.processes.part import Part
 from tocsin_kit.settings import SettingsError, read
 from tocsin_testkit.busy import until
 
@@ -69,7 +69,7 @@ async def test_a_service_ends_when_one_of_its_processes_fails_again_and_again() 
 async def test_a_process_learns_that_its_parent_is_gone() -> None:
     lifeline, held = os.pipe()
     gone = asyncio.Event()
-    part = Part.parse(str(Part(1, 5, lifeline)))
+    part = ChildProcess.parse(str(ChildProcess(1, 5, lifeline)))
     assert (part.number, part.admin) == (1, 5)
     part.when_orphaned(gone.set)
     os.close(held)

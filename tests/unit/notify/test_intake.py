@@ -10,7 +10,7 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
-from tocsin_notify.app.pages.lately import Lately
+from tocsin_notify.app.pages.recently_stored import RecentlyStored
 from tocsin_notify.app.pages.submit import Submit
 from tocsin_notify.store.pages.pages import NewPage
 
@@ -19,7 +19,7 @@ class Stored:
     """Stores nothing, and remembers whose pages came together."""
 
     def __init__(self) -> None:
-        self.lately = Lately()
+        self.lately = RecentlyStored()
         self.batches: list[list[str]] = []
 
     async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:

@@ -22,7 +22,7 @@ from tocsin_kit.db.alone import Alone
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
-from tocsin_kit.db.kept import KeptTransaction
+from tocsin_kit.db.session_transaction import SessionTransaction
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.db.tenant_login import TenantLogin
 from tocsin_kit.db.tx import Together, Tx
@@ -219,13 +219,13 @@ class Database:
         """
         return self.claim() if self._alone is None else Alone(self._alone, SYSTEM)
 
-    def keeping(self, clean_up: str, *, first: str = "") -> KeptTransaction:
-        """A system transaction that keeps its session until its block ends; see `KeptTransaction`.
+    def keeping(self, clean_up: str, *, first: str = "") -> SessionTransaction:
+        """A system transaction that keeps its session until its block ends; see `SessionTransaction`.
 
         `first`: a statement without parameters that is its first one, in the round trip of BEGIN.
         """
         begin = f"{_BEGIN_ALL};{first}" if first else _BEGIN_ALL
-        return KeptTransaction(self._sessions, SYSTEM, begin, clean_up)
+        return SessionTransaction(self._sessions, SYSTEM, begin, clean_up)
 
     async def run(self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3) -> T:
         """`work` in a transaction (None: of all tenants), again after a serialization failure or a deadlock.

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import backoff, wait_or_stop
+from tocsin_kit.processes.child import ChildProcess
 from tocsin_kit.processes.metrics import ProcessMetrics
-from tocsin_kit.processes.part import Part
 
 _log = get_logger(__name__)
 _PAUSE: Final = 0.1
@@ -94,7 +94,7 @@ class Processes:
     async def _run(self, number: int) -> int:
         admin = self._admins[number].fileno()
         process = await asyncio.create_subprocess_exec(
-            *(*self._command, "--part", str(Part(number, admin, self._lifeline))),
+            *(*self._command, "--part", str(ChildProcess(number, admin, self._lifeline))),
             pass_fds=(admin, self._lifeline),
             # A terminal's ^C goes to its whole group: a process would get it a second time, and end at once.
             start_new_session=True,

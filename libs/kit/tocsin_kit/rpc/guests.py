@@ -47,7 +47,7 @@ class GuestDoor:
 
     def _answered(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> Any:
-            async with _told(context):
+            async with _answering_errors(context):
                 self._unread.enter(context)
                 with self._reading.admit(context.peer()) as guest:
                     request = await _read(guest, context, handler.request_deserializer)
@@ -57,7 +57,7 @@ class GuestDoor:
 
     def _watched(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> AsyncIterator[Any]:
-            async with _told(context):
+            async with _answering_errors(context):
                 self._unread.enter(context)
                 with self._reading.admit(context.peer()) as guest:
                     request = await _read(guest, context, handler.request_deserializer)
@@ -74,7 +74,7 @@ class GuestDoor:
 
     def _asked(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> AsyncIterator[Any]:
-            async with _told(context):
+            async with _answering_errors(context):
                 self._unread.enter(context)
                 with self._reflecting.admit(context.peer()) as guest:
                     requests = _requests(guest, context, handler.request_deserializer)
@@ -105,7 +105,7 @@ def _parsed(data: Any, parse: Callable[[bytes], Any]) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _told(context: Context) -> AsyncIterator[None]:
+async def _answering_errors(context: Context) -> AsyncIterator[None]:
     """Ends a call that went too far with a status that says so."""
     try:
         yield

@@ -19,7 +19,7 @@ from tocsin_ingest.app.alerts.send_alert import Sent
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.http.documents import Document, Outer
-from tocsin_ingest.http.outside import Outside
+from tocsin_ingest.http.fetcher import Fetcher
 
 Json = Mapping[str, Any]
 Answer = bytes | TocsinError
@@ -196,7 +196,7 @@ class Format:
     is then taken as that list, also with a `list_field`. `read`: of formats whose alerts are read as their integration says.
     `open(request, body)`: the document, of requests whose body is not all of it; None: the body is. `options`: what answers
     OPTIONS, of formats whose senders ask before they send. `of_open_incidents`: the body is about all that is wrong with its
-    integration: `item` gets the key of one alert of each open incident. `prove(outside, org_id, body)`: that the sender is who it
+    integration: `item` gets the key of one alert of each open incident. `prove(fetcher, org_id, body)`: that the sender is who it
     says, of formats where its key does not say enough. `read_with`: the fields of the body that `item` looks at beside the element,
     where it looks at nothing else: an element that is written as one before it and stands beside the same is not read again.
     `of_body`: the bytes of the body alone say which key stands in it, which alert it is, and the answer once that is committed: a
@@ -217,7 +217,7 @@ class Format:
     open: Callable[[web.Request, bytes | bytearray], Document | None] = the_body_is_all
     options: Callable[[web.Request], Awaitable[web.Response]] | None = None
     of_open_incidents: bool = False
-    prove: Callable[[Outside, str, Json], Awaitable[None]] | None = None
+    prove: Callable[[Fetcher, str, Json], Awaitable[None]] | None = None
     read_with: tuple[str, ...] | None = None
     of_body: bool = False
     method: str = "POST"

@@ -44,9 +44,9 @@ from tocsin_ingest.http import (
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
+from tocsin_ingest.http.fetcher import Fetcher
 from tocsin_ingest.http.format import Answer, Format, Item, Reading, Results, is_transient
 from tocsin_ingest.http.known_bodies import LARGEST, KnownBodies, KnownBody
-from tocsin_ingest.http.outside import Outside
 
 _log = get_logger(__name__)
 
@@ -79,12 +79,12 @@ def routes(
     rpc: RpcServer,
     refusals: Refusals,
     bodies: Bodies,
-    outside: Outside,
+    fetcher: Fetcher,
 ) -> Iterable[web.AbstractRouteDef]:
     """A route for each path of each format, with and without a slash at its end."""
     known = KnownBodies()
     for each in FORMATS:
-        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, outside, known)
+        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, fetcher, known)
         for path in each.paths:
             yield web.route(each.method, path, receiver.receive)
             yield web.route(each.method, f"{path}/", receiver.receive)
@@ -102,7 +102,7 @@ class _Receiver:
         rpc: RpcServer,
         refusals: Refusals,
         bodies: Bodies,
-        outside: Outside,
+        fetcher: Fetcher,
         known: KnownBodies,
     ) -> None:
         self._format = form
@@ -114,7 +114,7 @@ class _Receiver:
         self._budgets = rpc.budgets
         self._refusals = refusals
         self._bodies = bodies
-        self._outside = outside
+        self._fetcher = fetcher
 
     async def receive(self, request: web.Request) -> web.Response:
         """Who may not send learns nothing about the body but that it is JSON, which holds some formats' keys."""
@@ -141,7 +141,7 @@ class _Receiver:
                 sender = await self._signed(sender, request, data)
                 if known is None:
                     if self._format.prove is not None:
-                        await self._format.prove(self._outside, sender.org_id, document.fields)
+                        await self._format.prove(self._fetcher, sender.org_id, document.fields)
                     results = await self._take_all(sender, document)
                 else:
                     answer = await self._commit(sender, known.sent)

@@ -29,8 +29,8 @@ from tocsin_kit.logging import get_logger
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import documents, fit, generic, mapped
 from tocsin_ingest.http.documents import Document
+from tocsin_ingest.http.fetcher import Fetcher
 from tocsin_ingest.http.format import Format, Item, Json, Reading
-from tocsin_ingest.http.outside import Outside
 
 _log = get_logger(__name__)
 _CLIENT: Final = "Amazon SNS"
@@ -53,7 +53,7 @@ _MESSAGES: Final = uuid.UUID("9b8b2a6e-41f6-4c59-8a34-4a2b2f2e6c77")
 _CERTIFICATE: Final = re.compile(r"https://[^/?#]+/SimpleNotificationService-[0-9A-Za-z]{1,64}\.pem\Z")
 
 
-async def prove(outside: Outside, org_id: str, body: Json) -> None:
+async def prove(fetcher: Fetcher, org_id: str, body: Json) -> None:
     """That SNS has sent it; and what it asks back when somebody subscribes.
 
     Raises INVALID_FIELD for what SNS has not signed, and SERVICE_UNAVAILABLE when it cannot be asked.
@@ -69,21 +69,21 @@ async def prove(outside: Outside, org_id: str, body: Json) -> None:
     except ValueError:
         raise invalid("Signature", "is not base64") from None
     text = "".join(f"{name}\n{fit.whole(body[name])}\n" for name in names if body.get(name) is not None)
-    key = await _public_key(outside, org_id, fit.whole(body.get("SigningCertURL")))
+    key = await _public_key(fetcher, org_id, fit.whole(body.get("SigningCertURL")))
     try:
         key.verify(signature, text.encode(), PKCS1v15(), algorithm)
     except InvalidSignature:
         raise invalid("Signature", "is not that of this message") from None
     if body["Type"] == _CONFIRM:
-        await outside.get(fit.whole(body.get("SubscribeURL")), "SubscribeURL", org_id)
+        await fetcher.get(fit.whole(body.get("SubscribeURL")), "SubscribeURL", org_id)
         _log.info("sns_subscribed", topic=fit.text(body.get("TopicArn"), fit.NAME))
 
 
-async def _public_key(outside: Outside, org_id: str, url: str) -> RSAPublicKey:
+async def _public_key(fetcher: Fetcher, org_id: str, url: str) -> RSAPublicKey:
     if _CERTIFICATE.search(url) is None:
         # Nothing else of these hosts: part of what they answer can be chosen by the caller.
         raise invalid("SigningCertURL", "must be the URL of a certificate of SNS")
-    content = await outside.get(url, "SigningCertURL", org_id, keep=True)
+    content = await fetcher.get(url, "SigningCertURL", org_id, keep=True)
     try:
         key = load_pem_x509_certificate(content).public_key()
     except ValueError:

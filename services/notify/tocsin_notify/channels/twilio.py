@@ -36,6 +36,6 @@ def is_signed(account: TwilioAccount, url: str, fields: Sequence[tuple[str, str]
     `url` is the public one, as it was handed to the provider. Twilio signs some requests with the port and some without; a
     field that comes twice counts once for each of its values.
     """
-    told: MultiDict[str] = MultiDict(fields)
-    verdicts = [RequestValidator(token).validate(url, told, given) for token in account.tokens]
+    signed: MultiDict[str] = MultiDict(fields)
+    verdicts = [RequestValidator(token).validate(url, signed, given) for token in account.tokens]
     return any(verdicts)

@@ -5,9 +5,10 @@ from typing import Final
 from tocsin_kit.db.pool import Tx
 
 
-def _older(table: str, column: str) -> str:
+def _older(table: str, column: str, *, only: str = "true") -> str:
+    """Deletes the rows of a table, `only` these, whose time in `column` is old."""
     return f"""DELETE FROM {table} WHERE ctid IN (
-  SELECT ctid FROM {table} WHERE {column} < app_now() - make_interval(secs => $1)
+  SELECT ctid FROM {table} WHERE {only} AND {column} < app_now() - make_interval(secs => $1)
   ORDER BY {column} LIMIT $2 FOR UPDATE SKIP LOCKED)"""
 
 
@@ -26,18 +27,12 @@ STATEMENTS: Final = {
     "dead_letters": _older("dead_letters", "create_time"),
     "verifications": _older("verifications", "create_time"),
     "sms_senders": _older("sms_senders", "update_time"),
-    "paces": """DELETE FROM paces WHERE ctid IN (
-  SELECT ctid FROM paces WHERE bundle IS NULL AND update_time < app_now() - make_interval(secs => $1)
-  ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    "paces": _older("paces", "update_time", only="bundle IS NULL"),
     "texts_received": _older("texts_received", "create_time"),
     # Attempts go with their delivery.
     "event_deliveries": _older("event_deliveries", "end_time"),
-    "messages": """DELETE FROM messages WHERE id IN (
-  SELECT id FROM messages WHERE state <> 'scheduled' AND update_time < app_now() - make_interval(secs => $1)
-  ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
-    "recurring_messages": """DELETE FROM recurring_messages WHERE id IN (
-  SELECT id FROM recurring_messages WHERE state = 'ended' AND update_time < app_now() - make_interval(secs => $1)
-  ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    "messages": _older("messages", "update_time", only="state <> 'scheduled'"),
+    "recurring_messages": _older("recurring_messages", "update_time", only="state = 'ended'"),
     # Where a method led before another user changed it, and addresses of messages. Forgotten as if deleted: notifications
     # name the row.
     "contact_methods": """UPDATE contact_methods SET delete_time = app_now(), address = '', secret = NULL, key_id = ''

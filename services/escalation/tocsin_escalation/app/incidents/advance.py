@@ -20,7 +20,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app.incidents import follow, incident_events, jobs, journal_notes, noted
+from tocsin_escalation.app.incidents import follow, incident_events, jobs, journal_notes, publish_notes
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain import merging
@@ -256,7 +256,7 @@ class _Work:
         effects.note(journal_notes.added(touched, self.now))
         for type_, count in Counter(page.type.value for _, page in self.pages).items():
             effects.metrics.pages.labels(type_).inc(count)
-        noted.tell(effects, self.notes)
+        publish_notes.publish(effects, self.notes)
 
 
 def _still_held(run: Escalation, following: Escalation) -> bool:

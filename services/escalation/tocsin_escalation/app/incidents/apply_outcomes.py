@@ -8,7 +8,7 @@ from uuid import UUID
 from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.incidents import noted, turning
+from tocsin_escalation.app.incidents import publish_notes, turning
 from tocsin_escalation.app.incidents.advance import advance
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.known import Known, Step
@@ -76,7 +76,7 @@ async def _inform(db: Database, effects: Effects, arrivals: Sequence[OutcomeArri
         await pages.save(together, [run for id, run in runs.items() if run is not locked[id]])
         await timeline.write(together, notes)
         await together.send()
-        tx.after_commit(lambda: noted.tell(effects, notes))
+        tx.after_commit(lambda: publish_notes.publish(effects, notes))
         return results
 
     return await db.run(None, work)

@@ -32,7 +32,7 @@ class Watch:
         self._db = db
         self._metrics = metrics
         self._days = days
-        self._told: set[tuple[on_call.Key, int]] = set()
+        self._logged: set[tuple[on_call.Key, int]] = set()
 
     async def look(self) -> None:
         """One round."""
@@ -51,9 +51,9 @@ class Watch:
         self._metrics.gaps_ahead.set(len(seen))
         for (org_id, id), (start, end) in seen.items():
             # The end names the gap: its start moves with the present once it has begun.
-            if ((org_id, id), end) not in self._told:
+            if ((org_id, id), end) not in self._logged:
                 _log.warning("schedule_gap_ahead", org_id=org_id, schedule=id, gap=stretch(start, end))
-        self._told = {(key, end) for key, (_, end) in seen.items()}
+        self._logged = {(key, end) for key, (_, end) in seen.items()}
 
 
 def _segments(

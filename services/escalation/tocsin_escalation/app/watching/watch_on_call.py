@@ -152,11 +152,11 @@ def _states(schedules: Mapping[Key, Schedule], minute: int) -> dict[Key, State]:
 def _state(id: str, found: Standing) -> State:
     # The beginning is left out: time alone makes it unknown, when it lies too far back.
     now, following = found.segment, found.next
-    told = (
+    shown = (
         (now.end, now.people, now.coverage.value, now.away, [str(source) for source in now.sources]),
         (following.start, following.end, following.people) if following else None,
     )
-    return State(id, found, hashlib.blake2b(repr(told).encode(), digest_size=8).digest())
+    return State(id, found, hashlib.blake2b(repr(shown).encode(), digest_size=8).digest())
 
 
 def _tell(watch: _Watch, ids: Iterable[str], states: Mapping[Key, State]) -> None:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db import outbox
-from tocsin_kit.db.given import Given
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.row_arrays import RowArrays
 
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
@@ -24,17 +24,17 @@ from tocsin_ingest.store.alerts.events import encode, kind_of
 _REWRITE = outbox.rewrite_from(
     "SELECT $1::text AS org_id, * FROM unnest($18::bigint[], $19::bytea[], $20::boolean[]) AS u(id, payload, urgent)"
 )
-_NEW_INCIDENTS = Given(
+_NEW_INCIDENTS = RowArrays(
     2,
     "id uuid, integration_id text, group_key uuid, severity smallint, policy text, title text, first_alert bytea,"
     "alert_count bigint, firing_count bigint, event_sequence bigint, resolved_by text",
 )
-_NEW_ALERTS = Given(
+_NEW_ALERTS = RowArrays(
     13,
     "id uuid, integration_id text, dedup_key text, key uuid, state text, incident_id uuid, severity smallint, summary text,"
     "source text, newest bytea, count bigint, start_time timestamptz, decided bytea",
 )
-_NEW_EVENTS = Given(26, "payload bytea, ordering_key text, kind text, delay float8")
+_NEW_EVENTS = RowArrays(26, "payload bytea, ordering_key text, kind text, delay float8")
 _APPEND = outbox.insert_from(
     f"SELECT $1::text AS org_id, ordering_key, kind, payload, delay FROM {_NEW_EVENTS.sql} AS u", delayed=True
 )

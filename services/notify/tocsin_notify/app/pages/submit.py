@@ -18,8 +18,8 @@ from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.delivery.slots import Slots
-from tocsin_notify.app.pages.lately import Lately
 from tocsin_notify.app.pages.placing import Bundled, Placing, may_wait, why_not_sent
+from tocsin_notify.app.pages.recently_stored import RecentlyStored
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
@@ -74,7 +74,7 @@ class Submit:
         self._metrics = metrics
         self._circuits = circuits
         self._lease = lease
-        self.lately: Final = Lately()
+        self.lately: Final = RecentlyStored()
         self.stopping = False
         """Set: pages are stored, and left for others to send."""
 

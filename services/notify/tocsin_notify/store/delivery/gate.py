@@ -48,8 +48,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from tocsin_kit.db.kept import KeptTransaction
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.session_transaction import SessionTransaction
 
 from tocsin_notify.store.pages.pages import CANCELS
 
@@ -141,7 +141,7 @@ class Passage:
     Inside: read and write through `tx`, `await commit()`, start the calls. Leaving without `commit` rolls back.
     """
 
-    def __init__(self, transaction: KeptTransaction, held: frozenset[int], since: float) -> None:
+    def __init__(self, transaction: SessionTransaction, held: frozenset[int], since: float) -> None:
         self._transaction = transaction
         self.tx: Final = transaction.tx
         self.held: Final = held

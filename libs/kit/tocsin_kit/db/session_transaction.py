@@ -16,7 +16,7 @@ _log = get_logger(__name__)
 _CLEAN_UP_TIMEOUT: Final = 2.0
 
 
-class KeptTransaction(AbstractAsyncContextManager["KeptTransaction"]):
+class SessionTransaction(AbstractAsyncContextManager["SessionTransaction"]):
     """Inside the block: read and write through `tx`, then `await commit()`; the session stays until the block ends.
 
     `answer`: the command tag of what it began with, such as `SELECT 3`. Leaving without `commit` rolls back. Either way

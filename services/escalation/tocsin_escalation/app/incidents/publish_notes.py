@@ -12,7 +12,7 @@ from tocsin_escalation.domain.escalation import Reached, Run
 _log = get_logger(__name__)
 
 
-def tell(effects: Effects, notes: Sequence[tuple[Run, Note]]) -> None:
+def publish(effects: Effects, notes: Sequence[tuple[Run, Note]]) -> None:
     """Each note beside the run as it is after it."""
     effects.watching.changed({run.org_id for run, _ in notes})
     for kind, count in Counter(note.kind.value for _, note in notes).items():

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.db.kept import KeptTransaction
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.session_transaction import SessionTransaction
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.busy import until
 
@@ -32,12 +32,12 @@ async def read(db: Database, query: str) -> int:
         return int(await tx.fetchval(query))
 
 
-async def add(transaction: KeptTransaction) -> None:
+async def add(transaction: SessionTransaction) -> None:
     await transaction.tx.execute(LOCK)
     await transaction.tx.execute(ADD)
 
 
-async def run(db: Database, work: Callable[[KeptTransaction], Awaitable[None]]) -> None:
+async def run(db: Database, work: Callable[[SessionTransaction], Awaitable[None]]) -> None:
     async with db.keeping(UNLOCK) as transaction:
         await work(transaction)
 
@@ -65,7 +65,7 @@ async def test_without_a_commit_nothing_stays(db: Database) -> None:
 async def test_an_error_of_the_block_comes_out_and_the_locks_are_let_go(open_database: Any, committed: bool) -> None:
     db = await open_database(size=1)
 
-    async def fails(transaction: KeptTransaction) -> None:
+    async def fails(transaction: SessionTransaction) -> None:
         await add(transaction)
         if committed:
             await transaction.commit()
@@ -94,7 +94,7 @@ async def test_a_session_that_cannot_be_cleaned_is_closed(open_database: Any, db
 async def test_a_session_that_dies_takes_no_other_with_it(open_database: Any, db: Database) -> None:
     one = await open_database(size=1)
 
-    async def dies(transaction: KeptTransaction) -> None:
+    async def dies(transaction: SessionTransaction) -> None:
         await add(transaction)
         await _end(db, await _process(db))
         await transaction.commit()
@@ -108,7 +108,7 @@ async def test_a_session_that_dies_takes_no_other_with_it(open_database: Any, db
 async def test_an_error_that_was_swallowed_is_a_defect(open_database: Any) -> None:
     one = await open_database(size=1)
 
-    async def swallows(transaction: KeptTransaction) -> None:
+    async def swallows(transaction: SessionTransaction) -> None:
         with contextlib.suppress(asyncpg.DivisionByZeroError):
             await transaction.tx.fetchval("SELECT 1/0")
         await transaction.commit()

@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from tocsin_kit.db.given import Given
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.row_arrays import RowArrays
 
-ROWS: Final = Given(2, "number bigint, word text, blob bytea, maybe text, flag boolean")
+ROWS: Final = RowArrays(2, "number bigint, word text, blob bytea, maybe text, flag boolean")
 STATEMENT: Final = f"SELECT $1::text AS of, number, word, blob, maybe, flag FROM {ROWS.sql} AS u"
 
 

@@ -1,6 +1,6 @@
 """How long a page is known to be stored without a look at the database."""
 
-from tocsin_notify.app.pages.lately import Lately
+from tocsin_notify.app.pages.recently_stored import RecentlyStored
 
 
 class Session:
@@ -14,7 +14,7 @@ class Session:
 
 def test_a_page_is_known_for_a_while() -> None:
     now = 0.0
-    lately = Lately(clock=lambda: now)
+    lately = RecentlyStored(clock=lambda: now)
     lately.add(["pages/a"], Session().ended)
     assert "pages/a" in lately
     assert "pages/b" not in lately
@@ -25,14 +25,14 @@ def test_a_page_is_known_for_a_while() -> None:
 
 
 def test_a_page_is_forgotten_with_the_session_that_stored_it() -> None:
-    session, lately = Session(), Lately(clock=lambda: 0.0)
+    session, lately = Session(), RecentlyStored(clock=lambda: 0.0)
     lately.add(["pages/a"], session.ended)
     session.over = True
     assert "pages/a" not in lately
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    lately, session = Lately(clock=lambda: 0.0), Session()
+    lately, session = RecentlyStored(clock=lambda: 0.0), Session()
     for start in range(0, 200_000, 1000):
         lately.add((f"pages/{start + number}" for number in range(1000)), session.ended)
     assert sum(f"pages/{number}" in lately for number in range(200_000)) <= 100_000

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 
-class Given:
+class RowArrays:
     """Rows as the parameters from `$first` on.
 
     asyncpg looks at each value of an array for values inside of it, which takes three times as long as to write it. Rows of one

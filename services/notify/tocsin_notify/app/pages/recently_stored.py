@@ -12,7 +12,7 @@ _SECONDS: Final = 15.0
 _MOST: Final = 50_000
 
 
-class Lately:
+class RecentlyStored:
     """Remembers pages by their names, for 15 to 30 seconds and at most 100,000 of them.
 
     Each is known as long as the session that stored it lives. A database that was restored, or a standby that took over, may not
@@ -25,15 +25,15 @@ class Lately:
         self._new: dict[str, Callable[[], bool]] = {}
         self._old: dict[str, Callable[[], bool]] = {}
 
-    def add(self, pages: Iterable[str], over: Callable[[], bool]) -> None:
-        """These are committed, or were before. `over`: whether the session that knows it has ended."""
+    def add(self, pages: Iterable[str], session_ended: Callable[[], bool]) -> None:
+        """These are committed, or were before. `session_ended`: asks the session that knows it."""
         self._forget()
-        self._new.update(dict.fromkeys(pages, over))
+        self._new.update(dict.fromkeys(pages, session_ended))
 
     def __contains__(self, page: str) -> bool:
         self._forget()
-        over = self._new.get(page) or self._old.get(page)
-        return over is not None and not over()
+        session_ended = self._new.get(page) or self._old.get(page)
+        return session_ended is not None and not session_ended()
 
     def _forget(self) -> None:
         now = self._clock()

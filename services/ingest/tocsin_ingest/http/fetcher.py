@@ -25,8 +25,8 @@ _LATER: Final = (408, 429)
 _SNS_HOST: Final = re.compile(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?")
 
 
-class Outside:
-    """`await outside.get(url, place, org_id)`. No redirects, no other ports, no other hosts."""
+class Fetcher:
+    """`await fetcher.get(url, place, org_id)`. No redirects, no other ports, no other hosts."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChildProcess:
     """`admin`: the descriptor of a listening socket, where the parent asks for health and metrics. `lifeline`: that of a pipe that
     ends with the parent."""
 
@@ -16,7 +16,7 @@ class Part:
     lifeline: int
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "ChildProcess":
         """What `__str__` wrote."""
         return cls(*map(int, text.split(",")))
 

@@ -14,7 +14,7 @@ _SIZE: Final = 10_000
 
 
 class Crowds:
-    """Of one process. Bounded: of more than ten thousand tenants at once some are taken for small."""
+    """What this process knows of tenants that bring much. Bounded: of more than ten thousand some are taken for small."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

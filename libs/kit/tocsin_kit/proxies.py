@@ -1,6 +1,6 @@
 """Whom a call comes from when proxies stand in front of a service.
 
-Each proxy adds the address of its own caller at the end of `X-Forwarded-For`. What trusted proxies have added counts; whatever
+Each proxy adds the address of its own caller at the end of `X-Forwarded-For`. What trusted proxies have added counts; what
 stands before it was written by the caller, who may have invented it. So the list is read from its end, up to the first address
 that is no trusted proxy. Without trusted proxies no header is read.
 """

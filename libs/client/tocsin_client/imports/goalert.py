@@ -124,7 +124,7 @@ def _layer(given: Export, time_zone: str, names: Ids, found: _Answer) -> pb.Laye
 
 
 def _fill(layer: pb.Layer, rotation: Export, found: _Answer) -> None:
-    """The turns, so that whoever is active has the one that runs."""
+    """The turns, so that the user who is active has the one that runs."""
     name, kind, length = rotation["name"], rotation["type"], int(rotation["shiftLength"])
     if kind not in _UNITS:
         raise NotImported(f"rotation {name}: its type is {kind!r}")

@@ -73,7 +73,7 @@ class People:
         return f"users/{self.guessed[best]}"
 
     def group(self, kind: str, *called: str) -> list[str]:
-        """The users for whom a team, or whatever stands in a line-up, stands. Raises NotImported when nobody said."""
+        """The users of a team, or of another name in a line-up. Raises NotImported when they were not given (`--users`)."""
         for name in called:
             found = self._known.get(name)
             if found is not None:

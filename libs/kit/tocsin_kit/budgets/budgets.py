@@ -81,7 +81,7 @@ class Budgets:
             self._watch(limit)
 
     def add(self, limit: Limit) -> None:
-        """One more limit, of a service's own. Before anybody is served."""
+        """One more limit, of a service's own. Call it before the server starts."""
         self._limits[limit.name] = limit
         self._watch(limit)
 

@@ -32,7 +32,7 @@ class _Asked(Generic[Wanted]):
 
 
 class GroupCommit(Generic[Wanted, R]):
-    """Of one method. Each tenant's calls go together, at most 200 at a time; tenants take turns."""
+    """The calls of one method. Each tenant's calls go together, at most 200 at a time; tenants take turns."""
 
     def __init__(
         self,

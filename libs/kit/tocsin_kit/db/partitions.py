@@ -49,7 +49,7 @@ SELECT c.oid::regclass::text AS name,
 FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid CROSS JOIN LATERAL pg_get_expr(relpartbound, c.oid) AS bound
 WHERE inhparent = $1::text::regclass ORDER BY end_time
 """
-# Attaching, as against creating it in place, keeps out nobody who closes a row meanwhile.
+# To attach a partition, as against creating it in place, blocks no transaction that closes a row meanwhile.
 _MAKE: Final = """
 CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES, PRIMARY KEY (id));
 {guard}

@@ -43,7 +43,7 @@ UPDATE outbox SET due_time = app_now() FROM {_GIVEN} WHERE {_NAMED} AND attempts
 
 
 class Straight:
-    """Of one relay. Tenants take turns; one with many rows has deliveries of its own."""
+    """The deliveries from memory of one relay. Tenants take turns; one with many rows has deliveries of its own."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ class MailListener:
     """What the server calls itself."""
     require_tls: bool = False
     max_bytes: int = 5 << 20
-    """Of one mail."""
+    """The most bytes of one mail."""
     max_connections: int = 100
     """At once; one host may have half of them. On an eighth of them a mail may be on its way."""
     command_seconds: float = 60.0

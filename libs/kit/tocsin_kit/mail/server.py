@@ -127,7 +127,7 @@ class MailServer:
 
 
 class _Session(SMTP):
-    """One connection."""
+    """The SMTP session of one connection."""
 
     # Of each command; the reader takes no longer line.
     command_size_limit = 1000

@@ -59,7 +59,7 @@ OPTIONS: Final = (
 _NEW_CONNECTIONS: Final = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 """Channels of one process with the same target and options share connections otherwise."""
 _LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the files of TLS, and at a channel that reaches nobody."""
+"""Seconds between two looks at the files of TLS, and at a channel without a connection."""
 _RESOLVE_EVERY: Final = 2.0
 """Seconds in which a name server answers, if it does."""
 _LAST_CALLS: Final = 60.0
@@ -97,8 +97,8 @@ class ServiceChannel(Channel):
     made after silence (`silent_for`, seconds) goes over new connections, and all calls do as soon as there is one.
 
     gRPC keeps the certificates with which a channel was made: once their files have been renewed, calls go over new
-    connections too. And a name that could not be resolved it looks up again after pauses that grow to two minutes, whatever is
-    asked of it meanwhile: a channel that reaches nobody has a new one beside it every few seconds, which looks at once.
+    connections too. A name that could not be resolved is looked up again after pauses that grow to two minutes, even while
+    calls wait for it. So a channel without a connection gets a new one beside it every few seconds, which looks at once.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ _NUMBERS: Final = {state: number for number, state in STATES.items()}
 
 
 def task_to(queue: str, task: Task) -> pb.Task:
-    """One."""
+    """The task, for the contract."""
     return pb.Task(
         name=f"queues/{queue}/tasks/{task.key}",
         org_id=task.org_id,
@@ -67,7 +67,7 @@ def counts_to(counts: Mapping[str, int]) -> list[pb.TaskCount]:
 
 
 def minute_to(minute: Minute) -> pb.QueueMinute:
-    """One minute."""
+    """The figures of one minute, for the contract."""
     counts = minute.counts
     retried, dead = counts.get("retried", 0), counts.get("dead", 0)
     return pb.QueueMinute(

@@ -126,7 +126,7 @@ class TlsFiles:
 
 
 class ServerFiles(TlsFiles):
-    """Those of one listener."""
+    """Certificate, key and authorities of one listener."""
 
     context: ssl.SSLContext
     """For HTTP."""
@@ -235,7 +235,7 @@ def _bytes(file: str) -> bytes | None:
 
 
 def _stamp_of(file: str) -> tuple[int, int, int] | None:
-    """None: it is not there, which is an answer as well, so that nobody reads again and again."""
+    """None: the file is not there. That is remembered as well, so that it is not read again and again."""
     try:
         found = Path(file).stat()
     except OSError:

@@ -45,7 +45,7 @@ class Board:
         return [task for task, _ in zip(merged, range(limit), strict=False)]
 
     async def find(self, tx: Tx, key: str) -> Task:
-        """One. Raises TASK_NOT_FOUND."""
+        """One task. Raises TASK_NOT_FOUND."""
         kind, id = self._split(key)
         task = await kind.find(tx, id)
         if task is None:

@@ -119,7 +119,7 @@ class Notes(Protocol):
 
 
 class NoNotes:
-    """Nobody looks."""
+    """Takes notes and forgets them."""
 
     def note(self, noted: Noted) -> None:
         """See `Notes`."""
@@ -143,7 +143,7 @@ class Minute:
 
 
 class Journal:
-    """Of one queue. `errors`: what the client raises when Redis is away."""
+    """The journal of one queue. `errors`: what the client raises when Redis is away."""
 
     def __init__(self, queue: str, redis: Redis, errors: tuple[type[Exception], ...]) -> None:
         self._queue = queue

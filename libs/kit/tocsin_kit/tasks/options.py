@@ -28,7 +28,7 @@ _FIELDS: Final = tuple(field.name for field in QueueOptions.DESCRIPTOR.fields)
 
 
 class LiveOptions:
-    """Of one queue, in this process."""
+    """The options of one queue that hold in this process."""
 
     def __init__(self, queue: str, defaults: QueueOptions) -> None:
         """`defaults`: by the settings. An option that is not set in them is none of this queue."""

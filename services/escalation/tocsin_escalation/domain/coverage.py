@@ -61,7 +61,7 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Of one level. `hours`: when its windows are open."""
+    """The coverage of one level. `hours`: when its windows are open."""
 
     hours: Sequence[Interval]
     times: _Times

@@ -30,7 +30,7 @@ def span_of(request: pb.SummarizeForDigestsRequest) -> tuple[datetime, datetime]
 
 
 def figures_to(found: DigestFigures) -> digest_pb2.DigestFigures:
-    """Of the tenant."""
+    """The tenant's figures, for the contract."""
     figures = digest_pb2.DigestFigures(
         opened=found.opened,
         acknowledged=found.acknowledged,
@@ -59,7 +59,7 @@ def figures_to(found: DigestFigures) -> digest_pb2.DigestFigures:
 
 
 def person_to(found: DigestPerson) -> digest_pb2.DigestPerson:
-    """Of one user."""
+    """One user's figures, for the contract."""
     return digest_pb2.DigestPerson(
         user=f"users/{found.user}",
         pages=found.pages,

@@ -116,7 +116,7 @@ def incident(run: Escalation, update_time: datetime | None = None) -> incident_p
 
 
 def timeline_entry(entry: Entry) -> incident_pb2.TimelineEntry:
-    """One thing that happened."""
+    """A timeline entry, for the contract."""
     return incident_pb2.TimelineEntry(
         name=f"timelineEntries/{entry.id}",
         create_time=timestamp(entry.create_time),

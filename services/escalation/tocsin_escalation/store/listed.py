@@ -54,7 +54,7 @@ class Listed(Generic[R]):
         return None if record is None else self._read(record)
 
     async def delete(self, tx: Tx, id: UUID) -> None:
-        """One's end."""
+        """Delete one."""
         await tx.execute(*self._delete(org_id=tx.org_id, id=id))
 
     def paging(self, org_id: str, after: Cursor | None, limit: int, **filters: object) -> Call:

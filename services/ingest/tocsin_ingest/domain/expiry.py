@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Of one trigger. `at`: the end that its sender named. `after`: it named none, and is waited for so long."""
+    """When one trigger is over. `at`: the end that its sender named. `after`: it named none, and is waited for so long."""
 
     at: datetime | None = None
     after: timedelta | None = None
@@ -28,7 +28,7 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Of an alert. `at`: when it is over. `lasts`: how long that is after its newest trigger. `named`: by its sender."""
+    """When an alert is over. `at`: when it is over. `lasts`: how long that is after its newest trigger. `named`: by its sender."""
 
     at: datetime
     lasts: timedelta

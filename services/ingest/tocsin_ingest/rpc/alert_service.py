@@ -51,7 +51,7 @@ from tocsin_ingest.store.alerts import alerts, decisions
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
 _PEOPLE: Final = "incidents:read"
-"""The scope without which nobody is told who would be paged."""
+"""The scope that a caller needs to be told who would be paged."""
 _Alerts: Final[Any] = unopened(SendAlertsRequest.DESCRIPTOR, "alerts")
 _Results: Final[Any] = unopened(SendAlertsResponse.DESCRIPTOR, "results")
 _RESPONSE: Final = SendAlertsResult.DESCRIPTOR.fields_by_name["response"].number

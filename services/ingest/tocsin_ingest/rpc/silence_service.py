@@ -1,4 +1,4 @@
-"""SilenceService: for how long which alerts page nobody."""
+"""SilenceService: which alerts are not to page, and for how long."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime

@@ -30,7 +30,7 @@ class Died(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of one process."""
+    """What one process of Apprise answered."""
 
     done: Done
     fenced: Sequence[str]
@@ -62,7 +62,7 @@ class Pool:
         Raises Busy, Died, TimeoutError, and NotStarted when the permit refuses.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        # Not inside of the other: when a slow machine finds both over at once, the outer one would speak, and nobody waits a while.
+        # Not inside of the other: on a slow machine both may run out at once, and then the outer one would be the one that raises.
         await self._enter(org_id, timeout / 2)
         try:
             async with asyncio.timeout_at(deadline):

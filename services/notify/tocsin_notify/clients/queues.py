@@ -31,7 +31,7 @@ class Queues:
         self._outboxes: dict[str, Any] = {name: OutboxServiceStub(channel) for name, channel in channels.items()}
 
     async def figures(self, service: str, token: str) -> pb.Queue:
-        """Of the service's queue."""
+        """The figures of the service's queue."""
         answer = await self._call(service, self._queues[service].ListQueues, pb.ListQueuesRequest(), token)
         queue: pb.Queue = answer.queues[0]
         return queue
@@ -55,7 +55,7 @@ class Queues:
         return answer
 
     async def task(self, service: str, token: str, key: str) -> pb.GetTaskResponse:
-        """One, with its history."""
+        """One task, with its history."""
         request = pb.GetTaskRequest(name=f"queues/{service}/tasks/{key}")
         answer: pb.GetTaskResponse = await self._call(service, self._queues[service].GetTask, request, token)
         return answer
@@ -84,7 +84,7 @@ class Queues:
         return answer
 
     async def dead_messages(self, service: str, token: str) -> outbox_pb.ListDeadMessagesResponse:
-        """Of the service's outbox."""
+        """The dead messages of the service's outbox."""
         answer: outbox_pb.ListDeadMessagesResponse = await self._call(
             service, self._outboxes[service].ListDeadMessages, outbox_pb.ListDeadMessagesRequest(), token
         )

@@ -45,7 +45,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """Of one provider. Times are seconds of any clock that only goes forward."""
+    """The circuit of one provider. Times are seconds of any clock that only goes forward."""
 
     heard: tuple[Heard, ...] = ()
     """While closed: the last calls, oldest first, each of another receiver. Empty when none of them failed."""

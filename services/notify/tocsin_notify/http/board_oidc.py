@@ -49,7 +49,7 @@ class OidcClient:
 
 
 class OidcLogin:
-    """One provider."""
+    """Logs operators in at one OpenID Connect provider."""
 
     def __init__(
         self,

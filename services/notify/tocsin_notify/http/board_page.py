@@ -245,7 +245,7 @@ def outbox_page(messages: Sequence[OutboxMessage]) -> list[str]:
 
 
 def act_form(act: str, name: str, service: str, csrf: str) -> str:
-    """A button. What would leave somebody unpaged needs the box beside it."""
+    """A button. An act that would leave a user unpaged needs the box beside it."""
     needs = act == "remove" or (act == "promote" and "/timers." in name)
     force = '<label><input type="checkbox" name="force" value="1"> although somebody stays unpaged</label>'
     return (

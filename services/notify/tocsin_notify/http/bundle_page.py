@@ -14,7 +14,7 @@ from tocsin_notify.store.pages.bundles import BundledPage
 from tocsin_notify.texts.words import Words
 
 _MOST: Final = 1000
-"""Rows that are shown. Those that nobody has answered come first, so acknowledging what is shown makes room for the rest."""
+"""Rows that are shown. Those without an answer come first, so acknowledging what is shown makes room for the rest."""
 
 
 def bundle_page(view: View, pages: Sequence[BundledPage], links: Mapping[UUID, str], *, problem: str = "") -> str:

@@ -87,6 +87,6 @@ def _tell_number(message: dict[str, Any]) -> web.Response:
 
 
 def _words(sender: object) -> ReplyWords:
-    """In the language of the app of somebody whose user is not known (core.telegram.org/bots/api#user)."""
+    """In the language of the app, for a sender whose user is not known (core.telegram.org/bots/api#user)."""
     code = sender.get("language_code") if isinstance(sender, dict) else None
     return reply_words_of(code[:2].lower() if isinstance(code, str) else "")

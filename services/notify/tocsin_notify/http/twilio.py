@@ -77,7 +77,7 @@ class SignedByTwilio:
 
 
 class TwilioMessages:
-    """The routes that Twilio calls when something becomes of a message, and when somebody sends one."""
+    """The routes that Twilio calls when the state of a message changes, and when a reply comes in."""
 
     def __init__(self, signed: SignedByTwilio, receipts: Receipts, replies: SmsReplies) -> None:
         self._signed = signed

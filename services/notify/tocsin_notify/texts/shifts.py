@@ -111,7 +111,7 @@ class _Told:
             yield from self._incidents()
 
     def line(self, stretch: pb.ShiftStretch) -> str:
-        """One of them."""
+        """One of these lines."""
         match self.content.notice:
             case pb.SHIFT_NOTICE_CHANGED:
                 return self._change(stretch)

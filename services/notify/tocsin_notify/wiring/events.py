@@ -24,7 +24,7 @@ from tocsin_notify.store.cipher import Cipher
 
 
 class Events:
-    """One object per process."""
+    """The parts of event subscriptions. One object per process."""
 
     def __init__(
         self,

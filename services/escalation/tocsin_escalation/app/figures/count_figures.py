@@ -19,7 +19,7 @@ _MOST_LOST: Final = 3
 
 
 class CountFigures:
-    """Of all tenants. Two replicas share the work: a tenant that one counts is passed by the other."""
+    """Counts the figures of all tenants. Two replicas share the work: a tenant that one counts is passed by the other."""
 
     def __init__(self, db: Database, *, entries: int = _ENTRIES) -> None:
         self._db = db

@@ -48,7 +48,10 @@ class Change:
 
 
 class PlanNotices:
-    """Of all tenants. Every replica may run it: what is different is written under the lock of the user's choice."""
+    """Plans the notices of all tenants.
+
+    Every replica may run it: what is different is written under the lock of the user's choice.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -115,7 +115,7 @@ async def snooze(tx: Tx, id: UUID, duration: timedelta) -> ReminderRow:
 
 
 async def stop(tx: Tx, id: UUID, by: str) -> ReminderRow:
-    """It comes no more. Raises REMINDER_NOT_FOUND."""
+    """End it: no further reminder is sent. Raises REMINDER_NOT_FOUND."""
     row = await find(tx, id, lock=True)
     return await reminders.stop(tx, id, f"stopped by {by}") if row.state is ReminderState.SCHEDULED else row
 

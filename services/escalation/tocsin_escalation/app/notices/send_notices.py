@@ -64,7 +64,7 @@ class _Verdict:
 
 
 class SendNotices:
-    """Of all tenants. Every replica may run it."""
+    """Sends the notices of all tenants that are due. Every replica may run it."""
 
     def __init__(self, db: Database, metrics: EscalationMetrics, most: int, nudge: Callable[[], None]) -> None:
         """`most`: users in one round. `nudge` wakes the relay of notices."""

@@ -43,7 +43,7 @@ _MARGIN: Final = DAY
 
 
 class TellChanges:
-    """Of all tenants. Every replica may run it."""
+    """Tells users of all tenants what moved in their shifts. Every replica may run it."""
 
     def __init__(self, db: Database, metrics: EscalationMetrics) -> None:
         self._db = db

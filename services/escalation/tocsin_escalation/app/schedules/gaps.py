@@ -35,7 +35,7 @@ class Watch:
         self._logged: set[tuple[on_call.Key, int]] = set()
 
     async def look(self) -> None:
-        """One round."""
+        """One round over all schedules that policies name."""
         after, seen = ("", ""), dict[on_call.Key, tuple[int, int]]()
         while True:
             async with self._db.system() as tx:

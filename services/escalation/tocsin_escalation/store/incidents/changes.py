@@ -75,7 +75,7 @@ NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
 async def horizon(tx: Tx) -> Horizon:
-    """As of now."""
+    """The place behind which changes may still appear, as of now."""
     record = await tx.fetchrow(
         f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT},
               (SELECT system_identifier FROM pg_control_system()) || '.' || (SELECT timeline_id FROM pg_control_checkpoint()),

@@ -29,5 +29,5 @@ async def get(tx: Tx, incident_id: UUID, *, lock: bool = False) -> tuple[State, 
 
 
 async def save(tx: Tx, incident_id: UUID, followers: Mapping[str, str]) -> None:
-    """Of a locked incident."""
+    """Write the followers of a locked incident."""
     await tx.execute(*_SAVE(org_id=tx.org_id, id=incident_id, followers=json.dumps(followers, sort_keys=True)))

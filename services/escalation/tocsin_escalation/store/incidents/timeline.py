@@ -19,7 +19,7 @@ from tocsin_escalation.store.incidents.escalations import people_json
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened."""
+    """One entry of a timeline, as kept."""
 
     id: int
     create_time: datetime

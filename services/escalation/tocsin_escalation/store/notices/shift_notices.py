@@ -221,7 +221,7 @@ async def tenants(tx: Tx, after: str, limit: int) -> list[str]:
 
 
 async def choosers(tx: Tx, org_ids: Sequence[str]) -> list[Chooser]:
-    """Those of these tenants."""
+    """The users of these tenants who chose notices."""
     return [Chooser(**record) for record in await tx.fetch(_CHOOSERS, list(org_ids))]
 
 

@@ -45,7 +45,7 @@ class Waiting(Protocol):
     """A module of the store: the alerts that wait for the end of a silence, or of a pause."""
 
     async def due(self, tx: Tx, limit: int, *, without: Collection[str], since: datetime | None) -> list[DueAlert]:
-        """Those that are due."""
+        """The alerts that are due."""
 
     async def drop(self, tx: Tx, alert_ids: Sequence[UUID]) -> None:
         """Those that wait no more."""
@@ -54,7 +54,7 @@ class Waiting(Protocol):
         """One that cannot be looked at now."""
 
     async def overdue(self, tx: Tx, seconds: float) -> int:
-        """How many nobody looked at."""
+        """How many were not looked at."""
 
 
 class LookAgain:

@@ -22,7 +22,7 @@ class RouteRecords:
     version: int = 0
 
     def of(self, route: Route) -> bytes:
-        """Of a route that these rules gave."""
+        """The record of a route that these rules gave."""
         if route.rule is None:
             return self.cut if route.cut else self.default
         if route.rule.continues or route.contributions:
@@ -31,7 +31,7 @@ class RouteRecords:
 
 
 def records_of(rules: Sequence[Rule], default_policy: str, version: int) -> RouteRecords:
-    """Of an integration in one version."""
+    """The records of an integration in one version."""
 
     def record(policy: str, **fields: object) -> bytes:
         return AlertDecision(etag=etag(version), policy=policy, **fields).SerializeToString()  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ class Routing:
     records: RouteRecords = field(default_factory=RouteRecords, compare=False)
     """What an alert's decision tells of each rule."""
     mapping: CompiledMapping | None = None
-    """How alerts are read out of JSON of any form; None: as where nobody says."""
+    """How alerts are read out of JSON of any form; None: in the default way."""
     mail: Rules = EVERY_MAIL_OPENS
     """What mails do."""
     signature: SignatureRule | None = None

@@ -151,7 +151,7 @@ def _change(words: Words, what: str, contact: Contact | None) -> str:
 
 
 def _named(words: Words, contact: Contact) -> str:
-    """The name on one line: it stands in a message to somebody else than who chose it."""
+    """The name on one line: another user than its author reads it."""
     name, channel = " ".join(contact.display_name.split()), TYPES[contact.channel].word
     return (
         words.method_named.format(name=name, channel=channel) if name else words.method_unnamed.format(channel=channel)

@@ -49,7 +49,7 @@ _COUNTER_SHARDS: Final = 64
 
 
 Gone = Callable[[str, UUID, datetime, str], Awaitable[None]]
-"""Told of a contact method of a tenant that leads to nobody, as an attempt of that time found out, and why."""
+"""Called with a tenant, its contact method that leads to nobody, the time of the attempt that found it out, and why."""
 
 
 class Conclude:

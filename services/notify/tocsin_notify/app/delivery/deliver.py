@@ -48,7 +48,7 @@ _LOOKS: Final = 10
 """In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
 that still are."""
 _FRESH_SECONDS: Final = 0.25
-"""So long what a look found may be claimed without another one: nobody who came since waits for longer behind it."""
+"""Seconds for which what a look found may be claimed without another one. What became due since then waits no longer than that."""
 _LOOKS_APART: Final = 0.05
 """Seconds from one look at a lane to the next while what the first one found waits for a slot in its channel."""
 _MOST_EXPIRED: Final = 1000

@@ -15,7 +15,7 @@ from tocsin_notify.store.pages.people import StoredTarget
 
 
 class FirstCalls:
-    """Those of one transaction. What gets no slot here waits for the deliverer."""
+    """The calls that one transaction starts. What gets no slot here waits for the deliverer."""
 
     def __init__(self, cipher: Cipher, slots: Slots, circuits: Circuits) -> None:
         self._cipher = cipher

@@ -22,7 +22,7 @@ AT_ONCE: Final = 2
 
 
 class Passed(Enum):
-    """What became of one."""
+    """What became of a late call."""
 
     BEGUN = "begun"
     STOPPED = "stopped"
@@ -51,8 +51,9 @@ class LateCall:
 
 
 class LateCalls:
-    """Of one process. Many pass together, for each passage costs several round trips, and a storm makes hundreds of them late.
+    """The late calls of one process.
 
+    Many pass together, for each passage costs several round trips, and a storm makes hundreds of them late.
     Tenants take turns: the one call of another tenant does not wait for those of a storm.
     """
 

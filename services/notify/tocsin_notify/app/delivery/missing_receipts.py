@@ -17,7 +17,7 @@ _MOST: Final = 200
 
 
 class MissingReceipts:
-    """One round of it. Any number of replicas may run it."""
+    """Finds messages whose receipt is overdue. Any number of replicas may run it."""
 
     def __init__(self, db: Database, failures: Failures, hints: Hints, timeout: float) -> None:
         """`timeout`: seconds between the provider's yes and the latest receipt."""

@@ -24,7 +24,7 @@ _UNKNOWN: Final = "the gate could not be asked whether the call may still begin"
 
 
 class Permit:
-    """Of one attempt. The claim of the attempt is its first proof; everything later in it has to ask."""
+    """The permit of one attempt. The claim of the attempt is its first proof; everything later in it has to ask."""
 
     def __init__(self, late: LateCalls, delivery: Delivery, since: float, used: Callable[[], None]) -> None:
         """`since`: when the claim's session was known to hold its locks, by `gate_clock`. `used` is called once, when the

@@ -42,7 +42,7 @@ class _Known:
 
 
 class ServedAgain:
-    """Of one process."""
+    """The calls of this process that wait for another attempt, by provider."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

@@ -45,7 +45,7 @@ class StillWanted:
         cancel: Cancel,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stops`: what stops the pages of those incidents for which nobody is to be paged now; raises TocsinError."""
+        """`stops`: asks escalation which of the incidents have been stopped, and by what; raises TocsinError."""
         self._db = db
         self._stops = stops
         self._cancel = cancel
@@ -55,7 +55,7 @@ class StillWanted:
         self._asking = asyncio.Lock()
 
     async def __call__(self, found: Sequence[Candidate]) -> None:
-        """Stop what of these nobody is to get any more. Raises DATABASE_UNAVAILABLE."""
+        """Stop those of these whose incident has been stopped. Raises DATABASE_UNAVAILABLE."""
         old = {(each.org_id, each.incident) for each in found if each.old and each.incident is not None}
         if old:
             async with self._asking:  # or rounds that run at once would ask for the same incidents

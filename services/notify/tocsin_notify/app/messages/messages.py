@@ -144,7 +144,7 @@ class Messages:
         return after
 
     async def cancel(self, tx: Tx, wanted: Sequence[tuple[UUID, str]]) -> list[Cancelled | TocsinError]:
-        """Cancel these, each by somebody: an answer for each. Errors: MESSAGE_NOT_FOUND.
+        """Cancel these, each for the caller that is named with it: an answer for each. Errors: MESSAGE_NOT_FOUND.
 
         The rows' locks decide: who releases a message holds it too (`messages.claim`). Of one that was released, the rows of its
         notifications decide, which senders claim one by one.

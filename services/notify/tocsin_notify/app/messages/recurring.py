@@ -95,7 +95,7 @@ async def resume(tx: Tx, id: UUID) -> Recurring:
 
 
 async def end(tx: Tx, id: UUID, by: str) -> Recurring:
-    """It is over. Raises RECURRING_MESSAGE_NOT_FOUND."""
+    """End it. Raises RECURRING_MESSAGE_NOT_FOUND."""
     row = await find(tx, id, lock=True)
     if row.state is RecurringState.ENDED:
         return row

@@ -41,7 +41,7 @@ class _Kept:
 
 
 class Wordings:
-    """One object per process."""
+    """The templates of tenants, kept in memory. One object per process."""
 
     def __init__(self, db: Database, metrics: NotifyMetrics) -> None:
         self._db = db

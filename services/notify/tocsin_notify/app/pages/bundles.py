@@ -43,7 +43,10 @@ _WAITED: Final = "it has waited for the end of quiet hours"
 
 
 class Bundles:
-    """One round of it. Any number of replicas may run it: a bundle is claimed in the transaction that makes its page."""
+    """Makes the pages of bundles that are due.
+
+    Any number of replicas may run it: a bundle is claimed in the transaction that makes its page.
+    """
 
     def __init__(
         self,

@@ -93,6 +93,6 @@ async def take(tx: Tx, ids: Sequence[UUID]) -> list[DeadLetter]:
 
 
 async def read(tx: Tx, id: UUID) -> DeadLetter | None:
-    """One, whole."""
+    """One dead letter with its job."""
     row = await tx.fetchrow(_READ, tx.org_id, id)
     return None if row is None else DeadLetter(*row)

@@ -80,7 +80,10 @@ async def unheld(tx: Tx, own: int) -> set[int]:
 
 
 async def end_leases(tx: Tx, senders: Collection[int]) -> list[UUID]:
-    """What these had under way is anybody's now. Run it in the transaction in which `unheld` named them."""
+    """End the leases of what these had under way, so that any replica may take it.
+
+    Run it in the transaction in which `unheld` named them.
+    """
     return [row["id"] for row in await tx.fetch(_END_LEASES, list(senders), YOUNG_SECONDS)]
 
 

@@ -134,7 +134,7 @@ async def page(tx: Tx, user: str, after: tuple[str, str], limit: int) -> list[Di
 
 
 async def delete(tx: Tx, user: str, frequency: Frequency) -> None:
-    """It is over."""
+    """Delete it: no further digest is made."""
     await tx.execute(_DELETE, tx.org_id, user, frequency)
 
 

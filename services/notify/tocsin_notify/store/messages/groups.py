@@ -107,7 +107,7 @@ async def wait(tx: Tx, delays: Sequence[tuple[Message, float]], reason: str) -> 
 
 
 async def send_again(tx: Tx, org_id: str, id: UUID) -> bool:
-    """Have a group message that went to nobody sent anew; whether it is one."""
+    """Have a group message that had no receivers sent anew; whether it is one."""
     return await tx.fetchval(_AGAIN, id, org_id, GROUP) is not None
 
 

@@ -72,7 +72,7 @@ async def close(tx: Tx, users: Sequence[User]) -> None:
 
 
 async def put_off(tx: Tx, until: Mapping[User, datetime]) -> None:
-    """These wait on."""
+    """Let these wait until a later time."""
     users = list(until)
     await tx.execute(_PUT_OFF, [org_id for org_id, _ in users], [user for _, user in users], list(until.values()))
 

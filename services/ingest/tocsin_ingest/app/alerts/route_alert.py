@@ -64,7 +64,7 @@ def route_wholly(
     if path.cut:
         directory.routing_was_cut(org_id, routing)
     if silences_cut:
-        directory.silences_were_cut(org_id, routing)
+        directory.silences.were_cut(org_id, routing.integration_id, routing.silences)
     return message, not (path.cut or silences_cut)
 
 

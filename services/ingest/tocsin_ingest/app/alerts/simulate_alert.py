@@ -15,7 +15,8 @@ from tocsin_ingest.app.alerts.admission import ALERTS
 from tocsin_ingest.app.alerts.route_alert import routed
 from tocsin_ingest.app.alerts.rules_in_words import rules_in_words
 from tocsin_ingest.app.incidents.resolve_quiet import words
-from tocsin_ingest.app.integrations.directory import AHEAD, Directory
+from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.silences.compiled_silences import AHEAD
 from tocsin_ingest.app.silences.silences import LONGEST
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
@@ -111,7 +112,7 @@ class Simulation:
             most = self._budgets.allowed(org_id, ALERTS) / 2
             self._budgets.take(org_id, ALERTS, min(_COMPILING * expressions, most))
 
-        return self._directory.silences_of(org_id, rows, pay)
+        return self._directory.silences.of_rows(org_id, rows, pay)
 
 
 def explain(simulated: Simulated) -> list[str]:

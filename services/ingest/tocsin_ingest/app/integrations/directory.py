@@ -5,18 +5,17 @@ A rotated or deleted key, a deleted integration, changed rules, source ranges an
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import Integration
-from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
 from tocsin_kit.bounded import Bounded
-from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.ids import format_name
@@ -29,21 +28,15 @@ from tocsin_ingest.app.alerts.route_records import RouteRecords, records_of
 from tocsin_ingest.app.alerts.signatures import SignatureRule, context_of
 from tocsin_ingest.app.integrations.compile_mail import compile_mail
 from tocsin_ingest.app.integrations.compile_mapping import CompiledMapping, compile_mapping
-from tocsin_ingest.app.integrations.compile_rules import (
-    EXPRESSIONS,
-    compile_usable_matchers,
-    compile_usable_rules,
-    says_more,
-)
+from tocsin_ingest.app.integrations.compile_rules import compile_usable_rules
+from tocsin_ingest.app.silences.compiled_silences import CompiledSilences
 from tocsin_ingest.domain.mails import Rules
-from tocsin_ingest.domain.routing import SUMMARY, Operator, Rule
-from tocsin_ingest.domain.silences import Matched, Silence
+from tocsin_ingest.domain.routing import SUMMARY, Rule
+from tocsin_ingest.domain.silences import Silence
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import silences
 from tocsin_ingest.store.alerts import alerts
 from tocsin_ingest.store.integrations import integrations
 from tocsin_ingest.store.integrations.integrations import IntegrationRow, KeyRow, Version
-from tocsin_ingest.store.silences import MatchersRow
 
 _log = get_logger(__name__)
 
@@ -57,13 +50,7 @@ _EXPIRED_KEY: Final = "the key of {name} has expired, and it has no other; Rotat
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
 """Keys that one query looks up: those that came while the query before it ran."""
-_OTHERS: Final = 1000
-"""Tenants of which the silences of another time are kept, those that were asked for last."""
 EVERY_MAIL_OPENS: Final = Rules()
-AHEAD: Final = 5.0
-"""Seconds before its start from which a silence is known here; longer than what is read may be old."""
-_Compiled = tuple[list[MatchersRow], tuple[Silence, ...]]
-"""Silences as they are stored, and ready to be matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +91,6 @@ def principal_of(row: KeyRow) -> Principal:
     return Principal(row.org_id, name, SCOPES, sources=read_ranges(row.source_ranges))
 
 
-def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
-    """Those that can be compiled within today's limits and say nothing that only a newer version knows, ready to be matched."""
-    stored = [SilenceMessage.FromString(row.matchers) for row in rows]
-    sets = compile_usable_matchers(each.matchers for each in stored)
-    return tuple(
-        Silence(Matched(row.id, row.version), row.integration_id, matchers)
-        for row, each, matchers in zip(rows, stored, sets, strict=True)
-        if matchers is not None and not says_more(each)
-    )
-
-
-def expressions_of(rows: Sequence[MatchersRow]) -> int:
-    """How many regular expressions they have."""
-    return sum(
-        Operator(matcher.operator) in EXPRESSIONS
-        for row in rows
-        for matcher in SilenceMessage.FromString(row.matchers).matchers
-    )
-
-
 class Directory:
     """Keys and integrations, at most `TTL` seconds old."""
 
@@ -131,6 +98,7 @@ class Directory:
         self, database: Database, metrics: IngestMetrics, boxes: Boxes | None = None, *, ttl: float = TTL
     ) -> None:
         """`boxes`: what the secrets of integrations are in; None: no signature can be checked."""
+        self.silences: Final = CompiledSilences(metrics)
         self._boxes = boxes
         self._database = database
         self._metrics = metrics
@@ -138,11 +106,8 @@ class Directory:
         self._keys: FreshCache[bytes, Principal] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
         self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
         self._compiled: Bounded[tuple[str, str], Routing] = Bounded(_SIZE)
-        self._silences: Bounded[str, _Compiled] = Bounded(_SIZE)
-        self._other_silences: Bounded[str, _Compiled] = Bounded(_OTHERS)
         self._expired: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
         self._cut: Bounded[tuple[str, str], Version | None] = Bounded(_SIZE)
-        self._cut_silences: Bounded[str, tuple[Silence, ...]] = Bounded(_SIZE)
 
     async def authenticate(self, token: str) -> Principal | None:
         """An integration key stands for its integration, with the scope to write alerts and no other.
@@ -196,25 +161,6 @@ class Directory:
         """A silence of the tenant was changed here: use what is true now. Other replicas notice by themselves."""
         self._routing.forget_all(lambda key: key[0] == org_id)
 
-    def silences_of(self, org_id: str, rows: list[MatchersRow], pay: Callable[[int], None]) -> tuple[Silence, ...]:
-        """Those of another time than now, ready to be matched. `pay` is told how many expressions are compiled, before they are."""
-        for known in (self._silences.get(org_id), self._other_silences.get(org_id)):
-            if known is not None and known[0] == rows:
-                return known[1]
-        if not rows:
-            return ()
-        pay(expressions_of(rows))
-        usable = usable_silences(rows)
-        self._other_silences[org_id] = (rows, usable)
-        return usable
-
-    def silences_were_cut(self, org_id: str, routing: Routing) -> None:
-        """An alert was not silenced since the silences were too expensive for it: counted, and logged once a set of them."""
-        self._metrics.silences_cut.inc()
-        if self._cut_silences.get(org_id) is not routing.silences:
-            self._cut_silences[org_id] = routing.silences
-            _log.warning("silences_cut", org_id=org_id, integration=routing.integration_id)
-
     def routing_was_cut(self, org_id: str, routing: Routing) -> None:
         """An alert took the default route since the rules were too expensive for it: counted, and logged once a rule set."""
         self._metrics.routing_cut.inc()
@@ -239,11 +185,11 @@ class Directory:
         org_id, integration_id = key
         known = self._compiled.get(key)
         async with self._database.transaction(org_id) as tx:
-            quiet = await self._find_silences(tx)
+            silences = await self.silences.read(tx)
             if not integration_id:
-                return self._silenced(key, known or Routing("", None, (), ""), quiet)
+                return self._silenced(key, known or Routing("", None, (), ""), silences)
             if known is not None and known.version == await integrations.version_of(tx, integration_id):
-                return self._silenced(key, known, quiet)
+                return self._silenced(key, known, silences)
             row = await integrations.get(tx, integration_id)
         if row is None:
             self._compiled.pop(key, None)
@@ -263,7 +209,7 @@ class Directory:
             signature=signature,
             records=records_of(rules, row.default_policy, row.version),
         )
-        return self._silenced(key, routing, quiet)
+        return self._silenced(key, routing, silences)
 
     def _mapping(self, org_id: str, integration_id: str, stored: Integration) -> CompiledMapping | None:
         if not stored.HasField("mapping"):
@@ -296,25 +242,10 @@ class Directory:
             _log.error("signature_secret_lost", org_id=org_id, integration=row.integration_id, error=str(error))
         return SignatureRule(stored.signature.header, stored.signature.timestamp_header, secret)
 
-    def _silenced(self, key: tuple[str, str], routing: Routing, quiet: tuple[Silence, ...]) -> Routing:
+    def _silenced(self, key: tuple[str, str], routing: Routing, silences: tuple[Silence, ...]) -> Routing:
         """The routing with these silences: the one given out before, if it had the same."""
-        if routing.silences is not quiet:
-            routing = replace(routing, silences=quiet)
+        if routing.silences is not silences:
+            routing = replace(routing, silences=silences)
         if self._compiled.get(key) is not routing:
             self._compiled[key] = routing
         return routing
-
-    async def _find_silences(self, tx: Tx) -> tuple[Silence, ...]:
-        rows = await silences.about(tx, AHEAD)
-        if not rows:
-            self._silences.pop(tx.org_id, None)
-            return ()
-        known = self._silences.get(tx.org_id)
-        if known is not None and known[0] == rows:
-            return known[1]
-        usable = usable_silences(rows)
-        if len(usable) < len(rows):
-            self._metrics.rules_left_out.inc(len(rows) - len(usable))
-            _log.warning("silences_left_out", org_id=tx.org_id, silences=len(rows) - len(usable))
-        self._silences[tx.org_id] = (rows, usable)
-        return usable

@@ -10,18 +10,15 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets.serving import serve_limits
-from tocsin_kit.db.outbox import Relay
 from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import RETENTION_FIRST, Sweep
 from tocsin_kit.rpc.client import channel
-from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.outlets import Outlets
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
-from tocsin_kit.secret_boxes import Boxes, secret_keys
 from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
@@ -42,17 +39,12 @@ from tocsin_escalation.app.notices.tell_changes import TellChanges
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.resting import Resting
 from tocsin_escalation.app.schedules import gaps
-from tocsin_escalation.app.schedules.calendar_feeds import CalendarFeeds
-from tocsin_escalation.app.schedules.calendar_imports import PURPOSE, CalendarImports, ReadCalendars
 from tocsin_escalation.app.watching.watch_incidents import Feeds
 from tocsin_escalation.app.watching.watch_on_call import OnCalls
-from tocsin_escalation.clients.calendar_source import CalendarSource
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
-from tocsin_escalation.http.calendars import Calendars, path_of
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.rpc.analytics_service import AnalyticsService
-from tocsin_escalation.rpc.calendar_service import CalendarService
 from tocsin_escalation.rpc.credential_internal_service import CredentialInternalService
 from tocsin_escalation.rpc.credential_service import CredentialService
 from tocsin_escalation.rpc.directory_service import DirectoryService
@@ -66,12 +58,12 @@ from tocsin_escalation.rpc.shift_notice_service import ShiftNoticeService
 from tocsin_escalation.rpc.watch_service import WatchService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.incidents.timers import figures
+from tocsin_escalation.wiring.calendars import serve_calendars
 from tocsin_escalation.wiring.queue import follow_options, queue_options
+from tocsin_escalation.wiring.relays import Relays
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
-from tocsin_escalation.work.relay import Delivery
-from tocsin_escalation.work.substitute import less_of_cancellation, less_of_event, less_of_notice, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_escalation.work.timer_consumer import TimerConsumer
@@ -91,36 +83,20 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     notify_channel = channel(settings.notify_target, service_name="notify", tokens=tokens, tls=tls)
     ingest_channel = channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls)
     notify = Notify(notify_channel, settings.cancel_timeout_seconds)
-    delivery = Delivery(notify)
-    page_relay, cancel_relay, event_relay, notice_relay = (
-        Relay(
-            db,
-            deliver,
-            kinds=kinds,
-            max_bytes=settings.grpc_max_message_bytes // 2,
-            channel=notify_channel,
-            substitute=substitute,
-            metrics=runtime.metrics,
-            max_age=settings.outbox_max_age_seconds,
-        )
-        for kinds, deliver, substitute in (
-            ([PAGE], delivery.pages, less_of_page),
-            ([CANCEL], delivery.cancellations, less_of_cancellation),
-            ([EVENT], delivery.events, less_of_event),
-            ([NOTICE, USER], delivery.notices, less_of_notice),
-        )
-    )
+    relays = Relays(runtime, notify, notify_channel)
 
-    quick = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
-    journal = Journal(QUEUE, quick.commands, (RedisError, OSError))
+    redis = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
+    journal = Journal(QUEUE, redis.commands, (RedisError, OSError))
     runtime.loops.add("journal", journal.run, everywhere=True)
     timers = MirroredTimers(db, queue, register(queue), metrics)
     page_sender = PageSender(notify_queue, notify)
     outlets = Outlets(runtime.rpc.credentials, runtime.stop)
     feeds, on_calls = Feeds(db, outlets), OnCalls(db, outlets)
-    shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=BLOCK_SECONDS, circuit=queue.circuit)
-    hints = ChangeHints(feeds, shared)
-    effects = Effects(timers, page_sender, cancel_relay, metrics, hints, journal)
+    blocking_redis = Connections.from_url(
+        redis_url, command_timeout=_REDIS_SECONDS, block=BLOCK_SECONDS, circuit=queue.circuit
+    )
+    hints = ChangeHints(feeds, blocking_redis)
+    effects = Effects(timers, page_sender, relays.cancel, metrics, hints, journal)
     consume_with(queue, TimerConsumer(db, effects))
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -130,31 +106,14 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     add(PolicyService(db, notify, pages, runtime.rpc.budgets, settings.gap_warning_days))
     add(ReminderService(db, pages, runtime.rpc.budgets))
     add(ScheduleService(db, pages, runtime.rpc.budgets, timedelta(seconds=settings.calendar_stale_seconds)))
-    boxes = Boxes(secret_keys(settings.secret_key, settings.signing_keys), PURPOSE)
-    calendars = CalendarSource(allow_private=settings.allow_private_calendars)
-    stale_after = timedelta(seconds=settings.calendar_stale_seconds)
-    reading = ReadCalendars(
-        db, calendars, boxes, metrics, every_seconds=settings.calendar_fetch_seconds, stale_after=stale_after
-    )
-    calendar_rounds = Sweep(min(5.0, settings.calendar_fetch_seconds), reading.round)
-    add(
-        CalendarService(
-            db,
-            pages,
-            runtime.rpc.budgets,
-            lambda secret: settings.public_url.rstrip("/") + path_of(secret),
-            CalendarImports(boxes, calendar_rounds.nudge, allow_private=settings.allow_private_calendars),
-        )
-    )
+    close_calendars = serve_calendars(runtime, metrics, pages)
     add(ShiftNoticeService(db, pages))
     add(FollowService(db))
-    if runtime.serves:
-        runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())
     add(WatchService(feeds, on_calls, pages))
     summaries = Summaries(db)
     add(AnalyticsService(summaries))
     add(DirectoryService(db, pages, runtime.rpc.budgets))
-    page_reconciler = PageReconciler(db, notify, effects, page_relay.nudge, grace=settings.reconcile_grace_seconds)
+    page_reconciler = PageReconciler(db, notify, effects, relays.page.nudge, grace=settings.reconcile_grace_seconds)
     add(EscalationInternalService(db, effects, summaries, notify, page_reconciler))
     record = OwnKeyRecord(db)
     serve_keys(runtime, record)
@@ -164,13 +123,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     live = queue_options(settings)
     QueueService(db, QUEUE, figures, timers.mirror, kinds, pages, journal, live, runtime.stop).add_to(runtime.rpc)
 
-    def nudge() -> None:
-        page_relay.nudge()
-        cancel_relay.nudge()
-        event_relay.nudge()
-        notice_relay.nudge()
-
-    serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
+    serve_limits(runtime, pages, blocking_redis.commands, (RedisError, OSError))
     serve_audit(runtime, pages)
     kept = {
         PAGE: NotificationJob,
@@ -179,7 +132,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         NOTICE: NotificationJob,
         USER: UserChange,
     }
-    OutboxService(db, pages, kept, nudge).add_to(runtime.rpc)
+    OutboxService(db, pages, kept, relays.nudge).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, settings)
     worker = Worker(
@@ -192,10 +145,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops = runtime.loops
     loops.add("queue-options", live.sweep(db), everywhere=True)
     loops.add("page-sender", page_sender.run, everywhere=True)
-    relays = {"page": page_relay, "cancel": cancel_relay, "event": event_relay, "notice": notice_relay}
-    for name, relay in relays.items():
-        loops.add(f"{name}-relay", relay.run, everywhere=True)
-        runtime.health.add(HealthCheck(f"outbox-{name}", relay.watch.check, critical=False))
+    relays.add_loops(runtime)
     loops.add("watches", outlets.run, everywhere=True)
     loops.add("changes", feeds.run, everywhere=True)
     loops.add("on-calls", on_calls.run, everywhere=True)
@@ -207,15 +157,13 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, effects).everything))
     loops.add("notice-plans", Sweep(settings.notice_look_seconds, Resting(PlanNotices(db).look).soon))
     loops.add("shift-changes", Sweep(settings.notice_look_seconds, Resting(TellChanges(db, metrics).look).soon))
-    loops.add("notices", Sweep(1.0, SendNotices(db, metrics, settings.notices_per_second, notice_relay.nudge).round))
+    loops.add("notices", Sweep(1.0, SendNotices(db, metrics, settings.notices_per_second, relays.notice.nudge).round))
     loops.add("redis-watch", Sweep(1.0, timers.mirror.watch))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("reconcile-pages", Sweep(settings.reconcile_seconds, page_reconciler.round))
     loops.add("gaps", Sweep(300.0, gaps.Watch(db, metrics, settings.gap_warning_days).look))
-    loops.add("calendars", calendar_rounds)
-    loops.add("stale-calendars", Sweep(min(60.0, settings.calendar_stale_seconds), reading.watch))
     loops.add("counting", Sweep(settings.counting_seconds, CountFigures(db).everything))
     loops.add("retention", Sweep(600.0, sweeps.forget, first=RETENTION_FIRST))
     return Service(
@@ -223,9 +171,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
             timers.mirror.close,
             notify_channel.close,
             ingest_channel.close,
-            quick.close,
-            shared.close,
-            calendars.close,
+            redis.close,
+            blocking_redis.close,
+            close_calendars,
             notify_queue.shutdown,
             queue.shutdown,
         )

@@ -44,7 +44,7 @@ CLAIMS: Final = {
         "event_deliveries.take",
         "groups.claim",
         "looks.look",
-        "messages.claim",
+        "messages.due",
         "notifications.upcoming",
         "quiet_bundles.due",
         "recurring.due",

@@ -164,6 +164,11 @@ async def _join(tasks: list[asyncio.Task[None]], grace: float) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def one_turn() -> None:
+    """Everything else that is ready goes on once."""
+    await asyncio.sleep(0)
+
+
 class Turns:
     """Lets everybody else go on in the middle of long work: `await turns.give()` between its items.
 

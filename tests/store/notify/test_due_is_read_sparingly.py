@@ -49,7 +49,7 @@ ARRAY[gen_random_uuid()], '{{{tenant}}}', '{{{user}}}', ARRAY[gen_random_uuid()]
     [
         (candidates._LOOK, f"'{{{','.join(map(str, LANES))}}}'", 1),
         (candidates._CANDIDATES, f"{NORMAL}, '', 200, 50, '{{}}', {_CHANNELS}, 60", 100),
-        (messages._CLAIM, f"100, {_CHANNELS}", 100),
+        (messages._DUE, f"100, {_CHANNELS}", 100),
     ],
     ids=["look", "candidates", "messages"],
 )

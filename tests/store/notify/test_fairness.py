@@ -231,7 +231,7 @@ async def test_what_is_due_of_a_tenant_with_very_many_leaves_the_others_their_tu
         rounds = [
             [each.org_id for each in await bundles.claim(tx, 10)],
             [each.org_id for each in await quiet_bundles.due(tx, 10)],
-            [each.org_id for each in await messages.claim(tx, 10)],
+            [each.org_id for each in await messages.claim(tx, await messages.due(tx, 10))],
             [each.message.org_id for each in await groups.claim(tx, limit=10, lease=60.0)],
             [each.org_id for each in await recurring.due(tx, 10)],
         ]
@@ -291,13 +291,16 @@ async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Datab
         lease=30.0,
         presence=idle,
     )
+    released = "SELECT count(*) FROM messages WHERE state = 'released'"
     with first:
-        waiting = asyncio.create_task(release.due())
+        waiting = asyncio.create_task(release.everything())
         for _ in range(20):
             async with both.system() as tx:
-                await tx.now()
+                assert await tx.fetchval(released) == 0
         assert not waiting.done()
-    assert await waiting
+    await waiting
+    async with both.system() as tx:
+        assert await tx.fetchval(released) > 0
 
 
 def late(org: str) -> LateCall:

@@ -18,6 +18,7 @@ ACROSS_TENANTS = {
     "notifications.claim": "senders take turns of all tenants",
     "bundles.claim": "bundles of all tenants are sent when they are due",
     "quiet_bundles.due": "what waits for the end of quiet hours, of all tenants",
+    "messages.due": "messages of all tenants are released when they are due",
     "messages.claim": "messages of all tenants are released when they are due",
     "recurring.due": "recurring messages of all tenants are due",
     "slack_groups.claim": "groups of all tenants are looked at when they are due",

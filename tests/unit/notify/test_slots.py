@@ -35,6 +35,22 @@ def test_the_room_of_a_channel_is_that_for_calls_of_all_tenants() -> None:
     assert slots.room(Channel.EMAIL, NORMAL) == (0, 4), "no slot at all is left"
 
 
+def test_a_channel_goes_on_while_the_outcomes_of_its_calls_are_written_down_and_no_slot_is_given_twice() -> None:
+    slots = Slots(LIMITS, CHANNELS | {Channel.EMAIL: 1})
+    one = slot("a", NORMAL, Channel.EMAIL)
+    assert [slots.take(one), slots.take(one)] == [True, False]
+    for taken in range(1, LIMITS.per_org):
+        slots.end_call(one)
+        assert slots.take(one)
+        assert slots.taken == taken + 1
+    slots.end_call(one)
+    assert not slots.take(one), "the tenant's share counts what is not written down"
+    for _ in range(LIMITS.per_org):
+        slots.release(one, ended=True)
+    assert slots.taken == 0
+    assert slots.room(Channel.EMAIL, NORMAL) == (1, 1)
+
+
 def test_one_tenant_takes_its_share_and_no_more() -> None:
     slots = Slots(LIMITS, CHANNELS)
     assert sum(slots.take(slot("greedy")) for _ in range(20)) == 4

@@ -1,6 +1,5 @@
 """E-mail over SMTP: pooled sessions, re-opened when they die."""
 
-import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from aiosmtplib import (
 )
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.tls import AuthorityFile
+from tocsin_kit.time_limit import TimeLimit
 
 from tocsin_notify.channels.base import Always, Delivery, Permit
 from tocsin_notify.channels.channel_type import ChannelType
@@ -57,6 +57,7 @@ class EmailChannel:
         self.concurrency = concurrency
         self._server = server
         self._timeout = timeout
+        self._limit = TimeLimit(timeout)
         self._reply_to = reply_to
         self._idle: list[tuple[MailSession, float]] = []
         name, self._envelope_sender = parseaddr(server.sender)
@@ -69,7 +70,8 @@ class EmailChannel:
         """See `ChannelSender`. Our own credentials being refused may pass once they are mended, so that is retryable."""
         if not self._server.host:
             return Permanent("this installation has no mail server (SMTP_HOST)")
-        message = self._compose(replace(delivery, reply_to=self._reply_to(delivery)))
+        reply_to = self._reply_to(delivery)
+        message = self._compose(replace(delivery, reply_to=reply_to) if reply_to else delivery)
         return await self._send(delivery.target.address, message, permit)
 
     async def answer(self, address: str, subject: str, text: str, headers: Mapping[str, str]) -> bool:
@@ -93,8 +95,7 @@ class EmailChannel:
 
     async def _send(self, address: str, message: bytes, permit: Permit) -> Outcome:
         try:
-            async with asyncio.timeout(self._timeout):
-                return Sent(_short(await self._hand_in(address, message, permit)))
+            return Sent(_short(await self._limit.wait(self._hand_in(address, message, permit))))
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout:g} s")
         except (SMTPException, OSError) as error:

@@ -162,16 +162,21 @@ class Slots:
                 meaning="it gets few calls at once until it answers again; pages for others go on",
             )
 
-    def release(self, slot: Slot) -> None:
-        """The call has ended, or never began."""
+    def end_call(self, slot: Slot) -> None:
+        """Its call has ended: the channel may begin another one while the outcome is written down. `release` follows."""
+        self._by_channel[slot.channel] -= 1
+        if slot.priority in _APART:
+            self._apart_by_channel[_APART[slot.priority], slot.channel] -= 1
+
+    def release(self, slot: Slot, *, ended: bool = False) -> None:
+        """The outcome of its call is written down, or the call never began. `ended`: `end_call` was told before."""
+        if not ended:
+            self.end_call(slot)
         if slot.destination is not None:
             self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         self._taken -= 1
-        self._by_channel[slot.channel] -= 1
         if slot.priority in _APART:
-            share = _APART[slot.priority]
-            self._apart[share] -= 1
-            self._apart_by_channel[share, slot.channel] -= 1
+            self._apart[_APART[slot.priority]] -= 1
         key = slot.org_id, slot.priority
         self._by_org[key] -= 1
         if not self._by_org[key]:

@@ -1,8 +1,11 @@
 """Messages that are due become pages: the page of a message has its id, so none becomes two."""
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -43,9 +46,13 @@ _log = get_logger(__name__)
 MOST_PER_ROUND: Final = 100
 _LEAST_PER_ROUND: Final = 20
 """However few could leave at once: a round costs about as much as so many messages."""
-_PAUSE: Final = 0.01
-_PATIENCE: Final = 0.08
-"""Seconds for which a round waits until enough calls have ended: no longer for a channel that is slow."""
+_MOST_PER_LOOK: Final = 500
+"""A look reads some messages for each that it finds, so it is made for many rounds."""
+_FRESH_SECONDS: Final = 0.25
+"""So long what a look found may be claimed without another one: nobody who came since waits for longer behind it."""
+_SIDE_BY_SIDE: Final = 2
+"""Rounds: while PostgreSQL stores what one of them made, the calls of the other one go out."""
+_PAUSE: Final = 0.002
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
@@ -94,32 +101,62 @@ class Release:
         self._notes = notes
         self._channels: set[Channel] = set()
         """Of the last round that found something."""
+        self._without_slots: dict[FirstCalls, int] = {}
+        """How many messages each round is about, of those that have not taken their slots yet."""
         self.stopping = False
         """Set: messages become pages, which are left for others to send."""
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due, each of about as many messages as can leave at once.
+        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is, or is tried again soon."""
+        while await self._look():
+            pass
 
-        What is released before that leaves no sooner: it is looked for and claimed by itself then, at twice the cost.
+    async def _look(self) -> bool:
+        """Release what one look finds, as far as that is fresh; whether something was released."""
+        async with self._db.alone() as tx:
+            found = deque(await messages.due(tx, _MOST_PER_LOOK))
+        end = monotonic() + _FRESH_SECONDS
+        lanes = min(_SIDE_BY_SIDE, -(-len(found) // _LEAST_PER_ROUND))
+        ended = await asyncio.gather(*(self._lane(found, end) for _ in range(lanes)), return_exceptions=True)
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
+        return any(ended)
+
+    async def _lane(self, found: deque[UUID], end: float) -> bool:
+        """Rounds, one after the other, each of about as many messages as can leave at once. Whether one released something.
+
+        What is released before that leaves no sooner: it is looked for and claimed by itself then, at twice the cost. A channel
+        that is slow is waited for until `end`: then all that was found is released, for some of it may leave by another channel.
         """
-        fits = _LEAST_PER_ROUND
-        while await self.due(fits):
-            fits = await self._fitting()
+        released, limit = False, _LEAST_PER_ROUND
+        while found:
+            released |= await self._round([found.popleft() for _ in range(min(limit, len(found)))])
+            if not found:
+                break
+            await until(lambda: self._fits() is not None, end - monotonic(), step=_PAUSE)
+            fits = self._fits()
+            if fits is not None and monotonic() > end:
+                break
+            limit = MOST_PER_ROUND if fits is None else max(_LEAST_PER_ROUND, fits)
+        return released
 
-    async def due(self, limit: int = MOST_PER_ROUND) -> bool:
-        """One round; whether anything was due. Raises DATABASE_UNAVAILABLE: what was due still is, or is tried again soon."""
-        await self._first.give_way()
+    async def _round(self, ids: Sequence[UUID]) -> bool:
+        """Whether any of these was released."""
         first_calls = FirstCalls(self._cipher, self._slots, self._circuits)
+        self._without_slots[first_calls] = len(ids)
         starts: list[Start] = []
         try:
+            await self._first.give_way()
             async with self._db.claim() as tx:
-                made = await self._make(tx, first_calls, limit)
+                made = await self._make(tx, first_calls, ids)
                 since = gate_clock()
                 starts = first_calls.take()
         except BaseException:
             self._calls.abandon(starts)
             raise
         finally:
+            self._without_slots.pop(first_calls, None)
             first_calls.release()
         await self._calls.start(starts, since)
         for letter in made.letters:
@@ -131,24 +168,17 @@ class Release:
         note_all(self._notes, (added(row, made.time) for row in made.rows if made.time is not None))
         return made.time is not None
 
-    async def _fitting(self) -> int:
-        """How many messages the next round takes. Waits until half of the calls that a channel may have at once could begin.
-
-        When that takes long it is as many as a round may take: what lies behind them may leave by another channel.
-        """
-        await until(lambda: self._fits() is not None, _PATIENCE, step=_PAUSE)
-        fits = self._fits()
-        return MOST_PER_ROUND if fits is None else max(_LEAST_PER_ROUND, fits)
-
     def _fits(self) -> int | None:
-        """How many calls could begin in each of the channels; None while it is less than half of what there may be at once."""
+        """How many calls could begin in each of the channels, beside those of other rounds; None while it is less than half of what
+        there may be at once."""
         rooms = [self._slots.room(channel, NORMAL) for channel in self._channels]
-        if any(2 * free < most for free, most in rooms):
+        awaited = sum(self._without_slots.values())
+        if any(2 * (free - awaited) < most for free, most in rooms):
             return None
-        return min((free for free, _ in rooms), default=0)
+        return min((free - awaited for free, _ in rooms), default=0)
 
-    async def _make(self, tx: Tx, calls: FirstCalls, limit: int) -> _Made:
-        due = await messages.claim(tx, limit)
+    async def _make(self, tx: Tx, calls: FirstCalls, ids: Sequence[UUID]) -> _Made:
+        due = await messages.claim(tx, ids)
         if not due:
             return _Made()
         made = _Made(due[0].update_time)
@@ -167,11 +197,11 @@ class Release:
                 made.letters.append(_letter(message, page, why=way))
                 continue
             method, target = way
-            row = _notification(page, method, target.channel)
-            now, language = self._start_time(page, stored), person.settings.language
-            if now is not None and calls.add(row.id, page, method, target, now=now, language=language):
-                row = replace(row, state=State.SENDING)
-            made.rows.append(row)
+            id, now, language = new_id(), self._start_time(page, stored), person.settings.language
+            begins = now is not None and calls.add(id, page, method, target, now=now, language=language)
+            state = State.SENDING if begins else State.PENDING
+            made.rows.append(_notification(id, page, method, target.channel, state))
+        self._without_slots.pop(calls, None)
         if made.rows:
             calls.keep(await notifications.insert(tx, made.rows, self._lease, self._presence.sender))
         if made.letters:
@@ -226,9 +256,9 @@ def _way(message: Message, page: NewPage, person: Person) -> tuple[UUID, StoredT
     return method, person.targets[method]
 
 
-def _notification(page: NewPage, method: UUID, channel: Channel) -> NewNotification:
+def _notification(id: UUID, page: NewPage, method: UUID, channel: Channel, state: State) -> NewNotification:
     return NewNotification(
-        id=new_id(),
+        id=id,
         org_id=page.org_id,
         page_id=page.id,
         user_id=page.user_id,
@@ -238,7 +268,7 @@ def _notification(page: NewPage, method: UUID, channel: Channel) -> NewNotificat
         contact_method=method,
         channel=channel,
         step=0,
-        state=State.PENDING,
+        state=state,
         reason="",
         delay=0.0,
         outlasts=False,

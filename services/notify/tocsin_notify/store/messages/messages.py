@@ -102,15 +102,17 @@ WITH mine AS (
 UPDATE messages m SET state = 'cancelled', state_reason = $4, version = m.version + 1, update_time = app_now()
 FROM mine WHERE m.id = mine.id AND m.org_id = $1
 """
-# A message that is changed or cancelled meanwhile is locked: it is passed over, and its new version is looked at by the next round.
-_DUE: Final = taken_in_turns(
-    "messages",
-    time="send_time",
-    living="state = 'scheduled'",
-    due=f"send_time <= app_now() + make_interval(secs => {EARLY}) AND (channel IS NULL OR channel = ANY($2::text[]))",
+_IS_DUE: Final = (
+    f"send_time <= app_now() + make_interval(secs => {EARLY}) AND (channel IS NULL OR channel = ANY($2::text[]))"
 )
+_TURNS: Final = taken_in_turns("messages", time="send_time", living="state = 'scheduled'", due=_IS_DUE)
+_DUE: Final = f"WITH RECURSIVE {_TURNS} SELECT id FROM turns ORDER BY turn, place, id LIMIT $1"
+# A message that is changed or cancelled meanwhile is locked: it is passed over, and the next look finds its new version.
 _CLAIM: Final = f"""
-WITH RECURSIVE {_DUE}
+WITH taken AS (
+  SELECT id FROM messages WHERE id = ANY($1::uuid[]) AND id IS NOT NULL AND (state = 'scheduled' AND {_IS_DUE}) IS TRUE
+  ORDER BY id FOR UPDATE SKIP LOCKED
+)
 UPDATE messages m SET state = 'released', version = m.version + 1, update_time = app_now() FROM taken t WHERE m.id = t.id
 RETURNING {columns(Message, of="m")}
 """
@@ -218,9 +220,15 @@ async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
     return found
 
 
-async def claim(tx: Tx, limit: int) -> list[Message]:
-    """Those of all tenants that are due, in turns, at most `limit`, released by it; not what only a newer version can send."""
-    return [_message(row) for row in await tx.fetch(_CLAIM, limit, list(Channel))]
+async def due(tx: Tx, limit: int) -> list[UUID]:
+    """Those of all tenants that are due, in turns, at most `limit`; not what only a newer version can send."""
+    return [row["id"] for row in await tx.fetch(_DUE, limit, list(Channel))]
+
+
+async def claim(tx: Tx, ids: Sequence[UUID]) -> list[Message]:
+    """Those of these that are due and that nobody else holds, released by it, in the order given."""
+    found = {row["id"]: _message(row) for row in await tx.fetch(_CLAIM, ids, list(Channel))}
+    return [found[id] for id in ids if id in found]
 
 
 async def note_unreachable(tx: Tx, reasons: dict[tuple[str, UUID], str]) -> None:

@@ -1,6 +1,7 @@
 """10,000 digests that are due in one minute, and pages beside them.
 
-notify runs as its own process on PostgreSQL with fsync; this process is escalation, the mail server and the webhook of the pages.
+notify runs as its own process on PostgreSQL with fsync, and so does the mail server; this process is escalation and the webhook of
+the pages.
 The floor of the time is one session that hands the same number of mails of that size to the same server; that of the pages is
 their latency before the digests.
 """
@@ -22,6 +23,7 @@ from tocsin_kit.auth import SigningKeys, mint
 from tocsin_testkit.fake_escalation import FakeEscalation
 
 from tests.bench.bench_notify_delivery import KEYS, Receiver, job, notify
+from tests.bench.mailbox import Mailbox
 from tests.bench.report import report
 
 TENANTS: Final = 20
@@ -41,65 +43,6 @@ INSERT INTO digests (org_id, user_id, frequency, hour, weekday, time_zone, when_
 SELECT org_id, user_id, 'daily', extract(hour FROM now() AT TIME ZONE 'UTC'), 0, 'UTC', 'nothing', date_trunc('hour', now())
 FROM new
 """
-
-
-class Mailbox:
-    """Counts mails, and answers as little as SMTP needs."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.size = 0
-        self._wanted = 0
-        self._reached = asyncio.Event()
-
-    async def start(self) -> None:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Session(self), "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-
-    async def until(self, count: int) -> None:
-        """When so many have come."""
-        self._wanted = count
-        self._reached.clear()
-        if self.count < count:
-            async with asyncio.timeout(900):
-                await self._reached.wait()
-
-    def take(self, size: int) -> None:
-        self.count += 1
-        self.size = size
-        if self.count >= self._wanted:
-            self._reached.set()
-
-
-class _Session(asyncio.Protocol):
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
-        self._read = b""
-        self._in_mail = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._write: Callable[[bytes], None] = transport.write  # type: ignore[attr-defined]
-        self._write(b"220 bench\r\n")
-
-    def data_received(self, data: bytes) -> None:
-        self._read += data
-        while True:
-            end = b"\r\n.\r\n" if self._in_mail else b"\r\n"
-            head, found, rest = self._read.partition(end)
-            if not found:
-                return
-            self._read = rest
-            if self._in_mail:
-                self._mailbox.take(len(head))
-                self._in_mail = False
-            elif head.upper() == b"DATA":
-                self._in_mail = True
-                self._write(b"354 go on\r\n")
-                continue
-            elif head.upper().startswith(b"EHLO"):
-                self._write(b"250-bench\r\n250 PIPELINING\r\n")
-                continue
-            self._write(b"250 ok\r\n")
 
 
 class Escalation(FakeEscalation):
@@ -123,7 +66,8 @@ async def floor_seconds(mailbox: Mailbox) -> float:
     """For as many mails of the same size over one session, told from fewer."""
     session = SMTP(hostname="127.0.0.1", port=mailbox.port, start_tls=False)
     await session.connect()
-    mail = b"Subject: x\r\n\r\n" + b"x" * 70 * (mailbox.size // 72) + b"\r\n"
+    size = (await mailbox.now()).size
+    mail = b"Subject: x\r\n\r\n" + b"x" * 70 * (size // 72) + b"\r\n"
     began = time.monotonic()
     for number in range(FLOOR):
         await session.sendmail("a@example.com", [f"u{number}@example.com"], mail)
@@ -154,9 +98,10 @@ async def main() -> None:
         await due(admin)
         sending = asyncio.create_task(mailbox.until(DIGESTS))
         await pages.paced(lambda: not sending.done())
-        took = time.monotonic() - began
+        took = sending.result().time - began
         beside = pages.waits
-        assert await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'digest'") == DIGESTS == mailbox.count
+        digests = await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'digest'")
+        assert digests == DIGESTS == (await mailbox.now()).mails
     floor = await floor_seconds(mailbox)
     report("notify.digests: 10,000 due in one minute, handed to the mail server", took, "s", floor, took / floor)
     for name, place in (("p50", 49), ("p99", 98)):
@@ -165,6 +110,7 @@ async def main() -> None:
         report(f"notify.submit_to_webhook_beside_digests.{name}", value, "ms", least, value / least)
     await escalation.stop()
     await receiver.stop()
+    await mailbox.stop()
 
 
 async def due(admin: asyncpg.Connection) -> None:

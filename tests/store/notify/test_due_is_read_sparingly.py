@@ -11,7 +11,7 @@ from tocsin_kit.db.dialing import dial
 from tocsin_kit.db.pool import _WALK_INDEXES, SYSTEM
 from tocsin_notify.domain.page import LANES, NORMAL, Channel
 from tocsin_notify.store.delivery import candidates
-from tocsin_notify.store.messages import messages
+from tocsin_notify.store.messages import groups, messages
 from tocsin_notify.store.pages import intake
 from tocsin_stack.postgres import Postgres
 
@@ -50,8 +50,9 @@ ARRAY[gen_random_uuid()], '{{{tenant}}}', '{{{user}}}', ARRAY[gen_random_uuid()]
         (candidates._LOOK, f"'{{{','.join(map(str, LANES))}}}'", 1),
         (candidates._CANDIDATES, f"{NORMAL}, '', 200, 50, '{{}}', {_CHANNELS}, 60", 100),
         (messages._DUE, f"100, {_CHANNELS}", 100),
+        (groups._CLAIM, "100, 60", 0),
     ],
-    ids=["look", "candidates", "messages"],
+    ids=["look", "candidates", "messages", "groups beside messages to one receiver"],
 )
 async def test_reads_are_bounded_by_what_is_taken(
     postgres: Postgres, statement: str, parameters: str, taken: int

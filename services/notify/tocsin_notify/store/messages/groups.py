@@ -26,12 +26,12 @@ class Leased:
 _DUE: Final = taken_in_turns(
     "messages",
     time="send_time",
-    living="state = 'scheduled'",
-    due="channel = $2 AND send_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())",
+    living=f"state = 'scheduled' AND channel = '{GROUP}'",
+    due="send_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())",
 )
 _CLAIM: Final = f"""
 WITH RECURSIVE {_DUE}
-UPDATE messages m SET lease_until = app_now() + make_interval(secs => $3), tries = m.tries + 1 FROM taken t WHERE m.id = t.id
+UPDATE messages m SET lease_until = app_now() + make_interval(secs => $2), tries = m.tries + 1 FROM taken t WHERE m.id = t.id
 RETURNING {columns(Message, of="m")}, m.tries,
   coalesce(m.send_time + make_interval(secs => m.expire_seconds) <= app_now(), false) AS expired
 """
@@ -75,7 +75,7 @@ WHERE org_id = $1 AND parent = $2 AND state IN ('scheduled', 'released') RETURNI
 async def claim(tx: Tx, *, limit: int, lease: float) -> list[Leased]:
     """Those of all tenants that are due, in turns, at most `limit`, leased; without those that another replica works on."""
     found = []
-    for row in await tx.fetch(_CLAIM, limit, GROUP, lease):
+    for row in await tx.fetch(_CLAIM, limit, lease):
         values = dict(row)
         tries, expired = values.pop("tries"), values.pop("expired")
         found.append(Leased(message_of(values), tries, expired))

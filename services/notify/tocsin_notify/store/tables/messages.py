@@ -48,6 +48,8 @@ messages: Final = Table(
     check("(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')", name="messages_to"),
     index("messages_due", "send_time", "id", where="state = 'scheduled'"),
     index("messages_scheduled", "org_id", "send_time", "id", where="state = 'scheduled'"),
+    index("messages_groups_due", "send_time", "id", where="state = 'scheduled' AND channel = 'group'"),
+    index("messages_groups_turns", "org_id", "send_time", "id", where="state = 'scheduled' AND channel = 'group'"),
     index("messages_latest", "org_id", "send_time DESC", "id DESC"),
     index("messages_children", "parent", "id", where="parent IS NOT NULL"),
     index("messages_latest_shown", "org_id", "send_time DESC", "id DESC", where="parent IS NULL"),

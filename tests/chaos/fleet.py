@@ -21,6 +21,7 @@ from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import until_next_look, within
 from tocsin_testkit.clients import Channels
 from tocsin_testkit.prepared import Prepared
+from tocsin_testkit.tenant import Sender, Tenant
 from tocsin_testkit.world import World
 
 LEASE_SECONDS = 11
@@ -50,6 +51,10 @@ class Fleet(World):
         await self.channels.close()
         self.channels = _InTurn({name: self.stack.plan.target(name) for name in self.stack.services})
         return self
+
+    def tenant(self) -> Tenant:
+        """A new tenant, which insists on what a test begins with."""
+        return _Insisting(self, super().tenant().org_id)
 
     @property
     def postgres(self) -> Postgres:
@@ -269,6 +274,16 @@ def spread(seconds: Iterable[float]) -> dict[str, float]:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 1)
+
+
+class _Insisting(Tenant):
+    """The test before may have ended what a service is still on its way back from, such as its connection to another one."""
+
+    async def policy(self, *levels: Any, **fields: Any) -> str:
+        return str(await insist(lambda: super(_Insisting, self).policy(*levels, **fields)))
+
+    async def integration(self, policy: str = "", **fields: Any) -> Sender:
+        return cast("Sender", await insist(lambda: super(_Insisting, self).integration(policy, **fields)))
 
 
 class _InTurn(Channels):

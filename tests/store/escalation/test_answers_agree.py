@@ -62,6 +62,8 @@ def day(number: float) -> datetime:
 
 async def set_up(desk: Desk) -> None:
     """A schedule with a bit of everything: days in turn, holidays, a calendar of others, a swap, overrides, an absence."""
+    # Not within the transaction, which may do nothing for five seconds at most: a busy machine computes them for as long.
+    holidays = Holidays("DE", "BY", True, days_of("DE", "BY"))
 
     async def work(tx: Tx) -> None:
         for user in USERS:
@@ -70,7 +72,6 @@ async def set_up(desk: Desk) -> None:
         days = Layer(
             "days", (Turn(Unit.DAY, 1),), local("2026-12-01 09:00"), (group("ana"), group("ben"), group("cem")), ZONE
         )
-        holidays = Holidays("DE", "BY", True, days_of("DE", "BY"))
         feasts = Layer(
             "feasts", (Turn(Unit.DAY, 1),), local("2026-12-01 00:00"), (group("dora"),), ZONE, rank=2, holidays=holidays
         )

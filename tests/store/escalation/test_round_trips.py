@@ -1,14 +1,23 @@
-"""What one page costs escalation in PostgreSQL: its incident's opening, and what notify tells of it."""
+"""What one page costs escalation in PostgreSQL: its incident's opening, what notify tells of it, and its answer."""
 
 import asyncio
+from dataclasses import replace
+from uuid import uuid4
 
+import pytest
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
+from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.domain.escalation import Escalation, State
-from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
+from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome
 from tocsin_escalation.store.incidents import escalations
+from tocsin_kit.errors import TocsinError
 
-from tests.store.escalation.recorders import ORG, Desk
+from tests.store.escalation.merges import Ingest
+from tests.store.escalation.recorders import ORG, Desk, Notify, Relay
 from tests.store.round_trips import recorded
 
 
@@ -33,6 +42,43 @@ async def test_the_round_trips_of_a_page_that_was_sent(desk: Desk) -> None:
     # The incident is locked and what its pages need is read, and the timeline is asked what it holds.
     assert told == ["BEGIN", "SELECT", "SELECT", "escalations+timeline", "COMMIT"]
     assert len(trips.transactions) == 1
+
+
+async def test_the_round_trips_of_an_acknowledge(desk: Desk) -> None:
+    """And who does not work: the relay would deliver the same cancellation a second time at the same moment."""
+    incident, notify, relay = await desk.opens(), Notify(), Relay()
+    commands = Commands(desk.db, replace(desk.effects, relay=relay), notify, Ingest())
+    request = pb.AcknowledgeIncidentRequest(request_id=str(uuid4()), name=f"incidents/{incident}")
+    step, response = Step(incident, Acknowledged("users/ana")), pb.AcknowledgeIncidentResponse
+    with recorded() as trips:
+        await commands.one(ORG, "Ack", request, response, step, lambda done: response())
+        assert len(trips.transactions) == 1, "the person is answered before the row is deleted"
+        await commands.close()
+    # The request; the incident, locked and then read; all that follows from it; the answer; what notify is to be told.
+    written = "escalations+timers+outbox+timeline"
+    acknowledged = ["BEGIN", "requests", "SELECT", "SELECT", written, "requests", "SELECT", "COMMIT"]
+    assert trips.writing({"escalations", "outbox"}) == [acknowledged, ["outbox"]]
+    assert [(each.incident, each.generation) for each in notify.cancelled] == [(f"incidents/{incident}", 1)]
+    assert relay.nudges == 0
+
+
+async def test_an_acknowledge_that_notify_does_not_confirm_is_left_to_the_relay(desk: Desk) -> None:
+    incident, notify, relay = await desk.opens(), Notify(), Relay()
+    notify.away = TocsinError(reasons.ERROR_REASON_SERVICE_UNAVAILABLE, "no answer")
+    commands = Commands(desk.db, replace(desk.effects, relay=relay), notify, Ingest())
+    request, step = (
+        pb.AcknowledgeIncidentRequest(name=f"incidents/{incident}"),
+        Step(incident, Acknowledged("users/ana")),
+    )
+    with pytest.raises(TocsinError):
+        await commands.one(ORG, "Ack", request, type(request), step, lambda done: request)
+    await commands.close()
+    assert relay.nudges == 1
+    async with desk.db.transaction(ORG) as tx:
+        [(due,)] = await tx.fetch(
+            "SELECT due_time <= app_now() + interval '1 second' FROM outbox WHERE kind = 'cancel'"
+        )
+    assert due
 
 
 async def test_an_incident_that_another_replica_opens_in_this_moment_is_paged_by_that_one_alone(desk: Desk) -> None:

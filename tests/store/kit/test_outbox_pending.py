@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from tocsin_kit.db import outbox
 from tocsin_kit.db.dialing import Connection
+from tocsin_kit.db.pool import Database
 from tocsin_kit.db.tx import Tx
 from tocsin_stack.postgres import Postgres
 
@@ -58,10 +59,27 @@ async def test_pending_messages_are_those_of_the_tenant_the_kind_and_the_keys_in
     assert await outbox.pending_of(tx, KIND, ["m", "k", "", "unknown"]) == [(first, b"1"), (second, b"2")]
 
 
-async def test_only_the_tenants_own_messages_can_be_confirmed(tx: Tx) -> None:
-    ids = [*await put(tx, ("k", "mine")), *await put(tx, ("k", "foreign"), org_id="b")]
-    await outbox.confirm(tx, ids)
-    assert await payloads(tx) == [b"foreign"]
+async def test_confirmed_messages_go_with_their_tenants_and_wake_what_waits_behind_them(tx: Tx, db: Database) -> None:
+    nudges: list[int] = []
+    confirmed = outbox.Confirmed(db, lambda: nudges.append(1))
+    [alone] = await put(tx, ("alone", "1"))
+    [foreign] = await put(tx, ("k", "foreign"), org_id="b")
+    confirmed.note([(alone, "a"), (foreign, "a")])
+    await confirmed.drain()
+    assert (await payloads(tx), nudges) == ([b"foreign"], [])
+    [first, _] = await put(tx, ("k", "1"), ("k", "behind"))
+    confirmed.note([(first, "a")])
+    await confirmed.drain()
+    assert (await payloads(tx), nudges) == ([b"foreign", b"behind"], [1])
+
+
+async def test_a_database_that_is_away_leaves_confirmed_messages_to_the_relay(tx: Tx, db: Database) -> None:
+    [row] = await put(tx, ("k", "1"))
+    confirmed = outbox.Confirmed(db, lambda: None)
+    await db.close()
+    confirmed.note([(row, "a")])
+    await confirmed.drain()
+    assert await payloads(tx) == [b"1"]
 
 
 async def test_what_has_not_been_tried_is_hurried(tx: Tx) -> None:

@@ -1,6 +1,7 @@
 """What one page costs notify in PostgreSQL."""
 
 import asyncio
+import uuid
 
 import grpc
 import pytest
@@ -47,6 +48,17 @@ async def test_the_round_trips_of_a_page_above_its_persons_budget(world: World) 
         assert trips.writing({"pages"}) == [
             ["BEGIN", "pages", "paces", "paces+bundle_pages+notifications+attempts", "COMMIT"]
         ]
+
+
+async def test_the_round_trips_of_a_cancel(world: World, notify: Notify) -> None:
+    """A person waits for them. Each statement beyond the first is behind the lock that waits for calls that begin."""
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, webhook="ana")
+    await notify.submit(job(org, incident))
+    with recorded() as trips:
+        await notify.cancel(org, incident)
+    cancel = [each for each in trips.transactions if each[0].startswith("/*") or any(t.startswith("/*") for t in each)]
+    assert [len(each) for each in cancel] == [1, 4], "the fence; BEGIN, the lock, what waits, COMMIT"
 
 
 async def test_the_second_copy_of_a_page_costs_no_round_trip(world: World, notify: Notify) -> None:

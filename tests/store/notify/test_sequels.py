@@ -199,7 +199,7 @@ async def test_an_answer_that_comes_after_its_row_was_cancelled_is_told_as_well(
         await notifications.insert(tx, [row], lease=0.0)
     await scene.stop(page)
     async with scene.db.system() as tx:
-        assert await notifications.cancel_fenced(tx, [(org, page.incident)]) == [row.id]  # type: ignore[list-item]
+        assert await notifications.cancel_fenced(tx, [(org, page.incident)]) == ([row.id], 0)  # type: ignore[list-item]
     await sequels()
     assert await scene.open() == 1
     await scene.taken(row, "late")

@@ -19,6 +19,7 @@ from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Call, TwilioServer, er
 
 from tests.store.notify.phones import ANA, BEN, PUBLIC, proven, running
 from tests.store.notify.support import ALLOWED, Notify, World, job, new_org, until
+from tests.store.round_trips import recorded
 
 
 async def called(twilio: TwilioServer, number: str = ANA, count: int = 1) -> Call:
@@ -151,6 +152,19 @@ async def test_a_key_answers_for_the_person_who_was_called(
         assert await twilio.rings(call, "completed", CallDuration="12") == 204
         assert (await evidence(world, org))[0] == "answered"
         assert await world.states("org_id = $1", org) == ["sent"]
+
+
+async def test_the_round_trips_of_a_key(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with running(world, twilio) as notify:
+        await world.method(org, voice=ANA)
+        await notify.submit(job(org))
+        call = await called(twilio)
+        assert await twilio.rings(call, "in-progress") == 204
+        with recorded() as trips:
+            await twilio.presses(call, "1")
+    # The page; its notification, locked; what is known of it.
+    assert trips.writing({"attempts"}) == [["BEGIN", "SELECT", "SELECT", "notifications+attempts", "COMMIT"]]
 
 
 async def test_a_phone_that_rings_for_an_answered_incident_is_hung_up(world: World, twilio: TwilioServer) -> None:

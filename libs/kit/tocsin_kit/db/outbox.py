@@ -11,6 +11,7 @@ service's own, so that a batch takes one round trip; the SQL that they are given
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from tocsin_kit.db.outbox_confirmed import Confirmed
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.relay import Relay
@@ -18,6 +19,7 @@ from tocsin_kit.db.relay_straight import SURE_WAY_SECONDS
 
 __all__ = [
     "SURE_WAY_SECONDS",
+    "Confirmed",
     "Dead",
     "Done",
     "OutboxRow",
@@ -27,7 +29,6 @@ __all__ = [
     "append_across",
     "append_many",
     "append_mixed",
-    "confirm",
     "held_up",
     "hurry",
     "insert_from",
@@ -62,7 +63,6 @@ _HURRY: Final = f"""
 UPDATE outbox SET due_time = app_now()
 WHERE {_OF_KEYS.format(keys="$2::text[]", kind="$3")} AND {_UNTRIED} AND due_time > app_now()
 """
-_CONFIRM: Final = "DELETE FROM outbox WHERE id = ANY($2::bigint[]) AND org_id IS NOT DISTINCT FROM $1"
 
 
 def insert_from(rows: str, *, delayed: bool = False) -> str:
@@ -144,11 +144,6 @@ async def pending_of(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> list[tu
 async def held_up(tx: Tx, kind: str, org_ids: Collection[str], seconds: float) -> set[str]:
     """Those of the tenants that have a message on its way which was written more than so many seconds ago."""
     return {row["org_id"] for row in await tx.fetch(_HELD_UP, kind, list(org_ids), seconds)}
-
-
-async def confirm(tx: Tx, ids: Sequence[int]) -> None:
-    """The caller has delivered these messages of the tenant itself: the relay need not. It may have, too, at the same time."""
-    await tx.execute(_CONFIRM, tx.org_id, list(ids))
 
 
 def _tenant(tx: Tx, org_id: str) -> str:

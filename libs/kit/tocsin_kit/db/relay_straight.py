@@ -15,10 +15,10 @@ from typing import Final
 
 from tocsin_kit.batches import Batches
 from tocsin_kit.crowds import Crowds
+from tocsin_kit.db.outbox_confirmed import GIVEN, NAMED, Named, arguments, delete
 from tocsin_kit.db.outbox_rows import Done, OutboxRow
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_delivery import Deliver
-from tocsin_kit.db.relay_settling import delete_from
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -33,12 +33,8 @@ _REST_SECONDS: Final = 5.0
 _ROW_BYTES: Final = 64
 """Beside the payload, as in a claim."""
 
-_GIVEN: Final = "unnest($1::bigint[], $2::text[]) AS mine (id, org_id)"
-# The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
-_NAMED: Final = "outbox.id = mine.id AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"
-_GONE: Final = delete_from(_GIVEN, _NAMED)
 _HURRY: Final = f"""
-UPDATE outbox SET due_time = app_now() FROM {_GIVEN} WHERE {_NAMED} AND attempts = 0 AND due_time > app_now()
+UPDATE outbox SET due_time = app_now() FROM {GIVEN} WHERE {NAMED} AND attempts = 0 AND due_time > app_now()
 """
 
 
@@ -123,17 +119,16 @@ class Straight:
         try:
             if accepted:
                 self._accepted(accepted)
-                async with self._database.alone() as tx:
-                    if await tx.fetchval(_GONE, *_named(accepted)):
-                        self._nudge()
+                if await delete(self._database, _named(accepted)):
+                    self._nudge()
             if left:
                 async with self._database.alone() as tx:
-                    await tx.fetch(_HURRY, *_named(left))
+                    await tx.fetch(_HURRY, *arguments(_named(left)))
                 self._nudge()
         except TocsinError as error:
             # They are due within a moment, and those that were accepted are sent once more.
             _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=error.message)
 
 
-def _named(rows: Sequence[OutboxRow]) -> tuple[list[int], list[str]]:
-    return [row.id for row in rows], [row.org_id for row in rows]
+def _named(rows: Sequence[OutboxRow]) -> list[Named]:
+    return [(row.id, row.org_id) for row in rows]

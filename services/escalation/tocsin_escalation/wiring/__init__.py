@@ -168,6 +168,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("retention", Sweep(600.0, sweeps.forget, first=RETENTION_FIRST))
     return Service(
         close=(
+            commands.close,
             timers.mirror.close,
             notify_channel.close,
             ingest_channel.close,

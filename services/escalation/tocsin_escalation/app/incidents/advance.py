@@ -35,8 +35,8 @@ from tocsin_escalation.store.incidents.timeline import Entry
 
 _log = get_logger(__name__)
 
-# How long the quick way through Redis has before the row takes the sure way by RPC. Both ways are taken: notify knows
-# a page by its id.
+# How long the quick way has before the row takes the sure way by RPC: for a page, that through Redis; for a cancellation, the
+# call of whoever commits it. Both ways are taken: notify knows a page by its id, and a stopped incident by its generation.
 SURE_WAY_SECONDS: Final = 1.0
 
 
@@ -60,13 +60,20 @@ class Advanced:
 
 
 async def advance(
-    tx: Tx, steps: Sequence[Step], effects: Effects, known: Known | None = None, *, entries: bool = True
+    tx: Tx,
+    steps: Sequence[Step],
+    effects: Effects,
+    known: Known | None = None,
+    *,
+    entries: bool = True,
+    confirms: bool = False,
 ) -> list[Advanced | TocsinError]:
     """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
 
     Steps of one incident see each other. A refused step changes nothing; the others go on. `known`: what this
     transaction has locked and read already. Raises Overtaken. Without `entries` the results carry no timeline entries: cheaper, for
-    callers that do not read them.
+    callers that do not read them. `confirms`: the caller tells notify itself what is to stop, right after the commit
+    (`app.incidents.confirm`); the relay does a second later.
     """
     followed: list[Step] = []
     if known is None:
@@ -79,7 +86,7 @@ async def advance(
     answers = [work.take_answer(step) for step in steps]
     for step in followed:
         work.take(step)
-    await work.write(tx, effects, entries=entries)
+    await work.write(tx, effects, entries=entries, confirms=confirms)
     if not entries:
         return answers
     return [
@@ -199,7 +206,7 @@ class _Work:
         self.people[org_id] = replace(directory, turns=taken(directory.turns or {}, [turn]))
         self.turned.add((org_id, turn.policy))
 
-    async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:
+    async def write(self, tx: Tx, effects: Effects, *, entries: bool, confirms: bool) -> None:
         new = [run for run in self.changed.values() if self._is_new(run)]
         saved = [run for run in self.changed.values() if not self._is_new(run)]
         moved = [run for run in self.changed.values() if self._moves_timer(run)]
@@ -210,8 +217,9 @@ class _Work:
         await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
         await timers.replace(together, moved)
         await turns.save(together, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
+        delay = SURE_WAY_SECONDS if confirms else 0.0
         rows = [
-            (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
+            (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), delay)
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
@@ -228,7 +236,8 @@ class _Work:
                 self.entries.setdefault(run.incident_id, []).append(entry)
         await together.send()
         touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
-        tx.after_commit(lambda: self._follow(effects, touched, paged))
+        nudged = bool(self.stops) and not confirms
+        tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:
         """It is not a row yet: `Known` has it as version 0."""
@@ -251,8 +260,10 @@ class _Work:
         before = self.before[run.incident_id]
         return run.timer is None or (run.timer, run.facts.urgent) != (before.timer, before.facts.urgent)
 
-    def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
-        effects.after(touched, self.now, paged, cancelled=bool(self.stops))
+    def _follow(
+        self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob], *, cancelled: bool
+    ) -> None:
+        effects.after(touched, self.now, paged, cancelled=cancelled)
         effects.note(journal_notes.added(touched, self.now))
         for type_, count in Counter(page.type.value for _, page in self.pages).items():
             effects.metrics.pages.labels(type_).inc(count)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -14,7 +14,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.incidents.advance import Advanced, advance
-from tocsin_escalation.app.incidents.confirm import Cancelling, confirm_stopped
+from tocsin_escalation.app.incidents.confirm import Cancelling, Confirming, Stops
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation, State
@@ -42,14 +42,18 @@ class Closing(Protocol):
         """Resolve these, in order. Raises TocsinError when ingest does not answer; then nothing is resolved here either."""
 
 
-@dataclass(frozen=True, slots=True)
 class Commands:
     """People's commands on incidents."""
 
-    db: Database
-    effects: Effects
-    notify: Cancelling
-    ingest: Closing
+    def __init__(self, db: Database, effects: Effects, notify: Cancelling, ingest: Closing) -> None:
+        self.db: Final = db
+        self.effects: Final = effects
+        self.ingest: Final = ingest
+        self._confirming = Confirming(db, notify, effects.relay)
+
+    async def close(self) -> None:
+        """Return when nothing of what was answered is left to do."""
+        await self._confirming.drain()
 
     async def one(
         self,
@@ -67,14 +71,12 @@ class Commands:
         """
 
         async def take(tx: Tx) -> R:
-            [answer] = await advance(tx, [step], self.effects)
+            [answer] = await advance(tx, [step], self.effects, confirms=True)
             if isinstance(answer, TocsinError):
                 raise answer
             return respond(answer)
 
-        response = await self._once(org_id, method, request, response_type, take)
-        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id, *_others(response, [step])])
-        return response
+        return await self._once(org_id, method, request, response_type, take, [step.incident_id], [step])
 
     async def many(
         self,
@@ -88,12 +90,10 @@ class Commands:
         """One command on many incidents, each answered by itself, idempotent by request_id as a whole."""
 
         async def take(tx: Tx) -> R:
-            return respond(await advance(tx, steps, self.effects))
+            return respond(await advance(tx, steps, self.effects, confirms=True))
 
-        response = await self._once(org_id, method, request, response_type, take)
         ids = [step.incident_id for step in steps]
-        await confirm_stopped(self.db, org_id, self.notify, [*ids, *_others(response, steps)])
-        return response
+        return await self._once(org_id, method, request, response_type, take, ids, steps)
 
     async def together(
         self,
@@ -113,15 +113,13 @@ class Commands:
         async def take(tx: Tx) -> R:
             runs = await escalations.lock(tx, list(incident_ids), kin=True)
             steps = plan(runs)
-            answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps))
+            answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps), confirms=True)
             done = [answer for answer in answers if isinstance(answer, Advanced)]
             if len(done) < len(answers):
                 raise next(answer for answer in answers if isinstance(answer, TocsinError))
             return respond(done)
 
-        response = await self._once(org_id, method, request, response_type, take)
-        await confirm_stopped(self.db, org_id, self.notify, incident_ids)
-        return response
+        return await self._once(org_id, method, request, response_type, take, incident_ids)
 
     async def each(
         self,
@@ -140,30 +138,44 @@ class Commands:
             runs = await escalations.lock(tx, [*incident_ids, *also], kin=True)
             planned = [_planned(plan, runs, id) for id in incident_ids]
             steps = [step for group in planned if not isinstance(group, TocsinError) for step in group]
-            taken = iter(await advance(tx, steps, self.effects, await Known.read(tx, runs, steps)))
+            known = await Known.read(tx, runs, steps)
+            taken = iter(await advance(tx, steps, self.effects, known, confirms=True))
             of_each = [
                 group if isinstance(group, TocsinError) else list(islice(taken, len(group))) for group in planned
             ]
             return respond([each if isinstance(each, TocsinError) else each[0] for each in of_each])
 
-        response = await self._once(org_id, method, request, response_type, take)
-        await confirm_stopped(self.db, org_id, self.notify, [*incident_ids, *also])
-        return response
+        return await self._once(org_id, method, request, response_type, take, [*incident_ids, *also])
 
     async def _once(
-        self, org_id: str, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        take: Callable[[Tx], Awaitable[R]],
+        incident_ids: Sequence[UUID],
+        steps: Sequence[Step] = (),
     ) -> R:
-        """One transaction, with its answer kept by request_id."""
-        return await self.db.run(org_id, lambda tx: once(tx, method, request, response_type, lambda: take(tx)))
+        """One transaction, with its answer kept by request_id; then the certainty that pages of these incidents have stopped."""
+
+        async def work(tx: Tx) -> tuple[R, Stops]:
+            response = await once(tx, method, request, response_type, lambda: take(tx))
+            return response, await Stops.of(tx, [*incident_ids, *_others(response, steps)])
+
+        response, stops = await self.db.run(org_id, work)
+        await self._confirming.confirm(org_id, stops)
+        return response
 
     async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
         """What this request was answered before, with the certainty again that pages have stopped; None for a new one."""
         async with self.db.transaction(org_id) as tx:
             before = await answered(tx, method, request, response_type)
-        if before is not None:
+            if before is None:
+                return None
             names = [result.name for result in before.results]  # type: ignore[attr-defined]
-            ids = [UUID(name.removeprefix("incidents/")) for name in names]
-            await confirm_stopped(self.db, org_id, self.notify, ids)
+            stops = await Stops.of(tx, [UUID(name.removeprefix("incidents/")) for name in names])
+        await self._confirming.confirm(org_id, stops)
         return before
 
     async def answering(self, org_id: str, actor: str, run: Escalation, via: str) -> tuple[Step, bool]:

@@ -1,20 +1,22 @@
 """Make sure that notify has stopped what a person wanted stopped, before the person is told OK.
 
-The cancellation is an outbox row of the same transaction, so it is delivered even if this fails. But an OK means that
-no provider call starts any more, and only notify's own answer can promise that.
+The cancellation is an outbox row of the same transaction, so it is delivered even if this fails: a second later, by the relay.
+But an OK means that no provider call starts any more, and only notify's own answer can promise that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1 import internal_service_pb2
 from tocsin_kit.db import outbox
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_escalation.app.incidents.effects import Nudging
 from tocsin_escalation.app.incidents.jobs import CANCEL
 
 _log = get_logger(__name__)
@@ -27,20 +29,46 @@ class Cancelling(Protocol):
         """Returns once no provider call starts for them. Raises TocsinError when that is not certain."""
 
 
-async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, incident_ids: Sequence[UUID]) -> None:
-    """Deliver each cancellation of these incidents that is still on its way; CANCEL_UNCONFIRMED when notify does not answer."""
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """Cancellations of some incidents of a tenant that were on their way at the end of a transaction: ids and payloads."""
 
-    keys = [str(id) for id in incident_ids]
-    rows = await db.run(org_id, lambda tx: outbox.pending_of(tx, CANCEL, keys))
-    if not rows:
-        return
-    try:
-        await notify.cancel([internal_service_pb2.Cancellation.FromString(payload) for _, payload in rows])
-    except TocsinError as error:
-        _log.warning("cancel_unconfirmed", org_id=org_id, incidents=keys, reason=str(error))
-        raise TocsinError(
-            reasons.ERROR_REASON_CANCEL_UNCONFIRMED,
-            "the change is committed, but notify has not confirmed that earlier pages are stopped; repeat the call",
-            retry_after=1.0,
-        ) from error
-    await db.run(org_id, lambda tx: outbox.confirm(tx, [id for id, _ in rows]))
+    incidents: Sequence[str]
+    rows: Sequence[tuple[int, bytes]]
+
+    @classmethod
+    async def of(cls, tx: Tx, incident_ids: Iterable[UUID]) -> "Stops":
+        """Those of these incidents, also of earlier commands that were not confirmed. Read them when the incidents are locked."""
+        keys = [str(id) for id in incident_ids]
+        return cls(keys, await outbox.pending_of(tx, CANCEL, keys))
+
+
+class Confirming:
+    """Tells notify what is to stop, and lets the caller wait for its answer alone."""
+
+    def __init__(self, db: Database, notify: Cancelling, relay: Nudging) -> None:
+        self._notify = notify
+        self._relay = relay
+        self._confirmed = outbox.Confirmed(db, relay.nudge)
+
+    async def confirm(self, org_id: str, stops: Stops) -> None:
+        """Return when notify has stopped them. Raises CANCEL_UNCONFIRMED when notify does not answer."""
+        if not stops.rows:
+            return
+        try:
+            await self._notify.cancel(
+                [internal_service_pb2.Cancellation.FromString(payload) for _, payload in stops.rows]
+            )
+        except TocsinError as error:
+            _log.warning("cancel_unconfirmed", org_id=org_id, incidents=stops.incidents, reason=str(error))
+            self._relay.nudge()
+            raise TocsinError(
+                reasons.ERROR_REASON_CANCEL_UNCONFIRMED,
+                "the change is committed, but notify has not confirmed that earlier pages are stopped; repeat the call",
+                retry_after=1.0,
+            ) from error
+        self._confirmed.note([(id, org_id) for id, _ in stops.rows])
+
+    async def drain(self) -> None:
+        """Return when the rows of all that was confirmed are gone."""
+        await self._confirmed.drain()

@@ -33,7 +33,10 @@ SELECT: Final = sa.select(
 """Escalations with their live timers: what `to_row` reads."""
 _NAMED: Final = E.c.incident_id == sa.any_(param("ids", sa.ARRAY(sa.UUID)))
 _OF_TENANT: Final = E.c.org_id == param("org_id")
-_READ_LOCKED: Final = Statement(SELECT.where(_NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT)))
+_NOW: Final = sa.func.app_now().label("now")
+_READ_LOCKED: Final = Statement(
+    SELECT.add_columns(_NOW).where(_NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT))
+)
 _P: Final = tables.escalations.alias("p")
 _PARTS: Final = (
     sa.select(sa.func.array_agg(_P.c.incident_id))
@@ -45,7 +48,7 @@ _PARTS: Final = (
     .scalar_subquery()
 )
 _READ_WITH_KIN: Final = Statement(
-    SELECT.add_columns(_PARTS.label("parts")).where(
+    SELECT.add_columns(_NOW, _PARTS.label("parts")).where(
         _NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT)
     )
 )
@@ -135,7 +138,7 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: 
 
     Two statements on purpose: one that locks and joins would, after waiting for the lock, see the new escalation beside
     the timer of its old snapshot (READ COMMITTED re-reads the locked row only), and a timer that an acknowledge has just
-    ended would fire.
+    ended would fire. The transaction knows its time afterwards, unless nothing was found.
     """
     locked = await _lock(tx, incident_ids, wait=wait, kin=kin)
     read = _READ_WITH_KIN if kin else _READ_LOCKED
@@ -147,6 +150,8 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: 
             break  # the others were forgotten
         locked += more
         records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
+    if records:
+        tx.know(records[0]["now"])
     return {record["incident_id"]: to_row(record).run for record in records}
 
 

@@ -10,13 +10,14 @@ from uuid import UUID, uuid5
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.answers.answer import Escalation, Whole, is_refused
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.app.delivery.receipts import AttemptName, Receipts
+from tocsin_notify.app.delivery.receipts import Taken as Noted
 from tocsin_notify.app.pages.stored_jobs import job_of_page
 from tocsin_notify.domain.action import Action, Asked, Person
 from tocsin_notify.domain.evidence import Evidence, Receipt
@@ -121,6 +122,18 @@ class Press:
         return " ".join(filter(None, (self.via, self.event, str(self.action), occurrence)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The page of an attempt, who answers it, and what the transaction that read it has noted."""
+
+    row: AnsweredPage
+    incident: UUID
+    user: str
+    language: str
+    receipt: Receipt
+    noted: Noted
+
+
 class Presses:
     """Acts as the person whom the page was for, or who pressed."""
 
@@ -154,7 +167,8 @@ class Presses:
     async def take(self, press: Press) -> Taken:
         """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
         name = press.attempt
-        async with self._db.transaction(name.org_id) as tx:
+
+        async def read(tx: Tx) -> Taken | _Found:
             row = await store.answered_page(tx, name.notification, name.number)
             if row is None or row.incident is None or (row.gone and press.by is None):
                 return Taken(Answer.UNKNOWN)
@@ -164,22 +178,28 @@ class Presses:
                 user = await contacts.owner_of(tx, press.by.channel, press.by.address)
                 if user is not None and user != row.user_id:
                     language = await language_for(tx, user)
-        if user is None:
-            return Taken(Answer.STRANGER, language)
-        return Taken(await self._act(press, row, row.incident, user), language)
+            if user is None:
+                return Taken(Answer.STRANGER, language)
+            if row.now - (press.time or row.start_time) > _FRESH:
+                return Taken(Answer.STALE, language)
+            receipt = Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action))
+            return _Found(row, row.incident, user, language, receipt, await self._receipts.note(tx, name, receipt))
 
-    async def _act(self, press: Press, row: AnsweredPage, incident: UUID, user: str) -> Answer:
-        name = press.attempt
-        if row.now - (press.time or row.start_time) > _FRESH:
-            return Answer.STALE
-        await self._receipts.take(name, Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action)))
-        person = Person(name.org_id, user, f"incidents/{incident}")
+        found = await self._db.run(name.org_id, read)
+        if isinstance(found, Taken):
+            return found
+        self._receipts.noted(name, found.receipt, found.noted)
+        return Taken(await self._act(press, found), found.language)
+
+    async def _act(self, press: Press, found: _Found) -> Answer:
+        row, user = found.row, found.user
+        person = Person(press.attempt.org_id, user, f"incidents/{found.incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
             if row.type == Kind.BUNDLE:
                 if press.action is not Action.ACKNOWLEDGE:
                     return Answer.SEVERAL
-                await self._whole.acknowledge(name.org_id, user, row.page_id, press.in_words)
+                await self._whole.acknowledge(person.org_id, user, row.page_id, press.in_words)
             else:
                 request_id = uuid5(row.page_id, press.request)
                 await self._escalation.act(person, Asked(press.action, press.text), request_id, press.in_words)

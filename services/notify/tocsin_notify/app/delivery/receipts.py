@@ -31,7 +31,9 @@ class AttemptName:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class Taken:
+    """What a transaction has noted."""
+
     known: bool
     channel: str = ""
     news: bool = False
@@ -66,10 +68,13 @@ class Receipts:
         one it is tried on if that may help. Raises DATABASE_UNAVAILABLE.
         """
 
-        async def work(tx: Tx) -> _Taken:
-            return await self._take(tx, attempt, receipt)
+        async def work(tx: Tx) -> Taken:
+            return await self.note(tx, attempt, receipt)
 
-        taken = await self._db.run(attempt.org_id, work)
+        return self.noted(attempt, receipt, await self._db.run(attempt.org_id, work))
+
+    def noted(self, attempt: AttemptName, receipt: Receipt, taken: Taken) -> bool:
+        """What follows from `note` once its transaction is committed; whether the attempt is known here."""
         fields = {
             "org_id": attempt.org_id,
             "notification": str(attempt.notification),
@@ -88,13 +93,15 @@ class Receipts:
         self._failures.hint(taken.followed, self._hints)
         return True
 
-    async def _take(self, tx: Tx, attempt: AttemptName, receipt: Receipt) -> _Taken:
+    async def note(self, tx: Tx, attempt: AttemptName, receipt: Receipt) -> Taken:
+        """`take` in a transaction of the attempt's tenant; call `noted` after its commit."""
         row = await receipts.lock(tx, attempt.notification, attempt.number)
         if row is None:
-            return _Taken(False)
+            return Taken(False)
         if not moves_on(Evidence(row.evidence), receipt.evidence):
-            return _Taken(True, row.channel)
-        await receipts.note(tx, attempt.notification, attempt.number, receipt)
+            return Taken(True, row.channel)
+        settles = receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED)
+        await receipts.note(tx, attempt.notification, attempt.number, receipt, settles=settles)
         state = State(row.state)
         sent = state in (State.PENDING, State.SENDING)
         if sent:
@@ -107,14 +114,12 @@ class Receipts:
                 row.org_id, held[row.page_id], row.id, Channel(row.channel), row.tries
             )
             await page_outcomes.append_sent(tx, sent_pages)
-        if receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED):
-            await receipts.settle(tx, [(row.org_id, row.id)])
         current = not row.outdone and (sent or state is State.SENT)
         if receipt.evidence is not Evidence.FAILED or not current or row.fence_reason is not None:
-            return _Taken(True, row.channel, news=True, sent=sent)
+            return Taken(True, row.channel, news=True, sent=sent)
         await receipts.mark_failed(tx, attempt.notification, receipt.reason)
         followed = await self._failures.follow(tx, [Failed.of(row, receipt.death, receipt.reason)])
-        return _Taken(True, row.channel, news=True, sent=sent, followed=followed)
+        return Taken(True, row.channel, news=True, sent=sent, followed=followed)
 
 
 def _outcomes(row: Receipted, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:

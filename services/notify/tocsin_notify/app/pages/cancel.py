@@ -32,10 +32,9 @@ class Stopped:
 
 
 class Cancel:
-    """Two transactions. The first raises the fences and cancels what waits: from then on no claim takes these pages.
-    The second waits until every call that a claim took before has started (`store.delivery.gate` has the proof), and cancels
-    what such a claim may have left waiting. A crash between them loses nothing: the fence is up, and the caller, who
-    got no answer, comes again.
+    """Two transactions. The first raises the fences: from then on no claim takes these pages. The second waits until every call
+    that a claim took before has started (`store.delivery.gate` has the proof), and cancels what waits, also what such a claim
+    may have left waiting. A crash between them loses nothing: the fence is up, and the caller, who got no answer, comes again.
     """
 
     def __init__(self, db: Database, gatekeeper: Gatekeeper, hints: Hints, metrics: NotifyMetrics) -> None:
@@ -56,17 +55,15 @@ class Cancel:
         incidents = sorted(highest)
         try:
             async with self._gatekeeper.watching():
-                async with self._db.system() as tx:
-                    await pages.raise_fences(tx, [highest[incident] for incident in incidents])
-                    cancelled = await notifications.cancel_fenced(tx, incidents)
-                    touched = await bundles.touched(tx, incidents)
+                async with self._db.alone() as tx:
+                    touched = await pages.raise_fences(tx, [highest[incident] for incident in incidents])
+                stopped = list[UUID]()
                 if touched:
-                    over = await self._stop_bundles(touched, incidents, cancelled)
+                    stopped, over = await self._stop_bundles(touched, incidents)
                     incidents = sorted({*incidents, *over})
                 async with self._db.system() as tx:
                     await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
-                    cancelled += await notifications.cancel_fenced(tx, incidents)
-                    crossed = await notifications.count_crossed(tx, incidents)
+                    cancelled, crossed = await notifications.cancel_fenced(tx, incidents)
                 await self._gatekeeper.confirm()
         except TocsinError as error:
             if error.code is not grpc.StatusCode.ABORTED:
@@ -77,6 +74,7 @@ class Cancel:
                 "a process neither starts the calls it took before nor lets go of them; send it again",
                 retry_after=0.5,
             ) from error
+        cancelled += stopped
         self._hints.disarm(cancelled)
         self._metrics.cancelled.inc(len(cancelled))
         self._metrics.crossed.inc(crossed)
@@ -91,17 +89,16 @@ class Cancel:
         return Stopped(len(cancelled), crossed)
 
     async def _stop_bundles(
-        self, touched: Sequence[Named], incidents: Sequence[Named], cancelled: list[UUID]
-    ) -> list[Named]:
+        self, touched: Sequence[Named], incidents: Sequence[Named]
+    ) -> tuple[list[UUID], list[Named]]:
         """What of these waits with others is cancelled. A bundle that was sent, and holds nothing more that is true, is fenced like
-        an incident: these are returned."""
+        an incident: these are returned as well."""
         async with self._db.system() as tx:
             stopped, over = await bundles.stop(tx, touched, incidents)
-            cancelled += stopped
             if over:
                 reason = "every page in it was answered"
-                await pages.raise_fences(
-                    tx, [Fence(org_id, id, GENERATION, reason, GENERATION) for org_id, id in sorted(over)]
-                )
-                cancelled += await notifications.cancel_fenced(tx, over)
-        return over
+                fences = [Fence(org_id, id, GENERATION, reason, GENERATION) for org_id, id in sorted(over)]
+                await pages.raise_fences(tx, fences)
+                cancelled, _ = await notifications.cancel_fenced(tx, over)
+                stopped += cancelled
+        return stopped, over

@@ -167,15 +167,16 @@ mine AS (
   JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {stops("f", "n")}
     AND (n.state = 'pending' OR (n.state = 'sending' AND n.lease_until <= app_now()))
   ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
+), cancelled AS (
+  UPDATE notifications n SET state = 'cancelled', state_reason = m.reason, due_time = NULL, lease_until = NULL
+  FROM mine m WHERE n.id = m.id RETURNING n.id
 )
-UPDATE notifications n SET state = 'cancelled', state_reason = m.reason, due_time = NULL, lease_until = NULL
-FROM mine m WHERE n.id = m.id RETURNING n.id
-"""
-_CROSSED: Final = f"""
-SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
-JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
-JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {stops("f", "n")}
-  AND n.state = 'sending'
+SELECT ARRAY(SELECT id FROM cancelled) AS cancelled, (
+  SELECT count(*) FROM given g
+  JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
+  JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {stops("f", "n")}
+    AND n.state = 'sending'
+  WHERE n.id <> ALL(ARRAY(SELECT id FROM cancelled))) AS crossed
 """
 
 _PENDING_OF_METHOD: Final = f"""
@@ -324,18 +325,10 @@ async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> 
     return [Concluded(*row) for row in rows]
 
 
-async def cancel_fenced(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> list[UUID]:
-    """Cancel what waits behind these incidents' fences, and what a dead sender left; the ids."""
-    rows = await tx.fetch(_CANCEL, [org_id for org_id, _ in incidents], [incident for _, incident in incidents])
-    return [row["id"] for row in rows]
-
-
-async def count_crossed(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> int:
-    """How many calls behind these fences are under way."""
-    count: int = await tx.fetchval(
-        _CROSSED, [org_id for org_id, _ in incidents], [incident for _, incident in incidents]
-    )
-    return count
+async def cancel_fenced(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> tuple[list[UUID], int]:
+    """Cancel what waits behind these incidents' fences, and what a dead sender left; the ids, and how many calls are under way."""
+    [row] = await tx.fetch(_CANCEL, [org_id for org_id, _ in incidents], [incident for _, incident in incidents])
+    return row["cancelled"], row["crossed"]
 
 
 async def pending_of_method(tx: Tx, method: UUID) -> list[NotificationHead]:

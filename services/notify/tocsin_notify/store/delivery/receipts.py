@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.pool import Together, Tx
 
 from tocsin_notify.domain.evidence import Receipt
 from tocsin_notify.store.contacts.languages import language_of
@@ -102,9 +102,13 @@ async def calls_before(tx: Tx, notification: UUID, attempt: int) -> int:
     return found
 
 
-async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt) -> None:
-    """What is known of the attempt now."""
-    await tx.execute(_NOTE, tx.org_id, notification, attempt, receipt.evidence, receipt.code, receipt.provider_id)
+async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt, *, settles: bool) -> None:
+    """What is known of the attempt now. `settles`: receipts of its notification are not waited for any more."""
+    together = Together(tx)
+    if settles:
+        await settle(together, [(tx.org_id, notification)])
+    await together.execute(_NOTE, tx.org_id, notification, attempt, receipt.evidence, receipt.code, receipt.provider_id)
+    await together.send()
 
 
 async def mark_sent(tx: Tx, notification: UUID, attempt: int, fence: str | None) -> None:

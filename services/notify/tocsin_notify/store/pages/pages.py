@@ -56,14 +56,19 @@ CANCELS: Final = "/* tocsin cancel */"
 NOTHING: Final = -1
 """A generation before all others."""
 _FENCE: Final = f"""{CANCELS}
-INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, final_generation, followed)
-SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[]) ORDER BY 1, 2
-ON CONFLICT (org_id, incident) DO UPDATE SET
-  reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
-  generation = greatest(f.generation, excluded.generation),
-  final_generation = greatest(coalesce(f.final_generation, f.generation), excluded.final_generation),
-  followed = f.followed AND excluded.generation <= f.generation,
-  update_time = app_now()
+WITH raised AS (
+  INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, final_generation, followed)
+  SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[]) ORDER BY 1, 2
+  ON CONFLICT (org_id, incident) DO UPDATE SET
+    reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
+    generation = greatest(f.generation, excluded.generation),
+    final_generation = greatest(coalesce(f.final_generation, f.generation), excluded.final_generation),
+    followed = f.followed AND excluded.generation <= f.generation,
+    update_time = app_now()
+  RETURNING f.org_id, f.incident, f.generation
+)
+SELECT DISTINCT b.org_id, b.bundle FROM raised f
+JOIN bundle_pages b ON b.org_id = f.org_id AND b.incident = f.incident AND f.generation >= b.generation
 """
 
 # FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.
@@ -206,9 +211,12 @@ def _page(row: asyncpg.Record) -> Page:
     return Page(Kind(row["type"]), Urgency(row["urgency"]), channel, row["only_method"], row["outlasts"])
 
 
-async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
-    """From now on nothing of these generations is sent. A fence never goes back."""
-    await tx.execute(
+async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> list[tuple[str, UUID]]:
+    """From now on nothing of these generations is sent. A fence never goes back.
+
+    The bundles (tenant, id) that hold pages which the fences stop.
+    """
+    rows = await tx.fetch(
         _FENCE,
         [fence.org_id for fence in fences],
         [fence.incident for fence in fences],
@@ -216,6 +224,7 @@ async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
         [fence.reason for fence in fences],
         [fence.final_generation for fence in fences],
     )
+    return [(row["org_id"], row["bundle"]) for row in rows]
 
 
 async def known(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> set[tuple[str, UUID]]:

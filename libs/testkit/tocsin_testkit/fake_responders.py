@@ -39,6 +39,8 @@ class FakeResponders(IncidentServiceServicer):
         self.answers: list[Answered] = []
         self.incidents: list[Incident] = []
         """What is open, with its assignees, newest first."""
+        self.shown: list[str] = []
+        """What was asked for by name, one by one."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Before the server starts."""
@@ -80,6 +82,7 @@ class FakeResponders(IncidentServiceServicer):
 
     async def GetIncident(self, request: pb.GetIncidentRequest, context: Any) -> pb.GetIncidentResponse:
         await self._serve(context)
+        self.shown.append(request.name)
         return pb.GetIncidentResponse(incident=next((e for e in self.incidents if e.name == request.name), None))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:

@@ -59,6 +59,24 @@ async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_o
             assert answer.status == 410
 
 
+async def test_a_link_asks_escalation_for_its_action_alone(world: World) -> None:
+    """A person waits for it. What the page shows is asked for by the request that shows it."""
+    org = new_org()
+    await world.method(org, email="ana@example.com")
+    responders = world.escalation.responders
+    responders.there = True
+    async with world.replica(public_url=PUBLIC) as notify, aiohttp.ClientSession() as session:
+        given = job(org)
+        await notify.submit(given)
+        link = (await mailed_link(world)).replace(PUBLIC, f"http://127.0.0.1:{notify.runtime.http.port}")
+        async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
+            assert answer.status == 303
+        assert ([each.incident for each in responders.answers], responders.shown) == ([given.incident], [])
+        async with session.post(link, data={"action": "knock"}) as answer:
+            assert answer.status == 400
+        assert responders.shown == [given.incident]
+
+
 async def test_the_page_of_a_merged_incident_shows_who_has_the_one_into_which_it_was_merged(world: World) -> None:
     """It said that nobody had answered, also to the person who just had."""
     org = new_org()

@@ -50,7 +50,8 @@ class AnswerPages:
 
         303 to the one that goes on from here for one that was used for a note.
         """
-        view = await self._view(request)
+        link = self._links.read(request.match_info["token"])
+        view = None if link is None else await self._answers.look(link)
         if view is None:
             return _unknown()
         if view.beyond_notes != view.link:
@@ -59,17 +60,18 @@ class AnswerPages:
 
     async def act(self, request: web.Request) -> web.Response:
         """303 to the link that goes on from here, or the page with the reason why nothing was done."""
-        view = await self._view(request)
+        link = self._links.read(request.match_info["token"])
+        view = None if link is None else await self._answers.read(link)
         if view is None:
             return _unknown()
         fields = dict(await read_form(request))
         asked = _asked(fields)
         if asked is None:
-            return _html(self._shown(view, view.words.problem_buttons), 400)
+            return await self._again(view, view.words.problem_buttons, 400)
         if view.members is not None and asked.action is not Action.ACKNOWLEDGE:
-            return _html(self._shown(view, view.words.problem_open_first), 400)
+            return await self._again(view, view.words.problem_open_first, 400)
         if asked.action is Action.NOTE and not asked.text:
-            return _html(self._shown(view, view.words.problem_empty_note), 400)
+            return await self._again(view, view.words.problem_empty_note, 400)
         try:
             following = await self._answers.act(view, asked)
         except LinkUsed:
@@ -89,10 +91,6 @@ class AnswerPages:
     def _leads_to(self, link: AnswerLink) -> web.Response:
         # Relative, so that it leads back through every proxy in between.
         return web.Response(status=303, headers={**HEADERS, "Location": self._links.token(link)})
-
-    async def _view(self, request: web.Request) -> View | None:
-        link = self._links.read(request.match_info["token"])
-        return None if link is None else await self._answers.look(link)
 
     async def _again(self, view: View, problem: str, status: int) -> web.Response:
         """The page as things stand after the attempt."""

@@ -128,7 +128,7 @@ class Answers:
 
     async def look(self, link: AnswerLink) -> View | None:
         """Changes nothing. None: the page is forgotten."""
-        view = await self._read(link)
+        view = await self.read(link)
         if view is None or view.members is not None:
             return view
         try:
@@ -177,7 +177,8 @@ class Answers:
         )
         return link.next()
 
-    async def _read(self, link: AnswerLink) -> View | None:
+    async def read(self, link: AnswerLink) -> View | None:
+        """What notify knows: enough to act, and not to show. None: the page is forgotten."""
         async with self._db.transaction(link.org_id) as tx:
             row = await link_uses.page(tx, link.page)
             if row is None or row.incident is None:

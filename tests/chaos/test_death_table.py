@@ -247,12 +247,30 @@ async def test_escalation_dies_between_an_acknowledge_and_its_answer(fleet: Flee
     await ana.is_paged(incident)
     refusals: list[str] = []
     id = "6f1a7f0e-4f6e-4d3c-9f0a-0d6a4c1f7b11"
-    async with fleet.breakpoint("escalation", "outbox", "DELETE", f"{_was(tenant)} AND OLD.kind = 'cancel'") as point:
+    # It is committed, and notify cannot confirm it.
+    async with fleet.breakpoint("notify", "cancel_fences", "INSERT", _is(tenant)) as point:
         answer = asyncio.create_task(insist(lambda: ana.acknowledges(incident, request_id=id), refusals=refusals))
-        (await point.reached()).kill()
+        await point.reached()
+        fleet.kill("escalation")
         await point.let_go()
+        await fleet.heal()
         assert (await answer).incident.state == incident_pb2.INCIDENT_STATE_ACKNOWLEDGED
-    assert set(refusals) == {"UNAVAILABLE"}
+    assert refusals
+    await tenant.passes(minutes=30)
+
+
+@pytest.mark.long
+async def test_escalation_dies_before_it_notes_that_an_acknowledge_was_confirmed(fleet: Fleet, tenant: Tenant) -> None:
+    """Its person has the answer. The relay of another replica hands the cancellation over once more."""
+    ana, _ = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], ["users/ben"]))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    async with fleet.breakpoint("escalation", "outbox", "DELETE", f"{_was(tenant)} AND OLD.kind = 'cancel'") as point:
+        await ana.acknowledges(incident)
+        await _kill(point)
+    none_left = "SELECT NOT EXISTS (SELECT FROM outbox WHERE org_id = $1 AND kind = 'cancel')"
+    await fleet.until("escalation", none_left, tenant.org_id)
     await tenant.passes(minutes=30)
 
 

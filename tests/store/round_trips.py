@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 from tocsin_kit.db.known_types import Session
@@ -41,11 +42,15 @@ class RoundTrips:
 
 
 @contextmanager
-def recorded() -> Iterator[RoundTrips]:
-    """Everything that the sessions of the pools of this process send while the block runs."""
+def recorded(url: str = "") -> Iterator[RoundTrips]:
+    """Everything that the sessions of the pools of this process send to the database of this URL, or to any, while the block runs.
+
+    A pool of another test may still be at work: its database is another one.
+    """
     trips = RoundTrips()
+    database = urlsplit(url).path.removeprefix("/")
     for name in _ASKING:
-        setattr(Session, name, _noting(trips, getattr(asyncpg.Connection, name)))
+        setattr(Session, name, _noting(trips, getattr(asyncpg.Connection, name), database))
     try:
         yield trips
     finally:
@@ -53,9 +58,10 @@ def recorded() -> Iterator[RoundTrips]:
             delattr(Session, name)
 
 
-def _noting(trips: RoundTrips, ask: Callable[..., Any]) -> Callable[..., Any]:
+def _noting(trips: RoundTrips, ask: Callable[..., Any], database: str) -> Callable[..., Any]:
     def asks(session: Session, text: str, *args: Any, **options: Any) -> Any:
-        trips.note(id(session), text)
+        if database in ("", session._params.database):
+            trips.note(id(session), text)
         return ask(session, text, *args, **options)
 
     return asks

@@ -22,26 +22,26 @@ from tests.store.round_trips import recorded
 
 
 async def test_the_round_trips_of_an_incident_that_is_opened_and_paged(desk: Desk) -> None:
-    with recorded() as trips:
+    with recorded(desk.url) as trips:
         assert await apply_events(desk.db, desk.effects, [desk.opening()]) == [Result.APPLIED]
     [opened] = trips.writing({"escalations"})
     # Which incidents are known and what time it is, the policies, the people; then all that follows from it at once.
     assert opened == ["BEGIN", "SELECT", "SELECT", "WITH", "timers+outbox+timeline+escalations", "COMMIT"]
-    assert len(trips.transactions) == 1
+    assert len(trips.transactions) == 1, trips.transactions
 
 
 async def test_the_round_trips_of_a_page_that_was_sent(desk: Desk) -> None:
     incident = await desk.opens()
     [page] = (await desk.run(incident)).pages
     sent = PageOutcome(page, "ana", OutcomeKind.SENT, level=1, channel="webhook", attempts=1)
-    with recorded() as trips:
+    with recorded(desk.url) as trips:
         assert await apply_outcomes(desk.db, desk.effects, [OutcomeArrival(ORG, incident, sent)]) == [
             OutcomeResult.APPLIED
         ]
     [told] = trips.writing({"escalations"})
     # The incident is locked and what its pages need is read, and the timeline is asked what it holds.
     assert told == ["BEGIN", "SELECT", "SELECT", "escalations+timeline", "COMMIT"]
-    assert len(trips.transactions) == 1
+    assert len(trips.transactions) == 1, trips.transactions
 
 
 async def test_the_round_trips_of_an_acknowledge(desk: Desk) -> None:

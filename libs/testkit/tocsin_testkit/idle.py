@@ -47,14 +47,11 @@ async def until_idle(databases: Mapping[str, str], sessions: OwnerSessions) -> N
                     if name == "notify":
                         counts["on their way"] = await _pages_on_their_way(databases, sessions)
                     counts[name] = await sessions.fetchval(databases[name], query)
-                busy = any(counts.values())
-                still = 0 if busy else still + 1
+                still = still + 1 if not any(counts.values()) else 0
                 if still == 2:
                     return
-                # What notify tells escalation goes the other way: the second look sees what it caused. It may follow at once, since
-                # who tells forgets only what the other one has committed.
-                if busy:
-                    await asyncio.sleep(0.05)
+                # What notify tells escalation goes the other way: the second look sees what it caused.
+                await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"still busy after {PATIENCE:g} s: {counts}") from None
 

@@ -14,7 +14,7 @@ from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
 READS = ("queues:read", "outbox:read")
-WRITES = (*READS, "queues:write")
+WRITES = (*READS, "queues:write", "outbox:write")
 TITLE = "Disk <b>full</b> on db-1"
 
 
@@ -112,7 +112,9 @@ async def test_only_an_operator_gets_in(world: World, tenant: Tenant, browser: B
     assert await browser.opens("/board") == 200
     assert "queues/escalation" in browser.says
     assert "queues/notify" in browser.says
-    assert browser.text.count("<svg") == 8, "of each queue: what stands where, attempts, lateness, durations"
+    for outbox in ("ingest: outbox to escalation", "escalation: outbox to notify", "notify: outbox to escalation"):
+        assert outbox in browser.says
+    assert browser.text.count("<svg") == 2 * 4 + 3, "of each queue: what stands where, attempts, lateness, durations"
     assert "5 attempts" in browser.says
     assert browser.headers["Cache-Control"] == "no-store"
     policy = browser.headers["Content-Security-Policy"]
@@ -153,7 +155,9 @@ async def test_an_operator_acts_and_a_form_from_elsewhere_does_not(
     assert await browser.presses("remove", key) == 200
     assert f"Done: remove {name}" in browser.says
     assert await browser.opens(f"/board/notify/task/{key}") == 404
-    assert await browser.opens("/board/notify/outbox") == 200
+    for service in ("ingest", "escalation", "notify"):
+        for shown in ("waiting", "blocked", "dead"):
+            assert await browser.opens(f"/board/{service}/outbox/{shown}") == 200
 
 
 async def test_a_queue_is_drained_after_a_look_at_what_would_go(world: World, tenant: Tenant, browser: Browser) -> None:

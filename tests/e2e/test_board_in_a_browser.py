@@ -18,7 +18,7 @@ from tests.e2e.test_board import WRITES, scheduled
 PHOTOGRAPHS = os.environ.get("BOARD_PHOTOGRAPHS")
 SAYS = "document.body.innerText"
 WIDE = "document.documentElement.scrollWidth"
-PLOTS = "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().height > 40).length"
+PLOTS = "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().height > 20).length"
 REFUSED = "performance.getEntriesByType('resource').filter(e => new URL(e.name).host !== location.host).length"
 
 pytestmark = [
@@ -50,7 +50,7 @@ async def test_an_operator_looks_drains_and_leaves(
         await phone.presses("Log in")
         assert "queues/notify" in await phone.asks(SAYS)
         assert await phone.asks(WIDE) <= width, "nothing is beside the screen"
-        assert await phone.asks(PLOTS) == 8
+        assert await phone.asks(PLOTS) == 11
         assert await phone.asks(REFUSED) == 0, "everything is the board's own"
         await keeps(phone, f"overview-{width}-{scripts}")
         if scripts:
@@ -61,6 +61,10 @@ async def test_an_operator_looks_drains_and_leaves(
                 return bool(await phone.asks("document.querySelector('main').innerText") != done)
 
             await until(followed)
+        await phone.opens(f"{url}/board/ingest/outbox/waiting")
+        assert "waiting · blocked · dead" in await phone.asks(SAYS)
+        assert await phone.asks(WIDE) <= width
+        await keeps(phone, f"outbox-{width}-{scripts}")
         await phone.opens(f"{url}/board/notify/delayed")
         await keeps(phone, f"delayed-{width}-{scripts}")
         await phone.opens(f"{url}/board/notify/drain")

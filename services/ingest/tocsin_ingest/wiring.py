@@ -139,7 +139,11 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     serve_limits(runtime, pages, redis.commands, (RedisError, OSError))
     share(runtime, limit.budgets, redis.commands, SERVICE, (RedisError, OSError))
     serve_audit(runtime, pages)
-    OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
+    OutboxService(
+        *(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge),
+        destination="escalation",
+        max_age=settings.outbox_max_age_seconds,
+    ).add_to(runtime.rpc)
     close: list[Callable[[], Awaitable[object]]] = []
     refusals = Refusals(database, intake, metrics, time.monotonic)
     if runtime.serves:

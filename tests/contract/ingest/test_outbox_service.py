@@ -162,3 +162,49 @@ async def test_a_tenant_sees_its_own_messages_only_and_needs_the_scopes(replica:
         assert await reason_of(call) == "SCOPE_MISSING"
     every = await outbox.ListDeadMessages(pb.ListDeadMessagesRequest(page_size=500), metadata=operator())
     assert dead.name in [each.name for each in every.messages]
+
+
+async def test_what_waits_is_counted_and_listed_with_the_reason(
+    replica: Ingest, outbox: Any, picky: FakeEscalation
+) -> None:
+    org = new_org()
+    await refused(replica, outbox, org)
+    picky.unavailable = True
+    try:
+        await replica.alerts.SendAlerts(SendAlertsRequest(alerts=[trigger("a"), trigger("b")]), metadata=bearer(org))
+        found: dict[str, pb.OutboxBacklog] = {}
+
+        async def tried() -> bool:
+            answer = await outbox.GetOutbox(pb.GetOutboxRequest(), metadata=operator())
+            found.update({each.kind: each for each in answer.backlogs})
+            return found["incident_event"].waiting >= 2 and found["incident_event"].failed >= 1
+
+        await until(tried, 30.0)
+        events, added = found["incident_event"], found["incident_alerts_added"]
+        assert events.destination == "escalation"
+        assert "UNAVAILABLE" in events.error
+        assert events.oldest.org_id
+        assert events.oldest.state == pb.OUTBOX_MESSAGE_STATE_WAITING
+        assert events.oldest_age.ToTimedelta().total_seconds() > 0
+        assert events.dead >= 1
+        assert (added.waiting, added.HasField("oldest"), added.HasField("oldest_age")) == (0, False, False)
+
+        first = pb.ListWaitingMessagesRequest(org_id=org, page_size=1)
+        page = await outbox.ListWaitingMessages(first, metadata=operator())
+        first.page_token = page.next_page_token
+        rest = await outbox.ListWaitingMessages(first, metadata=operator())
+        both = [*page.messages, *rest.messages]
+        assert [each.state for each in both] == [pb.OUTBOX_MESSAGE_STATE_WAITING] * 2
+        assert {each.org_id for each in both} == {org}
+        assert rest.next_page_token == ""
+        none = pb.ListWaitingMessagesRequest(org_id=org, blocked=True)
+        assert not (await outbox.ListWaitingMessages(none, metadata=operator())).messages
+        none = pb.ListWaitingMessagesRequest(org_id=org, kind="incident_alerts_added")
+        assert not (await outbox.ListWaitingMessages(none, metadata=operator())).messages
+        for call, request in (
+            (outbox.GetOutbox, pb.GetOutboxRequest()),
+            (outbox.ListWaitingMessages, pb.ListWaitingMessagesRequest()),
+        ):
+            assert await reason_of(call(request, metadata=bearer(org, SCOPES))) == "SCOPE_MISSING"
+    finally:
+        picky.unavailable = False

@@ -12,6 +12,8 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db import outbox_claims
 from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry
+from tocsin_kit.db.outbox_admin import find_many, list_waiting
+from tocsin_kit.db.outbox_figures import figures
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_watch import OutboxLate
 from tocsin_kit.errors import TocsinError
@@ -386,6 +388,15 @@ async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database)
     assert value("tocsin_outbox_rows", state="dead") == 1
     assert value("tocsin_outbox_late_tenants") == 0
     async with db.system() as tx:
+        [blocked] = await list_waiting(tx, [KIND], blocked=True)
+        assert await list_waiting(tx, [KIND]) == [blocked], "what is dead does not wait"
+        assert await list_waiting(tx, [KIND], after_id=blocked.id) == []
+        assert await list_waiting(tx, [KIND], org_id="b") == []
+        assert (blocked.org_id, blocked.reason, blocked.payload) == ("a", "OUT_OF_ORDER", b"")
+        found = await figures(tx, [KIND])
+        assert [(each.rows, each.failed, each.oldest_id) for each in found.waiting_of(KIND)] == [(1, 1, blocked.id)]
+        assert found.blocked[KIND].oldest_id == blocked.id
+        assert await find_many(tx, [KIND], [blocked.id, 0]) == {blocked.id: blocked}
         await tx.execute("UPDATE outbox SET create_time = create_time - interval '90 seconds'")
     await relay.watch.measure()
     assert value("tocsin_outbox_late_tenants") == 1

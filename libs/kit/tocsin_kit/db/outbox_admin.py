@@ -19,6 +19,15 @@ _LIST_DEAD: Final = f"""
 SELECT {_HEAD}, ''::bytea AS payload, {_REST} FROM outbox
 WHERE dead_time IS NOT NULL AND {_MINE} AND id > $3 AND kind = ANY($1::text[]) ORDER BY id LIMIT $4
 """
+_LIST_WAITING: Final = f"""
+SELECT {_HEAD}, ''::bytea AS payload, {_REST} FROM outbox
+WHERE dead_time IS NULL AND {_MINE} AND id > $3 AND kind = ANY($1::text[]) {{blocked}} ORDER BY id LIMIT $4
+"""
+_LIST_ALL_WAITING: Final = _LIST_WAITING.format(blocked="")
+_LIST_BLOCKED: Final = _LIST_WAITING.format(blocked="AND blocked")
+_FIND: Final = f"""
+SELECT {_HEAD}, ''::bytea AS payload, {_REST} FROM outbox WHERE id = ANY($3::bigint[]) AND {_MINE} AND kind = ANY($1::text[])
+"""
 _GET: Final = f"SELECT {_HEAD}, payload, {_REST} FROM outbox WHERE id = $3 AND {_MINE} AND kind = ANY($1::text[])"
 _BEHIND: Final = f"""
 SELECT count(*)::int, min(create_time) FROM (
@@ -56,6 +65,23 @@ async def list_dead(
     """
     rows = await tx.fetch(_LIST_DEAD, list(kinds), org_id or tx.org_id, after_id, min(limit, _MOST_LISTED))
     return [_row(row) for row in rows]
+
+
+async def list_waiting(
+    tx: Tx, kinds: Iterable[str], *, after_id: int = 0, limit: int = 50, org_id: str = "", blocked: bool = False
+) -> list[StoredRow]:
+    """Messages on their way without their payloads, oldest first, from after `after_id`, at most 501; with `blocked` only such.
+
+    Of the transaction's tenant; a system transaction sees all, or those of `org_id`.
+    """
+    statement = _LIST_BLOCKED if blocked else _LIST_ALL_WAITING
+    rows = await tx.fetch(statement, list(kinds), org_id or tx.org_id, after_id, min(limit, _MOST_LISTED))
+    return [_row(row) for row in rows]
+
+
+async def find_many(tx: Tx, kinds: Iterable[str], ids: Iterable[int]) -> dict[int, StoredRow]:
+    """Those of the messages that exist, by their ids, without their payloads."""
+    return {row["id"]: _row(row) for row in await tx.fetch(_FIND, list(kinds), tx.org_id, list(ids))}
 
 
 async def find(tx: Tx, kinds: Iterable[str], row_id: int) -> StoredRow | None:

@@ -1,4 +1,4 @@
-"""Measures an outbox: how much waits, since when, for how many tenants, and what is dead or blocked."""
+"""Measures an outbox again and again: for metrics, for the log, and for health."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tocsin_kit.db.outbox_figures import figures
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -16,26 +17,6 @@ _log = get_logger(__name__)
 
 _MEASURE_EVERY: Final = 5.0
 _SAY_EVERY: Final = 60.0
-_COUNTED: Final = 100_000
-
-# The oldest rows by id, which is the order of their creation, so the worst age is exact even when not all are counted.
-_MEASURE: Final = f"""
-SELECT kind, org_id, count(*)::int AS rows, extract(epoch FROM app_now() - min(create_time))::float8 AS oldest
-FROM (SELECT kind, org_id, create_time FROM outbox
-      WHERE dead_time IS NULL AND kind = ANY($1::text[]) ORDER BY id LIMIT {_COUNTED}) AS waiting
-GROUP BY kind, org_id
-"""
-_MEASURE_DEAD: Final = f"""
-SELECT kind, count(*)::int AS rows
-FROM (SELECT kind FROM outbox WHERE dead_time IS NOT NULL AND kind = ANY($1::text[]) LIMIT {_COUNTED}) AS dead
-GROUP BY kind
-"""
-_MEASURE_BLOCKED: Final = f"""
-SELECT kind, count(*)::int AS rows, min(org_id) AS org_id, min(ordering_key) AS ordering_key
-FROM (SELECT kind, org_id, ordering_key FROM outbox
-      WHERE dead_time IS NULL AND blocked AND kind = ANY($1::text[]) LIMIT {_COUNTED}) AS blocked
-GROUP BY kind
-"""
 
 
 class OutboxLate(Exception):
@@ -82,34 +63,33 @@ class OutboxWatch:
     async def measure(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""
         async with self._database.system() as tx:
-            waiting = await tx.fetch(_MEASURE, self._kinds)
-            dead = {row["kind"]: row["rows"] for row in await tx.fetch(_MEASURE_DEAD, self._kinds)}
-            blocked = {row["kind"]: row for row in await tx.fetch(_MEASURE_BLOCKED, self._kinds)}
-        late = [row for row in waiting if row["oldest"] > self._max_age]
-        worst = max(late, key=lambda row: row["oldest"], default=None)
+            found = await figures(tx, self._kinds)
+        late = [each for each in found.waiting if each.oldest_seconds > self._max_age]
+        worst = max(late, key=lambda each: each.oldest_seconds, default=None)
         self._late = None
         if worst is not None:
-            self._late = _Late(len({row["org_id"] for row in late}), worst["org_id"], worst["oldest"])
+            self._late = _Late(len({each.org_id for each in late}), worst.org_id, worst.oldest_seconds)
             self._say(
                 "outbox_late",
                 tenants=self._late.tenants,
                 org_id=self._late.worst_org,
-                kind=worst["kind"],
+                kind=worst.kind,
                 seconds=round(self._late.worst_age),
             )
-        for kind, row in blocked.items():
-            self._say(
-                "outbox_blocked", kind=kind, keys=row["rows"], org_id=row["org_id"], ordering_key=row["ordering_key"]
-            )
+        for kind, row in found.blocked.items():
+            self._say("outbox_blocked", kind=kind, keys=row.rows, org_id=row.org_id, ordering_key=row.ordering_key)
         if self._metrics is None:
             return
         for kind in self._kinds:
-            rows = [row for row in waiting if row["kind"] == kind]
-            behind = {row["org_id"] for row in late if row["kind"] == kind}
-            self._metrics.outbox_rows.labels(kind, "waiting").set(sum(row["rows"] for row in rows))
-            self._metrics.outbox_rows.labels(kind, "dead").set(dead.get(kind, 0))
-            self._metrics.outbox_rows.labels(kind, "blocked").set(blocked[kind]["rows"] if kind in blocked else 0)
-            self._metrics.outbox_oldest_seconds.labels(kind).set(max((row["oldest"] for row in rows), default=0.0))
+            rows = found.waiting_of(kind)
+            behind = {each.org_id for each in late if each.kind == kind}
+            self._metrics.outbox_rows.labels(kind, "waiting").set(sum(each.rows for each in rows))
+            self._metrics.outbox_rows.labels(kind, "dead").set(found.dead.get(kind, 0))
+            blocked = found.blocked.get(kind)
+            self._metrics.outbox_rows.labels(kind, "blocked").set(blocked.rows if blocked else 0)
+            self._metrics.outbox_oldest_seconds.labels(kind).set(
+                max((each.oldest_seconds for each in rows), default=0.0)
+            )
             self._metrics.outbox_late_tenants.labels(kind).set(len(behind))
 
     def _say(self, event: str, **about: object) -> None:

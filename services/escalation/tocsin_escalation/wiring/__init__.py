@@ -132,7 +132,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         NOTICE: NotificationJob,
         USER: UserChange,
     }
-    OutboxService(db, pages, kept, relays.nudge).add_to(runtime.rpc)
+    max_age = settings.outbox_max_age_seconds
+    OutboxService(db, pages, kept, relays.nudge, destination="notify", max_age=max_age).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, settings)
     worker = Worker(

@@ -1,11 +1,9 @@
-"""QueueService and OutboxService of the services, for an operator at the board: each call carries that operator's own token."""
+"""QueueService of the services, for an operator at the board: each call carries that operator's own token."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import grpc
-from tocsin.outbox.v1 import outbox_service_pb2 as outbox_pb
-from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin_kit.errors import from_rpc_error
@@ -28,18 +26,17 @@ class Queues:
         """`channels`: by the name of the service; they show no credential of their own."""
         self.services: Final = tuple(channels)
         self._queues: dict[str, Any] = {name: QueueServiceStub(channel) for name, channel in channels.items()}
-        self._outboxes: dict[str, Any] = {name: OutboxServiceStub(channel) for name, channel in channels.items()}
 
     async def figures(self, service: str, token: str) -> pb.Queue:
-        """The figures of the service's queue."""
-        answer = await self._call(service, self._queues[service].ListQueues, pb.ListQueuesRequest(), token)
+        """Of the service's queue."""
+        answer = await call(service, self._queues[service].ListQueues, pb.ListQueuesRequest(), token)
         queue: pb.Queue = answer.queues[0]
         return queue
 
     async def activity(self, service: str, token: str) -> pb.GetQueueActivityResponse:
         """Of the last quarter of an hour."""
         request = pb.GetQueueActivityRequest(name=f"queues/{service}")
-        answer: pb.GetQueueActivityResponse = await self._call(
+        answer: pb.GetQueueActivityResponse = await call(
             service, self._queues[service].GetQueueActivity, request, token
         )
         return answer
@@ -51,13 +48,13 @@ class Queues:
             state=state,  # type: ignore[arg-type]  # the number is the enum's own
             page_token=page_token,
         )
-        answer: pb.ListTasksResponse = await self._call(service, self._queues[service].ListTasks, request, token)
+        answer: pb.ListTasksResponse = await call(service, self._queues[service].ListTasks, request, token)
         return answer
 
     async def task(self, service: str, token: str, key: str) -> pb.GetTaskResponse:
         """One task, with its history."""
         request = pb.GetTaskRequest(name=f"queues/{service}/tasks/{key}")
-        answer: pb.GetTaskResponse = await self._call(service, self._queues[service].GetTask, request, token)
+        answer: pb.GetTaskResponse = await call(service, self._queues[service].GetTask, request, token)
         return answer
 
     async def act(self, service: str, token: str, act: str, name: str, request_id: str, *, force: bool) -> Any:
@@ -66,7 +63,7 @@ class Queues:
         known = request_type.DESCRIPTOR.fields_by_name
         given = {"name": name, "request_id": request_id, "force": force}
         request = request_type(**{field: value for field, value in given.items() if field in known})
-        return await self._call(service, getattr(self._queues[service], method), request, token)
+        return await call(service, getattr(self._queues[service], method), request, token)
 
     async def drain(
         self, service: str, token: str, chosen: Mapping[str, str], request_id: str = "", *, dry_run: bool
@@ -80,14 +77,7 @@ class Queues:
             force="force" in chosen,
             dry_run=dry_run,
         )
-        answer: pb.DrainQueueResponse = await self._call(service, self._queues[service].DrainQueue, request, token)
-        return answer
-
-    async def dead_messages(self, service: str, token: str) -> outbox_pb.ListDeadMessagesResponse:
-        """The dead messages of the service's outbox."""
-        answer: outbox_pb.ListDeadMessagesResponse = await self._call(
-            service, self._outboxes[service].ListDeadMessages, outbox_pb.ListDeadMessagesRequest(), token
-        )
+        answer: pb.DrainQueueResponse = await call(service, self._queues[service].DrainQueue, request, token)
         return answer
 
     async def watch(self, service: str, token: str) -> AsyncIterator[pb.WatchQueueResponse]:
@@ -103,11 +93,13 @@ class Queues:
         finally:
             stream.cancel()
 
-    async def _call(self, service: str, method: Any, request: Any, token: str) -> Any:
-        try:
-            return await method(request, metadata=_bearer(token), timeout=_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, service=service) from error
+
+async def call(service: str, method: Any, request: Any, token: str) -> Any:
+    """What the service answers to the bearer of the token. Raises TocsinError."""
+    try:
+        return await method(request, metadata=_bearer(token), timeout=_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error, service=service) from error
 
 
 def _bearer(token: str) -> tuple[tuple[str, str], ...]:

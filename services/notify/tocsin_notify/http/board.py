@@ -1,4 +1,4 @@
-"""The board: the queues of all services as a page for operators.
+"""The board: the queues and outboxes of all services as a page for operators.
 
 It lies where operators find /metrics, and has no power of its own: each call to a service carries the token with which its operator
 logged in, so the services decide what is allowed, and their audit logs say who did it. A GET never changes anything.
@@ -6,7 +6,7 @@ logged in, so the services decide what is allowed, and their audit logs say who 
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -15,9 +15,13 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import http_status
 from tocsin_kit.loops import wait_or_stop
 
-from tocsin_notify.clients.queues import ACTS, Queues
+from tocsin_notify.clients import outboxes as outbox_calls
+from tocsin_notify.clients import queues as queue_calls
+from tocsin_notify.clients.outboxes import Outboxes
+from tocsin_notify.clients.queues import Queues
 from tocsin_notify.http.board_drain import choice, counted, drain_page
 from tocsin_notify.http.board_oidc import COOKIE, DONE, START, OidcLogin
+from tocsin_notify.http.board_outbox import LISTS, message_page, outbox_card, outbox_page
 from tocsin_notify.http.board_page import (
     HEADERS,
     PATH,
@@ -26,7 +30,6 @@ from tocsin_notify.http.board_page import (
     logged_in_page,
     login_page,
     note,
-    outbox_page,
     overview,
     task_list,
     task_page,
@@ -39,6 +42,7 @@ _LONGEST_TOKEN: Final = 8192
 _BEAT_SECONDS: Final = 10.0
 _READ: Final = "queues:read"
 _WRITE: Final = "queues:write"
+_REDRIVE: Final = "outbox:write"
 
 Shown = Callable[[web.Request, Session], Awaitable[web.Response]]
 Judge = Callable[[str, Callable[[], str]], Awaitable[Principal]]
@@ -51,9 +55,12 @@ class Board:
     A token is judged here before any service sees it: what strangers try counts for their own address, and not for this process's.
     """
 
-    def __init__(self, queues: Queues, judge: Judge, stop: asyncio.Event, oidc: OidcLogin | None = None) -> None:
+    def __init__(
+        self, queues: Queues, outboxes: Outboxes, judge: Judge, stop: asyncio.Event, oidc: OidcLogin | None = None
+    ) -> None:
         """`oidc`: logs in beside the token."""
         self._queues = queues
+        self._outboxes = outboxes
         self._judge = judge
         self._stop = stop
         self._oidc = oidc
@@ -63,6 +70,7 @@ class Board:
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """To be added to operators' listener."""
         service = f"{PATH}/{{service:{'|'.join(self._queues.services)}}}"
+        outbox = f"{PATH}/{{service:{'|'.join(self._outboxes.services)}}}/outbox"
         return (
             web.get(PATH, self._for_operators(self.overview)),
             web.get(f"{PATH}/login", self.show_login),
@@ -72,7 +80,8 @@ class Board:
             web.post(f"{PATH}/logout", self.log_out),
             web.post(f"{PATH}/act", self.act),
             web.get(f"{PATH}/events", self.events, allow_head=False),
-            web.get(f"{service}/outbox", self._for_operators(self.outbox)),
+            web.get(f"{outbox}/{{list:{'|'.join(LISTS)}}}", self._for_operators(self.outbox)),
+            web.get(f"{outbox}/{{number:[1-9][0-9]{{0,17}}}}", self._for_operators(self.message)),
             web.get(f"{service}/drain", self._for_operators(self.drain)),
             web.get(f"{service}/task/{{key}}", self._for_operators(self.task)),
             web.get(f"{service}/{{state:{'|'.join(STATES)}}}", self._for_operators(self.tasks)),
@@ -140,26 +149,28 @@ class Board:
         return response
 
     async def overview(self, request: web.Request, session: Session) -> web.Response:
-        """All queues."""
-        parts = []
-        for service in self._queues.services:
-            try:
-                queue = await self._queues.figures(service, session.token)
-                activity = await self._queues.activity(service, session.token)
-            except TocsinError as error:
-                parts.append(note(f"{service}: {error.message}", wrong=True))
-            else:
-                undelivered = await self._undelivered(service, session)
-                parts.append(overview(queue, activity, undelivered, session.csrf, writes=session.writes))
+        """All queues and outboxes. What does not answer is shown as such, and holds up nothing else."""
+        parts = await asyncio.gather(
+            *(self._queue_card(service, session) for service in self._queues.services),
+            *(self._outbox_card(service, session) for service in self._outboxes.services),
+        )
         return _page("", parts, request, session)
 
-    async def _undelivered(self, service: str, session: Session) -> str:
-        """How many messages of the outbox are dead; nothing when the token may not see them."""
+    async def _queue_card(self, service: str, session: Session) -> str:
         try:
-            answer = await self._queues.dead_messages(service, session.token)
-        except TocsinError:
-            return ""
-        return f"{len(answer.messages)}{'+' if answer.next_page_token else ''}"
+            queue, activity = await asyncio.gather(
+                self._queues.figures(service, session.token), self._queues.activity(service, session.token)
+            )
+        except TocsinError as error:
+            return note(f"Queue of {service}: {error.message}", wrong=True)
+        return overview(queue, activity, session.csrf, writes=session.writes)
+
+    async def _outbox_card(self, service: str, session: Session) -> str:
+        try:
+            figures = await self._outboxes.figures(service, session.token)
+        except TocsinError as error:
+            return note(f"Outbox of {service}, of which nothing is known now: {error.message}", wrong=True)
+        return outbox_card(service, figures)
 
     async def tasks(self, request: web.Request, session: Session) -> web.Response:
         """Those of one queue in one state."""
@@ -176,10 +187,19 @@ class Board:
         return _page(f"{service}: task", parts, request, session)
 
     async def outbox(self, request: web.Request, session: Session) -> web.Response:
-        """Dead messages."""
+        """Messages that wait, are blocked or dead."""
+        service, shown = request.match_info["service"], request.match_info["list"]
+        page = request.query.get("page", "")[:1024]
+        answer = await self._outboxes.listed(service, session.token, shown, page)
+        parts = outbox_page(service, shown, answer, session.csrf, writes=session.redrives)
+        return _page(f"{service}: outbox", parts, request, session)
+
+    async def message(self, request: web.Request, session: Session) -> web.Response:
+        """One of an outbox."""
         service = request.match_info["service"]
-        answer = await self._queues.dead_messages(service, session.token)
-        return _page(f"{service}: dead messages", outbox_page(answer.messages), request, session)
+        answer = await self._outboxes.message(service, session.token, request.match_info["number"])
+        parts = message_page(service, answer, session.csrf, writes=session.redrives)
+        return _page(f"{service}: message", parts, request, session)
 
     async def drain(self, request: web.Request, session: Session) -> web.Response:
         """What may be removed; with `look` in the URL, what would be removed now."""
@@ -198,10 +218,11 @@ class Board:
         if not is_ours(session, fields.get("csrf", "")):
             return _html(document("Refused", [note("The form is too old. Go back, and reload.", wrong=True)]), 403)
         service, act, name = (fields.get(field, "") for field in ("service", "act", "name"))
-        if service not in self._queues.services or act not in (*ACTS, "drain"):
+        queue = service in self._queues.services and act in (*queue_calls.ACTS, "drain")
+        if not queue and not (service in self._outboxes.services and act in outbox_calls.ACTS):
             return _html(document("Refused", [note("There is no such button.", wrong=True)]), 400)
         try:
-            came = await self._do(service, session.token, act, name, fields)
+            came = await (self._do if queue else self._do_with_message)(service, session.token, act, name, fields)
         except TocsinError as error:
             session.said, session.wrong = f"Nothing was done: {error.message}", True
         else:
@@ -215,6 +236,11 @@ class Board:
             return counted(await self._queues.drain(service, token, choice(fields), id, dry_run=False))
         answer = await self._queues.act(service, token, act, name, id, force=fields.get("force") == "1")
         return "; ".join(loss.text for loss in getattr(answer, "losses", ()))
+
+    async def _do_with_message(self, service: str, token: str, act: str, name: str, fields: dict[str, str]) -> str:
+        id, reason = str(uuid.uuid4()), fields.get("reason", "").strip()[:500]
+        found = await self._outboxes.act(service, token, act, name, id, reason)
+        return "" if found else "It was not dead any more."
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: one whenever something happened in a queue, at most two in a second."""
@@ -265,7 +291,7 @@ class Board:
         except TocsinError:
             self._sessions.forget(request)
             return None
-        session.writes = _WRITE in principal.scopes
+        session.writes, session.redrives = _WRITE in principal.scopes, _REDRIVE in principal.scopes
         return session
 
     def _for_operators(self, shown: Shown) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -282,7 +308,7 @@ class Board:
         return show
 
 
-def _page(title: str, parts: list[str], request: web.Request, session: Session) -> web.Response:
+def _page(title: str, parts: Sequence[str], request: web.Request, session: Session) -> web.Response:
     said = note(session.said, wrong=session.wrong)
     if "X-Live" not in request.headers:  # an update in the background must not take it from the person
         session.said = ""

@@ -33,7 +33,7 @@ _FLOW_SECONDS: Final = 600.0
 _MOST: Final = 4096
 _CONTEXT: Final = "board login"
 _READS: Final = ("queues:read", "outbox:read")
-_WRITES: Final = (*_READS, "queues:write")
+_WRITES: Final = (*_READS, "queues:write", "outbox:write")
 
 
 @dataclass(frozen=True, slots=True)

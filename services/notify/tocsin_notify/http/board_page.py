@@ -13,7 +13,6 @@ from typing import Final
 from urllib.parse import quote
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from tocsin.outbox.v1.outbox_service_pb2 import OutboxMessage
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import task_pb2
 from tocsin.queue.v1.queue_options_pb2 import QueueOptions
@@ -58,6 +57,8 @@ button.remove{background:#7d1f24}
 label{margin-right:.5rem}
 input[type=password],#org_id{display:block;width:100%;padding:.6rem;margin:.4rem 0 .8rem;border-radius:.5rem;
 border:1px solid #3a4553;background:#0d1015;color:inherit;font:inherit}
+input[name=reason]{padding:.5rem;border-radius:.5rem;max-width:100%;
+border:1px solid #3a4553;background:#0d1015;color:inherit;font:inherit}
 svg{display:block;width:100%;height:auto;max-width:32rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem 2rem;margin:.8rem 0}
 figure{margin:0}.rule{stroke:#3a4553}
@@ -73,6 +74,12 @@ if(answer.redirected){location.href=answer.url;return}
 const page=new DOMParser().parseFromString(await answer.text(),'text/html');
 document.querySelector('main').replaceWith(page.querySelector('main'))}finally{busy=false}};
 """
+
+
+_ASKS: Final = (
+    "Operator's token (org *, scopes queues:read, and outbox:read for outboxes; "
+    "queues:write and outbox:write to change something)"
+)
 
 
 def _hash(text: str) -> str:
@@ -115,9 +122,8 @@ def login_page(problem: str = "", *, oidc: str = "") -> str:
         "Log in",
         [
             f'<p class="wrong" role="alert">{escape(problem)}</p>' if problem else "",
-            f'<form class="card" method="post" action="{PATH}/login"><label for="token">Operator\'s token (org *, scope '
-            'queues:read; queues:write to change something)</label><input id="token" name="token" type="password" '
-            'autocomplete="off" required autofocus><button>Log in</button></form>',
+            f'<form class="card" method="post" action="{PATH}/login"><label for="token">{_ASKS}</label><input id="token" '
+            'name="token" type="password" autocomplete="off" required autofocus><button>Log in</button></form>',
             f'<p class="card"><a href="{oidc}">Log in with your organisation\'s account</a></p>' if oidc else "",
         ],
     )
@@ -137,10 +143,8 @@ def note(said: str, *, wrong: bool) -> str:
     return f'<p class="{"wrong" if wrong else "said"}" role="status">{escape(said)}</p>' if said else ""
 
 
-def overview(
-    queue: pb.Queue, activity: pb.GetQueueActivityResponse, undelivered: str, csrf: str, *, writes: bool
-) -> str:
-    """One queue: figures, options, pause, plots. `undelivered`: dead messages of the outbox; empty when they may not be seen."""
+def overview(queue: pb.Queue, activity: pb.GetQueueActivityResponse, csrf: str, *, writes: bool) -> str:
+    """One queue: figures, options, pause, plots."""
     service = queue.name.removeprefix("queues/")
     figures = [
         f'<li><a href="{PATH}/{service}/{state}">{state}</a> <strong>{count}</strong></li>'
@@ -153,8 +157,6 @@ def overview(
             ("failed", str(queue.failed)),
         )
     ]
-    if undelivered:
-        figures.append(f'<li><a href="{PATH}/{service}/outbox">dead messages</a> <strong>{undelivered}</strong></li>')
     states = ['<li class="bad">paused</li>'] if queue.paused else []
     if not queue.redis_available:
         states.append('<li class="bad">Redis is away</li>')
@@ -168,15 +170,13 @@ def overview(
         "delayed": queue.delayed,
         "dead": queue.dead,
     }
-    if undelivered.isdecimal():
-        bars["dead messages"] = int(undelivered)
     oldest = queue.oldest_age.ToTimedelta().total_seconds()
     return (
         f'<section class="card"><h2>{escape(queue.name)}</h2><ul class="figures">{"".join(states)}{"".join(figures)}</ul>'
         f'<p class="fine">Oldest due task: {oldest:.1f} s. {_spread("Late by", activity.lateness)} '
         f"{_spread('An attempt took', activity.duration)}{' Of this replica only.' if activity.partial else ''}</p>"
         f'<p class="fine">{escape(_options(queue.options))}</p>'
-        f'<div class="plots">{standing(bars)}{plots(activity.minutes)}</div>{button}</section>'
+        f'<div class="plots">{standing("How many stand where", bars)}{plots(activity.minutes)}</div>{button}</section>'
     )
 
 
@@ -204,9 +204,9 @@ def task_card(service: str, task: task_pb2.Task, csrf: str, *, writes: bool) -> 
         "tenant": task.org_id,
         "user": task.user,
         "about": task.about,
-        "due": _time(task.due_time) if task.HasField("due_time") else "",
-        "made": _time(task.create_time) if task.HasField("create_time") else "",
-        "ended": _time(task.finish_time) if task.HasField("finish_time") else "",
+        "due": shown_time(task.due_time) if task.HasField("due_time") else "",
+        "made": shown_time(task.create_time) if task.HasField("create_time") else "",
+        "ended": shown_time(task.finish_time) if task.HasField("finish_time") else "",
         "took": seconds(task.duration.ToTimedelta().total_seconds()) if task.HasField("duration") else "",
         "late by": seconds(task.lateness.ToTimedelta().total_seconds()) if task.HasField("lateness") else "",
         "attempts": str(task.attempts or ""),
@@ -228,20 +228,9 @@ def task_page(service: str, answer: pb.GetTaskResponse, csrf: str, *, writes: bo
     if answer.losses:
         lost = "".join(f"<li>{escape(loss.text)}</li>" for loss in answer.losses)
         parts.append(f"<h2>If it were removed</h2><ul>{lost}</ul>")
-    told = "".join(f"<dt>{_time(each.time)}</dt><dd>{escape(each.text)}</dd>" for each in answer.history)
+    told = "".join(f"<dt>{shown_time(each.time)}</dt><dd>{escape(each.text)}</dd>" for each in answer.history)
     parts.append(f"<h2>History</h2><dl>{told}</dl>" if told else '<p class="fine">Nothing has happened to it yet.</p>')
     return parts
-
-
-def outbox_page(messages: Sequence[OutboxMessage]) -> list[str]:
-    """What the next service refused for good."""
-    parts = [
-        f'<section class="card">{escape(each.name)} {escape(each.kind)}<dl><dt>tenant</dt><dd>{escape(each.org_id)}</dd>'
-        f"<dt>died</dt><dd>{_time(each.dead_time)}</dd><dt>attempts</dt><dd>{each.attempts}</dd>"
-        f"<dt>error</dt><dd>{escape(each.reason)}</dd></dl></section>"
-        for each in messages
-    ]
-    return parts or ['<p class="fine">No message is dead.</p>']
 
 
 def act_form(act: str, name: str, service: str, csrf: str) -> str:
@@ -253,6 +242,11 @@ def act_form(act: str, name: str, service: str, csrf: str) -> str:
         f'<input type="hidden" name="service" value="{escape(service)}"><input type="hidden" name="name" value="{escape(name)}">'
         f'<button class="{act}" name="act" value="{act}">{act.capitalize()}</button>{force if needs else ""}</form>'
     )
+
+
+def shown_time(stamp: Timestamp) -> str:
+    """For people."""
+    return f"{stamp.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _options(options: QueueOptions) -> str:
@@ -274,7 +268,3 @@ def _spread(words: str, spread: task_pb2.Spread) -> str:
         return ""
     half, most = in_seconds(spread.p50), in_seconds(spread.p99)
     return f"{words} {seconds(half)} (half of {spread.count}), {seconds(most)} (99 of 100)."
-
-
-def _time(stamp: Timestamp) -> str:
-    return f"{stamp.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -8,21 +8,21 @@ from google.protobuf.duration_pb2 import Duration
 from tocsin.queue.v1 import task_pb2
 
 
-def standing(counts: Mapping[str, int]) -> str:
+def standing(caption: str, counts: Mapping[str, int]) -> str:
     """How many stand where, one bar each."""
     highest = max(counts.values(), default=0) or 1
     rows = []
     for number, (name, count) in enumerate(counts.items()):
-        y, length = 2 + number * 22, 170 * count / highest
+        y, length = 2 + number * 22, 140 * count / highest
         shade = "broken" if name.startswith("dead") else "half"
         rows.append(
             f'<text class="word" x="0" y="{y + 13}">{escape(name)}</text>'
-            f'<rect class="{shade}" x="110" y="{y}" width="{length:.1f}" height="16"/>'
-            f'<text class="word" x="{116 + length:.1f}" y="{y + 13}">{count}</text>'
+            f'<rect class="{shade}" x="150" y="{y}" width="{length:.1f}" height="16"/>'
+            f'<text class="word" x="{156 + length:.1f}" y="{y + 13}">{count}</text>'
         )
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
     return _figure(
-        "How many stand where",
+        caption,
         f'<svg viewBox="0 0 360 {22 * len(counts)}" role="img" aria-label="{escape(said)}">{"".join(rows)}</svg>',
     )
 
@@ -49,6 +49,14 @@ def in_seconds(duration: Duration) -> float:
 def seconds(value: float) -> str:
     """For people."""
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def age(value: float) -> str:
+    """Of what waits, in seconds, for people."""
+    minutes = int(value // 60)
+    if value < 120:
+        return seconds(value)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _half_and_most(spread: task_pb2.Spread) -> tuple[float, float]:

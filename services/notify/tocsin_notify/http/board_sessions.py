@@ -28,7 +28,9 @@ class Session:
     """What the last act came to, shown once."""
     wrong: bool = False
     writes: bool = False
-    """Its token may change something, as far as it was judged last. The services decide."""
+    """Its token may change queues, as far as it was judged last. The services decide."""
+    redrives: bool = False
+    """The same for outboxes."""
 
 
 class Sessions:

@@ -291,7 +291,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
     board_channels = {
         name: channel(target, service_name=name, tls=client_credentials(settings))
-        for name, target in (("escalation", settings.escalation_target), ("notify", settings.notify_target))
+        for name, target in (
+            ("ingest", settings.ingest_target),
+            ("escalation", settings.escalation_target),
+            ("notify", settings.notify_target),
+        )
     }
     close_board = serve_board(runtime, board_channels)
     add = runtime.rpc.add
@@ -311,7 +315,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
     serve_audit(runtime, page_tokens)
-    OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
+    OutboxService(
+        *(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge),
+        destination="escalation",
+        max_age=settings.outbox_max_age_seconds,
+    ).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.health.add(HealthCheck("providers", circuits.check, critical=False))
 

@@ -9,12 +9,14 @@ from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.oidc import OidcAuthenticator
 from tocsin_kit.secret_boxes import Boxes
 
+from tocsin_notify.clients.outboxes import Outboxes
 from tocsin_notify.clients.queues import Queues
 from tocsin_notify.http.board import Board
 from tocsin_notify.http.board_oidc import OidcClient, OidcLogin
 from tocsin_notify.settings import NotifySettings
 
 _PURPOSE: Final = b"board login"
+_WITH_QUEUES: Final = ("escalation", "notify")
 
 
 def serve_board(
@@ -28,7 +30,8 @@ def serve_board(
         return runtime.rpc.credentials.judge(runtime.authenticators, token, peer)
 
     if runtime.serves:
-        board = Board(Queues(channels), judge, runtime.stop, _login(settings, issuer))
+        queues = Queues({name: channels[name] for name in _WITH_QUEUES})
+        board = Board(queues, Outboxes(channels), judge, runtime.stop, _login(settings, issuer))
         runtime.http.add_operator_routes(board.routes())
 
     async def close() -> None:

@@ -23,17 +23,26 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tocsin/outbox/v1/outbox_service.proto\x12\x10tocsin.outbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"\x8b\x03\n\rOutboxMessage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0cordering_key\x18\x04 \x01(\t\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.tocsin.outbox.v1.OutboxMessageState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdead_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpayload_bytes\x18\x0b \x01(\x03\x12\x0f\n\x07\x62locked\x18\x0c \x01(\x08\x12\x13\n\x0bsubstituted\x18\r \x01(\x08\x12\x16\n\x0esubstituted_by\x18\x0e \x01(\t\"\x84\x01\n\x17ListDeadMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x15\n\x04kind\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"f\n\x18ListDeadMessagesResponse\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x11GetMessageRequest\x12\x36\n\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^outboxMessages/[1-9][0-9]{0,17}$\"\xce\x01\n\x12GetMessageResponse\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x16\n\x0ewaiting_behind\x18\x05 \x01(\x05\x12\x31\n\rwaiting_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x16RedriveMessagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x43\n\x05names\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x08\x01\x10\xfa\x01\x18\x01\"%r#2!^outboxMessages/[1-9][0-9]{0,17}$\">\n\x17RedriveMessagesResponse\x12\x10\n\x08redriven\x18\x01 \x03(\t\x12\x11\n\tnot_found\x18\x02 \x03(\t\"\x9a\x01\n\x16\x44iscardMessagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x43\n\x05names\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x08\x01\x10\xfa\x01\x18\x01\"%r#2!^outboxMessages/[1-9][0-9]{0,17}$\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\"?\n\x17\x44iscardMessagesResponse\x12\x11\n\tdiscarded\x18\x01 \x03(\t\x12\x11\n\tnot_found\x18\x02 \x03(\t*{\n\x12OutboxMessageState\x12$\n OUTBOX_MESSAGE_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cOUTBOX_MESSAGE_STATE_WAITING\x10\x01\x12\x1d\n\x19OUTBOX_MESSAGE_STATE_DEAD\x10\x02\x32\xf9\x03\n\rOutboxService\x12~\n\x10ListDeadMessages\x12).tocsin.outbox.v1.ListDeadMessagesRequest\x1a*.tocsin.outbox.v1.ListDeadMessagesResponse\"\x13\xaa\xbb\x18\x0boutbox:read\xb0\xbb\x18\x02\x12l\n\nGetMessage\x12#.tocsin.outbox.v1.GetMessageRequest\x1a$.tocsin.outbox.v1.GetMessageResponse\"\x13\xaa\xbb\x18\x0boutbox:read\xb0\xbb\x18\x02\x12|\n\x0fRedriveMessages\x12(.tocsin.outbox.v1.RedriveMessagesRequest\x1a).tocsin.outbox.v1.RedriveMessagesResponse\"\x14\xaa\xbb\x18\x0coutbox:write\xb0\xbb\x18\x02\x12|\n\x0f\x44iscardMessages\x12(.tocsin.outbox.v1.DiscardMessagesRequest\x1a).tocsin.outbox.v1.DiscardMessagesResponse\"\x14\xaa\xbb\x18\x0coutbox:write\xb0\xbb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tocsin/outbox/v1/outbox_service.proto\x12\x10tocsin.outbox.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"\x8b\x03\n\rOutboxMessage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0cordering_key\x18\x04 \x01(\t\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.tocsin.outbox.v1.OutboxMessageState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdead_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpayload_bytes\x18\x0b \x01(\x03\x12\x0f\n\x07\x62locked\x18\x0c \x01(\x08\x12\x13\n\x0bsubstituted\x18\r \x01(\x08\x12\x16\n\x0esubstituted_by\x18\x0e \x01(\t\"\xb0\x02\n\rOutboxBacklog\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\x12-\n\noldest_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x06oldest\x18\x05 \x01(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x14\n\x0clate_tenants\x18\x08 \x01(\x03\x12\x0f\n\x07\x62locked\x18\t \x01(\x03\x12\x37\n\x0eoldest_blocked\x18\n \x01(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x0c\n\x04\x64\x65\x61\x64\x18\x0b \x01(\x03\"\x12\n\x10GetOutboxRequest\"F\n\x11GetOutboxResponse\x12\x31\n\x08\x62\x61\x63klogs\x18\x01 \x03(\x0b\x32\x1f.tocsin.outbox.v1.OutboxBacklog\"\x98\x01\n\x1aListWaitingMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x15\n\x04kind\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\"i\n\x1bListWaitingMessagesResponse\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x17ListDeadMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x15\n\x04kind\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"f\n\x18ListDeadMessagesResponse\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x11GetMessageRequest\x12\x36\n\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^outboxMessages/[1-9][0-9]{0,17}$\"\xce\x01\n\x12GetMessageResponse\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1f.tocsin.outbox.v1.OutboxMessage\x12\x14\n\x0cpayload_type\x18\x02 \x01(\t\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x16\n\x0ewaiting_behind\x18\x05 \x01(\x05\x12\x31\n\rwaiting_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x16RedriveMessagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x43\n\x05names\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x08\x01\x10\xfa\x01\x18\x01\"%r#2!^outboxMessages/[1-9][0-9]{0,17}$\">\n\x17RedriveMessagesResponse\x12\x10\n\x08redriven\x18\x01 \x03(\t\x12\x11\n\tnot_found\x18\x02 \x03(\t\"\x9a\x01\n\x16\x44iscardMessagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x43\n\x05names\x18\x02 \x03(\tB4\xbaH1\x92\x01.\x08\x01\x10\xfa\x01\x18\x01\"%r#2!^outboxMessages/[1-9][0-9]{0,17}$\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\"?\n\x17\x44iscardMessagesResponse\x12\x11\n\tdiscarded\x18\x01 \x03(\t\x12\x11\n\tnot_found\x18\x02 \x03(\t*{\n\x12OutboxMessageState\x12$\n OUTBOX_MESSAGE_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cOUTBOX_MESSAGE_STATE_WAITING\x10\x01\x12\x1d\n\x19OUTBOX_MESSAGE_STATE_DEAD\x10\x02\x32\xee\x05\n\rOutboxService\x12i\n\tGetOutbox\x12\".tocsin.outbox.v1.GetOutboxRequest\x1a#.tocsin.outbox.v1.GetOutboxResponse\"\x13\xaa\xbb\x18\x0boutbox:read\xb0\xbb\x18\x01\x12\x87\x01\n\x13ListWaitingMessages\x12,.tocsin.outbox.v1.ListWaitingMessagesRequest\x1a-.tocsin.outbox.v1.ListWaitingMessagesResponse\"\x13\xaa\xbb\x18\x0boutbox:read\xb0\xbb\x18\x01\x12~\n\x10ListDeadMessages\x12).tocsin.outbox.v1.ListDeadMessagesRequest\x1a*.tocsin.outbox.v1.ListDeadMessagesResponse\"\x13\xaa\xbb\x18\x0boutbox:read\xb0\xbb\x18\x02\x12l\n\nGetMessage\x12#.tocsin.outbox.v1.GetMessageRequest\x1a$.tocsin.outbox.v1.GetMessageResponse\"\x13\xaa\xbb\x18\x0boutbox:read\xb0\xbb\x18\x02\x12|\n\x0fRedriveMessages\x12(.tocsin.outbox.v1.RedriveMessagesRequest\x1a).tocsin.outbox.v1.RedriveMessagesResponse\"\x14\xaa\xbb\x18\x0coutbox:write\xb0\xbb\x18\x02\x12|\n\x0f\x44iscardMessages\x12(.tocsin.outbox.v1.DiscardMessagesRequest\x1a).tocsin.outbox.v1.DiscardMessagesResponse\"\x14\xaa\xbb\x18\x0coutbox:write\xb0\xbb\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.outbox.v1.outbox_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['kind']._loaded_options = None
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['org_id']._loaded_options = None
+  _globals['_LISTWAITINGMESSAGESREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_LISTDEADMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTDEADMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTDEADMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -54,6 +63,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISCARDMESSAGESREQUEST'].fields_by_name['names']._serialized_options = b'\272H1\222\001.\010\001\020\372\001\030\001\"%r#2!^outboxMessages/[1-9][0-9]{0,17}$'
   _globals['_DISCARDMESSAGESREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_DISCARDMESSAGESREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
+  _globals['_OUTBOXSERVICE'].methods_by_name['GetOutbox']._loaded_options = None
+  _globals['_OUTBOXSERVICE'].methods_by_name['GetOutbox']._serialized_options = b'\252\273\030\013outbox:read\260\273\030\001'
+  _globals['_OUTBOXSERVICE'].methods_by_name['ListWaitingMessages']._loaded_options = None
+  _globals['_OUTBOXSERVICE'].methods_by_name['ListWaitingMessages']._serialized_options = b'\252\273\030\013outbox:read\260\273\030\001'
   _globals['_OUTBOXSERVICE'].methods_by_name['ListDeadMessages']._loaded_options = None
   _globals['_OUTBOXSERVICE'].methods_by_name['ListDeadMessages']._serialized_options = b'\252\273\030\013outbox:read\260\273\030\002'
   _globals['_OUTBOXSERVICE'].methods_by_name['GetMessage']._loaded_options = None
@@ -62,26 +75,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOXSERVICE'].methods_by_name['RedriveMessages']._serialized_options = b'\252\273\030\014outbox:write\260\273\030\002'
   _globals['_OUTBOXSERVICE'].methods_by_name['DiscardMessages']._loaded_options = None
   _globals['_OUTBOXSERVICE'].methods_by_name['DiscardMessages']._serialized_options = b'\252\273\030\014outbox:write\260\273\030\002'
-  _globals['_OUTBOXMESSAGESTATE']._serialized_start=1487
-  _globals['_OUTBOXMESSAGESTATE']._serialized_end=1610
-  _globals['_OUTBOXMESSAGE']._serialized_start=151
-  _globals['_OUTBOXMESSAGE']._serialized_end=546
-  _globals['_LISTDEADMESSAGESREQUEST']._serialized_start=549
-  _globals['_LISTDEADMESSAGESREQUEST']._serialized_end=681
-  _globals['_LISTDEADMESSAGESRESPONSE']._serialized_start=683
-  _globals['_LISTDEADMESSAGESRESPONSE']._serialized_end=785
-  _globals['_GETMESSAGEREQUEST']._serialized_start=787
-  _globals['_GETMESSAGEREQUEST']._serialized_end=862
-  _globals['_GETMESSAGERESPONSE']._serialized_start=865
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1071
-  _globals['_REDRIVEMESSAGESREQUEST']._serialized_start=1073
-  _globals['_REDRIVEMESSAGESREQUEST']._serialized_end=1199
-  _globals['_REDRIVEMESSAGESRESPONSE']._serialized_start=1201
-  _globals['_REDRIVEMESSAGESRESPONSE']._serialized_end=1263
-  _globals['_DISCARDMESSAGESREQUEST']._serialized_start=1266
-  _globals['_DISCARDMESSAGESREQUEST']._serialized_end=1420
-  _globals['_DISCARDMESSAGESRESPONSE']._serialized_start=1422
-  _globals['_DISCARDMESSAGESRESPONSE']._serialized_end=1485
-  _globals['_OUTBOXSERVICE']._serialized_start=1613
-  _globals['_OUTBOXSERVICE']._serialized_end=2118
+  _globals['_OUTBOXMESSAGESTATE']._serialized_start=2180
+  _globals['_OUTBOXMESSAGESTATE']._serialized_end=2303
+  _globals['_OUTBOXMESSAGE']._serialized_start=183
+  _globals['_OUTBOXMESSAGE']._serialized_end=578
+  _globals['_OUTBOXBACKLOG']._serialized_start=581
+  _globals['_OUTBOXBACKLOG']._serialized_end=885
+  _globals['_GETOUTBOXREQUEST']._serialized_start=887
+  _globals['_GETOUTBOXREQUEST']._serialized_end=905
+  _globals['_GETOUTBOXRESPONSE']._serialized_start=907
+  _globals['_GETOUTBOXRESPONSE']._serialized_end=977
+  _globals['_LISTWAITINGMESSAGESREQUEST']._serialized_start=980
+  _globals['_LISTWAITINGMESSAGESREQUEST']._serialized_end=1132
+  _globals['_LISTWAITINGMESSAGESRESPONSE']._serialized_start=1134
+  _globals['_LISTWAITINGMESSAGESRESPONSE']._serialized_end=1239
+  _globals['_LISTDEADMESSAGESREQUEST']._serialized_start=1242
+  _globals['_LISTDEADMESSAGESREQUEST']._serialized_end=1374
+  _globals['_LISTDEADMESSAGESRESPONSE']._serialized_start=1376
+  _globals['_LISTDEADMESSAGESRESPONSE']._serialized_end=1478
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1480
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1555
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1558
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1764
+  _globals['_REDRIVEMESSAGESREQUEST']._serialized_start=1766
+  _globals['_REDRIVEMESSAGESREQUEST']._serialized_end=1892
+  _globals['_REDRIVEMESSAGESRESPONSE']._serialized_start=1894
+  _globals['_REDRIVEMESSAGESRESPONSE']._serialized_end=1956
+  _globals['_DISCARDMESSAGESREQUEST']._serialized_start=1959
+  _globals['_DISCARDMESSAGESREQUEST']._serialized_end=2113
+  _globals['_DISCARDMESSAGESRESPONSE']._serialized_start=2115
+  _globals['_DISCARDMESSAGESRESPONSE']._serialized_end=2178
+  _globals['_OUTBOXSERVICE']._serialized_start=2306
+  _globals['_OUTBOXSERVICE']._serialized_end=3056
 # @@protoc_insertion_point(module_scope)

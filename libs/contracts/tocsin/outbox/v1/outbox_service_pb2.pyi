@@ -5,6 +5,7 @@ Messages that one service could not hand over to the next. Served by every servi
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -123,6 +124,181 @@ class OutboxMessage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutboxMessage: _TypeAlias = OutboxMessage  # noqa: Y015
+
+@_typing.final
+class OutboxBacklog(_message.Message):
+    """What stands in the outbox of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    OLDEST_AGE_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    LATE_TENANTS_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    OLDEST_BLOCKED_FIELD_NUMBER: _builtins.int
+    DEAD_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind, as in messages."""
+    destination: _builtins.str
+    """The service that they are handed to: `ingest`, `escalation` or `notify`."""
+    waiting: _builtins.int
+    """How many wait, counted up to 100,000. Some always do: what was committed a moment ago is handed over within a second or two."""
+    failed: _builtins.int
+    """How many of these were handed over and not accepted. They are tried again."""
+    error: _builtins.str
+    """The newest error of the oldest of those: why they wait."""
+    late_tenants: _builtins.int
+    """Tenants whose oldest message has waited for longer than the service's OUTBOX_MAX_AGE_SECONDS."""
+    blocked: _builtins.int
+    """How many of those that wait are blocked, counted up to 100,000: the receiver lacks an earlier message of their ordering key."""
+    dead: _builtins.int
+    """How many are dead, counted up to 100,000."""
+    @_builtins.property
+    def oldest_age(self) -> _duration_pb2.Duration:
+        """How long the oldest of these has waited; unset when none waits."""
+
+    @_builtins.property
+    def oldest(self) -> Global___OutboxMessage:
+        """The oldest of these; unset when none waits."""
+
+    @_builtins.property
+    def oldest_blocked(self) -> Global___OutboxMessage:
+        """The oldest of those; unset when none is blocked."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        destination: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+        oldest_age: _duration_pb2.Duration | None = ...,
+        oldest: Global___OutboxMessage | None = ...,
+        failed: _builtins.int = ...,
+        error: _builtins.str = ...,
+        late_tenants: _builtins.int = ...,
+        blocked: _builtins.int = ...,
+        oldest_blocked: Global___OutboxMessage | None = ...,
+        dead: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest", b"oldest", "oldest_age", b"oldest_age", "oldest_blocked", b"oldest_blocked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "dead", b"dead", "destination", b"destination", "error", b"error", "failed", b"failed", "kind", b"kind", "late_tenants", b"late_tenants", "oldest", b"oldest", "oldest_age", b"oldest_age", "oldest_blocked", b"oldest_blocked", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutboxBacklog: _TypeAlias = OutboxBacklog  # noqa: Y015
+
+@_typing.final
+class GetOutboxRequest(_message.Message):
+    """Request of GetOutbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOutboxRequest: _TypeAlias = GetOutboxRequest  # noqa: Y015
+
+@_typing.final
+class GetOutboxResponse(_message.Message):
+    """Response of GetOutbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKLOGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backlogs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutboxBacklog]:
+        """One for each kind that this service hands over, also where nothing waits."""
+
+    def __init__(
+        self,
+        *,
+        backlogs: _abc.Iterable[Global___OutboxBacklog] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlogs", b"backlogs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOutboxResponse: _TypeAlias = GetOutboxResponse  # noqa: Y015
+
+@_typing.final
+class ListWaitingMessagesRequest(_message.Message):
+    """Request of ListWaitingMessages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 500 means 500."""
+    page_token: _builtins.str
+    """From the previous answer, with the same filters."""
+    kind: _builtins.str
+    """Only of this kind; empty: of every kind."""
+    org_id: _builtins.str
+    """Only of this tenant; empty: of all."""
+    blocked: _builtins.bool
+    """Only those that are blocked."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        blocked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "kind", b"kind", "org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingMessagesRequest: _TypeAlias = ListWaitingMessagesRequest  # noqa: Y015
+
+@_typing.final
+class ListWaitingMessagesResponse(_message.Message):
+    """Response of ListWaitingMessages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutboxMessage]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___OutboxMessage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingMessagesResponse: _TypeAlias = ListWaitingMessagesResponse  # noqa: Y015
 
 @_typing.final
 class ListDeadMessagesRequest(_message.Message):

@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class OutboxServiceStub:
-    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
-    messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
-    a payload holds what a page says.
+    """Messages on their way to the next service, and those that it refused for good: count, list, inspect, redrive, discard. A tenant's credential
+    sees that tenant's dead messages; a credential for every tenant (`*`) sees all, and what waits. Grant the scopes `outbox:read` and
+    `outbox:write` to operators only: a payload holds what a page says.
     """
 
     def __init__(self, channel):
@@ -37,6 +37,16 @@ class OutboxServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetOutbox = channel.unary_unary(
+                '/tocsin.outbox.v1.OutboxService/GetOutbox',
+                request_serializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.GetOutboxRequest.SerializeToString,
+                response_deserializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.GetOutboxResponse.FromString,
+                _registered_method=True)
+        self.ListWaitingMessages = channel.unary_unary(
+                '/tocsin.outbox.v1.OutboxService/ListWaitingMessages',
+                request_serializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListWaitingMessagesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListWaitingMessagesResponse.FromString,
+                _registered_method=True)
         self.ListDeadMessages = channel.unary_unary(
                 '/tocsin.outbox.v1.OutboxService/ListDeadMessages',
                 request_serializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListDeadMessagesRequest.SerializeToString,
@@ -60,10 +70,25 @@ class OutboxServiceStub:
 
 
 class OutboxServiceServicer:
-    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
-    messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
-    a payload holds what a page says.
+    """Messages on their way to the next service, and those that it refused for good: count, list, inspect, redrive, discard. A tenant's credential
+    sees that tenant's dead messages; a credential for every tenant (`*`) sees all, and what waits. Grant the scopes `outbox:read` and
+    `outbox:write` to operators only: a payload holds what a page says.
     """
+
+    def GetOutbox(self, request, context):
+        """Tells what stands in the outbox, for each kind of message: how many wait and since when, which of them failed and why, which are blocked, and
+        how many are dead. Of all tenants, and up to two seconds old: asking again and again costs the database no more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWaitingMessages(self, request, context):
+        """Lists messages that are on their way, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListDeadMessages(self, request, context):
         """Lists dead messages, oldest first.
@@ -97,6 +122,16 @@ class OutboxServiceServicer:
 
 def add_OutboxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetOutbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOutbox,
+                    request_deserializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.GetOutboxRequest.FromString,
+                    response_serializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.GetOutboxResponse.SerializeToString,
+            ),
+            'ListWaitingMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaitingMessages,
+                    request_deserializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListWaitingMessagesRequest.FromString,
+                    response_serializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListWaitingMessagesResponse.SerializeToString,
+            ),
             'ListDeadMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadMessages,
                     request_deserializer=tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListDeadMessagesRequest.FromString,
@@ -126,10 +161,64 @@ def add_OutboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OutboxService:
-    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
-    messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
-    a payload holds what a page says.
+    """Messages on their way to the next service, and those that it refused for good: count, list, inspect, redrive, discard. A tenant's credential
+    sees that tenant's dead messages; a credential for every tenant (`*`) sees all, and what waits. Grant the scopes `outbox:read` and
+    `outbox:write` to operators only: a payload holds what a page says.
     """
+
+    @staticmethod
+    def GetOutbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.outbox.v1.OutboxService/GetOutbox',
+            tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.GetOutboxRequest.SerializeToString,
+            tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.GetOutboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaitingMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.outbox.v1.OutboxService/ListWaitingMessages',
+            tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListWaitingMessagesRequest.SerializeToString,
+            tocsin_dot_outbox_dot_v1_dot_outbox__service__pb2.ListWaitingMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListDeadMessages(request,

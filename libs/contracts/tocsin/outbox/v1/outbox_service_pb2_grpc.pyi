@@ -27,15 +27,21 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OutboxServiceStub:
-    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
-    messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
-    a payload holds what a page says.
+    """Messages on their way to the next service, and those that it refused for good: count, list, inspect, redrive, discard. A tenant's credential
+    sees that tenant's dead messages; a credential for every tenant (`*`) sees all, and what waits. Grant the scopes `outbox:read` and
+    `outbox:write` to operators only: a payload holds what a page says.
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OutboxServiceAsyncStub: ...
+    GetOutbox: _grpc.UnaryUnaryMultiCallable[_outbox_service_pb2.GetOutboxRequest, _outbox_service_pb2.GetOutboxResponse]
+    """Tells what stands in the outbox, for each kind of message: how many wait and since when, which of them failed and why, which are blocked, and
+    how many are dead. Of all tenants, and up to two seconds old: asking again and again costs the database no more.
+    """
+    ListWaitingMessages: _grpc.UnaryUnaryMultiCallable[_outbox_service_pb2.ListWaitingMessagesRequest, _outbox_service_pb2.ListWaitingMessagesResponse]
+    """Lists messages that are on their way, oldest first."""
     ListDeadMessages: _grpc.UnaryUnaryMultiCallable[_outbox_service_pb2.ListDeadMessagesRequest, _outbox_service_pb2.ListDeadMessagesResponse]
     """Lists dead messages, oldest first."""
     GetMessage: _grpc.UnaryUnaryMultiCallable[_outbox_service_pb2.GetMessageRequest, _outbox_service_pb2.GetMessageResponse]
@@ -49,12 +55,18 @@ class OutboxServiceStub:
 
 @_typing.type_check_only
 class OutboxServiceAsyncStub(OutboxServiceStub):
-    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
-    messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
-    a payload holds what a page says.
+    """Messages on their way to the next service, and those that it refused for good: count, list, inspect, redrive, discard. A tenant's credential
+    sees that tenant's dead messages; a credential for every tenant (`*`) sees all, and what waits. Grant the scopes `outbox:read` and
+    `outbox:write` to operators only: a payload holds what a page says.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetOutbox: _aio.UnaryUnaryMultiCallable[_outbox_service_pb2.GetOutboxRequest, _outbox_service_pb2.GetOutboxResponse]  # type: ignore[assignment]
+    """Tells what stands in the outbox, for each kind of message: how many wait and since when, which of them failed and why, which are blocked, and
+    how many are dead. Of all tenants, and up to two seconds old: asking again and again costs the database no more.
+    """
+    ListWaitingMessages: _aio.UnaryUnaryMultiCallable[_outbox_service_pb2.ListWaitingMessagesRequest, _outbox_service_pb2.ListWaitingMessagesResponse]  # type: ignore[assignment]
+    """Lists messages that are on their way, oldest first."""
     ListDeadMessages: _aio.UnaryUnaryMultiCallable[_outbox_service_pb2.ListDeadMessagesRequest, _outbox_service_pb2.ListDeadMessagesResponse]  # type: ignore[assignment]
     """Lists dead messages, oldest first."""
     GetMessage: _aio.UnaryUnaryMultiCallable[_outbox_service_pb2.GetMessageRequest, _outbox_service_pb2.GetMessageResponse]  # type: ignore[assignment]
@@ -67,10 +79,28 @@ class OutboxServiceAsyncStub(OutboxServiceStub):
     """Deletes dead messages for good; the log keeps who did it, which ones and why. Idempotent by `request_id`."""
 
 class OutboxServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
-    messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
-    a payload holds what a page says.
+    """Messages on their way to the next service, and those that it refused for good: count, list, inspect, redrive, discard. A tenant's credential
+    sees that tenant's dead messages; a credential for every tenant (`*`) sees all, and what waits. Grant the scopes `outbox:read` and
+    `outbox:write` to operators only: a payload holds what a page says.
     """
+
+    @_abc_1.abstractmethod
+    def GetOutbox(
+        self,
+        request: _outbox_service_pb2.GetOutboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_outbox_service_pb2.GetOutboxResponse, _abc.Awaitable[_outbox_service_pb2.GetOutboxResponse]]:
+        """Tells what stands in the outbox, for each kind of message: how many wait and since when, which of them failed and why, which are blocked, and
+        how many are dead. Of all tenants, and up to two seconds old: asking again and again costs the database no more.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWaitingMessages(
+        self,
+        request: _outbox_service_pb2.ListWaitingMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_outbox_service_pb2.ListWaitingMessagesResponse, _abc.Awaitable[_outbox_service_pb2.ListWaitingMessagesResponse]]:
+        """Lists messages that are on their way, oldest first."""
 
     @_abc_1.abstractmethod
     def ListDeadMessages(

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from redis.asyncio import Redis
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
@@ -263,6 +264,38 @@ async def test_a_watcher_sees_that_a_message_was_made_and_became_a_notification(
     assert {(each.task.org_id, each.task.user) for each in seen} == {(sender.org, ANA)}
     assert later.name.removeprefix("messages/") in seen[0].task.name
     assert seen[0].task.due_time == later.send_time
+
+
+async def test_a_watch_is_resumed_at_another_replica(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica() as one, world.replica(works=False) as two:
+        watch = two.queues.WatchQueue(queue_pb.WatchQueueRequest(name=QUEUE), metadata=operator())
+        first = await watch.read()
+        assert not first.missed
+        watch.cancel()
+        await one.submit(job(org))
+        await until(lambda: _completed(two, org))
+        for replica in (one, two):
+            request = queue_pb.WatchQueueRequest(name=QUEUE, cursor=first.cursor)
+            watch = replica.queues.WatchQueue(request, metadata=operator())
+            assert not (await watch.read()).missed
+            answer = await watch.read()
+            watch.cancel()
+            assert not answer.missed
+            assert [each.kind for each in answer.changes][-1] == task_pb2.TASK_CHANGE_KIND_COMPLETED
+            assert {each.task.org_id for each in answer.changes} == {org}
+        request.cursor = "nonsense"
+        refused = await failure(two.queues.WatchQueue(request, metadata=operator()).read())
+        assert (refused.reason, [*refused.fields]) == ("CURSOR_INVALID", ["cursor"])
+        request.cursor = answer.cursor
+        async with Redis.from_url(world.redis_url) as redis:
+            await redis.flushdb()
+        assert (await two.queues.WatchQueue(request, metadata=operator()).read()).missed
+
+
+async def _completed(notify: Notify, org: str) -> bool:
+    return org in {each.org_id for each in await Operator(notify).tasks(task_pb2.TASK_STATE_COMPLETED)}
 
 
 async def test_every_replica_shows_what_any_of_them_did(world: World) -> None:

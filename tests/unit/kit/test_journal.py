@@ -8,6 +8,7 @@ import pytest
 from tocsin.queue.v1 import task_pb2 as pb
 from tocsin_kit.tasks import journal as journal_module
 from tocsin_kit.tasks.journal import KEPT, MOST_MINUTES, Journal, Minute, Noted, spread
+from tocsin_kit.tasks.watch import Watch
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -31,8 +32,9 @@ class Remembers:
 
     async def execute_command(self, *args: Any) -> Any:
         match args:
-            case ("SET", key, *_):
+            case ("EVAL", _, 1, key, epoch, _):
                 self.keys.add(key)
+                return epoch
             case ("EXISTS", key):
                 return int(key in self.keys)
             case ("EVAL", _, number, *rest):
@@ -93,23 +95,23 @@ async def test_what_is_added_and_begins_is_sent_while_somebody_watches() -> None
 
     assert await sent() == 1
     other_replica = Journal("mail", redis, (OSError,))
-    await other_replica.watch().begin()
+    await Watch(other_replica).begin()
     assert await sent() == 3
 
 
 async def test_a_watch_tells_what_happens_after_it_began(journal: Journal) -> None:
     journal.note(noted(pb.TASK_CHANGE_KIND_ADDED))
     await journal.send()
-    watch = journal.watch()
+    watch = Watch(journal)
     await watch.begin()
-    assert await watch.more() == ([], True)
+    assert await watch.more() == ([], True, False)
     kinds = [pb.TASK_CHANGE_KIND_ADDED, pb.TASK_CHANGE_KIND_ACTIVE, pb.TASK_CHANGE_KIND_STALLED]
     for kind in kinds:
         journal.note(noted(kind))
     await journal.send()
-    changes, partial = await watch.more()
+    changes, partial, _ = await watch.more()
     assert ([change.kind for change in changes], partial) == (kinds, True)
-    assert await watch.more() == ([], True)
+    assert await watch.more() == ([], True, False)
 
 
 async def test_minutes_are_counted_and_old_ones_are_forgotten(journal: Journal) -> None:

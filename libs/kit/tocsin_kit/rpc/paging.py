@@ -81,6 +81,16 @@ class PageTokens:
         return None
 
 
+def cursor_invalid() -> TocsinError:
+    """CURSOR_INVALID, of a watch."""
+    description = "is damaged, or belongs to another tenant or another kind of watch; list anew, and watch without one"
+    return TocsinError(
+        ErrorReason.ERROR_REASON_CURSOR_INVALID,
+        f"cursor {description}",
+        fields=(FieldViolation("cursor", description),),
+    )
+
+
 def _binding(request: Message, call: Call) -> bytes:
     filters = type(request)()
     filters.CopyFrom(request)

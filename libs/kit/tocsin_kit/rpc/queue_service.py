@@ -24,13 +24,14 @@ from tocsin_kit.rpc import task_mapping as mapping
 from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag, require_etag
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import PageTokens, cursor_invalid, page_size
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.tasks import options
 from tocsin_kit.tasks.board import Board
 from tocsin_kit.tasks.journal import EVERY, Journal, spread
 from tocsin_kit.tasks.options import LiveOptions
 from tocsin_kit.tasks.task import Task, TaskKind
+from tocsin_kit.tasks.watch import Place, Watch
 
 R = TypeVar("R", bound=Message)
 
@@ -192,10 +193,10 @@ class QueueService(pb_grpc.QueueServiceServicer):
     ) -> AsyncGenerator[pb.WatchQueueResponse, None]:
         """See the contract."""
         self._require(request.name)
-        principal = current_call().principal
-        watch = self._journal.watch()
-        await watch.begin()
-        yield pb.WatchQueueResponse()
+        principal, binding = current_call().principal, f"{current_call().org_id}\0WatchQueue {request.name}".encode()
+        watch = Watch(self._journal)
+        missed = await watch.begin(self._place(request.cursor, binding))
+        yield pb.WatchQueueResponse(cursor=self._cursor(watch.place, binding), missed=missed)
         for _ in range(_MOST_LOOKS):
             if await wait_or_stop(self._stop, EVERY):
                 raise TocsinError(
@@ -204,9 +205,25 @@ class QueueService(pb_grpc.QueueServiceServicer):
                     metadata={"service": self._queue},
                 )
             self._revocations.check(principal)
-            changes, partial = await watch.more()
-            if changes:
-                yield pb.WatchQueueResponse(changes=changes, partial=partial)
+            news = await watch.more()
+            if news.changes or news.missed:
+                yield pb.WatchQueueResponse(
+                    changes=news.changes,
+                    partial=news.partial,
+                    cursor=self._cursor(watch.place, binding),
+                    missed=news.missed,
+                )
+
+    def _cursor(self, place: Place | None, binding: bytes) -> str:
+        return "" if place is None else self._pages.seal((place.epoch, place.time, *place.last), binding)
+
+    def _place(self, cursor: str, binding: bytes) -> Place | None:
+        if not cursor:
+            return None
+        match self._pages.unseal(cursor, binding):
+            case (str(epoch), int(time), str(one), str(two), str(three)):
+                return Place(epoch, time, (one, two, three))
+        raise cursor_invalid()
 
     async def GetQueueActivity(self, request: pb.GetQueueActivityRequest, context: Any) -> pb.GetQueueActivityResponse:
         """See the contract."""

@@ -10,7 +10,6 @@ are handled in batches and never were a task of the broker.
 
 import asyncio
 import math
-import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,11 +36,11 @@ _MOST_SENT: Final = 250
 """Of each stream in one sending."""
 _SECONDS_KEPT: Final = 3600 * 2
 _OTHERS: Final = "others"
-_WATCHED: Final = "watched"
-_WATCHED_SECONDS: Final = 30
-"""For so long after a watcher's look its replica counts as watching; it says so again when a third of that has passed."""
+WATCHED: Final = "watched"
+WATCHED_SECONDS: Final = 120
+"""For so long after a watcher's look the queue counts as watched, so that one that comes back has missed nothing."""
 _CLASS: Final = math.log(1.2)
-_STREAMS: Final = ("completed", "failed", _OTHERS)
+STREAMS: Final = ("completed", "failed", _OTHERS)
 _WORDS: Final = {
     pb.TASK_CHANGE_KIND_ADDED: "added",
     pb.TASK_CHANGE_KIND_COMPLETED: "completed",
@@ -62,11 +61,13 @@ _STATE_OF: Final = {
     pb.TASK_CHANGE_KIND_COMPLETED: pb.TASK_STATE_COMPLETED,
     pb.TASK_CHANGE_KIND_STALLED: pb.TASK_STATE_ACTIVE,
 }
+LEFT_OUT: Final = pb.TaskChange()
+"""Stands in a stream for changes that were too many to be sent."""
 # KEYS: the streams, then a hash for each minute. ARGV: the seconds kept; for each stream the number kept, the number of changes
 # and these; for each hash the number of pairs and these.
 _SEND: Final = f"""
 local at = 2
-for stream = 1, {len(_STREAMS)} do
+for stream = 1, {len(STREAMS)} do
   local count = tonumber(ARGV[at + 1])
   for i = at + 2, at + 1 + count do
     redis.call('XADD', KEYS[stream], 'MAXLEN', ARGV[at], '*', 'c', ARGV[i])
@@ -74,7 +75,7 @@ for stream = 1, {len(_STREAMS)} do
   if count > 0 then redis.call('EXPIRE', KEYS[stream], ARGV[1]) end
   at = at + count + 2
 end
-for key = {len(_STREAMS)} + 1, #KEYS do
+for key = {len(STREAMS)} + 1, #KEYS do
   local count = tonumber(ARGV[at])
   for i = at + 1, at + 2 * count, 2 do redis.call('HINCRBY', KEYS[key], ARGV[i], ARGV[i + 1]) end
   redis.call('EXPIRE', KEYS[key], ARGV[1])
@@ -151,11 +152,12 @@ class Journal:
         self._errors = errors
         self._prefix = f"{{tocsin-journal:{queue}}}:"  # one hash tag, because the script uses all keys
         self._waiting: deque[Noted] = deque(maxlen=_MOST_WAITING)
-        self._kept = dict.fromkeys(_STREAMS, KEPT)
-        self._own: dict[str, deque[tuple[int, pb.TaskChange]]] = {name: deque(maxlen=KEPT) for name in _STREAMS}
+        self._kept = dict.fromkeys(STREAMS, KEPT)
+        self._own: dict[str, deque[tuple[int, pb.TaskChange]]] = {name: deque(maxlen=KEPT) for name in STREAMS}
         self._serial = 0
         self._minutes: dict[int, Counter[str]] = {}
         self._shared = True
+        self._unsent = False
 
     def note(self, noted: Noted) -> None:
         """See `Notes`. For hot paths: it is kept for the loop, and nothing else is done."""
@@ -178,15 +180,16 @@ class Journal:
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not taken:
             return
-        sent: dict[str, list[bytes]] = {name: [] for name in _STREAMS}
+        sent: dict[str, list[bytes]] = {name: [] for name in STREAMS}
         minutes: dict[int, Counter[str]] = {}
         turns = Turns()
         for noted in taken:
             await turns.give()
             minutes.setdefault(_minute(noted.time), Counter()).update(_counted(noted))
         # What has been added and has begun is for watchers alone, and mostly there is none.
-        watched = await self._ask("EXISTS", self._key(_WATCHED)) != 0
-        streams = {name: [each for each in taken if _stream_of(each) == name][-_MOST_SENT:] for name in _STREAMS}
+        watched = await self.ask("EXISTS", self.key(WATCHED)) != 0
+        streams = {name: [each for each in taken if _stream_of(each) == name][-_MOST_SENT:] for name in STREAMS}
+        left_out = len(taken) == _MOST_WAITING or sum(map(len, streams.values())) < len(taken) or self._unsent
         if not watched:
             streams[_OTHERS] = []
         for name, notes in streams.items():
@@ -195,17 +198,21 @@ class Journal:
                 self._serial += 1
                 self._own[name].append((self._serial, change))
                 sent[name].append(change.SerializeToString())
+        if left_out and watched:
+            self._serial += 1
+            self._own[_OTHERS].append((self._serial, LEFT_OUT))
+            sent[_OTHERS].append(LEFT_OUT.SerializeToString())
         for minute, counts in minutes.items():
             self._minutes.setdefault(minute, Counter()).update(counts)
         for old in sorted(self._minutes)[:-MOST_MINUTES]:
             del self._minutes[old]
-        keys = [*map(self._key, _STREAMS), *(self._key(str(minute)) for minute in minutes)]
+        keys = [*map(self.key, STREAMS), *(self.key(str(minute)) for minute in minutes)]
         arguments: list[bytes | str | int] = [_SECONDS_KEPT]
-        for name in _STREAMS:
-            arguments += [self._kept[name], len(sent[name]), *sent[name]]
+        for name in STREAMS:
+            arguments += [self.kept(name), len(sent[name]), *sent[name]]
         for counts in minutes.values():
             arguments += [len(counts), *(part for pair in counts.items() for part in pair)]
-        await self._ask("EVAL", _SEND, len(keys), *keys, *arguments)
+        self._unsent = await self.ask("EVAL", _SEND, len(keys), *keys, *arguments) is None
 
     async def newest(self, *, failed: bool, before: str = "") -> tuple[list[tuple[str, pb.TaskChange]], bool]:
         """The newest completed or failed tasks with their places, newest first; and whether they are this replica's only.
@@ -214,11 +221,11 @@ class Journal:
         kept = self._kept[name]
         rows: Any = ()
         if kept:
-            rows = await self._ask("XREVRANGE", self._key(name), f"({before}" if before else "+", "-", "COUNT", kept)
-        if rows is not None:
-            return list(_read(rows)), False
+            rows = await self.ask("XREVRANGE", self.key(name), "+", "-", "COUNT", kept)
+        partial = rows is None
         own = [(f"{serial}-0", change) for serial, change in reversed(self._own[name])]
-        return [each for each in own if not before or _place(each[0]) < _place(before)], True
+        found = own if partial else list(read(rows))
+        return [each for each in found if not before or _place(each[0]) < _place(before)], partial
 
     async def last_of(self, name: str) -> pb.Task | None:
         """The task of this name as it was kept last, if it is one of the newest completed and failed ones."""
@@ -232,7 +239,7 @@ class Journal:
         for minute in range(last - count + 1, last + 1):
             counts: Mapping[str, int] | None = None
             if shared:
-                flat = await self._ask("HGETALL", self._key(str(minute)))
+                flat = await self.ask("HGETALL", self.key(str(minute)))
                 shared = flat is not None
                 counts = None if flat is None else _pairs(flat)
             if counts is None:
@@ -242,9 +249,16 @@ class Journal:
             found = [Minute(each.start_time, self._minutes.get(_minute(each.start_time), Counter())) for each in found]
         return found, not shared
 
-    def watch(self) -> "Watch":
-        """What happens from now on."""
-        return Watch(self)
+    def own_since(self, serial: int) -> tuple[list[pb.TaskChange], int]:
+        """What this replica noted after a serial number, and the newest number."""
+        fresh = sorted(
+            (entry for name in STREAMS for entry in self._own[name] if entry[0] > serial), key=lambda entry: entry[0]
+        )
+        return [change for _, change in fresh], self._serial
+
+    def kept(self, name: str) -> int:
+        """How many changes of a stream Redis holds, at least."""
+        return max(self._kept[name], KEPT)
 
     def _change(self, noted: Noted) -> pb.TaskChange:
         change = pb.TaskChange(kind=noted.kind)
@@ -264,11 +278,12 @@ class Journal:
             task.lateness.FromTimedelta(timedelta(seconds=noted.late))
         return change
 
-    def _key(self, name: str) -> str:
+    def key(self, name: str) -> str:
+        """In Redis."""
         return self._prefix + name
 
-    async def _ask(self, *command: Any) -> Any:
-        """The answer, None while Redis is away."""
+    async def ask(self, *command: Any) -> Any:
+        """The answer of Redis, None while it is away."""
         try:
             answer = await self._redis.execute_command(*command)
         except self._errors as error:
@@ -278,54 +293,6 @@ class Journal:
             return None
         self._shared = True
         return () if answer is None else answer
-
-
-class Watch:
-    """One watcher's place in a journal."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._serial = journal._serial
-        self._last: dict[str, str] = {}
-        self._said = -math.inf
-
-    async def begin(self) -> None:
-        """What happened before is not told."""
-        await self._say()
-        for name in _STREAMS:
-            rows = await self._journal._ask("XREVRANGE", self._journal._key(name), "+", "-", "COUNT", 1)
-            self._last[name] = _text(rows[0][0]) if rows else "0-0"
-
-    async def more(self) -> tuple[list[pb.TaskChange], bool]:
-        """What happened since the last look, and whether it is of this replica only."""
-        await self._say()
-        found: list[tuple[str, pb.TaskChange]] = []
-        for name in _STREAMS:
-            rows = await self._journal._ask(
-                "XRANGE", self._journal._key(name), f"({self._last[name]}", "+", "COUNT", KEPT
-            )
-            if rows is None:
-                return self._own(), True
-            read = list(_read(rows))
-            found += read
-            if rows:
-                self._last[name] = _text(rows[-1][0])
-        self._serial = self._journal._serial
-        return [change for _, change in sorted(found, key=lambda each: each[1].time.ToNanoseconds())], False
-
-    async def _say(self) -> None:
-        """Tell all replicas that the queue is watched."""
-        if time.monotonic() - self._said >= _WATCHED_SECONDS / 3:
-            self._said = time.monotonic()
-            await self._journal._ask("SET", self._journal._key(_WATCHED), "1", "EX", _WATCHED_SECONDS)
-
-    def _own(self) -> list[pb.TaskChange]:
-        fresh = sorted(
-            (entry for name in _STREAMS for entry in self._journal._own[name] if entry[0] > self._serial),
-            key=lambda entry: entry[0],
-        )
-        self._serial = self._journal._serial
-        return [change for _, change in fresh]
 
 
 def spread(minutes: Iterable[Minute], letter: str) -> tuple[int, Sequence[timedelta]]:
@@ -367,25 +334,26 @@ def _minute(moment: datetime) -> int:
 
 
 def _stream_of(noted: Noted) -> str:
-    return _STREAM_OF.get(noted.kind, "others")
+    return _STREAM_OF.get(noted.kind, _OTHERS)
 
 
-def _read(rows: Iterable[Any]) -> Iterable[tuple[str, pb.TaskChange]]:
+def read(rows: Iterable[Any]) -> Iterable[tuple[str, pb.TaskChange]]:
     """Entries that can be read: one of a newer version may hold what is not known here."""
     for id, fields in rows:
         values = list(fields.values()) if isinstance(fields, dict) else fields[1::2]
         try:
-            yield _text(id), pb.TaskChange.FromString(values[0])
+            yield text(id), pb.TaskChange.FromString(values[0])
         except (DecodeError, IndexError, TypeError):
-            _log.warning("journal_entry_unreadable", entry=_text(id))
+            _log.warning("journal_entry_unreadable", entry=text(id))
 
 
 def _pairs(flat: Any) -> dict[str, int]:
     pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-    return {_text(key): int(value) for key, value in pairs}
+    return {text(key): int(value) for key, value in pairs}
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """As Redis clients give it."""
     return value.decode() if isinstance(value, bytes) else value
 
 

@@ -9,10 +9,10 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin.escalation.v1 import watch_service_pb2 as pb
 from tocsin.escalation.v1 import watch_service_pb2_grpc as pb_grpc
-from tocsin_kit.errors import FieldViolation, TocsinError, invalid
+from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.closing import closing
-from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.paging import PageTokens, cursor_invalid
 
 from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
 from tocsin_escalation.app.watching.watch_on_call import News, OnCalls, Shown
@@ -76,14 +76,14 @@ class WatchService(pb_grpc.WatchServiceServicer):
         match self._tokens.unseal(token, binding):
             case (int(transaction), int(id), str(epoch), datetime() as time):
                 return Cursor(Position(transaction, id), epoch, time)
-        raise _invalid_cursor()
+        raise cursor_invalid()
 
     def _shown(self, token: str, binding: bytes) -> Shown | None:
         if not token:
             return None
         position = self._tokens.unseal(token, binding)
         if position is None:
-            raise _invalid_cursor()
+            raise cursor_invalid()
         known = [str(each).partition("=") for each in position if each]
         return {id: bytes.fromhex(digest) for id, _, digest in known}
 
@@ -122,15 +122,6 @@ class WatchService(pb_grpc.WatchServiceServicer):
 def _binding(kind: str) -> bytes:
     """A cursor is good for the tenant of the call and for one kind of watch."""
     return f"{current_call().org_id}\0{kind}".encode()
-
-
-def _invalid_cursor() -> TocsinError:
-    description = "is damaged, or belongs to another tenant or another kind of watch; list anew, and watch without one"
-    return TocsinError(
-        ErrorReason.ERROR_REASON_CURSOR_INVALID,
-        f"cursor {description}",
-        fields=(FieldViolation("cursor", description),),
-    )
 
 
 def _wanted(request: pb.WatchIncidentsRequest) -> Wanted:

@@ -80,11 +80,10 @@ class Queues:
         answer: pb.DrainQueueResponse = await call(service, self._queues[service].DrainQueue, request, token)
         return answer
 
-    async def watch(self, service: str, token: str) -> AsyncIterator[pb.WatchQueueResponse]:
-        """What happens from now on."""
-        stream = self._queues[service].WatchQueue(
-            pb.WatchQueueRequest(name=f"queues/{service}"), metadata=_bearer(token)
-        )
+    async def watch(self, service: str, token: str, cursor: str) -> AsyncIterator[pb.WatchQueueResponse]:
+        """What happens from the cursor on; empty: from now on."""
+        request = pb.WatchQueueRequest(name=f"queues/{service}", cursor=cursor)
+        stream = self._queues[service].WatchQueue(request, metadata=_bearer(token))
         try:
             async for answer in stream:
                 yield answer

@@ -6,10 +6,12 @@ logged in, so the services decide what is allowed, and their audit logs say who 
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import ALL_ORGS, Principal
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import http_status
@@ -40,6 +42,7 @@ from tocsin_notify.http.forms import read_form
 _MOST_LIVE: Final = 50
 _LONGEST_TOKEN: Final = 8192
 _BEAT_SECONDS: Final = 10.0
+_LONGEST_EVENT_ID: Final = 4096
 _READ: Final = "queues:read"
 _WRITE: Final = "queues:write"
 _REDRIVE: Final = "outbox:write"
@@ -243,26 +246,25 @@ class Board:
         return "" if found else "It was not dead any more."
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: one whenever something happened in a queue, at most two in a second."""
+        """Server-sent events: one whenever something happened in a queue, at most two in a second, and one every ten seconds for
+        ages and outboxes. A browser that comes back names the last one (Last-Event-ID), and is told if it has missed any."""
         session = await self._session(request)
         if session is None or self._live >= _MOST_LIVE:
             return web.Response(status=401 if session is None else 503, headers=HEADERS)
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await response.prepare(request)
         news = asyncio.Event()
-        watching = [asyncio.create_task(self._watch(service, session, news)) for service in self._queues.services]
+        cursors = _cursors(request.headers.get("Last-Event-ID", ""), self._queues.services)
+        watching = [asyncio.create_task(self._watch(name, session, news, cursors)) for name in self._queues.services]
         self._live += 1
         try:
             await response.write(b"retry: 2000\n\n")
             while not self._stop.is_set() and not all(task.done() for task in watching):
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(_BEAT_SECONDS):
                         await news.wait()
-                except TimeoutError:
-                    await response.write(b": nothing\n\n")
-                else:
-                    news.clear()
-                    await response.write(b"data: news\n\n")
+                news.clear()
+                await response.write(f"id: {_event_id(cursors)}\ndata: news\n\n".encode())
                 await wait_or_stop(self._stop, 0.5)
         except ConnectionError:
             pass  # the browser is gone
@@ -273,13 +275,17 @@ class Board:
             await asyncio.gather(*watching, return_exceptions=True)
         return response
 
-    async def _watch(self, service: str, session: Session, news: asyncio.Event) -> None:
+    async def _watch(self, service: str, session: Session, news: asyncio.Event, cursors: dict[str, str]) -> None:
         try:
-            async for answer in self._queues.watch(service, session.token):
-                if answer.changes:
+            async for answer in self._queues.watch(service, session.token, cursors.get(service, "")):
+                cursors[service] = answer.cursor
+                if answer.changes or answer.missed:
                     news.set()
-        except TocsinError:
-            pass  # the browser connects again, and looks again
+        except TocsinError as error:
+            # The browser connects again. With a cursor that leads nowhere it must not come back.
+            if error.reason == ErrorReason.ERROR_REASON_CURSOR_INVALID:
+                cursors.pop(service, None)
+                news.set()
 
     async def _session(self, request: web.Request) -> Session | None:
         """The session of a request, unless its token has expired or was revoked since."""
@@ -313,6 +319,16 @@ def _page(title: str, parts: Sequence[str], request: web.Request, session: Sessi
     if "X-Live" not in request.headers:  # an update in the background must not take it from the person
         session.said = ""
     return _html(document(title, [said, *parts], csrf=session.csrf))
+
+
+def _event_id(cursors: Mapping[str, str]) -> str:
+    return ",".join(f"{service}:{cursor}" for service, cursor in cursors.items() if cursor)
+
+
+def _cursors(event_id: str, services: Iterable[str]) -> dict[str, str]:
+    """What `_event_id` wrote; the services judge it."""
+    given = dict(part.partition(":")[::2] for part in event_id[:_LONGEST_EVENT_ID].split(","))
+    return {service: given[service][:1024] for service in services if service in given}
 
 
 def _html(text: str, status: int = 200) -> web.Response:

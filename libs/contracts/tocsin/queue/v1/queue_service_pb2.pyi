@@ -747,16 +747,20 @@ class WatchQueueRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`queues/{queue}`."""
+    cursor: _builtins.str
+    """From the last message of an earlier stream, of any replica; empty begins now."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -770,8 +774,16 @@ class WatchQueueResponse(_message.Message):
 
     CHANGES_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
     partial: _builtins.bool
     """Redis is away, so these are the changes of the replica that answers."""
+    cursor: _builtins.str
+    """Behind the changes of this message: a stream that is opened with it sends what follows. Empty while Redis is away."""
+    missed: _builtins.bool
+    """There may have been changes before this message that are not told: list the tasks anew. The cursor is too old, Redis was away or was
+    emptied, or there were more changes than are kept.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskChange]:
         """In about the order in which they happened. The first answer has none: it says that the watch has begun."""
@@ -781,10 +793,12 @@ class WatchQueueResponse(_message.Message):
         *,
         changes: _abc.Iterable[_task_pb2.TaskChange] | None = ...,
         partial: _builtins.bool = ...,
+        cursor: _builtins.str = ...,
+        missed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "partial", b"partial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor", "missed", b"missed", "partial", b"partial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -201,9 +201,11 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchQueue(self, request, context):
-        """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
-        what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
-        `SERVICE_UNAVAILABLE`.
+        """Says what happens to the tasks of a queue on all replicas, within about a second: from now on, or from a cursor. The stream ends after ten
+        minutes, and when the server goes away: open it again with the last cursor, at any replica. Nothing is sent twice, and nothing is lost
+        unless `missed` says so: then list the tasks anew. Kept are the newest 500 changes (of those that completed, and of those that failed, as
+        many as the queue's options keep if these are more), for two hours at most, and what was added and began only until two minutes
+        after the last stream has ended. Reasons: `QUEUE_NOT_FOUND`, `CURSOR_INVALID`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,9 +80,11 @@ class QueueServiceStub:
     `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
     """
     WatchQueue: _grpc.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]
-    """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
-    what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
-    `SERVICE_UNAVAILABLE`.
+    """Says what happens to the tasks of a queue on all replicas, within about a second: from now on, or from a cursor. The stream ends after ten
+    minutes, and when the server goes away: open it again with the last cursor, at any replica. Nothing is sent twice, and nothing is lost
+    unless `missed` says so: then list the tasks anew. Kept are the newest 500 changes (of those that completed, and of those that failed, as
+    many as the queue's options keep if these are more), for two hours at most, and what was added and began only until two minutes
+    after the last stream has ended. Reasons: `QUEUE_NOT_FOUND`, `CURSOR_INVALID`, `SERVICE_UNAVAILABLE`.
     """
     GetQueueActivity: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueActivityRequest, _queue_service_pb2.GetQueueActivityResponse]
     """Rates and percentiles of the last minutes. Reasons: `QUEUE_NOT_FOUND`."""
@@ -139,9 +141,11 @@ class QueueServiceAsyncStub(QueueServiceStub):
     `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
     """
     WatchQueue: _aio.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]  # type: ignore[assignment]
-    """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
-    what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
-    `SERVICE_UNAVAILABLE`.
+    """Says what happens to the tasks of a queue on all replicas, within about a second: from now on, or from a cursor. The stream ends after ten
+    minutes, and when the server goes away: open it again with the last cursor, at any replica. Nothing is sent twice, and nothing is lost
+    unless `missed` says so: then list the tasks anew. Kept are the newest 500 changes (of those that completed, and of those that failed, as
+    many as the queue's options keep if these are more), for two hours at most, and what was added and began only until two minutes
+    after the last stream has ended. Reasons: `QUEUE_NOT_FOUND`, `CURSOR_INVALID`, `SERVICE_UNAVAILABLE`.
     """
     GetQueueActivity: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueActivityRequest, _queue_service_pb2.GetQueueActivityResponse]  # type: ignore[assignment]
     """Rates and percentiles of the last minutes. Reasons: `QUEUE_NOT_FOUND`."""
@@ -267,9 +271,11 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.WatchQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_queue_service_pb2.WatchQueueResponse], _abc.AsyncIterator[_queue_service_pb2.WatchQueueResponse]]:
-        """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
-        what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
-        `SERVICE_UNAVAILABLE`.
+        """Says what happens to the tasks of a queue on all replicas, within about a second: from now on, or from a cursor. The stream ends after ten
+        minutes, and when the server goes away: open it again with the last cursor, at any replica. Nothing is sent twice, and nothing is lost
+        unless `missed` says so: then list the tasks anew. Kept are the newest 500 changes (of those that completed, and of those that failed, as
+        many as the queue's options keep if these are more), for two hours at most, and what was added and began only until two minutes
+        after the last stream has ended. Reasons: `QUEUE_NOT_FOUND`, `CURSOR_INVALID`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

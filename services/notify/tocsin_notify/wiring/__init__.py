@@ -289,15 +289,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     close_mails = serve_mail_replies(runtime, inside, channels, callbacks) if runtime.serves else []
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
-    board_channels = {
-        name: channel(target, service_name=name, tls=client_credentials(settings))
-        for name, target in (
-            ("ingest", settings.ingest_target),
-            ("escalation", settings.escalation_target),
-            ("notify", settings.notify_target),
-        )
-    }
-    close_board = serve_board(runtime, board_channels)
+    close_board = serve_board(runtime)
     add = runtime.rpc.add
     add(NotifyInternalService(db, intake, cancel, events.publish, UserChanges(db, failures, hints)))
     add(ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, settings.bundling, code_limits))

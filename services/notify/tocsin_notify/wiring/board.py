@@ -1,12 +1,13 @@
 """The board, connected. A part of `wiring`."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import grpc
 from tocsin_kit.auth import Principal
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.oidc import OidcAuthenticator
+from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_notify.clients.outboxes import Outboxes
@@ -19,11 +20,17 @@ _PURPOSE: Final = b"board login"
 _WITH_QUEUES: Final = ("escalation", "notify")
 
 
-def serve_board(
-    runtime: Runtime[NotifySettings], channels: Mapping[str, grpc.aio.Channel]
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Add its routes; what closes it is returned. `channels`: by the name of the service, without a credential."""
+def serve_board(runtime: Runtime[NotifySettings]) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Add its routes; what closes it is returned."""
     settings = runtime.settings
+    targets = {
+        "ingest": settings.ingest_target,
+        "escalation": settings.escalation_target,
+        "notify": settings.notify_target,
+    }
+    # Without a credential: each call shows that of the operator.
+    tls = client_credentials(settings)
+    channels = {name: channel(target, service_name=name, tls=tls) for name, target in targets.items()}
     issuer = OidcAuthenticator(settings.board_oidc_issuer, audience=settings.board_oidc_client_id)
 
     def judge(token: str, peer: Callable[[], str]) -> Coroutine[Any, Any, Principal]:
@@ -36,8 +43,8 @@ def serve_board(
 
     async def close() -> None:
         await issuer.close()
-        for channel in channels.values():
-            await channel.close()
+        for each in channels.values():
+            await each.close()
 
     return close
 

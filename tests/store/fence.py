@@ -107,6 +107,10 @@ class Recorder:
     async def now(self) -> object:
         return CLOCK
 
+    def _live(self) -> Connection:
+        """For `Together`, which sends what it gathered by this."""
+        return self._connection
+
     def know(self, now: object) -> None:
         """It is known already."""
 

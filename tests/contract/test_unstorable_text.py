@@ -92,7 +92,8 @@ CASES = {method: list(places(method.input_type)) for method in METHODS}
 
 async def call(world: World, method: MethodDescriptor, request: Any) -> Any:
     scope = method.GetOptions().Extensions[access_pb2.scope]
-    spans_tenants = scope == "internal" or scope.startswith(("queues:", "limits:"))
+    of_all = method.GetOptions().Extensions[access_pb2.tenants] == access_pb2.TENANTS_ALL
+    spans_tenants = scope == "internal" or of_all
     token = world.token("*" if spans_tenants else "org-nul", [scope], subject="services/test")
     channel = world.channels.by_service[SERVICE_OF[method.containing_service.full_name.split(".")[1]]]
     path = f"/{method.containing_service.full_name}/{method.name}"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import asyncpg
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
@@ -248,6 +249,17 @@ async def test_what_another_replica_works_on_is_passed_over_and_others_are_taken
     assert len({each.id for each in (*first, *second, *rest)}) == 51, "what is due later is left"
 
 
+async def clock_stands(url: str) -> None:
+    """From now on it is the same time in this database."""
+    owner = await asyncpg.connect(url)
+    now = await owner.fetchval("SELECT now()")
+    await owner.execute(
+        "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE "
+        f"AS $$SELECT '{now.isoformat()}'::timestamptz$$"
+    )
+    await owner.close()
+
+
 class Asked:
     """Escalation, away; and the tenants about whose groups it was asked."""
 
@@ -260,8 +272,9 @@ class Asked:
 
 
 async def test_escalation_is_asked_about_the_groups_of_each_tenant_before_it_is_asked_more_about_one(
-    both: Database,
+    both: Database, database_url: str
 ) -> None:
+    await clock_stands(database_url)  # or a slow machine sees the time pass after which it is asked again
     asked = Asked()
     await DivideGroups(both, cast(Any, asked), cast(Any, None), NotifyMetrics(CollectorRegistry())).everything()
     assert asked.orgs == ["a-flood", "modest", "a-flood", "a-flood"]

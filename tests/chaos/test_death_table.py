@@ -208,7 +208,7 @@ async def test_notify_dies_while_it_makes_a_digest(fleet: Fleet, tenant: Tenant)
     await fleet.orphans_come_due()
     await fleet.idle()
     assert ana.told("", "digest") == [told]
-    [after] = (await ana.own.digests.ListDigests(ListDigestsRequest(user=ana.name))).digests
+    [after] = (await insist(lambda: ana.own.digests.ListDigests(ListDigestsRequest(user=ana.name)))).digests
     assert (after.latest_time, after.latest_result) == (made.next_time, "made")
 
 
@@ -370,9 +370,9 @@ async def _refused(fleet: Fleet, address: str) -> bool:
 
 
 async def _notification(tenant: Tenant, incident: str) -> notification_pb2.Notification:
-    """The only one of an incident."""
+    """The only one of an incident. A replica that was killed may not be back yet."""
     calls = tenant.admin.notifications
-    [found] = (
-        await calls.ListNotifications(notification_service_pb2.ListNotificationsRequest(incident=incident))
-    ).notifications
-    return (await calls.GetNotification(notification_service_pb2.GetNotificationRequest(name=found.name))).notification  # type: ignore[no-any-return]
+    of = notification_service_pb2.ListNotificationsRequest(incident=incident)
+    [found] = (await insist(lambda: calls.ListNotifications(of))).notifications
+    of_it = notification_service_pb2.GetNotificationRequest(name=found.name)
+    return (await insist(lambda: calls.GetNotification(of_it))).notification  # type: ignore[no-any-return]

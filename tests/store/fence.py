@@ -18,6 +18,7 @@ from typing import Any, Final
 import asyncpg
 from tocsin_kit.db.dialing import Connection
 from tocsin_kit.db.statements import Filtered, Statement
+from tocsin_testkit.clock import clock_reads
 
 from tests.store.made_up import CLOCK, ID, TEXT, Maker
 
@@ -167,10 +168,7 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
 
 async def laid_bare(connection: Connection) -> dict[str, list[asyncpg.Record]]:
     """The tables of tenants, which take any row from now on; the clock stands an hour after that of the rows."""
-    await connection.execute(
-        "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
-        f"$$SELECT '{CLOCK.isoformat()}'::timestamptz + interval '1 hour'$$"
-    )
+    await connection.execute(clock_reads(f"'{CLOCK.isoformat()}'::timestamptz + interval '1 hour'"))
     tables = await _tables(connection)  # before the checks go: they say which states a row can have
     for row in await connection.fetch(_CHECKS):
         await connection.execute(row[0])

@@ -6,6 +6,16 @@ from datetime import timedelta
 import asyncpg
 
 
+def clock_reads(time: str) -> str:
+    """The statement after which a database's clock gives the SQL expression `time`, such as `now() + interval '1 hour'`."""
+    return f"CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$SELECT {time}$$"
+
+
+def clock_is_ahead(by: timedelta) -> str:
+    """The statement after which a database's clock is so far ahead of the machine's."""
+    return clock_reads(f"now() + make_interval(secs => {by.total_seconds()})")
+
+
 async def _execute(url: str, sql: str) -> None:
     connection = await asyncpg.connect(url)
     try:
@@ -26,10 +36,5 @@ class MovableClock:
     async def forward(self, by: timedelta) -> None:
         """It is `by` later, everywhere, from now on."""
         self.offset += by
-        seconds = self.offset.total_seconds()
         for url in self._urls:
-            await self._execute(
-                url,
-                f"""CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-                    AS 'SELECT now() + make_interval(secs => {seconds})'""",
-            )
+            await self._execute(url, clock_is_ahead(self.offset))

@@ -40,6 +40,7 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.wiring import build
 from tocsin_stack.postgres import tenant_url
 
+from tocsin_testkit.clock import clock_is_ahead
 from tocsin_testkit.databases import dialed
 from tocsin_testkit.fake_escalation import FakeEscalation
 from tocsin_testkit.hooks import HookServer
@@ -204,10 +205,7 @@ class NotifyWorld:
 
     async def forward(self, by: timedelta) -> None:
         """It is `by` later."""
-        await self.admin.execute(
-            f"""CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-                AS 'SELECT now() + make_interval(secs => {by.total_seconds()})'"""
-        )
+        await self.admin.execute(clock_is_ahead(by))
 
     def arrived(self, path: str) -> int:
         """How many messages came to an address or path."""

@@ -21,6 +21,7 @@ from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
+from tocsin_testkit.clock import clock_is_ahead
 
 ORG = "acme"
 POLICY = Policy(
@@ -147,11 +148,7 @@ class Desk:
         """Move the database's clock."""
         self.offset += timedelta(**time)
         connection = await asyncpg.connect(self.url)
-        seconds = self.offset.total_seconds()
-        body = f"SELECT now() + make_interval(secs => {seconds})"
-        await connection.execute(
-            f"CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS '{body}'"
-        )
+        await connection.execute(clock_is_ahead(self.offset))
         await connection.close()
 
     async def sweep(self) -> int:

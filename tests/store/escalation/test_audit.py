@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc import call
 from tocsin_kit.rpc.call import Call, note_before
 from tocsin_stack.postgres import tenant_url
+from tocsin_testkit.clock import clock_is_ahead
 
 from tests.store.test_plans import cached_plan
 
@@ -147,10 +149,7 @@ async def test_old_entries_go_after_their_time_and_none_before_thirty_days(db: D
     connection = await asyncpg.connect(url)
     try:
         for days, left in ((29, 1), (31, 0)):
-            await connection.execute(
-                "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
-                f"$$SELECT now() + interval '{days} days'$$"
-            )
+            await connection.execute(clock_is_ahead(timedelta(days=days)))
             assert await sweep_audit(db, 1) == 1 - left
             assert len(await log(db)) == len(await log(db, resource="users/ana")) == left
             assert await connection.fetchval("SELECT count(*) FROM audit_resources") in (left, 0)

@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +20,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_stack.postgres import Postgres
+from tocsin_testkit.clock import clock_is_ahead
 from tocsin_testkit.databases import dialed
 
 from tests.store.ingest.support import MIGRATIONS, new_org
@@ -45,10 +47,7 @@ INSERT INTO alert_endings (alert_id, org_id, end_time, lasts, named) SELECT id, 
 async def moved(database: Database, days: int) -> None:
     """So much time has passed."""
     async with database.system() as tx:
-        await tx.execute(
-            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
-            f"$$SELECT now() + interval '{days} days'$$"
-        )
+        await tx.execute(clock_is_ahead(timedelta(days=days)))
 
 
 async def places(database: Database, org: str) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from tocsin_ingest.store.alerts import holds, snapshot, writing
 from tocsin_ingest.work.retention import Retention
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
+from tocsin_testkit.clock import clock_is_ahead
 
 from tests.store.ingest.support import new_org
 from tests.store.ingest.test_commit import commit, committer, rows
@@ -26,10 +27,7 @@ async def test_what_was_over_long_ago_goes_and_the_rest_stays(database: Database
     await commit(commit_batch, org, over + quiet + open_one)
     # Ninety days pass, on the one clock there is.
     async with database.system() as tx:
-        await tx.execute(
-            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
-            "$$SELECT now() + interval '91 days'$$"
-        )
+        await tx.execute(clock_is_ahead(timedelta(days=91)))
     young = [message("young", org=org), message("young", Action.RESOLVE, org=org)]
     young.append(message("noisy", org=org, suppress=True))
     await commit(commit_batch, org, young)

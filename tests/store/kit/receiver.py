@@ -1,6 +1,7 @@
 """A receiver of the relay that answers what it is told to, and the rows that it gets."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
 from tocsin_kit.db.outbox import (
     Done,
@@ -9,6 +10,7 @@ from tocsin_kit.db.outbox import (
     append_many,
 )
 from tocsin_kit.db.pool import Database
+from tocsin_testkit.clock import clock_is_ahead
 
 Eventually = Callable[..., Awaitable[None]]
 KIND = "thing"
@@ -27,10 +29,7 @@ async def put(db: Database, *messages: tuple[str, str], org_id: str = "a") -> li
 
 async def move_time(db: Database, seconds: float) -> None:
     async with db.system() as tx:
-        await tx.execute(
-            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE "
-            f"AS $$ SELECT now() + interval '{seconds} seconds' $$"
-        )
+        await tx.execute(clock_is_ahead(timedelta(seconds=seconds)))
 
 
 class Receiver:

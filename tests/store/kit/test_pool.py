@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.postgres import Postgres
 from tocsin_testkit.busy import until, within
+from tocsin_testkit.clock import clock_is_ahead
 
 Eventually = Callable[..., Awaitable[None]]
 ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2)"
@@ -380,9 +382,6 @@ async def test_now_is_the_databases_and_can_be_moved(db: Database) -> None:
     async with db.system() as tx:
         before = await tx.now()
         assert await tx.now() == before
-        await tx.execute(
-            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE "
-            "AS $$ SELECT now() + interval '1 hour' $$"
-        )
+        await tx.execute(clock_is_ahead(timedelta(hours=1)))
     async with db.system() as tx:
         assert (await tx.now() - before).total_seconds() >= 3600

@@ -31,6 +31,7 @@ from tocsin_notify.store.messages import groups, messages, recurring
 from tocsin_notify.store.pages import bundles, quiet_bundles
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
+from tocsin_testkit.clock import clock_reads
 from tocsin_testkit.databases import dialed
 
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, job, new_org, until
@@ -253,10 +254,7 @@ async def clock_stands(url: str) -> None:
     """From now on it is the same time in this database."""
     owner = await asyncpg.connect(url)
     now = await owner.fetchval("SELECT now()")
-    await owner.execute(
-        "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE "
-        f"AS $$SELECT '{now.isoformat()}'::timestamptz$$"
-    )
+    await owner.execute(clock_reads(f"'{now.isoformat()}'::timestamptz"))
     await owner.close()
 
 

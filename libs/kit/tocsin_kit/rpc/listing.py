@@ -79,11 +79,11 @@ async def searched(
 
 async def in_turns(rows: Iterable[Row], encode: Callable[[Row], M]) -> list[M]:
     """The messages of many rows; others have their turns meanwhile."""
-    turns, told = Turns(), []
+    turns, messages = Turns(), []
     for row in rows:
         await turns.give()
-        told.append(encode(row))
-    return told
+        messages.append(encode(row))
+    return messages
 
 
 def _token(pages: PageTokens, request: Message, position: Position) -> str:

@@ -84,11 +84,7 @@ class PageTokens:
 def cursor_invalid() -> TocsinError:
     """CURSOR_INVALID, of a watch."""
     description = "is damaged, or belongs to another tenant or another kind of watch; list anew, and watch without one"
-    return TocsinError(
-        ErrorReason.ERROR_REASON_CURSOR_INVALID,
-        f"cursor {description}",
-        fields=(FieldViolation("cursor", description),),
-    )
+    return _leads_nowhere(ErrorReason.ERROR_REASON_CURSOR_INVALID, "cursor", description)
 
 
 def _binding(request: Message, call: Call) -> bytes:
@@ -133,8 +129,8 @@ def _read(text: str) -> CursorValue:
 
 def _invalid_token() -> TocsinError:
     description = "is damaged or belongs to a query with other filters; start again without a token"
-    return TocsinError(
-        ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID,
-        f"page_token {description}",
-        fields=(FieldViolation("page_token", description),),
-    )
+    return _leads_nowhere(ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID, "page_token", description)
+
+
+def _leads_nowhere(reason: "ErrorReason.ValueType", field: str, description: str) -> TocsinError:
+    return TocsinError(reason, f"{field} {description}", fields=(FieldViolation(field, description),))

@@ -79,9 +79,9 @@ class Watch:
             self._missed = True  # what other replicas do meanwhile, when Redis is back
             return News([change for change in own if change != LEFT_OUT], True, False)
         _, self._serial = self._journal.own_since(self._serial)
-        told = [change for change in read_now if change != LEFT_OUT]
-        missed, self._missed = self._missed or len(told) < len(read_now), False
-        return News(told, False, missed)
+        changes = [change for change in read_now if change != LEFT_OUT]
+        missed, self._missed = self._missed or len(changes) < len(read_now), False
+        return News(changes, False, missed)
 
     @property
     def place(self) -> Place | None:

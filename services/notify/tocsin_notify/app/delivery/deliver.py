@@ -47,7 +47,7 @@ _MOST_DIGESTS: Final = 4
 _LOOKS: Final = 10
 """In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
 that still are."""
-_FRESH_SECONDS: Final = 0.25
+FRESH_SECONDS: Final = 0.25
 """Seconds for which what a look found may be claimed without another one. What became due since then waits no longer than that."""
 _LOOKS_APART: Final = 0.05
 """Seconds from one look at a lane to the next while what the first one found waits for a slot in its channel."""
@@ -226,7 +226,7 @@ class Deliver:
         another round, and a look comes soon in any case.
         """
         hand = self._in_hand.pop(priority, None)
-        if hand is None or not hand.rows or hand.age > _FRESH_SECONDS:
+        if hand is None or not hand.rows or hand.age > FRESH_SECONDS:
             return 0
         direct, diverted = await self._around(hand.rows)
         claims = await self._claim(direct)

@@ -19,6 +19,7 @@ from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.app.delivery.circuits import Circuits
+from tocsin_notify.app.delivery.deliver import FRESH_SECONDS
 from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.journal_notes import added
@@ -48,8 +49,6 @@ _LEAST_PER_ROUND: Final = 20
 """However few could leave at once: a round costs about as much as so many messages."""
 _MOST_PER_LOOK: Final = 500
 """A look reads some messages for each that it finds, so it is made for many rounds."""
-_FRESH_SECONDS: Final = 0.25
-"""So long what a look found may be claimed without another one: nobody who came since waits for longer behind it."""
 _SIDE_BY_SIDE: Final = 2
 """Rounds: while PostgreSQL stores what one of them made, the calls of the other one go out."""
 _PAUSE: Final = 0.002
@@ -115,7 +114,7 @@ class Release:
         """Release what one look finds, as far as that is fresh; whether something was released."""
         async with self._db.alone() as tx:
             found = deque(await messages.due(tx, _MOST_PER_LOOK))
-        end = monotonic() + _FRESH_SECONDS
+        end = monotonic() + FRESH_SECONDS
         lanes = min(_SIDE_BY_SIDE, -(-len(found) // _LEAST_PER_ROUND))
         ended = await asyncio.gather(*(self._lane(found, end) for _ in range(lanes)), return_exceptions=True)
         for each in ended:

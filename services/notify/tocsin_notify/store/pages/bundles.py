@@ -10,6 +10,7 @@ import asyncpg
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.bundling import Pace
+from tocsin_notify.store.pages.fences import stops_in_bundle
 from tocsin_notify.store.pages.pages import CANCELS
 from tocsin_notify.store.turns import taken_in_turns
 
@@ -105,13 +106,13 @@ WITH large AS MATERIALIZED (
 )
 SELECT org_id, user_id, bundle, part FROM large
 """
-_MEMBERS: Final = """
+_MEMBERS: Final = f"""
 SELECT b.bundle, p.id, p.user_id, p.incident, p.generation, p.type, p.job,
   coalesce(p.planned_time, p.create_time) AS since, p.urgency, f.reason AS stopped
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
 JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
 JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
-LEFT JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+LEFT JOIN cancel_fences f ON {stops_in_bundle("f", "b")}
 ORDER BY since, p.id
 """
 # The steps keep the times that their person's rules give them now: (method, step) is unique within a page.
@@ -130,10 +131,10 @@ WITH mine AS (
 UPDATE notifications n SET state = 'pending', state_reason = m.reason, due_time = app_now() + make_interval(secs => m.delay)
 FROM mine m WHERE n.id = m.id RETURNING n.id, m.delay, n.priority
 """
-_TOUCHED: Final = """
+_TOUCHED: Final = f"""
 SELECT DISTINCT b.org_id, b.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
 JOIN bundle_pages b ON b.org_id = g.org_id AND b.incident = g.incident
-JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+JOIN cancel_fences f ON {stops_in_bundle("f", "b")}
 """
 _HOLD: Final = f"""{CANCELS}
 SELECT FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
@@ -147,19 +148,19 @@ _CANCEL: Final = f"""{CANCELS}
 WITH mine AS (
   SELECT n.id, f.reason FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
   JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
-  JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+  JOIN cancel_fences f ON {stops_in_bundle("f", "b")}
   JOIN notifications n ON n.org_id = b.org_id AND n.page_id = b.page_id AND n.state = 'bundled'
   WHERE NOT EXISTS (SELECT FROM pages p WHERE p.org_id = b.org_id AND p.id = b.bundle)
   ORDER BY n.id FOR UPDATE OF n
 )
 UPDATE notifications n SET state = 'cancelled', state_reason = m.reason FROM mine m WHERE n.id = m.id RETURNING n.id
 """
-_OVER: Final = """
+_OVER: Final = f"""
 SELECT g.org_id, g.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
 JOIN pages p ON p.org_id = g.org_id AND p.id = g.bundle
 WHERE NOT EXISTS (
   SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle AND NOT EXISTS (
-    SELECT FROM cancel_fences f WHERE f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation))
+    SELECT FROM cancel_fences f WHERE {stops_in_bundle("f", "b")}))
 """
 _INCIDENTS: Final = """
 SELECT DISTINCT b.org_id, b.incident FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
@@ -346,7 +347,7 @@ async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
 
 async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> tuple[list[UUID], list[Named]]:
     """Cancel what fences stop in the bundles of these incidents and was not sent; which bundles were sent and hold nothing more
-    that is true. `bundles`: those that `touched` found.
+    that is true. `bundles`: those that `pages.raise_fences` found.
 
     Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both.
     """

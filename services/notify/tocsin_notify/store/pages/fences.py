@@ -1,4 +1,4 @@
-"""Which fence stops which notification."""
+"""Which fence stops which notification, and which page that waits in a bundle."""
 
 
 def stops(fence: str, row: str) -> str:
@@ -8,3 +8,9 @@ def stops(fence: str, row: str) -> str:
     """
     final = f"coalesce({fence}.final_generation, {fence}.generation)"
     return f"CASE WHEN {row}.outlasts THEN {final} ELSE {fence}.generation END >= {row}.generation"
+
+
+def stops_in_bundle(fence: str, row: str) -> str:
+    """The SQL condition that a row of `cancel_fences` is of the incident of a row of `bundle_pages`, and stops it."""
+    same = f"{row}.org_id = {fence}.org_id AND {row}.incident = {fence}.incident"
+    return f"{same} AND {fence}.generation >= {row}.generation"

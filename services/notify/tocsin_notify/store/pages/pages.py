@@ -11,7 +11,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
-from tocsin_notify.store.pages.fences import stops
+from tocsin_notify.store.pages.fences import stops, stops_in_bundle
 from tocsin_notify.store.queues import PAUSED
 
 
@@ -68,7 +68,7 @@ WITH raised AS (
   RETURNING f.org_id, f.incident, f.generation
 )
 SELECT DISTINCT b.org_id, b.bundle FROM raised f
-JOIN bundle_pages b ON b.org_id = f.org_id AND b.incident = f.incident AND f.generation >= b.generation
+JOIN bundle_pages b ON {stops_in_bundle("f", "b")}
 """
 
 # FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.

@@ -1,9 +1,9 @@
 """Everything by which a person answers a page from outside, connected. A part of `wiring`."""
 
-from dataclasses import dataclass
+from typing import Final
 
-from tocsin_kit.budgets import Budgets
-from tocsin_kit.lifecycle import Runtime
+from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.tls import client_credentials
 
 from tocsin_notify.app.answers.answer import Answers
 from tocsin_notify.app.answers.presses import Presses
@@ -11,17 +11,9 @@ from tocsin_notify.app.answers.sms_replies import SmsReplies
 from tocsin_notify.app.answers.whole_bundles import WholeBundles
 from tocsin_notify.app.chat.slack_commands import SlackCommands
 from tocsin_notify.app.chat.slack_replies import SlackReplies
-from tocsin_notify.app.contacts.code_limits import CodeLimits
-from tocsin_notify.app.contacts.contacts import Contacts
 from tocsin_notify.app.contacts.devices import Devices
-from tocsin_notify.app.contacts.owner_notices import OwnerNotices
-from tocsin_notify.app.delivery.failures import Failures
-from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.messages.digest_stops import DigestStops
-from tocsin_notify.channels.callbacks import CallbackUrls
-from tocsin_notify.channels.links import Links
-from tocsin_notify.channels.registry import Registry
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.page import Channel
@@ -34,57 +26,55 @@ from tocsin_notify.http.slack_commands import slack_routes
 from tocsin_notify.http.telegram import TelegramUpdates
 from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
 from tocsin_notify.http.twilio_calls import TwilioCalls
-from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.settings import NotifySettings
-from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.wiring.base import Base
+from tocsin_notify.wiring.people import People
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """What the edges act on."""
+class Answering:
+    """One object per process. Escalation is asked without a credential of this service: each call shows that of the person who
+    answers.
+    """
 
-    failures: Failures
-    hints: Hints
-    metrics: NotifyMetrics
-    contacts: Contacts
-    notices: OwnerNotices
-    cipher: Cipher
-    budgets: Budgets
-    code_limits: CodeLimits
-    receipts: Receipts
-    whole: WholeBundles
-    presses: Presses
-
-
-def serve_answers(
-    runtime: Runtime[NotifySettings],
-    inside: Inside,
-    responders: Responders,
-    channels: Registry,
-    callbacks: CallbackUrls,
-    links: Links,
-) -> None:
-    """Add the routes of what is set up here. Needs NOTIFY_PUBLIC_URL: people and providers call it."""
-    settings, db, add = runtime.settings, runtime.database, runtime.http.add_routes
-    receipts, presses = inside.receipts, inside.presses
-    answers = Answers(db, responders, inside.whole)
-    pushes = bool(settings.vapid.private_key)
-    add(AnswerPages(links, answers, devices=pushes).routes())
-    add(Buttons(callbacks, presses).routes())
-    add(DigestPages(links, DigestStops(db)).routes())
-    if pushes:
-        devices = Devices(
-            db, inside.contacts, inside.notices, inside.cipher, inside.hints, inside.budgets, inside.code_limits
+    def __init__(self, base: Base, people: People) -> None:
+        settings = base.settings
+        self._base = base
+        self._people = people
+        self._to_escalation = channel(
+            settings.escalation_target, service_name="escalation", tls=client_credentials(settings)
         )
-        add(PushReceipts(callbacks, receipts).routes())
-        add(DevicePages(links, devices, settings.vapid).routes())
-    if settings.telegram_account.secrets:
-        add(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
-    slack = channels[Channel.SLACK]
-    if settings.slack_account.secrets and isinstance(slack, SlackChannel):
-        commands, replies = SlackCommands(db, responders), SlackReplies(db, presses)
-        add(slack_routes(settings.slack_account, slack, callbacks, presses, commands, replies))
-    if settings.twilio_account.sid:
-        signed = SignedByTwilio(settings.twilio_account, settings.public_url)
-        add(TwilioMessages(signed, receipts, SmsReplies(db, presses, inside.failures)).routes())
-        add(TwilioCalls(signed, receipts, presses).routes())
+        self._responders = Responders(self._to_escalation, settings.signing_keys)
+        self._receipts = Receipts(base.db, base.failures, base.hints, base.metrics)
+        self._bundles = WholeBundles(base.db, self._responders)
+        self.presses: Final = Presses(base.db, self._responders, self._receipts, self._bundles)
+
+    def add_routes(self) -> None:
+        """Those of what is set up here. They need NOTIFY_PUBLIC_URL: people and providers call it."""
+        base, db, settings, links = self._base, self._base.db, self._base.settings, self._base.links
+        add, callbacks, receipts, presses = base.runtime.http.add_routes, base.callbacks, self._receipts, self.presses
+        pushes = bool(settings.vapid.private_key)
+        add(AnswerPages(links, Answers(db, self._responders, self._bundles), devices=pushes).routes())
+        add(Buttons(callbacks, presses).routes())
+        add(DigestPages(links, DigestStops(db)).routes())
+        if pushes:
+            add(PushReceipts(callbacks, receipts).routes())
+            add(DevicePages(links, self._devices(), settings.vapid).routes())
+        if settings.telegram_account.secrets:
+            add(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
+        slack = base.channels[Channel.SLACK]
+        if settings.slack_account.secrets and isinstance(slack, SlackChannel):
+            commands, replies = SlackCommands(db, self._responders), SlackReplies(db, presses)
+            add(slack_routes(settings.slack_account, slack, callbacks, presses, commands, replies))
+        if settings.twilio_account.sid:
+            signed = SignedByTwilio(settings.twilio_account, settings.public_url)
+            add(TwilioMessages(signed, receipts, SmsReplies(db, presses, base.failures)).routes())
+            add(TwilioCalls(signed, receipts, presses).routes())
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._to_escalation.close()
+
+    def _devices(self) -> Devices:
+        base, people = self._base, self._people
+        return Devices(
+            base.db, people.contacts, people.notices, base.cipher, base.hints, base.budgets, people.code_limits
+        )

@@ -1,56 +1,38 @@
 """What subscriptions to incident events consist of, connected. A part of `wiring`."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
-from tocsin_kit.budgets import Budgets
-from tocsin_kit.db.pool import Database
-from tocsin_kit.loops import Loops, Sweep
-from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.loops import Sweep
 
-from tocsin_notify.app.delivery.looks import Looks
 from tocsin_notify.app.events.event_feeds import EventFeeds
 from tocsin_notify.app.events.event_sender import EventSender
 from tocsin_notify.app.events.publish_events import PublishEvents, limits
-from tocsin_notify.app.events.subscriptions import OpenFeeds, Subscriptions
+from tocsin_notify.app.events.subscriptions import Subscriptions
 from tocsin_notify.channels.standard_webhooks import StandardWebhooks
 from tocsin_notify.domain.subscription import EventRetryPolicy
-from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.subscription_service import SubscriptionService
-from tocsin_notify.settings import NotifySettings
-from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.wiring.base import Base
 
 
 class Events:
     """The parts of event subscriptions. One object per process."""
 
-    def __init__(
-        self,
-        db: Database,
-        cipher: Cipher,
-        budgets: Budgets,
-        metrics: NotifyMetrics,
-        settings: NotifySettings,
-        open_feeds: OpenFeeds,
-        notified: Callable[[], None],
-    ) -> None:
-        """`notified`: a message to a user is due."""
-        self._db, self._cipher, self._budgets, self._settings = db, cipher, budgets, settings
-        self._open_feeds = open_feeds
+    def __init__(self, base: Base) -> None:
+        settings = base.settings
+        self._base = base
         self._due = asyncio.Event()
         self._endpoints = StandardWebhooks(
             timeout=settings.attempt_timeout, allow_private=settings.allow_private_webhooks
         )
         for limit in limits(settings.tenant_subscriptions, settings.subscription_pending_events):
-            budgets.add(limit)
-        self.publish: Final = PublishEvents(db, budgets, metrics, self._due.set)
+            base.budgets.add(limit)
+        self.publish: Final = PublishEvents(base.db, base.budgets, base.metrics, self._due.set)
         self.sender: Final = EventSender(
-            db,
+            base.db,
             self._endpoints,
-            cipher,
-            metrics,
+            base.cipher,
+            base.metrics,
             EventRetryPolicy(
                 settings.event_backoff_base,
                 settings.event_backoff_cap,
@@ -60,20 +42,23 @@ class Events:
             concurrency=settings.subscription_concurrency,
             timeout=settings.attempt_timeout,
             nudge=self._due.set,
-            notified=notified,
+            notified=base.wakes.message.set,
         )
 
-    def serve(self, rpc: RpcServer, pages: PageTokens) -> None:
-        """Add the service."""
+    def serve(self) -> None:
+        """Add the service, what sends, and what keeps escalation told."""
+        base, open_feeds = self._base, self._base.escalation.open_feeds
         use = Subscriptions(
-            self._cipher, self._budgets, self._due.set, allow_private=self._settings.allow_private_webhooks
+            base.cipher, base.budgets, self._due.set, allow_private=base.settings.allow_private_webhooks
         )
-        rpc.add(SubscriptionService(self._db, use, self.sender, pages, self._budgets, self._open_feeds))
+        service = SubscriptionService(base.db, use, self.sender, base.page_tokens, base.budgets, open_feeds)
+        base.runtime.rpc.add(service)
+        base.runtime.loops.add("events", base.looks.sweep("events", self.sender.everything, nudged=self._due))
+        base.runtime.loops.add("event-feeds", Sweep(300.0, EventFeeds(base.db, open_feeds)))
 
-    def add_loops(self, loops: Loops, looks: Looks) -> None:
-        """Add what sends, and what keeps escalation told."""
-        loops.add("events", looks.sweep("events", self.sender.everything, nudged=self._due))
-        loops.add("event-feeds", Sweep(300.0, EventFeeds(self._db, self._open_feeds)))
+    async def drain(self) -> None:
+        """Wait for the deliveries that are under way."""
+        await self.sender.drain(self._base.settings.shutdown_grace_seconds * 0.5)
 
     async def close(self) -> None:
         """Drop connections."""

@@ -1,12 +1,9 @@
 """The queue as operators see it, connected. A part of `wiring`."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 from tocsin.queue.v1.queue_options_pb2 import QueueOptions
 from tocsin_kit.budgets import Budgets
-from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.tasks.journal import KEPT, Journal
 from tocsin_kit.tasks.options import LiveOptions
@@ -15,25 +12,15 @@ from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Slots
 from tocsin_notify.app.queue_tasks import DeadLetterTasks, MessageTasks, NotificationTasks
 from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.settings import NotifySettings
+from tocsin_notify.rpc.notification_service import NotificationService
 from tocsin_notify.store.queues import QUEUE, figures
-from tocsin_notify.work.mirrored_hints import MirroredHints
+from tocsin_notify.wiring.base import Base
+from tocsin_notify.work import tasks
 
 
-def serve_queue(
-    runtime: Runtime[NotifySettings],
-    hints: MirroredHints,
-    redrive: Redrive,
-    pages: PageTokens,
-    journal: Journal,
-    policy: RetryPolicy,
-    slots: Slots,
-    *,
-    nudge_relay: Callable[[], None],
-    resumed: Callable[[], None],
-) -> None:
-    """QueueService, and the loop that reads the queue's options again."""
-    settings, budgets = runtime.settings, runtime.rpc.budgets
+def serve_queue(base: Base, slots: Slots) -> None:
+    """NotificationService and QueueService, and the loop that reads the queue's options again."""
+    settings, db, budgets, journal = base.settings, base.db, base.budgets, base.journal
     defaults = QueueOptions(
         attempts=settings.attempts,
         keep_completed=KEPT,
@@ -46,12 +33,17 @@ def serve_queue(
     defaults.most_backoff.FromTimedelta(timedelta(seconds=settings.backoff_cap))
 
     live = LiveOptions(QUEUE, defaults)
-    follow_options(live, policy, slots, budgets, journal)
-    runtime.loops.add("queue-options", live.sweep(runtime.database), everywhere=True)
-    kinds = (NotificationTasks(hints, nudge_relay), MessageTasks(hints), DeadLetterTasks(redrive))
+    follow_options(live, base.policy, slots, budgets, journal)
+    loops = base.runtime.loops
+    loops.add("journal", journal.run, everywhere=True)
+    loops.add("queue-options", live.sweep(db), everywhere=True)
+    redrive = Redrive(base.hints, base.metrics, tasks.jobs_reader(base.broker))
+    base.runtime.rpc.add(NotificationService(db, redrive, base.page_tokens))
+    kinds = (NotificationTasks(base.hints, base.relay.nudge), MessageTasks(base.hints), DeadLetterTasks(redrive))
     QueueService(
-        runtime.database, QUEUE, figures, hints.mirror, kinds, pages, journal, live, runtime.stop, resumed=resumed
-    ).add_to(runtime.rpc)
+        *(db, QUEUE, figures, base.hints.mirror, kinds, base.page_tokens, journal, live, base.runtime.stop),
+        resumed=base.wakes.due.set,
+    ).add_to(base.runtime.rpc)
 
 
 def follow_options(live: LiveOptions, policy: RetryPolicy, slots: Slots, budgets: Budgets, journal: Journal) -> None:

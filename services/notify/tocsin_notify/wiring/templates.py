@@ -1,24 +1,21 @@
 """The service of templates, connected. A part of `wiring`."""
 
-from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.rpc.paging import PageTokens
-
 from tocsin_notify.app.messages.templates import Templates
 from tocsin_notify.app.messages.wordings import Wordings
 from tocsin_notify.rpc.template_service import TemplateService
-from tocsin_notify.settings import NotifySettings
+from tocsin_notify.wiring.base import Base
 
 
-def serve_templates(runtime: Runtime[NotifySettings], wordings: Wordings, pages: PageTokens) -> None:
+def serve_templates(base: Base, wordings: Wordings) -> None:
     """Add the service, and the loop that learns of changes."""
-    settings, twilio = runtime.settings, runtime.settings.twilio_account
+    settings, twilio = base.settings, base.settings.twilio_account
     service = TemplateService(
-        runtime.database,
+        base.db,
         Templates(wordings),
-        pages,
+        base.page_tokens,
         public_url=settings.public_url,
         segments=twilio.sms_segments,
         replies=twilio.replies,
     )
-    runtime.rpc.add(service)
-    runtime.loops.add("templates", wordings.sweep, everywhere=True)
+    base.runtime.rpc.add(service)
+    base.runtime.loops.add("templates", wordings.sweep, everywhere=True)

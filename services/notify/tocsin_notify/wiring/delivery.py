@@ -1,0 +1,210 @@
+"""What takes pages in, sends them, and notes what became of them, connected. A part of `wiring`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from tocsin_kit.budgets import per_minute
+from tocsin_kit.lifecycle import Sweep
+from tocsin_kit.rpc.health import HealthCheck
+
+from tocsin_notify.app.contacts.contacts import Contacts
+from tocsin_notify.app.delivery.around import Around
+from tocsin_notify.app.delivery.calls import Calls
+from tocsin_notify.app.delivery.circuits import Circuits, Provider
+from tocsin_notify.app.delivery.conclude import Conclude
+from tocsin_notify.app.delivery.deliver import Deliver
+from tocsin_notify.app.delivery.journal_notes import begun
+from tocsin_notify.app.delivery.missing_receipts import MissingReceipts
+from tocsin_notify.app.delivery.outcomes import Outcomes
+from tocsin_notify.app.delivery.provider_rates import SERVICE, ProviderRates
+from tocsin_notify.app.delivery.sequels import Sequels
+from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slots
+from tocsin_notify.app.delivery.still_wanted import StillWanted
+from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.app.messages.release import Release
+from tocsin_notify.app.messages.wordings import Wordings
+from tocsin_notify.app.pages.bundles import Bundles
+from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.app.pages.intake import Intake
+from tocsin_notify.app.pages.submit import Submit
+from tocsin_notify.domain.circuit import CircuitPolicy
+from tocsin_notify.domain.provider_rates import read_rates
+from tocsin_notify.store.delivery.senders import LOOK_SECONDS
+from tocsin_notify.wiring.base import Base
+from tocsin_notify.work import tasks
+from tocsin_notify.work.arrivals import Arrivals
+
+
+class Delivery:
+    """One object per process."""
+
+    def __init__(self, base: Base, contacts: Contacts, wordings: Wordings) -> None:
+        self._base = base
+        self._circuits = circuits = _circuits(base)
+        self.slots: Final = _slots(base, circuits)
+        around = Around(base.db, circuits, base.hints, base.metrics, base.policy)
+        self._outcomes = Outcomes(_conclude(base, circuits, around, contacts), base.runtime.stop)
+        self._calls = self._make_calls(wordings)
+        self._submit = self._make_submit()
+        self.cancel: Final = Cancel(base.db, base.gatekeeper, base.hints, base.metrics)
+        self._deliver = self._make_deliver(around)
+        self._release = self._make_release()
+        self._sequels = Sequels(
+            base.db, base.channels, base.cipher, timeout=base.settings.attempt_timeout, more=base.wakes.sequel.set
+        )
+        self.intake: Final = Intake(self._submit, self._deliver.first)
+        self._arrivals = Arrivals(self.intake, self._deliver, base.wakes.message.set)
+        tasks.take_with(base.broker, self._arrivals)
+
+    def add_loops(self) -> None:
+        """What is due, and what became of that which was sent; and the check that tells of providers that fail."""
+        base, loops, looks = self._base, self._base.runtime.loops, self._base.looks
+        settings, db, wakes, hints = base.settings, base.db, base.wakes, base.hints
+        base.runtime.health.add(HealthCheck("providers", self._circuits.check, critical=False))
+        loops.add("due", Sweep(1.0, self._deliver.everything, nudged=wakes.due))
+        loops.add("messages", looks.sweep("messages", self._release.everything, nudged=wakes.message))
+        bundles = Bundles(db, hints, base.metrics, base.failures, settings.bundling, base.journal)
+        loops.add("bundles", looks.sweep("bundles", bundles))
+        presence = base.presence
+        vanished = Vanished(db, presence.key, wakes.due.set, lambda: presence.judges, notes=base.journal)
+        loops.add("vanished", Sweep(LOOK_SECONDS, vanished))
+        if settings.public_url and (settings.twilio_account.sid or settings.vapid.private_key):
+            receipts = MissingReceipts(db, base.failures, hints, settings.receipt_timeout)
+            loops.add("receipts", looks.sweep("receipts", receipts))
+        loops.add("sequels", looks.sweep("sequels", self._sequels, nudged=wakes.sequel))
+
+    def stop_starting(self) -> None:
+        """Pages are stored from here on, and left for others to send."""
+        self._deliver.stopping = self._submit.stopping = self._release.stopping = True
+
+    async def drain_calls(self) -> None:
+        """Wait for the calls that are under way."""
+        await self._calls.drain(self._base.settings.shutdown_grace_seconds * 0.8)
+
+    @property
+    def drains(self) -> Sequence[Callable[[], Awaitable[object]]]:
+        """Take in what has come, let its calls end, and note how they ended: in this order.
+
+        Calls once more, since a page that was being stored when the stop came has started its call since.
+        """
+        return self._arrivals.drain, self.drain_calls, self._outcomes.drain, self._drain_sequels
+
+    async def _drain_sequels(self) -> None:
+        await self._sequels.drain(self._base.settings.shutdown_grace_seconds * 0.2)
+
+    def _make_calls(self, wordings: Wordings) -> Calls:
+        base, settings = self._base, self._base.settings
+        return Calls(
+            base.channels,
+            base.gate,
+            self.slots,
+            self._outcomes.finished,
+            base.metrics,
+            self._circuits,
+            timeout=settings.attempt_timeout + 2,
+            link=base.links.of,
+            word=wordings.word,
+            hung_after=settings.attempt_timeout * 0.9,
+            backlog=base.backlog,
+            begins=lambda start: base.journal.note(begun(start)),
+        )
+
+    def _make_submit(self) -> Submit:
+        base, settings = self._base, self._base.settings
+        submit = Submit(
+            base.gate,
+            self._calls,
+            self.slots,
+            base.cipher,
+            base.hints,
+            base.metrics,
+            self._circuits,
+            lease=settings.lease,
+            presence=base.presence,
+            nudge=base.relay.nudge,
+            bundling=settings.bundling,
+            notes=base.journal,
+        )
+        submit.stopping = not base.runtime.works
+        return submit
+
+    def _make_deliver(self, around: Around) -> Deliver:
+        base = self._base
+        return Deliver(
+            base.db,
+            base.gate,
+            self._calls,
+            self.slots,
+            base.cipher,
+            base.hints,
+            base.metrics,
+            base.failures,
+            base.policy,
+            around,
+            lease=base.settings.lease,
+            presence=base.presence,
+            backlog=base.backlog,
+            still_wanted=StillWanted(base.db, base.escalation.stops, self.cancel),
+        )
+
+    def _make_release(self) -> Release:
+        base = self._base
+        return Release(
+            base.db,
+            self._calls,
+            self.slots,
+            base.cipher,
+            self._circuits,
+            base.hints,
+            base.metrics,
+            self._deliver.first,
+            base.settings.lease,
+            base.presence,
+            base.journal,
+        )
+
+
+def _circuits(base: Base) -> Circuits:
+    settings = base.settings
+    policy = CircuitPolicy(
+        settings.circuit_failures,
+        probe=settings.circuit_probe,
+        probe_cap=max(60.0, settings.circuit_probe),
+        longest=settings.attempt_timeout + 5,
+    )
+    return Circuits(policy, base.metrics, base.wakes.due.set)
+
+
+def _slots(base: Base, circuits: Circuits) -> Slots:
+    settings = base.settings
+    base.budgets.add(per_minute(NOTIFICATIONS, settings.tenant_notifications_per_minute))
+    rates = ProviderRates(
+        {channel: rate for channel, rate in read_rates(settings.provider_rates).items() if channel not in base.missing},
+        base.runtime.metrics,
+    )
+    if rates:
+        base.share(rates.budgets, SERVICE)
+    limits = Limits(
+        settings.concurrency, settings.critical_reserve, settings.org_concurrency, settings.org_rate, settings.org_burst
+    )
+    return Slots(
+        limits,
+        {name: channel.concurrency for name, channel in base.channels.items()},
+        base.budgets,
+        lambda channel: circuits.is_open(Provider(channel)),
+        rates,
+    )
+
+
+def _conclude(base: Base, circuits: Circuits, around: Around, contacts: Contacts) -> Conclude:
+    return Conclude(
+        base.db,
+        base.hints,
+        base.metrics,
+        base.failures,
+        base.policy,
+        circuits,
+        around,
+        contacts.gone,
+        notes=base.journal,
+    )

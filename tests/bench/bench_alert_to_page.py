@@ -13,6 +13,7 @@ from tocsin_stack.scratch import scratch
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.world import World
 
+from tests.bench.processor import report_processor, spent
 from tests.bench.report import report
 
 RATE = 20
@@ -63,7 +64,7 @@ async def latency(world: World, clients: Clients, path: str) -> None:
 async def throughput(world: World, clients: Clients, path: str) -> None:
     """Incidents opened and paged per second, all sent at once; the floor is as many bare POSTs."""
     base = BURST / sum_of(await posts(world, BURST, together=50, total=True))
-    began = time.monotonic()
+    began, before = time.monotonic(), spent()
     incidents: set[str] = set()
     for start in range(0, BURST, 500):
         alerts = [request(f"burst-{start + number}") for number in range(500)]
@@ -73,6 +74,8 @@ async def throughput(world: World, clients: Clients, path: str) -> None:
     await arrived(world, path, incidents)
     last = max(m.at for m in world.inbox.messages if m.incident in incidents)
     paged = BURST / (last - began)
+    await world.idle()
+    report_processor("road_paged", before, BURST)
     report("road_incidents_opened", round(opened), "1/s", round(base), round(opened / base, 2))
     report("road_incidents_paged", round(paged), "1/s", round(base), round(paged / base, 2))
 

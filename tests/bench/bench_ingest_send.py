@@ -32,6 +32,7 @@ from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
 from tests.bench.ingest_service import Ingest, noop_process, service_process
+from tests.bench.processor import report_processor, spent
 from tests.bench.report import report
 
 CALLERS = 64
@@ -122,8 +123,10 @@ async def measure(url: str, noop: str, ingest: Ingest) -> None:
         rate = await batches(ours, "")
         report("ingest_duplicates_in_batches", round(rate), "1/s", round(idle_rate), rate / idle_rate)
         raw_rate = await raw(url)
+        before = spent()
         rate = await batches(ours, "new")
         report("ingest_incidents_opened_in_batches", round(rate), "1/s", round(raw_rate), rate / raw_rate)
+        report_processor("ingest_incidents_opened", before, BATCHES * BATCH)
 
 
 async def measure_storm(url: str, noop: str, ingest: Ingest, folder: Path) -> None:
@@ -167,8 +170,10 @@ async def measure_storm(url: str, noop: str, ingest: Ingest, folder: Path) -> No
             for turn in range(2 * BATCHES)
         ]
         raw_rate = await raw(url, RAW_GROUPED)
+        before = spent()
         new = await rate(real, grouped)
         report("ingest_new_keys_grouped_by_100", round(new), "1/s", round(raw_rate), new / raw_rate)
+        report_processor("ingest_new_keys_grouped", before, len(grouped) * BATCH)
         if ALERTMANAGER is not None:
             floor = await alertmanager_rate(ALERTMANAGER, folder)
             identical = await rate(real, same * STORM_ROUNDS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -35,10 +36,7 @@ class Http2:
         """The number of a new stream whose headers are sent."""
         number, self._next = self._next, self._next + 2
         self._windows[number] = _WINDOW
-        headers = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
-        headers += [("te", "trailers"), ("content-type", "application/grpc"), *metadata]
-        block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in headers)
-        self._send(HEADERS, END_HEADERS, number, block)
+        self._send(HEADERS, END_HEADERS, number, headers(path, metadata))
         await self._writer.drain()
         return number
 
@@ -117,7 +115,7 @@ class Http2:
         return min(self._windows[0], self._windows[number])
 
     def _send(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        self._writer.write(len(payload).to_bytes(3, "big") + bytes((kind, flags)) + struct.pack(">I", number) + payload)
+        self._writer.write(frame(kind, flags, number, payload))
 
     async def ask(self, path: str, data: bytes = b"", metadata: Sequence[tuple[str, str]] = ()) -> int:
         """The number of a stream on which a whole call was sent, and answered."""
@@ -131,6 +129,48 @@ class Http2:
         """The client's preface. Without `reads` no stream may send content (SETTINGS_INITIAL_WINDOW_SIZE)."""
         self._writer.write(_PREFACE)
         self._send(SETTINGS, 0, 0, b"" if reads else struct.pack(">HI", 4, 0))
+
+
+def frame(kind: int, flags: int, number: int, payload: bytes = b"") -> bytes:
+    """One frame as it is sent."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + struct.pack(">I", number) + payload
+
+
+def headers(path: str, metadata: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The header block of a call."""
+    named = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
+    named += [("te", "trailers"), ("content-type", "application/grpc"), *metadata]
+    return b"".join(b"\x00" + _text(name) + _text(value) for name, value in named)
+
+
+class BlockingHttp2:
+    """A connection that is used without the event loop, so that nothing that runs in it begins a call meanwhile."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.sendall(_PREFACE + frame(SETTINGS, 0, 0))
+        self._came = b""
+
+    def send(self, frames: bytes) -> None:
+        """Frames of any form. Returns once gRPC has read all of them: it answers the ping behind them."""
+        self._socket.sendall(frames + frame(PING, 0, 0, bytes(8)))
+        while self.take()[0] != PING:
+            pass
+
+    def take(self) -> tuple[int, int, bytes]:
+        """Kind, flags and content of the next frame. Raises ConnectionError once the server has closed the connection."""
+        while len(self._came) < 9 or len(self._came) < (end := 9 + int.from_bytes(self._came[:3], "big")):
+            data = self._socket.recv(1 << 16)
+            if not data:
+                raise ConnectionError("the server has closed the connection")
+            self._came += data
+        found = self._came[3], self._came[4], self._came[9:end]
+        self._came = self._came[end:]
+        return found
+
+    def close(self) -> None:
+        """At once."""
+        self._socket.close()
 
 
 def _text(text: str) -> bytes:

@@ -20,7 +20,19 @@ from tocsin_kit.settings import ServiceSettings
 from tocsin_testkit.busy import within
 
 from tests.abuse.echo_process import echo_server
-from tests.abuse.http2 import Http2, connected, unfinished
+from tests.abuse.http2 import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    RST_STREAM,
+    BlockingHttp2,
+    Http2,
+    connected,
+    frame,
+    headers,
+    unfinished,
+)
 
 FLOOD = 2000 if os.environ.get("ABUSE_SECONDS") else 300
 """Streams of one flood; `make abuse` opens as many as the limits of old let through."""
@@ -296,6 +308,40 @@ async def test_a_connection_beyond_the_limit_is_closed(serve: Any, echo: Any, se
         third = await stack.enter_async_context(connected(server.port))
         await third.closed.wait()
         assert not connection.closed.is_set()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["open", "reset"])
+async def test_calls_that_strangers_left_waiting_do_not_end_the_calls_of_others(
+    serve: Any, echo: Any, settings: ServiceSettings, token: str, reset: bool
+) -> None:
+    """gRPC refuses what comes while a thousand calls of a method wait to be begun, whoever's it is: with CANCELLED, which no
+    client repeats. A reset stream waits like another one (CVE-2023-44487).
+    """
+    server = await serve(echo.Echo())
+    each = settings.grpc_max_connection_calls - 1
+    block, cancel = headers(UNARY), (8).to_bytes(4, "big")
+    opened = b"".join(
+        frame(HEADERS, END_HEADERS, number, block) + (frame(RST_STREAM, 0, number, cancel) if reset else b"")
+        for number in range(1, 2 * each, 2)
+    )
+    # Without a turn of the loop: whatever gRPC has read when the victim's call comes is not begun.
+    strangers = [BlockingHttp2(server.port) for _ in range(3200 // each + 1)]
+    for stranger in strangers:
+        stranger.send(opened)
+    victim = BlockingHttp2(server.port)
+    request = echo.Request(text="x").SerializeToString()
+    victim.send(
+        frame(HEADERS, END_HEADERS, 1, headers(UNARY, [("authorization", f"Bearer {token}")]))
+        + frame(DATA, END_STREAM, 1, b"\0" + len(request).to_bytes(4, "big") + request)
+    )
+    async with asyncio.timeout(within(60)):
+        while True:
+            kind, flags, _ = await asyncio.to_thread(victim.take)
+            assert kind != HEADERS or not flags & END_STREAM, "an error without an answer"
+            if kind == DATA:
+                break
+    for connection in (*strangers, victim):
+        connection.close()
 
 
 async def test_a_connection_has_as_many_calls_as_are_allowed(

@@ -45,6 +45,10 @@ _HANGING_ON: Final = 5.0
 _LEAVING_STEP: Final = 0.1
 _ANSWERS_FACTOR: Final = 128
 """So many messages of the largest size may wait for callers that do not read them; one tenant may have half of that."""
+_MOST_UNBEGUN: Final = 10_000
+"""Calls of one method that may wait until the event loop begins them, of all connections. What comes beyond is answered CANCELLED
+by gRPC, whoever sent it, and by default from 1,000 on at random; hardly any client repeats that. One connection has no more than
+GRPC_MAX_CONNECTION_CALLS of them: a stream that was reset counts as open until its call was begun."""
 _WIRE_LIMIT_FACTOR: Final = 2
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 
@@ -151,6 +155,8 @@ class RpcServer:
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.max_allowed_incoming_connections", settings.grpc_max_connections),
                 ("grpc.max_concurrent_streams", settings.grpc_max_connection_calls),
+                ("grpc.server.max_pending_requests", _MOST_UNBEGUN),
+                ("grpc.server.max_pending_requests_hard_limit", _MOST_UNBEGUN),
                 # Otherwise the window of what may be sent unread grows with the bandwidth, to megabytes a stream.
                 ("grpc.http2.bdp_probe", 0),
             ),

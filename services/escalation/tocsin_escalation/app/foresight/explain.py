@@ -89,7 +89,7 @@ async def _contact(notify: Describing, org_id: str, incident_id: UUID, user: str
     try:
         return await notify.describe(org_id, incident_id, user)
     except TocsinError as error:
-        _log.warning("deliveries_unknown", org_id=org_id, incident=str(incident_id), reason=error.message)
+        _log.warning("deliveries_unknown", org_id=org_id, incident=str(incident_id), error=error.message)
         return None
 
 

@@ -172,5 +172,5 @@ async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple
     try:
         return await notify.unreachable(org_id, users) if users else {}, True
     except TocsinError as error:
-        _log.warning("reachability_unknown", org_id=org_id, reason=error.message)
+        _log.warning("reachability_unknown", org_id=org_id, error=error.message)
         return {}, False

@@ -60,7 +60,7 @@ class Confirming:
                 [internal_service_pb2.Cancellation.FromString(payload) for _, payload in stops.rows]
             )
         except TocsinError as error:
-            _log.warning("cancel_unconfirmed", org_id=org_id, incidents=stops.incidents, reason=str(error))
+            _log.warning("cancel_unconfirmed", org_id=org_id, incidents=stops.incidents, error=error.message)
             self._relay.nudge()
             raise TocsinError(
                 reasons.ERROR_REASON_CANCEL_UNCONFIRMED,

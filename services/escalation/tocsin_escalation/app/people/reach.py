@@ -67,7 +67,7 @@ async def of_policies(
     except TocsinError as error:
         if strict:
             raise
-        _log.warning("reachability_unknown", org_id=org_id, reason=error.message)
+        _log.warning("reachability_unknown", org_id=org_id, error=error.message)
         unreachable, complete = {}, False
     return [
         Reachability(

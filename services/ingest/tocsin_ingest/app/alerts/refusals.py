@@ -82,7 +82,7 @@ class Refusals:
             format=form,
             alerts=number,
             reason=error.reason_name,
-            why=error.message[:_SUMMARY],
+            error=error.message[:_SUMMARY],
         )
         key, now = (sender.org_id, integration_id), self._clock()
         looked, added = self._waiting.get(key, (float("-inf"), 0))

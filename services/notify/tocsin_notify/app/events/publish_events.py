@@ -109,9 +109,9 @@ class PublishEvents:
         for subscription, count in lost.items():
             self._metrics.events_lost.inc(count)
             self._budgets.note_refusal(subscription.org_id, PENDING)
-            why = "stopped" if subscription.stop_time is not None else "too many wait"
+            reason = "stopped" if subscription.stop_time is not None else "too many wait"
             _log.warning(
-                "events_lost", org_id=subscription.org_id, subscription=str(subscription.id), count=count, why=why
+                "events_lost", org_id=subscription.org_id, subscription=str(subscription.id), count=count, reason=reason
             )
 
 

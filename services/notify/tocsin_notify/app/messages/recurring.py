@@ -193,7 +193,7 @@ def _around(row: Recurring, since: datetime, until: datetime) -> tuple[datetime 
         made = Recurrence(read_rule(row.rule), wall_time_of(row.start_time), row.time_zone)
         latest, following = made.around(since, until)
     except (ArithmeticError, ValueError) as error:
-        _log.error("recurring_message_unreadable", org_id=row.org_id, recurring_message=str(row.id), detail=str(error))
+        _log.error("recurring_message_unreadable", org_id=row.org_id, recurring_message=str(row.id), error=str(error))
         return None, None, f"its rule cannot be read any more: {error}"
     return latest, following, "" if following is not None else _OVER
 

@@ -125,7 +125,7 @@ class Intake:
                 raise
             if _tenants(pages) == 1:
                 self._set_apart(pages[0].org_id)
-                _log.info("tenant_apart", org_id=pages[0].org_id, pages=len(pages), reason=error.message)
+                _log.info("tenant_apart", org_id=pages[0].org_id, pages=len(pages), error=error.message)
                 return [error] * len(pages)
         tenants = list(dict.fromkeys(page.org_id for page in pages))
         first = set(tenants[: len(tenants) // 2])

@@ -189,7 +189,7 @@ async def test_the_host_with_the_most_guests_makes_room() -> None:
 
 
 def test_rooms_are_empty_again() -> None:
-    rooms = CallRooms(10, 10, 10, Metrics())
+    rooms = CallRooms(10, 10, Metrics())
     for who in ("a", "a", "b", "*"):
         rooms.calls.enter(who)
     for who in ("b", "a", "*", "a"):
@@ -224,7 +224,7 @@ async def test_a_tenant_that_reads_no_answer_is_answered_no_more(
         assert hog.ended.isdisjoint(calls)
         await hog.wait_ended(await hog.ask(UNARY, request, metadata))
         again = await refused(apart(server).call("Unary", echo.Request(text="x")))
-        assert (again.reason_name, again.metadata["limit"]) == ("OVERLOADED", "bytes of unread answers: one")
+        assert (again.reason_name, again.metadata["limit"]) == ("OVERLOADED", "bytes of answers: one")
         other = mint(settings.signing_keys, org_id="b", subject="users/b", scopes={"echo:use"}, ttl=60)
         assert await apart(server, using=other).call("Unary", echo.Request(text="x")) == ["x"]
         hog.reset(calls[0])

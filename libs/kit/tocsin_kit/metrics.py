@@ -27,7 +27,7 @@ class Metrics:
         )
         self.rpc_total = Counter("tocsin_rpc", "Calls ended", ("method", "code"), registry=self.registry)
         self.rpc_open = Gauge(
-            "tocsin_rpc_open", "Calls open now, by kind; of unread answers the bytes", ("kind",), registry=self.registry
+            "tocsin_rpc_open", "Calls open now, by kind; of answers the bytes", ("kind",), registry=self.registry
         )
         self.rpc_refused = Counter(
             "tocsin_rpc_refused",

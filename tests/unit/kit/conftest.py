@@ -52,6 +52,15 @@ def _describe() -> None:
     )
     answer = file.message_type.add(name="EchoResponse")
     answer.field.add(name="text", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    many = file.message_type.add(name="ListResponse")
+    many.field.add(
+        name="items", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED, type_name=".kittest.v1.Item"
+    )
+    lists = file.service.add(name="ListService")
+    listing = lists.method.add(
+        name="List", input_type=".kittest.v1.EchoRequest", output_type=".kittest.v1.ListResponse"
+    )
+    listing.options.Extensions[access_pb2.scope] = "echo:read"
     for service_name, methods in (("EchoService", KINDS), ("OpenService", {"Unary": (False, False)})):
         service = file.service.add(name=service_name)
         for method_name, (incoming, outgoing) in methods.items():
@@ -71,6 +80,7 @@ _describe()
 _pool = descriptor_pool.Default()
 Request: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("kittest.v1.EchoRequest"))
 Response: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("kittest.v1.EchoResponse"))
+ListResponse: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("kittest.v1.ListResponse"))
 
 
 def add_to_server(servicer: Any, server: Any, service: str = SERVICE) -> None:

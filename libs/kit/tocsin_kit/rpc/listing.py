@@ -23,6 +23,8 @@ MANY_ROWS: Final = 50
 """Rows of one query, for items of up to some 10 KiB."""
 FEW_ROWS: Final = 16
 """Rows of one query, for items that may be larger. Nobody knows how large the next ones are before they are read."""
+_FIRST_ROWS: Final = 4
+"""Rows of the first query for those. The next ones are taken to be as large: what does not fit is not read."""
 
 
 async def listed(
@@ -62,8 +64,9 @@ async def searched(
     wanted = page_size(request.page_size)  # type: ignore[attr-defined]
     found: list[M] = []
     room, turns = ANSWER_BYTES, Turns()
+    limit = portion if portion > FEW_ROWS else min(portion, _FIRST_ROWS)
     while True:
-        limit = min(portion, wanted - len(found))
+        limit = min(limit, wanted - len(found))
         rows, end = await read(after, limit)
         for row in rows:
             await turns.give()
@@ -75,6 +78,8 @@ async def searched(
             after = place(row)
         if end is None or len(rows) < limit or len(found) == wanted:
             return found, _token(pages, request, end) if end is not None else ""
+        as_large = (ANSWER_BYTES - room) // len(found)
+        limit = min(portion, room // max(1, as_large) + 1)
 
 
 async def in_turns(rows: Iterable[Row], encode: Callable[[Row], M]) -> list[M]:

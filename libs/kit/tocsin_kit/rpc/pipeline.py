@@ -1,6 +1,6 @@
 """What happens around every handler, in this order:
 
-trace id → access log and metrics → error mapping → deadline guard → authentication and scope → room → reading,
+trace id → access log and metrics → error mapping → deadline guard → authentication and scope → room, also for the answer → reading,
 decoding and protovalidate → handler. A handler is wrapped once, when it is registered, so a call costs no look-ups by name; the
 request is read and decoded only after the caller may call (AIP-211: who may not call learns nothing, not even what is
 wrong). gRPC's own unary handlers get a message that was read before; so every method is registered as one that reads, and
@@ -19,7 +19,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
-from tocsin_kit.auth import Authenticator, Principal, invalid_credential
+from tocsin_kit.auth import ALL_ORGS, Authenticator, Principal, invalid_credential
 from tocsin_kit.budgets import BYTES, RPCS, Budgets
 from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
@@ -27,6 +27,7 @@ from tocsin_kit.logging import call_fields, get_logger, tells_debug
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import HEADER, Proxies
 from tocsin_kit.rpc.access import Access
+from tocsin_kit.rpc.answers import Answer, Answers, room_of
 from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, find_call, trace_id_of
 from tocsin_kit.rpc.closing import closing
@@ -68,7 +69,8 @@ class Pipeline:
         read_seconds: float = 10.0,
         proxies: Proxies = _NO_PROXIES,
     ) -> None:
-        self.rooms: Final = CallRooms(max_calls, max_streams, max_answer_bytes, metrics)
+        self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
+        self.answers: Final = Answers(max_answer_bytes, metrics)
         self._read_seconds = read_seconds
         self._reading = TimeLimit(read_seconds)
         self._handling = TimeLimit(max_call_seconds)
@@ -86,9 +88,11 @@ class Pipeline:
         self.refused: Callable[[Call, TocsinError], None] = lambda call, error: None
         """Told of each call of a known caller that fails without having reached its handler, and of streams that fail."""
 
-    def wrap(self, method: str, access: Access, handler: Any, request_type: Descriptor) -> Any:
+    def wrap(
+        self, method: str, access: Access, handler: Any, request_type: Descriptor, response_type: Descriptor
+    ) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `access` what it demands."""
-        run = _Method(self, method, access, handler, request_type)
+        run = _Method(self, method, access, handler, request_type, response_type)
         serializer = None if run.takes_bytes else handler.response_serializer
         if handler.request_streaming:
             if handler.response_streaming:
@@ -103,7 +107,15 @@ class Pipeline:
 class _Method:
     """One method's wrapper, with everything that does not change from call to call looked up beforehand."""
 
-    def __init__(self, pipeline: Pipeline, method: str, access: Access, handler: Any, request_type: Descriptor) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        method: str,
+        access: Access,
+        handler: Any,
+        request_type: Descriptor,
+        response_type: Descriptor,
+    ) -> None:
         self._pipeline = pipeline
         self._proxies = pipeline._proxies
         self._authenticators = pipeline._authenticators
@@ -117,6 +129,8 @@ class _Method:
         self._reading = pipeline._reading
         self._handling = pipeline._handling
         self._rooms = pipeline.rooms
+        self._answers = pipeline.answers
+        self._answer_room = room_of(access, request_type, response_type)
         self._method = method
         self._access = access
         self._handler = handler
@@ -156,7 +170,7 @@ class _Method:
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
         receive: Callable[[bytes], Any] = self._within_size if self.takes_bytes else self._checked
-        read, calls, budgets, leaves = self._read, self._rooms.calls, self._budgets, self._rooms.answer
+        read, calls, budgets, leaves = self._read, self._rooms.calls, self._budgets, self._answers.leaves
         size_of: Callable[[Any], int] = len if self.takes_bytes else _byte_size
         begin, succeed, fail, within = self._begin, self._succeed, self._fail, self._within
 
@@ -166,7 +180,11 @@ class _Method:
                 call = await begin(context)
                 org_id = call.principal.org_id
                 calls.enter(org_id)
+                room: Answer | None = None
                 try:
+                    # Tocsin's own services never wait for room: what they are answered is counted when it leaves.
+                    if self._answer_room and org_id != ALL_ORGS:
+                        room = await self._room(org_id, context)
                     data = await read(context)
                     budgets.take(org_id, BYTES, len(data))
                     request = receive(data)
@@ -177,7 +195,10 @@ class _Method:
                         response = await within(behaviour(request, context))
                 finally:
                     calls.leave(org_id)
-                leaves(org_id, size_of(response), context)
+                if room is None:
+                    leaves(org_id, size_of(response), context)
+                else:
+                    room.made(size_of(response))
             except BaseException as error:
                 await fail(error, context, began)
             succeed(began)
@@ -264,6 +285,11 @@ class _Method:
             self._budgets.take(call.org_id, BYTES, request.ByteSize())
             validate(request)
             yield request
+
+    async def _room(self, org_id: str, context: Context) -> Answer:
+        """Room for a large answer. A connection's share is the caller's, where a proxy brings many callers on one connection."""
+        connection = self._caller(context)()
+        return await self._answers.take(org_id, connection, self._answer_room, context, reads=self._access.reads)
 
     async def _read(self, context: Context) -> bytes:
         """The one message of a unary call, which must have come within a time."""

@@ -2,7 +2,7 @@
 
 Three kinds are counted apart: unary calls, streams, and what is asked without a credential (health and reflection). Within
 each kind one tenant, one connection or one host may take a part only, and Tocsin's own services have a share of the calls
-that no tenant can take. Answers are counted in bytes until they were read.
+that no tenant can take. Answers are counted in bytes until they were read, see `tocsin_kit.rpc.answers`.
 """
 
 import asyncio
@@ -21,36 +21,27 @@ T = TypeVar("T")
 
 _RESERVED: Final = 0.1
 """The share of all calls that only Tocsin's own services may take."""
-_TENANT_CALLS: Final = 0.5
+TENANT_SHARE: Final = 0.5
+"""Of calls, and of the bytes of answers."""
 _TENANT_STREAMS: Final = 0.2
 _CONNECTION_STREAMS: Final = 0.1
-_CALL_BYTES: Final = 16 << 10
-"""What a call without content takes: 13.6 KiB were measured."""
 
 
 class CallRooms:
     """The calls and streams of callers with a credential."""
 
-    def __init__(self, most_calls: int, most_streams: int, most_answer_bytes: int, metrics: Metrics) -> None:
-        self.calls: Final = _Room("calls", most_calls, _TENANT_CALLS, metrics)
-        self.streams: Final = _Room("streams", most_streams, _TENANT_STREAMS, metrics)
-        self.connections: Final = _Room("streams of one connection", most_streams, _CONNECTION_STREAMS, metrics)
+    def __init__(self, most_calls: int, most_streams: int, metrics: Metrics) -> None:
+        self.calls: Final = Room("calls", most_calls, TENANT_SHARE, metrics)
+        self.streams: Final = Room("streams", most_streams, _TENANT_STREAMS, metrics)
+        self.connections: Final = Room("streams of one connection", most_streams, _CONNECTION_STREAMS, metrics)
         """Counts the same streams once more, by connection."""
-        self._answers: Final = _Room("bytes of unread answers", most_answer_bytes, _TENANT_CALLS, metrics)
-
-    def answer(self, who: str, size: int, context: Any) -> None:
-        """An answer of so many bytes leaves for `who`. Raises OVERLOADED when they leave too many unread.
-
-        HTTP/2 lets a caller not read, and gRPC keeps the answer until the connection ends, which is `GRPC_MAX_STREAM_SECONDS`
-        later; nothing ends the call before. An error has no content, and leaves at once whatever the caller reads.
-        """
-        cost = size + _CALL_BYTES
-        self._answers.enter(who, cost)
-        context.add_done_callback(lambda _: self._answers.leave(who, cost))
 
 
-class _Room:
+class Room:
+    """What is open, by whom. Nobody waits for it."""
+
     def __init__(self, kind: str, most: int, share: float, metrics: Metrics) -> None:
+        """`share`: the part of all that one may take."""
         self._kind = kind
         self._most = most
         self._for_tenants = max(1, most - int(most * _RESERVED))
@@ -62,17 +53,20 @@ class _Room:
 
     def enter(self, who: str, size: int = 1) -> None:
         """One more of `who` is open. Raises OVERLOADED, naming the limit, when there is no room for it."""
-        mine = self._open_of.get(who, 0) + size
+        lacking = self.lacks(who, size)
+        if lacking is not None:
+            raise self.full(*lacking)
+        self._open += size
+        self._open_of[who] = self._open_of.get(who, 0) + size
+
+    def lacks(self, who: str, size: int) -> tuple[str, int] | None:
+        """The limit that so many more would go beyond, as its scope and its number; None when there is room for them."""
         whole = self._open + size
         if who == ALL_ORGS:
-            if whole > self._most:
-                raise self._full("all", self._most)
-        elif mine > self._for_one:
-            raise self._full("one", self._for_one)
-        elif whole > self._for_tenants:
-            raise self._full("all", self._for_tenants)
-        self._open = whole
-        self._open_of[who] = mine
+            return ("all", self._most) if whole > self._most else None
+        if self._open_of.get(who, 0) + size > self._for_one:
+            return "one", self._for_one
+        return ("all", self._for_tenants) if whole > self._for_tenants else None
 
     def leave(self, who: str, size: int = 1) -> None:
         """One that entered has ended."""
@@ -81,9 +75,10 @@ class _Room:
         if mine:
             self._open_of[who] = mine
 
-    def _full(self, scope: str, limit: int) -> TocsinError:
+    def full(self, scope: str, limit: int) -> TocsinError:
+        """OVERLOADED, naming the limit."""
         self._refused.labels(self._kind, scope).inc()
-        whose = "all callers have" if scope == "all" else "this caller has"
+        whose = "all callers have" if scope == "all" else f"this {'caller' if scope == 'one' else scope} has"
         return TocsinError(
             ErrorReason.ERROR_REASON_OVERLOADED,
             f"{whose} {limit} {self._kind} open, and no more are taken; come again when some have ended",

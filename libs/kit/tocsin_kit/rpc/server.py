@@ -44,7 +44,7 @@ _HANGING_ON: Final = 5.0
 """Seconds for clients that are slow to answer the GOAWAY."""
 _LEAVING_STEP: Final = 0.1
 _ANSWERS_FACTOR: Final = 128
-"""So many messages of the largest size may wait for callers that do not read them; one tenant may have half of that."""
+"""So many messages of the largest size may be made, or wait for callers that do not read them; see `tocsin_kit.rpc.answers`."""
 _MOST_UNBEGUN: Final = 10_000
 """Calls of one method that may wait until the event loop begins them, of all connections. What comes beyond is answered CANCELLED
 by gRPC, whoever sent it, and by default from 1,000 on at random; hardly any client repeats that. One connection has no more than
@@ -120,11 +120,13 @@ class RpcServer:
                 raise ValueError(f"{service}/{name} names no scope; give it the option tocsin.type.v1.scope")
             warm(message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type))
             if _is_async(getattr(servicer, name)):
-                request_type = descriptor.methods_by_name[name].input_type
+                described = descriptor.methods_by_name[name]
                 access = Access(
                     scope, options.Extensions[access_pb2.tenants], options.Extensions[access_pb2.self_scope]
                 )
-                wrapped[name] = self._pipeline.wrap(f"{service}/{name}", access, handler, request_type)
+                wrapped[name] = self._pipeline.wrap(
+                    f"{service}/{name}", access, handler, described.input_type, described.output_type
+                )
             else:
                 _log.warning("rpc_unimplemented", method=f"{service}/{name}")
         self._services[service] = wrapped

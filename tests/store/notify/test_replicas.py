@@ -12,7 +12,7 @@ from tocsin_kit.db.failures import unavailable
 from tocsin_notify.app.delivery.deliver import Deliver
 from tocsin_notify.app.delivery.vanished import Vanished
 from tocsin_notify.store.delivery.gate import Passage
-from tocsin_notify.store.delivery.senders import LOOKS
+from tocsin_notify.store.delivery.senders import LOOKS, Presence
 from tocsin_testkit.busy import within
 
 from tests.store.notify.forked import process
@@ -56,10 +56,14 @@ async def test_killed_between_the_providers_yes_and_our_commit_it_is_sent_again_
         await world.admin.execute("UPDATE attempts SET start_time = app_now() - interval '1 minute'")
         async with world.replica() as other:
             victim.send_signal(signal.SIGSTOP)
-            look = Vanished(other.runtime.database, 0, lambda: None)
+            presence = await Presence.open(world.database_url, name="looker")
+            await until(lambda: presence.sender)
+            look = Vanished(other.runtime.database, presence, lambda: None)
             for _ in range(2 * LOOKS):
                 await look()
             assert await world.admin.fetchval("SELECT max(number) FROM attempts") == 1, "it may go on at any moment"
+            await presence.close()
+            await world.admin.execute("UPDATE attempts SET start_time = app_now()")  # after PostgreSQL was started
             victim.send_signal(signal.SIGKILL)
             await asyncio.to_thread(victim.wait)
             killed = time.monotonic()

@@ -1,5 +1,6 @@
 """What a process had under way when it died is taken over at once; what a living one has under way is left alone."""
 
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Final, NoReturn
@@ -9,6 +10,7 @@ from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.senders import LOOKS, YOUNG_SECONDS, Presence
 from tocsin_testkit.databases import dialed
 
@@ -37,10 +39,11 @@ async def presence(world: World) -> AsyncIterator[Presence]:
 class Looks:
     """Another replica that looks."""
 
-    def __init__(self, world: World, database: Database) -> None:
+    def __init__(self, world: World, database: Database, presence: Presence) -> None:
         self._world = world
+        self.presence = presence
         self.nudges = 0
-        self.look = Vanished(database, 1, self._nudge)
+        self.look = Vanished(database, presence, self._nudge)
 
     def _nudge(self) -> None:
         self.nudges += 1
@@ -53,8 +56,12 @@ class Looks:
 
 
 @pytest.fixture
-def looks(world: World, database: Database) -> Looks:
-    return Looks(world, database)
+async def looks(world: World, database: Database) -> AsyncIterator[Looks]:
+    presence = await Presence.open(world.database_url, name="looker")
+    await until(lambda: presence.sender)
+    presence._since = time.monotonic() - 3600  # for so long PostgreSQL has been there
+    yield Looks(world, database, presence)
+    await presence.close()
 
 
 async def under_way(world: World, sender: int | None, *, age: float = 5.0) -> None:
@@ -80,6 +87,42 @@ async def test_a_dead_process_loses_its_calls_after_a_few_looks(world: World, lo
     assert not await looks.ended_after(LOOKS - 1), "it may have lost its session only"
     assert await looks.ended_after(1)
     assert looks.nudges == 1
+
+
+async def test_after_a_restart_of_postgresql_a_free_lock_proves_something_once_it_was_held_again(
+    world: World, looks: Looks, presence: Presence
+) -> None:
+    looks.presence._since = time.monotonic()
+    await under_way(world, 42)
+    assert not await looks.ended_after(3 * LOOKS), "it may be slower to come back"
+    await world.admin.execute("SELECT pg_advisory_lock(42)")
+    assert not await looks.ended_after(1)
+    await world.admin.execute("SELECT pg_advisory_unlock(42)")
+    assert await looks.ended_after(LOOKS)
+
+
+async def test_on_a_server_where_it_does_not_hold_its_own_lock_nobody_is_judged(world: World, looks: Looks) -> None:
+    """Another server took over, and the session with the lock has not noticed yet."""
+    await under_way(world, 42)
+    looks.presence.key += 1  # type: ignore[misc]
+    assert not await looks.ended_after(3 * LOOKS)
+
+
+async def test_an_attempt_names_its_process_only_on_the_server_where_that_holds_its_lock(
+    world: World, database: Database, presence: Presence
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(works=False) as door:
+        await door.submit(job(org))
+    [id] = [row["id"] for row in await world.admin.fetch("SELECT id FROM notifications")]
+    for sender, named in ((presence.key, presence.key), (presence.key + 1, None), (None, None)):
+        await world.admin.execute(
+            "DELETE FROM attempts; UPDATE notifications SET state = 'pending', due_time = app_now(), lease_until = NULL"
+        )
+        async with database.system() as tx:
+            assert len(await notifications.claim(tx, [id], max_tries=5, lease=15.0, sender=sender)) == 1
+        assert await world.admin.fetchval("SELECT sender FROM attempts") == named
 
 
 async def test_one_that_comes_back_in_between_keeps_them(world: World, looks: Looks) -> None:

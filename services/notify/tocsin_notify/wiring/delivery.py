@@ -66,7 +66,7 @@ class Delivery:
         bundles = Bundles(db, hints, base.metrics, base.failures, settings.bundling, base.journal)
         loops.add("bundles", looks.sweep("bundles", bundles))
         presence = base.presence
-        vanished = Vanished(db, presence.key, wakes.due.set, lambda: presence.judges, notes=base.journal)
+        vanished = Vanished(db, presence, wakes.due.set, notes=base.journal)
         loops.add("vanished", Sweep(LOOK_SECONDS, vanished))
         if settings.public_url and (settings.twilio_account.sid or settings.vapid.private_key):
             receipts = MissingReceipts(db, base.failures, hints, settings.receipt_timeout)

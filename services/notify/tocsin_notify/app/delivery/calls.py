@@ -1,8 +1,8 @@
 """Provider calls under way in this process."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
@@ -106,6 +106,8 @@ class Calls:
         self._word = word
         self._begins = begins
         self._running: set[asyncio.Task[None]] = set()
+        self._held: Counter[UUID] = Counter()
+        """Attempts of each notification that are not written down."""
 
     async def start(self, starts: Sequence[Start], since: float) -> None:
         """Return when every one of these calls has begun (see `store.delivery.gate`), or has lost the right to begin by itself.
@@ -151,9 +153,11 @@ class Calls:
         Once the database is back those that are come due again, instead of waiting for the end of their lease.
         """
         for start in starts:
-            task = asyncio.get_running_loop().create_task(self._conclude(Finished(start, _NEVER_BEGUN)))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._run_apart(start, self._conclude(Finished(start, _NEVER_BEGUN)))
+
+    def holds(self, notification: UUID) -> bool:
+        """Whether a call of it is under way here, or has an outcome that is not written down yet."""
+        return notification in self._held
 
     async def drain(self, grace: float) -> None:
         """Let calls end for `grace` seconds, then cut them off and record that: they come due again, for any replica."""
@@ -165,9 +169,21 @@ class Calls:
                 await asyncio.wait(late)
 
     def _begin(self, start: Start, permit: Permit) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(start, permit))
+        self._run_apart(start, self._run(start, permit))
+
+    def _run_apart(self, start: Start, work: Coroutine[None, None, None]) -> None:
+        notification = start.delivery.notification
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            self._held[notification] -= 1
+            if not self._held[notification]:
+                del self._held[notification]
+
+        self._held[notification] += 1
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(ended)
 
     async def _run(self, start: Start, permit: Permit) -> None:
         channel = self._channels[start.delivery.target.channel]

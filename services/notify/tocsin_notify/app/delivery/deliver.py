@@ -20,6 +20,7 @@ from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.delivery.still_wanted import StillWanted
+from tocsin_notify.app.delivery.take_over import TakeOver
 from tocsin_notify.app.pages.bundle_message import without_answered
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.app.pages.targets import destination_of, make_delivery
@@ -51,7 +52,6 @@ FRESH_SECONDS: Final = 0.25
 """Seconds for which what a look found may be claimed without another one. What became due since then waits no longer than that."""
 _LOOKS_APART: Final = 0.05
 """Seconds from one look at a lane to the next while what the first one found waits for a slot in its channel."""
-_MOST_EXPIRED: Final = 1000
 _DEEP: Final = 8
 """One of so many rounds looks behind what is crowded although something in front of it could leave."""
 
@@ -106,6 +106,7 @@ class Deliver:
         self._presence = presence
         self._backlog = backlog
         self._still_wanted = still_wanted
+        self._from_others = TakeOver(db, presence, calls.holds)
         self.first: Final = PagesFirst()
         """Pages to which rounds over what is not urgent give way."""
         self._db = db
@@ -158,10 +159,7 @@ class Deliver:
             waiting = await candidates.look(tx, LANES)
         progress = 0
         if waiting.expired:
-            async with self._db.alone() as tx:
-                # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
-                expired = await candidates.expired(tx, _MOST_EXPIRED)
-            progress = (await self._claim(expired)).count
+            progress = await self._take_over()
         for priority in LANES:
             if priority in waiting.lanes:
                 if CRITICAL not in waiting.lanes:
@@ -169,6 +167,17 @@ class Deliver:
                 progress += await self._round(priority)
         more = await self._around.waiting()  # behind what is due: it would only have waited longer
         return more or progress > 0
+
+    async def _take_over(self) -> int:
+        expired = await self._from_others.find()
+        try:
+            claimed = (await self._claim(expired)).count
+        except TocsinError as error:
+            if error.code is grpc.StatusCode.UNAVAILABLE:
+                self._from_others.failed()
+            raise
+        self._from_others.taken(claimed)
+        return claimed
 
     async def _round(self, priority: int) -> int:
         left = self._backlog.of(priority)

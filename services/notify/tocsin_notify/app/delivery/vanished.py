@@ -1,5 +1,6 @@
 """Notices processes that died with calls under way, and lets other processes make these calls again."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app.delivery.journal_notes import stalled
 from tocsin_notify.store.delivery import senders
+from tocsin_notify.store.delivery.senders import Presence
 
 _log = get_logger(__name__)
 
@@ -17,42 +19,43 @@ _log = get_logger(__name__)
 class Vanished:
     """Every replica may run it, `store.delivery.senders.LOOK_SECONDS` apart."""
 
-    def __init__(
-        self,
-        db: Database,
-        own: int,
-        nudge: Callable[[], None],
-        judges: Callable[[], bool] = lambda: True,
-        *,
-        notes: Notes = NO_NOTES,
-    ) -> None:
-        """`own`: the key of this process. `nudge`: tells the deliverer that something is due. `judges`: see `Presence`."""
+    def __init__(self, db: Database, presence: Presence, nudge: Callable[[], None], *, notes: Notes = NO_NOTES) -> None:
+        """`presence`: of this process. `nudge`: tells the deliverer that something is due."""
         self._notes = notes
         self._db = db
-        self._own = own
+        self._presence = presence
         self._nudge = nudge
-        self._judges = judges
+        self._since: float | None = None
+        self._seen: set[int] = set()
+        """Those that held their lock since then."""
         self._missed: Counter[int] = Counter()
 
     async def __call__(self) -> None:
         """One look. Raises DATABASE_UNAVAILABLE; while PostgreSQL is away, no process is found missing."""
-        if not self._judges():
-            self._missed.clear()
+        since, own = self._presence.since, self._presence.key
+        if since != self._since:
+            self._since = since
+            self._forget()
+        if since is None:
             return
         try:
             async with self._db.alone() as tx:
-                others = await senders.others(tx, self._own)
+                others = await senders.others(tx, own)
             if not others:
-                self._missed.clear()
+                self._forget()
                 return
             async with self._db.system() as tx:
-                unheld = await senders.unheld(tx, self._own)
-                self._missed = Counter({sender: self._missed[sender] + 1 for sender in unheld})
+                look = await senders.look(tx, own)
+                if not look.counts:
+                    self._forget()
+                    return
+                self._seen = look.held | (self._seen & look.free)
+                self._missed = Counter({sender: self._missed[sender] + 1 for sender in look.free})
                 dead = [sender for sender, looks in self._missed.items() if looks >= senders.LOOKS]
-                ended = await senders.end_leases(tx, dead) if dead else []
+                ended = await senders.end_leases(tx, dead, self._seen, time.monotonic() - since) if dead else []
                 notes = stalled(ended, await tx.now()) if ended else []
         except TocsinError:
-            self._missed.clear()
+            self._missed.clear()  # who was seen is seen: had all sessions ended, this process would have lost its own
             raise
         if ended:
             _log.warning(
@@ -64,3 +67,7 @@ class Vanished:
             for noted in notes:
                 self._notes.note(noted)
             self._nudge()
+
+    def _forget(self) -> None:
+        self._seen.clear()
+        self._missed.clear()

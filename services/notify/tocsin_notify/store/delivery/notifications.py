@@ -14,13 +14,14 @@ from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, Kind, Sta
 from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.outcomes import SENT
 from tocsin_notify.store.delivery.rows import Claimed, Concluded, NotificationHead, Upcoming
+from tocsin_notify.store.delivery.senders import NAMES
 from tocsin_notify.store.pages.fences import stops
 from tocsin_notify.store.queues import PAUSED
 
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
 
-_INSERT: Final = """
+_INSERT: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::int[], $7::smallint[],
     $8::uuid[], $9::text[], $10::int[], $11::text[], $12::text[], $13::float8[], $16::boolean[])
@@ -39,7 +40,7 @@ WITH given AS (
   RETURNING id, org_id, state
 ), begun AS (
   INSERT INTO attempts (org_id, notification_id, number, sender)
-  SELECT org_id, id, 1, $15::bigint FROM stored WHERE state = 'sending'
+  SELECT org_id, id, 1, {NAMES.format(own="$15")} FROM stored WHERE state = 'sending'
 )
 SELECT id FROM stored
 """
@@ -88,7 +89,7 @@ WITH mine AS (
   FROM decided d WHERE n.id = d.id AND d.verdict IN ('cancelled', 'sending')
 ), begun AS (
   INSERT INTO attempts (org_id, notification_id, number, sender)
-  SELECT org_id, id, attempts, $4::bigint FROM decided WHERE verdict = 'sending'
+  SELECT org_id, id, attempts, {NAMES.format(own="$4")} FROM decided WHERE verdict = 'sending'
 )
 SELECT {columns(Claimed)} FROM decided
 """

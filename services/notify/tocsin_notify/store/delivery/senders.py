@@ -8,8 +8,15 @@ until PostgreSQL gives up its sessions (`tocsin_kit.db.dialing`).
 
 A session can end while its process lives: PostgreSQL restarts, an operator ends it. The process takes the lock again
 within a fraction of a second, on a new session; others count it as dead only after `LOOKS` looks that found it free,
-`LOOK_SECONDS` apart. When PostgreSQL restarts, every process loses its lock at once: one that has just taken its own
-again judges no other for `RECOVERY_SECONDS`. As long as a process does not hold its lock it names itself in no new attempt.
+`LOOK_SECONDS` apart. As long as a process does not hold its lock on the server to which it writes, it names itself in no new
+attempt.
+
+**A free lock proves something only if it was held.** When PostgreSQL restarts or another server takes over, every process loses
+its lock at once, and one may be slower to come back than the others. So a process that looks counts another one as dead only if
+it has held its lock since `Presence.since`: it was seen to, or made its attempt after that. All others keep their lease.
+
+**A lease that ran out while nobody could write proves nothing either**: its owner may hold an answer that it could not write
+down. Whoever finds that PostgreSQL was away gives such leases `RECOVERY_SECONDS` more (`app.delivery.take_over`).
 
 A call that has not begun yet cannot begin after another process took it over: attempts younger than `YOUNG_SECONDS` are left
 alone, and older ones ask the gate first (`app.delivery.permits`), where they find that their lease is over.
@@ -19,6 +26,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -34,21 +42,32 @@ _log = get_logger(__name__)
 LOOK_SECONDS: Final = 0.5
 LOOKS: Final = 4
 RECOVERY_SECONDS: Final = 5.0
+"""For owners to write down what they could not while PostgreSQL was away: many times what they need to find it again."""
 YOUNG_SECONDS: Final = PROOF_SECONDS + 0.5
 _PING_SECONDS: Final = 1.0
 _LONGEST_PAUSE: Final = 0.3
 """Seconds between two dials: well below the time after which others count this process as dead."""
 
+NAMES: Final = "(SELECT {own}::bigint WHERE NOT pg_try_advisory_xact_lock_shared({own}))"
+"""What an attempt names: the sender `own` while its lock is held on this server, which may be another one than a moment ago."""
+
 _TAKE: Final = "SELECT pg_advisory_lock($1)"
+# When sessions may have ended at once, so that a lock which is free since then proves nothing. A server that lost a process starts
+# the others anew without starting itself; it drops its statistics then.
+_UPTIME: Final = """
+SELECT extract(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(),
+  (SELECT stats_reset FROM pg_stat_bgwriter)))::float8
+"""
 # A free lock is held in shared mode until the transaction ends, so that no process is judged while it comes back, and
-# two that look at the same time see the same.
-_UNHELD: Final = """
+# two that look at the same time see the same. On a server where this process does not hold its own lock, nobody is judged.
+_LOOK: Final = """
 WITH named AS MATERIALIZED (
   SELECT DISTINCT a.sender FROM notifications n
   JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
   WHERE n.state = 'sending' AND n.lease_until > app_now() AND a.sender <> $1
 )
-SELECT sender FROM named WHERE pg_try_advisory_xact_lock_shared(sender)
+SELECT sender, pg_try_advisory_xact_lock_shared(sender) AS free
+FROM (SELECT $1::bigint AS sender UNION ALL SELECT sender FROM named) AS asked
 """
 _OTHERS: Final = """
 SELECT EXISTS (
@@ -63,10 +82,29 @@ WITH theirs AS (
   JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
   WHERE n.state = 'sending' AND n.lease_until > app_now() AND a.sender = ANY($1::bigint[])
     AND a.start_time <= app_now() - make_interval(secs => $2)
+    AND (a.sender = ANY($3::bigint[]) OR a.start_time >= app_now() - make_interval(secs => $4))
   ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notifications n SET lease_until = app_now() FROM theirs t WHERE n.id = t.id RETURNING n.id
 """
+
+
+_PROLONG: Final = """
+WITH over AS (
+  SELECT id FROM notifications WHERE state = 'sending' AND lease_until <= app_now() ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE notifications n SET lease_until = app_now() + make_interval(secs => $1) FROM over o WHERE n.id = o.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The locks of those who have attempts under way."""
+
+    counts: bool
+    """Whether who looks holds its own lock on this server."""
+    held: set[int]
+    free: set[int]
 
 
 async def others(tx: Tx, own: int) -> bool:
@@ -74,17 +112,28 @@ async def others(tx: Tx, own: int) -> bool:
     return bool(await tx.fetchval(_OTHERS, own))
 
 
-async def unheld(tx: Tx, own: int) -> set[int]:
-    """Senders of attempts under way, but `own`, whose lock is free."""
-    return {row["sender"] for row in await tx.fetch(_UNHELD, own)}
+async def look(tx: Tx, own: int) -> Look:
+    """The locks of senders of attempts under way, but `own`."""
+    free = {row["sender"]: row["free"] for row in await tx.fetch(_LOOK, own)}
+    counts = not free.pop(own)
+    return Look(
+        counts, {key for key, is_free in free.items() if not is_free}, {key for key, is_free in free.items() if is_free}
+    )
 
 
-async def end_leases(tx: Tx, senders: Collection[int]) -> list[UUID]:
+async def end_leases(tx: Tx, senders: Collection[int], seen: Collection[int], since: float) -> list[UUID]:
     """End the leases of what these had under way, so that any replica may take it.
 
-    Run it in the transaction in which `unheld` named them.
+    Of senders that are not in `seen`, only attempts of the last `since` seconds. Run it in the transaction in which `look` found
+    their locks free.
     """
-    return [row["id"] for row in await tx.fetch(_END_LEASES, list(senders), YOUNG_SECONDS)]
+    rows = await tx.fetch(_END_LEASES, list(senders), YOUNG_SECONDS, list(seen), since)
+    return [row["id"] for row in rows]
+
+
+async def prolong(tx: Tx) -> int:
+    """Give leases that are over `RECOVERY_SECONDS` more; how many."""
+    return int((await tx.execute(_PROLONG, RECOVERY_SECONDS)).rpartition(" ")[2])
 
 
 class Presence:
@@ -95,8 +144,7 @@ class Presence:
         """Names this process. Such a key among those of incidents (`store.delivery.gate`), which are hashes, is no danger."""
         self._connect = connect
         self._held = asyncio.Event()
-        self._lost = False
-        self._judges_from = 0.0
+        self._since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -122,9 +170,12 @@ class Presence:
         return self.key if self._held.is_set() else None
 
     @property
-    def judges(self) -> bool:
-        """Whether this process may say that others are dead: not while PostgreSQL may have ended the sessions of all."""
-        return self._held.is_set() and time.monotonic() >= self._judges_from
+    def since(self) -> float | None:
+        """Since when the session of no process has ended with all others, by `time.monotonic`; None while this one has none.
+
+        It may be earlier than this process.
+        """
+        return self._since if self._held.is_set() else None
 
     async def close(self) -> None:
         """Give the lock back. Attempts under way are taken over by others soon."""
@@ -151,9 +202,8 @@ class Presence:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         await connection.execute(_TAKE, self.key)
-        if self._lost:
-            self._judges_from = time.monotonic() + RECOVERY_SECONDS
-        self._lost = True
+        uptime = await connection.fetchval(_UPTIME) if self._since is None else 0.0
+        self._since = time.monotonic() - uptime
         self._held.set()
         while not await wait_or_stop(lost, _PING_SECONDS):
             await connection.execute("SELECT 1")

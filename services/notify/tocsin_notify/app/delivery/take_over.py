@@ -1,0 +1,87 @@
+"""Attempts whose lease is over, for this process to make anew: not those whose owner may only have been unable to write.
+
+A provider's answer that cannot be written down is kept until it can be (`app.delivery.outcomes`). While PostgreSQL is away, full or
+read-only, leases run out beside such answers. When it is back, whoever is first would call again what was answered long ago.
+So a process that finds a lease over gives its owner time first (`senders.prolong`) if it has just come back itself, or could not
+write when it tried. It does so `_MOST` times at most: with a database that goes and comes, a page rather rings twice than never.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.store.delivery import candidates, senders
+from tocsin_notify.store.delivery.candidates import Candidate
+from tocsin_notify.store.delivery.senders import RECOVERY_SECONDS, Presence
+
+_log = get_logger(__name__)
+
+_MOST: Final = 3
+_MOST_ROWS: Final = 1000
+
+
+class TakeOver:
+    """What one process may take over from others."""
+
+    def __init__(
+        self,
+        db: Database,
+        presence: Presence,
+        in_hand: Callable[[UUID], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`in_hand`: whether this process has a call of the notification under way, or an answer to it that it could not write
+        down yet. `clock`: the one of `Presence.since`, in seconds."""
+        self._db = db
+        self._presence = presence
+        self._in_hand = in_hand
+        self._clock = clock
+        self._failed = False
+        self._given = 0
+        """How often time was given since something was taken over."""
+
+    async def find(self) -> list[Candidate]:
+        """Attempts that may be claimed now. Call it when some lease is over. Raises DATABASE_UNAVAILABLE."""
+        if self._given < _MOST and (self._failed or self._is_back()):
+            await self._give_time()
+            return []
+        async with self._db.alone() as tx:
+            # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
+            found = await candidates.expired(tx, _MOST_ROWS)
+        return [each for each in found if not self._in_hand(each.id)]
+
+    def taken(self, count: int) -> None:
+        """So many were claimed of what was found."""
+        if count:
+            self._failed, self._given = False, 0
+
+    def failed(self) -> None:
+        """They could not be claimed."""
+        self._failed = True
+
+    def _is_back(self) -> bool:
+        """PostgreSQL was away a moment ago, or still is for the session that this process keeps."""
+        since = self._presence.since
+        return since is None or self._clock() - since < RECOVERY_SECONDS
+
+    async def _give_time(self) -> None:
+        try:
+            async with self._db.system() as tx:
+                given = await senders.prolong(tx)
+        except TocsinError:
+            self._failed = True
+            raise
+        self._failed = False
+        self._given += 1
+        if given:
+            _log.warning(
+                "leases_prolonged",
+                notifications=given,
+                seconds=RECOVERY_SECONDS,
+                meaning="PostgreSQL was away: their owners may have answers that they could not write down",
+            )

@@ -1,0 +1,200 @@
+"""A page that was sent, and whose outcome could not be written down yet, is not sent again by a replica that is back earlier."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final
+
+import pytest
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_notify.app.delivery.take_over import TakeOver
+from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.store.delivery.candidates import Candidate
+from tocsin_notify.store.delivery.senders import LOOKS, Presence
+from tocsin_testkit.clock import clock_reads
+from tocsin_testkit.databases import dialed
+
+from tests.store.notify.road import Road, road
+from tests.store.notify.support import Notify, World, job, new_org, until
+
+LONG: Final[dict[str, Any]] = {"attempt_timeout": 120.0, "lease": 600.0}
+OLD: Final = "UPDATE attempts SET start_time = app_now() - interval '1 minute'"
+"""Its call has begun for certain."""
+END_ALL: Final = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = current_user
+"""
+WITHOUT_WRITING: Final = """
+CREATE SEQUENCE claims;
+CREATE SEQUENCE notes;
+GRANT USAGE ON claims, notes TO PUBLIC;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM nextval(CASE TG_OP WHEN 'INSERT' THEN 'claims' ELSE 'notes' END::regclass);
+  RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100';
+END $$;
+"""
+REFUSED: Final = "CREATE TRIGGER refused BEFORE {what} ON attempts FOR EACH ROW EXECUTE FUNCTION refuse()"
+"""`what`: UPDATE is a note, INSERT a claim."""
+TRIED: Final = "SELECT is_called FROM {what}"
+OVER: Final = "UPDATE notifications SET lease_until = app_now() - interval '1 second' WHERE state = 'sending'"
+
+
+@asynccontextmanager
+async def replica(world: World, way: Road) -> AsyncIterator[Notify]:
+    """One that reaches PostgreSQL over `way`."""
+    direct = world.database_url
+    world.database_url = way.url
+    try:
+        started = world.replica(**LONG)
+        async with started as replica:
+            world.database_url = direct
+            yield replica
+    finally:
+        world.database_url = direct
+
+
+@asynccontextmanager
+async def called(world: World, owner: Notify) -> AsyncIterator[asyncio.Event]:
+    """`owner` calls a provider, which has taken the page and answers when the event is set."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    world.hooks.hang["ana"] = answer = asyncio.Event()
+    await owner.submit(job(org))
+    await until(lambda: world.hooks.held["ana"])
+    await world.admin.execute(OLD)
+    yield answer
+
+
+async def is_sent_once(world: World) -> None:
+    """The first attempt is noted, and there is no other."""
+
+    async def sent() -> bool:
+        return await world.states() == ["sent"]
+
+    await until(sent)
+    assert world.arrived("ana") == 1
+    attempts = await world.admin.fetch("SELECT number, outcome FROM attempts ORDER BY number")
+    assert [tuple(attempt) for attempt in attempts] == [(1, "sent")]
+
+
+@pytest.fixture
+async def database(world: World) -> AsyncIterator[Database]:
+    database = await dialed(world.database_url, name="test")
+    yield database
+    await database.close()
+
+
+async def test_after_a_restart_of_postgresql_a_process_that_is_slow_to_come_back_does_not_count_as_dead(
+    world: World, database: Database
+) -> None:
+    async with road(world.database_url) as way, replica(world, way) as owner, called(world, owner) as answer:
+        looker = await Presence.open(world.database_url, name="looker")
+        await until(lambda: looker.since is not None)
+        before = looker.since
+        look = Vanished(database, looker, lambda: None)
+        await look()
+        way.cut()
+        await world.admin.execute(END_ALL)
+        answer.set()
+        await until(lambda: looker.since not in (None, before))
+        done = 0
+        while done < 3 * LOOKS:
+            with suppress(TocsinError):  # as long as the sessions of the test's own pool are not back
+                await look()
+                done += 1
+        assert await world.admin.fetchval("SELECT bool_and(lease_until > app_now()) FROM notifications")
+        way.mend()
+        await is_sent_once(world)
+        await looker.close()
+
+
+async def test_a_lease_that_ran_out_while_postgresql_was_away_is_not_over_for_who_is_back_first(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        ways = [await stack.enter_async_context(road(world.database_url)) for _ in range(2)]
+        owner, _ = [await stack.enter_async_context(replica(world, way)) for way in ways]
+        answer = await stack.enter_async_context(called(world, owner))
+        for way in ways:
+            way.cut()
+        answer.set()
+        now = await world.admin.fetchval("SELECT now()::text")
+        await world.admin.execute(
+            clock_reads(f"timestamptz '{now}'")
+        )  # what is prolonged lasts, no matter how slow the test is
+        await world.admin.execute(OVER)
+        ways[1].mend()
+        await until(lambda: world.admin.fetchval("SELECT lease_until > app_now() FROM notifications"))
+        assert world.arrived("ana") == 1
+        ways[0].mend()
+        await is_sent_once(world)
+
+
+async def test_a_lease_that_ran_out_while_nothing_could_be_written_is_not_over_for_who_can_write_first(
+    world: World,
+) -> None:
+    async with road(world.database_url) as way, replica(world, way) as owner, called(world, owner) as answer:
+        await world.admin.execute(WITHOUT_WRITING + REFUSED.format(what="INSERT OR UPDATE"))
+        answer.set()
+        await until(lambda: world.admin.fetchval(TRIED.format(what="notes")))
+        async with world.replica(**LONG):
+            await world.admin.execute(OVER)
+            await until(lambda: world.admin.fetchval(TRIED.format(what="claims")))
+            way.cut()
+            now = await world.admin.fetchval("SELECT now()::text")
+            await world.admin.execute(clock_reads(f"timestamptz '{now}'"))
+            await world.admin.execute("DROP TRIGGER refused ON attempts")
+            await until(lambda: world.admin.fetchval("SELECT lease_until > app_now() FROM notifications"))
+            assert world.arrived("ana") == 1
+            way.mend()
+            await is_sent_once(world)
+
+
+async def test_what_a_process_could_not_write_down_yet_it_does_not_call_again(
+    world: World, notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims succeed, and what calls came to cannot be written: each lease that runs out would ring once more."""
+    looks = []
+    find = TakeOver.find
+
+    async def recorded(self: TakeOver) -> list[Candidate]:
+        looks.append(await find(self))
+        return looks[-1]
+
+    monkeypatch.setattr(TakeOver, "find", recorded)
+    async with called(world, notify) as answer:
+        await world.admin.execute(WITHOUT_WRITING + REFUSED.format(what="UPDATE"))
+        answer.set()
+        await until(lambda: world.admin.fetchval(TRIED.format(what="notes")))
+        await world.admin.execute(OVER)
+        await until(lambda: len(looks) == 3)
+        assert looks == [[]] * 3
+        await world.admin.execute("DROP TRIGGER refused ON attempts")
+        await is_sent_once(world)
+
+
+async def test_with_a_database_that_goes_and_comes_time_is_given_a_few_times_only(
+    world: World, database: Database
+) -> None:
+    """A page rather rings twice than never."""
+    await world.method(org := new_org(), webhook="ana")
+    async with world.replica(works=False) as door:
+        await door.submit(job(org))
+    await world.admin.execute(
+        "UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = now(), attempts = 1, tries = 1"
+    )
+    presence = await Presence.open(world.database_url, name="test")
+    await until(lambda: presence.since is not None)
+    assert presence.since is not None
+    just_now = presence.since + 0.1
+    take_over = TakeOver(database, presence, lambda _: False, lambda: just_now)
+    for _ in range(3):
+        assert await take_over.find() == []
+        assert await world.admin.fetchval("SELECT lease_until > app_now() FROM notifications")
+        take_over.failed()
+        await world.admin.execute(OVER)
+    assert len(await take_over.find()) == 1
+    take_over.taken(1)
+    await world.admin.execute(OVER)
+    assert await take_over.find() == [], "the next outage is another one"
+    await presence.close()

@@ -153,9 +153,21 @@ class BlockingHttp2:
 
     def send(self, frames: bytes) -> None:
         """Frames of any form. Returns once gRPC has read all of them: it answers the ping behind them."""
-        self._socket.sendall(frames + frame(PING, 0, 0, bytes(8)))
+        self.begin(frames + frame(PING, 0, 0, bytes(8)))
         while self.take()[0] != PING:
             pass
+
+    def begin(self, frames: bytes) -> None:
+        """As `send`, but whether gRPC has read them is not known."""
+        self._socket.sendall(frames)
+
+    def is_open(self) -> bool:
+        """Takes the next frame; False once the server has closed the connection."""
+        try:
+            self.take()
+        except ConnectionError:
+            return False
+        return True
 
     def take(self) -> tuple[int, int, bytes]:
         """Kind, flags and content of the next frame. Raises ConnectionError once the server has closed the connection."""

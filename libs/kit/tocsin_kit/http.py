@@ -18,7 +18,9 @@ from prometheus_client import Counter
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit import sockets
+from tocsin_kit.credentials import source_of
 from tocsin_kit.errors import DOMAIN, TocsinError
+from tocsin_kit.failure_lines import FailureLines
 from tocsin_kit.http_door import HttpDoor
 from tocsin_kit.logging import get_logger, tells_debug
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
@@ -113,6 +115,7 @@ class HttpServer:
         self._leaving = False
         self._counters: dict[tuple[str, int], Counter] = {}
         """Of routes and statuses, of which there are few. To look one up costs five times as much as to count."""
+        self._lines = FailureLines()
         self._proxies = settings.proxies
         self._door = HttpDoor(
             connections=settings.http_max_connections,
@@ -231,7 +234,9 @@ class HttpServer:
             response = error
         except Exception as error:
             answer = masked(error)
-            _log.info("http", route=route, status=answer.code.name, reason=answer.reason_name)
+            more = self._lines.take(source_of(request.remote or ""), time.monotonic())
+            if more is not None:
+                _log.info("http", route=route, status=answer.code.name, reason=answer.reason_name, **more)
             response = error_response(answer)
         if self._leaving:
             response.force_close()

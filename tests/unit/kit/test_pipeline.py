@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import Principal, mint
+from tocsin_kit.buckets import Buckets
 from tocsin_kit.errors import TocsinError, from_rpc_error, invalid, not_found
 from tocsin_kit.keys.revocations import Revocation
 from tocsin_kit.logging import call_fields
@@ -310,3 +311,17 @@ async def test_a_hopelessly_large_message_is_not_even_read(serve: Any, connect: 
     error, parsed = await failure(client.call("Unary", b"\x0a" * (20 << 20)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert parsed.reason == ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE
+
+
+async def test_failures_of_one_caller_are_told_up_to_a_rate_and_those_of_others_still(
+    serve: Any, connect: Any, echo: Any, settings: ServiceSettings
+) -> None:
+    """A stranger caused a line of the log with each call: 40 GB a day from one connection."""
+    server = await serve(echo.Echo())
+    server._pipeline.lines._buckets = Buckets(1e-6, 3)
+    other = mint(settings.signing_keys, org_id="b", subject="users/b", scopes={"echo:use"}, ttl=60)
+    for using, code in (("", "UNAUTHENTICATED"), (other, "INVALID_ARGUMENT")):
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(8):
+                await failure(connect(server, using=using).call("Unary", echo.Request(text="x" * 11)))
+        assert [line["code"] for line in lines if line["event"] == "rpc"] == [code] * 3

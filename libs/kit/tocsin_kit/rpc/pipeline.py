@@ -21,8 +21,9 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import ALL_ORGS, Authenticator, Principal, invalid_credential
 from tocsin_kit.budgets import BYTES, RPCS, Budgets
-from tocsin_kit.credentials import Credentials, Throttled
+from tocsin_kit.credentials import Credentials, Throttled, source_of
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
+from tocsin_kit.failure_lines import FailureLines
 from tocsin_kit.logging import call_fields, get_logger, tells_debug
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import HEADER, Proxies
@@ -71,6 +72,7 @@ class Pipeline:
     ) -> None:
         self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
         self.answers: Final = Answers(max_answer_bytes, metrics)
+        self.lines: Final = FailureLines()
         self._read_seconds = read_seconds
         self._reading = TimeLimit(read_seconds)
         self._handling = TimeLimit(max_call_seconds)
@@ -131,6 +133,7 @@ class _Method:
         self._rooms = pipeline.rooms
         self._answers = pipeline.answers
         self._answer_room = room_of(access, request_type, response_type)
+        self._lines = pipeline.lines
         self._method = method
         self._access = access
         self._handler = handler
@@ -363,12 +366,19 @@ class _Method:
         if tells_debug():
             _log.debug("rpc", code="OK", seconds=round(elapsed, 6))
 
+    def _tell(self, context: Context, elapsed: float, **fields: str) -> None:
+        call = find_call()
+        who = source_of(self._caller(context)()) if call is None else call.principal.org_id
+        more = self._lines.take(who, time.monotonic())
+        if more is not None:
+            _log.info("rpc", **fields, seconds=round(elapsed, 6), **more)
+
     async def _fail(self, error: BaseException, context: Context, began: float) -> NoReturn:
         elapsed = time.perf_counter() - began
         self._seconds.observe(elapsed)
         if is_cancellation(error):
             self._total.labels(self._method, "CANCELLED").inc()
-            _log.info("rpc", code="CANCELLED", seconds=round(elapsed, 6))
+            self._tell(context, elapsed, code="CANCELLED")
             raise error
         if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
             code = context.code()
@@ -379,9 +389,8 @@ class _Method:
         call = find_call()
         if call is not None and not call.handling:
             self._pipeline.refused(call, answer)
-        # Wrong credentials must not fill the log: of those that are throttled it has one line a minute.
-        log = _log.debug if isinstance(answer, Throttled) else _log.info
-        log("rpc", code=answer.code.name, reason=answer.reason_name, seconds=round(elapsed, 6))
+        if not isinstance(answer, Throttled):  # of which the log has a line a minute
+            self._tell(context, elapsed, code=answer.code.name, reason=answer.reason_name)
         await context.abort(
             answer.code, answer.message, trailing_metadata=((DETAILS_KEY, to_status(answer).SerializeToString()),)
         )

@@ -45,6 +45,9 @@ _HANGING_ON: Final = 5.0
 _LEAVING_STEP: Final = 0.1
 _ANSWERS_FACTOR: Final = 128
 """So many messages of the largest size may be made, or wait for callers that do not read them; see `tocsin_kit.rpc.answers`."""
+_SETTINGS_MS: Final = 5000
+"""How long a client may take to acknowledge the server's settings. Until it does, gRPC takes 16 MiB of headers for a call, and
+keeps those of a block that has no end; afterwards 16 KiB."""
 _MOST_UNBEGUN: Final = 10_000
 """Calls of one method that may wait until the event loop begins them, of all connections. What comes beyond is answered CANCELLED
 by gRPC, whoever sent it, and by default from 1,000 on at random; hardly any client repeats that. One connection has no more than
@@ -157,6 +160,7 @@ class RpcServer:
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.max_allowed_incoming_connections", settings.grpc_max_connections),
                 ("grpc.max_concurrent_streams", settings.grpc_max_connection_calls),
+                ("grpc.http2.settings_timeout", _SETTINGS_MS),
                 ("grpc.server.max_pending_requests", _MOST_UNBEGUN),
                 ("grpc.server.max_pending_requests_hard_limit", _MOST_UNBEGUN),
                 # Otherwise the window of what may be sent unread grows with the bandwidth, to megabytes a stream.

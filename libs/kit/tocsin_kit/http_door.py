@@ -5,6 +5,7 @@ a connection sends its first headers within seconds, and a body at once.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import until
+from tocsin_kit.loops import TURN_SECONDS, until
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import Proxies
 
@@ -23,6 +24,11 @@ _RETRY_AFTER: Final = 2.0
 _STEP: Final = 0.01
 _LOOKS: Final = 5
 """At a request that has come in part, by a client that sends no more. What came as a whole is under way after the first."""
+_READ: Final = 8 << 10
+"""Bytes that are parsed between two looks at the clock. Without a bound they are 256 KB, and in those may stand 40,000 chunks of a
+body, or 7,000 requests."""
+_CRUMB: Final = 512
+"""The same for connections that come in a turn that has lasted long enough already."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -55,10 +61,14 @@ class HttpDoor:
         """Connections whose first request is not there yet."""
         self._connections: dict[Any, _Connection] = {}
         """By their transports."""
+        self._buffer = memoryview(bytearray(_READ))
+        """What is read goes on at once, so that one is enough for all connections."""
+        self._spent = 0.0
+        """Seconds that parsing has taken since the event loop ran last."""
         self._refused = metrics.http_refused
         metrics.http_open.set_function(lambda: sum(self._open.values()))
 
-    def protocol(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+    def protocol(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.BaseProtocol]:
         """A protocol factory for `create_server`, around aiohttp's."""
         return lambda: _Connection(self, make)
 
@@ -83,6 +93,24 @@ class HttpDoor:
         self._headers_came(transport)
         self._connections.pop(transport, None)
         _less(self._open, host, 1)
+
+    def buffer(self) -> memoryview:
+        """Where to read to."""
+        return self._buffer if self._spent < TURN_SECONDS else self._buffer[:_CRUMB]
+
+    def read(self, count: int) -> bytes:
+        """What was read to it."""
+        return bytes(self._buffer[:count])
+
+    def parsed(self, seconds: float) -> bool:
+        """Parsing took so long; whether others must have their turn before more is parsed."""
+        if not self._spent:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._spent += seconds
+        return self._spent >= TURN_SECONDS
+
+    def _begin_turn(self) -> None:
+        self._spent = 0.0
 
     def request(self, request: web.Request, limit: int) -> "_UnderWay":
         """Around a request whose headers have come and whose body is at most `limit` bytes.
@@ -180,8 +208,8 @@ class _UnderWay:
             self._connection.answered()
 
 
-class _Connection(asyncio.Protocol):
-    """Counts a connection and hands everything on to aiohttp's protocol."""
+class _Connection(asyncio.BufferedProtocol):
+    """Counts a connection and hands everything on to aiohttp's protocol, in pieces between which others have their turns."""
 
     def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol]) -> None:
         self._door = door
@@ -213,10 +241,24 @@ class _Connection(asyncio.Protocol):
             self._door.leave(self._transport, self._host)
             self._inner.connection_lost(error)
 
-    def data_received(self, data: bytes) -> None:
-        if self._inner is not None:
-            self._unanswered = True
-            self._inner.data_received(data)
+    def get_buffer(self, _wanted: int) -> memoryview:
+        return self._door.buffer()
+
+    def buffer_updated(self, count: int) -> None:
+        if self._inner is None:
+            return
+        self._unanswered = True
+        began = time.perf_counter()
+        self._inner.data_received(self._door.read(count))
+        if self._door.parsed(time.perf_counter() - began) and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        # aiohttp pauses, too, while nobody reads a body or many requests wait, and then it reads on by itself.
+        inner = self._inner
+        if not (self._transport.is_closing() or inner._reading_paused or inner._buffer_paused):
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool | None:
         """The client sends no more. What it has asked is answered all the same: scripts that pipe a request into a connection

@@ -71,6 +71,12 @@ class Shard:
         self._check = prefix + "check"
         self._adopted = prefix + "adopted"
         self._claim_keys = (prefix + "filled", prefix + "claim")
+        self._types = {
+            self._due: "zset",
+            **dict.fromkeys((self._data, self._stats, self._rate, self._adopted), "hash"),
+            **dict.fromkeys((self._dead, self._wake, *self._stream_keys), "stream"),
+            **dict.fromkeys(self._claim_keys, "string"),
+        }
 
     # Senders
 
@@ -214,8 +220,8 @@ class Shard:
     # Operators
 
     async def check(self) -> None:
-        """Store something. Raises RedisError where that is refused or not answered."""
-        await self._commands.set(self._check, b"1", px=1000)
+        """Store something. Raises RedisError where that is refused or not answered, or another program wrote to a key of ours."""
+        await scripts.CHECK(self._commands, (self._check, *self._types), list(self._types.values()))
 
     async def figures(self) -> list[int]:
         """As `TimerBroker.figures` reads them, in its order."""

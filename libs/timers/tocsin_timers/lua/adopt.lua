@@ -15,7 +15,6 @@ for i = 3, #ARGV, 4 do
   if seen and string.find(seen, digest, 1, true) then
     answer[#answer + 1] = '0'
   else
-    redis.call('HSET', KEYS[4], id, (seen or '') .. digest .. ',')
     if not seen and redis.call('ZSCORE', KEYS[1], id) then
       answer[#answer + 1] = 'k'
     else
@@ -24,6 +23,7 @@ for i = 3, #ARGV, 4 do
       if not first or due < first then first = due end
       answer[#answer + 1] = '1'
     end
+    redis.call('HSET', KEYS[4], id, (seen or '') .. digest .. ',')  -- last: arming may be refused, and is offered again then
   end
 end
 redis.call('EXPIRE', KEYS[4], ARGV[2])

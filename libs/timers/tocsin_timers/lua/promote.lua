@@ -1,10 +1,12 @@
 -- Move what is due into the streams, in due order. Claim and send are one step: there is no gap to die in.
 -- KEYS due, data, paused, then a stream per priority   ARGV limit, the priorities' first letters in the same order
 -- Returns {now_us, due of the next one or '', promoted, ids whose data is missing, paused 0/1}
+-- What a stream refuses (another program wrote to its key) stays, and is the answer once all others are moved. A script that ended
+-- there would leave those before it in both places, and promote them again and again.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'WITHSCORES', 'LIMIT', 0, ARGV[1])
-local promoted, orphans = 0, {}
+local promoted, orphans, moved, refused = 0, {}, {}, nil
 if #due > 0 then
   -- A full server refuses a script whose first write takes memory, and stays full if nothing fires: begin with one that takes none.
   redis.call('ZREM', KEYS[1], '')
@@ -18,11 +20,23 @@ if #due > 0 then
     if value then
       -- A letter no priority has any more (they were renamed): the lowest one rather than none.
       local key = stream[string.sub(value, 1, 1)] or KEYS[#KEYS]
-      redis.call('XADD', key, '*', 'd', string.sub(value, 2), 'u', due[2 * i], 'i', ids[i])
-      promoted = promoted + 1
+      local sent = redis.pcall('XADD', key, '*', 'd', string.sub(value, 2), 'u', due[2 * i], 'i', ids[i])
+      if type(sent) == 'table' and sent.err then
+        refused = sent
+      else
+        promoted = promoted + 1
+        moved[promoted] = ids[i]
+      end
     else
       orphans[#orphans + 1] = ids[i]
     end
+  end
+  if refused then
+    if promoted > 0 then
+      redis.call('ZREM', KEYS[1], unpack(moved))
+      redis.call('HDEL', KEYS[2], unpack(moved))
+    end
+    return refused
   end
   redis.call('ZREM', KEYS[1], unpack(ids))
   redis.call('HDEL', KEYS[2], unpack(ids))

@@ -15,8 +15,8 @@ for i = 1, #pending do
       local reason = 'delivered ' .. deliveries .. ' times and never finished'
       redis.call('XADD', KEYS[2], '*', 'd', field['d'] or '', 'r', reason, 'i', field['i'] or '', 'p', ARGV[6], 'o', id)
       local forgotten = redis.call('XTRIM', KEYS[2], 'MAXLEN', ARGV[7])
-      redis.call('HINCRBY', KEYS[3], 'forgotten', forgotten)
-      redis.call('HINCRBY', KEYS[3], 'dead', 1)
+      redis.pcall('HINCRBY', KEYS[3], 'forgotten', forgotten)
+      redis.pcall('HINCRBY', KEYS[3], 'dead', 1)
       buried = buried + 1
     end
     redis.call('XACK', KEYS[1], ARGV[1], id)

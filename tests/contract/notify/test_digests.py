@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tocsin.escalation.v1.internal_service_pb2 import SummarizeForDigestsResponse
 from tocsin.notify.v1 import digest_pb2
 from tocsin.notify.v1 import digest_service_pb2 as pb
 from tocsin.type.v1 import weekday_pb2
@@ -61,6 +62,29 @@ async def test_it_goes_to_the_users_own_contact_method_and_to_no_phone(door: Doo
         assert (violation.field, violation.description.startswith(why)) == ("digest.contact_method", True)
     for method, caller in ((uuid.uuid4(), org), (hers, new_org())):
         assert (await refused(chosen(method, caller))).reason_name == "CONTACT_METHOD_NOT_FOUND"
+
+
+async def test_a_digest_for_a_user_who_does_not_exist_is_refused(door: Door) -> None:
+    """It would be made for ever, and each time left out."""
+    org, escalation = new_org(), door.world.escalation
+    mine = bearer(org)
+
+    async def choose(**fields: Any) -> Any:
+        return await door.notify.digests.UpdateDigest(pb.UpdateDigestRequest(digest=digest(**fields)), metadata=mine)
+
+    escalation.digests[org] = SummarizeForDigestsResponse()
+    error = await refused(choose())
+    assert (error.code, error.reason_name) == (grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND")
+    assert error.metadata["name"] == ANA
+    escalation.tells_nothing_of.add(org)
+    assert (await refused(choose())).reason_name == "SERVICE_UNAVAILABLE", "nobody can say whether the user exists"
+    listed = await door.notify.digests.ListDigests(pb.ListDigestsRequest(), metadata=mine)
+    assert list(listed.digests) == []
+    del escalation.digests[org]
+    escalation.tells_nothing_of.remove(org)
+    assert (await choose()).digest.hour == 8
+    escalation.tells_nothing_of.add(org)
+    assert (await choose(hour=9)).digest.hour == 9, "one that is there is changed whoever is away"
 
 
 async def test_a_user_may_choose_for_themselves_and_for_no_other(door: Door) -> None:

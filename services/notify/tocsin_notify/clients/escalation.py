@@ -1,7 +1,7 @@
 """Escalation, as notify sees it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
+QUARTER: Final = timedelta(minutes=15)
+"""For which escalation keeps figures."""
 _OPEN_SECONDS: Final = 2.0
 _STOPS_SECONDS: Final = 1.0
 """Pages wait for it."""
@@ -96,10 +98,21 @@ class Escalation:
 
         Asked once: a second question would only wait behind the first one.
         """
+        return await self._summarize(org_id, users, start, end, _SUMMARIZE_SECONDS)
+
+    async def has_user(self, org_id: str, user: str, now: datetime) -> bool:
+        """Whether the tenant has this user, and has not disabled them. Raises SERVICE_UNAVAILABLE and what escalation answered."""
+        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
+        found = await self._summarize(org_id, [user], end - QUARTER, end, _RESOLVE_SECONDS)
+        return bool(found.people)
+
+    async def _summarize(
+        self, org_id: str, users: Sequence[str], start: datetime, end: datetime, seconds: float
+    ) -> pb.SummarizeForDigestsResponse:
         request = pb.SummarizeForDigestsRequest(org_id=org_id, users=users)
         request.start_time.FromDatetime(start)
         request.end_time.FromDatetime(end)
         try:
-            return await self._stub.SummarizeForDigests(request, timeout=_SUMMARIZE_SECONDS)
+            return await self._stub.SummarizeForDigests(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error

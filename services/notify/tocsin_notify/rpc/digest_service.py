@@ -19,6 +19,7 @@ from tocsin_kit.rpc.paging import PageTokens
 from tocsin_notify.app.messages import digests
 from tocsin_notify.app.messages.digests import Preview
 from tocsin_notify.channels.digests import FREQUENCIES, TO_FREQUENCIES
+from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain import digest_content, digest_html
 from tocsin_notify.domain.digest import Frequency, WhenEmpty
 from tocsin_notify.rpc import mapping
@@ -41,8 +42,11 @@ _TO_WHEN_EMPTY: Final = {
 class DigestService(pb_grpc.DigestServiceServicer):
     """What happened, once a day or a week."""
 
-    def __init__(self, db: Database, preview: Preview, pages: PageTokens, budgets: Budgets) -> None:
+    def __init__(
+        self, db: Database, escalation: Escalation, preview: Preview, pages: PageTokens, budgets: Budgets
+    ) -> None:
         self._db = db
+        self._escalation = escalation
         self._once = Once(db)
         self._preview = preview
         self._pages = pages
@@ -53,6 +57,7 @@ class DigestService(pb_grpc.DigestServiceServicer):
         given = request.digest
         current_call().require_own(given.user, _SCOPE)
         choice = _choice(given)
+        await digests.require_user(self._db, self._escalation, tenant(), choice)
 
         async def update(tx: Tx) -> pb.UpdateDigestResponse:
             before, after = await digests.choose(tx, choice, given.etag, self._budgets)

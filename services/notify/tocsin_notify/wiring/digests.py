@@ -11,7 +11,7 @@ from tocsin_notify.wiring.base import Base
 def serve_digests(base: Base) -> None:
     """Add the service, and the loop that makes what is due."""
     preview = Preview(base.db, base.escalation)
-    base.runtime.rpc.add(DigestService(base.db, preview, base.page_tokens, base.budgets))
+    base.runtime.rpc.add(DigestService(base.db, base.escalation, preview, base.page_tokens, base.budgets))
     latest = timedelta(seconds=base.settings.digest_late_seconds)
     make = MakeDigests(base.db, base.escalation, base.hints, base.metrics, latest=latest, notes=base.journal)
     base.runtime.loops.add("digests", base.looks.sweep("digests", make.everything))

@@ -78,9 +78,10 @@ class DigestServiceServicer:
     """
 
     def UpdateDigest(self, request, context):
-        """Creates a user's daily or weekly digest, or replaces its settings.
+        """Creates a user's daily or weekly digest, or replaces its settings. A new one is for a user who exists and is not disabled.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `LIMIT_REACHED`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`,
+        `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

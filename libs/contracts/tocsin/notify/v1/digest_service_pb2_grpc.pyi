@@ -43,9 +43,10 @@ class DigestServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DigestServiceAsyncStub: ...
     UpdateDigest: _grpc.UnaryUnaryMultiCallable[_digest_service_pb2.UpdateDigestRequest, _digest_service_pb2.UpdateDigestResponse]
-    """Creates a user's daily or weekly digest, or replaces its settings.
+    """Creates a user's daily or weekly digest, or replaces its settings. A new one is for a user who exists and is not disabled.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `LIMIT_REACHED`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`,
+    `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     ListDigests: _grpc.UnaryUnaryMultiCallable[_digest_service_pb2.ListDigestsRequest, _digest_service_pb2.ListDigestsResponse]
     """Lists digests, by user."""
@@ -69,9 +70,10 @@ class DigestServiceAsyncStub(DigestServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpdateDigest: _aio.UnaryUnaryMultiCallable[_digest_service_pb2.UpdateDigestRequest, _digest_service_pb2.UpdateDigestResponse]  # type: ignore[assignment]
-    """Creates a user's daily or weekly digest, or replaces its settings.
+    """Creates a user's daily or weekly digest, or replaces its settings. A new one is for a user who exists and is not disabled.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `LIMIT_REACHED`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`,
+    `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     ListDigests: _aio.UnaryUnaryMultiCallable[_digest_service_pb2.ListDigestsRequest, _digest_service_pb2.ListDigestsResponse]  # type: ignore[assignment]
     """Lists digests, by user."""
@@ -98,9 +100,10 @@ class DigestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _digest_service_pb2.UpdateDigestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_digest_service_pb2.UpdateDigestResponse, _abc.Awaitable[_digest_service_pb2.UpdateDigestResponse]]:
-        """Creates a user's daily or weekly digest, or replaces its settings.
+        """Creates a user's daily or weekly digest, or replaces its settings. A new one is for a user who exists and is not disabled.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `LIMIT_REACHED`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`,
+        `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

@@ -1,8 +1,7 @@
 """Digests: chosen by their users, ended and looked at. `make_digests` makes those that are due."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import digest_pb2
@@ -14,7 +13,7 @@ from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.channels.digests import TO_FREQUENCIES, content_of
-from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.clients.escalation import QUARTER, Escalation
 from tocsin_notify.domain.digest import Frequency, Rhythm
 from tocsin_notify.domain.digest_content import Content
 from tocsin_notify.domain.page import RINGING
@@ -22,9 +21,6 @@ from tocsin_notify.domain.wall_time import BadTime
 from tocsin_notify.store.contacts import contacts
 from tocsin_notify.store.messages import digests
 from tocsin_notify.store.messages.digests import Choice, Digest
-
-_QUARTER: Final = timedelta(minutes=15)
-"""For which escalation keeps figures. The one that is not over yet is shown as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,19 @@ class Shown:
     figures: digest_pb2.DigestContent
     content: Content
     language: str
+
+
+async def require_user(db: Database, escalation: Escalation, org_id: str, choice: Choice) -> None:
+    """Asked before the transaction that stores a digest, of a new one: escalation tells when the user of another one is deleted.
+
+    Raises USER_NOT_FOUND, also for a user who is disabled, and SERVICE_UNAVAILABLE when escalation cannot say.
+    """
+    async with db.transaction(org_id) as tx:
+        if await digests.read(tx, choice.user_id, choice.frequency) is not None:
+            return
+        now = await tx.now()
+    if not await escalation.has_user(org_id, choice.user_id, now):
+        raise not_found(ErrorReason.ERROR_REASON_USER_NOT_FOUND, choice.user_id)
 
 
 async def choose(tx: Tx, choice: Choice, etag: str, budgets: Budgets) -> tuple[Digest | None, Digest]:
@@ -82,7 +91,8 @@ class Preview:
             now = await tx.now()
             language = await language_for(tx, user)
         rhythm = digest.rhythm
-        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + _QUARTER
+        # With the quarter that is not over yet.
+        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + QUARTER
         start = rhythm.start_of(end)
         asked = await self._escalation.summarize(org_id, [user], start, end)
         if not asked.people:

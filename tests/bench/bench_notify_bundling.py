@@ -21,6 +21,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
 from tocsin_notify.app.delivery.circuits import Circuits
 from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.delivery.slots import Limits, Slots
 from tocsin_notify.app.pages.bundles import Bundles
 from tocsin_notify.app.pages.intake import MOST_PER_BATCH
@@ -115,7 +116,8 @@ async def main() -> None:
         await admin.fetch("SELECT id, job FROM pages WHERE org_id = 'storm'")
         read = time.monotonic() - began
         began = time.monotonic()
-        await Bundles(database, nothing, metrics, Failures(RetryPolicy(), metrics, lambda: None), BundlePolicy())()
+        failures = Failures(RetryPolicy(), metrics, lambda: None)
+        await Bundles(database, nothing, metrics, failures, BundlePolicy(), PagesFirst())()
         sent = time.monotonic() - began
         assert await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'bundle'") == PEOPLE
         report(

@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from tocsin_kit.crowds import Crowds
@@ -108,3 +110,42 @@ async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventu
             if number % 5 == 0:
                 await eventually(lambda number=number: is_true(len(peer.taken) == number))
         await eventually(lambda: is_true(len(peer.taken) == 19))
+
+
+async def test_between_two_sets_of_a_crowd_a_patient_relay_leaves_the_receiver_to_others(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for what it tells, and thousands of rows are due at one instant when a storm is told of together."""
+    monkeypatch.setattr("tocsin_kit.db.relay._LONGEST_REST", 3600.0)
+    clock = count(step=1000.0)
+    monkeypatch.setattr("tocsin_kit.db.relay.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    await put(db, "storm", [b"x"] * 100)
+    peer = Peer()
+    crowds = one_crowd("storm")
+    relay = Relay(db, peer.deliver, kinds=[KIND], batch=40, parallel=1, crowds=crowds, patient=True)
+    async with relaying(relay):
+        await eventually(lambda: is_true(len(peer.of("storm")) == 40))
+        await eventually(lambda: is_true(relay._resting == {"storm"}))
+        for number in range(1, 4):
+            await put(db, "victim", [b"page"])
+            relay.nudge("victim")
+            await eventually(lambda number=number: is_true(len(peer.of("victim")) == number))
+        assert len(peer.of("storm")) == 40
+    assert len(peer.of("storm")) == 80, "a stop makes one round more"
+
+
+async def test_a_patient_relay_delivers_all_that_a_crowd_brought(db: Database, eventually: Eventually) -> None:
+    await put(db, "storm", [b"x"] * 100)
+    peer = Peer()
+    relay = Relay(
+        *(db, peer.deliver),
+        kinds=[KIND],
+        batch=30,
+        parallel=1,
+        sweep_every=3600,
+        crowds=one_crowd("storm"),
+        patient=True,
+    )
+    async with relaying(relay):
+        await eventually(lambda: is_true(len(peer.of("storm")) == 100))
+    assert [len(call) for call in peer.calls] == [30, 30, 30, 10]

@@ -2,10 +2,19 @@
 
 import asyncio
 import uuid
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_kit.db.pool import Tx
+from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages import bundles as due_bundles
+from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.bundling import BundlePolicy
+from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.pages import bundles as stored_bundles
 
 from tests.store.notify.bundling import (
@@ -132,3 +141,37 @@ async def test_a_bundle_whose_page_became_unreadable_is_concluded_and_told(world
         await until(lambda: {each.page for each in jobs[2:]} <= set(outcomes(world, SENT)))
         assert len(bundles(world)) == 1
         assert await world.states("incident = page_id") == ["sent"]
+
+
+@pytest.mark.parametrize(("pages", "taken"), [(2, [1, 1, 1, 1]), (100, [1, 2, 1])])
+async def test_large_bundles_are_made_one_by_one_and_each_time_pages_of_others_go_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, pages: int, taken: list[int]
+) -> None:
+    """Those of a storm are due at one instant, and pages of others come meanwhile."""
+    monkeypatch.setattr(due_bundles, "_PAGES_AT_ONCE", pages)
+    happened: list[str | int] = []
+    claim = stored_bundles.claim
+
+    async def claiming(tx: Tx, limit: int) -> list[stored_bundles.Due]:
+        found = await claim(tx, limit)
+        happened.append(len(found))
+        return found
+
+    class Recording(PagesFirst):
+        async def give_way(self) -> None:
+            happened.append("pages")
+
+    monkeypatch.setattr(stored_bundles, "claim", claiming)
+    hints: Any = SimpleNamespace(now=lambda ids: None, arm=lambda later: None)
+    org, metrics = new_org(), NotifyMetrics(CollectorRegistry())
+    async with world.replica(**TWO, works=False) as notify:
+        for name in ("ana", "ben", "cleo", "dan"):
+            await world.method(org, f"users/{name}", webhook=name)
+            await storm(notify, org, *[WARNING] * 5, user=f"users/{name}")
+        await world.forward(COLLECTED)
+        failures = Failures(RetryPolicy(), metrics, lambda: None)
+        await due_bundles.Bundles(
+            notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=2), Recording()
+        )()
+        assert await nothing_collects(world)
+    assert happened == [each for count in (*taken, 0) for each in ("pages", count)]

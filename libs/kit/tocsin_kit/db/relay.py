@@ -57,8 +57,10 @@ _CALLS: Final = 64
 """Calls of one claimed batch, when it has to be taken apart."""
 _CROWD: Final = 20
 """Rows of one tenant in a claim that go with those of others. What a storm brings goes beside them: it takes the receiver long."""
-_REST: Final = 0.05
-"""Seconds for which rows of a crowd are gathered after few were all that it had: a set costs the receiver as much as some rows."""
+_REST: Final = 0.15
+"""Seconds for which rows of a crowd are gathered once all that it had was taken: a set costs the receiver as much as some rows."""
+_LONGEST_REST: Final = 0.1
+"""Seconds. Of a patient relay, between two sets of one crowd: thousands are told within seconds also when each set takes long."""
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
 _MOST_PASSED: Final = 3
@@ -87,6 +89,9 @@ class Relay:
 
     `busy` says that this process has more urgent work: rows without a nudge wait for another sweep then, three times
     at most, and go in larger sets.
+
+    `patient`: nobody waits for these rows. After each set of a crowd its next one follows only when the receiver has had as
+    long for other work.
     """
 
     def __init__(
@@ -106,8 +111,10 @@ class Relay:
         max_age: float = 60.0,
         busy: Callable[[], bool] = lambda: False,
         crowds: Crowds | None = None,
+        patient: bool = False,
     ) -> None:
         self._busy = busy
+        self._patient = patient
         self._crowds = Crowds() if crowds is None else crowds
         self._kinds = list(kinds)
         self._deliver = deliver
@@ -246,19 +253,19 @@ class Relay:
         return claimed.more or bool(claimed.cursor)
 
     def _by_crowd(self, claimed: Claimed) -> list[list[OutboxRow]]:
-        """Rows of tenants with few, and of tenants with many. A crowd of which few were taken, and no more was there, rests."""
+        """Rows of tenants with few, and of tenants with many. A crowd of which all that was there was taken rests."""
         of = Counter(row.org_id for row in claimed.rows)
         for org_id, count in of.items():
             self._crowds.note(org_id, count)
         crowds = {org_id for org_id in of if org_id in self._crowds}
         large = {org_id for org_id, count in of.items() if count > _CROWD}
-        if crowds - large and not claimed.more:
-            self._rest(crowds - large)
+        if crowds and not claimed.more:
+            self._rest(crowds, _REST)
         many = crowds | large
         parts = [[row for row in claimed.rows if (row.org_id in many) is each] for each in (False, True)]
         return [part for part in parts if part]
 
-    def _rest(self, org_ids: set[str]) -> None:
+    def _rest(self, org_ids: set[str], seconds: float) -> None:
         def end() -> None:
             self._resting -= org_ids
             if self._passed_over:
@@ -266,14 +273,15 @@ class Relay:
                 self._nudged.set()
 
         self._resting |= org_ids
-        asyncio.get_running_loop().call_later(_REST, end)
+        asyncio.get_running_loop().call_later(seconds, end)
 
     def _start_delivery(self, rows: Sequence[OutboxRow]) -> None:
         tenants = {row.org_id for row in rows}
         self._in_flight_of.update(tenants)
+        began = time.monotonic()
         task = asyncio.create_task(self._deliver_and_settle(rows))
         self._in_flight.add(task)
-        task.add_done_callback(lambda task: self._delivery_ended(task, tenants))
+        task.add_done_callback(lambda task: self._delivery_ended(task, tenants, began))
 
     async def _wait_for_work(self) -> None:
         for _ in range(1 + _MOST_PASSED):
@@ -314,8 +322,11 @@ class Relay:
         for task in self._in_flight:
             task.cancel()
 
-    def _delivery_ended(self, task: asyncio.Task[Settled], tenants: set[str]) -> None:
+    def _delivery_ended(self, task: asyncio.Task[Settled], tenants: set[str], began: float) -> None:
         self._in_flight.discard(task)
+        crowds = {org_id for org_id in tenants if org_id in self._crowds} if self._patient else set()
+        if crowds and not self._stopping:
+            self._rest(crowds, min(time.monotonic() - began, _LONGEST_REST))
         if any(self._in_flight_of[org_id] >= self._parallel for org_id in tenants):
             self._nudged.set()  # rows of such a tenant were left out
         self._in_flight_of.subtract(tenants)

@@ -1,6 +1,7 @@
 """Measures an outbox again and again: for metrics, for the log, and for health."""
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class OutboxWatch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Measure until stopped."""
-        while not await wait_or_stop(stop, _MEASURE_EVERY):
+        while not await wait_or_stop(stop, _MEASURE_EVERY * random.uniform(0.8, 1.2)):
             try:
                 await self.measure()
             except TocsinError as error:

@@ -11,7 +11,6 @@ from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import RETENTION_FIRST
-from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_timers import Worker
 
@@ -76,12 +75,11 @@ def _serve_what_every_service_has(base: Base) -> None:
     serve_limits(runtime, base.page_tokens, base.redis.commands, REDIS_ERRORS)
     serve_audit(runtime, base.page_tokens)
     OutboxService(
-        *(base.db, base.page_tokens, dict.fromkeys(KINDS, PageOutcome), base.relay.nudge),
+        *(base.db, base.page_tokens, dict.fromkeys(KINDS, PageOutcome), base.relays.nudge_all),
         destination="escalation",
         max_age=base.settings.outbox_max_age_seconds,
     ).add_to(runtime.rpc)
-    runtime.health.add(HealthCheck("outbox", base.relay.watch.check, critical=False))
-    runtime.loops.add("relay", base.relay.run, everywhere=True)
+    base.relays.add_loops(runtime)
 
 
 def _add_loops(base: Base, delivery: Delivery, events: Events) -> None:

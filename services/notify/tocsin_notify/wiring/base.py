@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.budgets.serving import share
-from tocsin_kit.db.outbox import Relay
 from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.client import channel
@@ -34,13 +33,12 @@ from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.delivery.gate import Gate
 from tocsin_notify.store.delivery.gatekeeper import Gatekeeper
-from tocsin_notify.store.delivery.outcomes import KINDS
 from tocsin_notify.store.delivery.senders import Presence
 from tocsin_notify.store.queues import QUEUE
+from tocsin_notify.wiring.relays import OutcomeRelays
 from tocsin_notify.work import tasks
 from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.mirrored_hints import MirroredHints
-from tocsin_notify.work.relay import OutcomeDelivery
 
 _REDIS_SECONDS: Final = 1.0
 REDIS_ERRORS: Final[tuple[type[Exception], ...]] = (RedisError, OSError)
@@ -87,7 +85,7 @@ class Base:
 
     to_escalation: grpc.aio.Channel
     escalation: Escalation
-    relay: Relay
+    relays: OutcomeRelays
     backlog: Backlog
     failures: Failures
     looks: Looks
@@ -143,16 +141,7 @@ async def open_base(runtime: Runtime[NotifySettings]) -> Base:
         tls=client_credentials(settings),
     )
     escalation, backlog = Escalation(to_escalation), Backlog(wakes.due.set)
-    relay = Relay(
-        db,
-        OutcomeDelivery(escalation).deliver,
-        kinds=KINDS,
-        max_bytes=settings.grpc_max_message_bytes // 2,
-        channel=to_escalation,
-        metrics=runtime.metrics,
-        max_age=settings.outbox_max_age_seconds,
-        busy=lambda: backlog.waits,  # in a storm, pages go before what is told of those that went
-    )
+    relays = OutcomeRelays(runtime, escalation, to_escalation, busy=lambda: backlog.waits)
     database_url, max_age = settings.database_url.get_secret_value(), settings.database_connection_max_age_seconds
     gate, gatekeeper, presence = await asyncio.gather(
         Gate.open(database_url, name=runtime.name, max_age=max_age),
@@ -191,8 +180,8 @@ async def open_base(runtime: Runtime[NotifySettings]) -> Base:
         hints=hints,
         to_escalation=to_escalation,
         escalation=escalation,
-        relay=relay,
+        relays=relays,
         backlog=backlog,
-        failures=Failures(policy, metrics, relay.nudge),
+        failures=Failures(policy, metrics, relays.nudge),
         looks=Looks(db, runtime.loops),
     )

@@ -63,7 +63,7 @@ class Delivery:
         base.runtime.health.add(HealthCheck("providers", self._circuits.check, critical=False))
         loops.add("due", Sweep(1.0, self._deliver.everything, nudged=wakes.due))
         loops.add("messages", looks.sweep("messages", self._release.everything, nudged=wakes.message))
-        bundles = Bundles(db, hints, base.metrics, base.failures, settings.bundling, base.journal)
+        bundles = Bundles(db, hints, base.metrics, base.failures, settings.bundling, self._deliver.first, base.journal)
         loops.add("bundles", looks.sweep("bundles", bundles))
         presence = base.presence
         vanished = Vanished(db, presence, wakes.due.set, notes=base.journal)
@@ -121,7 +121,7 @@ class Delivery:
             self._circuits,
             lease=settings.lease,
             presence=base.presence,
-            nudge=base.relay.nudge,
+            nudge=base.relays.nudge,
             bundling=settings.bundling,
             notes=base.journal,
         )

@@ -39,7 +39,7 @@ def serve_queue(base: Base, slots: Slots) -> None:
     loops.add("queue-options", live.sweep(db), everywhere=True)
     redrive = Redrive(base.hints, base.metrics, tasks.jobs_reader(base.broker))
     base.runtime.rpc.add(NotificationService(db, redrive, base.page_tokens))
-    kinds = (NotificationTasks(base.hints, base.relay.nudge), MessageTasks(base.hints), DeadLetterTasks(redrive))
+    kinds = (NotificationTasks(base.hints, base.relays.nudge), MessageTasks(base.hints), DeadLetterTasks(redrive))
     QueueService(
         *(db, QUEUE, figures, base.hints.mirror, kinds, base.page_tokens, journal, live, base.runtime.stop),
         resumed=base.wakes.due.set,

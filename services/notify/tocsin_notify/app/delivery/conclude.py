@@ -10,6 +10,7 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app.delivery import page_outcomes
@@ -155,13 +156,12 @@ class Conclude:
             return []
         starts = {each.start.delivery.notification: each.start for each in finished}
         held = await bundles.members(tx, {(row.org_id, row.page_id) for row in sent.values()})
-        return [
-            outcome
-            for id, row in sent.items()
-            for outcome in page_outcomes.sent_together(
-                row.org_id, held[row.page_id], id, starts[id].delivery.target.channel, starts[id].tries
-            )
-        ]
+        outcomes, turns = list[PageOutcome](), Turns()
+        for id, row in sent.items():
+            channel, tries = starts[id].delivery.target.channel, starts[id].tries
+            outcomes += page_outcomes.sent_together(row.org_id, held[row.page_id], id, channel, tries)
+            await turns.give()
+        return outcomes
 
     def _conclusion(self, finished: Finished) -> Conclusion:
         delivery = finished.start.delivery

@@ -53,6 +53,7 @@ def sent_together(
     org_id: str, members: Sequence[BundledPage], notification: UUID, channel: Channel, attempts: int
 ) -> list[pb.PageOutcome]:
     """A provider took the one message for all of these; told of those that are still true."""
+    together = _together(members)
     return [
         _outcome(
             job_of_member(org_id, each),
@@ -60,7 +61,7 @@ def sent_together(
             notification=notification,
             channel=channel,
             attempts=attempts,
-            reason=_together(members),
+            reason=together,
         )
         for each in members
         if each.stopped is None
@@ -71,8 +72,9 @@ def failed_together(
     org_id: str, members: Sequence[BundledPage], reason: str, channel: Channel | None, *, undelivered: bool
 ) -> list[pb.PageOutcome]:
     """The one message for all of these could not be delivered by any contact method."""
+    why = f"{_together(members)}: {reason}"
     return [
-        failed(job_of_member(org_id, each), f"{_together(members)}: {reason}", channel, undelivered=undelivered)
+        failed(job_of_member(org_id, each), why, channel, undelivered=undelivered)
         for each in members
         if each.stopped is None
     ]
@@ -82,14 +84,14 @@ def delayed_together(
     org_id: str, members: Sequence[BundledPage], notification: UUID, reason: str, channel: Channel | None
 ) -> list[pb.PageOutcome]:
     """No provider has taken the one message for all of these so far, and it is tried on."""
+    why = f"{_together(members)}: {reason}"
     return [
-        delayed(job_of_member(org_id, each), notification, f"{_together(members)}: {reason}", channel)
-        for each in members
-        if each.stopped is None
+        delayed(job_of_member(org_id, each), notification, why, channel) for each in members if each.stopped is None
     ]
 
 
 def _together(members: Sequence[BundledPage]) -> str:
+    """Once for all of them: it reads each."""
     count = len({each.incident for each in members if each.stopped is None})
     return f"in one message for {count} page{'s' * (count != 1)}"
 

@@ -8,6 +8,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 
 from tocsin_notify.app.pages.stored_jobs import readable
 from tocsin_notify.channels.text import one_line, severity_word
@@ -39,11 +40,14 @@ class Listed:
     severity: Severity.ValueType
 
 
-def readable_of(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], list[BundledPage]]:
+async def readable_of(
+    org_id: str, members: Sequence[BundledPage], turns: Turns
+) -> tuple[list[Listed], list[BundledPage]]:
     """Those that can be shown in one message; and the others, each of which goes alone, so that they keep no bundle waiting."""
     listed: list[Listed] = []
     odd: list[BundledPage] = []
     for each in members:
+        await turns.give()
         try:
             job = readable(each.job, org_id, each.id)
             if job is not None:
@@ -83,12 +87,13 @@ async def without_answered(tx: Tx, claimed: Sequence[Claimed]) -> list[Claimed]:
     named = {(row.org_id, row.page_id) for row in claimed if row.type == Kind.BUNDLE and row.verdict == "sending"}
     if not named:
         return list(claimed)
-    held = await bundles.members(tx, named)
-    return [_less(row, held[row.page_id]) if row.page_id in held else row for row in claimed]
+    held, turns = await bundles.members(tx, named), Turns()
+    return [await _less(row, held[row.page_id], turns) if row.page_id in held else row for row in claimed]
 
 
-def _less(row: Claimed, members: Sequence[BundledPage]) -> Claimed:
-    true = _by_incident(readable_of(row.org_id, [each for each in members if each.stopped is None])[0])
+async def _less(row: Claimed, members: Sequence[BundledPage], turns: Turns) -> Claimed:
+    listed, _ = await readable_of(row.org_id, [each for each in members if each.stopped is None], turns)
+    true = _by_incident(listed)
     job = readable(row.job, row.org_id, row.page_id)
     if not true or job is None:
         return row  # it was stopped a moment ago; or it says no more than that there are pages

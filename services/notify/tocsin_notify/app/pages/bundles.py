@@ -10,12 +10,14 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 from tocsin_kit.tasks.journal import NO_NOTES, Noted, Notes, note_all
 
 from tocsin_notify.app.delivery import page_outcomes
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import added
+from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages.bundle_message import GENERATION, page_of, readable_of
 from tocsin_notify.app.pages.stored_jobs import job_of_member
 from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy
@@ -35,7 +37,9 @@ from tocsin_notify.texts.catalogue import words_of
 _log = get_logger(__name__)
 
 _MOST: Final = 10
-"""Bundles that one transaction makes messages of: with `MOST_PAGES`, the bound of the rows that it reads."""
+"""Bundles that one transaction makes messages of at most: with `MOST_PAGES`, the bound of the rows that it reads."""
+_PAGES_AT_ONCE: Final = 100
+"""Pages after which a transaction has read enough: those of a storm are due together, and pages of others come meanwhile."""
 MOST_PAGES: Final = 500
 """Pages of one message. Further ones follow in further messages, so that a long storm is neither read nor held whole."""
 _ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
@@ -55,9 +59,11 @@ class Bundles:
         metrics: NotifyMetrics,
         failures: Failures,
         bundling: BundlePolicy,
+        first: PagesFirst,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`bundling`: of people for whom no other budget was chosen."""
+        """`bundling`: of people for whom no other budget was chosen. `first`: pages to which bundles give way."""
+        self._first = first
         self._bundling = bundling
         self._notes = notes
         self._db = db
@@ -67,9 +73,11 @@ class Bundles:
 
     async def __call__(self) -> None:
         """Send every bundle that is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        most = 1
         while True:
+            await self._first.give_way()
             async with self._db.claim() as tx:
-                due = [*await bundles.claim(tx, _MOST), *await _ended(tx)]
+                due = [*await bundles.claim(tx, most), *await _ended(tx, most)]
                 parted = await _part(tx, due) if due else {}
                 sent = [replace(each, bundle=parted.get(each.bundle, each.bundle)) for each in due]
                 made = await self._make(tx, sent) if due else _Made()
@@ -81,12 +89,13 @@ class Bundles:
                 self._failures.nudge()
             if not due:
                 return
+            most = _following(most, made.read)
 
     async def _make(self, tx: Tx, due: Sequence[Due]) -> "_Made":
         held = await bundles.members(tx, [(each.org_id, each.bundle) for each in due])
         known = await people.read(tx, {(each.org_id, each.user_id) for each in due})
         now = await tx.now()
-        made = _Made()
+        made, turns = _Made(read=sum(map(len, held.values()))), Turns()
         for bundle in due:
             true = [each for each in held[bundle.bundle] if each.stopped is None]
             if not true:
@@ -95,7 +104,7 @@ class Bundles:
             if bundle.waited and (len(true) == 1 or person.settings.bundling(self._bundling).pages <= 0):
                 made.alone += [_alone(bundle.org_id, each, person, _WAITED) for each in true]
                 continue
-            listed, odd = readable_of(bundle.org_id, true)
+            listed, odd = await readable_of(bundle.org_id, true, turns)
             made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]
             if listed:
                 made.pages.append(page_of(bundle, listed, words_of(person.settings.language or LANGUAGES[0])))
@@ -142,12 +151,17 @@ class Bundles:
         self._metrics.bundles.inc()
 
 
-async def _ended(tx: Tx) -> list[Due]:
+def _following(most: int, read: int) -> int:
+    """How many bundles the next transaction takes: more while they are small."""
+    return max(1, most // 2) if read > _PAGES_AT_ONCE else min(_MOST, 2 * most)
+
+
+async def _ended(tx: Tx, most: int) -> list[Due]:
     """Bundles whose person's quiet hours are over. Where they were changed meanwhile, the present ones count.
 
     What waits for somebody who cannot be reached any more is over as well: escalation is to know.
     """
-    due = await quiet_bundles.due(tx, _MOST)
+    due = await quiet_bundles.due(tx, most)
     if not due:
         return []
     known, now = await people.read(tx, {(each.org_id, each.user_id) for each in due}), await tx.now()
@@ -173,8 +187,9 @@ async def _part(tx: Tx, due: Sequence[Due]) -> dict[UUID, UUID]:
 
 @dataclass(slots=True)
 class _Made:
-    """What one transaction makes. `released`: id, delay and priority of the notifications of pages that go alone."""
+    """What one transaction makes. `released`: id, delay and priority of the notifications of pages that go alone. `read`: pages."""
 
+    read: int = 0
     pages: list[NewPage] = field(default_factory=list)
     rows: list[NewNotification] = field(default_factory=list)
     unreachable: list[PageOutcome] = field(default_factory=list)

@@ -112,8 +112,8 @@ pin: ## Name the images in .env by digest, as their registry has them now
 containers: $(READY) ## Validate the Dockerfile and docker-compose.yml with the real tools
 	@$(PY) tools/containers.py
 
-bench: $(READY) ## Run every benchmark: one JSON line each, with a floor from the same run
-	@$(PY) -m tests.bench
+bench: $(READY) ## Run every benchmark, or B=bench_name: one JSON line each, with a floor from the same run
+	@$(PY) -m tests.bench $(B)
 
 migrate: $(READY) ## Bring the databases named by *_DATABASE_URL (or the embedded ones) to the newest schema
 	@$(PY) -m tocsin_stack migrate

@@ -156,15 +156,19 @@ async def measure_storm(url: str, noop: str, ingest: Ingest, folder: Path) -> No
 
         await rate(real, same)
         floor = await rate(idle, same * STORM_ROUNDS)
+        before = spent()
         identical = await rate(real, same * STORM_ROUNDS)
         report("ingest_identical_duplicates_of_1000_keys", round(identical), "1/s", round(floor), identical / floor)
+        report_processor("ingest_identical", before, len(same) * STORM_ROUNDS * BATCH)
         different = [
             written((f"s{number % STORM_KEYS}" for number in range(start, start + BATCH)), value=f"{turn}-{start}")
             for turn in range(STORM_ROUNDS)
             for start in range(0, STORM_KEYS * STORM_AT_ONCE, BATCH)
         ]
+        before = spent()
         moved = await rate(real, different)
         report("ingest_different_duplicates_of_1000_keys", round(moved), "1/s", round(identical), moved / identical)
+        report_processor("ingest_different", before, len(different) * BATCH)
         grouped = [
             written((f"g{turn}-{number}" for number in range(BATCH)), integration=integration, turn=turn)
             for turn in range(2 * BATCHES)

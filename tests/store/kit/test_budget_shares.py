@@ -61,6 +61,30 @@ async def test_what_one_replica_has_let_pass_is_missing_at_the_other(replicas: t
     assert one.takes(org_id="b") == 60
 
 
+@pytest.mark.parametrize("written", ["a list", "hello", "1:2:3", ".:.", ""])
+async def test_what_another_program_wrote_is_replaced_and_nobody_pays_for_it(
+    replicas: tuple[Replica, Replica], written: str
+) -> None:
+    one, two = replicas
+    redis = one.connections.commands
+    bucket, members = (f"{one.shares._prefix}{name}" for name in (f"{SLOW}:b", "replicas"))
+    one.takes(1, org_id="b")
+    await one.shares.exchange()
+    assert await redis.exists(bucket, members) == 2
+    for key in (bucket, members):
+        await redis.delete(key)
+        await (redis.rpush(key, written) if written == "a list" else redis.set(key, written))
+    assert one.takes(20, org_id="a") == 20
+    one.takes(1, org_id="b")
+    for _ in range(3):
+        await one.shares.exchange()
+        assert one.budgets.shared
+    await two.shares.exchange()
+    two.takes(1, org_id="a")
+    await two.shares.exchange()
+    assert two.takes(org_id="a") == 39
+
+
 async def test_what_both_let_pass_in_one_moment_is_paid_off(replicas: tuple[Replica, Replica]) -> None:
     one, two = replicas
     assert (one.takes(), two.takes()) == (60, 60)

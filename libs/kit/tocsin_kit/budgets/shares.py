@@ -24,19 +24,20 @@ _GONE_SECONDS: Final = 5
 """A replica that has said nothing for so long is not counted any more."""
 
 # Redis' own clock decides. A bucket may be in debt as deep as it is high: what replicas let pass together in one moment.
+# What another program wrote to a key is replaced. A script that ended there would have counted what came before it, and again with
+# each repetition: a tenant that kept to its rates would be refused.
 SCRIPT: Final = (
     """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local left = {}
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
 for i = 2, #KEYS do
   local rate, burst, spent = tonumber(ARGV[3 * i - 4]), tonumber(ARGV[3 * i - 3]), tonumber(ARGV[3 * i - 2])
   local tokens, since = burst, now
-  local held = redis.call('GET', KEYS[i])
-  if held then
-    local at = string.find(held, ':', 1, true)
-    tokens, since = tonumber(string.sub(held, 1, at - 1)), tonumber(string.sub(held, at + 1))
-  end
+  local held = redis.pcall('GET', KEYS[i])
+  local kept, at = string.match(type(held) == 'string' and held or '', '^(%-?[%d.]+):([%d.]+)$')
+  if tonumber(kept) and tonumber(at) then tokens, since = tonumber(kept), tonumber(at) end
   tokens = math.max(math.min(burst, tokens + math.max(0, now - since) * rate) - spent, -burst)
   redis.call('SET', KEYS[i], string.format('%.6f:%.6f', tokens, now), 'PX', math.ceil((burst - tokens) / rate * 1000) + 1000)
   left[#left + 1] = string.format('%.6f', tokens)

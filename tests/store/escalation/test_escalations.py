@@ -155,6 +155,35 @@ async def test_a_timer_that_loses_the_database_each_time_holds_up_no_other(
         assert await tx.fetchval("SELECT attempts FROM timers WHERE incident_id = $1", incidents[2]) == 1
 
 
+@pytest.mark.parametrize("code", ["53100", "25006"])
+async def test_a_database_that_is_full_or_read_only_is_no_timers_and_no_events_fault(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Each would be tried by itself, and take its time before the next try; an event would be refused, and replaced in the end."""
+    incidents = [await desk.opens() for _ in range(3)]
+    await desk.passes(minutes=6)
+    transactions = []
+
+    async def full(tx: Tx, *_: Any, **__: Any) -> Known:
+        transactions.append(tx)
+        await tx.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
+        raise AssertionError("unreachable")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Known, "read", full)
+        for call in (desk.sweep(), apply_events(desk.db, desk.effects, [desk.opening() for _ in range(3)])):
+            transactions.clear()
+            with pytest.raises(TocsinError) as caught:
+                await call
+            assert caught.value.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE
+            assert len(transactions) == 1
+    await desk.sweep()
+    for incident in incidents:
+        assert (2, "ben") in await desk.paged(incident)
+    async with desk.db.system() as tx:
+        assert await tx.fetchval("SELECT max(attempts) FROM timers") == 0
+
+
 async def test_a_due_timer_that_does_nothing_is_not_tried_again_at_once(desk: Desk) -> None:
     incident = await desk.opens()
     async with desk.db.system() as tx:

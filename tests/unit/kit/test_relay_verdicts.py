@@ -71,7 +71,8 @@ def test_a_fault_ends_a_row_only_when_the_receiver_works_or_a_substitute_goes_on
 
 
 def test_four_refusals_take_less_than_two_seconds_and_no_pause_is_without_bound() -> None:
-    assert sum(refusal_pause(row(refusals=number)) for number in range(3)) < 2
-    assert all(refusal_pause(row(refusals=number)) <= 5 for number in range(0, 10_000, 97))
+    assert sum(refusal_pause(row(refusals=number), Verdict.FAULT) for number in range(3)) < 2
+    assert all(refusal_pause(row(refusals=number), Verdict.FAULT) <= 5 for number in range(0, 10_000, 97))
+    assert all(refusal_pause(row(refusals=number), Verdict.CONFLICT) <= 1 for number in range(0, 10_000, 97))
     assert all(retry_pause(row(retries=number), Retry("later")) <= RETRY_CAP for number in range(0, 10_000, 97))
     assert retry_pause(row(), Retry("later", after=3600)) == RETRY_CAP

@@ -4,7 +4,7 @@ import asyncpg
 import grpc
 import pytest
 from asyncpg import exceptions as pg
-from tocsin_kit.db.failures import is_connection_loss, is_repeatable, translate
+from tocsin_kit.db.failures import is_connection_loss, is_of_server, is_repeatable, translate
 from tocsin_kit.db.sqlstates import CLASSES, CODES, ROUTINES, Meaning, decide, of_code
 
 KNOWN = sorted(
@@ -130,6 +130,19 @@ def test_special_cases(code: str, routine: str, meaning: Meaning) -> None:
     decision = decide(server_says(code, routine))
     assert decision is not None
     assert decision.meaning is meaning
+
+
+def test_what_is_the_servers_state_and_no_transactions_fault() -> None:
+    of_server = {code for code, _ in KNOWN if is_of_server(server_says(code))}
+    assert of_server == {"25006", "28000", "28P01", "3D000", "53100", "53300", "57P03", "57P04"}
+    assert all(decide(server_says(code)).meaning is Meaning.AWAY for code in of_server)  # type: ignore[union-attr]
+    told = translate(server_says("53100"))
+    assert told is not None
+    assert not is_of_server(told)
+    told.__cause__ = server_says("53100")
+    assert is_of_server(told)
+    assert not is_of_server(TimeoutError())
+    assert not is_of_server(None)
 
 
 def test_the_drivers_own_failures() -> None:

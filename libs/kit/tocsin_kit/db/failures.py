@@ -31,6 +31,19 @@ def is_repeatable(error: BaseException | None) -> bool:
     return decision is not None and decision.meaning is Meaning.REPEATABLE
 
 
+def is_of_server(error: BaseException | None) -> bool:
+    """Whether `error`, or what it was raised from, says that the server as a whole is full, read-only or refuses sessions.
+
+    Work that is done in halves to find the one that fails would fail with each of them: it waits instead.
+    """
+    while error is not None:
+        decision = decide(error)
+        if decision is not None:
+            return decision.of_server
+        error = error.__cause__
+    return False
+
+
 def spoils_session(error: BaseException, connection: asyncpg.Connection) -> bool:
     """Whether the session must be closed: it is gone, or the server cannot do in it what another one may do."""
     if is_connection_loss(error, connection) or isinstance(error, TimeoutError):

@@ -177,7 +177,7 @@ class Settling:
                     ):
                         self._end(row, error, given)
                     else:
-                        given.refused.append((row, error, refusal_pause(row)))
+                        given.refused.append((row, error, refusal_pause(row, failure.verdict)))
                 case Returned(error):
                     given.returned.append((row, error[:_MAX_ERROR]))
         return given

@@ -17,6 +17,8 @@ RETRY_BASE: Final = 0.1
 RETRY_CAP: Final = 30.0
 _REFUSAL_BASE: Final = 0.2
 _REFUSAL_CAP: Final = 5.0
+_CONFLICT_CAP: Final = 1.0
+"""What held a message is nobody's fault, and is mostly gone within a moment."""
 REFUSALS: Final = 4
 """So many refusals of a row that travelled alone end its tries; with the pauses between them that is 2 s or less."""
 REFUSALS_UNPROVEN: Final = 8
@@ -91,9 +93,10 @@ def retry_pause(row: OutboxRow, outcome: Retry) -> float:
     return backoff(row.retries + 1, base=RETRY_BASE, cap=RETRY_CAP)
 
 
-def refusal_pause(row: OutboxRow) -> float:
+def refusal_pause(row: OutboxRow, verdict: Verdict) -> float:
     """Seconds until a row that was refused alone is tried again. Not less than half of the step: its fault is known."""
-    return min(_REFUSAL_CAP, _REFUSAL_BASE * 2.0 ** min(row.refusals, 20)) * random.uniform(0.5, 1.0)
+    cap = _CONFLICT_CAP if verdict is Verdict.CONFLICT else _REFUSAL_CAP
+    return min(cap, _REFUSAL_BASE * 2.0 ** min(row.refusals, 20)) * random.uniform(0.5, 1.0)
 
 
 def is_final(row: OutboxRow, verdict: Verdict, *, accepts_others: bool, has_substitute: bool) -> bool:

@@ -36,6 +36,8 @@ class Decision:
 
     meaning: Meaning
     words: str = ""
+    of_server: bool = False
+    """The server as a whole is in this state: no transaction is the reason, and another one would meet it as well."""
 
 
 _DOES_NOT_ANSWER: Final = "the database did not answer in time"
@@ -51,6 +53,10 @@ _REPEATABLE: Final = Decision(Meaning.REPEATABLE, "the database resolved a confl
 
 def _away(words: str) -> Decision:
     return Decision(Meaning.AWAY, words)
+
+
+def _state(words: str) -> Decision:
+    return Decision(Meaning.AWAY, words, of_server=True)
 
 
 CLASSES: Final[Mapping[str, Decision]] = {
@@ -74,7 +80,7 @@ CLASSES: Final[Mapping[str, Decision]] = {
     "25": _DEFECT,
     "26": _away(_POOLER),
     "27": _CALLER,
-    "28": _away("the database refuses the service's login"),
+    "28": _state("the database refuses the service's login"),
     "2B": _DEFECT,
     "2D": _DEFECT,
     "2F": _DEFECT,
@@ -82,7 +88,7 @@ CLASSES: Final[Mapping[str, Decision]] = {
     "38": _DEFECT,
     "39": _DEFECT,
     "3B": _DEFECT,
-    "3D": _away("the database does not exist"),
+    "3D": _state("the database does not exist"),
     "3F": _DEFECT,
     "40": _REPEATABLE,
     "42": _DEFECT,
@@ -100,23 +106,23 @@ CLASSES: Final[Mapping[str, Decision]] = {
 }
 
 CODES: Final[Mapping[str, Decision]] = {
-    "25006": _away("the database is read-only"),  # this session is on a standby, or on a primary that was demoted
+    "25006": _state("the database is read-only"),  # this session is on a standby, or on a primary that was demoted
     "25P03": _away(_DOES_NOT_ANSWER),  # idle in the transaction for too long: the session is closed already
     "25P04": _away(_DOES_NOT_ANSWER),
     "40002": _CALLER,
     "40003": _away(_LOST),  # the statement's completion is unknown
     "42501": Decision(Meaning.DENIED, "the database denies the service's role a right it needs"),
     "42P05": _away(_POOLER),  # the prepared statement exists: another client's session
-    "53100": _away("the database has no disk space left"),
+    "53100": _state("the database has no disk space left"),
     "53200": _away("the database is out of memory"),
-    "53300": _away("the database accepts no more connections"),
+    "53300": _state("the database accepts no more connections"),
     "55000": _away("the database is not in a state to do this"),
     "55006": _away("the database is in use by an administrator"),
     "55P02": _away("the database, or a pooler in front of it, refuses a setting of the session"),
     "55P03": Decision(Meaning.HELD, "another call holds what this one needs"),
     "57014": _away(_DOES_NOT_ANSWER),  # the server's statement_timeout, or an administrator
-    "57P03": _away("the database is starting, stopping or recovering"),
-    "57P04": _away("the database does not exist"),
+    "57P03": _state("the database is starting, stopping or recovering"),
+    "57P04": _state("the database does not exist"),
     "P0001": _CALLER,  # RAISE in a trigger of ours is a constraint
 }
 

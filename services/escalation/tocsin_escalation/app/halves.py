@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.failures import is_of_server
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -14,8 +15,16 @@ class Lost(TocsinError):
     """The database ended a transaction after it had begun. What was done in it may be why: it took too long, or too much."""
 
 
+def may_be_to_blame(error: TocsinError) -> bool:
+    """Whether the database ended a transaction in such a way that what was done in it may be why.
+
+    It is not when the server is full or read-only: then the database is away, for all alike.
+    """
+    return error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE and not is_of_server(error)
+
+
 async def begun(database: Database, org_id: str | None, work: Callable[[Tx], Awaitable[T]]) -> T:
-    """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE once `work` has begun."""
+    """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE once `work` has begun, if that may be the reason."""
     began = False
 
     async def noting(tx: Tx) -> T:
@@ -26,7 +35,7 @@ async def begun(database: Database, org_id: str | None, work: Callable[[Tx], Awa
     try:
         return await database.run(org_id, noting)
     except TocsinError as error:
-        if began and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+        if began and may_be_to_blame(error):
             raise Lost(error.reason, error.message) from error
         raise
 

@@ -13,6 +13,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_escalation.app.halves import may_be_to_blame
 from tocsin_escalation.app.incidents import sharing, turning
 from tocsin_escalation.app.incidents.advance import Overtaken, advance, following
 from tocsin_escalation.app.incidents.effects import Effects
@@ -92,7 +93,7 @@ class _Left(Exception):
 
 
 class _Lost(Exception):
-    """The database ended the transaction after it had begun."""
+    """The database ended the transaction after it had begun, and what was done in it may be why."""
 
 
 async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
@@ -200,7 +201,7 @@ async def _apply(
     try:
         return await db.run(None, work)
     except TocsinError as error:
-        if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+        if begun and may_be_to_blame(error):
             raise _Lost from error
         raise
 

@@ -13,7 +13,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import Noted
 
-from tocsin_escalation.app.halves import Lost
+from tocsin_escalation.app.halves import Lost, may_be_to_blame
 from tocsin_escalation.app.incidents import journal_notes, sharing, turning
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.effects import Effects
@@ -140,7 +140,7 @@ async def _transaction(
     try:
         return await db.run(None, work)
     except TocsinError as error:
-        if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+        if begun and may_be_to_blame(error):
             raise Lost(error.reason, error.message) from error
         raise
 

@@ -1,11 +1,13 @@
 """Stand-ins for what is outside escalation's database, and a desk from which tests act."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import asyncpg
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.incidents.effects import Effects
@@ -23,6 +25,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import clock_is_ahead
 
+T = TypeVar("T")
 ORG = "acme"
 POLICY = Policy(
     "night",
@@ -127,6 +130,11 @@ class Desk:
             return answer
 
         return await self.db.run(org_id, work)
+
+    async def asks(self, work: Callable[[Tx, Questions], Awaitable[T]]) -> T:
+        """What work gives that has questions about schedules."""
+        questions = Questions()
+        return await questions.answering(ORG, lambda: self.db.run(ORG, lambda tx: work(tx, questions)))
 
     async def run(self, incident_id: UUID) -> Escalation:
         async with self.db.system() as tx:

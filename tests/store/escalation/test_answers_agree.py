@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import icalendar
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.check_policy import check_policy
 from tocsin_escalation.app.foresight.explain import explain_page
@@ -86,13 +87,13 @@ async def set_up(desk: Desk) -> None:
     await desk.db.run(ORG, work)
 
 
-async def change(tx: Tx) -> None:
+async def change(tx: Tx, questions: Questions) -> None:
     """What people do once the schedule is there."""
     offered = day(1.25)  # ana's
     swap = SwapRow(
         new_id(), "web", "ana", offered, offered + timedelta(hours=1), None, None, ("finn",), "", "users/ana"
     )
-    await swaps.accept(tx, await swaps.create(tx, swap), "finn", "users/finn")
+    await swaps.accept(tx, await swaps.create(tx, swap, questions), "finn", "users/finn", questions)
     night = OverrideRow(new_id(), "web", day(5.6), day(6.1), Scope.SCHEDULE, "", ("finn", "eva"), "ill", "users/ana")
     await overrides.create_override(tx, night)
     nobody = OverrideRow(new_id(), "web", day(9.2), day(9.4), Scope.SCHEDULE, "", (), "a party", "users/ana")
@@ -104,7 +105,7 @@ async def test_all_answers_agree_at_any_instant(desk: Desk) -> None:
     random = Random(20261129)
     await comes(desk, BEGIN)
     await set_up(desk)
-    await desk.db.run(ORG, change)
+    await desk.asks(change)
     minutes = sorted(random.sample(range(10, DAYS * 24 * 60), INSTANTS))
     # Some are the first and the last minute of something.
     segments = await schedules.resolved(desk.db, ORG, "web", BEGIN, day(DAYS))

@@ -142,21 +142,22 @@ async def test_who_wants_to_hear_of_swaps_is_told_of_offers_and_answers(desk: De
     begins = await begins_in(desk, 3)
     row = SwapRow(uuid4(), "web", "ana", begins, begins + HOUR, None, None, ("ben",), "ill", "users/ana")
 
-    async def offer(tx: Tx, to: tuple[str, ...]) -> SwapRow:
-        return await swaps.create(tx, replace(row, id=uuid4(), offered_to=to))
+    async def offer(*to: str) -> SwapRow:
+        offered = replace(row, id=uuid4(), offered_to=to)
+        return await desk.asks(lambda tx, questions: swaps.create(tx, offered, questions))
 
-    await desk.db.run(ORG, lambda tx: offer(tx, ("ben",)))
+    await offer("ben")
     assert await sent(desk) == [], "nobody is told who has not asked for it"
     await want(desk, Wanted(None, False, None, "email", swaps=True), "ana", "ben")
-    made = await desk.db.run(ORG, lambda tx: offer(tx, ()))
+    made = await offer()
     [job] = await sent(desk)
     assert (job.user, job.title) == ("users/ben", "ana offers you time on call: Web")
     assert f"Accept or decline it as swaps/{made.id}." in job.text
     assert job.channel_override == notification_pb2.CHANNEL_EMAIL
     assert job.expire_time.ToDatetime(UTC) == begins
-    other = await desk.db.run(ORG, lambda tx: offer(tx, ("ben",)))
+    other = await offer("ben")
     await desk.db.run(ORG, lambda tx: swaps.decline(tx, other, "ben"))
-    await desk.db.run(ORG, lambda tx: swaps.accept(tx, made, "ben", "users/ben"))
+    await desk.asks(lambda tx, questions: swaps.accept(tx, made, "ben", "users/ben", questions))
     titles = [job.title for job in await sent(desk) if job.user == "users/ana"]
     assert titles == ["Nobody takes your time on call; declined by ben: Web", "ben takes your time on call: Web"]
 

@@ -11,7 +11,7 @@ from tocsin_kit import loops
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.rpc import listing
 from tocsin_kit.rpc.call import enter
-from tocsin_kit.rpc.listing import ANSWER_BYTES, in_turns, listed, searched
+from tocsin_kit.rpc.listing import ANSWER_BYTES, filled, in_turns, listed, searched
 from tocsin_kit.rpc.paging import PageTokens
 
 from tests.unit.kit.test_paging import call
@@ -82,7 +82,20 @@ async def test_a_page_of_small_rows_is_full(echo: Any) -> None:
     assert [len(page) for page in await table.pages(listed, table.read, 9)] == [9, 9, 2]
 
 
-@pytest.mark.parametrize("how", ["listed", "in_turns"])
+@pytest.mark.parametrize(
+    ("sizes", "fit"),
+    [([], 0), ([1, 1], 2), ([ANSWER_BYTES * 2, 1], 1), ([ANSWER_BYTES // 2, 1, ANSWER_BYTES // 2], 2)],
+)
+async def test_a_page_takes_as_many_rows_as_fit(echo: Any, sizes: list[int], fit: int) -> None:
+    table = Table(echo, sizes)
+    found, count = await filled(
+        range(len(sizes)), lambda row: [table.encode(row)] * 2 if sizes[row] == 1 else [table.encode(row)]
+    )
+    assert count == fit
+    assert list(dict.fromkeys(each.page_size for each in found)) == [*range(fit)]
+
+
+@pytest.mark.parametrize("how", ["listed", "in_turns", "filled"])
 async def test_others_have_their_turns_between_the_rows(echo: Any, monkeypatch: Any, how: str) -> None:
     monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
     table, ran = Table(echo, [1] * PORTION), list[None]()
@@ -101,6 +114,8 @@ async def test_others_have_their_turns_between_the_rows(echo: Any, monkeypatch: 
     running = asyncio.create_task(other())
     if how == "listed":
         await listing.listed(TOKENS, echo.Request(), (-1,), table.read, encode, lambda row: (row,))
+    elif how == "filled":
+        await filled(range(PORTION), lambda row: [encode(row)])
     else:
         await in_turns(range(PORTION), encode)
     running.cancel()

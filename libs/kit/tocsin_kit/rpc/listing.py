@@ -82,6 +82,19 @@ async def searched(
         limit = min(portion, room // max(1, as_large) + 1)
 
 
+async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> tuple[list[M], int]:
+    """The messages of the first rows, as many as fit a page, and how many rows that are, at least one; others have their turns."""
+    turns, found, room = Turns(), list[M](), ANSWER_BYTES
+    for number, row in enumerate(rows):
+        await turns.give()
+        messages = encode(row)
+        room -= sum(message.ByteSize() for message in messages)
+        if room < 0 and number:
+            return found, number
+        found += messages
+    return found, len(rows)
+
+
 async def in_turns(rows: Iterable[Row], encode: Callable[[Row], M]) -> list[M]:
     """The messages of many rows; others have their turns meanwhile."""
     turns, messages = Turns(), []

@@ -1,14 +1,16 @@
 """Overrides, fixed periods and absences of the contract to rows and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeVar
 
+from google.protobuf.message import Message
 from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
+from tocsin_kit.loops import Turns
 
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Scope
@@ -17,6 +19,8 @@ from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.schedules.absences import AbsenceRow
 from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.schedules.overrides import OverrideRow
+
+_R = TypeVar("_R", OverrideRow, FixedPeriodRow)
 
 _SCOPES: Final = {"layer_id": Scope.LAYER, "user": Scope.PERSON, "beside": Scope.BESIDE}
 """By the field that says what an override replaces; without one it is the whole schedule."""
@@ -40,9 +44,9 @@ def override_from(message: pb.Override, field: str = "override") -> OverrideRow:
     )
 
 
-def overrides_from(messages: Sequence[pb.Override], author: str) -> list[OverrideRow]:
+async def overrides_from(messages: Sequence[pb.Override], author: str) -> list[OverrideRow]:
     """Those of a request that has them as `overrides`. Raises INVALID_FIELD for times that cannot be."""
-    return [replace(override_from(each, f"overrides[{number}]"), author=author) for number, each in enumerate(messages)]
+    return await _all_from("overrides", override_from, messages, author)
 
 
 def override_to(row: OverrideRow) -> pb.Override:
@@ -90,12 +94,18 @@ def fixed_period_from(message: pb.FixedPeriod, field: str = "fixed_period") -> F
     )
 
 
-def fixed_periods_from(messages: Sequence[pb.FixedPeriod], author: str) -> list[FixedPeriodRow]:
+async def fixed_periods_from(messages: Sequence[pb.FixedPeriod], author: str) -> list[FixedPeriodRow]:
     """Those of a request that has them as `fixed_periods`. Raises INVALID_FIELD for times that cannot be."""
-    return [
-        replace(fixed_period_from(each, f"fixed_periods[{number}]"), author=author)
-        for number, each in enumerate(messages)
-    ]
+    return await _all_from("fixed_periods", fixed_period_from, messages, author)
+
+
+async def _all_from(field: str, decode: Callable[[Any, str], _R], messages: Sequence[Message], author: str) -> list[_R]:
+    """Others have their turns meanwhile: a request may have hundreds."""
+    turns, found = Turns(), list[_R]()
+    for number, each in enumerate(messages):
+        await turns.give()
+        found.append(replace(decode(each, f"{field}[{number}]"), author=author))
+    return found
 
 
 def stretch_from(message: schedule_service_pb2.ReplaceFixedPeriodsRequest) -> tuple[datetime, datetime]:

@@ -12,7 +12,7 @@ from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import note_before
-from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed
+from tocsin_kit.rpc.listing import FEW_ROWS, Position, in_turns, listed
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
@@ -51,10 +51,11 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
     ) -> pb.BatchCreateOverridesResponse:
         """See the contract."""
 
+        wanted = await plans.overrides_from(request.overrides, current_call().principal.subject)
+
         async def take(tx: Tx) -> pb.BatchCreateOverridesResponse:
-            wanted = plans.overrides_from(request.overrides, current_call().principal.subject)
             made = await overrides.create_overrides(tx, wanted)
-            return pb.BatchCreateOverridesResponse(overrides=map(plans.override_to, made))
+            return pb.BatchCreateOverridesResponse(overrides=await in_turns(made, plans.override_to))
 
         return await self._once("BatchCreateOverrides", request, pb.BatchCreateOverridesResponse, take)
 
@@ -94,10 +95,11 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
     ) -> pb.BatchCreateFixedPeriodsResponse:
         """See the contract."""
 
+        wanted = await plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
+
         async def take(tx: Tx) -> pb.BatchCreateFixedPeriodsResponse:
-            wanted = plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
             made = await overrides.create_fixed_periods(tx, wanted)
-            return pb.BatchCreateFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, made))
+            return pb.BatchCreateFixedPeriodsResponse(fixed_periods=await in_turns(made, plans.fixed_period_to))
 
         return await self._once("BatchCreateFixedPeriods", request, pb.BatchCreateFixedPeriodsResponse, take)
 
@@ -106,14 +108,17 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
     ) -> pb.ReplaceFixedPeriodsResponse:
         """See the contract."""
 
+        wanted = await plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
+        stretch = plans.stretch_from(request)
+
         async def take(tx: Tx) -> pb.ReplaceFixedPeriodsResponse:
-            wanted = plans.fixed_periods_from(request.fixed_periods, current_call().principal.subject)
             schedule = request.schedule.removeprefix("schedules/")
-            done = await replace_periods(tx, schedule, *plans.stretch_from(request), wanted)
-            note_before(pb.ReplaceFixedPeriodsResponse(remaining=map(plans.fixed_period_to, done.before)))
+            done = await replace_periods(tx, schedule, *stretch, wanted)
+            before = await in_turns(done.before, plans.fixed_period_to)
+            note_before(pb.ReplaceFixedPeriodsResponse(remaining=before))
             return pb.ReplaceFixedPeriodsResponse(
-                fixed_periods=map(plans.fixed_period_to, done.made),
-                remaining=map(plans.fixed_period_to, done.remaining),
+                fixed_periods=await in_turns(done.made, plans.fixed_period_to),
+                remaining=await in_turns(done.remaining, plans.fixed_period_to),
             )
 
         return await self._once("ReplaceFixedPeriods", request, pb.ReplaceFixedPeriodsResponse, take)

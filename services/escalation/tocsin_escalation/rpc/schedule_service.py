@@ -13,7 +13,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
-from tocsin_kit.rpc.listing import FEW_ROWS, in_turns, listed
+from tocsin_kit.rpc.listing import FEW_ROWS, filled, in_turns, listed
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
@@ -33,6 +33,8 @@ from tocsin_escalation.store.schedules.schedules import ScheduleRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_Stretches = tuple[str, tuple[Segment, ...]]
+"""A schedule's id, and who is on call there."""
 FEW, MOST_OF_FEW = 20, 50
 """Schedules or levels at once, in lists that resolve weeks of each schedule."""
 WRITABLE: Final = ("display_name", "description", "time_zone", "layers", "stand_in")
@@ -158,18 +160,24 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         size = _few(request.page_size)
         found, following = await earliest.of_levels(self._db, current_call().org_id, asked, at, after, size)
         return pb.ListOnCallsResponse(
-            earliest=[mapping.earliest_to(level.policy, level.level, user) for level in found for user in level.users],
+            earliest=await in_turns(
+                ((level, user) for level in found for user in level.users),
+                lambda each: mapping.earliest_to(each[0].policy, each[0].level, each[1]),
+            ),
             next_page_token=self._pages.encode(request, following) if following else "",
         )
 
     async def ListShifts(self, request: pb.ListShiftsRequest, context: Context) -> pb.ListShiftsResponse:
         """See the contract."""
-        found, token = await self._stretches(request, ())
+        found, more = await self._stretches(request, ())
         user = request.user.removeprefix("users/")
-        return pb.ListShiftsResponse(
-            shifts=[mapping.shift_to(id, shift) for id, segments in found for shift in shifts(segments, user)],
-            next_page_token=token,
-        )
+
+        def encode(each: _Stretches) -> list[pb.Shift]:
+            id, segments = each
+            return [mapping.shift_to(id, shift) for shift in shifts(segments, user)]
+
+        told, count = await filled(found, encode)
+        return pb.ListShiftsResponse(shifts=told, next_page_token=self._after(request, found, count, more))
 
     async def ListCoverage(self, request: pb.ListCoverageRequest, context: Context) -> pb.ListCoverageResponse:
         """See the contract."""
@@ -180,9 +188,9 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         if request.by_policy:
             return await self._policy_coverage(request)
         only = [name.removeprefix("schedules/") for name in request.schedules]
-        found, token = await self._stretches(request, only)
-        coverages = await in_turns(found, lambda each: mapping.coverage_to(*each))
-        return pb.ListCoverageResponse(coverages=coverages, next_page_token=token)
+        found, more = await self._stretches(request, only)
+        coverages, count = await filled(found, lambda each: [mapping.coverage_to(*each)])
+        return pb.ListCoverageResponse(coverages=coverages, next_page_token=self._after(request, found, count, more))
 
     async def _policy_coverage(self, request: pb.ListCoverageRequest) -> pb.ListCoverageResponse:
         cursor = self._pages.decode(request)
@@ -191,23 +199,34 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         found, last = await coverage.of_policies(
             self._db, current_call().org_id, only, *mapping.span_of(request), after, size
         )
+        told, count = await filled(found, lambda each: [mapping.policy_coverage_to(each)])
+        if count < len(found):
+            last = found[count - 1].policy
         return pb.ListCoverageResponse(
-            policies=map(mapping.policy_coverage_to, found),
-            next_page_token=self._pages.encode(request, (last,)) if last else "",
+            policies=told, next_page_token=self._pages.encode(request, (last,)) if last else ""
         )
 
     async def _stretches(
         self, request: pb.ListShiftsRequest | pb.ListCoverageRequest, only: Sequence[str]
-    ) -> tuple[list[tuple[str, tuple[Segment, ...]]], str]:
-        """A page of schedules with who is on call in the time asked for, and the token of the next page."""
+    ) -> tuple[list[_Stretches], bool]:
+        """A page of schedules with who is on call in the time asked for, and whether more follow."""
         cursor = self._pages.decode(request)
         size = _few(request.page_size)
         after = str(cursor[0]) if cursor else ""
         found = await schedules.stretches(
             self._db, current_call().org_id, only, *mapping.span_of(request), after, size + 1
         )
-        shown = found[:size]
-        return shown, self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
+        return found[:size], len(found) > size
+
+    def _after(
+        self,
+        request: pb.ListShiftsRequest | pb.ListCoverageRequest,
+        found: Sequence[_Stretches],
+        count: int,
+        more: bool,
+    ) -> str:
+        """The token of the next page behind so many of these, if there is one."""
+        return self._pages.encode(request, (found[count - 1][0],)) if more or count < len(found) else ""
 
 
 def _few(asked: int) -> int:

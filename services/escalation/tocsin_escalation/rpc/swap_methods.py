@@ -15,6 +15,7 @@ from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.schedules import swaps
 from tocsin_escalation.rpc import swap_mapping as exchange
 from tocsin_escalation.store.schedules.swaps import SwapRow
@@ -35,12 +36,16 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
         """See the contract."""
         call = current_call()
         call.require_own(request.swap.user, _SCOPE)
+        questions = Questions()
 
         async def take(tx: Tx) -> pb.CreateSwapResponse:
-            row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject))
+            row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject), questions)
             return pb.CreateSwapResponse(swap=exchange.swap_to(row, await tx.now()))
 
-        return await self._once("CreateSwap", request, pb.CreateSwapResponse, take)
+        async def work() -> pb.CreateSwapResponse:
+            return await self._once("CreateSwap", request, pb.CreateSwapResponse, take)
+
+        return await questions.answering(call.org_id, work)
 
     async def GetSwap(self, request: pb.GetSwapRequest, context: Context) -> pb.GetSwapResponse:
         """See the contract."""
@@ -68,13 +73,17 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
         call = current_call()
         user = exchange.user_of(request.user, call.subject)
         call.require_own(user, _SCOPE)
+        questions = Questions()
 
         async def take(tx: Tx) -> pb.AcceptSwapResponse:
             row = await self._offered(tx, request)
-            row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject)
+            row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject, questions)
             return pb.AcceptSwapResponse(swap=exchange.swap_to(row, await tx.now()))
 
-        return await self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
+        async def work() -> pb.AcceptSwapResponse:
+            return await self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
+
+        return await questions.answering(call.org_id, work)
 
     async def DeclineSwap(self, request: pb.DeclineSwapRequest, context: Context) -> pb.DeclineSwapResponse:
         """See the contract."""

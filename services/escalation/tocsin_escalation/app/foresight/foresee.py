@@ -1,6 +1,5 @@
 """What would happen if nobody answers: reads the people and schedules once, and plays by the rules of the domain."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from tocsin_escalation.app.incidents import handing_on, turning
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
-from tocsin_escalation.domain.events import Event, Started
+from tocsin_escalation.domain.events import Event
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
@@ -109,16 +108,25 @@ async def of_opening(
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A new incident that is not played yet."""
+    """A new incident that routing gives to the policy `wanted`, and that is not played yet."""
 
-    run: Escalation
-    started: Started
+    org_id: str
+    wanted: str
+    policy: Policy | None
+    fallback: Policy | None
+    facts: Facts
     begins: datetime
     there: People
 
     async def play(self, unreachable: Mapping[str, str]) -> Plan:
         """To its end. In a thread: weeks of many schedules take longer than other calls may wait."""
-        return await aside(self.run.org_id, simulate, self.run, self.started, self.begins, self.there.at, unreachable)
+        return await aside(self.org_id, self._play, unreachable)
+
+    def _play(self, unreachable: Mapping[str, str]) -> Plan:
+        now = self.there.at(self.begins)
+        started = choose(self.wanted, self.policy, self.fallback, now, self.facts.severity, self.begins)
+        run = Escalation(self.org_id, UUID(int=0), self.facts)
+        return simulate(run, started, self.begins, self.there.at, unreachable)
 
 
 def begin(now: datetime, start: datetime | None, field: str) -> datetime:
@@ -142,9 +150,7 @@ async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, 
     """A new incident that routing gives to the policy `wanted`, empty for none; `policy` is what there is of it."""
     fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
     there = await people(tx, [each for each in (policy, fallback) if each is not None], begins, begins + HORIZON)
-    now = await asyncio.to_thread(there.at, begins)
-    started = choose(wanted, policy, fallback, now, facts.severity, begins)
-    return Opened(Escalation(tx.org_id, UUID(int=0), facts), started, begins, there)
+    return Opened(tx.org_id, wanted, policy, fallback, facts, begins, there)
 
 
 async def of_incident(db: Database, notify: Reaching, org_id: str, id: UUID, event: Event | None = None) -> Foreseen:

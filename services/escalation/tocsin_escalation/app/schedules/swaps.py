@@ -1,10 +1,9 @@
 """Swaps: a user offers time on call, others accept or decline, and overrides come of it."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
@@ -13,13 +12,14 @@ from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
 
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.notices import swap_messages
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.app.schedules import planned
 from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, must
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
-from tocsin_escalation.domain.schedules.model import Schedule, Scope
+from tocsin_escalation.domain.schedules.model import Schedule, Scope, Segment
 from tocsin_escalation.domain.schedules.swaps import NotPossible, Replacement, Stretch, exchange, must_have
 from tocsin_escalation.domain.schedules.versions import current
 from tocsin_escalation.store.schedules import on_call, overrides, swaps
@@ -29,11 +29,11 @@ from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_escalation.store.schedules.swaps import SwapRow, SwapState
 
 LONGEST: Final = LONGEST_OF_ALL
-"""Of a stretch: what may be asked of schedules while a row is locked."""
+"""Of a stretch."""
 COLLECTION: Final = "swaps"
 
 
-async def create(tx: Tx, row: SwapRow) -> SwapRow:
+async def create(tx: Tx, row: SwapRow, questions: Questions) -> SwapRow:
     """A new offer. Raises INVALID_FIELD, SCHEDULE_NOT_FOUND and USER_NOT_FOUND (as INVALID_ARGUMENT), LIMIT_REACHED."""
     giver = ("swap.user", Target(TargetKind.USER, row.user_id))
     others = [(f"swap.offered_to[{n}]", Target(TargetKind.USER, user)) for n, user in enumerate(row.offered_to)]
@@ -47,14 +47,11 @@ async def create(tx: Tx, row: SwapRow) -> SwapRow:
     # Who takes it is known when it is offered to one; others are looked at when they accept.
     taker = row.offered_to[0] if len(row.offered_to) == 1 else ""
     schedule = await _schedule(tx, row, taker)
-    try:
-        if taker:
-            await asyncio.to_thread(exchange, schedule, *_stretches(row, taker))
-        else:
-            await asyncio.to_thread(must_have, schedule, _offered(row, taker))
-    except NotPossible as refused:
-        field = "offered" if refused.stretch.giver == row.user_id else "in_return"
-        raise invalid(f"swap.{field}", str(refused)) from None
+    stretches = _stretches(row, taker) if taker else [_offered(row, taker)]
+    possible = questions.answer(_exchanged if taker else _had, _content(schedule), *stretches)
+    if isinstance(possible, NotPossible):
+        field = "offered" if possible.stretch.giver == row.user_id else "in_return"
+        raise invalid(f"swap.{field}", str(possible))
     made = await swaps.insert(tx, row)
     await swap_messages.offered(tx, made, row.offered_to or _line_ups(kept))
     return made
@@ -91,7 +88,7 @@ async def must_be_offered(tx: Tx, id: UUID, etag: str) -> SwapRow:
     return row
 
 
-async def accept(tx: Tx, row: SwapRow, user: str, author: str) -> SwapRow:
+async def accept(tx: Tx, row: SwapRow, user: str, author: str, questions: Questions) -> SwapRow:
     """The overrides of a locked swap that is offered, `user` taking it.
 
     Raises INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT), SWAP_NOT_POSSIBLE, LIMIT_REACHED.
@@ -100,12 +97,11 @@ async def accept(tx: Tx, row: SwapRow, user: str, author: str) -> SwapRow:
     kept = await must(tx, row.schedule_id, lock=True)
     await _may_take(tx, row, kept, user)
     schedule = await _schedule(tx, row, user)
-    try:
-        made = await asyncio.to_thread(exchange, schedule, *_stretches(row, user))
-    except NotPossible as refused:
+    made = questions.answer(_exchanged, _content(schedule), *_stretches(row, user))
+    if isinstance(made, NotPossible):
         name = f"{COLLECTION}/{row.id}"
-        text = f"{name} is not possible any more: {refused}"
-        raise TocsinError(reasons.ERROR_REASON_SWAP_NOT_POSSIBLE, text, metadata={"name": name}) from None
+        text = f"{name} is not possible any more: {made}"
+        raise TocsinError(reasons.ERROR_REASON_SWAP_NOT_POSSIBLE, text, metadata={"name": name})
     if await overrides.TABLE.waiting(tx, row.schedule_id) + len(made) > planned.MOST:
         raise planned.too_many(f"schedules/{row.schedule_id}", "overrides", planned.MOST)
     for each in made:
@@ -169,6 +165,25 @@ async def _schedule(tx: Tx, row: SwapRow, taker: str) -> Schedule:
     if gone is None:
         return schedule
     return replace(schedule, absences={**schedule.absences, **gone.times()}, unusable=schedule.unusable | gone.unusable)
+
+
+def _content(schedule: Schedule) -> tuple[Any, ...]:
+    """All of it. A schedule that was read again is another one, also if it has not changed."""
+    return tuple(getattr(schedule, each.name) for each in fields(schedule))
+
+
+def _exchanged(content: tuple[Any, ...], *stretches: Stretch) -> Sequence[Replacement] | NotPossible:
+    try:
+        return exchange(Schedule(*content), *stretches)
+    except NotPossible as refused:
+        return refused
+
+
+def _had(content: tuple[Any, ...], stretch: Stretch) -> Sequence[Segment] | NotPossible:
+    try:
+        return must_have(Schedule(*content), stretch)
+    except NotPossible as refused:
+        return refused
 
 
 def _offered(row: SwapRow, taker: str) -> Stretch:

@@ -155,7 +155,7 @@ async def test_a_timer_that_loses_the_database_each_time_holds_up_no_other(
         assert await tx.fetchval("SELECT attempts FROM timers WHERE incident_id = $1", incidents[2]) == 1
 
 
-@pytest.mark.parametrize("code", ["53100", "25006"])
+@pytest.mark.parametrize("code", ["53100", "25006", "42501"])
 async def test_a_database_that_is_full_or_read_only_is_no_timers_and_no_events_fault(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:

@@ -24,7 +24,9 @@ from tocsin_escalation.store.people import policies as policy_store
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.store.schedules import schedules as schedule_store
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
+from tocsin_kit.db.outbox_rows import OutboxRow
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.relay_verdicts import is_final, judge
 from tocsin_kit.errors import TocsinError
 
 from tests.store.escalation.recorders import ORG, Desk
@@ -262,6 +264,23 @@ async def test_an_opening_that_loses_the_database_delays_no_other_and_pages_with
     for opened in openings:
         expected = [(2, "ben")] if opened.incident_id == culprit else [(1, "dora")]
         assert await desk.paged(opened.incident_id) == expected
+
+
+@pytest.mark.parametrize("code", ["57014", "XX000", "53200", "57P01"])
+async def test_an_opening_that_loses_the_database_each_time_is_sent_again_and_not_given_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """What is refused as a defect is given up after two seconds, and a server may be in trouble for longer."""
+
+    async def losing(tx: Tx, *_: Any, **__: Any) -> Known:
+        await tx.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr(Known, "read", losing)
+    with pytest.raises(TocsinError) as caught:
+        await apply_events(desk.db, desk.effects, [desk.opening()])
+    row = OutboxRow(1, ORG, "", "incident_event", b"", NOW, 1000, refusals=1000)
+    assert not is_final(row, judge(caught.value).verdict, accepts_others=True, has_substitute=True)
 
 
 def test_incidents_that_share_a_transaction_name_few_schedules_and_one_is_always_taken() -> None:

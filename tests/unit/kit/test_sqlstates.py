@@ -134,8 +134,9 @@ def test_special_cases(code: str, routine: str, meaning: Meaning) -> None:
 
 def test_what_is_the_servers_state_and_no_transactions_fault() -> None:
     of_server = {code for code, _ in KNOWN if is_of_server(server_says(code))}
-    assert of_server == {"25006", "28000", "28P01", "3D000", "53100", "53300", "57P03", "57P04"}
-    assert all(decide(server_says(code)).meaning is Meaning.AWAY for code in of_server)  # type: ignore[union-attr]
+    assert of_server == {"25006", "28000", "28P01", "3D000", "42501", "53100", "53300", "57P03", "57P04"}
+    assert {translate(server_says(code)).code for code in of_server} == {grpc.StatusCode.UNAVAILABLE}  # type: ignore[union-attr]
+    assert not is_of_server(server_says("42501", "ExecWithCheckOptions"))
     told = translate(server_says("53100"))
     assert told is not None
     assert not is_of_server(told)

@@ -32,7 +32,7 @@ def is_repeatable(error: BaseException | None) -> bool:
 
 
 def is_of_server(error: BaseException | None) -> bool:
-    """Whether `error`, or what it was raised from, says that the server as a whole is full, read-only or refuses sessions.
+    """Whether `error`, or its cause, says that the server as a whole is full, is read-only, or refuses sessions or rights.
 
     Work that is done in halves to find the one that fails would fail with each of them: it waits instead.
     """

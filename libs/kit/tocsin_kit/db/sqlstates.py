@@ -111,7 +111,7 @@ CODES: Final[Mapping[str, Decision]] = {
     "25P04": _away(_DOES_NOT_ANSWER),
     "40002": _CALLER,
     "40003": _away(_LOST),  # the statement's completion is unknown
-    "42501": Decision(Meaning.DENIED, "the database denies the service's role a right it needs"),
+    "42501": Decision(Meaning.DENIED, "the database denies the service's role a right it needs", of_server=True),
     "42P05": _away(_POOLER),  # the prepared statement exists: another client's session
     "53100": _state("the database has no disk space left"),
     "53200": _away("the database is out of memory"),

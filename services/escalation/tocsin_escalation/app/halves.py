@@ -18,7 +18,7 @@ class Lost(TocsinError):
 def may_be_to_blame(error: TocsinError) -> bool:
     """Whether the database ended a transaction in such a way that what was done in it may be why.
 
-    It is not when the server is full or read-only: then the database is away, for all alike.
+    It is not when the server is full, is read-only or denies a right: then the database is away, for all alike.
     """
     return error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE and not is_of_server(error)
 

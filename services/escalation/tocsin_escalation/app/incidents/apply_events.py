@@ -139,7 +139,8 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
     """`_apply`, for one incident as often as it may help: without its schedules when the database ended it twice.
 
     They cost more than anything else about an incident. Its policy goes on with users and teams, and the tenant's fallback policy
-    takes its place when it names none. Raises _Left and Overtaken, and _Lost for several incidents.
+    takes its place when it names none. Raises _Left and Overtaken, _Lost for several incidents, and
+    CONFLICT when nothing helped.
     """
     try:
         return await _apply(db, effects, arrivals)
@@ -152,9 +153,10 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
         except _Lost as error:
             _log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
             lost = error
-    # Not as a database that is away: the relay would send it first again and again, with everything behind it.
+    # Not as a database that is away: the relay would send it first again and again, with everything behind it. Nor as a defect: the
+    # event would be given up within two seconds, and a server that is in trouble for so long ends the transactions of any event.
     raise TocsinError(
-        reasons.ERROR_REASON_INTERNAL, "the database ended each transaction that applied this event"
+        reasons.ERROR_REASON_CONFLICT, "the database ended each transaction that applied this event"
     ) from lost
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
@@ -104,6 +105,27 @@ async def test_it_is_used_again_as_soon_as_it_answers(valkey: Valkey, make_broke
         await until(lambda: {"timer", "after"} <= set(ran), "both ran")
         # Without the probe the loops would be asleep in their back-off, which has grown to a second.
         assert max(ran.values()) - resumed < within(2 * TIME_OUT)
+
+
+async def test_a_redis_whose_writes_are_paused_counts_as_one_that_hangs(
+    valkey: Valkey, make_broker: MakeBroker
+) -> None:
+    """As while an operator has it fail over. It answers a PING all along."""
+    broker = make_broker(valkey.url, command_timeout=TIME_OUT)
+    await broker.figures()
+    client: Any = Redis.from_url(valkey.url)
+    async with client as redis:
+        await redis.execute_command("CLIENT", "PAUSE", 600_000, "WRITE")
+        await seconds_to_fail(broker.check())
+        assert await redis.ping()
+        circuit = broker.circuit
+        assert circuit is not None
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(TIME_OUT):
+                await circuit.answers()
+        await redis.execute_command("CLIENT", "UNPAUSE")
+    await circuit.answers()
+    await broker.check()
 
 
 async def test_a_server_that_is_killed_while_it_hangs_and_started_again_is_found(

@@ -36,10 +36,10 @@ class Circuit:
     return succeeds.
     """
 
-    def __init__(self, ping: Callable[[], Awaitable[object]], drop_idle: Callable[[], Awaitable[object]]) -> None:
-        """`ping`: asks Redis through a connection that nothing else uses, and raises RedisError. `drop_idle`: closes the
-        connections that are not in use, which may lead to a server that was replaced and would time out one by one."""
-        self._ping = ping
+    def __init__(self, ask: Callable[[], Awaitable[object]], drop_idle: Callable[[], Awaitable[object]]) -> None:
+        """`ask`: has Redis write something through a connection that nothing else uses, and raises RedisError. `drop_idle`: closes
+        the connections that are not in use, which may lead to a server that was replaced and would time out one by one."""
+        self._ask = ask
         self._drop_idle = drop_idle
         self._running: set[asyncio.Timeout] = set()
         self._answering = asyncio.Event()
@@ -108,7 +108,7 @@ class Circuit:
         asked = time.monotonic()
         try:
             await self._drop_idle()
-            await self._ping()
+            await self._ask()
         except (RedisError, OSError):
             return time.monotonic() - asked < QUICK_SECONDS
         return True

@@ -22,6 +22,8 @@ PROBE_CONNECT_SECONDS: Final = 2.0
 PROBE_SECONDS: Final = 5.0
 """A stopped server answers the waiting probe the moment it goes on. After a black hole, TCP repeats what it sent within
 this time at most two seconds later."""
+_PROBED: Final = "tocsin-timers:probe"
+"""A user that may not write it is told so at once, which is an answer as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Connections:
         probe = None
         if circuit is None:
             probe = _client(url, PROBE_CONNECT_SECONDS, PROBE_SECONDS)
-            circuit = Circuit(lambda: _ping(probe), lambda: _drop_idle(commands, blocking))
+            circuit = Circuit(lambda: _ask(probe), lambda: _drop_idle(commands, blocking))
         commands.circuit = blocking.circuit = circuit
         return cls(commands, blocking, circuit, probe)
 
@@ -74,9 +76,10 @@ class Connections:
                     await sentinel.aclose()
 
 
-async def _ping(probe: Client) -> None:
+async def _ask(probe: Client) -> None:
+    # A write: while an operator pauses writes (CLIENT PAUSE … WRITE, FAILOVER) a PING is answered, and each write hangs.
     try:
-        await probe.execute_command("PING")
+        await probe.execute_command("SET", _PROBED, "1", "PX", 1000)
     finally:
         await _drop_idle(probe)  # the next probe looks anew where the server is
 

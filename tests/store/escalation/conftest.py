@@ -12,6 +12,7 @@ from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres, tenant_url
 from tocsin_testkit.databases import dialed
+from tocsin_testkit.owner_sessions import OwnerSessions
 
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
@@ -34,9 +35,17 @@ async def db(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def desk(db: Database, url: str) -> Desk:
+async def sessions() -> AsyncIterator[OwnerSessions]:
+    """The clock is moved several times in a test, through one session."""
+    kept = OwnerSessions()
+    yield kept
+    await kept.close()
+
+
+@pytest.fixture
+async def desk(db: Database, url: str, sessions: OwnerSessions) -> Desk:
     """A tenant with two people, a policy of two levels, and everything an operator's use cases need."""
     effects = Effects(Arming(), Paging(), Relay(), EscalationMetrics(CollectorRegistry()))
-    desk = Desk(db, url, effects)
+    desk = Desk(db, url, sessions, effects)
     await desk.set_up()
     return desk

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-import asyncpg
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.incidents.advance import Advanced, advance
@@ -24,6 +23,7 @@ from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import clock_is_ahead
+from tocsin_testkit.owner_sessions import OwnerSessions
 
 T = TypeVar("T")
 ORG = "acme"
@@ -90,9 +90,10 @@ class Notify:
 class Desk:
     """One tenant's incidents, and the clock of their database."""
 
-    def __init__(self, db: Database, url: str, effects: Effects) -> None:
+    def __init__(self, db: Database, url: str, sessions: OwnerSessions, effects: Effects) -> None:
         self.db = db
         self.url = url
+        self.sessions = sessions
         self.effects = effects
         self.arming: Arming = effects.arming  # type: ignore[assignment]
         self.offset = timedelta()
@@ -155,9 +156,7 @@ class Desk:
     async def passes(self, **time: float) -> None:
         """Move the database's clock."""
         self.offset += timedelta(**time)
-        connection = await asyncpg.connect(self.url)
-        await connection.execute(clock_is_ahead(self.offset))
-        await connection.close()
+        await self.sessions.execute(self.url, clock_is_ahead(self.offset))
 
     async def sweep(self) -> int:
         """One round of the sweep, without Redis."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -169,21 +170,73 @@ async def one_turn() -> None:
     await asyncio.sleep(0)
 
 
+class _Floor:
+    """Which of the long works of an event loop goes on: one in each run of the loop, in the order in which they gave way."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop: Final = loop
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._taken = False
+        self._end = 0.0
+
+    def begin(self) -> float:
+        """The monotonic second at which the turn ends, which is one for all that begin in this run of the loop."""
+        if not self._end:
+            self._end = time.monotonic() + TURN_SECONDS
+            self.loop.call_soon(self._begin_anew)
+        return self._end
+
+    async def wait(self) -> float:
+        """Lets others go on; the monotonic second at which the next turn ends."""
+        if self._taken:
+            future = self.loop.create_future()
+            self._waiting.append(future)
+            await future
+        else:
+            self._taken = True
+            self.loop.call_soon(self._give_on)
+            await asyncio.sleep(0)
+        return self.begin()
+
+    def _begin_anew(self) -> None:
+        self._end = 0.0
+
+    def _give_on(self) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                self.loop.call_soon(self._give_on)
+                return
+        self._taken = False
+
+
+_floor: _Floor | None = None
+
+
+def _current_floor() -> _Floor:
+    global _floor
+    loop = asyncio.get_running_loop()
+    if _floor is None or _floor.loop is not loop:
+        _floor = _Floor(loop)
+    return _floor
+
+
 class Turns:
     """Lets everybody else go on in the middle of long work: `await turns.give()` between its items.
 
-    Costs a look at the clock while the turn is short; after `TURN_SECONDS` the event loop runs once before the next item.
+    Costs a look at the clock while the turn is short; after `TURN_SECONDS` the event loop runs before the next item, once, or as
+    often as other long works wait for the same: twenty bodies that are inflated at once hold up everybody else no longer than one.
     """
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + TURN_SECONDS
+        self._until = _current_floor().begin()
 
     async def give(self) -> bool:
         """Let others go on, if this turn has lasted long enough; whether they did."""
         if time.monotonic() < self._until:
             return False
-        await asyncio.sleep(0)
-        self._until = time.monotonic() + TURN_SECONDS
+        self._until = await _current_floor().wait()
         return True
 
 

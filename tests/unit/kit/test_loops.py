@@ -262,5 +262,48 @@ async def test_long_work_gives_way_and_short_work_does_not(monkeypatch: pytest.M
 
     monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
     assert await others_during_a_hundred_items() == 0
+    for _ in range(2):  # the turn that began is over with the next run of the loop
+        await asyncio.sleep(0)
     monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
     assert await others_during_a_hundred_items() >= 99
+
+
+async def test_of_many_long_works_one_goes_on_in_each_run_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others waited for a turn of each: twenty bodies that were inflated at once held them up for 0.2 s between any two steps."""
+    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
+    loop, now, most = asyncio.get_running_loop(), 0, 0
+
+    def begin_run() -> None:
+        nonlocal now, most
+        most, now = max(most, now), 0
+        watch.append(loop.call_soon(begin_run))
+
+    async def work(turns: Turns) -> int:
+        nonlocal now
+        for _ in range(items):
+            await turns.give()
+            now += 1
+        return items
+
+    items, watch = 10, [loop.call_soon(begin_run)]
+    assert await asyncio.gather(*(work(Turns()) for _ in range(10))) == [items] * 10
+    watch[-1].cancel()
+    assert most == 1
+
+
+async def test_long_works_begin_with_what_is_left_of_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
+    first, second = Turns(), Turns()
+    assert first._until == second._until
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert Turns()._until > first._until
+
+
+async def test_a_long_work_that_is_cancelled_while_it_waits_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
+    waiting = [asyncio.create_task(Turns().give()) for _ in range(4)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    assert await asyncio.gather(*waiting[2:], waiting[0]) == [True] * 3
+    assert await Turns().give()

@@ -140,6 +140,8 @@ def test_whatever_the_bytes_are_something_is_read(pieces: list[bytes]) -> None:
 
 
 HOSTILE = {
+    "semicolons": b"Content-Type: text/plain" + b";" * 120_000 + b"\r\n\r\nx",
+    "an encoded name": b"Content-Type: text/plain; name=" + b"=?a?q?b?=" * 10_000 + b"\r\n\r\nx",
     "parts in parts": b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(1500)
     )
@@ -166,6 +168,26 @@ def test_no_mail_costs_more_than_a_moment(name: str) -> None:
     read = read_mail(HOSTILE[name], marks_quotes=True)
     assert time.process_time() - began < within(2.0)
     assert len(read.text) <= reading.TEXT
+
+
+@pytest.mark.parametrize("boundaries", [1, reading._BOUNDARIES + 1], ids=["parts", "the head alone"])
+def test_no_header_is_kept_that_is_longer_than_any_is_read(boundaries: int) -> None:
+    """120,000 semicolons of a `Content-Type` were taken apart for 0.7 s."""
+    head = b"Subject: s\r\nContent-Type: multipart/mixed; boundary=b" + b";" * 40_000 + b"\r\n"
+    part = (
+        b"--b\r\nContent-Type: text/plain"
+        + b';"' * 10_000
+        + b"\r\n folded; a=b\r\nX: "
+        + b"y" * 9000
+        + b"\r\n\r\nhello\r\n"
+    )
+    message = reading._parse(head + b"\r\n" + part + b"boundary " * (boundaries - 1))
+    lengths = {
+        len(str(value)) for each in message.walk() for name, value in each.raw_items() if name.startswith("Content")
+    }
+    assert max(lengths) == reading._MIME_HEADER
+    assert max(len(str(value)) for each in message.walk() for _, value in each.raw_items()) <= reading._HEADER
+    assert read_mail(head + b"\r\n" + part).text == "hello"
 
 
 def test_what_comes_after_the_head_is_not_looked_at() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email import message_from_bytes
 from email.header import decode_header
 from email.parser import BytesHeaderParser
+from email.policy import Compat32
 from email.utils import parseaddr
 from html import unescape
 from itertools import islice
@@ -29,6 +30,9 @@ _DECODED: Final = 64 << 10
 _T = TypeVar("_T")
 _Part = Any  # email.message.Message, which is generic for type checkers only
 _HEADER: Final = 2000
+_MIME_HEADER: Final = 1000
+"""Characters of a header that are kept. The parameters of those of MIME are taken apart several times for each part, in quadratic
+time."""
 _IDS: Final = 50
 _NAMES: Final = 20
 _CHARSETS: Final = re.compile(
@@ -73,6 +77,18 @@ class Mail:
     attachments: tuple[str, ...] = ()
 
 
+class _Shortened(Compat32):
+    """The library's own way to keep headers, within a length."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """Of the lines of one header, its name and its value."""
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[: _MIME_HEADER if name.lower().startswith("content-") else _HEADER]
+
+
+_POLICY: Final = _Shortened()
+
+
 def read_mail(content: bytes, *, marks_quotes: bool = False) -> Mail:
     """Never raises; what cannot be read is left out.
 
@@ -107,10 +123,10 @@ def _or_nothing(read: Callable[[], _T], nothing: _T) -> _T:
 def _parse(head: bytes) -> _Part:
     if head.lower().count(b"boundary") <= _BOUNDARIES:
         try:
-            return message_from_bytes(head)
+            return message_from_bytes(head, policy=_POLICY)
         except Exception:  # noqa: S110 - parts in parts in parts: a RecursionError, among others
             pass
-    return BytesHeaderParser().parsebytes(head)
+    return BytesHeaderParser(policy=_POLICY).parsebytes(head)
 
 
 def _leaves(message: _Part) -> Iterator[_Part]:

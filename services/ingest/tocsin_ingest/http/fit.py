@@ -60,12 +60,10 @@ def set_labels(alert: AlertInput, labels: Mapping[str, Any]) -> None:
             alert.labels[fitting] = text(labels[name], LABEL_VALUE)
 
 
-def require_few(labels: Sized) -> None:
-    """Raises INVALID_FIELD for more than MOST_LABELS labels or annotations, before they are looked at."""
-    if len(labels) > MOST_LABELS:
-        raise invalid(
-            "labels", f"an alert may have {MOST_LABELS} labels and as many annotations, and has {len(labels)}"
-        )
+def require_few(given: Sized, field: str = "labels") -> None:
+    """Raises INVALID_FIELD at `field` for more than MOST_LABELS labels, annotations or tags, before they are looked at."""
+    if len(given) > MOST_LABELS:
+        raise invalid(field, f"an alert may have {MOST_LABELS} labels and as many annotations, and has {len(given)}")
 
 
 def add_link(alert: AlertInput, href: Any, label: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from bisect import bisect_right
 from typing import Any, Final
 
@@ -16,7 +17,8 @@ _BRACKETS: Final = 100_000
 """Lists and objects of one value, if it is larger than a window: as many take the parser as long as a value of numbers."""
 _BLANKS: Final = 1 << 22
 """Characters of white space in a row."""
-_DIGITS: Final = 300  # what a double can hold; Python refuses 4,300
+_DIGITS: Final = 300
+"""What a double can hold."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _LONGEST_WORD: Final = 16
 """Characters of `-Infinity` and of an escape, with room: an error so near to the end may be the end's."""
@@ -28,6 +30,10 @@ _QUOTED: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 def _number(digits: str) -> int | str:
     return int(digits) if len(digits) <= _DIGITS else digits
 
+
+# From how many digits on Python refuses to make a number, or its text again: both take quadratic time, and a mebibyte of numbers of
+# 4,300 digits, its own limit, takes 80 ms.
+sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
 
 # As text: a NaN or a number of a thousand digits is shown to people, not calculated with. Control characters are taken.
 _decode: Final = json.JSONDecoder(strict=False, parse_constant=str).raw_decode

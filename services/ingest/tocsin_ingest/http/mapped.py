@@ -103,6 +103,7 @@ class _Reading:
             return {}
         if not isinstance(given, dict):
             raise self._wrong("labels", f"gives no object but {_kind(given)}")
+        fit.require_few(given)
         return {name: fit.whole(value) for name, value in given.items() if value is not None}
 
     def _add_links(self, alert: AlertInput) -> None:

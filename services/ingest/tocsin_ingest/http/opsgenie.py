@@ -172,10 +172,13 @@ def _severity(priority: Any) -> Severity.ValueType:
 
 def _labels(body: Json) -> dict[str, str]:
     """What alerts are routed by: the details, the entity, and the tags in one label."""
-    details = body.get("details")
-    labels = {name: fit.whole(value) for name, value in details.items()} if isinstance(details, dict) else {}
-    tags = body.get("tags")
+    details, tags = body.get("details"), body.get("tags")
+    labels: dict[str, str] = {}
+    if isinstance(details, dict):
+        fit.require_few(details)
+        labels = {name: fit.whole(value) for name, value in details.items()}
     if isinstance(tags, list):
+        fit.require_few(tags, "tags")
         labels["tags"] = ",".join(map(fit.whole, tags))
     if body.get("entity"):
         labels["entity"] = fit.whole(body["entity"])

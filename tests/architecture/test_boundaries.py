@@ -25,7 +25,9 @@ SOURCES = [
 ]
 LONGEST = 400
 # Words of the domain that the technical kit must not know.
-DOMAIN_WORDS = re.compile(r"\b(incidents?|(?<!services/)escalations?|polic(y|ies)|alerts?)\b", re.IGNORECASE)
+DOMAIN_WORDS = re.compile(
+    r"\b(incidents?|(?<!services/)escalations?|(?<!email\.)polic(y|ies)(?!=_)|alerts?)\b", re.IGNORECASE
+)
 STATEMENT = re.compile(r"\s*(SELECT\s|WITH\s|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)")
 
 # The tables that the kit works on, for each service in its own database.

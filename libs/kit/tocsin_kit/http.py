@@ -233,11 +233,7 @@ class HttpServer:
         except web.HTTPException as error:
             response = error
         except Exception as error:
-            answer = masked(error)
-            more = self._lines.take(source_of(request.remote or ""), time.monotonic())
-            if more is not None:
-                _log.info("http", route=route, status=answer.code.name, reason=answer.reason_name, **more)
-            response = error_response(answer)
+            response = self._refusal(request, route, error)
         if self._leaving:
             response.force_close()
         self._count(route, response.status)
@@ -246,6 +242,14 @@ class HttpServer:
         if isinstance(response, web.HTTPException):
             raise response
         return response
+
+    def _refusal(self, request: web.Request, route: str, error: Exception) -> web.Response:
+        # Apart from where it is caught: a frame that holds an error from below it is a cycle, and keeps what all those frames hold.
+        answer = masked(error)
+        more = self._lines.take(source_of(request.remote or ""), time.monotonic())
+        if more is not None:
+            _log.info("http", route=route, status=answer.code.name, reason=answer.reason_name, **more)
+        return error_response(answer)
 
     def _count(self, route: str, status: int) -> None:
         counter = self._counters.get((route, status))

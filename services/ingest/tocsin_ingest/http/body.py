@@ -4,7 +4,9 @@ Limits are apart from those of gRPC: Alertmanager posts a whole group at once, a
 All bodies of a process share one budget; what does not fit is told to come again, so that memory stays flat.
 """
 
+import contextlib
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 import aiohttp
@@ -82,23 +84,25 @@ class Loan:
         if content.at_eof():
             return first
         body = bytearray(first)
-        while chunk := await content.readany():
-            self._take(len(body), len(chunk))
-            body += chunk
+        with _emptied(body):
+            while chunk := await content.readany():
+                self._take(len(body), len(chunk))
+                body += chunk
         return body  # not as bytes: to copy 32 MiB takes as long as a turn
 
     async def _inflate(self, request: web.Request, encoding: str) -> bytearray:
         body, came, turns, inflater = bytearray(), 0, Turns(), Inflater(encoding)
         try:
-            while chunk := await request.content.readany():
-                came += len(chunk)
-                if came > self._bodies._limit:
-                    raise _too_large(self._bodies._limit)
-                for piece in inflater.feed(chunk):
-                    self._take(len(body), len(piece))
-                    body += piece
-                    await turns.give()
-            inflater.end()
+            with _emptied(body):
+                while chunk := await request.content.readany():
+                    came += len(chunk)
+                    if came > self._bodies._limit:
+                        raise _too_large(self._bodies._limit)
+                    for piece in inflater.feed(chunk):
+                        self._take(len(body), len(piece))
+                        body += piece
+                        await turns.give()
+                inflater.end()
         except zlib.error as error:
             raise Refused(400, invalid("Content-Encoding", f"the body is not {encoding}: {error}")) from error
         return body
@@ -115,6 +119,19 @@ class Loan:
             )
         bodies.held += size
         self._taken += size
+
+
+@contextlib.contextmanager
+def _emptied(body: bytearray) -> Iterator[None]:
+    """An error that ends the block leaves nothing of the body.
+
+    Its traceback holds the body, and may live on until the cycle collector comes by. The budget counts the bytes as given back.
+    """
+    try:
+        yield
+    except BaseException:
+        body.clear()
+        raise
 
 
 def _too_large(limit: int) -> Refused:

@@ -155,8 +155,7 @@ class _Receiver:
                 response.force_close()
             return response
         except Exception as failure:
-            error = masked(failure)
-            return await self._refuse(sender, http_status(error), error)
+            return await self._refuse_masked(sender, failure)
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         response = self._format.answer(results)
@@ -194,6 +193,11 @@ class _Receiver:
             self._budgets.take(sender.org_id, limit, count)
         except TocsinError as error:
             raise Refused(503, error) from error
+
+    async def _refuse_masked(self, sender: Sender | None, failure: Exception) -> web.Response:
+        """Apart from where it is caught: a frame that holds an error from below it is a cycle, and so keeps the whole body."""
+        error = masked(failure)
+        return await self._refuse(sender, http_status(error), error)
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
         """The whole body. Without a known sender only the metrics can tell."""

@@ -14,6 +14,7 @@ from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 
 Row = TypeVar("Row")
 M = TypeVar("M", bound=Message)
+Made = TypeVar("Made")
 Position = Sequence[CursorValue | None]
 """The sort key of a row; what the contract calls output only has no value in rows that are not stored yet, and only there."""
 
@@ -95,13 +96,13 @@ async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> t
     return found, len(rows)
 
 
-async def in_turns(rows: Iterable[Row], encode: Callable[[Row], M]) -> list[M]:
-    """The messages of many rows; others have their turns meanwhile."""
-    turns, messages = Turns(), []
+async def in_turns(rows: Iterable[Row], function: Callable[[Row], Made]) -> list[Made]:
+    """What the function makes of each of many rows; others have their turns meanwhile."""
+    turns, made = Turns(), []
     for row in rows:
         await turns.give()
-        messages.append(encode(row))
-    return messages
+        made.append(function(row))
+    return made
 
 
 def _token(pages: PageTokens, request: Message, position: Position) -> str:

@@ -24,7 +24,7 @@ from tocsin_escalation.domain.events import (
     Unacknowledged,
 )
 from tocsin_escalation.rpc import mapping
-from tocsin_escalation.rpc.incident_results import results
+from tocsin_escalation.rpc.incident_results import results, told
 
 _ACTIONS: Final = {
     pb.BULK_ACTION_ACKNOWLEDGE: Action.ACKNOWLEDGE,
@@ -110,9 +110,8 @@ async def _event(
 
 def foreseen(found: Fitting, count: int, token: str) -> pb.BulkChangeIncidentsResponse:
     """The answer of a dry run."""
-    shown = [mapping.incident(row.run, row.update_time) for row in found.rows]
     return pb.BulkChangeIncidentsResponse(
-        results=[pb.IncidentResult(name=each.name, incident=each) for each in shown],
+        results=told((row.run, row.update_time) for row in found.rows),
         more=found.end is not None,
         next_page_token=token,
         matching_count=count,

@@ -1262,7 +1262,9 @@ class IncidentResult(_message.Message):
     """`incidents/{uuid}`."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
-        """The incident as it is now."""
+        """The incident as it is now. Once the incidents of an answer take 1 MiB, `labels` and `links` of all further ones are left out;
+        `GetIncident` tells them.
+        """
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -290,8 +290,11 @@ class Idle:
 
     sender = None
 
-    async def start(self, starts: Sequence[Start], since: float) -> None:
+    async def start(
+        self, starts: Sequence[Start], since: float, *, give_way: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         assert not starts
+        self.give_way = give_way
 
 
 async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Database) -> None:
@@ -312,6 +315,12 @@ async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Datab
     await waiting
     async with both.system() as tx:
         assert await tx.fetchval(released) > 0
+    with first:
+        between_calls = asyncio.create_task(idle.give_way())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not between_calls.done(), "nor does it begin more calls"
+    await between_calls
 
 
 def late(org: str) -> LateCall:

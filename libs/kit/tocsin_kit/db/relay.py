@@ -58,7 +58,9 @@ _CALLS: Final = 64
 _CROWD: Final = 20
 """Rows of one tenant in a claim that go with those of others. What a storm brings goes beside them: it takes the receiver long."""
 _REST: Final = 0.15
-"""Seconds for which rows of a crowd are gathered once all that it had was taken: a set costs the receiver as much as some rows."""
+"""Seconds for which rows of a crowd are gathered after some were all that it had: a set costs the receiver as much as some rows."""
+_SOME: Final = 60
+"""Rows of a crowd. After a larger set more come at once, so that the next one is large as well."""
 _LONGEST_REST: Final = 0.1
 """Seconds. Of a patient relay, between two sets of one crowd: thousands are told within seconds also when each set takes long."""
 _TELL_EVERY: Final = 10.0
@@ -253,14 +255,15 @@ class Relay:
         return claimed.more or bool(claimed.cursor)
 
     def _by_crowd(self, claimed: Claimed) -> list[list[OutboxRow]]:
-        """Rows of tenants with few, and of tenants with many. A crowd of which all that was there was taken rests."""
+        """Rows of tenants with few, and of tenants with many. A crowd of which some were taken, and no more was there, rests."""
         of = Counter(row.org_id for row in claimed.rows)
         for org_id, count in of.items():
             self._crowds.note(org_id, count)
         crowds = {org_id for org_id in of if org_id in self._crowds}
         large = {org_id for org_id, count in of.items() if count > _CROWD}
-        if crowds and not claimed.more:
-            self._rest(crowds, _REST)
+        resting = {org_id for org_id in crowds if of[org_id] <= _SOME}
+        if resting and not claimed.more:
+            self._rest(resting, _REST)
         many = crowds | large
         parts = [[row for row in claimed.rows if (row.org_id in many) is each] for each in (False, True)]
         return [part for part in parts if part]

@@ -109,11 +109,14 @@ class Calls:
         self._held: Counter[UUID] = Counter()
         """Attempts of each notification that are not written down."""
 
-    async def start(self, starts: Sequence[Start], since: float) -> None:
+    async def start(
+        self, starts: Sequence[Start], since: float, *, give_way: Callable[[], Awaitable[object]] = one_turn
+    ) -> None:
         """Return when every one of these calls has begun (see `store.delivery.gate`), or has lost the right to begin by itself.
 
         `since`: when the session of their claim was known to be alive, by the clock of `store.delivery.gate`. The caller holds
-        the gate's locks until this returns. A call that is slow, because its connection is, asks for itself then.
+        the gate's locks until this returns. A call that is slow, because its connection is, asks for itself then. `give_way`: lets
+        others go on between a few calls and the next ones.
         """
         if not starts:
             return
@@ -135,7 +138,7 @@ class Calls:
                 for _ in range(min(_AT_A_TURN, len(left))):
                     self._begin(*left.popleft())
                 if left:
-                    await one_turn()
+                    await give_way()
             self._metrics.calls.set(len(self._running))
             before = waiting + 1
             while 0 < waiting < before and loop.time() < end:

@@ -14,7 +14,7 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
 from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import until
+from tocsin_kit.loops import one_turn, until
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.calls import Calls, Start
@@ -52,6 +52,8 @@ _MOST_PER_LOOK: Final = 500
 _SIDE_BY_SIDE: Final = 2
 """Rounds: while PostgreSQL stores what one of them made, the calls of the other one go out."""
 _PAUSE: Final = 0.002
+_AT_A_TURN: Final = 8
+"""Messages that become pages in one turn of the event loop: a page takes ten turns from its arrival to its call."""
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
@@ -157,7 +159,7 @@ class Release:
         finally:
             self._without_slots.pop(first_calls, None)
             first_calls.release()
-        await self._calls.start(starts, since)
+        await self._calls.start(starts, since, give_way=self._let_pages_pass)
         for letter in made.letters:
             self._metrics.dead_letters.labels(letter.reason).inc()
             _log.error("nobody_to_message", org_id=letter.org_id, user=letter.user_id, detail=letter.detail)
@@ -166,6 +168,10 @@ class Release:
         self._hints.now([row.id for row in made.rows if row.state is State.PENDING])
         note_all(self._notes, (added(row, made.time) for row in made.rows if made.time is not None))
         return made.time is not None
+
+    async def _let_pages_pass(self) -> None:
+        await one_turn()
+        await self._first.give_way()
 
     def _fits(self) -> int | None:
         """How many calls could begin in each of the channels, beside those of other rounds; None while it is less than half of what
@@ -184,12 +190,18 @@ class Release:
         methods = {new_id(): message for message in due if message.channel is not None}
         method_of = {message.id: method for method, message in methods.items()}
         known = await people.read(tx, {_reader(message) for message in due})
-        new = [page_of(message, method_of.get(message.id)) for message in due]
+        new = list[NewPage]()
+        for place, message in enumerate(due, 1):
+            new.append(page_of(message, method_of.get(message.id)))
+            if not place % _AT_A_TURN:
+                await one_turn()
         writes = Together(tx)
         if methods:
             await messages.add_addresses(writes, methods)
         stored = await pages.insert(writes, new)
-        for message, page in zip(due, new, strict=True):
+        for place, (message, page) in enumerate(zip(due, new, strict=True), 1):
+            if not place % _AT_A_TURN:
+                await one_turn()
             person = known[_reader(message)]
             way = _way(message, page, person)
             if isinstance(way, str):

@@ -26,6 +26,14 @@ _FULL = """
 CREATE OR REPLACE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'could not extend file: No space left on device'; END $$
 """
+_FAILING = """
+CREATE OR REPLACE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'chaos' USING ERRCODE =
+    (ARRAY['40001', '40P01', '42501', '53200', '55P03', '57014', '57P01', '58030', 'XX000', '22P02'])[1 + floor(random() * 10)];
+END $$
+"""
+"""Each statement with another SQLSTATE."""
 _NOT_FULL = "CREATE OR REPLACE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
 _TABLES = """
 SELECT quote_ident(relname) AS name FROM pg_class
@@ -79,7 +87,8 @@ class Faults:
                 both = _bound(broken, service, one=False)
                 kinds.append(Kind(f"one {service} {how}", one, 0.2, longest, harms_calls=notify))
                 kinds.append(Kind(f"both {service} {how}", both, 0.2, longest, harms_calls=notify))
-            kinds.append(Kind(f"{service}'s disk full", _bound(self._disk_full, service), 1, 4))
+            kinds.append(Kind(f"{service}'s disk full", _bound(self._not_writable, service, _FULL), 1, 4))
+            kinds.append(Kind(f"{service}'s writes fail", _bound(self._not_writable, service, _FAILING), 1, 4))
             kinds.append(
                 Kind(
                     f"{service}'s database restored from an earlier copy",
@@ -99,6 +108,9 @@ class Faults:
             Kind("Valkey killed, without its data", _bound(self._valkey_killed, forget=True), 0.1, 3),
             Kind("Valkey hung", self._valkey_hung, 1, 6),
             Kind("Valkey full", self._valkey_full, 1, 4),
+            Kind("Valkey's writes paused", self._valkey_paused, 1, 6),
+            Kind("Valkey loses keys", _bound(self._valkey_keys_hit, "DEL"), 1, 4),
+            Kind("Valkey's keys overwritten", _bound(self._valkey_keys_hit, "SET"), 1, 4),
             Kind("provider refuses with 503", _bound(self._receivers.behaving, "refuse"), 1, 4),
             Kind("provider cuts connections", _bound(self._receivers.behaving, "cut"), 1, 4),
             Kind("provider hangs", _bound(self._receivers.behaving, "hang"), 1, 4),
@@ -206,15 +218,15 @@ class Faults:
                 await admin.execute("SELECT pg_reload_conf()")
 
     @asynccontextmanager
-    async def _disk_full(self, service: str) -> AsyncIterator[None]:
-        """Nothing of a service can be written that takes room: each statement that would is ended as PostgreSQL ends it then."""
+    async def _not_writable(self, service: str, how: str) -> AsyncIterator[None]:
+        """Nothing of a service can be written that takes room: each statement that would is ended by the trigger `how` makes."""
         admin = await asyncpg.connect(self._admin_url(service), timeout=5)
         try:
             # One table at a time, and none afterwards: more locks at once would deadlock with the service.
             await admin.execute(_NOT_FULL)
             for table in await admin.fetch(_TABLES):
                 await admin.execute(_ASKING.format(table["name"]))
-            await admin.execute(_FULL)
+            await admin.execute(how)
             try:
                 yield
             finally:
@@ -248,6 +260,43 @@ class Faults:
             finally:
                 await redis.config_set("maxmemory", 0)
         finally:
+            await redis.aclose()
+
+    @asynccontextmanager
+    async def _valkey_paused(self) -> AsyncIterator[None]:
+        """Reads are answered, writes wait."""
+        redis: Any = Redis.from_url(self._fleet.valkey.url)
+        try:
+            await redis.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+            try:
+                yield
+            finally:
+                await redis.execute_command("CLIENT", "UNPAUSE")
+        finally:
+            await redis.aclose()
+
+    @asynccontextmanager
+    async def _valkey_keys_hit(self, command: str) -> AsyncIterator[None]:
+        """Keys at random are deleted, as a policy that evicts does; or another program writes texts to them, and deletes these."""
+        redis: Any = Redis.from_url(self._fleet.valkey.url)
+        hit: set[bytes] = set()
+
+        async def hits() -> None:
+            while True:
+                key = await redis.randomkey()
+                if key:
+                    hit.add(key)
+                    await redis.execute_command(command, key, *(("hello",) if command == "SET" else ()))
+                await asyncio.sleep(0.02)
+
+        hitting = asyncio.create_task(hits())
+        try:
+            yield
+        finally:
+            hitting.cancel()
+            await asyncio.gather(hitting, return_exceptions=True)
+            if command == "SET" and hit:
+                await redis.delete(*hit)
             await redis.aclose()
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.delivery.vanished import Vanished
-from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery import notifications, senders
 from tocsin_notify.store.delivery.senders import LOOKS, YOUNG_SECONDS, Presence
 from tocsin_testkit.databases import dialed
 
@@ -99,6 +99,18 @@ async def test_after_a_restart_of_postgresql_a_free_lock_proves_something_once_i
     assert not await looks.ended_after(1)
     await world.admin.execute("SELECT pg_advisory_unlock(42)")
     assert await looks.ended_after(LOOKS)
+
+
+async def test_a_server_whose_clock_was_set_back_has_been_there_at_least_since_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise every lease that is over would be doubted until its clock is where it was."""
+    monkeypatch.setattr(senders, "_UPTIME", "SELECT -3600.0::float8")
+    presence = await Presence.open(world.database_url, name="test")
+    await until(lambda: presence.since is not None)
+    assert presence.since is not None
+    assert presence.since <= time.monotonic()
+    await presence.close()
 
 
 async def test_on_a_server_where_it_does_not_hold_its_own_lock_nobody_is_judged(world: World, looks: Looks) -> None:

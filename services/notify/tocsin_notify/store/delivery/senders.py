@@ -203,7 +203,7 @@ class Presence:
         connection.add_termination_listener(lambda _: lost.set())
         await connection.execute(_TAKE, self.key)
         uptime = await connection.fetchval(_UPTIME) if self._since is None else 0.0
-        self._since = time.monotonic() - uptime
+        self._since = time.monotonic() - max(0.0, uptime)  # below 0: the server's clock was set back
         self._held.set()
         while not await wait_or_stop(lost, _PING_SECONDS):
             await connection.execute("SELECT 1")

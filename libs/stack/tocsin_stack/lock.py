@@ -26,6 +26,8 @@ class FolderLock:
         self._owner = owner
         self._advice = advice
         self._fd: int | None = None
+        self.was_left = False
+        """The owner before this one never said that all had ended: what it started may still be going down."""
 
     @property
     def fd(self) -> int:
@@ -57,6 +59,7 @@ class FolderLock:
                 raise StackError(f"{self._path.parent} is still in use by pid {server or launcher}; stop that first")
             await asyncio.sleep(0.02)
         self._fd = fd
+        self.was_left = _pids(fd) != (0, 0)
         self.note_server(0)
 
     def note_server(self, pid: int) -> None:
@@ -64,9 +67,14 @@ class FolderLock:
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"{os.getpid()} {pid}\n".encode(), 0)
 
-    def release(self) -> None:
-        """Let go. While a server that inherited the lock lives, the folder stays locked."""
+    def release(self, *, all_ended: bool = False) -> None:
+        """Let go. While a server that inherited the lock lives, the folder stays locked.
+
+        `all_ended`: nothing that the owner started runs any more, so the next owner finds the folder as if never used.
+        """
         if self._fd is not None:
+            if all_ended:
+                os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = None
 

@@ -1,9 +1,11 @@
 """Ports on the loopback interface: free ones, and clear words about taken ones."""
 
+import asyncio
 import errno
 import random
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -15,6 +17,8 @@ HOST: Final = "127.0.0.1"
 # free while its server is down could otherwise be taken by a client's own socket, or a client that keeps retrying
 # could even connect to itself.
 _RANGE: Final = range(20000, 32000)
+_GOING_DOWN: Final = 20.0
+"""Seconds that services without a launcher get to end their calls."""
 _handed_out: dict[int, int] = {}
 
 
@@ -61,6 +65,16 @@ def is_taken(port: int) -> bool:
                 return True
             raise StackError(f"cannot use {HOST}:{port}: {error.strerror}") from error
         return False
+
+
+async def until_free(wanted: Iterable[Wanted]) -> None:
+    """Wait, at most `_GOING_DOWN` seconds, for services whose launcher was killed: they end by themselves, and hold no lock."""
+    ports = [want.port for want in wanted]
+    deadline = time.monotonic() + _GOING_DOWN
+    while any(map(is_taken, ports)):
+        if time.monotonic() > deadline:
+            return
+        await asyncio.sleep(0.02)
 
 
 def require_free(wanted: Iterable[Wanted]) -> None:

@@ -9,7 +9,7 @@ from tocsin_stack.errors import StackError
 from tocsin_stack.lock import FolderLock
 from tocsin_stack.output import Terminal
 from tocsin_stack.plan import Plan, StackSettings
-from tocsin_stack.ports import require_free
+from tocsin_stack.ports import require_free, until_free
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.process import Child
 from tocsin_stack.schema import SeenMigrations
@@ -68,7 +68,10 @@ class Stack:
             await self._lock.acquire()
         except OSError as error:
             raise StackError(f"cannot use {self.data_dir}: {error.strerror}; set TOCSIN_DATA_DIR") from error
-        require_free([*self.plan.store_ports, *(self.plan.service_ports if serving else ())])
+        wanted = [*self.plan.store_ports, *(self.plan.service_ports if serving else ())]
+        if self._lock.was_left:
+            await until_free(wanted)
+        require_free(wanted)
         self.plan.signing_keys = self.plan.signing_keys or secret.kept(
             self.data_dir / "signing-keys", secret.signing_key
         )
@@ -122,7 +125,7 @@ class Stack:
         self.stopping = True
         await _together(process.stop() for process in self._processes())
         await _together(store.stop() for store in (self.valkey, self.postgres) if store)
-        self._lock.release()
+        self._lock.release(all_ended=True)
 
     def kill(self) -> None:
         """SIGKILL to everything. PostgreSQL and Valkey recover at the next start."""

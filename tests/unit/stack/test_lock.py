@@ -52,6 +52,17 @@ async def test_an_orphaned_server_is_ended_before_the_folder_is_used_again(tmp_p
     mine.release()
 
 
+async def test_only_who_says_that_all_has_ended_leaves_nothing_to_wait_for(tmp_path: Path) -> None:
+    process, _ = holder(tmp_path, 60)
+    with process:
+        process.kill()
+    for said, left in ((True, True), (False, False), (True, True), (True, False)):
+        mine = FolderLock(tmp_path, "launcher")
+        await mine.acquire()
+        assert mine.was_left is left
+        mine.release(all_ended=said)
+
+
 async def test_a_folder_in_use_by_ourselves_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_ORPHAN_GRACE", 0.1)
     mine = FolderLock(tmp_path, "launcher")

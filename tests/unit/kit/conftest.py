@@ -136,7 +136,7 @@ class Client:
         self.channel = channel
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
-    async def call(self, kind: str, *messages: Any, timeout: float | None = 5.0, metadata: Any = None) -> list[str]:
+    async def call(self, kind: str, *messages: Any, timeout: float | None = 30.0, metadata: Any = None) -> list[str]:
         """The answers' texts."""
         incoming, outgoing = KINDS[kind]
         shape = f"{'stream' if incoming else 'unary'}_{'stream' if outgoing else 'unary'}"

@@ -117,7 +117,7 @@ async def main() -> None:
         read = time.monotonic() - began
         began = time.monotonic()
         failures = Failures(RetryPolicy(), metrics, lambda: None)
-        await Bundles(database, nothing, metrics, failures, BundlePolicy(), PagesFirst())()
+        await Bundles(database, nothing, metrics, failures, BundlePolicy(), PagesFirst(), asyncio.Event())()
         sent = time.monotonic() - began
         assert await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'bundle'") == PEOPLE
         report(

@@ -147,7 +147,7 @@ async def test_a_bundle_whose_page_became_unreadable_is_concluded_and_told(world
 async def test_large_bundles_are_made_one_by_one_and_each_time_pages_of_others_go_first(
     world: World, monkeypatch: pytest.MonkeyPatch, pages: int, taken: list[int]
 ) -> None:
-    """Those of a storm are due at one instant, and pages of others come meanwhile."""
+    """Those of a storm are due at one instant, and pages of others come meanwhile, as they do while escalation hears of each."""
     monkeypatch.setattr(due_bundles, "_PAGES_AT_ONCE", pages)
     happened: list[str | int] = []
     claim = stored_bundles.claim
@@ -161,7 +161,12 @@ async def test_large_bundles_are_made_one_by_one_and_each_time_pages_of_others_g
         async def give_way(self) -> None:
             happened.append("pages")
 
+    async def rest(stop: asyncio.Event, seconds: float) -> bool:
+        happened.append("rest")
+        return False
+
     monkeypatch.setattr(stored_bundles, "claim", claiming)
+    monkeypatch.setattr(due_bundles, "wait_or_stop", rest)
     hints: Any = SimpleNamespace(now=lambda ids: None, arm=lambda later: None)
     org, metrics = new_org(), NotifyMetrics(CollectorRegistry())
     async with world.replica(**TWO, works=False) as notify:
@@ -171,7 +176,8 @@ async def test_large_bundles_are_made_one_by_one_and_each_time_pages_of_others_g
         await world.forward(COLLECTED)
         failures = Failures(RetryPolicy(), metrics, lambda: None)
         await due_bundles.Bundles(
-            notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=2), Recording()
+            notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=2), Recording(), asyncio.Event()
         )()
         assert await nothing_collects(world)
-    assert happened == [each for count in (*taken, 0) for each in ("pages", count)]
+    rests = ["rest"] if pages == 2 else []
+    assert happened == [each for count in taken for each in ("pages", count, *rests)] + ["pages", 0]

@@ -149,7 +149,9 @@ async def test_what_is_answered_while_it_is_being_sent_at_the_end_of_quiet_hours
         monkeypatch.setattr(bundles, "members", slow)
         metrics = NotifyMetrics(CollectorRegistry())
         failures = Failures(RetryPolicy(), metrics, lambda: None)
-        sender = Bundles(notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10), PagesFirst())
+        sender = Bundles(
+            notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10), PagesFirst(), asyncio.Event()
+        )
         sending = asyncio.create_task(sender())
         await read.wait()
         cancels = [asyncio.create_task(notify.cancel(org, incident_of(page))) for page in waiting]

@@ -63,7 +63,10 @@ class Delivery:
         base.runtime.health.add(HealthCheck("providers", self._circuits.check, critical=False))
         loops.add("due", Sweep(1.0, self._deliver.everything, nudged=wakes.due))
         loops.add("messages", looks.sweep("messages", self._release.everything, nudged=wakes.message))
-        bundles = Bundles(db, hints, base.metrics, base.failures, settings.bundling, self._deliver.first, base.journal)
+        bundles = Bundles(
+            *(db, hints, base.metrics, base.failures, settings.bundling, self._deliver.first, base.runtime.stop),
+            notes=base.journal,
+        )
         loops.add("bundles", looks.sweep("bundles", bundles))
         presence = base.presence
         vanished = Vanished(db, presence, wakes.due.set, notes=base.journal)

@@ -1,5 +1,6 @@
 """Bundles that are due become pages: one message for all the pages in it, sent by the person's rules like any other."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
+from tocsin_kit.loops import Turns, wait_or_stop
 from tocsin_kit.tasks.journal import NO_NOTES, Noted, Notes, note_all
 
 from tocsin_notify.app.delivery import page_outcomes
@@ -40,6 +41,8 @@ _MOST: Final = 10
 """Bundles that one transaction makes messages of at most: with `MOST_PAGES`, the bound of the rows that it reads."""
 _PAGES_AT_ONCE: Final = 100
 """Pages after which a transaction has read enough: those of a storm are due together, and pages of others come meanwhile."""
+_REST: Final = 0.05
+"""Seconds after so many: to send one message and to tell escalation of all its pages costs more than to make it."""
 MOST_PAGES: Final = 500
 """Pages of one message. Further ones follow in further messages, so that a long storm is neither read nor held whole."""
 _ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
@@ -60,10 +63,12 @@ class Bundles:
         failures: Failures,
         bundling: BundlePolicy,
         first: PagesFirst,
+        stop: asyncio.Event,
         notes: Notes = NO_NOTES,
     ) -> None:
         """`bundling`: of people for whom no other budget was chosen. `first`: pages to which bundles give way."""
         self._first = first
+        self._stop = stop
         self._bundling = bundling
         self._notes = notes
         self._db = db
@@ -90,6 +95,8 @@ class Bundles:
             if not due:
                 return
             most = _following(most, made.read)
+            if made.read > _PAGES_AT_ONCE and await wait_or_stop(self._stop, _REST):
+                return
 
     async def _make(self, tx: Tx, due: Sequence[Due]) -> "_Made":
         held = await bundles.members(tx, [(each.org_id, each.bundle) for each in due])

@@ -126,9 +126,10 @@ class ServiceSettings(BaseSettings):
     """Streams that may be open at once. One tenant may have a fifth of them, one connection a tenth."""
     grpc_max_connections: int = Field(default=10_000, validation_alias="GRPC_MAX_CONNECTIONS", ge=1)
     """gRPC connections that may be open at once. Further ones are closed."""
-    grpc_max_connection_calls: int = Field(default=200, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
+    grpc_max_connection_calls: int = Field(default=1200, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
     """Calls of all kinds that one connection may have open at once. A client keeps further ones back until one of them has ended
-    (SETTINGS_MAX_CONCURRENT_STREAMS); those of who does not keep to it are refused."""
+    (SETTINGS_MAX_CONCURRENT_STREAMS). A call counts for a moment longer than its client knows, so one of a hundred is refused at
+    this bound (UNAVAILABLE, to be sent again): it is above what one tenant may have."""
     grpc_read_seconds: float = Field(default=10.0, validation_alias="GRPC_READ_SECONDS", gt=0)
     """How long the message of a unary call may take to come after its credential was accepted."""
     grpc_max_connection_age_seconds: float = Field(

@@ -334,3 +334,13 @@ async def test_mtls_lets_in_who_shows_a_certificate(
     for credentials in (client_credentials(without_certificate), None):
         with pytest.raises(grpc.aio.AioRpcError):
             await call(credentials)
+
+
+async def test_a_client_with_as_many_calls_at_once_as_a_tenant_may_have_is_answered(
+    serve: Any, connect: Any, echo: Any
+) -> None:
+    """gRPC refuses what goes beyond GRPC_MAX_CONNECTION_CALLS of one connection, and counts a call for a moment after its end."""
+    client = connect(await serve(echo.Echo()))
+    for _ in range(2):
+        answers = await asyncio.gather(*(client.call("Unary", echo.Request(text="x")) for _ in range(1000)))
+        assert answers == [["x"]] * 1000

@@ -164,12 +164,12 @@ async def test_the_handler_knows_its_call(serve: Any, connect: Any, echo: Any, t
     client = connect(await serve(echo.Echo(lambda text: seen.append(current_call()))))
     trace = "0af7651916cd43dd8448eb211c80319c"
     metadata = (("authorization", f"bearer {token}"), ("traceparent", f"00-{trace}-b7ad6b7169203331-01"))
-    await client.call("Unary", echo.Request(text="x"), metadata=metadata)
+    await client.call("Unary", echo.Request(text="x"), metadata=metadata, timeout=60.0)
     await client.call("Unary", echo.Request(text="x"), timeout=None)
     first, second = seen
     assert first.principal == Principal("acme", "users/ana", frozenset({"echo:use"}))
     assert (first.method, first.org_id, first.trace_id) == (f"{echo.SERVICE}/Unary", "acme", trace)
-    assert 0 < (first.remaining() or 0) < 5.5
+    assert 0 < (first.remaining() or 0) < 60.5
     assert len(second.trace_id) == 32
     assert second.trace_id != trace
     assert second.remaining() is None

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from asyncpg import LockNotAvailableError, QueryCanceledError
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import notification_pb2
-from tocsin_escalation.app.notices import plan_notices, send_notices
+from tocsin_escalation.app.notices import plan_notices, send_notices, shift_notices
 from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.send_notices import SendNotices
 from tocsin_escalation.app.people import people, policies
@@ -17,6 +18,7 @@ from tocsin_escalation.store.notices import shift_notices as store
 from tocsin_escalation.store.notices.shift_notices import Wanted
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
 
 from tests.store.escalation.recorders import ORG, Desk
 from tests.store.escalation.shifts import HOUR, begins_in, puts, sent, want
@@ -253,3 +255,19 @@ async def test_a_round_is_bounded_and_the_tenants_take_turns(desk: Desk) -> None
         taken = await store.due(tx, 10)
     assert [org for org, _ in taken].count("small") == 2
     assert len(taken) == 10
+
+
+async def test_who_is_deleted_while_settings_are_saved_is_not_found(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for the user and the write of what belongs to them."""
+    must_exist = shift_notices.must_exist
+
+    async def deleted_then(tx: Tx, user: str) -> None:
+        await must_exist(tx, user)
+        await desk.db.run(ORG, lambda other: people.delete_user(other, user, ""))
+
+    monkeypatch.setattr(shift_notices, "must_exist", deleted_then)
+    with pytest.raises(TocsinError) as raised:
+        await desk.db.run(ORG, lambda tx: shift_notices.replace(tx, "ana", "", AN_HOUR_BEFORE))
+    assert raised.value.reason == ErrorReason.ERROR_REASON_USER_NOT_FOUND

@@ -117,7 +117,7 @@ def test_no_error_class_of_the_driver_is_undecided() -> None:
         ("40001", "", Meaning.REPEATABLE),
         ("40P01", "", Meaning.REPEATABLE),
         ("55P03", "", Meaning.HELD),
-        ("23503", "", Meaning.REPEATABLE),
+        ("23503", "", Meaning.CALLER),
         ("23505", "", Meaning.CALLER),
         ("23514", "ExecConstraints", Meaning.CALLER),
         ("23514", "ExecPartitionCheckEmitError", Meaning.REPEATABLE),

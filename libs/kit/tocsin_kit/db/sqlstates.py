@@ -106,8 +106,6 @@ CLASSES: Final[Mapping[str, Decision]] = {
 }
 
 CODES: Final[Mapping[str, Decision]] = {
-    # A row was looked for and was there, and is deleted before what belongs to it is written: run again, it is not found.
-    "23503": Decision(Meaning.REPEATABLE, "what this belongs to was deleted at this moment"),
     "25006": _state("the database is read-only"),  # this session is on a standby, or on a primary that was demoted
     "25P03": _away(_DOES_NOT_ANSWER),  # idle in the transaction for too long: the session is closed already
     "25P04": _away(_DOES_NOT_ANSWER),

@@ -23,7 +23,7 @@ async def find(tx: Tx, user: str) -> ChoiceRow:
 
 async def replace(tx: Tx, user: str, etag: str, wanted: Wanted) -> tuple[ChoiceRow, ChoiceRow]:
     """What the user had chosen, and what they have now. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
-    await must_exist(tx, user)
+    await must_exist(tx, user, lock=True)  # who is deleted meanwhile has no row to which the settings could belong
     before = await shift_notices.get(tx, user, lock=True) or NOTHING
     require_etag(etag, before.version)
     if not wanted.changes:
@@ -31,7 +31,7 @@ async def replace(tx: Tx, user: str, etag: str, wanted: Wanted) -> tuple[ChoiceR
     return before, await shift_notices.save(tx, user, wanted)
 
 
-async def must_exist(tx: Tx, user: str) -> None:
-    """Raises USER_NOT_FOUND."""
-    if await directory.get_user(tx, user) is None:
+async def must_exist(tx: Tx, user: str, *, lock: bool = False) -> None:
+    """Raises USER_NOT_FOUND. `lock`: keeps the user there until the transaction ends."""
+    if await directory.get_user(tx, user, lock=lock) is None:
         raise not_found(reasons.ERROR_REASON_USER_NOT_FOUND, f"users/{user}")

@@ -8,7 +8,6 @@ has used up its failures waits a moment before it is judged, and is still judged
 import asyncio
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv6Address, ip_network
 from typing import Final
@@ -19,6 +18,7 @@ from tocsin_kit import wall_clock
 from tocsin_kit.auth import Authenticator, Principal, authenticate
 from tocsin_kit.bounded import Bounded
 from tocsin_kit.buckets import Buckets
+from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.keys.revocations import Revocations
 from tocsin_kit.keys.sources import address_of, host_of, is_among, source_not_allowed
@@ -57,7 +57,7 @@ class Credentials:
         self._logged = Buckets(1 / _LOG_SECONDS, 1)
         self._right: Bounded[int, None] = Bounded(_REMEMBERED)
         self._wrong: Bounded[bytes, tuple[float, TocsinError]] = Bounded(_REMEMBERED)
-        self._held: Counter[str] = Counter()
+        self._held: Counts[str] = Counts()
         self._total = metrics.credentials_refused
         self._report_elsewhere: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
         self.revocations: Final = Revocations()
@@ -134,9 +134,7 @@ class Credentials:
         try:
             await asyncio.sleep(HOLD_SECONDS)
         finally:
-            self._held[source] -= 1
-            if not self._held[source]:
-                del self._held[source]
+            self._held.less(source)
 
     def _remember_wrong(self, key: bytes, error: TocsinError) -> None:
         self._wrong[key] = (time.monotonic() + _WRONG_SECONDS, error)

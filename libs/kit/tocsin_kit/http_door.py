@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.loops import TURN_SECONDS, until
 from tocsin_kit.metrics import Metrics
@@ -53,8 +54,8 @@ class HttpDoor:
         self._most_bytes = body_bytes
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
-        self._open: dict[str, int] = {}
-        self._bytes: dict[str, int] = {}
+        self._open: Counts[str] = Counts()
+        self._bytes: Counts[str] = Counts()
         self._all_bytes = 0
         """The sum of these."""
         self._waiting: dict[Any, asyncio.TimerHandle] = {}
@@ -66,7 +67,7 @@ class HttpDoor:
         self._spent = 0.0
         """Seconds that parsing has taken since the event loop ran last."""
         self._refused = metrics.http_refused
-        metrics.http_open.set_function(lambda: sum(self._open.values()))
+        metrics.http_open.set_function(self._open.total)
 
     def protocol(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.BaseProtocol]:
         """A protocol factory for `create_server`, around aiohttp's."""
@@ -74,9 +75,9 @@ class HttpDoor:
 
     def enter(self, connection: "_Connection", transport: Any, host: str) -> bool:
         """One connection more; False when there is no room for it."""
-        mine = self._open.get(host, 0)
+        mine = self._open[host]
         full = mine >= self._most * _HOST_SHARE and not self._proxies.trusts(host)
-        if full or sum(self._open.values()) >= self._most:
+        if full or self._open.total() >= self._most:
             self._refused.labels("connections").inc()
             return False
         self._open[host] = mine + 1
@@ -92,7 +93,7 @@ class HttpDoor:
         """The connection is over."""
         self._headers_came(transport)
         self._connections.pop(transport, None)
-        _less(self._open, host, 1)
+        self._open.less(host)
 
     def buffer(self) -> memoryview:
         """Where to read to."""
@@ -133,7 +134,7 @@ class HttpDoor:
         """Bytes that its body counts for until they are given back. Raises OVERLOADED."""
         length = request.content_length
         size = min(limit, _UNKNOWN if length is None else length)
-        mine = self._bytes.get(host, 0)
+        mine = self._bytes[host]
         if mine + size > self._most_bytes * _HOST_SHARE or self._all_bytes + size > self._most_bytes:
             self._refused.labels("body_bytes").inc()
             raise TocsinError(
@@ -149,7 +150,7 @@ class HttpDoor:
     def give_back(self, host: str, size: int) -> None:
         """The body that counted for so many bytes is over."""
         self._all_bytes -= size
-        _less(self._bytes, host, size)
+        self._bytes.less(host, size)
 
     def wait_for_body(self, request: web.Request) -> asyncio.TimerHandle:
         """What ends a body that does not come in time."""
@@ -288,11 +289,3 @@ class _Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self._inner is not None:
             self._inner.resume_writing()
-
-
-def _less(counts: dict[str, int], key: str, by: int) -> None:
-    number = counts[key] - by
-    if number:
-        counts[key] = number
-    else:
-        del counts[key]

@@ -240,6 +240,25 @@ class Turns:
         return True
 
 
+class SmallTurns:
+    """As `Turns`, by number: the event loop runs once after each `few` items.
+
+    For what comes by the hundred beside work that takes many runs of the loop and little of each:
+    `Turns` lets all of it pass in one.
+    """
+
+    def __init__(self, few: int = 8) -> None:
+        self._few = few
+        self._done = 0
+
+    async def give(self) -> None:
+        """Call it before each item."""
+        if self._done == self._few:
+            self._done = 0
+            await one_turn()
+        self._done += 1
+
+
 class Rounds:
     """Work that many ask for and that is done once for all who asked before it began."""
 

@@ -7,7 +7,7 @@ import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Loops, Sweep, Turns, backoff, retry_until, wait_for_any, wait_or_stop
+from tocsin_kit.loops import Loops, SmallTurns, Sweep, Turns, backoff, retry_until, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 
 
@@ -307,3 +307,21 @@ async def test_a_long_work_that_is_cancelled_while_it_waits_holds_up_no_other(mo
     waiting[1].cancel()
     assert await asyncio.gather(*waiting[2:], waiting[0]) == [True] * 3
     assert await Turns().give()
+
+
+async def test_small_turns_are_given_by_number() -> None:
+    others, runs = list[int](), 0
+
+    async def other() -> None:
+        nonlocal runs
+        while True:
+            runs += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    turns = SmallTurns(4)
+    for _ in range(10):
+        await turns.give()
+        others.append(runs)
+    task.cancel()
+    assert others == [0] * 4 + [1] * 4 + [2] * 2

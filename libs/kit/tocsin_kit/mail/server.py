@@ -8,13 +8,13 @@ import asyncio
 import logging
 import ssl
 import time
-from collections import Counter
 from typing import Any, Final
 
 import prometheus_client
 from aiosmtpd.smtp import SMTP, Envelope
 
 from tocsin_kit.buckets import Buckets
+from tocsin_kit.counts import Counts
 from tocsin_kit.credentials import source_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns, until, wait_for_any
@@ -58,9 +58,9 @@ class MailServer:
         self.tls: Final = tls
         self._stop = stop
         self._sessions: set[_Session] = set()
-        self._hosts: Counter[str] = Counter()
+        self._hosts: Counts[str] = Counts()
         self._rate = Buckets(_CONNECTIONS_PER_SECOND, _CONNECTIONS_AT_ONCE)
-        self._sending: Counter[str] = Counter()
+        self._sending: Counts[str] = Counts()
         self._refused = refused
         self.port = 0
         """The port it listens on, once started."""
@@ -110,7 +110,7 @@ class MailServer:
         """The session is over."""
         if session in self._sessions:
             self._sessions.remove(session)
-            _less(self._hosts, host)
+            self._hosts.less(host)
 
     def lend(self, host: str) -> bool:
         """Whether one more mail may be on its way; `give_back` follows."""
@@ -123,7 +123,7 @@ class MailServer:
 
     def give_back(self, host: str) -> None:
         """A mail is not on its way any more."""
-        _less(self._sending, host)
+        self._sending.less(host)
 
 
 class _Session(SMTP):
@@ -266,9 +266,3 @@ class _Session(SMTP):
                 content.clear()
             at_start = ends
             await turns.give()
-
-
-def _less(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if counts[key] <= 0:
-        del counts[key]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor
 
+from tocsin_kit.counts import Counts
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
@@ -81,8 +82,8 @@ class Answers:
         self._most_of_tenant: Final = int(most * _LARGE_OF_TENANT)
         self._most_of_connection: Final = int(most * _LARGE_OF_CONNECTION)
         self._large = 0
-        self._large_of_tenant: dict[str, int] = {}
-        self._large_of_connection: dict[str, int] = {}
+        self._large_of_tenant: Counts[str] = Counts()
+        self._large_of_connection: Counts[str] = Counts()
         self._lines: OrderedDict[tuple[str, bool], OrderedDict[Answer, None]] = OrderedDict()
         """Who waits, by tenant and by whether they read: a dashboard is not before who changes many things at once."""
         self._waiting = TimeLimit(WAIT_SECONDS)
@@ -139,20 +140,22 @@ class Answers:
     def _lacks(self, answer: Answer) -> tuple[str, int] | None:
         if self._large + answer.cost > self._most:
             return "all", self._most
-        if self._large_of_tenant.get(answer.who, 0) + answer.cost > self._most_of_tenant:
+        if self._large_of_tenant[answer.who] + answer.cost > self._most_of_tenant:
             return "one", self._most_of_tenant
-        if self._large_of_connection.get(answer.connection, 0) + answer.cost > self._most_of_connection:
+        if self._large_of_connection[answer.connection] + answer.cost > self._most_of_connection:
             return "connection", self._most_of_connection
         return self._all.lacks(answer.who, answer.cost)
 
     def _enter(self, answer: Answer, size: int) -> None:
         answer.size += size
         self._large += size
-        _count(self._large_of_tenant, answer.who, size)
-        _count(self._large_of_connection, answer.connection, size)
         if size > 0:
+            self._large_of_tenant[answer.who] += size
+            self._large_of_connection[answer.connection] += size
             self._all.enter(answer.who, size)
         else:
+            self._large_of_tenant.less(answer.who, -size)
+            self._large_of_connection.less(answer.connection, -size)
             self._all.leave(answer.who, -size)
 
     def _hand_on(self) -> None:
@@ -188,11 +191,3 @@ class Answers:
             del line[answer]
             if not line:
                 del self._lines[key]
-
-
-def _count(counts: dict[str, int], key: str, by: int) -> None:
-    number = counts.get(key, 0) + by
-    if number:
-        counts[key] = number
-    else:
-        del counts[key]

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import ALL_ORGS
+from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
@@ -47,7 +48,7 @@ class Room:
         self._for_tenants = max(1, most - int(most * _RESERVED))
         self._for_one = max(1, int(most * share))
         self._open = 0
-        self._open_of: dict[str, int] = {}
+        self._open_of: Counts[str] = Counts()
         self._refused = metrics.rpc_refused
         metrics.rpc_open.labels(kind).set_function(lambda: self._open)
 
@@ -57,23 +58,21 @@ class Room:
         if lacking is not None:
             raise self.full(*lacking)
         self._open += size
-        self._open_of[who] = self._open_of.get(who, 0) + size
+        self._open_of[who] += size
 
     def lacks(self, who: str, size: int) -> tuple[str, int] | None:
         """The limit that so many more would go beyond, as its scope and its number; None when there is room for them."""
         whole = self._open + size
         if who == ALL_ORGS:
             return ("all", self._most) if whole > self._most else None
-        if self._open_of.get(who, 0) + size > self._for_one:
+        if self._open_of[who] + size > self._for_one:
             return "one", self._for_one
         return ("all", self._for_tenants) if whole > self._for_tenants else None
 
     def leave(self, who: str, size: int = 1) -> None:
         """One that entered has ended."""
         self._open -= size
-        mine = self._open_of.pop(who) - size
-        if mine:
-            self._open_of[who] = mine
+        self._open_of.less(who, size)
 
     def full(self, scope: str, limit: int) -> TocsinError:
         """OVERLOADED, naming the limit."""
@@ -121,15 +120,15 @@ class Guests:
         self._most = most
         self._most_of_connection = most_of_connection
         self._open: OrderedDict[Guest, None] = OrderedDict()
-        self._of_host: dict[str, int] = {}
-        self._of_peer: dict[str, int] = {}
+        self._of_host: Counts[str] = Counts()
+        self._of_peer: Counts[str] = Counts()
         self._refused = metrics.rpc_refused
         metrics.rpc_open.labels(kind).set_function(lambda: len(self._open))
 
     @contextlib.contextmanager
     def admit(self, peer: str) -> Iterator[Guest]:
         """A place while the block runs. Raises OVERLOADED when the connection `peer` has its share already."""
-        if self._of_peer.get(peer, 0) >= self._most_of_connection:
+        if self._of_peer[peer] >= self._most_of_connection:
             self._refused.labels(self._kind, "one").inc()
             raise TocsinError(
                 ErrorReason.ERROR_REASON_OVERLOADED,
@@ -140,8 +139,8 @@ class Guests:
             self._make_room()
         guest = Guest(peer)
         self._open[guest] = None
-        _count(self._of_host, guest.host, 1)
-        _count(self._of_peer, peer, 1)
+        self._of_host[guest.host] += 1
+        self._of_peer[peer] += 1
         try:
             yield guest
         finally:
@@ -157,8 +156,8 @@ class Guests:
     def _remove(self, guest: Guest) -> None:
         if guest in self._open:
             del self._open[guest]
-            _count(self._of_host, guest.host, -1)
-            _count(self._of_peer, guest.peer, -1)
+            self._of_host.less(guest.host)
+            self._of_peer.less(guest.peer)
 
 
 class Unread:
@@ -166,26 +165,18 @@ class Unread:
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._most = most
-        self._of_peer: dict[str, int] = {}
+        self._of_peer: Counts[str] = Counts()
         self._refused = metrics.rpc_refused
 
     def enter(self, context: Any) -> None:
         """Counts the call until it ends. Raises OVERLOADED when its connection has its share already."""
         peer = context.peer()
-        if self._of_peer.get(peer, 0) >= self._most:
+        if self._of_peer[peer] >= self._most:
             self._refused.labels("unread answers", "one").inc()
             raise TocsinError(
                 ErrorReason.ERROR_REASON_OVERLOADED,
                 f"this connection has {self._most} calls open, and no more are taken; read their answers",
                 metadata={"limit": "unread answers: one", "allowed": str(self._most)},
             )
-        _count(self._of_peer, peer, 1)
-        context.add_done_callback(lambda _: _count(self._of_peer, peer, -1))
-
-
-def _count(counts: dict[str, int], key: str, by: int) -> None:
-    number = counts.get(key, 0) + by
-    if number:
-        counts[key] = number
-    else:
-        del counts[key]
+        self._of_peer[peer] += 1
+        context.add_done_callback(lambda _: self._of_peer.less(peer))

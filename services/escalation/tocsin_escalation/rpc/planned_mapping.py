@@ -10,7 +10,7 @@ from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
-from tocsin_kit.loops import Turns
+from tocsin_kit.rpc.listing import in_turns
 
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Scope
@@ -100,12 +100,11 @@ async def fixed_periods_from(messages: Sequence[pb.FixedPeriod], author: str) ->
 
 
 async def _all_from(field: str, decode: Callable[[Any, str], _R], messages: Sequence[Message], author: str) -> list[_R]:
-    """Others have their turns meanwhile: a request may have hundreds."""
-    turns, found = Turns(), list[_R]()
-    for number, each in enumerate(messages):
-        await turns.give()
-        found.append(replace(decode(each, f"{field}[{number}]"), author=author))
-    return found
+    def one(numbered: tuple[int, Message]) -> _R:
+        number, message = numbered
+        return replace(decode(message, f"{field}[{number}]"), author=author)
+
+    return await in_turns(enumerate(messages), one)
 
 
 def stretch_from(message: schedule_service_pb2.ReplaceFixedPeriodsRequest) -> tuple[datetime, datetime]:

@@ -42,10 +42,9 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
             row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject), questions)
             return pb.CreateSwapResponse(swap=exchange.swap_to(row, await tx.now()))
 
-        async def work() -> pb.CreateSwapResponse:
-            return await self._once("CreateSwap", request, pb.CreateSwapResponse, take)
-
-        return await questions.answering(call.org_id, work)
+        return await questions.answering(
+            call.org_id, lambda: self._once("CreateSwap", request, pb.CreateSwapResponse, take)
+        )
 
     async def GetSwap(self, request: pb.GetSwapRequest, context: Context) -> pb.GetSwapResponse:
         """See the contract."""
@@ -80,10 +79,9 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
             row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject, questions)
             return pb.AcceptSwapResponse(swap=exchange.swap_to(row, await tx.now()))
 
-        async def work() -> pb.AcceptSwapResponse:
-            return await self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
-
-        return await questions.answering(call.org_id, work)
+        return await questions.answering(
+            call.org_id, lambda: self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
+        )
 
     async def DeclineSwap(self, request: pb.DeclineSwapRequest, context: Context) -> pb.DeclineSwapResponse:
         """See the contract."""

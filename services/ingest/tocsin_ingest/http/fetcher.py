@@ -5,12 +5,12 @@ A proxy that the environment names (`HTTPS_PROXY`) is used.
 
 import re
 import ssl
-from collections import Counter
 from typing import Final
 
 import aiohttp
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.bounded import Bounded
+from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError, invalid
 from yarl import URL
 
@@ -30,7 +30,7 @@ class Fetcher:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._asking: Counter[str] = Counter()
+        self._asking: Counts[str] = Counts()
         self._kept: Bounded[str, bytes] = Bounded(_KEPT)
 
     async def get(self, url: str, place: str, org_id: str, *, keep: bool = False) -> bytes:
@@ -46,9 +46,7 @@ class Fetcher:
         try:
             content = await self._get(wanted, place)
         finally:
-            self._asking[org_id] -= 1
-            if not self._asking[org_id]:
-                del self._asking[org_id]
+            self._asking.less(org_id)
         if keep:
             self._kept[url] = content
         return content

@@ -5,11 +5,11 @@ import contextlib
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tocsin_kit.counts import Counts
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.channels.apprise_words import Done
@@ -52,7 +52,7 @@ class Pool:
         """Of one tenant: plugins of its own that hang leave a process to the others."""
         self._idle: list[tuple[str, Process]] = []
         """With their tenants, the one that has rested longest first."""
-        self._busy: Counter[str] = Counter()
+        self._busy: Counts[str] = Counts()
         self._freed = asyncio.Condition()
         self._ending: set[asyncio.Task[int]] = set()
 
@@ -86,9 +86,7 @@ class Pool:
             raise Busy from error
 
     async def _leave(self, org_id: str) -> None:
-        self._busy[org_id] -= 1
-        if not self._busy[org_id]:
-            del self._busy[org_id]
+        self._busy.less(org_id)
         async with self._freed:
             self._freed.notify_all()
 

@@ -102,7 +102,7 @@ class Escalation:
 
     async def has_user(self, org_id: str, user: str, now: datetime) -> bool:
         """Whether the tenant has this user, and has not disabled them. Raises SERVICE_UNAVAILABLE and what escalation answered."""
-        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
+        end = quarter_of(now)
         found = await self._summarize(org_id, [user], end - QUARTER, end, _RESOLVE_SECONDS)
         return bool(found.people)
 
@@ -116,3 +116,8 @@ class Escalation:
             return await self._stub.SummarizeForDigests(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error
+
+
+def quarter_of(time: datetime) -> datetime:
+    """When the quarter of an hour began that it is in."""
+    return time.replace(minute=time.minute // 15 * 15, second=0, microsecond=0)

@@ -1,13 +1,14 @@
 """Provider calls under way in this process."""
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 from uuid import UUID
 
+from tocsin_kit.counts import Counts
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import one_turn, wait_or_stop
 from tocsin_kit.time_limit import TimeLimit
@@ -106,7 +107,7 @@ class Calls:
         self._word = word
         self._begins = begins
         self._running: set[asyncio.Task[None]] = set()
-        self._held: Counter[UUID] = Counter()
+        self._held: Counts[UUID] = Counts()
         """Attempts of each notification that are not written down."""
 
     async def start(
@@ -179,9 +180,7 @@ class Calls:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            self._held[notification] -= 1
-            if not self._held[notification]:
-                del self._held[notification]
+            self._held.less(notification)
 
         self._held[notification] += 1
         task = asyncio.get_running_loop().create_task(work)

@@ -10,7 +10,7 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns, one_turn
+from tocsin_kit.loops import SmallTurns, Turns
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app.delivery import page_outcomes
@@ -47,8 +47,6 @@ _log = get_logger(__name__)
 
 _DETAIL_LIMIT: Final = 1024
 _COUNTER_SHARDS: Final = 64
-_AT_A_TURN: Final = 8
-"""Outcomes of one turn of the event loop: when thousands of messages are due, calls end in dozens."""
 
 
 Gone = Callable[[str, UUID, datetime, str], Awaitable[None]]
@@ -93,10 +91,10 @@ class Conclude:
                 delivery = each.start.delivery
                 await self._gone(delivery.org_id, each.start.contact_method, delivery.start_time, each.outcome.reason)
         conclusions = list[Conclusion]()
-        for place, each in enumerate(finished, 1):
+        turns = SmallTurns()
+        for each in finished:
+            await turns.give()
             conclusions.append(self._conclusion(each))
-            if not place % _AT_A_TURN:
-                await one_turn()
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         providers = {each.start.delivery.notification: each.start.provider for each in finished}
         async with self._db.system() as tx:
@@ -128,9 +126,8 @@ class Conclude:
         await self._wake(finished, {row.id for row in waiting} | slow)
         tried_on = {hint.id for hint in followed.later}
         ended = {each.start.delivery.notification: each for each in finished}
-        for place, row in enumerate(rows, 1):
-            if not place % _AT_A_TURN:
-                await one_turn()
+        for row in rows:
+            await turns.give()
             self._notes.note(concluded(row, "dead" if row.id in followed.dead else row.state, ended[row.id]))
             if row.id not in tried_on:  # of those it was said once, when it began
                 self._note(row, "dead" if row.id in followed.dead else row.state)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.budgets import Budgets
+from tocsin_kit.counts import Counts
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery.lanes import Destination, Lanes
@@ -77,7 +78,7 @@ class Slots:
         self._apart: Counter[str] = Counter()
         self._by_channel: Counter[Channel] = Counter()
         self._apart_by_channel: Counter[tuple[str, Channel]] = Counter()
-        self._by_org: Counter[tuple[str, int]] = Counter()
+        self._by_org: Counts[tuple[str, int]] = Counts()
         self._buckets = Buckets(limits.rate, limits.burst) if limits.rate > 0 else None
 
     @property
@@ -178,9 +179,7 @@ class Slots:
         if slot.priority in _APART:
             self._apart[_APART[slot.priority]] -= 1
         key = slot.org_id, slot.priority
-        self._by_org[key] -= 1
-        if not self._by_org[key]:
-            del self._by_org[key]
+        self._by_org.less(key)
 
     def _share(self, slot: Slot) -> int:
         """The tenant's slots for this priority."""

@@ -5,13 +5,12 @@ request failed, or that never took one, is in doubt: all of them together have a
 work have the rest.
 """
 
-from collections import Counter
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
-from tocsin_notify.domain.subscription import WIDTH, Standing
+from tocsin_kit.counts import Counts
 
-K = TypeVar("K")
+from tocsin_notify.domain.subscription import WIDTH, Standing
 
 _SHARE: Final = 4
 """A tenant has at most a quarter of all slots."""
@@ -26,9 +25,9 @@ class EventSlots:
         """`most`: requests at once."""
         self.share: Final = max(1, most // _SHARE)
         self._most = most
-        self._of_tenant: Counter[str] = Counter()
-        self._of_subscription: Counter[UUID] = Counter()
-        self._doubtful_of_tenant: Counter[str] = Counter()
+        self._of_tenant: Counts[str] = Counts()
+        self._of_subscription: Counts[UUID] = Counts()
+        self._doubtful_of_tenant: Counts[str] = Counts()
 
     @property
     def free(self) -> int:
@@ -65,13 +64,7 @@ class EventSlots:
 
     def leave(self, org_id: str, id: UUID, standing: Standing) -> None:
         """It has ended; `standing` as it was when it began."""
-        _less(self._of_tenant, org_id)
-        _less(self._of_subscription, id)
+        self._of_tenant.less(org_id)
+        self._of_subscription.less(id)
         if standing.doubtful:
-            _less(self._doubtful_of_tenant, org_id)
-
-
-def _less(counts: Counter[K], key: K) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]
+            self._doubtful_of_tenant.less(org_id)

@@ -13,7 +13,7 @@ from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.channels.digests import TO_FREQUENCIES, content_of
-from tocsin_notify.clients.escalation import QUARTER, Escalation
+from tocsin_notify.clients.escalation import QUARTER, Escalation, quarter_of
 from tocsin_notify.domain.digest import Frequency, Rhythm
 from tocsin_notify.domain.digest_content import Content
 from tocsin_notify.domain.page import RINGING
@@ -92,7 +92,7 @@ class Preview:
             language = await language_for(tx, user)
         rhythm = digest.rhythm
         # With the quarter that is not over yet.
-        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + QUARTER
+        end = quarter_of(now) + QUARTER
         start = rhythm.start_of(end)
         asked = await self._escalation.summarize(org_id, [user], start, end)
         if not asked.people:

@@ -14,7 +14,7 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
 from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import one_turn, until
+from tocsin_kit.loops import SmallTurns, one_turn, until
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.calls import Calls, Start
@@ -52,8 +52,6 @@ _MOST_PER_LOOK: Final = 500
 _SIDE_BY_SIDE: Final = 2
 """Rounds: while PostgreSQL stores what one of them made, the calls of the other one go out."""
 _PAUSE: Final = 0.002
-_AT_A_TURN: Final = 8
-"""Messages that become pages in one turn of the event loop: a page takes ten turns from its arrival to its call."""
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
@@ -190,18 +188,16 @@ class Release:
         methods = {new_id(): message for message in due if message.channel is not None}
         method_of = {message.id: method for method, message in methods.items()}
         known = await people.read(tx, {_reader(message) for message in due})
-        new = list[NewPage]()
-        for place, message in enumerate(due, 1):
+        new, turns = list[NewPage](), SmallTurns()
+        for message in due:
+            await turns.give()
             new.append(page_of(message, method_of.get(message.id)))
-            if not place % _AT_A_TURN:
-                await one_turn()
         writes = Together(tx)
         if methods:
             await messages.add_addresses(writes, methods)
         stored = await pages.insert(writes, new)
-        for place, (message, page) in enumerate(zip(due, new, strict=True), 1):
-            if not place % _AT_A_TURN:
-                await one_turn()
+        for message, page in zip(due, new, strict=True):
+            await turns.give()
             person = known[_reader(message)]
             way = _way(message, page, person)
             if isinstance(way, str):

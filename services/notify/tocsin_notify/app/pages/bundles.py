@@ -66,7 +66,8 @@ class Bundles:
         stop: asyncio.Event,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`bundling`: of people for whom no other budget was chosen. `first`: pages to which bundles give way."""
+        """`bundling`: of people for whom no other budget was chosen. `first`: pages to which bundles give way. `stop`:
+        ends the pauses."""
         self._first = first
         self._stop = stop
         self._bundling = bundling

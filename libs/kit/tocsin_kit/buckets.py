@@ -35,11 +35,18 @@ class Bucket:
 
         A full bucket gives more than it holds, and pays it off: otherwise what is larger than `burst` could never pass.
         """
-        wanted = min(count, burst)
-        if self.has(wanted, rate, burst, now):
-            self.tokens -= count
+        # Written out, without `has`: each call of each sender takes of several buckets.
+        tokens, wanted = self.tokens + (now - self.time) * rate, count
+        if tokens > burst:
+            tokens = burst
+        if wanted > burst:
+            wanted = burst
+        self.time = now
+        if tokens >= wanted - _ROUNDING:
+            self.tokens = tokens - count
             return 0.0
-        return (wanted - self.tokens) / rate
+        self.tokens = tokens
+        return (wanted - tokens) / rate
 
 
 class Buckets:

@@ -224,6 +224,7 @@ class HttpServer:
         # The pattern, not the path, in logs and metrics: a path may hold a key, and is the caller's to choose.
         route = resource.canonical if resource is not None else "unknown"
         response: web.StreamResponse
+        raised: web.HTTPException | None = None
         task = asyncio.current_task()
         if task is not None:
             task.set_name(route)  # the watchdog names it when it blocks the loop
@@ -231,7 +232,7 @@ class HttpServer:
             with self._door.request(request, request.client_max_size):
                 response = await handler(request)
         except web.HTTPException as error:
-            response = error
+            response = raised = error
         except Exception as error:
             response = self._refusal(request, route, error)
         if self._leaving:
@@ -239,8 +240,8 @@ class HttpServer:
         self._count(route, response.status)
         if tells_debug():
             _log.debug("http", route=route, status=response.status, seconds=round(time.perf_counter() - began, 6))
-        if isinstance(response, web.HTTPException):
-            raise response
+        if raised is not None:
+            raise raised
         return response
 
     def _refusal(self, request: web.Request, route: str, error: Exception) -> web.Response:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -14,15 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin_ingest.app.alerts import answers
-from tocsin_ingest.app.alerts.commit_batch import Answer, CommitBatch, Entry
+from tocsin_ingest.app.alerts import answers, commit_batch
+from tocsin_ingest.app.alerts.commit_batch import Answer, CommitBatch, Entry, decide_and_write
 from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store.alerts.snapshot import lock_integrations
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
+from tocsin_testkit.busy import until
 from tocsin_testkit.clock import MovableClock
 from tocsin_testkit.databases import dialed
 
@@ -145,6 +147,42 @@ async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
         assert counted[0]["all"] == total
     finally:
         await other.close()
+
+
+async def test_a_free_integration_is_locked_without_a_statement_of_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org, asked = new_org(), list[set[str]]()
+
+    async def lock(tx: Tx, integration_ids: Iterable[str]) -> None:
+        asked.append(set(integration_ids))
+        await lock_integrations(tx, integration_ids)
+
+    monkeypatch.setattr(commit_batch, "lock_integrations", lock)
+    await commit(committer(database), org, [message("a", org=org)])
+    assert asked == []
+    # Of several, one that is held already would be held while another one is waited for, out of their order.
+    await commit(committer(database), org, [message("a", org=org), replace(message("b", org=org), integration_id="b")])
+    assert asked == [{"prom", "b"}]
+
+
+async def test_a_batch_waits_for_whoever_holds_its_integration(database: Database) -> None:
+    """I2: what another transaction decides about the integration is committed before the batch reads."""
+    org = new_org()
+
+    async def waits() -> bool:
+        held = """SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database
+            WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"""
+        return bool(await rows(database, org, held))
+
+    async with database.transaction(org) as tx:
+        await lock_integrations(tx, ["prom"])
+        sending = asyncio.create_task(commit(committer(database), org, [message("a", org=org)]))
+        await until(waits)
+        await decide_and_write(tx, [message("a", org=org)])
+    [answer] = await sending
+    assert answer.outcome is Outcome.DEDUPLICATED.value
+    await check(database, org)
 
 
 async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: Database, database_url: str) -> None:

@@ -47,6 +47,19 @@ async def test_a_tenant_sees_and_changes_its_own_rows_only(db: Database) -> None
         assert await tx.fetchval("SELECT count(*) FROM widgets") == 2
 
 
+async def test_a_transaction_begins_with_its_first_statements(db: Database) -> None:
+    """In the round trip of BEGIN, behind the tenant, and within the transaction."""
+    first = "SET LOCAL work_mem = '1234kB';SELECT FROM widgets WHERE org_id = 'a'"
+    await run(db, "a", "INSERT INTO widgets (org_id, name) VALUES ('a', 'one')")
+
+    async def work(tx: Tx) -> tuple[str, str]:
+        return tx.answer, await tx.fetchval("SHOW work_mem")
+
+    assert await db.run("a", work, first=first) == ("SELECT 1", "1234kB")
+    assert (await db.run("b", work, first=first))[0] == "SELECT 0"
+    assert (await db.run("a", work))[1] != "1234kB"
+
+
 async def test_its_clock_is_that_of_credentials(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a service whose host is an hour behind."""
     real, asked = time.time, time.time()

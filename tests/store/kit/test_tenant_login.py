@@ -59,6 +59,11 @@ async def test_no_injected_statement_opens_another_tenant(two_tenants: Database,
         assert [row["name"] for row in await tx.fetch("SELECT name FROM widgets")] == ["of a"]
 
 
+async def test_first_statements_see_the_proven_tenant_alone(two_tenants: Database) -> None:
+    async with two_tenants.transaction("a", first="SELECT FROM widgets") as tx:
+        assert tx.answer == "SELECT 1"
+
+
 @pytest.mark.parametrize(
     "sql",
     [

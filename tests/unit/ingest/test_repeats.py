@@ -188,7 +188,7 @@ def test_a_thousand_repeats_are_decided_twice() -> None:
 
 def test_each_of_two_alerts_that_come_late_again_and_again_is_answered_with_its_own_key() -> None:
     late = [Entry("acme", replace(message(key, Action.TRIGGER), started=NOW)) for key in "ab"]
-    batch = _Batch(late * 3)
+    batch = _Batch(late * 3, {""})
     played = snapshot()
     for each in late:
         played.put_ended(each.message.key, NOW)

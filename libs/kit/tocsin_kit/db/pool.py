@@ -188,17 +188,19 @@ class Database:
             async with self.transaction(_NOBODY) as tx:
                 await self._tenant_login.require_rights(tx)
 
-    def transaction(self, org_id: str) -> AbstractAsyncContextManager[Tx]:
+    def transaction(self, org_id: str, *, first: str = "") -> AbstractAsyncContextManager[Tx]:
         """A READ COMMITTED transaction of one tenant; commits at the normal end, rolls back on any exception.
 
+        `first`: statements without parameters that it begins with, in the round trip of BEGIN, which waits for no lock; `Tx.answer`
+        is what the last one answered.
         Raises DATABASE_UNAVAILABLE when the server is away or was lost on the way, CONFLICT when the database resolved
         a conflict against it. Constraint violations come out as asyncpg raised them.
         """
         if not org_id or "\0" in org_id:
             raise ValueError("a transaction needs its tenant")
         if self._tenant_login is not None and org_id != SYSTEM:
-            return _TenantTransaction(self, self._tenant_login, org_id)
-        return _Transaction(self._sessions, org_id, _begin(org_id))
+            return _TenantTransaction(self, self._tenant_login, org_id, first)
+        return _Transaction(self._sessions, org_id, _with_first(_begin(org_id), first))
 
     def system(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request."""
@@ -224,18 +226,20 @@ class Database:
 
         `first`: a statement without parameters that is its first one, in the round trip of BEGIN.
         """
-        begin = f"{_BEGIN_ALL};{first}" if first else _BEGIN_ALL
-        return SessionTransaction(self._sessions, SYSTEM, begin, clean_up)
+        return SessionTransaction(self._sessions, SYSTEM, _with_first(_BEGIN_ALL, first), clean_up)
 
-    async def run(self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3) -> T:
+    async def run(
+        self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3, first: str = ""
+    ) -> T:
         """`work` in a transaction (None: of all tenants), again after a serialization failure or a deadlock.
 
-        `work` may run up to `attempts` times, so it must have no effect but through its transaction.
+        `work` may run up to `attempts` times, so it must have no effect but through its transaction. `first`: as of `transaction`,
+        for those of one tenant.
         """
         attempt = 1
         while True:
             try:
-                async with self.system() if org_id is None else self.transaction(org_id) as tx:
+                async with self.system() if org_id is None else self.transaction(org_id, first=first) as tx:
                     return await work(tx)
             except TocsinError as error:
                 if attempt >= attempts or not is_repeatable(error.__cause__):
@@ -247,6 +251,10 @@ class Database:
 def _begin(org_id: str) -> str:
     tenant = org_id.replace("'", "''")
     return f"BEGIN;SET LOCAL tocsin.org_id='{tenant}'"
+
+
+def _with_first(begin: str, first: str) -> str:
+    return f"{begin};{first}" if first else begin
 
 
 _BEGIN_ALL: Final = _begin(SYSTEM)
@@ -261,8 +269,8 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
         self._begin = begin
 
     async def __aenter__(self) -> Tx:
-        self._connection, _ = await self._sessions.begin(self._begin)
-        self._tx = Tx(self._connection, self._org_id)
+        self._connection, answer = await self._sessions.begin(self._begin)
+        self._tx = Tx(self._connection, self._org_id, answer)
         return self._tx
 
     async def __aexit__(
@@ -284,8 +292,11 @@ class _TenantTransaction(_Transaction):
 
     __slots__ = ("_database", "_login")
 
-    def __init__(self, database: Database, login: TenantLogin, org_id: str) -> None:
-        super().__init__(login.sessions, org_id, partial(login.begin, org_id=org_id))
+    def __init__(self, database: Database, login: TenantLogin, org_id: str, first: str) -> None:
+        def begin(connection: Connection) -> str:
+            return _with_first(login.begin(connection, org_id), first)
+
+        super().__init__(login.sessions, org_id, begin)
         self._database = database
         self._login = login
 

@@ -23,14 +23,16 @@ _OWN_WITH: Final = re.compile(r"\s*WITH\s+(?!RECURSIVE)")
 class Tx:
     """One transaction; unusable once it ended, so that no code can touch the connection's next tenant."""
 
-    __slots__ = ("_after_commit", "_connection", "_now", "org_id")
+    __slots__ = ("_after_commit", "_connection", "_now", "answer", "org_id")
 
-    def __init__(self, connection: Connection, org_id: str) -> None:
+    def __init__(self, connection: Connection, org_id: str, answer: str = "") -> None:
         self._connection: Connection | None = connection
         self._after_commit: list[AfterCommit] = []
         self._now: datetime | None = None
         self.org_id: Final = org_id
         """The tenant whose rows are visible; `*` sees all."""
+        self.answer: Final = answer
+        """The command tag of what it began with, such as `SELECT 3`."""
 
     def fetch(self, sql: str, *args: object) -> Coroutine[Any, Any, list[asyncpg.Record]]:
         """All rows."""

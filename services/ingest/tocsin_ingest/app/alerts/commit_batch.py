@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -21,7 +21,7 @@ from tocsin_ingest.domain.snapshot import Snapshot, Step
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.repeats import NotWhole, Repeat
 from tocsin_ingest.store.alerts.repeats import count as count_repeats
-from tocsin_ingest.store.alerts.snapshot import fill, lock_integrations
+from tocsin_ingest.store.alerts.snapshot import fill, is_locked, lock_first, lock_integrations
 from tocsin_ingest.store.alerts.writing import NONE_STRAIGHT, Written, write
 
 METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
@@ -92,7 +92,13 @@ class CommitBatch:
 
     async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         began = time.perf_counter()
-        batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries, self._takes).take_in(tx))
+        org_id, integrations = entries[0].org_id, {entry.message.integration_id for entry in set(entries)}
+        # Mostly it is one, and nobody holds it: to lock it takes no round trip of its own. Of several, one that is held already
+        # would be held while another one is waited for, out of their order.
+        first = lock_first(org_id, *integrations) if len(integrations) == 1 else ""
+        batch = await self._database.run(
+            org_id, lambda tx: _Batch(entries, integrations, self._takes).take_in(tx), first=first
+        )
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
         if batch.repeated:
@@ -107,7 +113,7 @@ class CommitBatch:
         batch.note_standing()
         self._hand_over(batch.written.straight)
         if batch.written.urgent:
-            self._nudge(entries[0].org_id)
+            self._nudge(org_id)
         return batch.answers()
 
 
@@ -130,7 +136,13 @@ async def decide_and_write(
 class _Batch:
     """One attempt at one transaction."""
 
-    def __init__(self, entries: Sequence[Entry], takes: Callable[[str, int], bool] = NONE_STRAIGHT) -> None:
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        integrations: Collection[str],
+        takes: Callable[[str, int], bool] = NONE_STRAIGHT,
+    ) -> None:
+        self._integrations = integrations
         self._takes = takes
         self._all = entries
         self._kinds = _kinds(entries)
@@ -145,7 +157,8 @@ class _Batch:
     async def take_in(self, tx: Tx) -> "_Batch":
         """Everything between BEGIN and COMMIT."""
         different = Counter(self._kinds)
-        await lock_integrations(tx, {entry.message.integration_id for entry in different})
+        if not is_locked(tx):
+            await lock_integrations(tx, self._integrations)
         await self._count(tx, different)
         wanted = {entry.request_id for entry in different if entry.request_id}
         self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries

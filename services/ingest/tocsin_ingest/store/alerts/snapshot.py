@@ -35,6 +35,10 @@ SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_conf
   set_config('enable_hashjoin', 'off', true), set_config('seq_page_cost', '1e6', true), pg_advisory_xact_lock(key)
 FROM unnest($1::bigint[]) AS key
 """
+_SET: Final = """SET LOCAL idle_in_transaction_session_timeout=3000;SET LOCAL enable_mergejoin=off;
+SET LOCAL enable_hashjoin=off;SET LOCAL seq_page_cost=1e6"""
+_TRY_LOCK: Final = "SELECT WHERE pg_try_advisory_xact_lock($1)"
+_LOCKED: Final = "SELECT 1"
 
 _INCIDENT: Final = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
   incidents.firing_count, incidents.event_sequence"""
@@ -74,6 +78,16 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL,
 
 READ: Final = _read(outbox.lock_untried(ALERTS_ADDED, _TOUCHED))
 _LOOK: Final = _read("SELECT NULL AS ordering_key, NULL::bigint AS id, NULL::bytea AS payload WHERE false")
+
+
+def lock_first(org_id: str, integration_id: str) -> str:
+    """What locks an integration as a transaction's first statement (`Database.transaction`), if no other transaction holds it."""
+    return f"{_SET};{_TRY_LOCK.replace('$1', str(_lock_key(org_id, integration_id)))}"
+
+
+def is_locked(tx: Tx) -> bool:
+    """Whether the transaction began with `lock_first`, and that did. Otherwise `lock_integrations` must be asked."""
+    return tx.answer == _LOCKED
 
 
 async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:

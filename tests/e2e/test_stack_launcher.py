@@ -44,6 +44,7 @@ def _environment(data: Path, modules: Path) -> dict[str, str]:
         **ports,
         "TOCSIN_POSTGRES_PORT": str(free_port()),
         "TOCSIN_VALKEY_PORT": str(free_port()),
+        "TOCSIN_HTTPS_PORT": str(free_port()),
         "TOCSIN_DATA_DIR": str(data),
         "PYTHONPATH": str(modules),
     }
@@ -107,10 +108,14 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 
 
 def test_up_says_what_to_try_and_stops_in_order(up: Callable[..., Launcher], environment: dict[str, str]) -> None:
-    launcher = up()
+    launcher, data = up(), environment["TOCSIN_DATA_DIR"]
     launcher.read_until("NotificationService/ListNotifications")
     assert f"gRPC {environment['INGEST_GRPC_LISTEN']}" in launcher.output
     assert f"HTTP http://{environment['NOTIFY_HTTP_LISTEN']}" in launcher.output
+    assert (
+        f"https://127.0.0.1:{environment['TOCSIN_HTTPS_PORT']}; clients trust it by {data}/tls/ca.pem"
+        in launcher.output
+    )
     assert re.search(r"^  export ADMIN=ey[\w.-]+ ", launcher.output, re.MULTILINE)
     assert re.search(r"^ingest +\| INGEST serves redis$", launcher.output, re.MULTILINE)
 

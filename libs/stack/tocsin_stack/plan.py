@@ -9,10 +9,11 @@ from typing import Final, NamedTuple, Self
 from tocsin_stack.errors import StackError
 from tocsin_stack.ports import HOST, Wanted, free_port
 from tocsin_stack.service import SERVICES, ServiceSpec
-from tocsin_stack.variables import DATA_DIR, POSTGRES_PORT, VALKEY_PORT
+from tocsin_stack.variables import DATA_DIR, HTTPS_PORT, POSTGRES_PORT, VALKEY_PORT
 
 _POSTGRES: Final = Wanted(int(POSTGRES_PORT.default), "PostgreSQL", POSTGRES_PORT.name)
 _VALKEY: Final = Wanted(int(VALKEY_PORT.default), "Valkey", VALKEY_PORT.name)
+_HTTPS: Final = Wanted(int(HTTPS_PORT.default), "alerts by https", HTTPS_PORT.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,10 @@ class Plan:
             self._listen[spec.name] = [self._first(spec), *(_anywhere() for _ in range(count - 1))]
         # Decided here once: filling in the URLs of the embedded stores must not make them look external.
         self.embedded_databases = tuple(spec for spec in settings.services if spec.name not in self.databases)
-        self.postgres_port = self._fixed_port(_POSTGRES) if self.embedded_databases else None
+        self.postgres_port = self._fixed_port(_POSTGRES, self.store_ports) if self.embedded_databases else None
         self.embedded_redis = not self.redis_url
-        self.valkey_port = self._fixed_port(_VALKEY) if self.embedded_redis else None
+        self.valkey_port = self._fixed_port(_VALKEY, self.store_ports) if self.embedded_redis else None
+        self.https_port = self._fixed_port(_HTTPS, self.service_ports) if "ingest" in self._listen else None
 
     def replicas(self, service: str) -> int:
         """How many replicas the service has by now."""
@@ -131,12 +133,12 @@ class Plan:
             addresses.append(address)
         return Listen(*addresses)
 
-    def _fixed_port(self, default: Wanted) -> int | None:
+    def _fixed_port(self, default: Wanted, wanted: list[Wanted]) -> int | None:
         if not self._settings.fixed_ports:
             return None
         text = self._settings.overrides.get(default.variable, str(default.port))
         port = _number(text, default.variable)
-        self.store_ports.append(default._replace(port=port))
+        wanted.append(default._replace(port=port))
         return port
 
 

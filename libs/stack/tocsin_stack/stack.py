@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Any, Self
 
-from tocsin_stack import secret
+from tocsin_stack import certificates, secret
 from tocsin_stack.errors import StackError
 from tocsin_stack.lock import FolderLock
 from tocsin_stack.output import Terminal
@@ -14,6 +14,7 @@ from tocsin_stack.postgres import Postgres
 from tocsin_stack.process import Child
 from tocsin_stack.schema import SeenMigrations
 from tocsin_stack.service import ServiceProcess, ServiceSpec, migrate
+from tocsin_stack.tls_listener import TlsListener
 from tocsin_stack.valkey import Valkey
 
 
@@ -21,7 +22,7 @@ class Stack:
     """`async with Stack(settings) as stack:` – inside, everything is healthy; afterwards, everything is gone.
 
     `postgres` and `valkey` are None when the settings name other servers. `services` maps each service's name to its
-    replicas. One stack object is used once.
+    replicas. `https` is None without fixed ports. One stack object is used once.
     """
 
     def __init__(self, settings: StackSettings) -> None:
@@ -29,6 +30,7 @@ class Stack:
         self.log_dir = self.data_dir / "logs"
         self.plan = Plan(settings)
         self.services: dict[str, list[ServiceProcess]] = {}
+        self.https: TlsListener | None = None
         self.stopping = False
         self._specs = {spec.name: spec for spec in settings.services}
         self._terminal = None if settings.quiet else Terminal()
@@ -96,6 +98,10 @@ class Stack:
         for name, spec in self._specs.items():
             self.services[name] = [self._replica(spec, index) for index in range(self.plan.replicas(name))]
         await _together(process.start() for process in self._processes())
+        if self.plan.https_port is not None:
+            files = certificates.kept(self.data_dir / "tls", "localhost")
+            self.https = TlsListener(self.plan.https_port, files, self.services["ingest"][0].http_address)
+            await self.https.start()
 
     async def add_replica(self, service: str) -> ServiceProcess:
         """One more replica, at free ports, SERVING. Processes that run learn its address at their next start."""
@@ -124,11 +130,15 @@ class Stack:
         """Services first, then the stores; a process that does not end in time is killed."""
         self.stopping = True
         await _together(process.stop() for process in self._processes())
+        if self.https is not None:
+            await self.https.stop()
         await _together(store.stop() for store in (self.valkey, self.postgres) if store)
         self._lock.release(all_ended=True)
 
     def kill(self) -> None:
         """SIGKILL to everything. PostgreSQL and Valkey recover at the next start."""
+        if self.https is not None:
+            self.https.close()
         for process in self._processes():
             process.kill()
         for store in (self.valkey, self.postgres):

@@ -15,6 +15,11 @@ def welcome(stack: Stack, seconds: float) -> str:
         for replicas in stack.services.values()
         for process in replicas
     ]
+    if stack.https is not None:
+        addresses += [
+            f"  {'alerts by https':<14} {stack.https.url}; clients trust it by {stack.https.files.authority}:",
+            f"    curl --cacert {stack.https.files.authority} {stack.https.url}/healthz",
+        ]
     roles = (
         ("SENDER", "a monitoring system", tokens.SENDER),
         ("RESPONDER", "somebody on call", tokens.RESPONDER),

@@ -16,12 +16,12 @@ INGEST, ESCALATION, NOTIFY = SERVICES
 
 
 def test_fixed_ports_can_be_moved_by_the_services_own_variables(tmp_path: Path) -> None:
-    overrides = {"INGEST_GRPC_LISTEN": "127.0.0.1:9101", "TOCSIN_VALKEY_PORT": "9379"}
+    overrides = {"INGEST_GRPC_LISTEN": "127.0.0.1:9101", "TOCSIN_VALKEY_PORT": "9379", "TOCSIN_HTTPS_PORT": "9443"}
     plan = Plan(StackSettings(tmp_path, fixed_ports=True, overrides=overrides))
     assert plan.target("ingest") == "127.0.0.1:9101"
     assert plan.target("notify") == "127.0.0.1:7103"
     assert (plan.postgres_port, plan.valkey_port) == (7432, 9379)
-    assert {want.port for want in plan.service_ports} == {9101, 7201, 7102, 7202, 7103, 7203}
+    assert {want.port for want in plan.service_ports} == {9101, 7201, 7102, 7202, 7103, 7203, 9443}
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,56 @@ async def test_a_receiver_with_a_defect_refuses_all_rows_and_none_dies(
     assert await dead_of(db, "a") == []
 
 
+async def test_what_was_accepted_before_a_fault_began_is_no_proof_in_it(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is what the receiver had taken before, and answers only now. No row ends, however often it is refused."""
+    monkeypatch.setattr("tocsin_kit.db.relay_verdicts._REFUSAL_CAP", 0.01)
+    peer = Peer()
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)) as relay:
+        await put(db, "calm", [b"before"])
+        relay.nudge()
+        await eventually(lambda: is_true(peer.of("calm") == [b"before"]))
+        peer.hangs = lambda row: row.payload == b"taken"
+        await put(db, "slow", [b"taken"])
+        relay.nudge()
+        await eventually(lambda: is_true(len(peer.calls) == 2))
+        peer.refuse = lambda row: None if row.payload == b"taken" else defect()
+        [page] = await put(db, "victim", [b"page"])
+
+        async def was_refused(times: int) -> bool:
+            relay.nudge()
+            async with db.system() as tx:
+                return bool(await tx.fetchval("SELECT refusals >= $2 FROM outbox WHERE id = $1", page, times))
+
+        await eventually(lambda: was_refused(1))
+        peer.ends.set()
+        await eventually(lambda: is_true(peer.of("slow") == [b"taken"]))
+        await eventually(lambda: was_refused(10))
+        peer.refuse = lambda row: None
+        await eventually(lambda: is_true(peer.of("victim") == [b"page"]))
+    assert await dead_of(db, "victim") == []
+
+
+async def test_what_is_accepted_between_two_refusals_of_a_row_ends_it(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin_kit.db.relay_verdicts._REFUSAL_CAP", 0.01)
+    peer = Peer()
+    peer.refuse = lambda row: defect() if row.payload == b"poison" else None
+    await put(db, "a", [b"poison"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)) as relay:
+        await eventually(lambda: is_true(len(peer.calls) > 10))
+        assert await dead_of(db, "a") == [], "nothing shows that it works"
+        await put(db, "b", [b"page"])
+        relay.nudge()
+
+        async def dead() -> bool:
+            return await dead_of(db, "a") == [(b"poison", "INTERNAL: internal error 123")]
+
+        await eventually(dead)
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_whatever_is_refused_every_good_row_arrives_and_in_order(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -27,9 +27,9 @@ async def test_a_dead_replicas_rows_come_due_by_lease_and_it_settles_nothing_aft
     await move_time(db, 31)
     again = (await living._claims.fair(10, after="", without=())).rows
     assert [row.payload for row in again] == [b"first"]
-    await dying._settling.settle(held, {held[0].id: Done()}, accepts_others=False)
+    await dying._settling.settle(held, {held[0].id: Done()})
     assert await living.run_once() == 0, "the late one must not free second while first is being delivered again"
-    await living._settling.settle(again, {again[0].id: Done()}, accepts_others=False)
+    await living._settling.settle(again, {again[0].id: Done()})
     await living.run_once()
     assert receiver.texts == ["second"]
     assert await left(db) == 0

@@ -300,8 +300,8 @@ class Relay:
             return False
         return True
 
-    def _accepted(self, rows: Sequence[OutboxRow]) -> None:
-        self._receiver.accepted()
+    def _accepted(self, rows: Sequence[OutboxRow], *, began: float) -> None:
+        self._receiver.accepted(began=began)
         if self._metrics is not None:
             for kind, count in Counter(row.kind for row in rows).items():
                 self._metrics.outbox_total.labels(kind, "done").inc(count)
@@ -339,7 +339,8 @@ class Relay:
 
     async def _deliver_and_settle(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Settled:
         """Deliver and settle. `alone`: rows of one tenant that is in doubt."""
-        delivery = Delivery(self._deliver, rows, seconds=self._lease * _DELIVER_SHARE, calls=_CALLS, alone=alone)
+        seconds = self._lease * _DELIVER_SHARE
+        delivery = Delivery(self._deliver, rows, self._receiver, seconds=seconds, calls=_CALLS, alone=alone)
         began = time.monotonic()
         try:
             await (delivery.send_each() if rows[0].refusals else delivery.run())
@@ -350,7 +351,7 @@ class Relay:
         if works and delivery.stopped is not None and delivery.stopped.verdict is Verdict.SLOW and len(rows) == 1:
             # Slow with this row and nothing else: the pause is the row's own.
             delivery.results[rows[0].id] = Retry(delivery.stopped.error, delivery.stopped.after)
-        settled = await self._settling.settle(rows, delivery.results, accepts_others=self._receiver.accepted_lately)
+        settled = await self._settling.settle(rows, delivery.results)
         self._conclude(delivery, settled, works=works)
         return settled
 
@@ -358,8 +359,6 @@ class Relay:
         if delivery.defect is not None and time.monotonic() - self._told >= _TELL_EVERY:
             self._told = time.monotonic()  # not each time: many rows meet the same one
             _log.error("relay_delivery_failed", kinds=self._kinds, exc_info=delivery.defect)
-        if settled.accepted:
-            self._receiver.accepted()
         if delivery.answered and self._receiver.answered():
             self._nudged.set()
             self._doubtful.look()

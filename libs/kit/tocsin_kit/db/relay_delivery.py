@@ -1,11 +1,13 @@
 """One claimed batch on its way: delivered whole, or in halves until what is refused stands alone."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tocsin_kit.db.outbox_rows import OutboxRow, Outcome
+from tocsin_kit.db.outbox_rows import Done, OutboxRow, Outcome
+from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_verdicts import Failure, Verdict, judge
 from tocsin_kit.errors import TocsinError
 
@@ -19,6 +21,10 @@ class Refused:
     """The row travelled alone and was not accepted."""
 
     failure: Failure
+    time: float
+    """On the monotonic clock: when the answer came."""
+    works_at: float
+    """`Receiver.works_at` when the call began: what was accepted meanwhile may have been before a fault that it met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,14 @@ class Delivery:
     """
 
     def __init__(
-        self, deliver: Deliver, rows: Sequence[OutboxRow], *, seconds: float, calls: int, alone: bool = False
+        self,
+        deliver: Deliver,
+        rows: Sequence[OutboxRow],
+        receiver: Receiver,
+        *,
+        seconds: float,
+        calls: int,
+        alone: bool = False,
     ) -> None:
         self.rows: Final = rows
         self.results: dict[int, Result] = {}
@@ -51,6 +64,7 @@ class Delivery:
         self.defect: Exception | None = None
         """What `deliver` raised that is not an error of the contract, for the log."""
         self._deliver = deliver
+        self._receiver = receiver
         self._seconds = seconds
         self._calls = calls
         self._alone = alone
@@ -86,6 +100,7 @@ class Delivery:
             self._return(rows, "not reached yet")
             return
         self._calls -= 1
+        works_at = self._receiver.works_at
         failure = await self._try(rows)
         if failure is None:
             return
@@ -94,7 +109,7 @@ class Delivery:
             return
         self.answered = True
         if len(rows) == 1:
-            self.results[rows[0].id] = Refused(failure)
+            self.results[rows[0].id] = Refused(failure, time.monotonic(), works_at)
             return
         tenants = {row.org_id for row in rows}
         if len(tenants) == 1 and not self._alone:
@@ -105,6 +120,7 @@ class Delivery:
             await self._send(part)
 
     async def _try(self, rows: Sequence[OutboxRow]) -> Failure | None:
+        began = time.monotonic()
         try:
             outcomes = await self._deliver(rows)
             if len(outcomes) != len(rows):
@@ -117,6 +133,8 @@ class Delivery:
                 self.defect = error
             return failure
         self.answered = True
+        if any(isinstance(outcome, Done) for outcome in outcomes):
+            self._receiver.accepted(began=began)
         self.results.update((row.id, outcome) for row, outcome in zip(rows, outcomes, strict=True))
         return None
 

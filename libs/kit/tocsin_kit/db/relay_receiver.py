@@ -18,8 +18,6 @@ _PROBE_EVERY: Final = 0.3
 _PROBE_ROWS: Final = 8
 """Rows of such a question."""
 _LEAST: Final = 0.05
-_LATELY: Final = 10.0
-"""Seconds for which an accepted row proves that the receiver works."""
 _REMIND_EVERY: Final = 60.0
 
 
@@ -35,6 +33,8 @@ class Receiver:
         self._reminded = 0.0
         self._asked = float("-inf")
         self._accepted = float("-inf")
+        self.works_at = float("-inf")
+        """On the monotonic clock: the beginning of the newest call of which it accepted a row."""
         self._ask = asyncio.Event()
 
     @property
@@ -42,18 +42,14 @@ class Receiver:
         """Whether the newest answer was none."""
         return self._away_since is not None
 
-    @property
-    def accepted_lately(self) -> bool:
-        """Whether it accepted a row within the last seconds."""
-        return self.accepted_since(time.monotonic() - _LATELY)
-
     def accepted_since(self, moment: float) -> bool:
         """Whether it accepted a row after `moment` on the monotonic clock."""
         return self._accepted > moment
 
-    def accepted(self) -> None:
-        """It accepted a row."""
+    def accepted(self, *, began: float) -> None:
+        """It accepted a row of a call that began then, on the monotonic clock."""
         self._accepted = time.monotonic()
+        self.works_at = max(self.works_at, began)
 
     def answered(self) -> bool:
         """It answered something. True when it was away until now."""

@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Retry
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.relay_delivery import Refused, Result, Returned
@@ -26,6 +27,8 @@ Substitute = Callable[[OutboxRow, str], bytes | None]
 _log = get_logger(__name__)
 _SETTLE_ATTEMPTS: Final = 4
 _MAX_ERROR: Final = 500
+_REMEMBERED: Final = 10_000
+"""Rows of which is known when they were first refused. One that only another replica knows is refused some times more."""
 
 # The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
 _MINE: Final = """outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
@@ -99,7 +102,6 @@ class Settled:
 
     more: bool = False
     """A row became due by this."""
-    accepted: bool = False
     pauses: list[float] = field(default_factory=list)
     """Seconds until rows that the receiver wants later are due."""
     refused: dict[str, list[float]] = field(default_factory=dict)
@@ -133,19 +135,16 @@ class Settling:
         self._lease = lease
         self._substitute = substitute
         self._metrics = metrics
+        self._first_refused: Bounded[int, float] = Bounded(_REMEMBERED)
 
-    async def settle(
-        self, rows: Sequence[OutboxRow], results: Mapping[int, Result], *, accepts_others: bool
-    ) -> Settled:
+    async def settle(self, rows: Sequence[OutboxRow], results: Mapping[int, Result]) -> Settled:
         """Write all results in one transaction. Raises what the database raised after four tries, or after the
         lease when it was away.
-
-        `accepts_others`: the receiver has accepted other rows a moment ago, so it works.
         """
-        given = self._sort(rows, results, accepts_others or any(isinstance(each, Done) for each in results.values()))
+        given = self._sort(rows, results)
         more = await self._write(given)
         self._tell(given)
-        settled = Settled(more=more or bool(given.dead or given.substituted), accepted=bool(given.done))
+        settled = Settled(more=more or bool(given.dead or given.substituted))
         settled.pauses = [pause for _, _, pause, _ in given.retry]
         settled.clean = not (given.refused or given.dead or given.substituted or given.returned)
         for row, _, pause in given.refused:
@@ -157,24 +156,21 @@ class Settling:
         returned = [(row, error) for row in rows]
         await self._database.run(None, lambda tx: tx.execute(_RETURNED, *_columns(returned)))
 
-    def _sort(self, rows: Sequence[OutboxRow], results: Mapping[int, Result], accepts_others: bool) -> _Sorted:
+    def _sort(self, rows: Sequence[OutboxRow], results: Mapping[int, Result]) -> _Sorted:
         given = _Sorted()
         for row in rows:
             match results[row.id]:
                 case Done():
                     given.done.append(row)
+                    if row.refusals:
+                        self._first_refused.pop(row.id, None)
                 case Retry() as retry:
                     given.retry.append((row, retry.error[:_MAX_ERROR], retry_pause(row, retry), retry.blocked))
                 case Dead(reason):
                     self._end(row, reason[:_MAX_ERROR], given)
-                case Refused(failure):
+                case Refused(failure) as refused:
                     error = failure.error[:_MAX_ERROR]
-                    if is_final(
-                        row,
-                        failure.verdict,
-                        accepts_others=accepts_others,
-                        has_substitute=self._substitute is not None and not row.substituted,
-                    ):
+                    if self._is_final(row, refused):
                         self._end(row, error, given)
                     else:
                         given.refused.append((row, error, refusal_pause(row, failure.verdict)))
@@ -182,7 +178,20 @@ class Settling:
                     given.returned.append((row, error[:_MAX_ERROR]))
         return given
 
+    def _is_final(self, row: OutboxRow, refused: Refused) -> bool:
+        first = self._first_refused.get(row.id)
+        if first is None:
+            first = self._first_refused[row.id] = refused.time
+        return is_final(
+            row,
+            refused.failure.verdict,
+            accepts_others=refused.works_at >= first,
+            has_substitute=self._substitute is not None and not row.substituted,
+        )
+
     def _end(self, row: OutboxRow, reason: str, given: _Sorted) -> None:
+        # A substitute has to be refused by itself.
+        self._first_refused.pop(row.id, None)
         payload = None
         if self._substitute is not None and not row.substituted:
             try:

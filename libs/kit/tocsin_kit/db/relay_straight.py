@@ -11,7 +11,7 @@ The relay may claim a row that is on its way from here. The receiver takes a row
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from tocsin_kit.batches import Batches
 from tocsin_kit.crowds import Crowds
@@ -38,6 +38,14 @@ UPDATE outbox SET due_time = app_now() FROM {GIVEN} WHERE {NAMED} AND attempts =
 """
 
 
+class Accepted(Protocol):
+    """Told of rows that were accepted, and when their call began, on the monotonic clock."""
+
+    def __call__(self, rows: Sequence[OutboxRow], *, began: float) -> None:
+        """Does not wait."""
+        ...
+
+
 class Straight:
     """The deliveries from memory of one relay. Tenants take turns; one with many rows has deliveries of its own."""
 
@@ -52,7 +60,7 @@ class Straight:
         parallel: int,
         few: int,
         nudge: Callable[[], None],
-        accepted: Callable[[Sequence[OutboxRow]], None],
+        accepted: Accepted,
     ) -> None:
         """`few`: rows of a tenant that travel with those of others. `nudge`: a row is due for the relay."""
         self._database = database
@@ -106,6 +114,7 @@ class Straight:
 
     async def _deliver_part(self, rows: Sequence[OutboxRow]) -> None:
         done: set[int] = set()
+        began = time.monotonic()
         try:
             async with asyncio.timeout(SURE_WAY_SECONDS):
                 outcomes = await self._deliver(rows)
@@ -118,7 +127,7 @@ class Straight:
         left = [row for row in rows if row.id not in done]
         try:
             if accepted:
-                self._accepted(accepted)
+                self._accepted(accepted, began=began)
                 if await delete(self._database, _named(accepted)):
                     self._nudge()
             if left:

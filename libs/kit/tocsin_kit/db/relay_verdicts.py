@@ -22,7 +22,7 @@ _CONFLICT_CAP: Final = 1.0
 REFUSALS: Final = 4
 """So many refusals of a row that travelled alone end its tries; with the pauses between them that is 2 s or less."""
 REFUSALS_UNPROVEN: Final = 8
-"""The same while the receiver accepts nothing else, so that its own fault may be the reason."""
+"""The same while the receiver has accepted nothing else since the first of them, so that its own fault may be the reason."""
 
 
 class Verdict(Enum):
@@ -102,9 +102,10 @@ def refusal_pause(row: OutboxRow, verdict: Verdict) -> float:
 def is_final(row: OutboxRow, verdict: Verdict, *, accepts_others: bool, has_substitute: bool) -> bool:
     """Whether this refusal of a row that travelled alone was its last.
 
-    A receiver with a defect refuses every row, and rows must not die of that. So a fault ends a row only while the
-    receiver accepts others. A row that has a substitute waits less long for that proof: the substitute takes its place,
-    and the original is kept.
+    A receiver with a defect refuses every row, and rows must not die of that. So a fault ends a row only if the receiver
+    accepted another one after the first refusal and before the try that met the last: what it accepted earlier was, maybe,
+    before its defect began. A row that has a substitute does not wait for that proof without end: the substitute takes
+    its place, and the original is kept.
     """
     match verdict:
         case Verdict.CONTENT:

@@ -21,11 +21,11 @@ from tocsin_kit.errors import TocsinError
 from tests.store.escalation.recorders import ORG, Desk
 
 
-def period(start: datetime, shifts: int) -> FixedPeriodRow:
+def period(start: datetime, shifts: int, schedule: str = "s") -> FixedPeriodRow:
     """Of a quarter of an hour for each shift."""
     first = minute_of(start)
     each = tuple(FixedShift(first + 15 * n, first + 15 * (n + 1), ("ana",)) for n in range(shifts))
-    return FixedPeriodRow(uuid4(), "s", start, start + timedelta(minutes=15 * shifts), each, "", "users/ana")
+    return FixedPeriodRow(uuid4(), schedule, start, start + timedelta(minutes=15 * shifts), each, "", "users/ana")
 
 
 async def test_shifts_of_fixed_periods_and_overrides_of_a_schedule_are_bounded(

@@ -67,7 +67,7 @@ async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> Remi
 
 async def _require_use(tx: Tx, incident_id: UUID, wanted: Wanted) -> None:
     """A reminder that would end at once is refused."""
-    found = await reminders.standings(tx, [(tx.org_id, incident_id)])
+    found = await reminders.standings(tx, [(tx.org_id, incident_id)], lock=True)
     if incident_id not in found:
         raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident_id}")
     standing = found[incident_id]

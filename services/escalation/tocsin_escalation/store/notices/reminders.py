@@ -202,9 +202,10 @@ async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> Non
     )
 
 
-async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[UUID, Standing]:
-    """How these incidents (tenant, id) stand, by their own id."""
-    records = await tx.fetch(_STANDINGS, [org for org, _ in incidents], [id for _, id in incidents])
+async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]], *, lock: bool = False) -> dict[UUID, Standing]:
+    """How these incidents (tenant, id) stand, by their own id. `lock`: none of them is deleted until the transaction ends."""
+    sql = _STANDINGS + ("FOR KEY SHARE OF own" if lock else "")
+    records = await tx.fetch(sql, [org for org, _ in incidents], [id for _, id in incidents])
     return {asked: Standing(**{**row, "state": State(row["state"])}) for asked, row in map(_asked, records)}
 
 

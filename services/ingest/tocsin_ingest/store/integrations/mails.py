@@ -12,7 +12,8 @@ ORDER BY array_position($3::bytea[], message_hash) LIMIT 1
 """
 _ADD: Final = """
 INSERT INTO mail_threads (org_id, integration_id, message_hash, dedup_key)
-SELECT $1, $2, $3, $4 WHERE EXISTS (SELECT FROM integrations WHERE org_id = $1 AND integration_id = $2)
+SELECT org_id, integration_id, $3, $4 FROM (
+  SELECT org_id, integration_id FROM integrations WHERE org_id = $1 AND integration_id = $2 FOR KEY SHARE) AS known
 ON CONFLICT (org_id, integration_id, message_hash) DO UPDATE SET dedup_key = excluded.dedup_key
 """
 _LIVE: Final = "SELECT EXISTS (SELECT FROM alerts WHERE org_id = $1 AND key = $2 AND state <> 'resolved')"

@@ -17,9 +17,10 @@ async def replace_rules(tx: Tx, user: str, given: Sequence[Rule], etag: str) -> 
 
     Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
     """
+    # The methods first, as their end locks them: its rules go after it.
+    owners = await contacts.owners(tx, [rule.method for rule in given])
     before = await rules.read(tx, user, lock=True)
     require_etag(etag, before.version)
-    owners = await contacts.owners(tx, [rule.method for rule in given])
     for index, rule in enumerate(given):
         owner = owners.get(rule.method)
         if owner is None:

@@ -23,7 +23,8 @@ SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id
 # A caller that finds a use that was begun and not done goes on with it if it is the same: its process may have died. Another one
 # may take its place once no process can be working on it any more.
 _BEGIN: Final = """
-INSERT INTO link_uses AS u (org_id, page_id, turn, action) VALUES ($1, $2, $3, $4)
+INSERT INTO link_uses AS u (org_id, page_id, turn, action)
+SELECT org_id, id, $3, $4 FROM (SELECT org_id, id FROM pages WHERE org_id = $1 AND id = $2 FOR KEY SHARE) AS page
 ON CONFLICT (org_id, page_id, turn) DO UPDATE SET action = excluded.action, use_time = app_now()
   WHERE NOT u.done AND (u.action = excluded.action OR u.use_time < app_now() - interval '30 seconds')
 RETURNING turn
@@ -68,7 +69,7 @@ async def uses(tx: Tx, page: UUID) -> list[Use]:
 
 
 async def begin(tx: Tx, page: UUID, turn: int, action: str) -> bool:
-    """Take the link for this action; False if it is used or being used."""
+    """Take the link for this action; False if it is used or being used, or its page is gone."""
     return await tx.fetchval(_BEGIN, tx.org_id, page, turn, action) is not None
 
 

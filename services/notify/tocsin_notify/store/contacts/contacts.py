@@ -107,7 +107,10 @@ _OF_USER: Final = Statement(
     _SELECT.where(_OF, _C.create_time <= param("time")).order_by(_C.create_time, _C.id).with_for_update()
 )
 _OWNERS: Final = Statement(
-    sa.select(_C.id, _C.user_id).where(_MINE, _EXISTS, _C.id == sa.any_(param("ids", sa.ARRAY(sa.UUID))))
+    sa.select(_C.id, _C.user_id)
+    .where(_MINE, _EXISTS, _C.id == sa.any_(param("ids", sa.ARRAY(sa.UUID))))
+    .order_by(_C.id)
+    .with_for_update(read=True)
 )
 _OWNER_OF: Final = Statement(
     sa.select(_C.user_id)
@@ -206,7 +209,7 @@ async def delete_user(tx: Tx, user: str, time: datetime) -> list[Contact]:
 
 
 async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Whose these are; without those that do not exist."""
+    """Whose these are; without those that do not exist. They stay so until the transaction ends."""
     rows = await tx.fetch(*_OWNERS(org_id=tx.org_id, ids=list(ids)))
     return {row["id"]: row["user_id"] for row in rows}
 

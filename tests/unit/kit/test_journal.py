@@ -1,5 +1,6 @@
 """The journal of a queue without Redis: what one replica knows by itself, and what is bounded."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -97,6 +98,18 @@ async def test_what_is_added_and_begins_is_sent_while_somebody_watches() -> None
     other_replica = Journal("mail", redis, (OSError,))
     await Watch(other_replica).begin()
     assert await sent() == 3
+
+
+async def test_thousands_of_changes_let_everything_else_go_on() -> None:
+    """A turn by the clock (`Turns`) has room for all of them, and a call that takes ten runs of the loop would wait for it."""
+    journal = Journal("mail", Remembers(), (OSError,))
+    for _ in range(3200):
+        journal.note(noted(pb.TASK_CHANGE_KIND_COMPLETED))
+    sending, turns = asyncio.create_task(journal.send()), 0
+    while not sending.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 100
 
 
 async def test_a_watch_tells_what_happens_after_it_began(journal: Journal) -> None:

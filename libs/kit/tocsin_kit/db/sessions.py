@@ -50,7 +50,7 @@ class Sessions:
 
         Raises DATABASE_UNAVAILABLE, or OVERLOADED when none became free.
         """
-        refusal = unavailable("the database cannot be reached; nothing was done")
+        refusal: TocsinError | None = None
         for _ in range(_BEGIN_ATTEMPTS):
             connection = await self.connections.acquire()
             try:
@@ -73,7 +73,7 @@ class Sessions:
                 refusal = unavailable("the database is read-only; nothing was done")
                 continue
             return connection, answer
-        raise refusal
+        raise refusal or unavailable("the database cannot be reached; nothing was done")
 
     async def commit(self, connection: Connection) -> None:
         """COMMIT and give the connection back. Raises as `send_commit`."""

@@ -10,7 +10,7 @@ are handled in batches and never were a task of the broker.
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from tocsin.queue.v1 import task_pb2 as pb
 
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns, wait_or_stop
+from tocsin_kit.loops import SmallTurns, wait_or_stop
 from tocsin_kit.rpc.stamps import set_time
 
 _log = get_logger(__name__)
@@ -32,6 +32,8 @@ KEPT: Final = 500
 MOST_MINUTES: Final = 60
 _MOST_WAITING: Final = 20_000
 """Changes between two sendings: of more the oldest are left out of the streams and of the counts."""
+_AT_A_TURN: Final = 32
+"""Changes of which the event loop looks at so many in one run: thousands come at once, beside calls that take many runs."""
 _MOST_SENT: Final = 250
 """Of each stream in one sending."""
 _SECONDS_KEPT: Final = 3600 * 2
@@ -181,19 +183,22 @@ class Journal:
         if not taken:
             return
         sent: dict[str, list[bytes]] = {name: [] for name in STREAMS}
-        minutes: dict[int, Counter[str]] = {}
-        turns = Turns()
+        newest: dict[str, deque[Noted]] = {name: deque(maxlen=_MOST_SENT) for name in STREAMS}
+        minutes: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        turns = SmallTurns(_AT_A_TURN)
         for noted in taken:
             await turns.give()
-            minutes.setdefault(_minute(noted.time), Counter()).update(_counted(noted))
+            newest[_STREAM_OF.get(noted.kind, _OTHERS)].append(noted)
+            for word in _counted(noted):
+                minutes[_minute(noted.time)][word] += 1
         # What has been added and has begun is for watchers alone, and mostly there is none.
         watched = await self.ask("EXISTS", self.key(WATCHED)) != 0
-        streams = {name: [each for each in taken if _stream_of(each) == name][-_MOST_SENT:] for name in STREAMS}
-        left_out = len(taken) == _MOST_WAITING or sum(map(len, streams.values())) < len(taken) or self._unsent
+        left_out = len(taken) == _MOST_WAITING or sum(map(len, newest.values())) < len(taken) or self._unsent
         if not watched:
-            streams[_OTHERS] = []
-        for name, notes in streams.items():
+            newest[_OTHERS].clear()
+        for name, notes in newest.items():
             for noted in notes:
+                await turns.give()
                 change = self._change(noted)
                 self._serial += 1
                 self._own[name].append((self._serial, change))
@@ -331,10 +336,6 @@ def _class(seconds: float) -> int:
 
 def _minute(moment: datetime) -> int:
     return int(moment.timestamp() // 60)
-
-
-def _stream_of(noted: Noted) -> str:
-    return _STREAM_OF.get(noted.kind, _OTHERS)
 
 
 def read(rows: Iterable[Any]) -> Iterable[tuple[str, pb.TaskChange]]:

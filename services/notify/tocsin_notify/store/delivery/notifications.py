@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.row_arrays import RowArrays
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, Kind, State
@@ -21,26 +22,28 @@ from tocsin_notify.store.queues import PAUSED
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
 
+_NEW: Final = RowArrays(
+    3,
+    "id uuid, org_id text, page_id uuid, user_id text, incident uuid, generation int, priority smallint, contact_method uuid,"
+    "channel text, step int, state text, state_reason text, delay float8, outlasts boolean",
+)
 _INSERT: Final = f"""
 WITH given AS (
-  SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::int[], $7::smallint[],
-    $8::uuid[], $9::text[], $10::int[], $11::text[], $12::text[], $13::float8[], $16::boolean[])
-    AS g(id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel, step, state,
-         state_reason, delay, outlasts)
+  SELECT * FROM {_NEW.sql} AS g
 ), stored AS (
   INSERT INTO notifications (id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel,
     step, state, state_reason, due_time, lease_until, attempts, tries, outlasts)
   SELECT id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel, step, state,
     state_reason,
     CASE WHEN state = 'pending' THEN app_now() + make_interval(secs => delay) END,
-    CASE WHEN state = 'sending' THEN app_now() + make_interval(secs => $14) END,
+    CASE WHEN state = 'sending' THEN app_now() + make_interval(secs => $1) END,
     (state = 'sending')::int, (state = 'sending')::int, outlasts
   FROM given
   ON CONFLICT ON CONSTRAINT notifications_once_per_step DO NOTHING
   RETURNING id, org_id, state
 ), begun AS (
   INSERT INTO attempts (org_id, notification_id, number, sender)
-  SELECT org_id, id, 1, {NAMES.format(own="$15")} FROM stored WHERE state = 'sending'
+  SELECT org_id, id, 1, {NAMES.format(own="$2")} FROM stored WHERE state = 'sending'
 )
 SELECT id FROM stored
 """
@@ -101,10 +104,13 @@ _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, repor
 # statement that waited for its lock sees the new version of this row, and the old ones of all others. Who answers before the
 # provider's own answer is noted has proved that it was sent; only the provider's name for it is missing then.
 # Rows are looked up by id alone: while statistics are young the planner prefers the indexes of waiting rows, and walks all of them.
+_ENDED: Final = RowArrays(
+    2,
+    "id uuid, number int, outcome text, detail text, provider_id text, verdict text, delay float8, report bytea, org_id text",
+)
 _CONCLUDE: Final = f"""
 WITH given AS (
-  SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[],
-    $10::text[]) AS g(id, number, outcome, detail, provider_id, verdict, delay, report, org_id)
+  SELECT * FROM {_ENDED.sql} AS g
 ), noted AS (
   UPDATE attempts a SET end_time = app_now(), outcome = g.outcome, detail = g.detail, provider_id = g.provider_id
   FROM given g
@@ -112,11 +118,11 @@ WITH given AS (
     AND (a.outcome = 'started' OR (a.outcome = 'sent' AND g.outcome = 'sent' AND a.provider_id = ''))
 ), counted AS (
   INSERT INTO queue_counters AS q (queue, shard, completed, failed)
-  SELECT 'notify', $8, count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome <> 'sent') FROM given
+  SELECT 'notify', $1, count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome <> 'sent') FROM given
   ON CONFLICT (queue, shard) DO UPDATE
     SET completed = q.completed + excluded.completed, failed = q.failed + excluded.failed
 ), held AS MATERIALIZED (
-  SELECT * FROM notifications WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+  SELECT * FROM notifications WHERE id = ANY($2::uuid[]) ORDER BY id FOR UPDATE
 ), mine AS (
   SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.contact_method, n.priority, n.generation,
     g.verdict, g.detail, g.delay, g.report, f.reason AS fence_reason
@@ -267,25 +273,26 @@ async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float = 0.0, se
 
     `lease` in seconds and `sender` (`store.delivery.senders`) are of the attempts.
     """
-    made = await tx.fetch(
-        _INSERT,
-        [row.id for row in rows],
-        [row.org_id for row in rows],
-        [row.page_id for row in rows],
-        [row.user_id for row in rows],
-        [row.incident for row in rows],
-        [row.generation for row in rows],
-        [row.priority for row in rows],
-        [row.contact_method for row in rows],
-        [row.channel for row in rows],
-        [row.step for row in rows],
-        [row.state for row in rows],
-        [row.reason for row in rows],
-        [row.delay for row in rows],
-        lease,
-        sender,
-        [row.outlasts for row in rows],
-    )
+    given = [
+        (
+            row.id,
+            row.org_id,
+            row.page_id,
+            row.user_id,
+            row.incident,
+            row.generation,
+            row.priority,
+            row.contact_method,
+            row.channel,
+            row.step,
+            row.state,
+            row.reason,
+            row.delay,
+            row.outlasts,
+        )
+        for row in rows
+    ]
+    made = await tx.fetch(_INSERT, lease, sender, *_NEW.parameters(given))
     return {row["id"] for row in made}
 
 
@@ -310,19 +317,21 @@ async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int]]) -> set[UU
 
 async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[Concluded]:
     """Write what attempts came to; a row per notification that was still ours, with its new `state`."""
-    rows = await tx.fetch(
-        _CONCLUDE,
-        [each.id for each in conclusions],
-        [each.number for each in conclusions],
-        [each.outcome for each in conclusions],
-        [each.detail for each in conclusions],
-        [each.provider_id for each in conclusions],
-        [each.verdict for each in conclusions],
-        [each.delay for each in conclusions],
-        shard,
-        [each.report for each in conclusions],
-        [each.org_id for each in conclusions],
-    )
+    given = [
+        (
+            each.id,
+            each.number,
+            each.outcome,
+            each.detail,
+            each.provider_id,
+            each.verdict,
+            each.delay,
+            each.report,
+            each.org_id,
+        )
+        for each in conclusions
+    ]
+    rows = await tx.fetch(_CONCLUDE, shard, *_ENDED.parameters(given))
     return [Concluded(*row) for row in rows]
 
 

@@ -74,12 +74,8 @@ WHERE org_id = $1 AND parent = $2 AND state IN ('scheduled', 'released') RETURNI
 
 async def claim(tx: Tx, *, limit: int, lease: float) -> list[Leased]:
     """Those of all tenants that are due, in turns, at most `limit`, leased; without those that another replica works on."""
-    found = []
-    for row in await tx.fetch(_CLAIM, limit, lease):
-        values = dict(row)
-        tries, expired = values.pop("tries"), values.pop("expired")
-        found.append(Leased(message_of(values), tries, expired))
-    return found
+    rows = await tx.fetch(_CLAIM, limit, lease)
+    return [Leased(message_of(row), row["tries"], row["expired"]) for row in rows]
 
 
 async def hold(tx: Tx, messages: Sequence[Message]) -> set[UUID]:

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.row_arrays import RowArrays
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.message import GROUP, Step, Stored
@@ -71,6 +72,10 @@ class New:
     content: Content
 
 
+_COLUMNS: Final = [field.name for field in fields(Message)]
+_READ_AS: Final = [
+    (_COLUMNS.index(name), read) for name, read in (("channel", Channel), ("urgency", Urgency), ("state", Stored))
+]
 _CHOSEN: Final = [field.name for field in fields(Content)]
 _TYPES: Final = {"send_time": "timestamptz", "expire_seconds": "float8"}
 _GIVEN: Final = ", ".join(f"${place}::{_TYPES.get(name, 'text')}[]" for place, name in enumerate(_CHOSEN, 4))
@@ -120,10 +125,11 @@ _UNREACHABLE: Final = """
 UPDATE messages m SET state_reason = g.reason
 FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, id, reason) WHERE m.id = g.id AND m.org_id = g.org_id
 """
-_ADDRESSES: Final = """
+_TARGETS: Final = RowArrays(1, "id uuid, org_id text, channel text, address text")
+_ADDRESSES: Final = f"""
 INSERT INTO contact_methods (org_id, id, user_id, display_name, channel, address, key_id, disabled)
 SELECT org_id, id, '', '', channel, address, '', false
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) AS g(org_id, id, channel, address)
+FROM {_TARGETS.sql} AS g
 """
 _STEPS: Final = """
 SELECT page_id, state, state_reason, attempts FROM notifications
@@ -239,13 +245,8 @@ async def note_unreachable(tx: Tx, reasons: dict[tuple[str, UUID], str]) -> None
 
 async def add_addresses(tx: Tx, messages: dict[UUID, Message]) -> None:
     """A contact method of nobody for the address of each of these, with the given id."""
-    await tx.execute(
-        _ADDRESSES,
-        [message.org_id for message in messages.values()],
-        list(messages),
-        [message.channel for message in messages.values()],
-        [message.address for message in messages.values()],
-    )
+    given = [(id, message.org_id, message.channel, message.address) for id, message in messages.items()]
+    await tx.execute(_ADDRESSES, *_TARGETS.parameters(given))
 
 
 async def count_scheduled(tx: Tx, most: int) -> int:
@@ -286,17 +287,13 @@ def _chosen(content: Content) -> list[object]:
 
 def _message(row: asyncpg.Record | None) -> Message:
     assert row is not None, "the row is locked by this transaction, or made by it"
-    return message_of(dict(row))
+    return message_of(row)
 
 
-def message_of(values: dict[str, Any]) -> Message:
-    """One of its columns."""
-    channel = values["channel"]
-    return Message(
-        **{
-            **values,
-            "channel": None if channel is None else Channel(channel),
-            "urgency": Urgency(values["urgency"]),
-            "state": Stored(values["state"]),
-        }
-    )
+def message_of(row: asyncpg.Record) -> Message:
+    """From a row that begins with its columns: by their places, as thousands may be due at once."""
+    values = list(row)[: len(_COLUMNS)]
+    for place, read in _READ_AS:
+        if values[place] is not None:
+            values[place] = read(values[place])
+    return Message(*values)

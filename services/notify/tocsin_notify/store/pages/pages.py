@@ -9,10 +9,18 @@ from uuid import UUID
 import asyncpg
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.row_arrays import RowArrays
 
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
 from tocsin_notify.store.pages.fences import stops, stops_in_bundle
 from tocsin_notify.store.queues import PAUSED
+
+_GIVEN: Final = RowArrays(
+    1,
+    "id uuid, org_id text, user_id text, incident uuid, type text, urgency text, priority smallint, level int, repeat int,"
+    "generation int, planned_time timestamptz, channel_override text, only_method uuid, job bytea, expire_time timestamptz,"
+    "outlasts boolean",
+)
 
 
 def storing(then: str) -> str:
@@ -20,11 +28,7 @@ def storing(then: str) -> str:
     # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
     return f"""
 WITH given AS (
-  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
-    $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[],
-    $15::timestamptz[], $16::boolean[])
-    AS g(id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
-         channel_override, only_method, job, expire_time, outlasts)
+  SELECT * FROM {_GIVEN.sql} AS g
 ), stored AS (
   INSERT INTO pages (id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
     channel_override, only_method, job, expire_time, outlasts)
@@ -136,23 +140,28 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
 
 def columns_of(pages: Sequence[NewPage]) -> Sequence[object]:
     """What `STORING` takes."""
-    return (
-        [page.id for page in pages],
-        [page.org_id for page in pages],
-        [page.user_id for page in pages],
-        [page.incident for page in pages],
-        [page.page.kind for page in pages],
-        [page.page.urgency for page in pages],
-        [page.priority for page in pages],
-        [page.job.level for page in pages],
-        [page.job.repeat for page in pages],
-        [page.generation for page in pages],
-        [page.planned_time for page in pages],
-        [page.page.channel_override for page in pages],
-        [page.page.only_method for page in pages],
-        [page.job.SerializeToString() for page in pages],
-        [page.expire_time for page in pages],
-        [page.page.outlasts for page in pages],
+    return _GIVEN.parameters(
+        [
+            (
+                page.id,
+                page.org_id,
+                page.user_id,
+                page.incident,
+                page.page.kind,
+                page.page.urgency,
+                page.priority,
+                page.job.level,
+                page.job.repeat,
+                page.generation,
+                page.planned_time,
+                page.page.channel_override,
+                page.page.only_method,
+                page.job.SerializeToString(),
+                page.expire_time,
+                page.page.outlasts,
+            )
+            for page in pages
+        ]
     )
 
 

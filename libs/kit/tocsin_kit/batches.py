@@ -10,6 +10,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import one_turn
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -19,6 +20,8 @@ _log = get_logger(__name__)
 _RETRY_AFTER: Final = 1.0
 _REPEATS: Final = 8
 """Times `most` items that travel together at most, when some of them are the same."""
+_AT_ONCE: Final = 100
+"""Answers that are given out in one run of the event loop, or those of one future: in between the next batch goes on."""
 
 _Parcel = tuple[Sequence[Item], "asyncio.Future[Any]", object]
 """What waits for one future, and the call that it is of. Without a call: one item, and the future gets its answer; otherwise
@@ -125,6 +128,8 @@ class Batches(Generic[Item, Answer]):
         self._lanes: dict[Hashable, _Lane[Item]] = {}
         self._turn: deque[Hashable] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        """Batches at work, and those whose answers are given out."""
+        self._working = 0
         self._waiting = 0
         self._start_due = False
 
@@ -194,15 +199,12 @@ class Batches(Generic[Item, Answer]):
 
     def _start(self) -> None:
         self._start_due = False
-        while self._turn and len(self._running) < self._at_once:
+        while self._turn and self._working < self._at_once:
+            self._working += 1
             # A context of its own: a batch is no part of the call that happened to come first, nor are its log lines.
             task = asyncio.get_running_loop().create_task(self._run(self._next()), context=contextvars.Context())
             self._running.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
-        self._start()
+            task.add_done_callback(self._running.discard)
 
     def _next(self) -> list[Hashable]:
         """The lanes of the next batch, out of the turn."""
@@ -223,22 +225,30 @@ class Batches(Generic[Item, Answer]):
     async def _run(self, lanes: Sequence[Hashable]) -> None:
         batch = [parcel for lane in lanes for parcel in self._lanes[lane].take(self._most, self._alike)]
         self._waiting -= sum(len(items) for items, _, _ in batch)
+        batch = [parcel for parcel in batch if not parcel[1].cancelled()]
+        answers: Sequence[Answer | Exception] = ()
         try:
-            await self._serve([parcel for parcel in batch if not parcel[1].cancelled()])
+            if batch:
+                answers = await self._answers([item for items, _, _ in batch for item in items])
         finally:
+            self._working -= 1
             for lane in lanes:
                 if self._lanes[lane].parcels:
                     self._turn.append(lane)
                 else:
                     del self._lanes[lane]
+            # Before the callers go on: what they do with many answers takes as long as the next batch waits for the database.
+            self._start()
+        await self._give_out(batch, answers)
 
-    async def _serve(self, batch: "list[_Parcel[Item]]") -> None:
-        if not batch:
-            return
-        answers = await self._answers([item for items, _, _ in batch for item in items])
-        start = 0
+    async def _give_out(self, batch: "list[_Parcel[Item]]", answers: "Sequence[Answer | Exception]") -> None:
+        start = given = 0
         for items, future, call in batch:
             end = start + len(items)
+            if given and given + len(items) > _AT_ONCE:
+                given = 0
+                await one_turn()
+            given += len(items)
             if not future.done():
                 if call is not None:
                     future.set_result(answers[start:end])

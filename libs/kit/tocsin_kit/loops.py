@@ -177,17 +177,17 @@ class _Floor:
         self.loop: Final = loop
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._taken = False
-        self._end = 0.0
+        self._began = 0.0
 
     def begin(self) -> float:
-        """The monotonic second at which the turn ends, which is one for all that begin in this run of the loop."""
-        if not self._end:
-            self._end = time.monotonic() + TURN_SECONDS
+        """The monotonic second at which the turn began, which is one for all that begin in this run of the loop."""
+        if not self._began:
+            self._began = time.monotonic()
             self.loop.call_soon(self._begin_anew)
-        return self._end
+        return self._began
 
     async def wait(self) -> float:
-        """Lets others go on; the monotonic second at which the next turn ends."""
+        """Lets others go on; the monotonic second at which the next turn began."""
         if self._taken:
             future = self.loop.create_future()
             self._waiting.append(future)
@@ -199,7 +199,7 @@ class _Floor:
         return self.begin()
 
     def _begin_anew(self) -> None:
-        self._end = 0.0
+        self._began = 0.0
 
     def _give_on(self) -> None:
         while self._waiting:
@@ -229,14 +229,16 @@ class Turns:
     often as other long works wait for the same: twenty bodies that are inflated at once hold up everybody else no longer than one.
     """
 
-    def __init__(self) -> None:
-        self._until = _current_floor().begin()
+    def __init__(self, seconds: float | None = None) -> None:
+        """`seconds`: of a turn; shorter ones for work beside which others wait for the event loop again and again."""
+        self._seconds = TURN_SECONDS if seconds is None else seconds
+        self._until = _current_floor().begin() + self._seconds
 
     async def give(self) -> bool:
         """Let others go on, if this turn has lasted long enough; whether they did."""
         if time.monotonic() < self._until:
             return False
-        self._until = await _current_floor().wait()
+        self._until = await _current_floor().wait() + self._seconds
         return True
 
 

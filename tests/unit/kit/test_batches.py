@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+import tocsin_kit.batches
 from structlog.contextvars import bind_contextvars, get_contextvars
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.batches import Batches
@@ -37,6 +38,12 @@ def commits() -> Commits:
     return Commits()
 
 
+@pytest.fixture
+def order() -> list[str]:
+    """What happened."""
+    return []
+
+
 def tenant(item: str) -> str:
     return item[0]
 
@@ -58,6 +65,43 @@ async def test_what_arrives_while_a_batch_commits_is_the_next_batch(commits: Com
     assert await asyncio.gather(*first, *later) == [f"did {item}" for item in "xy1234"]
     assert commits.batches == [["x", "y"], ["1", "2", "3"], ["4"]]
     assert commits.most == 1
+
+
+async def test_the_next_batch_begins_before_the_callers_of_the_last_go_on(order: list[str]) -> None:
+    """What they do with many answers would otherwise keep the database waiting."""
+
+    async def work(items: list[str]) -> list[str]:
+        order.append(f"begins {items}")
+        await asyncio.sleep(0)
+        return items
+
+    batches = Batches(work, most=2)
+    await asyncio.gather(*(answered(batches, items, order) for items in ("ab", "cd")))
+    assert order == ["begins ['a', 'b']", "begins ['c', 'd']", "answered ab", "answered cd"]
+
+
+async def test_calls_with_many_answers_go_on_one_after_the_other(
+    order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(items: list[str]) -> list[str]:
+        return items
+
+    async def turns() -> None:
+        while True:
+            order.append("turn")
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(tocsin_kit.batches, "_AT_ONCE", 3)
+    batches = Batches(work, most=10)
+    others = asyncio.create_task(turns())
+    await asyncio.gather(*(answered(batches, items, order) for items in ("ab", "cd", "e")))
+    others.cancel()
+    assert "".join(order).strip("turn") == "answered abturnanswered cdanswered e"
+
+
+async def answered(batches: Batches[str, str], items: str, order: list[str]) -> None:
+    assert await batches.enqueue_each(list(items)).answers() == list(items)
+    order.append(f"answered {items}")
 
 
 async def test_lanes_take_turns_and_a_flood_stands_behind_itself(commits: Commits) -> None:

@@ -300,6 +300,13 @@ async def test_long_works_begin_with_what_is_left_of_the_turn(monkeypatch: pytes
     assert Turns()._until > first._until
 
 
+async def test_a_turn_may_be_shorter_than_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
+    short, long = Turns(0.0), Turns()
+    assert await short.give()
+    assert not await long.give()
+
+
 async def test_a_long_work_that_is_cancelled_while_it_waits_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
     waiting = [asyncio.create_task(Turns().give()) for _ in range(4)]

@@ -35,6 +35,9 @@ _ALERT: Final = SendAlertRequest.DESCRIPTOR.fields_by_name["alert"].number
 _INTEGRATIONS: Final = "integrations"
 _READING: Final = 0.1
 """Seconds after which those of a batch that are read go on: what was read with must not become old while others are read."""
+_TURN: Final = 0.002
+"""Seconds of a turn. A batch that commits meanwhile waits for the event loop after each of its statements: were it to wait for
+as long as a call takes to be read, the database would do nothing in that time, and nothing would be read in the database's."""
 
 
 @value
@@ -203,7 +206,7 @@ class AlertIntake:
     ) -> "list[Entry | Exception]":
         """What the next ones are: all that are left, or as many as are read in a moment."""
         loop = asyncio.get_running_loop()
-        end, turns = loop.time() + _READING, Turns()
+        end, turns = loop.time() + _READING, Turns(_TURN)
         shelf = self._recognised.of(sender.org_id, sender.subject)
         get = shelf.get
         routings: dict[str, Routing] = {}

@@ -309,6 +309,7 @@ def checked_subject(subject: object) -> str:
     raise invalid_credential("the token names no subject of 1 to 255 printable characters")
 
 
-def invalid_credential(detail: str) -> TocsinError:
+def invalid_credential(detail: str, **metadata: str) -> TocsinError:
     """CREDENTIAL_INVALID."""
-    return TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, f"the credential is not valid: {detail}")
+    message = f"the credential is not valid: {detail}"
+    return TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, message, metadata=metadata)

@@ -15,10 +15,11 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     TriggerThreshold,
     UpdateIntegrationRequest,
 )
+from tocsin.ingest.v1.silence_service_pb2 import ExpireSilenceRequest
 from tocsin_kit.errors import from_rpc_error
 
 from tests.contract.ingest.test_simulate import EQUAL, Caller, caller
-from tests.store.ingest.support import Ingest, bearer
+from tests.store.ingest.support import Ingest, bearer, until
 
 FALLBACK = "with the fallback policy of the tenant"
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
@@ -99,6 +100,22 @@ async def test_it_tells_one_decision_after_the_other_and_the_version_of_the_rule
     for key in ("a", "b"):
         await here.sends(AlertInput(dedup_key=key, action=ALERT_ACTION_RESOLVE))
     assert (await again(here, name))[-1] == "it was resolved at T; I is resolved"
+
+
+async def test_what_opens_at_the_end_of_a_silence_has_its_time(ingest: Ingest) -> None:
+    here = await caller(ingest)
+    silence = await here.silences(matchers=[LabelMatcher(label="env", operator=EQUAL, value="prod")])
+    name = (await here.sends(AlertInput(dedup_key="a", summary="x", labels={"env": "prod"}))).alert
+    await ingest.silences.ExpireSilence(ExpireSilenceRequest(name=silence.name), metadata=bearer(here.org))
+
+    async def opened() -> bool:
+        return len((await here.explains(name)).decisions) == 2
+
+    await until(opened)
+    held, opens = (await here.explains(name)).decisions
+    assert (held.silence, opens.silence) == (silence.name, "")
+    assert opens.time.ToNanoseconds() > held.time.ToNanoseconds() > 0
+    assert (await again(here, name))[-2:] == ["T: it opened I", "it is firing, in I"]
 
 
 async def test_alerts_that_nobody_recorded_or_that_do_not_exist(ingest: Ingest) -> None:

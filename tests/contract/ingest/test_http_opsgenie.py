@@ -196,6 +196,20 @@ async def test_too_many_are_429_and_told_when_to_come_again(database_url: str, e
         assert min(waits) >= 1
 
 
+async def test_what_is_not_here_is_told_as_the_libraries_of_the_api_read_it(client: Client) -> None:
+    for method, path in (
+        *(
+            ("GET", "/v2/alerts"),
+            ("GET", "/v2/alerts/a"),
+            ("GET", "/v2/alerts/requests/b1"),
+            ("DELETE", "/v2/alerts/a"),
+        ),
+        *(("POST", "/v2/alerts/a/snooze"), ("PUT", "/v2/alerts/a/priority"), ("GET", "/v2/alerts/a/close")),
+    ):
+        status, answer = await client.call(method, path)
+        assert (status, answer["message"].startswith("Tocsin takes POST /v2/alerts")) == (404, True)
+
+
 async def test_tags_and_details_route(client: Client) -> None:
     rule = RoutingRule(
         matchers=[LabelMatcher(label="tags", operator=MATCH_OPERATOR_EQUAL, value="drop,me")], suppress=True

@@ -65,6 +65,7 @@ async def test_the_documented_event_is_taken_in_whole(client: Client, escalation
         ("https://monitoring.example.com", "Sample Monitoring Service"),
         ("https://example.com/", "Link text"),
         ("https://runbooks.example.com/disk", "Runbook"),
+        ("https://www.example.com/images/graph.png", "Example text"),
     ]
     assert alert.client_time.ToJsonString() == "2015-07-17T08:42:58.315Z"
     await until(lambda: escalation.kinds(alert.incident) == ["opened"])
@@ -158,6 +159,50 @@ async def test_what_is_no_event_is_refused_in_clear_words(client: Client, body: 
     assert given == status
     assert answer["status"] == "invalid event"
     assert len(answer["errors"]) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"event_action": "trigger", "payload": {"summary": "say "^no""}, "routing_key": "KEY"}',
+        '{"event_action": "trigger", "payload": {"summary": "s"}, "routing_key": ^KEY}',
+        '{"payload": {"summary": "s"}, "routing_key": "KEY", "event_action": ^trigger}',
+        '{"payload": {"summary": "s"}, ^}',
+    ],
+)
+async def test_what_is_missing_where_the_body_cannot_be_read_is_told_by_its_place(client: Client, body: str) -> None:
+    """`^`: where it ends to be JSON."""
+    before, after = body.replace("KEY", client.key).split("^")
+    status, answer = await client.post((before + after).encode())
+    assert (status, answer["status"]) == (400, "invalid event")
+    [error] = answer["errors"]
+    assert error.startswith("'body' is not JSON: ")
+    assert error.endswith(f" at character {len(before)}")
+
+
+async def test_an_image_is_kept_with_what_it_leads_to(client: Client) -> None:
+    images = [{"src": "https://g.example.com/1.png", "href": "https://g.example.com/", "alt": "graph"}]
+    images.append({"src": "https://g.example.com/2.png"})
+    assert (await client.event(images=images))[0] == 202
+    old: dict[str, Any] = {"service_key": client.key, "event_type": "trigger", "description": "s"}
+    old["contexts"] = [{"type": "image", **images[0]}, {"type": "link", "href": "https://l.example.com/", "text": "L"}]
+    async with client.http.post(f"{client.ingest.http}/generic/2010-04-15/create_event.json", json=old) as response:
+        assert response.status == 200
+    listed = await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))
+    first = [("https://g.example.com/1.png", "graph"), ("https://g.example.com/", "graph")]
+    assert [[(link.href, link.text) for link in alert.links] for alert in listed.alerts] == [
+        [*first, ("https://l.example.com/", "L")],
+        [*first, ("https://g.example.com/2.png", "image")],
+    ]
+
+
+async def test_an_event_of_the_first_version_is_told_what_is_wrong_with_its_own_key(client: Client) -> None:
+    url = f"{client.ingest.http}/generic/2010-04-15/create_event.json"
+    for key in ({}, {"service_key": "tik_nobody"}):
+        async with client.http.post(url, json={"event_type": "trigger", "description": "s", **key}) as response:
+            assert response.status == 400
+            [error] = (await response.json())["errors"]
+            assert error.startswith("'service_key' ")
 
 
 async def test_too_fast_is_429_with_a_time(database_url: str, escalation: FakeEscalation) -> None:

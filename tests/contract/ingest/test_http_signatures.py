@@ -104,6 +104,11 @@ async def test_there_is_no_way_around_it(ingest: Ingest) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await ingest.alerts.SendAlert(trigger("k"), metadata=key(sender.key))
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        event = {"routing_key": sender.key, "event_action": "trigger", "payload": {"summary": "s"}}
+        _, answer = await sender.post("/v2/enqueue", event)
+        assert f"{HEADER} is missing" in str(answer), (
+            "the key is right, and PagerDuty's form of a wrong key would lead astray"
+        )
         assert {each.dedup_key for each in await sender.alerts()} == {"tocsin-refused-alerts"}
         # A token is no key, and whoever has one may send for the integration.
         named = SendAlertRequest(integration="integrations/signed", alert=trigger("k").alert)

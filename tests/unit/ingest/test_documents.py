@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis.strategies import binary, dictionaries, floats, integers, lists, none, recursive, sampled_from, text
+from hypothesis.strategies import (
+    binary,
+    booleans,
+    dictionaries,
+    floats,
+    integers,
+    lists,
+    none,
+    recursive,
+    sampled_from,
+    text,
+)
 from tocsin_ingest.http import documents, json_values
 from tocsin_ingest.http.documents import Document
 from tocsin_kit import loops
@@ -46,6 +57,26 @@ async def test_any_bytes_are_read_or_refused(data: bytes, inside: bytes) -> None
         except TocsinError as error:
             fields = error.fields
         assert fields
+
+
+@given(
+    dictionaries(text(max_size=8), VALUES, min_size=1, max_size=4),
+    integers(0, 400),
+    sampled_from('",:{}[]x1 \\'),
+    booleans(),
+)
+async def test_what_is_no_json_is_told(fields: dict[str, Any], place: int, character: str, inserts: bool) -> None:
+    body = json.dumps(fields)
+    place %= len(body)
+    body = body[:place] + character + body[place + (not inserts) :]
+    try:
+        json.loads(body, strict=False)
+    except ValueError:
+        with contextlib.suppress(TocsinError):
+            document = await read(body)
+            problem = document.left_out or document.broken
+            assert problem is not None
+            assert " at character " in problem.message
 
 
 @pytest.mark.parametrize(

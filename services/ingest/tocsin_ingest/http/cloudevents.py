@@ -127,19 +127,19 @@ def _with_data(event: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     except ValueError as error:
         raise invalid(f"{place}.data_base64", "is not base64") from error
     kind = event.get("datacontenttype")
-    is_json = kind is None or (isinstance(kind, str) and _is_json(kind.partition(";")[0].strip().lower()))
-    given: Any = documents.value(data, f"{place}.data_base64") if is_json else _text(data)
+    content_type = kind.partition(";")[0].strip().lower() if isinstance(kind, str) else _NO_TYPE
+    given = _data(data, content_type, f"{place}.data_base64")
     return {name: value for name, value in event.items() if name != "data_base64"} | {"data": given}
 
 
-def _data(body: bytes | bytearray, content_type: str) -> Any:
-    """Of a request: bytes of no type, which is what aiohttp calls the lack of one, may be JSON and need not be."""
+def _data(body: bytes | bytearray, content_type: str, place: str = "data") -> Any:
+    """Bytes of no type, which is what aiohttp calls the lack of one, may be JSON and need not be."""
     if content_type == _NO_TYPE:
         try:
-            return documents.value(body, "data")
+            return documents.value(body, place)
         except TocsinError:
             return _text(body)
-    return documents.value(body, "data") if _is_json(content_type) else _text(body)
+    return documents.value(body, place) if _is_json(content_type) else _text(body)
 
 
 def _unquoted(value: str) -> str:

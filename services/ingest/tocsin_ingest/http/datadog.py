@@ -40,4 +40,5 @@ FORMAT: Final[Format] = preset(
         source="host",
         links="link",
     ),
+    action="transition",
 )

@@ -59,7 +59,8 @@ class Document:
     """A JSON object, or a list with no object around it. `fields` are those of the top level but the list; a field that
     cannot be read is left out.
 
-    `broken`: why the text was not read to its end, if it was not. `bare`: it is a list.
+    `broken`: why the text was not read to its end, if it was not. `left_out`: why the first field that was left out could not be
+    read. `bare`: it is a list.
     """
 
     fields: dict[str, Any]
@@ -68,6 +69,7 @@ class Document:
     _spans: list[Span]
     _values: "Values"
     bare: bool = False
+    left_out: TocsinError | None = None
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -141,6 +143,7 @@ class _Walk:
         self._names = 0
         self._spans: list[Span] = []
         self._has_list = False
+        self._left_out: TocsinError | None = None
 
     async def document(self, outer: Outer) -> Document:
         try:
@@ -154,10 +157,11 @@ class _Walk:
         try:
             await (self._bare() if bare else self._object())
         except Unreadable as error:
+            # Where a field that cannot be read ends is a guess: what is odd behind it may come of that.
+            broken = self._left_out or error.problem
             if not self._fields and not self._spans:
-                raise error.problem from None
-            broken = error.problem
-        return Document(self._fields, self._has_list, broken, self._spans, self._values, bare)
+                raise broken from None
+        return Document(self._fields, self._has_list, broken, self._spans, self._values, bare, self._left_out)
 
     async def _bare(self) -> None:
         self._list_field = ""
@@ -192,6 +196,7 @@ class _Walk:
         try:
             self._fields[name] = self._value(name)
         except Unreadable as error:
+            self._left_out = self._left_out or error.problem
             self._at = await self._behind(error)
             self._fields.pop(name, None)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tocsin.ingest.v1.integration_service_pb2 import AlertMapping
 
-from tocsin_ingest.app.integrations.compile_mapping import DEFAULT, CompiledMapping, compile_mapping
+from tocsin_ingest.app.integrations.compile_mapping import DEFAULT, EXPRESSIONS, CompiledMapping, compile_mapping
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import mapped
 from tocsin_ingest.http.documents import Document, Outer
@@ -20,9 +20,13 @@ _DEFAULT: Final = compile_mapping(DEFAULT)
 _CLIENT: Final = "JSON"
 
 
-def preset(path: str, name: str, client: str, mapping: AlertMapping) -> Format:
-    """A sender whose bodies are one alert each, which this mapping reads unless the integration has one."""
-    compiled = compile_mapping(mapping)
+def preset(path: str, name: str, client: str, mapping: AlertMapping, *, action: str) -> Format:
+    """A sender whose bodies are one alert each, which this mapping reads unless the integration has one.
+
+    `action`: the field of the body that says what its sender wants. Of the other ones the mapping holds the names.
+    """
+    names = {field: getattr(mapping, field) for field in EXPRESSIONS} | {"action": action}
+    compiled = compile_mapping(mapping, names=names)
 
     def read_preset(_document: Document, routing: Routing) -> Reading:
         chosen = routing.mapping or compiled

@@ -80,15 +80,17 @@ class _Reading:
             raise self._wrong(field, str(error)) from error
 
     def _wrong(self, field: str, what: str) -> TocsinError:
-        return invalid(self._place, f"mapping.{field} {what}")
+        return invalid(self._place, f"{self._mapping.names.get(field, f'mapping.{field}')} {what}")
 
     def _action(self) -> AlertAction.ValueType:
-        word = fit.whole(self._get("action")).strip().lower()
+        word = fit.whole(self._get("action")).strip()
         if not word:
             return ALERT_ACTION_TRIGGER
-        found = self._mapping.actions.get(word)
+        found = self._mapping.actions.get(word.lower())
         if found is None:
             shown = fit.text(word, fit.NAME)
+            if "action" in self._mapping.names:
+                raise self._wrong("action", f"is {shown!r}, which {self._client} is not known to send")
             raise self._wrong("action", f"gives {shown!r}, which is no action; say in mapping.actions what it means")
         return found
 

@@ -1,7 +1,8 @@
 """Opsgenie's Alert API: create, acknowledge, close, note, and new words, with the same JSON and the same answers.
 
 The API key is an integration key, `Authorization: GenieKey tik_…`. An alert's alias is its dedup key. A new message or description
-is a note. What else the API offers (tags, snoozing, reading alerts) belongs to incidents here and is answered 404.
+is a note. What else the API offers (tags, snoozing, reading alerts) belongs to incidents here and is answered 404, in the API's own
+form, since its libraries read no other.
 https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/response
 """
 
@@ -52,6 +53,10 @@ _PRIORITIES: Final[Mapping[str, Severity.ValueType]] = {
 _UPDATES: Final = uuid.UUID("0f8f6c0e-5b53-4d27-9a5e-2b6d8f1c7a41")
 """Namespace of the request ids that are made of new words of an alert."""
 _DETAILS: Final = ("description", "details", "tags", "responders", "visibleTo", "actions", "user", "note")
+_NOT_HERE: Final = (
+    "Tocsin takes POST /v2/alerts, and of an alert POST acknowledge, close and notes, and PUT message and description. What became "
+    "of it is told by Tocsin's own calls."
+)
 _CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.ERROR_REASON_CREDENTIAL_INVALID)
 
 
@@ -157,6 +162,11 @@ def refuse(status: int, error: TocsinError) -> web.Response:
     return _respond(status, {"message": "Request body is not processable. Please check the errors.", "errors": fields})
 
 
+async def not_here(_request: web.Request) -> web.Response:
+    """Answers what the API offers besides."""
+    return _respond(404, {"message": _NOT_HERE})
+
+
 def _respond(
     status: int, body: dict[str, Any], *, took: float = 0.0, headers: Mapping[str, str] | None = None
 ) -> web.Response:
@@ -209,3 +219,6 @@ FORMATS: Final = (
     _update("message"),
     _update("description"),
 )
+
+OTHERS: Final = tuple(web.route("*", path, not_here) for path in ("/v2/alerts", "/v2/alerts/{rest:.*}"))
+"""Behind the others in the order of routes."""

@@ -51,7 +51,7 @@ def item(_given: Any, body: Json, _place: str) -> Item:
     for link in objects(body.get("links")):
         fit.add_link(alert, link.get("href"), link.get("text"))
     for image in objects(body.get("images")):
-        fit.add_link(alert, image.get("href") or image.get("src"), image.get("alt") or "image")
+        add_image(alert, image)
     if problems:
         raise invalid_fields(problems)
     return Item(alert, labels)
@@ -83,8 +83,8 @@ def answer(results: Results) -> web.Response:
     )
 
 
-def refuse(status: int, error: TocsinError) -> web.Response:
-    """PagerDuty has one shape for every event that is refused, a bad key among them."""
+def refuse(status: int, error: TocsinError, *, key: str = "routing_key") -> web.Response:
+    """PagerDuty has one shape for every event that is refused, a bad key among them. `key`: the field that holds it."""
     if error.reason in THROTTLED:
         body = {"status": "throttle exceeded", "message": error.message}
         return web.json_response(body, status=429, headers=retry_after(error.retry_after or 1.0))
@@ -92,13 +92,12 @@ def refuse(status: int, error: TocsinError) -> web.Response:
         headers = retry_after(error.retry_after or 1.0)
         return web.json_response({"status": "error", "message": error.message}, status=503, headers=headers)
     errors = [f"'{each.field}' {each.description}" for each in error.fields] or [error.message]
-    if error.reason in (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.ERROR_REASON_CREDENTIAL_INVALID):
-        errors = [
-            f"'routing_key' {MISSING}"
-            if error.reason == ErrorReason.ERROR_REASON_CREDENTIAL_MISSING
-            else "'routing_key' is not a key of an integration, or was rotated; create or rotate one to get a new key"
-        ]
-        status = 400
+    if error.reason == ErrorReason.ERROR_REASON_CREDENTIAL_MISSING:
+        status, errors = 400, [f"'{key}' {MISSING}"]
+    elif error.reason == ErrorReason.ERROR_REASON_CREDENTIAL_INVALID:
+        # With a header in the metadata the key is right, and its integration asks for a signature.
+        problem = f"'{key}' is not a key of an integration, or was rotated; create or rotate one to get a new key"
+        status, errors = 400, [error.message if "header" in error.metadata else problem]
     return web.json_response(
         {"status": "invalid event", "message": "Event object is invalid", "errors": errors}, status=status
     )
@@ -145,6 +144,12 @@ def add_client(alert: AlertInput, body: Json) -> None:
     """The sending program and its link."""
     alert.client = fit.text(body.get("client"), fit.NAME)
     fit.add_link(alert, body.get("client_url"), body.get("client") or "client")
+
+
+def add_image(alert: AlertInput, image: Json) -> None:
+    """Where the image is, and what it leads to."""
+    for field in ("src", "href"):
+        fit.add_link(alert, image.get(field), image.get("alt") or "image")
 
 
 def objects(value: Any) -> list[Json]:

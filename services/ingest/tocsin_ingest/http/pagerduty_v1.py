@@ -3,6 +3,7 @@
 https://developer.pagerduty.com/docs/events-api-v1-overview
 """
 
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -27,7 +28,10 @@ def item(_given: Any, body: Json, _place: str) -> Item:
         fit.set_details(alert, details if isinstance(details, dict) else {"details": details} if details else {})
         pagerduty.add_client(alert, body)
         for context in pagerduty.objects(body.get("contexts")):
-            fit.add_link(alert, context.get("href") or context.get("src"), context.get("text") or context.get("alt"))
+            if context.get("src"):
+                pagerduty.add_image(alert, context)
+            else:
+                fit.add_link(alert, context.get("href"), context.get("text"))
     if problems:
         raise invalid_fields(problems)
     return Item(alert)
@@ -42,12 +46,14 @@ def body_key(body: Json) -> str:
 def answer(results: Results) -> web.Response:
     """200, 400, 403 or 5xx, as PagerDuty answers them."""
     if results.errors:
-        return pagerduty.refuse(400, results.errors[0][1])
+        return refuse(400, results.errors[0][1])
     assert results.first is not None
     return web.json_response(
         {"status": "success", "message": "Event processed", "incident_key": results.first.dedup_key}
     )
 
+
+refuse: Final = partial(pagerduty.refuse, key="service_key")
 
 FORMAT: Final = Format(
     ("/generic/2010-04-15/create_event.json",),
@@ -57,5 +63,5 @@ FORMAT: Final = Format(
     body_key=body_key,
     of_body=True,
     answer=answer,
-    refuse=pagerduty.refuse,
+    refuse=refuse,
 )

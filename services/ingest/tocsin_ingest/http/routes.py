@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
@@ -68,6 +69,8 @@ FORMATS: Final = (
 )
 _LARGE: Final = 1 << 20
 """Bytes of a body whose signature takes too long for the event loop, which 32 MiB would hold for 50 ms and more."""
+_OF_THE_BODY: Final = (ErrorReason.ERROR_REASON_INVALID_FIELD, ErrorReason.ERROR_REASON_CREDENTIAL_MISSING)
+"""Reasons for which a body is refused as a whole because of what it does not hold."""
 _AT_ONCE: Final = 500
 """Alerts of one body that are decoded together, while as many wait for their commit. No more of them are in memory."""
 
@@ -90,6 +93,7 @@ def routes(
             yield web.route(each.method, f"{path}/", receiver.receive)
             if each.options is not None:
                 yield web.options(path, each.options)
+    yield from opsgenie.OTHERS
 
 
 class _Receiver:
@@ -119,6 +123,7 @@ class _Receiver:
     async def receive(self, request: web.Request) -> web.Response:
         """Who may not send learns nothing about the body but that it is JSON, which holds some formats' keys."""
         sender: Sender | None = None
+        document: Document | None = None
         try:
             key = clean_key(self._format.key(request))
             if key:
@@ -140,6 +145,7 @@ class _Receiver:
                 self._count(sender, BYTES, len(data))
                 sender = await self._signed(sender, request, data)
                 if known is None:
+                    assert document is not None
                     if self._format.prove is not None:
                         await self._format.prove(self._fetcher, sender.org_id, document.fields)
                     results = await self._take_all(sender, document)
@@ -155,7 +161,7 @@ class _Receiver:
                 response.force_close()
             return response
         except Exception as failure:
-            return await self._refuse_masked(sender, failure)
+            return await self._refuse_masked(sender, failure, document)
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         response = self._format.answer(results)
@@ -194,9 +200,13 @@ class _Receiver:
         except TocsinError as error:
             raise Refused(503, error) from error
 
-    async def _refuse_masked(self, sender: Sender | None, failure: Exception) -> web.Response:
+    async def _refuse_masked(
+        self, sender: Sender | None, failure: Exception, document: Document | None
+    ) -> web.Response:
         """Apart from where it is caught: a frame that holds an error from below it is a cycle, and so keeps the whole body."""
         error = masked(failure)
+        if document is not None:
+            error = _told(error, document)
         return await self._refuse(sender, http_status(error), error)
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
@@ -219,6 +229,8 @@ class _Receiver:
         reading = await self._reading(sender, document)
         if reading.items is None:
             found = self._sent(document.fields, document, "event", reading)
+            if isinstance(found, TocsinError):
+                found = _told(found, document)
             results.add("event", found if isinstance(found, TocsinError) else await self._commit(sender, found))
             if self._format.of_body and not isinstance(found, TocsinError) and not results.errors:
                 results.sent = found
@@ -327,3 +339,9 @@ class _Receiver:
         except Exception as error:
             _log.warning("alert_undecodable", format=self._format.name, place=place, error=repr(error)[:300])
             raise invalid(place, f"cannot be read as an alert: {type(error).__name__}") from error
+
+
+def _told(error: TocsinError, document: Document) -> TocsinError:
+    """Why the body is refused: what is missed may stand in what could not be read of it."""
+    unread = document.left_out or document.broken
+    return unread if unread is not None and error.reason in _OF_THE_BODY else error

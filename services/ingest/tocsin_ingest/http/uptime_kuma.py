@@ -40,4 +40,5 @@ FORMAT: Final[Format] = preset(
         details="{msg: msg, heartbeat: heartbeat, monitor: monitor.{id: id, name: name, type: type, url: url, tags: tags[*].name}}",
         links="monitor.url",
     ),
+    action="heartbeat.status",
 )

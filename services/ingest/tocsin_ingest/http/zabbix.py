@@ -40,4 +40,5 @@ FORMAT: Final[Format] = preset(
         details="{operational_data: operational_data, message: message, event_id: event_id, ip: ip}",
         links="link",
     ),
+    action="value",
 )

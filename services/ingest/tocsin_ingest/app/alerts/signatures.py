@@ -55,7 +55,10 @@ def stored_secret(
 
 
 def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes | bytearray, now: float) -> None:
-    """`now`: in seconds since 1970. Raises CREDENTIAL_INVALID, and SERVICE_UNAVAILABLE when the secret is lost."""
+    """`now`: in seconds since 1970.
+
+    Raises CREDENTIAL_INVALID with the `header` in its metadata, and SERVICE_UNAVAILABLE when the secret is lost.
+    """
     if rule.secret is None:
         raise TocsinError(
             ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
@@ -65,13 +68,14 @@ def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes
     # What a header holds that is no UTF-8 is kept there as halves of surrogate pairs.
     given = headers.get(rule.header, "").encode("utf-8", "replace").decode().strip()[:_LONGEST]
     if not given:
-        raise invalid_credential(f"{rule.header} is missing, which must hold the body's signature")
+        raise invalid_credential(f"{rule.header} is missing, which must hold the body's signature", header=rule.header)
     signed = body
     if rule.timestamp_header:
         stamp = headers.get(rule.timestamp_header, "").strip()
         if not _is_fresh(stamp, now):
             raise invalid_credential(
-                f"{rule.timestamp_header} must be the time in seconds since 1970, within 5 minutes"
+                f"{rule.timestamp_header} must be the time in seconds since 1970, within 5 minutes",
+                header=rule.timestamp_header,
             )
         signed = stamp.encode() + b":" + body
     digest = hmac.digest(rule.secret, signed, hashlib.sha256)
@@ -80,7 +84,8 @@ def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes
     right = hmac.compare_digest(given.lower().encode(), digest.hex().encode())
     right |= hmac.compare_digest(given.encode(), base64.b64encode(digest))
     if not right:
-        raise invalid_credential(f"{rule.header} is not the signature of this body with the integration's secret")
+        detail = f"{rule.header} is not the signature of this body with the integration's secret"
+        raise invalid_credential(detail, header=rule.header)
 
 
 def _is_fresh(stamp: str, now: float) -> bool:

@@ -55,19 +55,26 @@ ACTIONS: Final[Mapping[str, AlertAction.ValueType]] = {
 """Common words for what a sender wants."""
 
 
+_NO_NAMES: Final[Mapping[str, str]] = {}
 _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """`expressions`: by their fields, without those that are empty. The keys of the others are in lower case."""
+    """`expressions`: by their fields, without those that are empty. The keys of the others are in lower case.
+
+    `names`: what errors call fields, in place of `mapping.…`: of mappings that no user has written.
+    """
 
     expressions: Mapping[str, Expression]
     severities: Mapping[str, Severity.ValueType]
     actions: Mapping[str, AlertAction.ValueType]
+    names: Mapping[str, str]
 
 
-def compile_mapping(mapping: AlertMapping, place: str = "integration.mapping") -> CompiledMapping:
+def compile_mapping(
+    mapping: AlertMapping, place: str = "integration.mapping", names: Mapping[str, str] = _NO_NAMES
+) -> CompiledMapping:
     """Raises INVALID_FIELD naming each expression that is none."""
     expressions: dict[str, Expression] = {}
     violations: list[FieldViolation] = []
@@ -80,7 +87,7 @@ def compile_mapping(mapping: AlertMapping, place: str = "integration.mapping") -
                 violations += error.fields
     if violations:
         raise invalid_fields(violations)
-    return CompiledMapping(expressions, _lower(mapping.severities), {**ACTIONS, **_lower(mapping.actions)})
+    return CompiledMapping(expressions, _lower(mapping.severities), {**ACTIONS, **_lower(mapping.actions)}, names)
 
 
 def _lower(values: Mapping[str, _Value]) -> dict[str, _Value]:

@@ -117,7 +117,7 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
         await _put_waiting(tx, snapshot, special)
     if timed := _timed(messages):
         _put_ended(snapshot, await ended_firings.read(tx, timed))
-    if any(each.silences or each.expiry is not None or each.waits for each in special):
+    if any(each.silences or each.expiry is not None or each.waits or each.seen is not None for each in special):
         # The time of the transaction is the time of everything that is decided in it.
         now = await tx.now()
         matched = {silence.id for each in special for silence in each.silences}

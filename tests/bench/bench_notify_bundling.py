@@ -21,6 +21,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
 from tocsin_notify.app.delivery.circuits import Circuits
 from tocsin_notify.app.delivery.failures import Failures
+from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.delivery.slots import Limits, Slots
 from tocsin_notify.app.pages.bundles import Bundles
@@ -33,6 +34,7 @@ from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.delivery.gate import Gate
+from tocsin_notify.store.delivery.senders import Leases
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
@@ -101,10 +103,9 @@ async def main() -> None:
         circuits, slots = Circuits(CircuitPolicy(), metrics), Slots(Limits(), {})
         took: dict[str, float] = {}
         for org, pages in (("calm", 0), ("room", PAGES), ("storm", 10)):
+            calls = FirstCalls(nothing, slots, Cipher([b"k" * 32]), circuits, Leases(15.0, nothing))
             submit = Submit(
-                *(gate, nothing, slots, Cipher([b"k" * 32]), nothing, metrics, circuits),
-                lease=15.0,
-                presence=nothing,
+                *(gate, calls, nothing, metrics),
                 nudge=lambda: None,
                 bundling=BundlePolicy(pages),
             )
@@ -116,7 +117,7 @@ async def main() -> None:
         await admin.fetch("SELECT id, job FROM pages WHERE org_id = 'storm'")
         read = time.monotonic() - began
         began = time.monotonic()
-        failures = Failures(RetryPolicy(), metrics, lambda: None)
+        failures = Failures(RetryPolicy(), metrics, nothing, lambda: None)
         await Bundles(database, nothing, metrics, failures, BundlePolicy(), PagesFirst(), asyncio.Event())()
         sent = time.monotonic() - began
         assert await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'bundle'") == PEOPLE

@@ -174,7 +174,7 @@ async def test_large_bundles_are_made_one_by_one_and_each_time_pages_of_others_g
             await world.method(org, f"users/{name}", webhook=name)
             await storm(notify, org, *[WARNING] * 5, user=f"users/{name}")
         await world.forward(COLLECTED)
-        failures = Failures(RetryPolicy(), metrics, lambda: None)
+        failures = Failures(RetryPolicy(), metrics, hints, lambda: None)
         await due_bundles.Bundles(
             notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=2), Recording(), asyncio.Event()
         )()

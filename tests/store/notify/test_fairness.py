@@ -16,6 +16,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.delivery.calls import Start
+from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.late_calls import AT_ONCE, LateCall, LateCalls, Passed
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.delivery.slots import Limits, Slots
@@ -26,6 +27,7 @@ from tocsin_notify.domain.message import GROUP
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery.gate import Gate
+from tocsin_notify.store.delivery.senders import Leases
 from tocsin_notify.store.messages import groups, messages, recurring
 from tocsin_notify.store.pages import bundles, quiet_bundles
 from tocsin_stack.postgres import tenant_url
@@ -299,11 +301,8 @@ class Idle:
 async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Database) -> None:
     first, full = PagesFirst(most=600.0), Slots(Limits(total=0, critical_reserve=0), dict.fromkeys(Channel, 1))
     idle = cast(Any, Idle())
-    release = Release(
-        *(both, idle, full, idle, idle, cast(Any, Told()), NotifyMetrics(CollectorRegistry()), first),
-        lease=30.0,
-        presence=idle,
-    )
+    first_calls = FirstCalls(idle, full, idle, idle, Leases(30.0, idle))
+    release = Release(both, first_calls, cast(Any, Told()), NotifyMetrics(CollectorRegistry()), first)
     released = "SELECT count(*) FROM messages WHERE state = 'released'"
     with first:
         waiting = asyncio.create_task(release.everything())

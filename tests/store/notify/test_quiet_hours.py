@@ -148,7 +148,7 @@ async def test_what_is_answered_while_it_is_being_sent_at_the_end_of_quiet_hours
         await world.forward(OVER)
         monkeypatch.setattr(bundles, "members", slow)
         metrics = NotifyMetrics(CollectorRegistry())
-        failures = Failures(RetryPolicy(), metrics, lambda: None)
+        failures = Failures(RetryPolicy(), metrics, hints, lambda: None)
         sender = Bundles(
             notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10), PagesFirst(), asyncio.Event()
         )

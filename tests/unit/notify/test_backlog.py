@@ -27,7 +27,7 @@ def test_pages_that_wait_follow_any_call_that_ends(priority: int) -> None:
     backlog = Backlog(nudges)
     backlog.of(NORMAL).any = True
     assert backlog.waits
-    backlog.seat_freed(slot(priority))
+    backlog.slot_freed(slot(priority))
     assert nudges.count == 1
 
 
@@ -35,9 +35,9 @@ def test_what_waits_for_a_channel_follows_its_calls_alone() -> None:
     nudges = Nudges()
     backlog = Backlog(nudges)
     backlog.of(NORMAL).full.add(Channel.EMAIL)
-    backlog.seat_freed(slot(NORMAL, Channel.SMS))
+    backlog.slot_freed(slot(NORMAL, Channel.SMS))
     assert nudges.count == 0
-    backlog.seat_freed(slot(NORMAL))
+    backlog.slot_freed(slot(NORMAL))
     assert nudges.count == 1
 
 
@@ -46,17 +46,17 @@ async def test_digests_that_wait_follow_digests_together_and_hold_up_nothing_tha
     backlog = Backlog(nudges)
     backlog.of(DIGESTS).full.add(Channel.EMAIL)
     assert not backlog.waits
-    backlog.seat_freed(slot(NORMAL))
+    backlog.slot_freed(slot(NORMAL))
     assert nudges.count == 0
     for _ in range(5):
-        backlog.seat_freed(slot(DIGESTS))
+        backlog.slot_freed(slot(DIGESTS))
     await until(lambda: nudges.count)
     for _ in range(3):
-        backlog.seat_freed(slot(DIGESTS))
+        backlog.slot_freed(slot(DIGESTS))
     await until(lambda: nudges.count > 1)
     assert nudges.count == 2, "one for all that ended together"
     backlog.forget()
-    backlog.seat_freed(slot(DIGESTS))
+    backlog.slot_freed(slot(DIGESTS))
     backlog.of(NORMAL).any = True
-    backlog.seat_freed(slot(DIGESTS))
+    backlog.slot_freed(slot(DIGESTS))
     assert nudges.count == 3, "pages do not wait for them"

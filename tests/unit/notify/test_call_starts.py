@@ -22,10 +22,9 @@ async def test_others_go_on_between_a_few_calls_and_the_next_ones() -> None:
 
     nothing: Any = None
     calls = Recorded(
-        *(nothing, nothing, nothing, nothing, NotifyMetrics(CollectorRegistry()), nothing),
-        timeout=1.0,
-        hung_after=1.0,
-        backlog=nothing,
+        *(nothing, nothing, nothing, nothing, nothing, NotifyMetrics(CollectorRegistry())),
+        begins=nothing,
+        finished=nothing,
     )
     starts = [cast(Start, SimpleNamespace(delivery=None)) for _ in range(20)]
     await calls.start(starts, 0.0, give_way=others)

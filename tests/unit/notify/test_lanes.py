@@ -32,7 +32,7 @@ def fill(slots: Slots, *held: Slot) -> list[Slot]:
 def end(slots: Slots, held: list[Slot], *, hung: bool) -> None:
     for each in held:
         slots.learn(each, hung=hung)
-        slots.release(each)
+        slots.give_back(each)
 
 
 def test_one_that_was_never_called_gets_a_few_and_leaves_the_rest() -> None:
@@ -111,6 +111,6 @@ def test_no_destination_takes_all_slots_and_each_gets_one(share: int, steps: lis
             for host in ("0.example", "1.example"):
                 assert sum(each.destination is not None and each.destination.host == host for each in here) < share
     for each in taken:
-        slots.release(each)
+        slots.give_back(each)
     for method, priority in ((0, CRITICAL), (1, NORMAL), (2, LANES[2]), (3, LANES[3])):
         assert slots.take(slot(method, f"{method % 2}.example", priority=priority)), "a lane that nothing can enter"

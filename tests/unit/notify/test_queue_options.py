@@ -45,7 +45,7 @@ class Queue(NamedTuple):
         """How many calls of one tenant begin, one after the other."""
         one, count = Slot("acme", Channel.CONSOLE, NORMAL), 0
         while count < 1000 and self.slots.take(one):
-            self.slots.release(one)
+            self.slots.give_back(one)
             count += 1
         return count
 

@@ -46,7 +46,7 @@ def test_a_channel_goes_on_while_the_outcomes_of_its_calls_are_written_down_and_
     slots.end_call(one)
     assert not slots.take(one), "the tenant's share counts what is not written down"
     for _ in range(LIMITS.per_org):
-        slots.release(one, ended=True)
+        slots.release(one)
     assert slots.taken == 0
     assert slots.room(Channel.EMAIL, NORMAL) == (1, 1)
 
@@ -129,10 +129,10 @@ def test_slots_are_never_lost_nor_made(steps: list[tuple[bool, str, int]]) -> No
             if slots.take(slot(org, priority)):
                 taken.append(slot(org, priority))
         elif taken:
-            slots.release(taken.pop())
+            slots.give_back(taken.pop())
         assert slots.taken == len(taken) <= LIMITS.total
     for each in taken:
-        slots.release(each)
+        slots.give_back(each)
     assert slots.free(CRITICAL) == LIMITS.total
 
 
@@ -172,7 +172,7 @@ def test_without_redis_each_replica_has_its_part_of_a_providers_rate_and_never_n
     for step in range(1, 1001):
         now = step / 10
         if slots.take(slot("a", NORMAL, Channel.EMAIL)):
-            slots.release(slot("a", NORMAL, Channel.EMAIL))
+            slots.give_back(slot("a", NORMAL, Channel.EMAIL))
             sent += 1
     possible = min(1000, 100 * rate / replicas)
     assert 0.9 * possible <= sent <= possible + 3 * max(1, rate / replicas)

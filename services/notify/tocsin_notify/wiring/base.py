@@ -182,6 +182,6 @@ async def open_base(runtime: Runtime[NotifySettings]) -> Base:
         escalation=escalation,
         relays=relays,
         backlog=backlog,
-        failures=Failures(policy, metrics, relays.nudge),
+        failures=Failures(policy, metrics, hints, relays.nudge),
         looks=Looks(db, runtime.loops),
     )

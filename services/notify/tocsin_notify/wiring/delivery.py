@@ -8,18 +8,22 @@ from tocsin_kit.lifecycle import Sweep
 from tocsin_kit.rpc.health import HealthCheck
 
 from tocsin_notify.app.contacts.contacts import Contacts
-from tocsin_notify.app.delivery.around import Around
 from tocsin_notify.app.delivery.calls import Calls
 from tocsin_notify.app.delivery.circuits import Circuits, Provider
+from tocsin_notify.app.delivery.claim import Claim
 from tocsin_notify.app.delivery.conclude import Conclude
 from tocsin_notify.app.delivery.deliver import Deliver
+from tocsin_notify.app.delivery.first_calls import FirstCalls
+from tocsin_notify.app.delivery.go_around import GoAround
 from tocsin_notify.app.delivery.journal_notes import begun
 from tocsin_notify.app.delivery.missing_receipts import MissingReceipts
 from tocsin_notify.app.delivery.outcomes import Outcomes
 from tocsin_notify.app.delivery.provider_rates import SERVICE, ProviderRates
+from tocsin_notify.app.delivery.send import Send
 from tocsin_notify.app.delivery.sequels import Sequels
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.delivery.still_wanted import StillWanted
+from tocsin_notify.app.delivery.take_over import TakeOver
 from tocsin_notify.app.delivery.vanished import Vanished
 from tocsin_notify.app.messages.release import Release
 from tocsin_notify.app.messages.wordings import Wordings
@@ -29,7 +33,7 @@ from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.submit import Submit
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.provider_rates import read_rates
-from tocsin_notify.store.delivery.senders import LOOK_SECONDS
+from tocsin_notify.store.delivery.senders import LOOK_SECONDS, Leases
 from tocsin_notify.wiring.base import Base
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
@@ -42,13 +46,15 @@ class Delivery:
         self._base = base
         self._circuits = circuits = _circuits(base)
         self.slots: Final = _slots(base, circuits)
-        around = Around(base.db, circuits, base.hints, base.metrics, base.policy)
-        self._outcomes = Outcomes(_conclude(base, circuits, around, contacts), base.runtime.stop)
+        go_around = GoAround(base.db, circuits, base.hints, base.metrics, base.policy)
+        self._outcomes = Outcomes(_conclude(base, circuits, go_around, contacts), base.runtime.stop)
         self._calls = self._make_calls(wordings)
-        self._submit = self._make_submit()
+        leases = Leases(base.settings.lease, base.presence)
+        first_calls = FirstCalls(self._calls, self.slots, base.cipher, self._circuits, leases)
+        self._submit = self._make_submit(first_calls)
         self.cancel: Final = Cancel(base.db, base.gatekeeper, base.hints, base.metrics)
-        self._deliver = self._make_deliver(around)
-        self._release = self._make_release()
+        self._deliver = self._make_deliver(go_around, leases)
+        self._release = Release(base.db, first_calls, base.hints, base.metrics, self._deliver.first, base.journal)
         self._sequels = Sequels(
             base.db, base.channels, base.cipher, timeout=base.settings.attempt_timeout, more=base.wakes.sequel.set
         )
@@ -72,7 +78,7 @@ class Delivery:
         vanished = Vanished(db, presence, wakes.due.set, notes=base.journal)
         loops.add("vanished", Sweep(LOOK_SECONDS, vanished))
         if settings.public_url and (settings.twilio_account.sid or settings.vapid.private_key):
-            receipts = MissingReceipts(db, base.failures, hints, settings.receipt_timeout)
+            receipts = MissingReceipts(db, base.failures, settings.receipt_timeout)
             loops.add("receipts", looks.sweep("receipts", receipts))
         loops.add("sequels", looks.sweep("sequels", self._sequels, nudged=wakes.sequel))
 
@@ -96,74 +102,46 @@ class Delivery:
         await self._sequels.drain(self._base.settings.shutdown_grace_seconds * 0.2)
 
     def _make_calls(self, wordings: Wordings) -> Calls:
-        base, settings = self._base, self._base.settings
+        base = self._base
         return Calls(
-            base.channels,
+            Send(base.channels, base.links.of, wordings.word, timeout=base.settings.attempt_timeout),
             base.gate,
             self.slots,
-            self._outcomes.finished,
-            base.metrics,
+            base.backlog,
             self._circuits,
-            timeout=settings.attempt_timeout + 2,
-            link=base.links.of,
-            word=wordings.word,
-            hung_after=settings.attempt_timeout * 0.9,
-            backlog=base.backlog,
+            base.metrics,
             begins=lambda start: base.journal.note(begun(start)),
+            finished=self._outcomes.finished,
         )
 
-    def _make_submit(self) -> Submit:
-        base, settings = self._base, self._base.settings
+    def _make_submit(self, first_calls: FirstCalls) -> Submit:
+        base = self._base
         submit = Submit(
             base.gate,
-            self._calls,
-            self.slots,
-            base.cipher,
+            first_calls,
             base.hints,
             base.metrics,
-            self._circuits,
-            lease=settings.lease,
-            presence=base.presence,
             nudge=base.relays.nudge,
-            bundling=settings.bundling,
+            bundling=base.settings.bundling,
             notes=base.journal,
         )
         submit.stopping = not base.runtime.works
         return submit
 
-    def _make_deliver(self, around: Around) -> Deliver:
+    def _make_deliver(self, go_around: GoAround, leases: Leases) -> Deliver:
         base = self._base
+        claim = Claim(
+            *(base.gate, self._calls, self.slots, base.cipher, base.failures, base.metrics, leases),
+            max_tries=base.policy.attempts,
+        )
         return Deliver(
             base.db,
-            base.gate,
-            self._calls,
+            claim,
             self.slots,
-            base.cipher,
-            base.hints,
-            base.metrics,
-            base.failures,
-            base.policy,
-            around,
-            lease=base.settings.lease,
-            presence=base.presence,
-            backlog=base.backlog,
-            still_wanted=StillWanted(base.db, base.escalation.stops, self.cancel),
-        )
-
-    def _make_release(self) -> Release:
-        base = self._base
-        return Release(
-            base.db,
-            self._calls,
-            self.slots,
-            base.cipher,
-            self._circuits,
-            base.hints,
-            base.metrics,
-            self._deliver.first,
-            base.settings.lease,
-            base.presence,
-            base.journal,
+            base.backlog,
+            go_around,
+            TakeOver(base.db, base.presence, self._calls.holds),
+            StillWanted(base.db, base.escalation.stops, self.cancel),
         )
 
 
@@ -199,7 +177,7 @@ def _slots(base: Base, circuits: Circuits) -> Slots:
     )
 
 
-def _conclude(base: Base, circuits: Circuits, around: Around, contacts: Contacts) -> Conclude:
+def _conclude(base: Base, circuits: Circuits, go_around: GoAround, contacts: Contacts) -> Conclude:
     return Conclude(
         base.db,
         base.hints,
@@ -207,7 +185,7 @@ def _conclude(base: Base, circuits: Circuits, around: Around, contacts: Contacts
         base.failures,
         base.policy,
         circuits,
-        around,
+        go_around,
         contacts.gone,
         notes=base.journal,
     )

@@ -10,7 +10,8 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.delivery.deliver import MOST_PER_CLAIM, Deliver
+from tocsin_notify.app.delivery.claim import MOST_PER_CLAIM
+from tocsin_notify.app.delivery.deliver import Deliver
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.store.pages.pages import NewPage

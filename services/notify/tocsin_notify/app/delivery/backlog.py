@@ -62,7 +62,7 @@ class Backlog:
         self._pages = Left()
         self._digests = Left()
 
-    def seat_freed(self, slot: Slot) -> None:
+    def slot_freed(self, slot: Slot) -> None:
         """Begin another round if something due could leave now that this slot is free.
 
         Digests follow those that ended, a moment later: a round for each of thousands would take pages their turn at the processor.

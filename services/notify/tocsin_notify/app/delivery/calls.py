@@ -3,28 +3,23 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
-from time import monotonic
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from tocsin_kit.counts import Counts
-from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import one_turn, wait_or_stop
-from tocsin_kit.time_limit import TimeLimit
 
 from tocsin_notify.app.delivery.backlog import Backlog
 from tocsin_notify.app.delivery.circuits import Circuits, Provider, provider_of
 from tocsin_notify.app.delivery.late_calls import LateCalls
 from tocsin_notify.app.delivery.permits import Permit
+from tocsin_notify.app.delivery.send import Send
 from tocsin_notify.app.delivery.slots import Slot, Slots
-from tocsin_notify.channels.base import Delivery, NotStarted
-from tocsin_notify.channels.registry import Registry
-from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
+from tocsin_notify.channels.base import Delivery
+from tocsin_notify.domain.attempt import Outcome, Retryable
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery.gate import Gate
-
-_log = get_logger(__name__)
 
 _TO_BEGIN: Final = 0.05
 """Seconds that a claim's locks wait for another of its calls to begin: longer than one over a kept connection takes."""
@@ -32,7 +27,6 @@ _MOST_TO_BEGIN: Final = 0.25
 """The same for all of them. Each one that is late asks the gate by itself, which makes a busy process busier."""
 _AT_A_TURN: Final = 8
 """Calls that take their first steps in one turn of the event loop: with all of a claim, everything else waits for milliseconds."""
-_STOPPED: Final = Retryable("the service stopped before the provider answered")
 _NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
 
 
@@ -65,47 +59,30 @@ class Finished:
     """By `time.monotonic`."""
 
 
-async def _as_it_is(delivery: Delivery) -> Delivery:
-    return delivery
-
-
 class Calls:
     """Starts calls and hands each outcome to `finished`; the slot is free again once that has taken it."""
 
     def __init__(
         self,
-        channels: Registry,
+        send: Send,
         gate: Gate,
         slots: Slots,
-        finished: Callable[[Finished], Awaitable[object]],
-        metrics: NotifyMetrics,
-        circuits: Circuits,
-        *,
-        timeout: float,
-        hung_after: float,
         backlog: Backlog,
-        link: Callable[[Delivery], str] = lambda _: "",
-        word: Callable[[Delivery], Awaitable[Delivery]] = _as_it_is,
-        begins: Callable[[Start], object] = lambda _: None,
+        circuits: Circuits,
+        metrics: NotifyMetrics,
+        *,
+        begins: Callable[[Start], object],
+        finished: Callable[[Finished], Awaitable[object]],
     ) -> None:
-        """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
-        `hung_after`: seconds after which a call that failed counts as one that got no answer.
-        `link` gives the URL by which the person answers, if there is one. `word` adds what a template says. `begins`: told of
-        each call.
-        """
-        self._channels = channels
+        """`begins`: told of each call that begins. `finished`: given each that ended; raises nothing."""
+        self._send = send
         self._late = LateCalls(gate)
         self._slots = slots
-        self._finished = finished
-        self._metrics = metrics
-        self._circuits = circuits
-        self._timeout = timeout
-        self._limit = TimeLimit(timeout)
-        self._hung_after = hung_after
         self._backlog = backlog
-        self._link = link
-        self._word = word
+        self._circuits = circuits
+        self._metrics = metrics
         self._begins = begins
+        self._finished = finished
         self._running: set[asyncio.Task[None]] = set()
         self._held: Counts[UUID] = Counts()
         """Attempts of each notification that are not written down."""
@@ -157,6 +134,7 @@ class Calls:
         Once the database is back those that are come due again, instead of waiting for the end of their lease.
         """
         for start in starts:
+            self._slots.end_call(start.slot)
             self._run_apart(start, self._conclude(Finished(start, _NEVER_BEGUN)))
 
     def holds(self, notification: UUID) -> bool:
@@ -188,40 +166,20 @@ class Calls:
         task.add_done_callback(ended)
 
     async def _run(self, start: Start, permit: Permit) -> None:
-        channel = self._channels[start.delivery.target.channel]
-        began, faults = monotonic(), ""
         self._begins(start)
-        try:
-            delivery, link = start.delivery, self._link(start.delivery)
-            delivery = await self._word(replace(delivery, link=link) if link else delivery)
-            faults = "; ".join(delivery.faults)
-            outcome = await self._limit.wait(channel.send(delivery, permit))
-        except TimeoutError:
-            outcome = Retryable(f"no answer within {self._timeout:g} s")
-        except asyncio.CancelledError:
-            outcome = _STOPPED
-        except NotStarted as error:
-            outcome = Retryable(str(error))
-        except Exception as error:
-            _log.exception("channel_defect", notification=str(start.delivery.notification))
-            outcome = Retryable(f"internal error in the channel: {type(error).__name__}", recipient=True)
-        permit.settle()
-        if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
-            outcome = Retryable(permit.refused)
-        seconds = monotonic() - began
-        if outcome is not _STOPPED and not permit.refused:
-            self._slots.learn(start.slot, hung=seconds >= self._hung_after and not isinstance(outcome, Sent))
-            self._circuits.learn(start.provider, start.contact_method, outcome, seconds)
-        self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
-        self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
+        ended = await self._send(start.delivery, permit)
+        if ended.counts:
+            self._slots.learn(start.slot, hung=ended.hung)
+            self._circuits.learn(start.provider, start.contact_method, ended.outcome, ended.seconds)
+        self._metrics.send_seconds.labels(start.slot.channel).observe(ended.seconds)
+        self._metrics.attempts.labels(start.slot.channel, type(ended.outcome).__name__.lower()).inc()
         self._slots.end_call(start.slot)
-        await self._conclude(Finished(start, outcome, seconds, faults, began), ended=True)
+        await self._conclude(Finished(start, ended.outcome, ended.seconds, ended.faults, ended.began))
 
-    async def _conclude(self, finished: Finished, *, ended: bool = False) -> None:
-        """`ended`: there was a call."""
+    async def _conclude(self, finished: Finished) -> None:
         try:
             await self._finished(finished)
         finally:
-            self._slots.release(finished.start.slot, ended=ended)
+            self._slots.release(finished.start.slot)
             self._metrics.calls.set(len(self._running) - 1)
-            self._backlog.seat_freed(finished.start.slot)
+            self._backlog.slot_freed(finished.start.slot)

@@ -14,10 +14,10 @@ from tocsin_kit.loops import SmallTurns, Turns
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app.delivery import page_outcomes
-from tocsin_notify.app.delivery.around import Around
 from tocsin_notify.app.delivery.calls import Finished
 from tocsin_notify.app.delivery.circuits import Circuits
 from tocsin_notify.app.delivery.failures import Failed, Failures
+from tocsin_notify.app.delivery.go_around import GoAround
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import concluded
 from tocsin_notify.app.delivery.served_again import Call, ServedAgain
@@ -64,7 +64,7 @@ class Conclude:
         failures: Failures,
         policy: RetryPolicy,
         circuits: Circuits,
-        around: Around,
+        go_around: GoAround,
         gone: Gone,
         *,
         notes: Notes = NO_NOTES,
@@ -77,7 +77,7 @@ class Conclude:
         self._failures = failures
         self._policy = policy
         self._circuits = circuits
-        self._around = around
+        self._go_around = go_around
         self._gone = gone
         self._chance = chance
         self._again = ServedAgain()
@@ -108,9 +108,9 @@ class Conclude:
             waiting = [row for row in waiting if row.id not in followed.dead]
             behind = [row for row in behind if row.id not in followed.dead]
             await page_outcomes.append_sent(tx, await self._bundled(tx, rows, finished))
-            passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind}, held)
-        self._around.hint(passed)
-        waiting = [row for row in waiting if row.id not in passed.ids]
+            detours = await self._go_around.take(tx, {row.id: (row, providers[row.id]) for row in behind}, held)
+        self._go_around.hint(detours)
+        waiting = [row for row in waiting if row.id not in detours.ids]
         # A circuit that opened during this transaction looked for what waits before this could be seen.
         self._circuits.look_again(
             providers[row.id].channel
@@ -118,7 +118,7 @@ class Conclude:
             if row not in behind and Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])
         )
         self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
-        self._failures.hint(followed, self._hints)
+        self._failures.hint(followed)
         # What is tried on slowly may be about its receiver alone, and is not to ring the more often for it.
         slow = {
             hint.id for hint in followed.later if hint.id in providers and self._circuits.is_open(providers[hint.id])

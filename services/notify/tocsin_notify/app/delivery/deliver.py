@@ -1,4 +1,4 @@
-"""Take what is due and start its calls (tx A), in sets."""
+"""Rounds over what is due: what there is room for is claimed (`claim`), fairly among tenants."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -12,32 +12,20 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.delivery.around import Around
 from tocsin_notify.app.delivery.backlog import Backlog
-from tocsin_notify.app.delivery.calls import Calls, Start
-from tocsin_notify.app.delivery.failures import Failed, Failures
-from tocsin_notify.app.delivery.hints import Hints
+from tocsin_notify.app.delivery.claim import MOST_PER_CLAIM, Claim
+from tocsin_notify.app.delivery.go_around import GoAround
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.delivery.still_wanted import StillWanted
 from tocsin_notify.app.delivery.take_over import TakeOver
-from tocsin_notify.app.pages.bundle_message import without_answered
-from tocsin_notify.app.pages.stored_jobs import job_of
-from tocsin_notify.app.pages.targets import destination_of, make_delivery
-from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.domain.page import CRITICAL, DIGESTS, LANES, Channel, DeathReason, Kind
-from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store.cipher import Cipher, SecretLost
-from tocsin_notify.store.delivery import candidates, notifications
+from tocsin_notify.app.pages.targets import destination_of
+from tocsin_notify.domain.page import CRITICAL, DIGESTS, LANES, Channel
+from tocsin_notify.store.delivery import candidates
 from tocsin_notify.store.delivery.candidates import Candidate
-from tocsin_notify.store.delivery.gate import Gate, incident_key
-from tocsin_notify.store.delivery.rows import Claimed
-from tocsin_notify.store.delivery.senders import Presence
 
 _log = get_logger(__name__)
 
-MOST_PER_CLAIM: Final = 200
-"""Each claim holds that many advisory locks at most; PostgreSQL's shared lock table is finite."""
 _ORGS_PER_ROUND: Final = 200
 _LEAST_PER_ORG: Final = 8
 """Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
@@ -82,44 +70,27 @@ class _Claims:
 
 
 class Deliver:
-    """Claims and starts. One object per process; its rounds run one after another."""
+    """One object per process; its rounds run one after another."""
 
     def __init__(
         self,
         db: Database,
-        gate: Gate,
-        calls: Calls,
+        claim: Claim,
         slots: Slots,
-        cipher: Cipher,
-        hints: Hints,
-        metrics: NotifyMetrics,
-        failures: Failures,
-        policy: RetryPolicy,
-        around: Around,
-        *,
-        lease: float,
-        presence: Presence,
         backlog: Backlog,
+        go_around: GoAround,
+        take_over: TakeOver,
         still_wanted: StillWanted,
     ) -> None:
-        """`lease`: seconds after which a row whose sender said nothing may be taken by another replica."""
-        self._presence = presence
-        self._backlog = backlog
-        self._still_wanted = still_wanted
-        self._from_others = TakeOver(db, presence, calls.holds)
         self.first: Final = PagesFirst()
         """Pages to which rounds over what is not urgent give way."""
         self._db = db
-        self._gate = gate
-        self._calls = calls
+        self._claim = claim
         self._slots = slots
-        self._cipher = cipher
-        self._hints = hints
-        self._metrics = metrics
-        self._failures = failures
-        self._policy = policy
-        self._around = around
-        self._lease = lease
+        self._backlog = backlog
+        self._go_around = go_around
+        self._from_others = take_over
+        self._still_wanted = still_wanted
         self._cursors = dict.fromkeys(LANES, "")
         self._served = dict.fromkeys(LANES, "")
         self._busy: dict[int, dict[UUID, Slot]] = {priority: {} for priority in LANES}
@@ -136,8 +107,8 @@ class Deliver:
             return
         async with self._db.alone() as tx:
             found = await candidates.named(tx, ids)
-        direct, _ = await self._around(found)
-        await self._claim(direct)
+        direct, _ = await self._go_around(found)
+        await self._claim_those_with_room(direct)
 
     async def everything(self) -> None:
         """Rounds until one finds no more."""
@@ -165,13 +136,13 @@ class Deliver:
                 if CRITICAL not in waiting.lanes:
                     await self.first.give_way()
                 progress += await self._round(priority)
-        more = await self._around.waiting()  # behind what is due: it would only have waited longer
+        more = await self._go_around.waiting()  # behind what is due: it would only have waited longer
         return more or progress > 0
 
     async def _take_over(self) -> int:
         expired = await self._from_others.find()
         try:
-            claimed = (await self._claim(expired)).count
+            claimed = (await self._claim_those_with_room(expired)).count
         except TocsinError as error:
             if error.code is grpc.StatusCode.UNAVAILABLE:
                 self._from_others.failed()
@@ -214,8 +185,8 @@ class Deliver:
                 # The next round goes on behind the tenants of this one, and begins again after the last.
                 self._cursors[priority] = found.last
             found_at = monotonic()
-            direct, diverted = await self._around(found.rows)
-            claims = await self._claim(_in_turn(direct, self._served[priority]))
+            direct, diverted = await self._go_around(found.rows)
+            claims = await self._claim_those_with_room(_in_turn(direct, self._served[priority]))
             claimed += claims.count + diverted
             busy |= claims.busy
             if look == 0:
@@ -237,8 +208,8 @@ class Deliver:
         hand = self._in_hand.pop(priority, None)
         if hand is None or not hand.rows or hand.age > FRESH_SECONDS:
             return 0
-        direct, diverted = await self._around(hand.rows)
-        claims = await self._claim(direct)
+        direct, diverted = await self._go_around(hand.rows)
+        claims = await self._claim_those_with_room(direct)
         claimed = claims.count + diverted
         if claims.left and (claimed or hand.age < _LOOKS_APART):
             self._in_hand[priority] = _InHand(claims.left, hand.time)
@@ -251,7 +222,9 @@ class Deliver:
         Those behind a circuit that is open are looked at again: their pages may go around it.
         """
         busy = self._busy[priority]
-        still = {id: slot for id, slot in busy.items() if self._slots.crowded(slot) and not self._around.is_open(slot)}
+        still = {
+            id: slot for id, slot in busy.items() if self._slots.crowded(slot) and not self._go_around.is_open(slot)
+        }
         self._backlog.of(priority).crowded |= {
             (slot.org_id, key) for slot in still.values() if (key := self._slots.crowded(slot)) is not None
         }
@@ -260,10 +233,12 @@ class Deliver:
     def _full_channels(self, priority: int) -> set[Channel]:
         """Channels whose rows are not looked at now: none of them could leave, and none goes around its provider."""
         return {
-            channel for channel in Channel if self._slots.is_full(channel, priority) and not self._around.fails(channel)
+            channel
+            for channel in Channel
+            if self._slots.is_full(channel, priority) and not self._go_around.fails(channel)
         }
 
-    async def _claim(self, found: Sequence[Candidate]) -> _Claims:
+    async def _claim_those_with_room(self, found: Sequence[Candidate]) -> _Claims:
         await self._still_wanted(found)
         claims = _Claims()
         crowded: set[tuple[str, int, UUID | str]] = set()
@@ -292,76 +267,12 @@ class Deliver:
                     self._backlog.of(each.priority).any = True
             self._served |= {each.priority: each.org_id for _, each in taken.values()}
             if taken:
-                claims.count += await self._claim_with_slots(taken)
+                claims.count += await self._claim(taken)
         for channel, priority in full:
             self._backlog.of(priority).full.add(channel)
         for org_id, priority, key in crowded:
             self._backlog.of(priority).crowded.add((org_id, key))
         return claims
-
-    async def _claim_with_slots(self, taken: dict[UUID, tuple[Slot, Candidate]]) -> int:
-        keys = {id: _key(candidate) for id, (_, candidate) in taken.items()}
-        started: set[UUID] = set()
-        try:
-            async with self._gate.passage(key for key in keys.values() if key is not None) as passage:
-                ids = [id for id, key in keys.items() if key is None or key in passage.held]
-                rows = await notifications.claim(
-                    passage.tx,
-                    ids,
-                    max_tries=self._policy.attempts,
-                    lease=self._lease,
-                    sender=self._presence.sender,
-                )
-                rows = await without_answered(passage.tx, rows)
-                starts, lost = self._starts(rows, taken)
-                followed = await self._failures.follow(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost])
-                started = {start.delivery.notification for start in starts}  # their slots are the calls' from here on
-                try:
-                    await passage.commit()
-                except BaseException:
-                    self._calls.abandon(starts)
-                    raise
-                await self._calls.start(starts, passage.since)
-        finally:
-            for id, (slot, _) in taken.items():
-                if id not in started:
-                    self._slots.release(slot)
-        for row in rows:
-            if row.verdict == "cancelled":
-                self._metrics.cancelled.inc()
-                _log.info("notification_cancelled", notification=str(row.id), reason=row.stop_reason)
-        self._failures.hint(followed, self._hints)
-        return len(rows)
-
-    def _starts(
-        self, rows: Sequence[Claimed], taken: dict[UUID, tuple[Slot, Candidate]]
-    ) -> tuple[list[Start], list[Failed]]:
-        starts: list[Start] = []
-        lost: list[Failed] = []
-        for row in rows:
-            if row.verdict != "sending":
-                continue
-            try:
-                delivery = make_delivery(
-                    self._cipher,
-                    notification=row.id,
-                    org_id=row.org_id,
-                    page_id=row.page_id,
-                    kind=Kind(row.type),
-                    job=job_of(row, Kind(row.type), row.job),
-                    method=row.contact_method,
-                    target=row.target,
-                    attempt=row.attempts,
-                    attempt_group=row.attempt_group,
-                    start_time=row.now,
-                    language=row.language,
-                )
-            except SecretLost as error:
-                _log.error("contact_secret_lost", org_id=row.org_id, error=str(error))
-                lost.append(_failed(row, DeathReason.PERMANENT_FAILURE, str(error)))
-                continue
-            starts.append(Start(delivery, taken[row.id][0], row.tries, row.contact_method))
-        return starts, lost
 
 
 def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
@@ -376,20 +287,3 @@ def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
         return turns[candidate.org_id], candidate.org_id <= served
 
     return sorted(found, key=turn)
-
-
-def rows_to_give_up(rows: Sequence[Claimed]) -> list[Claimed]:
-    """Those a claim found but will not send."""
-    return [row for row in rows if row.verdict in ("unusable", "exhausted")]
-
-
-def _failed(row: Claimed, reason: DeathReason | None = None, detail: str = "") -> Failed:
-    if reason is None:
-        exhausted = row.verdict == "exhausted"
-        reason = DeathReason.ATTEMPTS_EXHAUSTED if exhausted else DeathReason.NO_CONTACT_METHOD
-        detail = "its senders vanished during the attempts" if exhausted else "its contact method can no longer be used"
-    return Failed.of(row, reason, detail)
-
-
-def _key(candidate: Candidate) -> int | None:
-    return None if candidate.incident is None else incident_key(candidate.org_id, candidate.incident)

@@ -112,6 +112,7 @@ class Failures:
         self,
         policy: RetryPolicy,
         metrics: NotifyMetrics,
+        hints: Hints,
         nudge: Callable[[], None],
         *,
         chance: Callable[[], float] = random.random,
@@ -120,6 +121,7 @@ class Failures:
         self.nudge = nudge
         self._policy = policy
         self._metrics = metrics
+        self._hints = hints
         self._chance = chance
 
     async def follow(self, tx: Tx, failed: Sequence[Failed], held: pages.Held | None = None) -> Followed:
@@ -158,10 +160,10 @@ class Failures:
             told=bool(rows.outcomes),
         )
 
-    def hint(self, followed: Followed, hints: Hints) -> None:
+    def hint(self, followed: Followed) -> None:
         """After the commit."""
-        hints.arm(followed.later)
-        hints.now(followed.now)
+        self._hints.arm(followed.later)
+        self._hints.now(followed.now)
         if followed.told:
             self.nudge()
 

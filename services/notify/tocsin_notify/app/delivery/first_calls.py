@@ -1,26 +1,48 @@
 """Calls that begin with the transaction that makes their notifications: no second transaction lies before them."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from tocsin_notify.app.delivery.calls import Start
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.app.delivery.circuits import Circuits, provider_of
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.pages.targets import destination_of, make_delivery
 from tocsin_notify.domain.page import PAGES
 from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.delivery import notifications
+from tocsin_notify.store.delivery.notifications import NewNotification
+from tocsin_notify.store.delivery.senders import Leases
 from tocsin_notify.store.pages.pages import NewPage
 from tocsin_notify.store.pages.people import StoredTarget
 
 
 class FirstCalls:
+    """One object per process, for all that makes notifications whose calls begin at once."""
+
+    def __init__(self, calls: Calls, slots: Slots, cipher: Cipher, circuits: Circuits, leases: Leases) -> None:
+        self.calls: Final = calls
+        self.slots: Final = slots
+        self._cipher = cipher
+        self._circuits = circuits
+        self._leases = leases
+
+    def of_transaction(self) -> "TransactionCalls":
+        """For one transaction; `release` it in the end."""
+        return TransactionCalls(self.slots, self._cipher, self._circuits, self._leases)
+
+
+class TransactionCalls:
     """The calls that one transaction starts. What gets no slot here waits for the deliverer."""
 
-    def __init__(self, cipher: Cipher, slots: Slots, circuits: Circuits) -> None:
-        self._cipher = cipher
+    def __init__(self, slots: Slots, cipher: Cipher, circuits: Circuits, leases: Leases) -> None:
         self._slots = slots
+        self._cipher = cipher
         self._circuits = circuits
+        self._leases = leases
         self._taken: dict[UUID, Slot] = {}
         self._starts: dict[UUID, Start] = {}
 
@@ -62,9 +84,11 @@ class FirstCalls:
         self._starts[notification] = Start(delivery, slot, tries=1, contact_method=method)
         return True
 
-    def keep(self, made: Collection[UUID]) -> None:
-        """Forget those whose rows another replica made before."""
+    async def insert(self, tx: Tx, rows: Sequence[NewNotification]) -> set[UUID]:
+        """Returns those that were new: of others, which another replica made before, no call begins here."""
+        made = await notifications.insert(tx, rows, self._leases.seconds, self._leases.sender)
         self._starts = {id: start for id, start in self._starts.items() if id in made}
+        return made
 
     def take(self) -> list[Start]:
         """The calls to make once this is committed; their slots are theirs from here on."""
@@ -75,4 +99,4 @@ class FirstCalls:
     def release(self) -> None:
         """Give back the slots of calls that did not begin."""
         for slot in self._taken.values():
-            self._slots.release(slot)
+            self._slots.give_back(slot)

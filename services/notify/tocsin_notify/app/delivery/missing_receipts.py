@@ -6,7 +6,6 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery.failures import Failed, Failures, Followed
-from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.domain.page import WAKING, DeathReason, Kind
 from tocsin_notify.store.delivery import receipts
 from tocsin_notify.store.delivery.rows import Unreceipted
@@ -19,11 +18,10 @@ _MOST: Final = 200
 class MissingReceipts:
     """Finds messages whose receipt is overdue. Any number of replicas may run it."""
 
-    def __init__(self, db: Database, failures: Failures, hints: Hints, timeout: float) -> None:
+    def __init__(self, db: Database, failures: Failures, timeout: float) -> None:
         """`timeout`: seconds between the provider's yes and the latest receipt."""
         self._db = db
         self._failures = failures
-        self._hints = hints
         self._timeout = timeout
 
     async def __call__(self) -> None:
@@ -33,7 +31,7 @@ class MissingReceipts:
         """
         while True:
             found, followed = await self._db.run(None, self._round)
-            self._failures.hint(followed, self._hints)
+            self._failures.hint(followed)
             for id in followed.dead:
                 _log.warning("receipt_missing", notification=str(id), timeout=self._timeout)
             if found < _MOST:

@@ -90,7 +90,7 @@ class Receipts:
             _log.info("receipt", evidence=str(receipt.evidence), reason=receipt.reason, **fields)
         if taken.sent:
             self._hints.disarm([attempt.notification])
-        self._failures.hint(taken.followed, self._hints)
+        self._failures.hint(taken.followed)
         return True
 
     async def note(self, tx: Tx, attempt: AttemptName, receipt: Receipt) -> Taken:

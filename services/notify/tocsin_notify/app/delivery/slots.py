@@ -111,7 +111,7 @@ class Slots:
         return self._limits.per_org
 
     def take(self, slot: Slot) -> bool:
-        """Whether the slot is the caller's now; then it must `release` it."""
+        """Whether the slot is the caller's now, until `end_call` and `release`, or `give_back`."""
         if not self.free(slot.priority):
             return False
         if self.is_full(slot.channel, slot.priority):
@@ -169,17 +169,19 @@ class Slots:
         if slot.priority in _APART:
             self._apart_by_channel[_APART[slot.priority], slot.channel] -= 1
 
-    def release(self, slot: Slot, *, ended: bool = False) -> None:
-        """The outcome of its call is written down, or the call never began. `ended`: `end_call` was told before."""
-        if not ended:
-            self.end_call(slot)
+    def release(self, slot: Slot) -> None:
+        """The outcome of its call is written down, after `end_call`."""
         if slot.destination is not None:
             self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         self._taken -= 1
         if slot.priority in _APART:
             self._apart[_APART[slot.priority]] -= 1
-        key = slot.org_id, slot.priority
-        self._by_org.less(key)
+        self._by_org.less((slot.org_id, slot.priority))
+
+    def give_back(self, slot: Slot) -> None:
+        """No call of it begins."""
+        self.end_call(slot)
+        self.release(slot)
 
     def _share(self, slot: Slot) -> int:
         """The tenant's slots for this priority."""

@@ -17,25 +17,21 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import SmallTurns, one_turn, until
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
-from tocsin_notify.app.delivery.calls import Calls, Start
-from tocsin_notify.app.delivery.circuits import Circuits
+from tocsin_notify.app.delivery.calls import Start
 from tocsin_notify.app.delivery.deliver import FRESH_SECONDS
-from tocsin_notify.app.delivery.first_calls import FirstCalls
+from tocsin_notify.app.delivery.first_calls import FirstCalls, TransactionCalls
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.delivery.pages_first import PagesFirst
-from tocsin_notify.app.delivery.slots import Slots
 from tocsin_notify.domain.notification_settings import EVERYBODY
 from tocsin_notify.domain.page import NORMAL, Channel, DeathReason, Kind, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.store.delivery import dead_letters, notifications
+from tocsin_notify.store.delivery import dead_letters
 from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
 from tocsin_notify.store.delivery.gate import gate_clock
 from tocsin_notify.store.delivery.notifications import NewNotification
-from tocsin_notify.store.delivery.senders import Presence
 from tocsin_notify.store.messages import messages
 from tocsin_notify.store.messages.messages import Message
 from tocsin_notify.store.pages import pages, people
@@ -75,32 +71,22 @@ class Release:
     def __init__(
         self,
         db: Database,
-        calls: Calls,
-        slots: Slots,
-        cipher: Cipher,
-        circuits: Circuits,
+        first_calls: FirstCalls,
         hints: Hints,
         metrics: NotifyMetrics,
         first: PagesFirst,
-        lease: float,
-        presence: Presence,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`first`: pages to which a round gives way. `lease`: of the attempts, in seconds."""
-        self._first = first
+        """`first`: pages to which a round gives way."""
         self._db = db
-        self._calls = calls
-        self._slots = slots
-        self._cipher = cipher
-        self._circuits = circuits
+        self._first_calls = first_calls
         self._hints = hints
         self._metrics = metrics
-        self._lease = lease
-        self._presence = presence
+        self._first = first
         self._notes = notes
         self._channels: set[Channel] = set()
         """Of the last round that found something."""
-        self._without_slots: dict[FirstCalls, int] = {}
+        self._without_slots: dict[TransactionCalls, int] = {}
         """How many messages each round is about, of those that have not taken their slots yet."""
         self.stopping = False
         """Set: messages become pages, which are left for others to send."""
@@ -142,22 +128,22 @@ class Release:
 
     async def _round(self, ids: Sequence[UUID]) -> bool:
         """Whether any of these was released."""
-        first_calls = FirstCalls(self._cipher, self._slots, self._circuits)
-        self._without_slots[first_calls] = len(ids)
+        calls = self._first_calls.of_transaction()
+        self._without_slots[calls] = len(ids)
         starts: list[Start] = []
         try:
             await self._first.give_way()
             async with self._db.claim() as tx:
-                made = await self._make(tx, first_calls, ids)
+                made = await self._make(tx, calls, ids)
                 since = gate_clock()
-                starts = first_calls.take()
+                starts = calls.take()
         except BaseException:
-            self._calls.abandon(starts)
+            self._first_calls.calls.abandon(starts)
             raise
         finally:
-            self._without_slots.pop(first_calls, None)
-            first_calls.release()
-        await self._calls.start(starts, since, give_way=self._let_pages_pass)
+            self._without_slots.pop(calls, None)
+            calls.release()
+        await self._first_calls.calls.start(starts, since, give_way=self._let_pages_pass)
         for letter in made.letters:
             self._metrics.dead_letters.labels(letter.reason).inc()
             _log.error("nobody_to_message", org_id=letter.org_id, user=letter.user_id, detail=letter.detail)
@@ -174,13 +160,13 @@ class Release:
     def _fits(self) -> int | None:
         """How many calls could begin in each of the channels, beside those of other rounds; None while it is less than half of what
         there may be at once."""
-        rooms = [self._slots.room(channel, NORMAL) for channel in self._channels]
+        rooms = [self._first_calls.slots.room(channel, NORMAL) for channel in self._channels]
         awaited = sum(self._without_slots.values())
         if any(2 * (free - awaited) < most for free, most in rooms):
             return None
         return min((free - awaited for free, _ in rooms), default=0)
 
-    async def _make(self, tx: Tx, calls: FirstCalls, ids: Sequence[UUID]) -> _Made:
+    async def _make(self, tx: Tx, calls: TransactionCalls, ids: Sequence[UUID]) -> _Made:
         due = await messages.claim(tx, ids)
         if not due:
             return _Made()
@@ -210,7 +196,7 @@ class Release:
             made.rows.append(_notification(id, page, method, target.channel, state))
         self._without_slots.pop(calls, None)
         if made.rows:
-            calls.keep(await notifications.insert(tx, made.rows, self._lease, self._presence.sender))
+            await calls.insert(tx, made.rows)
         if made.letters:
             await messages.note_unreachable(tx, _reasons(made.letters))
             await dead_letters.insert(tx, made.letters)

@@ -12,12 +12,9 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app.delivery import page_outcomes
-from tocsin_notify.app.delivery.calls import Calls
-from tocsin_notify.app.delivery.circuits import Circuits
-from tocsin_notify.app.delivery.first_calls import FirstCalls
+from tocsin_notify.app.delivery.first_calls import FirstCalls, TransactionCalls
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import added
-from tocsin_notify.app.delivery.slots import Slots
 from tocsin_notify.app.pages.placing import Bundled, Placing, may_wait, why_not_sent
 from tocsin_notify.app.pages.recently_stored import RecentlyStored
 from tocsin_notify.domain.bundling import BundlePolicy
@@ -25,12 +22,10 @@ from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.store.delivery import dead_letters, failures, notifications
+from tocsin_notify.store.delivery import dead_letters, failures
 from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
 from tocsin_notify.store.delivery.gate import Gate, incident_key
 from tocsin_notify.store.delivery.notifications import NewNotification
-from tocsin_notify.store.delivery.senders import Presence
 from tocsin_notify.store.pages import intake
 from tocsin_notify.store.pages.pages import NewPage
 from tocsin_notify.store.pages.people import Person
@@ -48,32 +43,22 @@ class Submit:
     def __init__(
         self,
         gate: Gate,
-        calls: Calls,
-        slots: Slots,
-        cipher: Cipher,
+        first_calls: FirstCalls,
         hints: Hints,
         metrics: NotifyMetrics,
-        circuits: Circuits,
         *,
-        lease: float,
-        presence: Presence,
         nudge: Callable[[], None],
         bundling: BundlePolicy,
         notes: Notes = NO_NOTES,
     ) -> None:
         """`nudge`: tells the relay that escalation is to hear of a page."""
-        self._notes = notes
-        self._placing = Placing(bundling)
-        self._presence = presence
-        self._nudge = nudge
         self._gate = gate
-        self._calls = calls
-        self._slots = slots
-        self._cipher = cipher
+        self._first_calls = first_calls
         self._hints = hints
         self._metrics = metrics
-        self._circuits = circuits
-        self._lease = lease
+        self._nudge = nudge
+        self._placing = Placing(bundling)
+        self._notes = notes
         self.lately: Final = RecentlyStored()
         self.stopping = False
         """Set: pages are stored, and left for others to send."""
@@ -84,7 +69,7 @@ class Submit:
         Raises CONFLICT when another session holds what these need for longer than `patience` (`store.delivery.gate`).
         """
         unique = {page.id: page for page in given}
-        calls = FirstCalls(self._cipher, self._slots, self._circuits)
+        calls = self._first_calls.of_transaction()
         round_ = _Round(calls, self._metrics)
         try:
             async with self._gate.passage(
@@ -107,8 +92,7 @@ class Submit:
                         stopped = stored.fences[page.id] or why_not_sent(page, person, stored.now)
                         round_.plan(page, person, planned[page.id], stopped, bundled.get(page.id))
                     if round_.rows:
-                        made = await notifications.insert(writes, round_.rows, self._lease, self._presence.sender)
-                        round_.keep(made)
+                        await round_.insert(writes)
                         await round_.supersede(passage.tx)
                     await writes.send()
                     if round_.letters:
@@ -118,10 +102,10 @@ class Submit:
                 try:
                     await passage.commit()
                 except BaseException:
-                    self._calls.abandon(starts)
+                    self._first_calls.calls.abandon(starts)
                     raise
                 self.lately.add((f"pages/{id}" for id in unique), passage.session_ended)
-                await self._calls.start(starts, passage.since)
+                await self._first_calls.calls.start(starts, passage.since)
         finally:
             calls.release()
         round_.hint(self._hints)
@@ -143,7 +127,7 @@ class Submit:
 class _Round:
     """One transaction's worth of planning."""
 
-    def __init__(self, calls: FirstCalls, metrics: NotifyMetrics) -> None:
+    def __init__(self, calls: TransactionCalls, metrics: NotifyMetrics) -> None:
         self._calls = calls
         self._metrics = metrics
         self._again: set[UUID] = set()
@@ -173,9 +157,9 @@ class _Round:
         for step in planned:
             self.rows.append(self._row(page, person, step, fence, bundled))
 
-    def keep(self, made: set[UUID]) -> None:
-        """Forget the starts whose rows another replica made before."""
-        self._calls.keep(made)
+    async def insert(self, tx: Tx) -> None:
+        """Rows that another replica made before are forgotten."""
+        made = await self._calls.insert(tx, self.rows)
         self.rows = [row for row in self.rows if row.id in made]
 
     async def supersede(self, tx: Tx) -> None:

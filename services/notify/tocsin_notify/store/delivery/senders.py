@@ -210,3 +210,17 @@ class Presence:
             if is_read_only(connection):
                 break  # a primary that was replaced: the locks that count are on another server
         _log.warning("presence_lost", meaning="until it is back, attempts of this process wait for their lease")
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """How long attempts that begin in this process are its own."""
+
+    seconds: float
+    """After which a row whose sender said nothing may be taken by another replica."""
+    presence: Presence
+
+    @property
+    def sender(self) -> int | None:
+        """See `Presence.sender`."""
+        return self.presence.sender

@@ -40,8 +40,8 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
 
 
 @dataclass(slots=True)
-class Passed:
-    """What one transaction decided. Hand it to `Around.hint` after the commit."""
+class Detours:
+    """What one transaction decided. Hand it to `GoAround.hint` after the commit."""
 
     pulled: list[tuple[str, UUID]] = field(default_factory=list)
     added: list[NewNotification] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Passed:
         return {kept.id for kept in self.kept if kept.delay > 0}
 
 
-class Around:
+class GoAround:
     """Asks the circuits, decides by `domain.failover.go_around`, and writes."""
 
     def __init__(
@@ -102,9 +102,9 @@ class Around:
         diverted: set[UUID] = set()
         left: set[UUID] = set()
         for start in range(0, len(behind), _MOST):
-            passed = await self._pass(behind[start : start + _MOST], early=False)
-            diverted |= passed.ids
-            left |= passed.left
+            detours = await self._detour(behind[start : start + _MOST], early=False)
+            diverted |= detours.ids
+            left |= detours.left
         return [each for each in found if each.id not in diverted | left], len(diverted)
 
     async def waiting(self) -> bool:
@@ -134,50 +134,50 @@ class Around:
             found, last = await candidates.tried_before(tx, self._channels, *self._after, _MOST)
         behind = [each for each in found if self._circuits.is_open(_provider(each))]
         if behind:
-            passed = await self._pass(behind, early=True)
-            self._again |= {each.channel for each in behind if each.id in passed.left}
+            detours = await self._detour(behind, early=True)
+            self._again |= {each.channel for each in behind if each.id in detours.left}
         return last
 
-    async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]], held: pages.Held) -> Passed:
+    async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]], held: pages.Held) -> Detours:
         """Decide about these, which wait. The caller holds their rows and, as `held`, their pages."""
-        passed = Passed()
+        detours = Detours()
         if heads:
-            await self._decide(tx, heads, held, passed, may_try=False)
-        return passed
+            await self._decide(tx, heads, held, detours, may_try=False)
+        return detours
 
-    def hint(self, passed: Passed) -> None:
+    def hint(self, detours: Detours) -> None:
         """After the commit."""
-        self._hints.now([*(id for _, id in passed.pulled), *(row.id for row in passed.added)])
-        self._hints.arm([Hint(kept.id, kept.delay, kept.priority) for kept in passed.kept if kept.delay > 0])
-        for kept, provider in passed.went_around:
+        self._hints.now([*(id for _, id in detours.pulled), *(row.id for row in detours.added)])
+        self._hints.arm([Hint(kept.id, kept.delay, kept.priority) for kept in detours.kept if kept.delay > 0])
+        for kept, provider in detours.went_around:
             self._metrics.went_around.labels(provider.channel).inc()
             _log.info(
                 "notification_went_around", org_id=kept.org_id, notification=str(kept.id), channel=str(provider.channel)
             )
 
-    async def _pass(self, behind: Sequence[Candidate], *, early: bool) -> Passed:
+    async def _detour(self, behind: Sequence[Candidate], *, early: bool) -> Detours:
         providers = {each.id: _provider(each) for each in behind}
-        passed = Passed()
+        detours = Detours()
         async with self._db.system() as tx:
             owners = await candidates.pages_of(tx, providers)
             locked = await pages.lock(tx, set(owners.values()), only_free=True)
-            passed.left = {id for id, (_, page) in owners.items() if page not in locked}
+            detours.left = {id for id, (_, page) in owners.items() if page not in locked}
             rows = await candidates.hold_pages(tx, providers, locked, WAKING, early=early)
             heads = {row.id: (row, providers[row.id]) for row in rows}
-            await self._decide(tx, heads, locked, passed, may_try=not early)
-        self.hint(passed)
-        return passed
+            await self._decide(tx, heads, locked, detours, may_try=not early)
+        self.hint(detours)
+        return detours
 
     async def _decide(
         self,
         tx: Tx,
         heads: Mapping[UUID, tuple[NotificationHead, Provider]],
         locked: pages.Held,
-        passed: Passed,
+        detours: Detours,
         *,
         may_try: bool,
     ) -> None:
-        """`may_try`: what is not passed over is tried by the caller, so that one of these may be the probe."""
+        """`may_try`: what takes no other way is tried by the caller, so that one of these may be the probe."""
         rows: Collection[NotificationHead] = [head for head, _ in heads.values()]
         known = await people.read(tx, {(row.org_id, row.user_id) for row in rows})
         siblings = await failures.siblings(tx, {(row.org_id, row.page_id) for row in rows})
@@ -185,13 +185,15 @@ class Around:
         for head, provider in heads.values():
             (page, _), person = locked[head.page_id], known[head.org_id, head.user_id]
             family = siblings[head.page_id]
-            siblings[head.page_id] = self._choose(head, provider, page, person, family, begun[head.id], passed, may_try)
-        if passed.pulled:
-            await failures.pull_forward(tx, passed.pulled)
-        if passed.added:
-            await notifications.insert(tx, passed.added)
-        if passed.kept:
-            await failures.keep(tx, passed.kept)
+            siblings[head.page_id] = self._choose(
+                head, provider, page, person, family, begun[head.id], detours, may_try
+            )
+        if detours.pulled:
+            await failures.pull_forward(tx, detours.pulled)
+        if detours.added:
+            await notifications.insert(tx, detours.added)
+        if detours.kept:
+            await failures.keep(tx, detours.kept)
 
     def _choose(
         self,
@@ -201,7 +203,7 @@ class Around:
         person: Person,
         family: list[Sibling],
         begun: Begun,
-        passed: Passed,
+        detours: Detours,
         may_try: bool,
     ) -> list[Sibling]:
         """The page's notifications after that."""
@@ -217,11 +219,11 @@ class Around:
             return family
         match choice:
             case PullForward(notification=next_one):
-                passed.pulled.append((head.org_id, next_one))
+                detours.pulled.append((head.org_id, next_one))
                 family = [replace(each, state=State.SENDING) if each.id == next_one else each for each in family]
             case Add(method=method, step=step):
                 row = replacement(head, page, method, step)
-                passed.added.append(row)
+                detours.added.append(row)
                 family = [*family, Sibling(row.id, row.contact_method, State.SENDING)]
             case Elsewhere():
                 pass
@@ -235,9 +237,9 @@ class Around:
             SLOW[priority_of(page.kind, page.urgency)],
             0.0 if way is Way.PROBE else wait.seconds,
         )
-        passed.kept.append(kept)
+        detours.kept.append(kept)
         if not again:
-            passed.went_around.append((kept, provider))
+            detours.went_around.append((kept, provider))
         return still_tried(family, head.id)
 
 

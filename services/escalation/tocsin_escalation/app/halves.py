@@ -9,33 +9,42 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
 T = TypeVar("T")
+Locked = TypeVar("Locked")
 
 
 class Lost(TocsinError):
     """The database ended a transaction after it had begun. What was done in it may be why: it took too long, or too much."""
 
 
-def may_be_to_blame(error: TocsinError) -> bool:
-    """Whether the database ended a transaction in such a way that what was done in it may be why.
-
-    It is not when the server is full, is read-only or denies a right: then the database is away, for all alike.
-    """
-    return error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE and not is_of_server(error)
-
-
 async def begun(database: Database, org_id: str | None, work: Callable[[Tx], Awaitable[T]]) -> T:
     """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE once `work` has begun, if that may be the reason."""
-    began = False
+
+    async def nothing(tx: Tx) -> None:
+        pass
+
+    return await begun_after(database, org_id, nothing, lambda tx, _: work(tx))
+
+
+async def begun_after(
+    database: Database,
+    org_id: str | None,
+    lock: Callable[[Tx], Awaitable[Locked]],
+    work: Callable[[Tx, Locked], Awaitable[T]],
+) -> T:
+    """`begun`, with what `lock` gave. That it takes too long is the fault of another transaction: it never raises Lost."""
+    locked = False
 
     async def noting(tx: Tx) -> T:
-        nonlocal began
-        began = True
-        return await work(tx)
+        nonlocal locked
+        locked = False  # the database may run this anew
+        held = await lock(tx)
+        locked = True
+        return await work(tx, held)
 
     try:
         return await database.run(org_id, noting)
     except TocsinError as error:
-        if began and may_be_to_blame(error):
+        if locked and _may_be_to_blame(error):
             raise Lost(error.reason, error.message) from error
         raise
 
@@ -68,3 +77,11 @@ def _is_away(error: Exception) -> bool:
         and not isinstance(error, Lost)
         and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE
     )
+
+
+def _may_be_to_blame(error: TocsinError) -> bool:
+    """Whether the database ended a transaction in such a way that what was done in it may be why.
+
+    It is not when the server is full, is read-only or denies a right: then the database is away, for all alike.
+    """
+    return error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE and not is_of_server(error)

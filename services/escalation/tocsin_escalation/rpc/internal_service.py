@@ -97,7 +97,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         return pb.ApplyIncidentEventsResponse(results=[RESULTS[result] for result in results])
 
     async def OpenEventFeeds(self, request: pb.OpenEventFeedsRequest, context: Context) -> pb.OpenEventFeedsResponse:
-        """What these tenants' incidents do from now on is handed to notify."""
+        """See the contract."""
         current_call().require_internal()
         async with self._db.system() as tx:
             await feeds.open_feeds(tx, request.org_ids)
@@ -106,7 +106,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     async def CompareIncidents(
         self, request: pb.CompareIncidentsRequest, context: Context
     ) -> pb.CompareIncidentsResponse:
-        """How each incident stands here; unknown ones too, in the order of the request."""
+        """See the contract."""
         current_call().require_internal()
         claims = [
             (claim.org_id, parse_uuid_name(claim.incident, "incidents", field=f"incidents[{position}].incident"))
@@ -122,7 +122,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     async def ListOpenIncidents(
         self, request: pb.ListOpenIncidentsRequest, context: Context
     ) -> pb.ListOpenIncidentsResponse:
-        """One page of what is not resolved here, of all tenants."""
+        """See the contract."""
         current_call().require_internal()
         after = parse_uuid_name(request.after, "incidents", field="after") if request.after else None
         async with self._db.system() as tx:
@@ -137,14 +137,14 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     async def ApplyPageOutcomes(
         self, request: pb.ApplyPageOutcomesRequest, context: Context
     ) -> pb.ApplyPageOutcomesResponse:
-        """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        """See the contract."""
         current_call().require_internal()
         told = [_told(outcome, position) for position, outcome in enumerate(request.outcomes)]
         results = await apply_outcomes(self._db, self._effects, told)
         return pb.ApplyPageOutcomesResponse(results=[OUTCOME_RESULTS[result] for result in results])
 
     async def ReconcilePages(self, request: pb.ReconcilePagesRequest, context: Context) -> pb.ReconcilePagesResponse:
-        """See the contract. Raises SCOPE_MISSING, SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE."""
+        """See the contract."""
         current_call().require_internal()
         report = await self._page_reconciler.all_now(mend=not request.dry_run)
         return pb.ReconcilePagesResponse(
@@ -164,7 +164,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     async def SummarizeForDigests(
         self, request: pb.SummarizeForDigestsRequest, context: Context
     ) -> pb.SummarizeForDigestsResponse:
-        """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        """See the contract."""
         org_id = current_call().acting_for(request.org_id)
         users = [name.removeprefix("users/") for name in request.users]
         found, people = await self._summaries.for_digests(org_id, users, *digest_mapping.span_of(request))
@@ -173,7 +173,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         )
 
     async def SimulateEvent(self, request: pb.SimulateEventRequest, context: Context) -> pb.SimulateEventResponse:
-        """See the contract. Raises INVALID_FIELD, INCIDENT_NOT_FOUND, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        """See the contract."""
         org_id = current_call().acting_for(request.event.org_id)
         event = _event(request.event)
         if isinstance(event, Opening):
@@ -189,7 +189,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         return pb.SimulateEventResponse(plan=foresight_mapping.foreseen_to(found))
 
     async def GetReceivers(self, request: pb.GetReceiversRequest, context: Context) -> pb.GetReceiversResponse:
-        """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        """See the contract."""
         org_id = current_call().acting_for(request.org_id)
         targets = [Target(*_kind_and_id(name)) for name in request.targets]
         time = time_of(request.time, "time")

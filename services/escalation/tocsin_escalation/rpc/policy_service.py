@@ -128,7 +128,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
     async def ListUnreachableTargets(
         self, request: pb.ListUnreachableTargetsRequest, context: Context
     ) -> pb.ListUnreachableTargetsResponse:
-        """See the contract. Raises PAGE_TOKEN_INVALID, SERVICE_UNAVAILABLE."""
+        """See the contract."""
         cursor = self._pages.decode(request)
         after = (str(cursor[0]), int(str(cursor[1]))) if cursor else ("", 0)
         size = page_size(request.page_size)

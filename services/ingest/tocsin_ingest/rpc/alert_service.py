@@ -93,12 +93,12 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
 
     @takes_bytes
     async def SendAlert(self, request: bytes, context: _Context) -> bytes:
-        """One alert."""
+        """See the contract."""
         return await self._intake.send(Sender.of(current_call().principal), request)
 
     @takes_bytes
     async def SendAlerts(self, request: bytes, context: _Context) -> bytes:
-        """Many alerts, an answer for each."""
+        """See the contract."""
         batch: Any = _Alerts.FromString(request)
         validate(batch)
         answers = await self._intake.send_all(Sender.of(current_call().principal), list(batch.alerts))
@@ -114,14 +114,14 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     async def StreamAlerts(
         self, request_iterator: AsyncIterator[StreamAlertsRequest], context: _Context
     ) -> AsyncIterator[StreamAlertsResponse]:
-        """Alerts for as long as the stream lives; an answer leaves as soon as its alert is committed."""
+        """See the contract."""
         stream = AlertStream(self._intake, Sender.of(current_call().principal), self._window, self._stop)
         async with closing(stream.answers(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
 
     async def SendHeartbeat(self, request: SendHeartbeatRequest, context: _Context) -> SendHeartbeatResponse:
-        """The integration is alive."""
+        """See the contract."""
         sender = Sender.of(current_call().principal)
         integration_id = sender.integration_id
         if integration_id is None:
@@ -132,7 +132,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         return response
 
     async def SimulateAlert(self, request: SimulateAlertRequest, context: _Context) -> SimulateAlertResponse:
-        """What would become of an alert."""
+        """See the contract."""
         check_size(request.alert)
         check_details(request.alert.details)
         integration_id = (
@@ -151,7 +151,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         return simulated_to(simulated, pages)
 
     async def ExplainAlert(self, request: ExplainAlertRequest, context: _Context) -> ExplainAlertResponse:
-        """Why it opened an incident, or none."""
+        """See the contract."""
         alert_id = parse_uuid_name(request.name, "alerts")
         async with self._database.transaction(current_call().org_id) as tx:
             row = await alerts.get(tx, alert_id)
@@ -161,7 +161,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         return explained_to(alert_of(row), decided)
 
     async def GetAlert(self, request: GetAlertRequest, context: _Context) -> GetAlertResponse:
-        """One alert."""
+        """See the contract."""
         alert_id = parse_uuid_name(request.name, "alerts")
         async with self._database.transaction(current_call().org_id) as tx:
             row = await alerts.get(tx, alert_id)
@@ -170,7 +170,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         return GetAlertResponse(alert=alert_of(row))
 
     async def ListAlerts(self, request: ListAlertsRequest, context: _Context) -> ListAlertsResponse:
-        """A page of alerts, newest first."""
+        """See the contract."""
         wanted = alerts.AlertFilter(
             parse_uuid_name(request.incident, "incidents", field="incident") if request.incident else None,
             parse_name(request.integration, "integrations", field="integration") if request.integration else None,

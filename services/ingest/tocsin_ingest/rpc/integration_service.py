@@ -72,14 +72,14 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     async def CreateIntegration(
         self, request: CreateIntegrationRequest, context: _Context
     ) -> CreateIntegrationResponse:
-        """An integration and its key."""
+        """See the contract."""
         org_id = current_call().org_id
         return await create_integration(
             self._database, self._policies, org_id, request, self._budgets, self._mail_domain, self._boxes
         )
 
     async def GetIntegration(self, request: GetIntegrationRequest, context: _Context) -> GetIntegrationResponse:
-        """One integration."""
+        """See the contract."""
         async with self._database.transaction(current_call().org_id) as tx:
             row = await integrations.get(tx, parse_name(request.name, "integrations"))
         if row is None:
@@ -87,7 +87,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         return GetIntegrationResponse(integration=integration_of(row))
 
     async def ListIntegrations(self, request: ListIntegrationsRequest, context: _Context) -> ListIntegrationsResponse:
-        """A page of integrations, by name."""
+        """See the contract."""
 
         async def read(after: Any, limit: int) -> Sequence[IntegrationRow]:
             async with self._database.transaction(current_call().org_id) as tx:
@@ -101,7 +101,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     async def UpdateIntegration(
         self, request: UpdateIntegrationRequest, context: _Context
     ) -> UpdateIntegrationResponse:
-        """The integration after the change."""
+        """See the contract."""
         org_id = current_call().org_id
         return await update_integration(
             self._database, self._policies, org_id, request, self._alive, self._directory, self._boxes
@@ -110,15 +110,15 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     async def DeleteIntegration(
         self, request: DeleteIntegrationRequest, context: _Context
     ) -> DeleteIntegrationResponse:
-        """Gone, with its keys."""
+        """See the contract."""
         return await delete_integration(self._database, current_call().org_id, request, self._directory.changed)
 
     async def RotateIntegrationKey(
         self, request: RotateIntegrationKeyRequest, context: _Context
     ) -> RotateIntegrationKeyResponse:
-        """A new key."""
+        """See the contract."""
         return await rotate_integration_key(self._database, current_call().org_id, request, self._mail_domain)
 
     async def PreviewMapping(self, request: PreviewMappingRequest, context: _Context) -> PreviewMappingResponse:
-        """What a mapping makes of a body."""
+        """See the contract."""
         return await preview_mapping(request)

@@ -32,7 +32,7 @@ class IngestInternalService(internal_service_pb2_grpc.IngestInternalServiceServi
         self._reconciler = reconciler
 
     async def ResolveIncidents(self, request: ResolveIncidentsRequest, context: _Context) -> ResolveIncidentsResponse:
-        """Closed, with the numbers of their last events."""
+        """See the contract."""
         ids = [
             parse_uuid_name(name, "incidents", field=f"incidents[{index}]")
             for index, name in enumerate(request.incidents)
@@ -45,7 +45,7 @@ class IngestInternalService(internal_service_pb2_grpc.IngestInternalServiceServi
     async def ReconcileIncidents(
         self, request: ReconcileIncidentsRequest, context: _Context
     ) -> ReconcileIncidentsResponse:
-        """Compared with escalation now, and mended unless it is a dry run."""
+        """See the contract."""
         current_call().require_internal()
         report = await self._reconciler.all_now(mend=not request.dry_run)
         return ReconcileIncidentsResponse(

@@ -49,7 +49,7 @@ class SilenceService(silence_service_pb2_grpc.SilenceServiceServicer):
         self._changed = changed
 
     async def CreateSilence(self, request: CreateSilenceRequest, context: _Context) -> CreateSilenceResponse:
-        """A silence."""
+        """See the contract."""
         author = current_call().principal.subject
 
         async def create(tx: Tx) -> CreateSilenceResponse:
@@ -58,7 +58,7 @@ class SilenceService(silence_service_pb2_grpc.SilenceServiceServicer):
         return await self._once("CreateSilence", request, CreateSilenceResponse, create)
 
     async def GetSilence(self, request: GetSilenceRequest, context: _Context) -> GetSilenceResponse:
-        """One silence."""
+        """See the contract."""
         async with self._database.transaction(current_call().org_id) as tx:
             row, now = await store.get(tx, parse_uuid_name(request.name, "silences")), await tx.now()
         if row is None:
@@ -66,7 +66,7 @@ class SilenceService(silence_service_pb2_grpc.SilenceServiceServicer):
         return GetSilenceResponse(silence=silence_of(row, now))
 
     async def ListSilences(self, request: ListSilencesRequest, context: _Context) -> ListSilencesResponse:
-        """A page of silences, by their end."""
+        """See the contract."""
 
         async def read(after: Any, limit: int) -> Sequence[tuple[SilenceRow, datetime]]:
             async with self._database.transaction(current_call().org_id) as tx:
@@ -83,7 +83,7 @@ class SilenceService(silence_service_pb2_grpc.SilenceServiceServicer):
         return ListSilencesResponse(silences=found, next_page_token=token)
 
     async def UpdateSilence(self, request: UpdateSilenceRequest, context: _Context) -> UpdateSilenceResponse:
-        """The silence after the change."""
+        """See the contract."""
 
         async def update(tx: Tx) -> UpdateSilenceResponse:
             return UpdateSilenceResponse(silence=await silences.update(tx, request))
@@ -91,7 +91,7 @@ class SilenceService(silence_service_pb2_grpc.SilenceServiceServicer):
         return await self._once("UpdateSilence", request, UpdateSilenceResponse, update)
 
     async def ExpireSilence(self, request: ExpireSilenceRequest, context: _Context) -> ExpireSilenceResponse:
-        """The silence, which has ended."""
+        """See the contract."""
 
         async def expire(tx: Tx) -> ExpireSilenceResponse:
             return ExpireSilenceResponse(silence=await silences.expire(tx, request))

@@ -13,7 +13,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.halves import may_be_to_blame
+from tocsin_escalation.app.halves import Lost, begun_after
 from tocsin_escalation.app.incidents import sharing, turning
 from tocsin_escalation.app.incidents.advance import Overtaken, advance, following
 from tocsin_escalation.app.incidents.effects import Effects
@@ -92,10 +92,6 @@ class _Left(Exception):
         self.apart = apart
 
 
-class _Lost(Exception):
-    """The database ended the transaction after it had begun, and what was done in it may be why."""
-
-
 async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
     """Apply events, idempotent by their incident's own numbers; all of them in one transaction, as far as that delays nobody.
 
@@ -122,7 +118,7 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
                 waiting.append(tuple(sorted(apart)))
         except Overtaken:
             waiting.appendleft(places)  # their rows are there now, with what the other transaction did
-        except _Lost:
+        except Lost:
             _log.exception("events_batch_lost", events=len(given))
             waiting.extend(_halves(places, arrivals))
     return [results.get(at, Result.BUSY) for at in range(len(arrivals))]
@@ -139,18 +135,18 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
     """`_apply`, for one incident as often as it may help: without its schedules when the database ended it twice.
 
     They cost more than anything else about an incident. Its policy goes on with users and teams, and the tenant's fallback policy
-    takes its place when it names none. Raises _Left and Overtaken, _Lost for several incidents, and
+    takes its place when it names none. Raises _Left and Overtaken, Lost for several incidents, and
     CONFLICT when nothing helped.
     """
     try:
         return await _apply(db, effects, arrivals)
-    except _Lost:
+    except Lost:
         if len({arrival.incident_id for arrival in arrivals}) > 1:
             raise
     for most_schedules in (sharing.MOST_LOOKED_AT, 0):
         try:
             return await _apply(db, effects, arrivals, most_schedules)
-        except _Lost as error:
+        except Lost as error:
             _log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
             lost = error
     # Not as a database that is away: the relay would send it first again and again, with everything behind it. Nor as a defect: the
@@ -163,14 +159,10 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
 async def _apply(
     db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
 ) -> list[Result]:
-    """Raises _Left, Overtaken and _Lost; in each case nothing was done."""
-    begun = False
+    """Raises _Left, Overtaken and Lost; in each case nothing was done."""
 
-    async def work(tx: Tx) -> list[Result]:
-        nonlocal begun
-        begun = False
-        runs, fed = await _lock(tx, arrivals)
-        begun = True
+    async def work(tx: Tx, locked: tuple[dict[UUID, Escalation], frozenset[str] | None]) -> list[Result]:
+        runs, fed = locked
         placed = _place_all(arrivals, runs)
         applied = [each for each in placed if each.result is Result.APPLIED]
         if applied:
@@ -200,12 +192,7 @@ async def _apply(
             await unresolved.plan(tx, _opened(steps), now)
         return [each.result for each in placed]
 
-    try:
-        return await db.run(None, work)
-    except TocsinError as error:
-        if begun and may_be_to_blame(error):
-            raise _Lost from error
-        raise
+    return await begun_after(db, None, lambda tx: _lock(tx, arrivals), work)
 
 
 def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:

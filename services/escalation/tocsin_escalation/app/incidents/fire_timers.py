@@ -13,11 +13,12 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import Noted
 
-from tocsin_escalation.app.halves import Lost, may_be_to_blame
+from tocsin_escalation.app.halves import Lost, begun_after
 from tocsin_escalation.app.incidents import journal_notes, sharing, turning
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.known import Known, Step
+from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.incidents import escalations, timers
 
@@ -118,13 +119,7 @@ async def _transaction(
     wait: bool,
     most_schedules: int = sharing.MOST_LOOKED_AT,
 ) -> tuple[Left, tuple[Fired, ...]]:
-    begun = False
-
-    async def work(tx: Tx) -> tuple[Left, tuple[Fired, ...]]:
-        nonlocal begun
-        begun = False
-        runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
-        begun = True
+    async def work(tx: Tx, runs: dict[UUID, Escalation]) -> tuple[Left, tuple[Fired, ...]]:
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
         taking = await turning.lock_for(tx, turning.running_of(steps, runs), wait=wait)
         steps = [step for step in steps if step.incident_id not in taking.held | taking.apart]
@@ -137,12 +132,8 @@ async def _transaction(
         held = await escalations.known(tx, absent) if absent else set()
         return Left(_of(fired, held), _of(fired, taking.held)), _of(fired, taking.apart)
 
-    try:
-        return await db.run(None, work)
-    except TocsinError as error:
-        if begun and may_be_to_blame(error):
-            raise Lost(error.reason, error.message) from error
-        raise
+    incidents = list({incident_id for incident_id, _ in fired})
+    return await begun_after(db, None, lambda tx: escalations.lock(tx, incidents, wait=wait), work)
 
 
 def _of(fired: Sequence[Fired], incidents: Collection[UUID]) -> tuple[Fired, ...]:

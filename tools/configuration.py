@@ -33,11 +33,13 @@ _HEAD: Final = """\
 # Configuration
 
 Every environment variable that a service reads. This page is generated from the settings classes by `make configuration`;
-`make check` fails while it is stale. Times are seconds unless the name says otherwise. Limits are those of one replica.
+`make check` fails while it is stale. The name of a duration or a rate
+ends in its unit. Limits are those of one replica.
 
 A service reads its settings once, when it starts. It ends with exit code 2 and one line per problem when a variable is missing
 or out of bounds. It logs `unknown_setting` for each variable that bears its prefix, or nearly the name of a setting, and is
-not read; the line names the setting that is most alike. `python -m tocsin_<service> check` says the same and ends.
+not read; the line names the setting that is most alike. It logs `renamed_setting` for one that is set by the name that it had in
+the last release, and reads it. `python -m tocsin_<service> check` says the same and ends.
 
 A number, a choice or `true`/`false` that is set and empty is an error. Variables of `docker-compose.yml` itself, such as ports
 and image names, are explained in [.env.example](../.env.example).

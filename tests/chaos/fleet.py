@@ -26,7 +26,7 @@ from tocsin_testkit.world import World
 
 LEASE_SECONDS = 11
 """By then every lease that a dead process held has run out: the relays' is 10 s, notify's the one set below."""
-QUICK_LEASES = {"NOTIFY_ATTEMPT_TIMEOUT": "4", "NOTIFY_LEASE": "10"}
+QUICK_LEASES = {"NOTIFY_ATTEMPT_TIMEOUT_SECONDS": "4", "NOTIFY_LEASE_SECONDS": "10"}
 QUICK_STOPS = {"SHUTDOWN_ANNOUNCE_SECONDS": "0.3", "GRPC_MAX_CONNECTION_AGE_SECONDS": "1"}
 MAILS = {"INGEST_MAIL_LISTEN": "127.0.0.1:0", "INGEST_MAIL_DOMAIN": "alerts.example.com"}
 """Each replica takes a port of its own."""

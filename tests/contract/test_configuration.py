@@ -41,6 +41,26 @@ def test_every_variable_of_the_stack_is_read_and_no_other() -> None:
     assert configuration.docstrings(StackSettings).keys() == StackSettings.__dataclass_fields__.keys()
 
 
+UNITS = ("_seconds", "_days", "_per_second", "_burst")
+
+
+def test_the_name_of_a_duration_or_a_rate_ends_in_its_unit() -> None:
+    numbers = {
+        name
+        for settings in configuration.SERVICES.values()
+        for name, field in settings.model_fields.items()
+        if field.annotation is float
+    }
+    assert len(numbers) > 20
+    assert [name for name in sorted(numbers) if not name.endswith(UNITS)] == []
+
+
+def test_a_former_name_is_that_of_a_setting_and_no_setting_s_own() -> None:
+    for settings in configuration.SERVICES.values():
+        assert set(settings.renamed.values()) <= settings.model_fields.keys()
+        assert settings.renamed.keys().isdisjoint(variables_of(settings))
+
+
 @pytest.mark.parametrize("service", configuration.SERVICES)
 def test_what_tests_set_is_read(service: str) -> None:
     assert unknown_variables(configuration.SERVICES[service], QUICK) == []

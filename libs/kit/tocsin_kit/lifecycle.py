@@ -32,6 +32,7 @@ from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_rev
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.probe import Probe
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.former_names import MEANING, former_names
 from tocsin_kit.http import HttpServer
 from tocsin_kit.loops import Loops, Sweep, run_every, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
@@ -168,6 +169,8 @@ async def serve(
     loops = Loops(metrics)
     runtime = Runtime(name, settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)
     _log.info("starting", service=name, only=only or "all", settings=settings.redacted())
+    for former, variable in former_names(type(settings), os.environ).items():
+        _log.warning("renamed_setting", variable=former, name=variable, meaning=MEANING)
     for unknown in unknown_variables(type(settings), os.environ):
         _log.warning("unknown_setting", variable=unknown.variable, nearest=unknown.nearest, effect="it is not read")
     if not settings.tenant_database_url.get_secret_value():
@@ -269,6 +272,8 @@ def _migrate(settings_type: type[ServiceSettings], migrations_dir: Path) -> None
 async def _check(name: str, settings: ServiceSettings, head_revision: str) -> int:
     """0: settings read, database reached, schema current. 1: a line on stderr says what is wrong."""
     print(f"settings: {settings.redacted()}")  # noqa: T201 - a command's answer
+    for former, variable in former_names(type(settings), os.environ).items():
+        print(f"settings: {former} is called {variable} now; {MEANING}", file=sys.stderr)  # noqa: T201
     for unknown in unknown_variables(type(settings), os.environ):
         advice = f"; did you mean {unknown.nearest}?" if unknown.nearest else ""
         print(f"settings: {unknown.variable} is not read{advice}", file=sys.stderr)  # noqa: T201

@@ -4,13 +4,16 @@ A service writes `class MySettings(ServiceSettings): model_config = service_sett
 are read with the prefix. Nothing is read at import; `load` reads once, in main.
 """
 
+import os
 import sys
-from typing import Annotated, Any, Literal, TypeVar, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tocsin_kit.auth import SigningKeys
+from tocsin_kit.former_names import values_by_former_names
 from tocsin_kit.proxies import Proxies
 
 S = TypeVar("S", bound=BaseSettings)
@@ -50,6 +53,8 @@ class ServiceSettings(BaseSettings):
     """What every service needs."""
 
     model_config = service_settings("")
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """The fields of variables that had another name in the last release, by that name (`tocsin_kit.former_names`)."""
 
     # With the service's prefix.
     database_url: SecretStr
@@ -253,7 +258,7 @@ class SettingsError(Exception):
 def read(settings_type: type[S]) -> S:
     """The settings from the environment. Raises SettingsError."""
     try:
-        return cast("Any", settings_type)()  # type: ignore[no-any-return]
+        return cast("Any", settings_type)(**values_by_former_names(settings_type, os.environ))  # type: ignore[no-any-return]
     except ValidationError as error:
         raise SettingsError([_line(settings_type, problem) for problem in error.errors(include_url=False)]) from None
 

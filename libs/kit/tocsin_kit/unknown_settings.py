@@ -39,6 +39,12 @@ def variables_of(settings_type: type[BaseSettings]) -> dict[str, str]:
     }
 
 
+def renamed_of(settings_type: type[BaseSettings]) -> Mapping[str, str]:
+    """The fields of variables that had another name in the last release, by that name."""
+    renamed: Mapping[str, str] = getattr(settings_type, "renamed", {})
+    return renamed
+
+
 def unknown_variables(settings_type: type[BaseSettings], environment: Mapping[str, str]) -> list[Unknown]:
     """The variables that bear the prefix of these settings, or nearly the name of one of them, and are not read.
 
@@ -49,7 +55,7 @@ def unknown_variables(settings_type: type[BaseSettings], environment: Mapping[st
     own = settings_type.model_config.get("env_prefix", "")
     prefixes = {own, *(f"{name.removesuffix('_TARGET')}_" for name in known if name.endswith("_TARGET"))} - {""}
     found = []
-    for variable in sorted({name.upper() for name in environment} - set(known)):
+    for variable in sorted({name.upper() for name in environment} - {*known, *renamed_of(settings_type)}):
         if _FOREIGN.fullmatch(variable):
             continue
         if own and variable.startswith(own):

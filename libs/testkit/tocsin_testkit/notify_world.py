@@ -112,8 +112,8 @@ class NotifyWorld:
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": self.mail.port,
             "allow_private_webhooks": True,
-            "backoff_base": 0.02,
-            "backoff_cap": 0.05,
+            "backoff_base_seconds": 0.02,
+            "backoff_cap_seconds": 0.05,
             "storm_pages": 0,  # floods are what many tests are about
             "shutdown_grace_seconds": 2.0,
             "ESCALATION_TARGET": f"127.0.0.1:{self.escalation.port}",

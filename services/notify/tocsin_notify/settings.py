@@ -1,7 +1,7 @@
 """What notify reads from the environment, beside what every service reads."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from tocsin_kit.mail.listener import MailListener
@@ -17,6 +17,7 @@ from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.channels.web_push_sealing import Vapid, check_private_key
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.provider_rates import checked_rates
+from tocsin_notify.former_names import FORMER_NAMES
 
 _TENANT_GROUP: Final = re.compile(r"[^\s:,]+:(\*|S[A-Z0-9]{6,20})")
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
@@ -57,9 +58,10 @@ def _base_url(value: str) -> str:
 
 
 class NotifySettings(ServiceSettings):
-    """`NOTIFY_…` and `SMTP_…` variables. Times are seconds unless the name says otherwise."""
+    """`NOTIFY_…` variables, and those of providers. The name of a duration or a rate ends in its unit."""
 
     model_config = service_settings("NOTIFY_")
+    renamed: ClassVar = FORMER_NAMES
 
     secret_key: SecretKeys = SecretStr("")
     """Encrypts the secrets of webhooks: keys of at least 32 characters, separated by commas. The first encrypts, each decrypts.
@@ -74,10 +76,10 @@ class NotifySettings(ServiceSettings):
     """How many of NOTIFY_CONCURRENCY only high-urgency pages may use. Must be smaller than it."""
     org_concurrency: int = Field(100, ge=1)
     """Calls to providers at once of one tenant, in each replica. High-urgency pages and others are counted apart."""
-    org_rate: float = Field(50.0, ge=0)
+    org_rate_per_second: float = Field(50.0, ge=0)
     """Calls to providers per second of one tenant, in each replica. High-urgency pages are not limited. 0: no limit."""
     org_burst: float = Field(200.0, ge=1)
-    """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE limits it."""
+    """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE_PER_SECOND limits it."""
     provider_rates: Annotated[str, AfterValidator(checked_rates)] = "telegram=30"
     """Calls per second that providers take, over all replicas and tenants, such as `telegram=30,sms=10,email=14`. For email, sms,
     voice, pushover, telegram and slack, where all tenants share the operator's account. High-urgency pages count and never wait for
@@ -97,22 +99,22 @@ class NotifySettings(ServiceSettings):
     """Tasks of the stream that are worked on at once, in each replica."""
     attempts: int = Field(5, ge=1, le=100)
     """Attempts through one contact method before the page goes to the user's next one."""
-    backoff_base: float = Field(2.0, gt=0, le=3600)
+    backoff_base_seconds: float = Field(2.0, gt=0, le=3600)
     """Seconds before the second attempt at the most; doubled for each further one. The wait is random below that (full jitter)."""
-    backoff_cap: float = Field(300.0, gt=0, le=86_400)
-    """The most that NOTIFY_BACKOFF_BASE grows to. A provider's Retry-After is followed up to 900 seconds."""
-    retry_window: float = Field(6 * 3600.0, ge=0, le=86_400)
+    backoff_cap_seconds: float = Field(300.0, gt=0, le=86_400)
+    """The most that NOTIFY_BACKOFF_BASE_SECONDS grows to. A provider's Retry-After is followed up to 900 seconds."""
+    retry_window_seconds: float = Field(6 * 3600.0, ge=0, le=86_400)
     """How long a page whose user has no other contact method is tried on after its attempts are used up. 0: it ends with them."""
     circuit_failures: int = Field(5, ge=0, le=1000)
     """Contact methods that one provider has to fail within a minute, with hardly another one served, until pages go around it: the
     user's next method has them at once. Each replica finds out for itself. 0: pages never go around a provider."""
-    circuit_probe: float = Field(10.0, gt=0, le=600)
+    circuit_probe_seconds: float = Field(10.0, gt=0, le=600)
     """Seconds until a page tries such a provider again. Doubled for each that fails, up to 60 (or this, if it is more)."""
-    attempt_timeout: float = Field(10.0, gt=0, le=120)
+    attempt_timeout_seconds: float = Field(10.0, gt=0, le=120)
     """Seconds that one call to a provider may take."""
-    lease: float = Field(15.0, gt=0, le=600)
+    lease_seconds: float = Field(15.0, gt=0, le=600)
     """Seconds after which an attempt without a result is taken over; about 2 if its process died. At least 5 more than
-    NOTIFY_ATTEMPT_TIMEOUT."""
+    NOTIFY_ATTEMPT_TIMEOUT_SECONDS."""
     retention_days: float = Field(90.0, gt=0)
     """Days that finished pages, their notifications and attempts, and dead letters are kept."""
     fence_retention_days: float = Field(8.0, gt=0)
@@ -126,14 +128,14 @@ class NotifySettings(ServiceSettings):
     subscription_concurrency: int = Field(64, ge=4, le=10_000)
     """Requests to endpoints of subscriptions at once, in each replica; a tenant has at most a quarter of them. They are apart from
     NOTIFY_CONCURRENCY: no page waits for them."""
-    event_backoff_base: float = Field(5.0, gt=0, le=3600)
+    event_backoff_base_seconds: float = Field(5.0, gt=0, le=3600)
     """Seconds before the second request of a delivery to a subscription at the most; doubled for each further one. Half of it is
     random."""
-    event_backoff_cap: float = Field(600.0, gt=0, le=86_400)
-    """The most that NOTIFY_EVENT_BACKOFF_BASE grows to, for a delivery and for a subscription all of whose requests fail."""
-    event_retry_window: float = Field(86_400.0, ge=0, le=30 * 86_400)
+    event_backoff_cap_seconds: float = Field(600.0, gt=0, le=86_400)
+    """The most that NOTIFY_EVENT_BACKOFF_BASE_SECONDS grows to, for a delivery and for a subscription whose requests all fail."""
+    event_retry_window_seconds: float = Field(86_400.0, ge=0, le=30 * 86_400)
     """Seconds for which a delivery to a subscription is tried."""
-    event_stop_after: float = Field(3 * 86_400.0, ge=0, le=90 * 86_400)
+    event_stop_after_seconds: float = Field(3 * 86_400.0, ge=0, le=90 * 86_400)
     """Seconds for which every request to a subscription has to fail, ten or more, until it is stopped."""
     event_retention_days: float = Field(14.0, gt=0)
     """Days that deliveries to subscriptions are kept after they ended."""
@@ -167,10 +169,10 @@ class NotifySettings(ServiceSettings):
     """Where people and providers reach this service's HTTP, such as `https://tocsin.example.com`. A proxy takes a path off
     that this URL has, and leaves the rest as it is. Empty: messages have no link to answer by, and providers send no receipts."""
 
-    receipt_timeout: float = Field(120.0, ge=5, le=3600)
+    receipt_timeout_seconds: float = Field(120.0, ge=5, le=3600)
     """Seconds that a page waits for the receipt that its message arrived. Then it goes to the user's next method, if there is one.
     Only with NOTIFY_PUBLIC_URL."""
-    link_lifetime: float = Field(86_400.0, ge=60, le=30 * 86_400)
+    link_lifetime_seconds: float = Field(86_400.0, ge=60, le=30 * 86_400)
     """Seconds for which the link in a message can be answered with. Later it only shows how the incident stands."""
 
     mail_listen: Listen | Literal[""] = ""
@@ -201,7 +203,7 @@ class NotifySettings(ServiceSettings):
         "https://api.twilio.com", validation_alias="TWILIO_BASE_URL", min_length=1
     )
     """Where its API is."""
-    twilio_sms_validity: int = Field(300, validation_alias="TWILIO_SMS_VALIDITY", ge=5, le=14_400)
+    twilio_sms_validity_seconds: int = Field(300, validation_alias="TWILIO_SMS_VALIDITY_SECONDS", ge=5, le=14_400)
     """Seconds after which the provider gives up a message that no carrier took. The page goes to the next method then."""
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
     """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
@@ -284,8 +286,8 @@ class NotifySettings(ServiceSettings):
     def _consistent(self) -> "NotifySettings":
         if self.critical_reserve >= self.concurrency:
             raise ValueError("NOTIFY_CRITICAL_RESERVE must be smaller than NOTIFY_CONCURRENCY")
-        if self.lease < self.attempt_timeout + 5:
-            raise ValueError("NOTIFY_LEASE must exceed NOTIFY_ATTEMPT_TIMEOUT by at least 5 seconds")
+        if self.lease_seconds < self.attempt_timeout_seconds + 5:
+            raise ValueError("NOTIFY_LEASE_SECONDS must exceed NOTIFY_ATTEMPT_TIMEOUT_SECONDS by at least 5 seconds")
         if self.board_oidc_issuer and not (self.board_url and self.board_oidc_client_id):
             raise ValueError("NOTIFY_BOARD_OIDC_ISSUER needs NOTIFY_BOARD_URL and NOTIFY_BOARD_OIDC_CLIENT_ID")
         if self.board_oidc_issuer and not (self.board_oidc_readers or self.board_oidc_writers):
@@ -384,7 +386,7 @@ class NotifySettings(ServiceSettings):
             tokens=tuple(filter(None, tokens)),
             sender=self.twilio_from,
             base_url=self.twilio_base_url,
-            sms_validity=self.twilio_sms_validity,
+            sms_validity=self.twilio_sms_validity_seconds,
             sms_segments=self.twilio_sms_segments,
             caller=self.twilio_voice_from or (self.twilio_from if self.twilio_from.startswith("+") else ""),
             ring_seconds=self.twilio_ring_seconds,

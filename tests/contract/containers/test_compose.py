@@ -89,7 +89,7 @@ def test_a_service_can_be_told_every_setting_and_no_other_service_s_secret(
 ) -> None:
     environment = compose["services"][spec.name]["environment"]
     prefix = SETTINGS[spec.name].model_config.get("env_prefix", "")
-    known = {
+    known = set(SETTINGS[spec.name].renamed) | {
         field.validation_alias if isinstance(field.validation_alias, str) else f"{prefix}{name}".upper()
         for name, field in SETTINGS[spec.name].model_fields.items()
     }

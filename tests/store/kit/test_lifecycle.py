@@ -252,15 +252,18 @@ async def test_a_second_process_on_an_address_fails_unless_it_may_share_it(start
     assert await (await start("serve", **environment)).ended() == 1
 
 
-async def test_a_misspelled_setting_is_named_at_the_start(start: Start, db: Database) -> None:
-    process = await start("serve", WIDGET_GRPC_LISTN="127.0.0.1:0", WIDGET_LOG_LEVEL="DEBUG")
+async def test_a_misspelled_and_a_former_setting_are_named_at_the_start(start: Start, db: Database) -> None:
+    process = await start("serve", WIDGET_GRPC_LISTN="127.0.0.1:0", WIDGET_LOG_LEVEL="DEBUG", LOG_LOUDNESS="INFO")
     await process.said("built")
+    renamed = {line["variable"]: line["name"] for line in process.lines if line["event"] == "renamed_setting"}
+    assert renamed == {"LOG_LOUDNESS": "LOG_LEVEL"}
     named = {line["variable"]: line["nearest"] for line in process.lines if line["event"] == "unknown_setting"}
     assert named == {"WIDGET_GRPC_LISTN": "WIDGET_GRPC_LISTEN", "WIDGET_LOG_LEVEL": "LOG_LEVEL"}
     process.child.send_signal(signal.SIGTERM)
     assert await process.ended() == 0
-    process = await start("check", REDIS_URI="redis://h")
+    process = await start("check", REDIS_URI="redis://h", LOG_LOUDNESS="INFO")
     assert await process.ended() == 0
+    assert "settings: LOG_LOUDNESS is called LOG_LEVEL now; the next release does not read it\n" in process.events()
     assert "settings: REDIS_URI is not read; did you mean REDIS_URL?\n" in process.events()
 
 

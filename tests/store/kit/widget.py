@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from pathlib import Path
+from typing import ClassVar
 
 from aiohttp import web
 from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
@@ -12,6 +13,7 @@ from tocsin_kit.settings import ServiceSettings, service_settings
 
 class Settings(ServiceSettings):
     model_config = service_settings("WIDGET_")
+    renamed: ClassVar = {"LOG_LOUDNESS": "log_level"}
 
 
 async def build(runtime: Runtime[Settings]) -> Service:

@@ -25,7 +25,10 @@ async def mailed_link(world: World) -> str:
 async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_only_show(world: World) -> None:
     org = new_org()
     await world.method(org, email="ana@example.com")
-    async with world.replica(public_url=PUBLIC, link_lifetime=3600) as notify, aiohttp.ClientSession() as session:
+    async with (
+        world.replica(public_url=PUBLIC, link_lifetime_seconds=3600) as notify,
+        aiohttp.ClientSession() as session,
+    ):
         base = f"http://127.0.0.1:{notify.runtime.http.port}"
         given = job(org)
         await notify.submit(given)

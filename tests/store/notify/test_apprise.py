@@ -50,8 +50,8 @@ async def channel(
     environment = {
         "NOTIFY_APPRISE_SCHEMES": schemes,
         "NOTIFY_APPRISE_WORKERS": str(workers),
-        "NOTIFY_ATTEMPT_TIMEOUT": str(timeout),
-        "NOTIFY_LEASE": str(timeout + 5),
+        "NOTIFY_ATTEMPT_TIMEOUT_SECONDS": str(timeout),
+        "NOTIFY_LEASE_SECONDS": str(timeout + 5),
         "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": str(allow_private),
     }
     sender = open_channel(Channel.APPRISE, environment)
@@ -278,7 +278,7 @@ async def test_a_page_is_accepted_and_the_url_stays_secret(world: World, gotify:
 async def test_after_a_hang_the_page_takes_the_next_method(world: World, gotify: GotifyServer) -> None:
     org = new_org()
     gotify.hang.add(TOKEN)
-    async with world.replica(apprise_schemes="gotify", attempts=1, attempt_timeout=1.0) as notify:
+    async with world.replica(apprise_schemes="gotify", attempts=1, attempt_timeout_seconds=1.0) as notify:
         first = await world.method(org, apprise="gotify://…", secret=gotify.contact())
         await world.method(org, webhook="second")
         await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, first, 0))

@@ -252,7 +252,7 @@ async def test_raced_against_two_replicas_no_call_starts_after_the_answer(
         await world.method(org, f"users/u{number}", webhook=f"u{number}")
         world.hooks.will_answer(f"u{number}", [503] * rng.randrange(4))
     returned: dict[str, float] = {}
-    async with world.replica(backoff_base=0.01) as one, world.replica(backoff_base=0.01) as two:
+    async with world.replica(backoff_base_seconds=0.01) as one, world.replica(backoff_base_seconds=0.01) as two:
 
         async def incident(number: int) -> None:
             id = uuid.UUID(int=number + 1)

@@ -43,7 +43,7 @@ async def send(chats: ChatHooks, channel: Channel, path: str = "", *, timeout: f
         "database_url": SecretStr("postgresql://x"),
         "auth_signing_keys": SecretStr(KEYS),
         "allow_private_webhooks": True,
-        "attempt_timeout": timeout,
+        "attempt_timeout_seconds": timeout,
     }
     settings = NotifySettings(**given_settings)
     sender = TYPES[channel].open(settings, CallbackUrls(""))

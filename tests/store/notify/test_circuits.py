@@ -17,9 +17,9 @@ from tocsin_testkit.twilio import TwilioServer, error
 
 from tests.store.notify.support import Notify, World, bearer, job, new_org, until
 
-HOUR: dict[str, Any] = {"backoff_base": 3600.0, "backoff_cap": 3600.0}
+HOUR: dict[str, Any] = {"backoff_base_seconds": 3600.0, "backoff_cap_seconds": 3600.0}
 """Whoever waited for another attempt would wait for 54 minutes (`long_waits`)."""
-NO_PROBE: dict[str, Any] = {"circuit_probe": 600.0}
+NO_PROBE: dict[str, Any] = {"circuit_probe_seconds": 600.0}
 PACE = timedelta(seconds=61)
 """By then what went around has been due again."""
 
@@ -173,7 +173,7 @@ async def test_somebody_with_that_one_method_is_tried_and_their_answer_closes_it
 
 async def test_one_probe_goes_on_and_its_person_waits_for_nothing(world: World, twilio: TwilioServer) -> None:
     org = new_org()
-    async with world.replica(**twilio.settings(), **HOUR, circuit_probe=0.01) as notify:
+    async with world.replica(**twilio.settings(), **HOUR, circuit_probe_seconds=0.01) as notify:
         await outage(world, notify, twilio, org)
         await mailed(world, *range(5))
         twilio.hang.add(number(7))
@@ -192,7 +192,7 @@ async def test_one_probe_goes_on_and_its_person_waits_for_nothing(world: World, 
 
 async def test_a_probe_that_is_served_closes_it(world: World, twilio: TwilioServer) -> None:
     org = new_org()
-    async with world.replica(**twilio.settings(), **HOUR, circuit_probe=0.01) as notify:
+    async with world.replica(**twilio.settings(), **HOUR, circuit_probe_seconds=0.01) as notify:
         await outage(world, notify, twilio, org)
         await mailed(world, *range(5))
         user = await person(world, notify, org, 7)
@@ -304,7 +304,7 @@ async def test_a_host_that_fails_for_one_tenant_is_open_for_that_tenant_alone(
 ) -> None:
     """Also where pages end with their attempts: who is tried on slowly is another matter than who goes around."""
     org, other = new_org(), new_org()
-    async with world.replica(**HOUR, **NO_PROBE, circuit_failures=failures, retry_window=window) as notify:
+    async with world.replica(**HOUR, **NO_PROBE, circuit_failures=failures, retry_window_seconds=window) as notify:
         for index in range(5):
             user = f"users/u{index}"
             hook = await world.method(org, user, webhook=f"hook{index}")

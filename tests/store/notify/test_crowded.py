@@ -18,11 +18,11 @@ BUSY: dict[str, Any] = {
     "critical_reserve": 5,
     "org_concurrency": 5,
     "shutdown_grace_seconds": 0.2,
-    "attempt_timeout": 60.0,
-    "lease": 90.0,
-    "backoff_base": 3600.0,
-    "backoff_cap": 3600.0,
-    "circuit_probe": 600.0,
+    "attempt_timeout_seconds": 60.0,
+    "lease_seconds": 90.0,
+    "backoff_base_seconds": 3600.0,
+    "backoff_cap_seconds": 3600.0,
+    "circuit_probe_seconds": 600.0,
     "SMTP_CONNECTIONS": 2,
 }
 

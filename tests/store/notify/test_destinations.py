@@ -14,9 +14,9 @@ PATIENT: dict[str, Any] = {
     "concurrency": 20,
     "critical_reserve": 5,
     "org_concurrency": 8,
-    "org_rate": 0,
-    "attempt_timeout": 120.0,
-    "lease": 600.0,
+    "org_rate_per_second": 0,
+    "attempt_timeout_seconds": 120.0,
+    "lease_seconds": 600.0,
     "shutdown_grace_seconds": 0.2,
 }
 """No call ends by itself while a test lasts."""

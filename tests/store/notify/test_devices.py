@@ -132,7 +132,7 @@ async def test_what_the_page_never_posts_is_refused_and_so_is_a_link_that_is_too
     world: World, push: PushService
 ) -> None:
     org, browser = new_org(), push.subscribe("browser-of-eve")
-    async with running(world, push, link_lifetime=3600) as (notify, url), aiohttp.ClientSession() as http:
+    async with running(world, push, link_lifetime_seconds=3600) as (notify, url), aiohttp.ClientSession() as http:
         caller = Caller(http, (await link_in_mail(world, notify, org, url)).replace("/p/", "/d/"))
         other = await world.method(org, "users/ben", email="ben@example.com", verified=False)
         refusals: list[tuple[dict[str, Any], str]] = [

@@ -41,7 +41,7 @@ SMALL: dict[str, Any] = {
     "concurrency": 20,
     "critical_reserve": 5,
     "org_concurrency": 5,
-    "org_rate": 0,
+    "org_rate_per_second": 0,
     "shutdown_grace_seconds": 0.2,
 }
 
@@ -132,7 +132,7 @@ async def test_the_rate_of_a_tenant_is_limited_and_its_critical_pages_are_not(wo
     org = new_org()
     await world.method(org, webhook="ana")
     await world.method(org, "users/bob", webhook="bob")
-    async with world.replica(org_rate=5.0, org_burst=10.0) as notify:
+    async with world.replica(org_rate_per_second=5.0, org_burst=10.0) as notify:
         began = time.monotonic()
         await notify.submit(*(job(org, severity=WARNING) for _ in range(15)))
         await notify.submit(*(job(org, user="users/bob") for _ in range(50)))
@@ -186,7 +186,7 @@ async def test_pages_that_are_tried_on_come_in_turns_of_their_tenants(world: Wor
     hanging, back = sorted(new_org() for _ in range(4)), "tenant-behind-all-others"
     await world.method(back, webhook="ana")
     world.hooks.will_answer("ana", [503] * 5)
-    async with world.replica(**SMALL, attempt_timeout=1.0, lease=6.0) as notify:
+    async with world.replica(**SMALL, attempt_timeout_seconds=1.0, lease_seconds=6.0) as notify:
         await notify.submit(job(back))
         await tried_on(world, notify, hanging, CRITICAL, 30)
         await world.inbox.wait_for(lambda m: m.address == "ana", "the page whose provider is back", patience=8)

@@ -176,7 +176,11 @@ async def test_a_cancel_in_time_reaches_nobody_and_one_that_is_late_says_so(worl
 async def test_a_cancel_at_the_instant_of_sending_says_what_is_so_of_the_whole_group(world: World) -> None:
     """Some are cancelled before they are divided, some while they are divided and sent by two replicas, some after."""
     org = new_org()
-    settings: dict[str, Any] = {"attempt_timeout": 60.0, "lease": 90.0, "tenant_notifications_per_minute": 100_000}
+    settings: dict[str, Any] = {
+        "attempt_timeout_seconds": 60.0,
+        "lease_seconds": 90.0,
+        "tenant_notifications_per_minute": 100_000,
+    }
     async with (
         world.replica(**settings, tenant_scheduled_messages=100_000) as one,
         world.replica(**settings, tenant_scheduled_messages=100_000) as other,
@@ -216,7 +220,7 @@ async def test_a_cancel_at_the_instant_of_sending_says_what_is_so_of_the_whole_g
 
 
 async def test_what_its_people_were_not_yet_sent_is_cancelled_with_it(world: World) -> None:
-    async with world.replica(backoff_base=3600.0, backoff_cap=3600.0) as notify:
+    async with world.replica(backoff_base_seconds=3600.0, backoff_cap_seconds=3600.0) as notify:
         sender = Sender(notify, world, new_org())
         await people(world, sender.org, "ana", "ben")
         world.mail.refuse[mail_of(sender.org, "ben")] = "450 later"

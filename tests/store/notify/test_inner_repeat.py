@@ -69,8 +69,8 @@ async def second_page_under_way(
     org, incident = new_org(), uuid.uuid4()
     async with listening(provider.webhooks if channel == "webhook" else provider.mail) as port:
         # However slow the machine, an attempt does not end by its own timeout while the provider is held.
-        patience = {"attempt_timeout": 100.0, "lease": 120.0}
-        settings: dict[str, Any] = {"backoff_base": 3000.0, "backoff_cap": 3000.0, **patience}
+        patience = {"attempt_timeout_seconds": 100.0, "lease_seconds": 120.0}
+        settings: dict[str, Any] = {"backoff_base_seconds": 3000.0, "backoff_cap_seconds": 3000.0, **patience}
         if channel.startswith("email"):
             await world.method(org, email="ana@example.com")
             settings["SMTP_PORT"] = port

@@ -160,7 +160,7 @@ async def test_a_message_that_was_sent_cannot_be_cancelled_in_time(world: World,
 
 
 async def test_a_cancel_ends_what_is_tried_again(world: World) -> None:
-    async with world.replica(backoff_base=3600.0, backoff_cap=3600.0) as notify:
+    async with world.replica(backoff_base_seconds=3600.0, backoff_cap_seconds=3600.0) as notify:
         sender = Sender(notify, world, new_org())
         await world.method(sender.org, email=_MAIL)
         world.mail.refuse[_MAIL] = "450 later"
@@ -259,7 +259,11 @@ async def test_a_method_that_fails_gives_way_to_the_next(world: World, sender: S
 async def test_a_cancel_at_the_instant_of_sending_says_what_is_so(world: World) -> None:
     """Some are cancelled before, some while they are released and sent by two replicas, some after."""
     org = new_org()
-    settings: dict[str, Any] = {"attempt_timeout": 60.0, "lease": 90.0, "tenant_notifications_per_minute": 100_000}
+    settings: dict[str, Any] = {
+        "attempt_timeout_seconds": 60.0,
+        "lease_seconds": 90.0,
+        "tenant_notifications_per_minute": 100_000,
+    }
     settings |= {"tenant_addressed_messages_per_minute": 100_000, "tenant_scheduled_messages": 100_000}
     # A plain stub does not repeat a call whose connection is sent away.
     settings["grpc_max_connection_age_seconds"] = 600.0

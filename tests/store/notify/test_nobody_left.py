@@ -73,7 +73,7 @@ class Case:
 
 
 async def test_a_step_that_ends_without_a_try_is_no_reason_to_wait(world: World, twilio: TwilioServer) -> None:
-    async with running(world, twilio, TWILIO_REPLIES=True, attempt_timeout=60.0, lease=90.0) as notify:
+    async with running(world, twilio, TWILIO_REPLIES=True, attempt_timeout_seconds=60.0, lease_seconds=90.0) as notify:
         for place, reason in enumerate(REASONS):
             cases = [Case(world, notify, twilio, f"+49151123456{number}{place}") for number in range(len(LAYOUTS))]
             for case, layout in zip(cases, LAYOUTS, strict=True):

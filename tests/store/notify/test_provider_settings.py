@@ -66,7 +66,7 @@ async def test_a_provider_is_called_where_the_settings_say(
     ("channel", "variable", "field", "values"),
     [
         (Channel.SMS, "TWILIO_FROM", "From", ("+15005550001", "Tocsin")),
-        (Channel.SMS, "TWILIO_SMS_VALIDITY", "ValidityPeriod", ("60", "600")),
+        (Channel.SMS, "TWILIO_SMS_VALIDITY_SECONDS", "ValidityPeriod", ("60", "600")),
         (Channel.VOICE, "TWILIO_FROM", "From", ("+15005550001", "+15005550002")),
         (Channel.VOICE, "TWILIO_VOICE_FROM", "From", ("+15005550001", "+15005550002")),
         (Channel.VOICE, "TWILIO_RING_SECONDS", "Timeout", ("12", "45")),

@@ -48,7 +48,7 @@ async def test_killed_between_the_providers_yes_and_our_commit_it_is_sent_again_
     world.hooks.hang["ana"] = asyncio.Event()
     async with world.replica(works=False) as door:
         await door.submit(job(org))
-    limits = {"NOTIFY_ATTEMPT_TIMEOUT": "120", "NOTIFY_LEASE": "600"}
+    limits = {"NOTIFY_ATTEMPT_TIMEOUT_SECONDS": "120", "NOTIFY_LEASE_SECONDS": "600"}
     async with process(world, "tocsin_notify", "serve", **limits) as victim:
         under_way = """SELECT count(*) FROM notifications JOIN attempts ON notification_id = id
                        WHERE state = 'sending' AND sender IS NOT NULL"""
@@ -117,7 +117,9 @@ async def test_a_stop_lets_calls_end_and_gives_back_what_does_not(world: World) 
     world.hooks.hang["stuck"] = asyncio.Event()
     # Neither call ends by its own time-out, however long the machine takes; and the stop waits for all of its grace.
     grace = min(within(2.0), 8.0)
-    async with world.replica(shutdown_grace_seconds=grace, attempt_timeout=120.0, lease=180.0) as replica:
+    async with world.replica(
+        shutdown_grace_seconds=grace, attempt_timeout_seconds=120.0, lease_seconds=180.0
+    ) as replica:
         await replica.submit(job(org), job(org, user="users/bob"))
         await until(lambda: world.hooks.held["slow"] and world.hooks.held["stuck"])
 
@@ -147,7 +149,7 @@ async def test_a_late_yes_counts_when_the_row_went_back_to_wait(world: World) ->
     org = new_org()
     await world.method(org, webhook="ana")
     world.hooks.hang["ana"] = asyncio.Event()
-    async with world.replica(backoff_base=3000.0, backoff_cap=3000.0) as first:
+    async with world.replica(backoff_base_seconds=3000.0, backoff_cap_seconds=3000.0) as first:
         await first.submit(job(org))
         await until(lambda: world.hooks.held["ana"])
         await world.admin.execute(

@@ -213,7 +213,7 @@ async def test_without_a_window_a_page_keeps_to_its_attempts(world: World) -> No
     org = new_org()
     await world.method(org, webhook="ana")
     world.hooks.will_answer("ana", [503] * 5)
-    async with world.replica(retry_window=0.0) as notify:
+    async with world.replica(retry_window_seconds=0.0) as notify:
         await notify.submit(job(org))
         await ends(world, "dead")
     assert len(world.hooks.refused) == 5
@@ -380,7 +380,7 @@ async def test_the_first_page_that_a_provider_takes_again_wakes_those_that_wait_
     await world.method(org, webhook="ana")
     await world.method(org, "users/ben", webhook="ben")
     world.hooks.will_answer("ana", [503])
-    async with world.replica(backoff_base=3600.0, backoff_cap=3600.0) as notify:
+    async with world.replica(backoff_base_seconds=3600.0, backoff_cap_seconds=3600.0) as notify:
         await notify.submit(job(org))
 
         async def waits() -> bool:

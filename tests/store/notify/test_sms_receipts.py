@@ -166,7 +166,7 @@ async def test_a_receipt_proves_what_a_lost_answer_did_not_say(world: World, twi
     org = new_org()
     twilio.hang.add(ANA)
     twilio.reset.add(ANA)
-    async with running(world, twilio, attempt_timeout=100.0, lease=120.0) as notify:
+    async with running(world, twilio, attempt_timeout_seconds=100.0, lease_seconds=120.0) as notify:
         await world.method(org, sms=ANA)
         await notify.submit(job(org))
         message = await taken(twilio)
@@ -190,7 +190,7 @@ async def test_a_receipt_proves_what_a_lost_answer_did_not_say(world: World, twi
 async def test_receipts_that_come_before_the_answer(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     twilio.hang.add(ANA)
-    async with running(world, twilio, attempt_timeout=100.0, lease=120.0) as notify:
+    async with running(world, twilio, attempt_timeout_seconds=100.0, lease_seconds=120.0) as notify:
         first = await world.method(org, sms=ANA)
         second = await world.method(org, email="ana@example.com")
         await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, first, 0), (pb.URGENCY_HIGH, second, 3600))
@@ -212,7 +212,7 @@ async def test_receipts_that_come_before_the_answer(world: World, twilio: Twilio
 
 async def test_a_receipt_that_does_not_come_pulls_the_next_method_forward(world: World, twilio: TwilioServer) -> None:
     org, calm, alone = new_org(), new_org(), new_org()
-    async with running(world, twilio, receipt_timeout=1800) as notify:
+    async with running(world, twilio, receipt_timeout_seconds=1800) as notify:
         for each, number in ((org, ANA), (calm, "+4915187654321")):
             first = await world.method(each, sms=number)
             second = await world.method(each, email=f"ana@{each}.example")

@@ -26,7 +26,7 @@ from tests.store.notify.support import Notify, World, bearer, internal, new_org,
 OPENED = event_pb.EVENT_TYPE_INCIDENT_OPENED
 ACKNOWLEDGED = event_pb.EVENT_TYPE_INCIDENT_ACKNOWLEDGED
 RESOLVED = event_pb.EVENT_TYPE_INCIDENT_RESOLVED
-QUICK: dict[str, Any] = {"event_backoff_base": 0.02, "event_backoff_cap": 0.05}
+QUICK: dict[str, Any] = {"event_backoff_base_seconds": 0.02, "event_backoff_cap_seconds": 0.05}
 _paths = itertools.count(1)
 
 
@@ -197,7 +197,7 @@ async def test_an_event_waits_for_the_one_before_it_and_not_for_ever(world: Worl
 
 
 async def test_a_long_failure_stops_it_loudly_and_says_what_is_lost(world: World) -> None:
-    async with world.replica(event_stop_after=0, **QUICK) as notify:
+    async with world.replica(event_stop_after_seconds=0, **QUICK) as notify:
         org, incident = new_org(), new_id()
         await world.method(org, webhook="ana")
         endpoint = await Endpoint(world, notify, org).subscribe()
@@ -225,7 +225,7 @@ async def test_a_long_failure_stops_it_loudly_and_says_what_is_lost(world: World
 
 async def test_an_endpoint_that_hangs_holds_up_nobody_else(world: World) -> None:
     # Longer than any machine takes for the rest: what hangs is not tried a second time meanwhile.
-    async with world.replica(attempt_timeout=120, lease=130) as notify:
+    async with world.replica(attempt_timeout_seconds=120, lease_seconds=130) as notify:
         org = new_org()
         hangs = await Endpoint(world, notify, org).subscribe()
         works = await Endpoint(world, notify, org).subscribe()
@@ -275,7 +275,9 @@ async def test_a_tenant_has_a_quarter_of_the_requests_at_once_that_the_settings_
     world: World, most: int, share: int
 ) -> None:
     # Longer than any machine takes for the rest.
-    async with world.replica(works=False, subscription_concurrency=most, attempt_timeout=120, lease=130) as notify:
+    async with world.replica(
+        works=False, subscription_concurrency=most, attempt_timeout_seconds=120, lease_seconds=130
+    ) as notify:
         endpoint = await Endpoint(world, notify, new_org()).subscribe()
         world.hooks.hang[endpoint.path] = asyncio.Event()
         ping = pb.TestSubscriptionRequest(name=endpoint.name)
@@ -294,7 +296,7 @@ async def test_a_tenant_has_a_quarter_of_the_requests_at_once_that_the_settings_
 async def test_a_delivery_is_given_up_after_the_window_of_the_settings(
     world: World, window: float, state: pb.DeliveryState.ValueType, got: list[str]
 ) -> None:
-    async with world.replica(event_retry_window=window, **QUICK) as notify:
+    async with world.replica(event_retry_window_seconds=window, **QUICK) as notify:
         endpoint = await Endpoint(world, notify, new_org()).subscribe()
         world.hooks.will_answer(endpoint.path, [500])
         await publish(notify, endpoint.org, new_id(), OPENED)

@@ -19,7 +19,7 @@ from tocsin_testkit.databases import dialed
 from tests.store.notify.road import Road, road
 from tests.store.notify.support import Notify, World, job, new_org, until
 
-LONG: Final[dict[str, Any]] = {"attempt_timeout": 120.0, "lease": 600.0}
+LONG: Final[dict[str, Any]] = {"attempt_timeout_seconds": 120.0, "lease_seconds": 600.0}
 OLD: Final = "UPDATE attempts SET start_time = app_now() - interval '1 minute'"
 """Its call has begun for certain."""
 END_ALL: Final = """

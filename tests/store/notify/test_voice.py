@@ -262,7 +262,7 @@ async def test_a_call_of_which_nothing_more_is_heard_takes_the_next_method_at_it
     world: World, twilio: TwilioServer
 ) -> None:
     org = new_org()
-    async with running(world, twilio, receipt_timeout=1800) as notify:
+    async with running(world, twilio, receipt_timeout_seconds=1800) as notify:
         await with_mail_behind(world, notify, org)
         await notify.submit(job(org))
         assert await twilio.rings(await called(twilio), "ringing") == 204

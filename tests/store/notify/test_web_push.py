@@ -171,7 +171,7 @@ async def test_a_browser_is_proven_paged_tells_that_it_shows_the_page_and_answer
 async def test_a_push_that_is_not_shown_in_time_has_the_next_method_called(world: World, push: PushService) -> None:
     org = new_org()
     phone = push.subscribe("phone")
-    async with running(world, push, receipt_timeout=1800) as notify:
+    async with running(world, push, receipt_timeout_seconds=1800) as notify:
         first = await proven(world, notify, org, contact(phone), "phone")
         second = await world.method(org, email="ana@example.com")
         first_id = parse_uuid_name(first.name, "contactMethods")

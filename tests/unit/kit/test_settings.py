@@ -1,15 +1,22 @@
 """Settings: where they come from, what is said about wrong ones, what is never said."""
 
+from typing import ClassVar
+
 import pytest
+from pydantic import Field
+from tocsin_kit.former_names import former_names
 from tocsin_kit.settings import ServiceSettings, SettingsError, load, read, service_settings
+from tocsin_kit.unknown_settings import unknown_variables
 
 GOOD = {"WIDGET_DATABASE_URL": "postgresql://u:hunter2@h/d", "AUTH_SIGNING_KEYS": "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"}
 
 
 class WidgetSettings(ServiceSettings):
     model_config = service_settings("WIDGET_")
+    renamed: ClassVar = {"WIDGET_COLOUR": "color", "SHADE": "shade"}
     color: str = "red"
     count: int = 1
+    shade: int = Field(0, validation_alias="SHADE_PERCENT", le=100)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +54,21 @@ def test_every_problem_is_a_line_and_none_shows_a_secret(environment: pytest.Mon
         "WIDGET_HTTP_LISTEN",
     ]
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_variable_is_read_by_its_former_name_for_one_release(environment: pytest.MonkeyPatch) -> None:
+    given = {"WIDGET_COLOUR": "blue", "shade": "7"}
+    for name, value in given.items():
+        environment.setenv(name, value)
+    settings = read(WidgetSettings)
+    assert (settings.color, settings.shade) == ("blue", 7)
+    assert former_names(WidgetSettings, given) == {"WIDGET_COLOUR": "WIDGET_COLOR", "SHADE": "SHADE_PERCENT"}
+    assert unknown_variables(WidgetSettings, given) == []
+    environment.setenv("WIDGET_COLOR", "green")
+    assert read(WidgetSettings).color == "green", "set by both names, the new one counts"
+    environment.setenv("SHADE", "101")
+    with pytest.raises(SettingsError, match="SHADE_PERCENT"):
+        read(WidgetSettings)
 
 
 def test_the_process_ends_with_2(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

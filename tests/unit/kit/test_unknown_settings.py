@@ -56,7 +56,7 @@ def test_every_known_variable_with_a_letter_less_is_named() -> None:
         # The other services' own, in the same .env.
         "ESCALATION_RETENTION_DAYS",
         "NOTIFY_DATABASE_URL",
-        "NOTIFY_RETRY_WINDOW",
+        "NOTIFY_RETRY_WINDOW_SECONDS",
         # Set by systemd, by Kubernetes for a service called ingest, by OpenSSL, gRPC, PostgreSQL, proxies and shells.
         "NOTIFY_SOCKET",
         "INGEST_SERVICE_HOST",

@@ -70,7 +70,7 @@ def test_secrets_are_closed_with_their_own_key_or_else_with_the_signing_keys() -
     [
         {"secret_key": SecretStr("short")},
         {"critical_reserve": 300},
-        {"lease": 12.0},
+        {"lease_seconds": 12.0},
         {"SMTP_PORT": 0},
         {"SMTP_STARTTLS": "sometimes"},
     ],

@@ -131,7 +131,7 @@ TYPE: Final = ChannelType(
     lambda settings, _: AppriseChannel(
         settings.apprise_allowed,
         workers=settings.apprise_workers,
-        timeout=settings.attempt_timeout,
+        timeout=settings.attempt_timeout_seconds,
         allow_private=settings.allow_private_webhooks,
     ),
     address_field="url",

@@ -132,7 +132,7 @@ def _type(channel: Channel, word: str, build: Build, *, query: str = "") -> Chan
         lambda settings, _: ChatHookChannel(
             build,
             query=query,
-            timeout=settings.attempt_timeout,
+            timeout=settings.attempt_timeout_seconds,
             allow_private=settings.allow_private_webhooks,
             concurrency=settings.concurrency,
         ),

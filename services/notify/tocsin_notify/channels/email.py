@@ -269,7 +269,7 @@ TYPE: Final = ChannelType(
     "e-mail",
     lambda settings, callbacks: EmailChannel(
         settings.mail_server,
-        timeout=settings.attempt_timeout,
+        timeout=settings.attempt_timeout_seconds,
         concurrency=settings.smtp_connections,
         reply_to=callbacks.reply_address,
     ),

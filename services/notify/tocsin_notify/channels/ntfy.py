@@ -115,7 +115,7 @@ TYPE: Final = ChannelType(
     "ntfy",
     lambda settings, callbacks: NtfyChannel(
         callbacks,
-        timeout=settings.attempt_timeout,
+        timeout=settings.attempt_timeout_seconds,
         allow_private=settings.allow_private_webhooks,
         concurrency=settings.concurrency,
     ),

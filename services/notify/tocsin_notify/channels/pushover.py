@@ -127,7 +127,7 @@ TYPE: Final = ChannelType(
     Channel.PUSHOVER,
     "Pushover",
     lambda settings, callbacks: PushoverChannel(
-        settings.pushover_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
+        settings.pushover_account, callbacks, timeout=settings.attempt_timeout_seconds, concurrency=settings.concurrency
     ),
     address_field="user_key",
     personal=True,

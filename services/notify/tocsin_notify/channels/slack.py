@@ -148,7 +148,7 @@ TYPE: Final = ChannelType(
     Channel.SLACK,
     "Slack",
     lambda settings, callbacks: SlackChannel(
-        settings.slack_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
+        settings.slack_account, callbacks, timeout=settings.attempt_timeout_seconds, concurrency=settings.concurrency
     ),
     address_field="id",
     parts=TITLED,

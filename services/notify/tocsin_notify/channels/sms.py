@@ -57,7 +57,7 @@ TYPE: Final = ChannelType(
     Channel.SMS,
     "text message",
     lambda settings, callbacks: SmsChannel(
-        settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
+        settings.twilio_account, callbacks, timeout=settings.attempt_timeout_seconds, concurrency=settings.concurrency
     ),
     address_field="number",
     personal=True,

@@ -121,7 +121,7 @@ TYPE: Final = ChannelType(
     Channel.TELEGRAM,
     "Telegram",
     lambda settings, callbacks: TelegramChannel(
-        settings.telegram_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
+        settings.telegram_account, callbacks, timeout=settings.attempt_timeout_seconds, concurrency=settings.concurrency
     ),
     address_field="chat_id",
     parts=TITLED,

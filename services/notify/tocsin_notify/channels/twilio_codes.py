@@ -81,7 +81,7 @@ CODES: Final = {
     30032: (Fault.CONFIGURATION, "the toll-free sender is not verified"),
     30034: (Fault.CONFIGURATION, "the sender is not registered for the USA"),
     30035: (Fault.CONFIGURATION, "the sender's registration is not complete"),
-    30036: (Fault.PASSING, "no carrier took the message within TWILIO_SMS_VALIDITY"),
+    30036: (Fault.PASSING, "no carrier took the message within TWILIO_SMS_VALIDITY_SECONDS"),
     30410: (Fault.PASSING, "a provider on the way timed out"),
     30450: (Fault.RECIPIENT, "the provider suspects that somebody makes money by messages to this number"),
 }

@@ -85,7 +85,7 @@ TYPE: Final = ChannelType(
     Channel.VOICE,
     "call",
     lambda settings, callbacks: VoiceChannel(
-        settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
+        settings.twilio_account, callbacks, timeout=settings.attempt_timeout_seconds, concurrency=settings.concurrency
     ),
     address_field="number",
     parts=(Part.VOICE,),

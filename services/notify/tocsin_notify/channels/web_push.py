@@ -140,7 +140,7 @@ TYPE: Final = ChannelType(
     lambda settings, callbacks: WebPushChannel(
         settings.vapid,
         callbacks,
-        timeout=settings.attempt_timeout,
+        timeout=settings.attempt_timeout_seconds,
         allow_private=settings.allow_private_webhooks,
         concurrency=settings.concurrency,
     ),

@@ -83,7 +83,7 @@ TYPE: Final = ChannelType(
     Channel.WEBHOOK,
     "webhook",
     lambda settings, _: WebhookChannel(
-        timeout=settings.attempt_timeout,
+        timeout=settings.attempt_timeout_seconds,
         allow_private=settings.allow_private_webhooks,
         concurrency=settings.concurrency,
     ),

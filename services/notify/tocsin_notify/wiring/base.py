@@ -131,7 +131,12 @@ async def open_base(runtime: Runtime[NotifySettings]) -> Base:
     """Connect to PostgreSQL, and make what connects to the rest when it is first used."""
     settings, db = runtime.settings, runtime.database
     metrics, wakes = NotifyMetrics(runtime.metrics.registry), Wakes()
-    policy = RetryPolicy(settings.attempts, settings.backoff_base, settings.backoff_cap, window=settings.retry_window)
+    policy = RetryPolicy(
+        settings.attempts,
+        settings.backoff_base_seconds,
+        settings.backoff_cap_seconds,
+        window=settings.retry_window_seconds,
+    )
     cipher = Cipher(settings.encryption_keys)
     callbacks = CallbackUrls(settings.public_url, cipher.link_keys, settings.mail_domain)
     to_escalation = channel(
@@ -167,7 +172,7 @@ async def open_base(runtime: Runtime[NotifySettings]) -> Base:
         policy=policy,
         cipher=cipher,
         callbacks=callbacks,
-        links=Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime),
+        links=Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime_seconds),
         page_tokens=PageTokens(settings.signing_keys),
         channels=open_channels(settings, callbacks),
         missing={channel: why for channel, row in TYPES.items() if (why := row.missing(settings))},

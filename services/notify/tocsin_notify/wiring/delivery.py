@@ -49,14 +49,18 @@ class Delivery:
         go_around = GoAround(base.db, circuits, base.hints, base.metrics, base.policy)
         self._outcomes = Outcomes(_conclude(base, circuits, go_around, contacts), base.runtime.stop)
         self._calls = self._make_calls(wordings)
-        leases = Leases(base.settings.lease, base.presence)
+        leases = Leases(base.settings.lease_seconds, base.presence)
         first_calls = FirstCalls(self._calls, self.slots, base.cipher, self._circuits, leases)
         self._submit = self._make_submit(first_calls)
         self.cancel: Final = Cancel(base.db, base.gatekeeper, base.hints, base.metrics)
         self._deliver = self._make_deliver(go_around, leases)
         self._release = Release(base.db, first_calls, base.hints, base.metrics, self._deliver.first, base.journal)
         self._sequels = Sequels(
-            base.db, base.channels, base.cipher, timeout=base.settings.attempt_timeout, more=base.wakes.sequel.set
+            base.db,
+            base.channels,
+            base.cipher,
+            timeout=base.settings.attempt_timeout_seconds,
+            more=base.wakes.sequel.set,
         )
         self.intake: Final = Intake(self._submit, self._deliver.first)
         self._arrivals = Arrivals(self.intake, self._deliver, base.wakes.message.set)
@@ -78,7 +82,7 @@ class Delivery:
         vanished = Vanished(db, presence, wakes.due.set, notes=base.journal)
         loops.add("vanished", Sweep(LOOK_SECONDS, vanished))
         if settings.public_url and (settings.twilio_account.sid or settings.vapid.private_key):
-            receipts = MissingReceipts(db, base.failures, settings.receipt_timeout)
+            receipts = MissingReceipts(db, base.failures, settings.receipt_timeout_seconds)
             loops.add("receipts", looks.sweep("receipts", receipts))
         loops.add("sequels", looks.sweep("sequels", self._sequels, nudged=wakes.sequel))
 
@@ -104,7 +108,7 @@ class Delivery:
     def _make_calls(self, wordings: Wordings) -> Calls:
         base = self._base
         return Calls(
-            Send(base.channels, base.links.of, wordings.word, timeout=base.settings.attempt_timeout),
+            Send(base.channels, base.links.of, wordings.word, timeout=base.settings.attempt_timeout_seconds),
             base.gate,
             self.slots,
             base.backlog,
@@ -149,9 +153,9 @@ def _circuits(base: Base) -> Circuits:
     settings = base.settings
     policy = CircuitPolicy(
         settings.circuit_failures,
-        probe=settings.circuit_probe,
-        probe_cap=max(60.0, settings.circuit_probe),
-        longest=settings.attempt_timeout + 5,
+        probe=settings.circuit_probe_seconds,
+        probe_cap=max(60.0, settings.circuit_probe_seconds),
+        longest=settings.attempt_timeout_seconds + 5,
     )
     return Circuits(policy, base.metrics, base.wakes.due.set)
 
@@ -166,7 +170,11 @@ def _slots(base: Base, circuits: Circuits) -> Slots:
     if rates:
         base.share(rates.budgets, SERVICE)
     limits = Limits(
-        settings.concurrency, settings.critical_reserve, settings.org_concurrency, settings.org_rate, settings.org_burst
+        settings.concurrency,
+        settings.critical_reserve,
+        settings.org_concurrency,
+        settings.org_rate_per_second,
+        settings.org_burst,
     )
     return Slots(
         limits,

@@ -23,7 +23,7 @@ class Events:
         self._base = base
         self._due = asyncio.Event()
         self._endpoints = StandardWebhooks(
-            timeout=settings.attempt_timeout, allow_private=settings.allow_private_webhooks
+            timeout=settings.attempt_timeout_seconds, allow_private=settings.allow_private_webhooks
         )
         for limit in limits(settings.tenant_subscriptions, settings.subscription_pending_events):
             base.budgets.add(limit)
@@ -34,13 +34,13 @@ class Events:
             base.cipher,
             base.metrics,
             EventRetryPolicy(
-                settings.event_backoff_base,
-                settings.event_backoff_cap,
-                settings.event_retry_window,
-                settings.event_stop_after,
+                settings.event_backoff_base_seconds,
+                settings.event_backoff_cap_seconds,
+                settings.event_retry_window_seconds,
+                settings.event_stop_after_seconds,
             ),
             concurrency=settings.subscription_concurrency,
-            timeout=settings.attempt_timeout,
+            timeout=settings.attempt_timeout_seconds,
             nudge=self._due.set,
             notified=base.wakes.message.set,
         )

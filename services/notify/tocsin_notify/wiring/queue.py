@@ -29,8 +29,8 @@ def serve_queue(base: Base, slots: Slots) -> None:
         concurrency=settings.concurrency,
         urgent_reserve=settings.critical_reserve,
     )
-    defaults.backoff.FromTimedelta(timedelta(seconds=settings.backoff_base))
-    defaults.most_backoff.FromTimedelta(timedelta(seconds=settings.backoff_cap))
+    defaults.backoff.FromTimedelta(timedelta(seconds=settings.backoff_base_seconds))
+    defaults.most_backoff.FromTimedelta(timedelta(seconds=settings.backoff_cap_seconds))
 
     live = LiveOptions(QUEUE, defaults)
     follow_options(live, base.policy, slots, budgets, journal)

@@ -39,7 +39,7 @@ class _SubscriptionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sub
     SUBSCRIPTION_STATE_DISABLED: _SubscriptionState.ValueType  # 3
     """Nothing is sent, because a person disabled it. Events that happen meanwhile are not kept."""
     SUBSCRIPTION_STATE_STOPPED: _SubscriptionState.ValueType  # 4
-    """Nothing is sent, because every request failed for `NOTIFY_EVENT_STOP_AFTER`, or the endpoint answered 410. Events that happen
+    """Nothing is sent, because every request failed for `NOTIFY_EVENT_STOP_AFTER_SECONDS`, or the endpoint answered 410. Events that happen
     meanwhile are not kept, and are counted in `lost_event_count`. EnableSubscription lets it go on.
     """
 
@@ -55,7 +55,7 @@ SUBSCRIPTION_STATE_FAILING: SubscriptionState.ValueType  # 2
 SUBSCRIPTION_STATE_DISABLED: SubscriptionState.ValueType  # 3
 """Nothing is sent, because a person disabled it. Events that happen meanwhile are not kept."""
 SUBSCRIPTION_STATE_STOPPED: SubscriptionState.ValueType  # 4
-"""Nothing is sent, because every request failed for `NOTIFY_EVENT_STOP_AFTER`, or the endpoint answered 410. Events that happen
+"""Nothing is sent, because every request failed for `NOTIFY_EVENT_STOP_AFTER_SECONDS`, or the endpoint answered 410. Events that happen
 meanwhile are not kept, and are counted in `lost_event_count`. EnableSubscription lets it go on.
 """
 Global___SubscriptionState: _TypeAlias = SubscriptionState  # noqa: Y015
@@ -73,7 +73,7 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     DELIVERY_STATE_DELIVERED: _DeliveryState.ValueType  # 2
     """The endpoint answered 2xx."""
     DELIVERY_STATE_FAILED: _DeliveryState.ValueType  # 3
-    """Given up after the last attempt of `NOTIFY_EVENT_RETRY_WINDOW`; of a ping after its only one."""
+    """Given up after the last attempt of `NOTIFY_EVENT_RETRY_WINDOW_SECONDS`; of a ping after its only one."""
 
 class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
     """Where a delivery is in its life."""
@@ -85,7 +85,7 @@ DELIVERY_STATE_PENDING: DeliveryState.ValueType  # 1
 DELIVERY_STATE_DELIVERED: DeliveryState.ValueType  # 2
 """The endpoint answered 2xx."""
 DELIVERY_STATE_FAILED: DeliveryState.ValueType  # 3
-"""Given up after the last attempt of `NOTIFY_EVENT_RETRY_WINDOW`; of a ping after its only one."""
+"""Given up after the last attempt of `NOTIFY_EVENT_RETRY_WINDOW_SECONDS`; of a ping after its only one."""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
 
 @_typing.final

@@ -31,7 +31,7 @@ class SubscriptionServiceStub:
 
     Each event is one POST of an `EventPayload` as JSON, signed as the Standard Webhooks specification says (headers `webhook-id`,
     `webhook-timestamp`, `webhook-signature`), at least once and with the same `webhook-id` each time. Any 2xx means taken; 410 stops the
-    subscription; everything else, redirects too, is tried again with growing pauses for `NOTIFY_EVENT_RETRY_WINDOW`. An event waits for
+    subscription; everything else, redirects too, is tried again with growing pauses for `NOTIFY_EVENT_RETRY_WINDOW_SECONDS`. An event waits for
     the one before it of its incident until that was taken, was given up or has failed five times.
     """
 
@@ -93,7 +93,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
 
     Each event is one POST of an `EventPayload` as JSON, signed as the Standard Webhooks specification says (headers `webhook-id`,
     `webhook-timestamp`, `webhook-signature`), at least once and with the same `webhook-id` each time. Any 2xx means taken; 410 stops the
-    subscription; everything else, redirects too, is tried again with growing pauses for `NOTIFY_EVENT_RETRY_WINDOW`. An event waits for
+    subscription; everything else, redirects too, is tried again with growing pauses for `NOTIFY_EVENT_RETRY_WINDOW_SECONDS`. An event waits for
     the one before it of its incident until that was taken, was given up or has failed five times.
     """
 
@@ -151,7 +151,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Each event is one POST of an `EventPayload` as JSON, signed as the Standard Webhooks specification says (headers `webhook-id`,
     `webhook-timestamp`, `webhook-signature`), at least once and with the same `webhook-id` each time. Any 2xx means taken; 410 stops the
-    subscription; everything else, redirects too, is tried again with growing pauses for `NOTIFY_EVENT_RETRY_WINDOW`. An event waits for
+    subscription; everything else, redirects too, is tried again with growing pauses for `NOTIFY_EVENT_RETRY_WINDOW_SECONDS`. An event waits for
     the one before it of its incident until that was taken, was given up or has failed five times.
     """
 

@@ -23,7 +23,7 @@ class QueueOptions(_message.Message):
 
     No option loses a page. Attempts, back-off and slots say when and through what a page goes, and never that it ends: a page whose attempts
     are used up goes to its user's next contact method, and without one it is tried on, slowly, until somebody reacts or
-    `NOTIFY_RETRY_WINDOW` is over; then escalation is told, and there is a dead letter. A timer of an incident is tried until it has fired.
+    `NOTIFY_RETRY_WINDOW_SECONDS` is over; then escalation is told, and there is a dead letter. A timer of an incident is tried until it has fired.
     Pages of high urgency pass the rate, and nothing that has other slots holds them up: what goes first is fixed, and no option.
     """
 

@@ -165,6 +165,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
             close.append(mails.close)
         runtime.http.add_routes(heartbeat.routes(alive, times, directory, runtime.rpc))
     runtime.loops.add("relay", relay.run, everywhere=True)
+    runtime.loops.add("outbox", relay.watch.sweep, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)

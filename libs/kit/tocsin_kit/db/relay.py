@@ -151,7 +151,7 @@ class Relay:
         self._stopping = False
         self._metrics = metrics
         self.watch: Final = OutboxWatch(database, self._kinds, max_age=max_age, metrics=metrics)
-        """Measures the outbox while the relay runs; `watch.check` is a health check."""
+        """Measures the outbox. The service adds `watch.sweep` as a loop and `watch.check` as a health check."""
         self._cursor = ""
         self._told = float("-inf")
         self._in_flight: set[asyncio.Task[Settled]] = set()
@@ -187,7 +187,7 @@ class Relay:
         """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
         stopper = asyncio.create_task(stop.wait())
         stopper.add_done_callback(lambda _: self._wake())
-        others = [asyncio.create_task(self.watch.run(stop)), asyncio.create_task(self._doubtful.run(stop))]
+        doubtful = asyncio.create_task(self._doubtful.run(stop))
         failures = 0
         try:
             while not stop.is_set():
@@ -220,10 +220,9 @@ class Relay:
             raise
         finally:
             stopper.cancel()
-            for other in others:
-                other.cancel()
+            doubtful.cancel()
             await self._wait_for_deliveries()
-            await asyncio.gather(stopper, *others, return_exceptions=True)
+            await asyncio.gather(stopper, doubtful, return_exceptions=True)
 
     async def run_once(self) -> int:
         """Claim one batch, deliver and settle it; how many rows there were. Without any: rows that were set aside."""

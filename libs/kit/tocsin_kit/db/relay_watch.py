@@ -1,7 +1,5 @@
 """Measures an outbox again and again: for metrics, for the log, and for health."""
 
-import asyncio
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +7,8 @@ from typing import Final
 
 from tocsin_kit.db.outbox_figures import figures
 from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import wait_or_stop
+from tocsin_kit.loops import Sweep
 from tocsin_kit.metrics import Metrics
 
 _log = get_logger(__name__)
@@ -41,6 +38,8 @@ class OutboxWatch:
         self._metrics = metrics
         self._late: _Late | None = None
         self._said: dict[str, float] = {}
+        self.sweep: Final = Sweep(_MEASURE_EVERY, self.measure, jitter=0.2, first=_MEASURE_EVERY)
+        """A loop for the service to add."""
 
     async def check(self) -> None:
         """A health check that is not critical: raises OutboxLate, from the newest measurement.
@@ -52,14 +51,6 @@ class OutboxWatch:
                 f"{late.tenants} tenants have undelivered rows older than {self._max_age:.0f} s; "
                 f"the oldest is {late.worst_age:.0f} s old"
             )
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Measure until stopped."""
-        while not await wait_or_stop(stop, _MEASURE_EVERY * random.uniform(0.8, 1.2)):
-            try:
-                await self.measure()
-            except TocsinError as error:
-                _log.debug("outbox_not_measured", error=error.message)
 
     async def measure(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""

@@ -48,7 +48,8 @@ class Relays:
             relay.nudge()
 
     def add_loops(self, runtime: Runtime[EscalationSettings]) -> None:
-        """Add the loop of each relay, and the check that tells when it is late."""
+        """Add the loops of each relay, and the check that tells when it is late."""
         for name, relay in self._named.items():
             runtime.loops.add(f"{name}-relay", relay.run, everywhere=True)
+            runtime.loops.add(f"outbox-{name}", relay.watch.sweep, everywhere=True)
             runtime.health.add(HealthCheck(f"outbox-{name}", relay.watch.check, critical=False))

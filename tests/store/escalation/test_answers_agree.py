@@ -35,10 +35,11 @@ from tocsin_escalation.store.schedules.swaps import SwapRow
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 
+from tests.store.escalation.ahead import YEAR
 from tests.store.escalation.recorders import ORG, Desk
 from tests.unit.escalation.schedules.writing import group, local
 
-BEGIN: Final = datetime(2026, 12, 21, 6, tzinfo=UTC)
+BEGIN: Final = datetime(YEAR, 12, 21, 6, tzinfo=UTC)
 """Christmas and the new year are ahead, and two weekends."""
 DAYS: Final = 16
 INSTANTS: Final = 24
@@ -71,10 +72,16 @@ async def set_up(desk: Desk) -> None:
             if user not in ("ana", "ben"):
                 await people.create_user(tx, UserRow(user, user, "", False))
         days = Layer(
-            "days", (Turn(Unit.DAY, 1),), local("2026-12-01 09:00"), (group("ana"), group("ben"), group("cem")), ZONE
+            "days", (Turn(Unit.DAY, 1),), local(f"{YEAR}-12-01 09:00"), (group("ana"), group("ben"), group("cem")), ZONE
         )
         feasts = Layer(
-            "feasts", (Turn(Unit.DAY, 1),), local("2026-12-01 00:00"), (group("dora"),), ZONE, rank=2, holidays=holidays
+            "feasts",
+            (Turn(Unit.DAY, 1),),
+            local(f"{YEAR}-12-01 00:00"),
+            (group("dora"),),
+            ZONE,
+            rank=2,
+            holidays=holidays,
         )
         await schedules.create(tx, ScheduleRow("web", "Web", "", ZONE, True, (days, feasts)))
         await policies.create(tx, POLICY, "Web", False)

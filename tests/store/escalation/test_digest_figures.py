@@ -1,7 +1,7 @@
 """What digests tell of a tenant and its users, as people would count it by hand."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from tocsin_escalation.app.figures.count_figures import CountFigures
 from tocsin_escalation.app.figures.summaries import Summaries
@@ -14,10 +14,11 @@ from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit.db.pool import Tx
 
+from tests.store.escalation.ahead import SPRING
 from tests.store.escalation.recorders import ORG, Desk
 from tests.store.escalation.test_figures import at, opens
 
-BEGIN = datetime(2027, 3, 1, 8, tzinfo=UTC)
+BEGIN = SPRING.replace(hour=8)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 

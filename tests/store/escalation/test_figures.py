@@ -3,7 +3,7 @@
 import asyncio
 import random
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -23,12 +23,11 @@ from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 
+from tests.store.escalation.ahead import SPRING, YEAR
 from tests.store.escalation.figures_by_hand import by_hand, counted, pages_by_hand
 from tests.store.escalation.recorders import ORG, POLICY, Desk
 
-BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
-END = datetime(2030, 1, 1, tzinfo=UTC)
-ALL = Question(BEGIN, END, "UTC", ())
+ALL = Question(datetime(YEAR - 2, 1, 1, tzinfo=UTC), datetime(YEAR + 2, 1, 1, tzinfo=UTC), "UTC", ())
 ANA = Acknowledged("users/ana")
 
 
@@ -63,7 +62,7 @@ async def pages(desk: Desk, question: Question = ALL, org_id: str = ORG) -> list
 
 async def test_what_happened_to_an_incident_counts_where_it_was_opened(desk: Desk) -> None:
     """Opened at ten to midnight, ben woken after five minutes, acknowledged at ten past, resolved an hour later."""
-    await at(desk, datetime(2027, 3, 1, 23, 50, tzinfo=UTC))
+    await at(desk, SPRING.replace(hour=23, minute=50))
     incident = await opens(desk)
     await desk.passes(minutes=5, seconds=1)
     await desk.sweep()
@@ -75,7 +74,7 @@ async def test_what_happened_to_an_incident_counts_where_it_was_opened(desk: Des
     for _ in range(2):  # a second round finds nothing to count
         await CountFigures(desk.db).everything()
     [row] = await incidents(desk, replace(ALL, groups=(Group.DAY, Group.POLICY, Group.SEVERITY)))
-    assert (row.keys.first_day, row.keys.policy, row.keys.severity) == (date(2027, 3, 1), "night", 1)
+    assert (row.keys.first_day, row.keys.policy, row.keys.severity) == (SPRING.date(), "night", 1)
     assert (row.opened, row.acknowledged, row.resolved, row.exhausted) == (1, 1, 1, 0)
     assert row.acknowledge_ms == pytest.approx(20 * 60_000, abs=30_000)
     assert row.resolve_ms == pytest.approx(80 * 60_000, abs=30_000)
@@ -89,9 +88,8 @@ async def test_a_night_is_that_of_the_person_who_was_woken(desk: Desk) -> None:
         await people.update_user(tx, "ben", "", lambda ben: replace(ben, time_zone="Asia/Kathmandu"))
 
     await desk.db.run(ORG, settle_in)
-    await at(
-        desk, datetime(2027, 3, 1, 16, 20, tzinfo=UTC)
-    )  # a Monday; 22:05 in Kathmandu, five and three quarter hours ahead
+    monday = SPRING + timedelta(days=-SPRING.weekday() % 7)
+    await at(desk, monday.replace(hour=16, minute=20))  # 22:05 in Kathmandu, five and three quarter hours ahead
     await opens(desk)
     await desk.passes(minutes=6)
     await desk.sweep()
@@ -284,7 +282,7 @@ async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
         await policies.create(tx, replace(POLICY, id="day", team="web"), "Day", False)
 
     await desk.db.run(ORG, day_shift)
-    await at(desk, datetime(2027, 3, 10, tzinfo=UTC))
+    await at(desk, SPRING + timedelta(days=9))
     made: dict[UUID, tuple[str, str, int, datetime]] = {}
     for _ in range(40):
         await desk.passes(minutes=random_.choice((1, 7, 240, 3000)))
@@ -316,7 +314,7 @@ async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
         by_user = replace(question, groups=(Group.USER, *groups))
         assert counted(await pages(desk, by_user)) == pages_by_hand(made, timelines, by_user)
     for zone in ZONES:
-        start = BEGIN + timedelta(days=random_.randrange(110, 160), minutes=15 * random_.randrange(96))
+        start = SPRING + timedelta(days=random_.randrange(-10, 40), minutes=15 * random_.randrange(96))
         end = start + timedelta(minutes=15 * random_.choice((3, 90, 200, 2000, 20_000)))
         by_policy = Question(start, end, zone, (Group.USER, Group.POLICY))
         assert counted(await pages(desk, by_policy)) == pages_by_hand(made, timelines, by_policy), by_policy

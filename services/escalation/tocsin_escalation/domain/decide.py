@@ -42,6 +42,7 @@ from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merg
 from tocsin_escalation.domain.operators import promote, remove
 from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell
 from tocsin_escalation.domain.paging import (
+    Beginning,
     current_level,
     due_after,
     halt,
@@ -153,7 +154,7 @@ def _start(run: Escalation, event: Started, now: datetime, directory: Directory,
         return Decision(over.next, (), (*notes, *over.notes))
     if event.fallback_cause:
         notes.append(Note(NoteKind.POLICY_FALLBACK, "", event.fallback_cause))
-    started = start_level(run, 1, now, now, directory, timer_id)
+    started = start_level(run, 1, Beginning(now, now, directory, timer_id))
     return Decision(started.next, started.commands, (*notes, *started.notes))
 
 
@@ -199,12 +200,12 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
     late = max(0, round((now - timer.due_time).total_seconds() * 1000))
     if timer.kind is TimerKind.GAP_HOLD:
         # Looked at with its timer: a level that is held already says nothing anew.
-        return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late, wanted=True)
+        return start_level(run, run.level, Beginning(timer.due_time, now, directory, timer_id, late), wanted=True)
     run = replace(run, timer=None)
     match timer.kind:
         case TimerKind.DEFERRED | TimerKind.DEFERRED_END:
             level = run.level if timer.kind is TimerKind.DEFERRED else run.level + 1
-            return start_level(run, level, timer.due_time, now, directory, timer_id, lateness_ms=late, urged=True)
+            return start_level(run, level, Beginning(timer.due_time, now, directory, timer_id, late), urged=True)
         case TimerKind.ACK_TIMEOUT:
             note = Note(
                 NoteKind.ACK_TIMED_OUT,
@@ -221,7 +222,7 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
             if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
                 return _end_part(run, timer, now, directory, timer_id, late)
             planned = timer.level_end or timer.due_time
-            return start_level(run, run.level + 1, planned, now, directory, timer_id, lateness_ms=late)
+            return start_level(run, run.level + 1, Beginning(planned, now, directory, timer_id, late))
 
 
 def _end_part(
@@ -285,7 +286,7 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
     note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event)}", wanted)
-    started = start_level(bumped, wanted, now, now, directory, timer_id, wanted=level > 0, urged=True)
+    started = start_level(bumped, wanted, Beginning(now, now, directory, timer_id), wanted=level > 0, urged=True)
     pages = any(isinstance(command, Page) for command in started.commands)
     if not level and not pages and started.next.state is State.EXHAUSTED:
         # Otherwise the incident would be exhausted by a command that succeeds, and nobody would be paged any more.
@@ -299,7 +300,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     if event.policy is not None:
         note = Note(NoteKind.REASSIGNED, event.actor, f"handed to policies/{event.policy.id} by {event.actor}")
         restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0, handed_on=0)
-        started = start_level(restarted, 1, now, now, directory, timer_id)
+        started = start_level(restarted, 1, Beginning(now, now, directory, timer_id))
         return Decision(started.next, (stop, *started.commands), (note, *started.notes))
     named = ", ".join(map(str, event.targets))
     users = directory.resolve(event.targets)
@@ -308,7 +309,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         why = f": {found}" if (found := directory.why(event.targets)) else ""
         nobody = f"{named} resolves to nobody{why}; the policy goes on"
         skipped = Note(NoteKind.LEVEL_SKIPPED, "", nobody, run.level)
-        started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id, wanted=run.level > 0)
+        started = start_level(bumped, max(run.level, 1), Beginning(now, now, directory, timer_id), wanted=run.level > 0)
         return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
     paged = page_users(bumped, users, run.level, now, now, why=directory.why(event.targets))
     step = current_level(run)
@@ -354,16 +355,8 @@ def _page_again(
     run: Escalation, note: Note, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision:
     """Trigger again at the level the run is at, for the people who are there by now."""
-    started = start_level(
-        _let_go(run),
-        max(run.level, 1),
-        planned,
-        now,
-        directory,
-        timer_id,
-        lateness_ms=note.lateness_ms,
-        wanted=run.level > 0,
-    )
+    beginning = Beginning(planned, now, directory, timer_id, note.lateness_ms)
+    started = start_level(_let_go(run), max(run.level, 1), beginning, wanted=run.level > 0)
     return Decision(started.next, started.commands, (note, *started.notes))
 
 

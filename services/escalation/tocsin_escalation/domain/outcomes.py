@@ -16,7 +16,7 @@ from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, P
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PagedRun, PageState, Reached, Run, State, TimerKind
 from tocsin_escalation.domain.events import OutcomeKind, PageForgotten, PageOutcome
-from tocsin_escalation.domain.paging import current_level, judge_reached, next_turn, start_level
+from tocsin_escalation.domain.paging import Beginning, current_level, judge_reached, next_turn, start_level
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.turns import holder
 
@@ -167,5 +167,5 @@ def _leave_level(run: Escalation, now: datetime, directory: Directory, timer_id:
     left = Note(
         NoteKind.LEVEL_SKIPPED, "", f"level {run.level} left at once: nobody of it can be reached ({who})", run.level
     )
-    started = start_level(replace(run, timer=None), run.level + 1, planned, now, directory, timer_id)
+    started = start_level(replace(run, timer=None), run.level + 1, Beginning(planned, now, directory, timer_id))
     return Decision(started.next, started.commands, (left, *started.notes))

@@ -1,6 +1,7 @@
 """Which level comes next, and who is paged there. Every path to a page goes through here."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -17,78 +18,82 @@ from tocsin_escalation.domain.turns import line_up, waiting
 FALLBACK_LEVEL: Final = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a level begins with."""
+
+    planned: datetime
+    """When it was due. The next due time counts from it, so that lateness never adds up."""
+    now: datetime
+    directory: Directory
+    timer_id: UUID
+    """Of the timer that it gets."""
+    lateness_ms: int = 0
+
+
 def start_level(
-    run: Escalation,
-    level: int,
-    planned: datetime,
-    now: datetime,
-    directory: Directory,
-    timer_id: UUID,
-    *,
-    lateness_ms: int = 0,
-    wanted: bool = False,
-    urged: bool = False,
+    run: Escalation, level: int, beginning: Beginning, *, wanted: bool = False, urged: bool = False
 ) -> Decision:
     """Page `level`, or one in turn of it, and arm its timeout; a level that resolves to nobody is skipped at once and says so.
 
     So is one whose condition does not hold, unless this level is `wanted`: by a person who named it, or as it has begun before.
     Where the policy defers incidents of this urgency now the level waits, unless a person has `urged` it or its wait is over.
     After the last level the policy begins again while repeats are left; then the escalation is exhausted. A policy none of whose
-    levels pages anybody now is not repeated. `planned` is when the level was due: the next due time counts from it, so that
-    lateness never adds up.
+    levels pages anybody now is not repeated.
     """
     notes: list[Note] = []
-    policy = run.policy
+    now, timer_id = beginning.now, beginning.timer_id
     from_the_first = level == 1
     until = None if urged else deferred(run, now)
-    while policy is not None:
+    while run.policy is not None:
+        policy = run.policy
         if level > len(policy.levels):
-            # Every level was tried in this very moment, so that a repeat would find nobody either.
-            if run.repeat >= policy.repeat_count or from_the_first:
-                following = directory.following(policy)
-                if following is None or run.handed_on >= MOST_HAND_ONS:
-                    if until is not None and policy.fallback_target is not None:
-                        ends = defer_end(run, until, timer_id)
-                        return Decision(ends.next, notes=(*notes, *ends.notes))
-                    break
-                told = f"nobody answered on policies/{policy.id}; policies/{following.id} goes on"
-                notes.append(Note(NoteKind.HANDED_ON, "", told))
-                run, policy, level, from_the_first = _hand_on(run, following), following, 1, True
-                until = None if urged else deferred(run, now)
-                continue
-            run, from_the_first = replace(run, repeat=run.repeat + 1), True
-            notes.append(
-                Note(NoteKind.REPEATED, "", f"nobody answered; repeat {run.repeat} of {policy.repeat_count}", level=1)
-            )
-            level = 1
+            # From the first one on: every level was tried in this very moment, so that a repeat would find nobody either.
+            again = _after_the_last(run, policy, beginning.directory, may_repeat=not from_the_first)
+            if again is None:
+                if until is not None and policy.fallback_target is not None:
+                    return _following(notes, defer_end(run, until, timer_id))
+                break
+            run, note = again
+            notes.append(note)
+            level, from_the_first = 1, True
+            until = None if urged else deferred(run, now)
             continue
         if until is not None:
-            waits = defer(run, level, until, timer_id)
-            return Decision(waits.next, notes=(*notes, *waits.notes))
+            return _following(notes, defer(run, level, until, timer_id))
         step = policy.levels[level - 1]
         unfit = "" if wanted else step.condition.why_not(run.facts.severity, now)
         wanted = False
         if unfit:
             notes.append(Note(NoteKind.LEVEL_PASSED, "", f"level {level} passed: {unfit}", level=level))
-            run = replace(run, level=level)
-            level += 1
-            continue
-        users = directory.resolve(step.targets)
-        if users:
-            began = _begin(run, step, users, level, planned, now, directory, timer_id, lateness_ms)
-            return Decision(began.next, began.commands, (*notes, *began.notes))
-        named, gap = ", ".join(map(str, step.targets)), None
-        if directory.gaps(step.targets):
-            gap = policy.on_gap
-            met = _meet_gap(run, step, level, planned, now, directory, timer_id, lateness_ms)
-            if met is not None:
-                return Decision(met.next, met.commands, (*notes, *met.notes))
-        skipped = _with(f"level {level} skipped: {named} resolves to nobody", directory.why(step.targets))
-        notes.append(Note(NoteKind.LEVEL_SKIPPED, "", skipped, level=level, gap=gap and GapChoice.SKIP))
+        else:
+            begun = _begin(run, step, level, beginning)
+            if begun is not None:
+                return _following(notes, begun)
+            notes.append(_skipped(step, level, beginning.directory))
         run = replace(run, level=level)
         level += 1
-    ended = exhaust(run, planned, now, directory, lateness_ms)
-    return Decision(ended.next, ended.commands, (*notes, *ended.notes))
+    return _following(notes, exhaust(run, beginning))
+
+
+def _following(notes: Sequence[Note], decision: Decision) -> Decision:
+    """The decision behind what was noted on the way to it."""
+    return replace(decision, notes=(*notes, *decision.notes))
+
+
+def _after_the_last(
+    run: Escalation, policy: Policy, directory: Directory, *, may_repeat: bool
+) -> tuple[Escalation, Note] | None:
+    """The run at the beginning of a repeat, or of the policy to which it is handed on; None when neither is left."""
+    if may_repeat and run.repeat < policy.repeat_count:
+        repeated = replace(run, repeat=run.repeat + 1)
+        told = f"nobody answered; repeat {repeated.repeat} of {policy.repeat_count}"
+        return repeated, Note(NoteKind.REPEATED, "", told, level=1)
+    following = directory.following(policy)
+    if following is None or run.handed_on >= MOST_HAND_ONS:
+        return None
+    told = f"nobody answered on policies/{policy.id}; policies/{following.id} goes on"
+    return _hand_on(run, following), Note(NoteKind.HANDED_ON, "", told)
 
 
 def _hand_on(run: Escalation, policy: Policy) -> Escalation:
@@ -98,30 +103,33 @@ def _hand_on(run: Escalation, policy: Policy) -> Escalation:
     )
 
 
-def _begin(
-    run: Escalation,
-    step: Level,
-    users: tuple[str, ...],
-    level: int,
-    planned: datetime,
-    now: datetime,
-    directory: Directory,
-    timer_id: UUID,
-    lateness_ms: int,
-) -> Decision:
+def _begin(run: Escalation, step: Level, level: int, beginning: Beginning) -> Decision | None:
+    """Page the level's people, or do what the policy wants of a gap; None to skip the level."""
+    directory = beginning.directory
+    users = directory.resolve(step.targets)
+    if not users:
+        return _meet_gap(run, step, level, beginning) if directory.gaps(step.targets) else None
     policy, why = run.policy, directory.why(step.targets)
     assert policy is not None, "only a policy has levels"
-    timer = level_timer(step, planned, now, run.generation, timer_id, in_parts=True)
+    planned, now, late = beginning.planned, beginning.now, beginning.lateness_ms
+    timer = level_timer(step, planned, now, run.generation, beginning.timer_id, in_parts=True)
     if not step.in_turn:
-        return page_users(run, users, level, planned, now, lateness_ms, why, timer)
+        return page_users(run, users, level, planned, now, late, why, timer)
     line = line_up(policy, users, directory)
     away = [f"users/{user}" for user in users if user not in line]
     if away:
         why = "; ".join(filter(None, (why, f"away: {', '.join(away)}")))
-    paged = page_users(run, line[:1], level, planned, now, lateness_ms, _with(f"next of {len(line)} in turn", why))
+    paged = page_users(run, line[:1], level, planned, now, late, _with(f"next of {len(line)} in turn", why))
     if len(line) == 1 and timer.level_end is not None:
         timer = replace(timer, due_time=timer.level_end)
     return Decision(replace(paged.next, timer=timer), (*paged.commands, TurnTaken(policy.id, line[0])), paged.notes)
+
+
+def _skipped(step: Level, level: int, directory: Directory) -> Note:
+    named = ", ".join(map(str, step.targets))
+    message = _with(f"level {level} skipped: {named} resolves to nobody", directory.why(step.targets))
+    gap = GapChoice.SKIP if directory.gaps(step.targets) else None
+    return Note(NoteKind.LEVEL_SKIPPED, "", message, level=level, gap=gap)
 
 
 def next_turn(
@@ -195,19 +203,11 @@ def level_timer(
     return Timer(timer_id, TimerKind.LEVEL_TIMEOUT, min(due, end), generation, end)
 
 
-def _meet_gap(
-    run: Escalation,
-    step: Level,
-    level: int,
-    planned: datetime,
-    now: datetime,
-    directory: Directory,
-    timer_id: UUID,
-    lateness_ms: int,
-) -> Decision | None:
+def _meet_gap(run: Escalation, step: Level, level: int, beginning: Beginning) -> Decision | None:
     """What the policy wants of a gap; None to skip the level, also when waiting or the fallback target would be of no use."""
-    policy = run.policy
+    policy, directory = run.policy, beginning.directory
     assert policy is not None, "only a policy has levels"
+    planned, now, timer_id = beginning.planned, beginning.now, beginning.timer_id
     why = directory.why(step.targets)
     ending = comes_on(step.targets, directory)
     if policy.on_gap is GapChoice.HOLD and ending is not None:
@@ -218,7 +218,7 @@ def _meet_gap(
     if policy.on_gap is not GapChoice.FALLBACK or target is None or not (users := directory.resolve([target])):
         return None
     instead = _with(f"{why}; the fallback target {target} is paged instead", directory.why([target]))
-    paged = page_users(run, users, level, planned, now, lateness_ms, instead)
+    paged = page_users(run, users, level, planned, now, beginning.lateness_ms, instead)
     timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
     notes = tuple(replace(note, gap=GapChoice.FALLBACK) for note in paged.notes)
     return Decision(replace(paged.next, timer=timer), paged.commands, notes)
@@ -267,17 +267,18 @@ def page_users(
     return Decision(following, pages, (note,))
 
 
-def exhaust(run: Escalation, planned: datetime, now: datetime, directory: Directory, lateness_ms: int) -> Decision:
+def exhaust(run: Escalation, beginning: Beginning) -> Decision:
     """Nothing is left to try: page the fallback target once, if there is one, and say loudly that nobody answered."""
+    directory, late = beginning.directory, beginning.lateness_ms
     following = replace(judge_reached(replace(run, state=State.EXHAUSTED)), timer=None)
     why = _with(_why_exhausted(following), _why_not_handed_on(run, directory))
     target = run.policy.fallback_target if run.policy else None
     users = directory.resolve([target]) if target else ()
     if not users:
-        return Decision(following, (), (Note(NoteKind.EXHAUSTED, "", why, lateness_ms=lateness_ms),))
-    paged = page_users(following, users, FALLBACK_LEVEL, planned, now)
+        return Decision(following, (), (Note(NoteKind.EXHAUSTED, "", why, lateness_ms=late),))
+    paged = page_users(following, users, FALLBACK_LEVEL, beginning.planned, beginning.now)
     message = _with(f"{why}; paging the fallback target {target}", directory.why([target] if target else []))
-    note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=lateness_ms)
+    note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=late)
     return Decision(replace(paged.next, state=State.EXHAUSTED, level=run.level), paged.commands, (note,))
 
 

@@ -19,7 +19,7 @@ from tocsin_escalation.domain.decision import (
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State
 from tocsin_escalation.domain.events import Edited, RespondersAdded, Restarted
-from tocsin_escalation.domain.paging import halt, start_level
+from tocsin_escalation.domain.paging import Beginning, halt, start_level
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.urgency import raise_severity
 
@@ -69,7 +69,7 @@ def restart(run: Escalation, event: Restarted, now: datetime, directory: Directo
         acknowledge_time=None,
     )
     note = Note(NoteKind.RESTARTED, event.actor, f"policies/{policy.id} begins again, says {event.actor}")
-    started = start_level(again, 1, now, now, directory, timer_id)
+    started = start_level(again, 1, Beginning(now, now, directory, timer_id))
     stop = StopPages(run.generation, f"begun again by {event.actor}")
     return Decision(started.next, (stop, *started.commands), (note, *started.notes))
 

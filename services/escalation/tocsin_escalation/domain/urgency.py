@@ -14,7 +14,7 @@ from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Pa
 from tocsin_escalation.domain.deferring import deferred, waits_to_begin
 from tocsin_escalation.domain.escalation import Escalation, Facts, State
 from tocsin_escalation.domain.gaps import holds
-from tocsin_escalation.domain.paging import current_level, halt, level_timer, page_users, start_level
+from tocsin_escalation.domain.paging import Beginning, current_level, halt, level_timer, page_users, start_level
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.domain.urgencies import Urgency, urgency_at
 
@@ -25,7 +25,7 @@ def raise_severity(run: Escalation, was: Facts, now: datetime, directory: Direct
         return Decision(run)
     held = run.state in (State.ACKNOWLEDGED, State.SNOOZED)
     if waits_to_begin(run) and deferred(run, now) is None:
-        return start_level(replace(run, timer=None), run.level, now, now, directory, timer_id)
+        return start_level(replace(run, timer=None), run.level, Beginning(now, now, directory, timer_id))
     if _became_urgent(run, run.policy, was, now) and run.policy.page_raised_urgency:
         return _tell_holder(run, now) if held else _page_anew(run, was.severity, now, directory, timer_id)
     # A person holds it, and knew already how urgent it is.
@@ -48,10 +48,10 @@ def _page_anew(run: Escalation, was: int, now: datetime, directory: Directory, t
         # A level that waits for somebody to come on call costs no repeat: nobody of it has been paged.
         repeat = run.repeat + (not holds(run, run.level))
         again = replace(halt(run), state=State.TRIGGERED, repeat=repeat, timer=None)
-        started = start_level(again, 1, now, now, directory, timer_id)
+        started = start_level(again, 1, Beginning(now, now, directory, timer_id))
         return Decision(started.next, (stop, *started.commands), started.notes)
     if _passed_wrongly(run, was, now):
-        started = start_level(replace(halt(run), timer=None), 1, now, now, directory, timer_id)
+        started = start_level(replace(halt(run), timer=None), 1, Beginning(now, now, directory, timer_id))
         return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.
     paged = page_users(halt(run), run.assignees, run.level, now, now)

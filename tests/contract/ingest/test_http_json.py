@@ -62,7 +62,8 @@ class Client:
 
     async def post(self, given: Any, path: str = PATH) -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {self.key}"}
-        async with self.http.post(f"{self.ingest.http}{path}", data=json.dumps(given), headers=headers) as response:
+        data = given if isinstance(given, bytes) else json.dumps(given)
+        async with self.http.post(f"{self.ingest.http}{path}", data=data, headers=headers) as response:
             return response.status, await response.json()
 
     async def maps(self, mapping: AlertMapping | None) -> None:
@@ -155,11 +156,14 @@ async def test_without_a_mapping_the_names_are_those_of_the_contract(client: Cli
     assert (await client.alerts())["disk"].state == ALERT_STATE_RESOLVED
     for wrong, told in (
         ({}, "event: mapping.summary gives nothing"),
+        (b'{"a": tru}', "body: is not JSON: Expecting value at character 6"),
+        (b'{"a": 1,}', "body: is not JSON: a name in quotes was expected at character 8"),
         ({"action": "resolve"}, "event: mapping.dedup_key gives nothing"),
         ({"summary": "s", "labels": ["a"]}, "event: mapping.labels gives no object but a list"),
     ):
         status, answer = await client.post(wrong)
-        assert (status, answer["errors"][0]["message"].startswith(told)) == (400, True), answer
+        [error] = answer["errors"]
+        assert (status, error["message"].startswith(told)) == (400, True), answer
 
 
 async def test_a_changed_mapping_holds_for_the_next_alert_and_can_be_taken_away(client: Client) -> None:

@@ -231,6 +231,8 @@ class _Receiver:
             found = self._sent(document.fields, document, "event", reading)
             if isinstance(found, TocsinError):
                 found = _told(found, document)
+                if found is document.broken:
+                    return results
             results.add("event", found if isinstance(found, TocsinError) else await self._commit(sender, found))
             if self._format.of_body and not isinstance(found, TocsinError) and not results.errors:
                 results.sent = found

@@ -198,6 +198,20 @@ def test_the_command_shows_one_request_a_line(capsys: pytest.CaptureFixture[str]
     assert [each["request"]["user_id"] for each in said[:4]] == ["ana", "ben", "cem", "dora"]
 
 
+def test_overrides_that_are_not_given_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """They stand in an answer of their own, and somebody would be on call who is not."""
+    told = "note: overrides are answered apart; without --overrides none is made"
+    beside = ["--overrides", str(EXPORTS / "opsgenie-overrides.json")]
+    for arguments, tells in (
+        (["pagerduty", str(EXPORTS / "pagerduty.json")], True),
+        (["opsgenie", str(EXPORTS / "opsgenie.json")], True),
+        (["opsgenie", str(EXPORTS / "opsgenie.json"), *beside], False),
+        (["goalert", str(EXPORTS / "goalert.json")], False),
+    ):
+        assert main(arguments) == 0
+        assert (told in capsys.readouterr().err) == tells
+
+
 def test_the_command_says_what_it_guesses_and_fails_for_what_it_leaves_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ _TOOLS: Final = {
     "opsgenie": opsgenie.convert,
     "pagerduty": pagerduty.convert,
 }
+_OVERRIDES_APART: Final = ("incident-io", "opsgenie", "pagerduty")
 _OF_SCHEDULES: Final = ("CreateOverride", "CreateFixedPeriod", "CreateCalendarImport")
 _SERVICE: Final = "tocsin.escalation.v1"
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"note: {name} is taken to be users/{id}", file=sys.stderr)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
+    if options.tool in _OVERRIDES_APART and not options.beside:
+        print("note: overrides are answered apart; without --overrides none is made", file=sys.stderr)
     for problem in plan.problems:
         print(f"left out: {problem}", file=sys.stderr)
     if not options.send:

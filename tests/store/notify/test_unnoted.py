@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 import pytest
+from tocsin_kit import wall_clock
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.delivery import take_over
@@ -179,10 +180,9 @@ async def test_what_a_process_could_not_write_down_yet_it_does_not_call_again(
         await is_sent_once(world)
 
 
-async def test_with_a_database_that_goes_and_comes_time_is_given_a_few_times_only(
-    world: World, database: Database
-) -> None:
-    """A page rather rings twice than never."""
+@asynccontextmanager
+async def one_expired(world: World) -> AsyncIterator[tuple[Presence, float]]:
+    """A page that was being sent, and whose lease is over; another process, and since when it is there."""
     await world.method(org := new_org(), webhook="ana")
     async with world.replica(works=False) as door:
         await door.submit(job(org))
@@ -192,15 +192,39 @@ async def test_with_a_database_that_goes_and_comes_time_is_given_a_few_times_onl
     presence = await Presence.open(world.database_url, name="test")
     await until(lambda: presence.since is not None)
     assert presence.since is not None
-    just_now = presence.since + 0.1
-    taking = TakeOver(database, presence, lambda _: False, lambda: just_now)
-    for _ in range(3):
-        assert await taking.find() == []
-        assert await world.admin.fetchval("SELECT lease_until > app_now() FROM notifications")
-        taking.failed()
-        await world.admin.execute(OVER)
-    assert len(await taking.find()) == 1
-    taking.taken(1)
-    await world.admin.execute(OVER)
-    assert await taking.find() == [], "the next outage is another one"
+    yield presence, presence.since
     await presence.close()
+
+
+async def test_a_clock_that_is_set_ahead_ends_no_lease(
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner may be calling: each call of an hour would ring once more."""
+    async with one_expired(world) as (presence, since):
+        taking = TakeOver(database, presence, lambda _: False, lease=15.0, clock=lambda: since + 60)
+        await database.ping()
+        monkeypatch.setattr(wall_clock, "_set_at", float("-inf"))
+        monkeypatch.setattr(wall_clock, "_ahead", wall_clock._ahead - 3600)  # PostgreSQL's is an hour ahead of that now
+        assert await taking.find() == []
+        assert await world.admin.fetchval("SELECT lease_until > app_now() + interval '10 s' FROM notifications")
+        await world.admin.execute(OVER)
+        monkeypatch.setattr(wall_clock, "_set_at", float("-inf"))
+        assert len(await taking.find()) == 1, "long ago"
+
+
+async def test_with_a_database_that_goes_and_comes_time_is_given_a_few_times_only(
+    world: World, database: Database
+) -> None:
+    """A page rather rings twice than never."""
+    async with one_expired(world) as (presence, since):
+        just_now = since + 0.1
+        taking = TakeOver(database, presence, lambda _: False, lease=15.0, clock=lambda: just_now)
+        for _ in range(3):
+            assert await taking.find() == []
+            assert await world.admin.fetchval("SELECT lease_until > app_now() FROM notifications")
+            taking.failed()
+            await world.admin.execute(OVER)
+        assert len(await taking.find()) == 1
+        taking.taken(1)
+        await world.admin.execute(OVER)
+        assert await taking.find() == [], "the next outage is another one"

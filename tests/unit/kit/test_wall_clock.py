@@ -1,4 +1,4 @@
-"""Services whose hosts' clocks differ by hours take each other's tokens: each judges and makes them by its database's clock."""
+"""Services whose hosts' clocks differ by hours, or are set, take each other's tokens: each goes by its database's clock."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ HOUR = 3600.0
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator["Host"]:
     with monkeypatch.context() as patched:
-        patched.setattr(wall_clock, "_ahead", 0.0)
+        patched.setattr(wall_clock, "_ahead", wall_clock._ahead)
+        patched.setattr(wall_clock, "_set_at", float("-inf"))
         yield Host(patched)
 
 
@@ -24,13 +25,13 @@ class Host:
     def __init__(self, patched: pytest.MonkeyPatch) -> None:
         self._patched = patched
 
-    def shows(self, epoch: float) -> float:
+    def shows(self, epoch: float) -> None:
         self._patched.setattr(time, "time", lambda: epoch)
-        return epoch
 
     def is_off_by(self, seconds: float) -> None:
         """A host with such a clock, whose database's is right, and has just been asked."""
-        wall_clock.told(TRUE, self.shows(TRUE + seconds))
+        self.shows(TRUE + seconds)
+        wall_clock.told(TRUE, time.monotonic())
 
 
 async def accepted(token: str) -> bool:
@@ -51,19 +52,33 @@ async def test_tokens_are_taken(host: Host, maker: float, judge: float, what: st
         token = mint(KEYS, org_id="acme", subject="users/ana", scopes=(), ttl=60)
     host.is_off_by(judge)
     assert await accepted(token)
-    wall_clock.told(TRUE + 2 * HOUR, host.shows(TRUE + judge))
+    wall_clock.told(TRUE + 2 * HOUR, time.monotonic())
     assert not await accepted(token), "it ends all the same"
+
+
+@pytest.mark.parametrize("jump", [-HOUR, -30, 30, HOUR])
+async def test_tokens_are_taken_by_a_host_whose_clock_is_set(host: Host, jump: float) -> None:
+    """Before its database is asked once more."""
+    host.is_off_by(0)
+    before = mint(KEYS, org_id="acme", subject="users/ana", scopes=(), ttl=60)
+    host.shows(TRUE + jump)
+    after = mint(KEYS, org_id="acme", subject="users/ana", scopes=(), ttl=60)
+    assert await accepted(before)
+    assert await accepted(after)
+    assert wall_clock.now() == pytest.approx(TRUE, abs=20)
 
 
 def test_an_answer_that_took_long_tells_nothing(host: Host) -> None:
     host.is_off_by(HOUR)
-    asked = TRUE + HOUR
-    host.shows(asked + 5)
-    wall_clock.told(TRUE + 100, asked)
-    assert wall_clock.now() == pytest.approx(TRUE + 5)
+    wall_clock.told(TRUE + 100, time.monotonic() - 5)
+    assert wall_clock.now() == pytest.approx(TRUE, abs=20)
 
 
-def test_a_clock_that_is_set_is_followed(host: Host) -> None:
+def test_the_databases_clock_is_followed_and_known_to_have_been_set(host: Host) -> None:
     host.is_off_by(HOUR)
-    wall_clock.told(TRUE + 1, host.shows(TRUE + 1))
-    assert wall_clock.now() == TRUE + 1
+    for passed in (HOUR, 0):
+        wall_clock.told(TRUE + passed, time.monotonic())
+        assert wall_clock.now() == pytest.approx(TRUE + passed, abs=20)
+        assert wall_clock.was_set_ahead(60), "its second step was back"
+    wall_clock.told(TRUE + 0.5, time.monotonic())
+    assert not wall_clock.was_set_ahead(0)

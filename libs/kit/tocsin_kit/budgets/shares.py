@@ -23,7 +23,8 @@ _MOST: Final = 500
 _GONE_SECONDS: Final = 5
 """A replica that has said nothing for so long is not counted any more."""
 
-# Redis' own clock decides. A bucket may be in debt as deep as it is high: what replicas let pass together in one moment.
+# Redis' own clock decides. When it was set back, what was kept lies in the future: a bucket goes on from now, and a replica counts
+# once it has said something. A bucket may be in debt as deep as it is high: what replicas let pass together in one moment.
 # What another program wrote to a key is replaced. A script that ended there would have counted what came before it, and again with
 # each repetition: a tenant that kept to its rates would be refused.
 SCRIPT: Final = (
@@ -46,6 +47,7 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - """
     + str(_GONE_SECONDS)
     + """)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 1, '+inf')
 redis.call('EXPIRE', KEYS[1], 60)
 left[#left + 1] = tostring(redis.call('ZCARD', KEYS[1]))
 return left

@@ -160,7 +160,7 @@ class Database:
         what is wrong with the login of calls.
         """
         async with self.system() as tx:
-            asked = time.time()
+            asked = time.monotonic()
             [(read_only, epoch)] = await tx.fetch(_STANDING)
             wall_clock.told(epoch, asked)
             if read_only:

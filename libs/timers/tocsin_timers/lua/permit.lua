@@ -7,7 +7,8 @@ local rate, size, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3
 -- A full server refuses a script whose first write takes memory: begin with one that takes none.
 redis.call('HDEL', KEYS[1], '')
 local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens = kept[1] and math.min(size, kept[1] + (now - kept[2]) * rate / 1000000) or size
+-- After this server's clock was set back, what was kept lies in the future: as of now.
+local tokens = kept[1] and math.min(size, kept[1] + math.max(0, now - kept[2]) * rate / 1000000) or size
 local granted, wait = wanted, 0
 if ARGV[4] == '1' then
   tokens = math.max(-size, tokens - wanted)

@@ -144,7 +144,7 @@ class Delivery:
             self.slots,
             base.backlog,
             go_around,
-            TakeOver(base.db, base.presence, self._calls.holds),
+            TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds),
             StillWanted(base.db, base.escalation.stops, self.cancel),
         )
 

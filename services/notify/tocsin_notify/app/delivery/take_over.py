@@ -4,6 +4,8 @@ A provider's answer that cannot be written down is kept until it can be (`app.de
 read-only, leases run out beside such answers. When it is back, whoever is first would call again what was answered long ago.
 So a process that finds a lease over gives its owner time first (`senders.prolong`) if it has just come back itself, or could not
 write when it tried. It does so `_MOST` times at most: with a database that goes and comes, a page rather rings twice than never.
+
+A database whose clock is set ahead ends all leases at once, also those of calls that are under way. They get a whole lease again.
 """
 
 import time
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from tocsin_kit import wall_clock
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -33,13 +36,16 @@ class TakeOver:
         db: Database,
         presence: Presence,
         in_hand: Callable[[UUID], bool],
+        *,
+        lease: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`in_hand`: whether this process has a call of the notification under way, or an answer to it that it could not write
-        down yet. `clock`: the one of `Presence.since`, in seconds."""
+        down yet. `lease`: of an attempt, in seconds. `clock`: the one of `Presence.since`, in seconds."""
         self._db = db
         self._presence = presence
         self._in_hand = in_hand
+        self._lease = lease
         self._clock = clock
         self._failed = False
         self._given = 0
@@ -48,7 +54,12 @@ class TakeOver:
     async def find(self) -> list[Candidate]:
         """Attempts that may be claimed now. Call it when some lease is over. Raises DATABASE_UNAVAILABLE."""
         if self._given < _MOST and (self._failed or self._is_back()):
-            await self._give_time()
+            await self._give_time(
+                RECOVERY_SECONDS, "PostgreSQL was away: their owners may have answers that they could not write down"
+            )
+            return []
+        if self._given < _MOST and await self._is_set():
+            await self._give_time(self._lease, "PostgreSQL's clock was set ahead: their owners may be calling")
             return []
         async with self._db.alone() as tx:
             # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
@@ -69,10 +80,15 @@ class TakeOver:
         since = self._presence.since
         return since is None or self._clock() - since < RECOVERY_SECONDS
 
-    async def _give_time(self) -> None:
+    async def _is_set(self) -> bool:
+        """PostgreSQL's clock was set ahead a moment ago, so that leases ended before their time."""
+        await self._db.ping(rights=False)
+        return wall_clock.was_set_ahead(self._lease)
+
+    async def _give_time(self, seconds: float, meaning: str) -> None:
         try:
             async with self._db.system() as tx:
-                given = await senders.prolong(tx)
+                given = await senders.prolong(tx, seconds)
         except TocsinError:
             self._failed = True
             raise
@@ -82,6 +98,6 @@ class TakeOver:
             _log.warning(
                 "leases_prolonged",
                 notifications=given,
-                seconds=RECOVERY_SECONDS,
-                meaning="PostgreSQL was away: their owners may have answers that they could not write down",
+                seconds=seconds,
+                meaning=meaning,
             )

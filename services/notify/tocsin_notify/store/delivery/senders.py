@@ -16,7 +16,8 @@ its lock at once, and one may be slower to come back than the others. So a proce
 it has held its lock since `Presence.since`: it was seen to, or made its attempt after that. All others keep their lease.
 
 **A lease that ran out while nobody could write proves nothing either**: its owner may hold an answer that it could not write
-down. Whoever finds that PostgreSQL was away gives such leases `RECOVERY_SECONDS` more (`app.delivery.take_over`).
+down. Whoever finds that PostgreSQL was away gives such leases `RECOVERY_SECONDS` more (`app.delivery.take_over`). Nor does one
+that is over because PostgreSQL's clock was set ahead: its owner may be calling.
 
 A call that has not begun yet cannot begin after another process took it over: attempts younger than `YOUNG_SECONDS` are left
 alone, and older ones ask the gate first (`app.delivery.permits`), where they find that their lease is over.
@@ -131,9 +132,9 @@ async def end_leases(tx: Tx, senders: Collection[int], seen: Collection[int], si
     return [row["id"] for row in rows]
 
 
-async def prolong(tx: Tx) -> int:
-    """Give leases that are over `RECOVERY_SECONDS` more; how many."""
-    return int((await tx.execute(_PROLONG, RECOVERY_SECONDS)).rpartition(" ")[2])
+async def prolong(tx: Tx, seconds: float) -> int:
+    """Give leases that are over so much more; how many."""
+    return int((await tx.execute(_PROLONG, seconds)).rpartition(" ")[2])
 
 
 class Presence:

@@ -184,8 +184,8 @@ async def test_what_the_database_says_counts_also_for_what_is_recognised(ingest:
 async def test_changed_rules_hold_for_what_is_recognised(ingest: Ingest) -> None:
     org = new_org()
     name, secret = await ingest.integration(org)
-    sent = [trigger("k", labels={"team": "quiet"})] * 2
-    assert await send(ingest, key(secret), *sent) == ["OPENED", "DEDUPLICATED"]
+    sent = [trigger("k", labels={"team": "quiet"})] * 3
+    assert await send(ingest, key(secret), *sent) == ["OPENED", "DEDUPLICATED", "DEDUPLICATED"]
     await ingest.alerts.SendAlert(resolve("k"), metadata=key(secret))
     await ingest.integrations.UpdateIntegration(
         UpdateIntegrationRequest(
@@ -193,13 +193,13 @@ async def test_changed_rules_hold_for_what_is_recognised(ingest: Ingest) -> None
         ),
         metadata=bearer(org),
     )
-    assert await send(ingest, key(secret), *sent) == ["SUPPRESSED", "SUPPRESSED"]
+    assert await send(ingest, key(secret), *sent) == ["SUPPRESSED"] * 3
 
 
 async def test_a_silence_holds_back_what_is_recognised_and_its_end_lets_it_go(ingest: Ingest) -> None:
     org = bearer(new_org())
-    sent = [trigger("k", labels={"team": "db"})] * 2
-    assert await send(ingest, org, *sent) == ["OPENED", "DEDUPLICATED"]
+    sent = [trigger("k", labels={"team": "db"})] * 3
+    assert await send(ingest, org, *sent) == ["OPENED", "DEDUPLICATED", "DEDUPLICATED"]
     await ingest.alerts.SendAlert(resolve("k"), metadata=org)
     silence = Silence(
         matchers=[LabelMatcher(label="team", operator=MatchOperator.MATCH_OPERATOR_EQUAL, value="db")],
@@ -208,7 +208,7 @@ async def test_a_silence_holds_back_what_is_recognised_and_its_end_lets_it_go(in
     made = await ingest.silences.CreateSilence(
         CreateSilenceRequest(silence=silence, duration=Duration(seconds=3600)), metadata=org
     )
-    assert await send(ingest, org, *sent, *sent) == ["SILENCED"] * 4
+    assert await send(ingest, org, *sent, *sent) == ["SILENCED"] * 6
     await ingest.silences.ExpireSilence(ExpireSilenceRequest(name=made.silence.name), metadata=org)
     # The alert that it held back may have fired by itself meanwhile.
     assert (await send(ingest, org, *sent))[1] == "DEDUPLICATED"
@@ -217,10 +217,10 @@ async def test_a_silence_holds_back_what_is_recognised_and_its_end_lets_it_go(in
 async def test_a_deleted_integration_takes_nothing_that_is_recognised(ingest: Ingest) -> None:
     org = new_org()
     name, _ = await ingest.integration(org)
-    sent = [trigger("k", integration=name)] * 2
-    assert await send(ingest, bearer(org), *sent) == ["OPENED", "DEDUPLICATED"]
+    sent = [trigger("k", integration=name)] * 3
+    assert await send(ingest, bearer(org), *sent) == ["OPENED", "DEDUPLICATED", "DEDUPLICATED"]
     await ingest.integrations.DeleteIntegration(DeleteIntegrationRequest(name=name), metadata=bearer(org))
-    assert await send(ingest, bearer(org), *sent) == ["INTEGRATION_NOT_FOUND"] * 2
+    assert await send(ingest, bearer(org), *sent) == ["INTEGRATION_NOT_FOUND"] * 3
 
 
 async def test_the_same_bytes_of_two_tenants_and_two_integrations_are_their_own(ingest: Ingest) -> None:
@@ -228,7 +228,7 @@ async def test_the_same_bytes_of_two_tenants_and_two_integrations_are_their_own(
     _, one = await ingest.integration(org)
     _, two = await ingest.integration(org)
     for metadata in (key(one), key(two), bearer(org), bearer(other)):
-        assert await send(ingest, metadata, trigger("k")) == ["OPENED"]
+        assert await send(ingest, metadata, *[trigger("k")] * 3) == ["OPENED", "DEDUPLICATED", "DEDUPLICATED"]
     # Another sender of the same tenant, without an integration as well.
     assert await send(ingest, bearer(org, subject="users/ben"), trigger("k")) == ["DEDUPLICATED"]
 

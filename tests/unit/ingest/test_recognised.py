@@ -1,6 +1,7 @@
 """What is remembered of alerts: bounded, by sender, and each sender's own."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from tocsin_ingest.app.alerts.commit_batch import Entry
@@ -37,6 +38,15 @@ def test_what_is_remembered_anew_takes_the_place_of_what_was() -> None:
     found = remembered.of("acme", "users/ana").get(b"x")
     assert found is not None
     assert found.entry.message.dedup_key == "new"
+
+
+def test_an_alert_comes_first_once_and_again_when_many_others_have_come_since() -> None:
+    remembered, keys = Recognised(), [UUID(int=number) for number in range(20_001)]
+    assert [remembered.is_first(key) for key in (keys[0], keys[1], keys[0])] == [True, True, False]
+    assert all(remembered.is_first(key) for key in keys[2:])
+    assert not remembered.is_first(keys[1])
+    assert remembered.is_first(keys[0])
+    assert len(remembered._came) == 20_000
 
 
 @pytest.mark.parametrize("length", [10, 10_000])

@@ -172,7 +172,12 @@ class AlertIntake:
 
     def recognises(self, sender: Sender, sent: "Sent") -> bool:
         """Whether the sender sent the same before, which it then most likely sends once more."""
-        return self._recognised.of(sender.org_id, sender.subject).get(sent.key) is not None
+        shelf = self._recognised.of(sender.org_id, sender.subject)
+        if shelf.get(sent.key) is not None:
+            return True
+        # It may have come for the second time just now.
+        alike = shelf.alike(recognised_by(core_of(sent.data), sent.stated))
+        return alike is not None and alike.newest == (sent.key, alike.entry)
 
     def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
         try:
@@ -248,7 +253,7 @@ class AlertIntake:
         key: Bytes,
         routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
-        """All that can be said of an alert without the database's state, which is remembered."""
+        """All that can be said of an alert without the database's state, which is remembered of those that come again."""
         alike = given.alike(shelf)
         if alike is not None:
             routing = await self._routing(sender, alike.integration, routings)
@@ -267,7 +272,7 @@ class AlertIntake:
             self._directory, sender.org_id, sender.subject, routing, alert, stated, content=content
         )
         entry = Entry(sender.org_id, message)
-        if wholly:
+        if wholly and not self._recognised.is_first(message.key):
             keyed = bool(alert.dedup_key or (alert.labels if stated.labels is None else stated.labels))
             self._recognised.put_alike(
                 *(given.core, key, entry, request.integration, routing.mark),

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 from tocsin_kit.db.dialing import Connection
-from tocsin_kit.db.pool import _ALONE
+from tocsin_kit.db.pool import _OF_ALL_TENANTS
 
 from tests.store.fence import ROUNDS, STATEMENTS, Function, Recorder, functions_of, insert_of, laid_bare
 from tests.store.made_up import CLOCK, ID, TEXT, Maker
@@ -52,7 +52,7 @@ async def most_read(url: str, package: ModuleType, claims: Collection[str], more
     connection = await asyncpg.connect(url, statement_cache_size=STATEMENTS)
     try:
         tables = await laid_bare(connection)
-        await connection.execute(_ALONE)
+        await connection.execute(_OF_ALL_TENANTS)
         asked = {**await _asked(connection, functions, tables), **more}
         await connection.execute(f"TRUNCATE {', '.join(tables)}")
         async with connection.transaction():

@@ -15,7 +15,7 @@ from tocsin_kit.db.outbox_confirmed import Confirmed
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.relay import Relay
-from tocsin_kit.db.relay_straight import SURE_WAY_SECONDS
+from tocsin_kit.db.relay_from_memory import SURE_WAY_SECONDS
 
 __all__ = [
     "SURE_WAY_SECONDS",

@@ -130,7 +130,7 @@ class Claims:
         return await self._fetch(_CLAIM_REFUSED, limit, after, without)
 
     async def _fetch(self, sql: str, limit: int, who: str | list[str], without: Collection[str]) -> Claimed:
-        async with self._database.alone() as tx:
+        async with self._database.autocommit() as tx:
             found = await tx.fetch(sql, self._kinds, limit, self._lease, who, sorted(without), ORGS, self._max_bytes)
         # RETURNING promises no order.
         rows = sorted((OutboxRow(*list(each)[3:]) for each in found if each["id"] is not None), key=lambda row: row.id)

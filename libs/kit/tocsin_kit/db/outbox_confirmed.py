@@ -28,7 +28,7 @@ def arguments(rows: Sequence[Named]) -> tuple[list[int], list[str]]:
 
 async def delete(database: Database, rows: Sequence[Named]) -> bool:
     """Delete them; whether a row was waiting behind one of them. Raises DATABASE_UNAVAILABLE."""
-    async with database.alone() as tx:
+    async with database.autocommit() as tx:
         waits: bool = await tx.fetchval(_GONE, *arguments(rows))
         return waits
 

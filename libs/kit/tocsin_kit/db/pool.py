@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from asyncpg.exceptions import ReadOnlySQLTransactionError
 
 from tocsin_kit import wall_clock
-from tocsin_kit.db.alone import Alone
+from tocsin_kit.db.autocommit import Autocommit
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
@@ -56,9 +56,9 @@ _WALK_INDEXES: Final = (
     "plan_cache_mode=force_generic_plan",
 )
 _WALKING: Final = "".join(f";SET LOCAL {setting}" for setting in _WALK_INDEXES)
-_ALONE: Final = ";".join(f"SET {setting}" for setting in (f"tocsin.org_id='{SYSTEM}'", *_WALK_INDEXES))
-"""What a session sets that runs statements of all tenants alone. A pooler may drop what a session is opened with."""
-_MOST_ALONE: Final = 4
+_OF_ALL_TENANTS: Final = ";".join(f"SET {setting}" for setting in (f"tocsin.org_id='{SYSTEM}'", *_WALK_INDEXES))
+"""What a session sets that runs statements of all tenants by themselves. A pooler may drop what a session is opened with."""
+_MOST_AUTOCOMMIT: Final = 4
 """Sessions for them. Each is lent for one short statement."""
 
 
@@ -66,11 +66,11 @@ class Database:
     """One service's database: lends transactions, survives the server's absence."""
 
     def __init__(
-        self, connections: Connections, tenant_login: TenantLogin | None = None, alone: Connections | None = None
+        self, connections: Connections, tenant_login: TenantLogin | None = None, autocommit: Connections | None = None
     ) -> None:
         self._connections = connections
         self._sessions = Sessions(connections)
-        self._alone = None if alone is None else Sessions(alone)
+        self._autocommit = None if autocommit is None else Sessions(autocommit)
         self._tenant_login = tenant_login
         self._rights: set[str] = set()
         """What the role was seen to be allowed to do, as `INSERT on outbox`."""
@@ -111,10 +111,10 @@ class Database:
                 },
             )
 
-        async def connect_alone() -> Connection:
+        async def connect_autocommit() -> Connection:
             connection = await connect(url)
             try:
-                await connection.execute(_ALONE)
+                await connection.execute(_OF_ALL_TENANTS)
             except BaseException:
                 connection.terminate()
                 raise
@@ -122,20 +122,22 @@ class Database:
 
         connections = Connections(partial(connect, url), name=name, size=size, max_age=max_age)
         # Not started: most have no use for it, and it is dialed with the first statement.
-        alone = Connections(connect_alone, name=f"{name}-alone", size=min(size, _MOST_ALONE), max_age=max_age)
+        autocommit = Connections(
+            connect_autocommit, name=f"{name}-autocommit", size=min(size, _MOST_AUTOCOMMIT), max_age=max_age
+        )
         pools, login = [connections], None
         if tenant_url:
             login = TenantLogin(partial(connect, tenant_url), name=f"{name}-tenants", size=size, max_age=max_age)
             pools.append(login.sessions.connections)
         if metrics is not None:
             metrics.watch_pool(
-                lambda: sum(pool.open for pool in (*pools, alone)),
-                lambda: sum(pool.lent for pool in (*pools, alone)),
-                lambda: sum(pool.waiting for pool in (*pools, alone)),
+                lambda: sum(pool.open for pool in (*pools, autocommit)),
+                lambda: sum(pool.lent for pool in (*pools, autocommit)),
+                lambda: sum(pool.waiting for pool in (*pools, autocommit)),
             )
         for pool in pools:
             pool.start()
-        return cls(connections, login, alone)
+        return cls(connections, login, autocommit)
 
     async def connected(self, seconds: float) -> bool:
         """Wait for the first session of each login, at most so long. False: one has none yet, and dialing goes on."""
@@ -148,8 +150,8 @@ class Database:
         """Wait for running transactions, at most 5 s, then close every connection."""
         if self._tenant_login is not None:
             await self._tenant_login.sessions.close()
-        if self._alone is not None:
-            await self._alone.close()
+        if self._autocommit is not None:
+            await self._autocommit.close()
         await self._sessions.close()
 
     async def ping(self, *, rights: bool = True) -> None:
@@ -214,12 +216,12 @@ class Database:
         """
         return _Transaction(self._sessions, SYSTEM, _BEGIN_ALL + _WALKING)
 
-    def alone(self) -> AbstractAsyncContextManager[Tx]:
-        """For one statement that is such a transaction by itself, in one round trip; see `Alone`.
+    def autocommit(self) -> AbstractAsyncContextManager[Tx]:
+        """For one statement that is a system transaction by itself, in one round trip; see `Autocommit`.
 
         Raises as `transaction`. Its outcome is unknown when the server is lost, so it must do no harm twice.
         """
-        return self.claim() if self._alone is None else Alone(self._alone, SYSTEM)
+        return self.claim() if self._autocommit is None else Autocommit(self._autocommit, SYSTEM)
 
     def keeping(self, clean_up: str, *, first: str = "") -> SessionTransaction:
         """A system transaction that keeps its session until its block ends; see `SessionTransaction`.

@@ -14,7 +14,7 @@ Three kinds of failures are kept apart:
 - A tenant's rows are refused or slow. They leave the common deliveries for deliveries of that tenant alone
   (`tocsin_kit.db.relay_doubtful`), which have places of their own. Rows of other tenants do not wait for them.
 
-A row that its own process has just committed may be delivered without a claim (`tocsin_kit.db.relay_straight`).
+A row that its own process has just committed may be delivered without a claim (`tocsin_kit.db.relay_from_memory`).
 
 A tenant that brings many rows a second (`tocsin_kit.crowds`) is delivered apart from the others as well, and in larger sets:
 what a set costs the receiver beside its rows is what others wait for.
@@ -35,9 +35,9 @@ from tocsin_kit.db.outbox_rows import OutboxRow, Retry
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_delivery import Deliver, Delivery
 from tocsin_kit.db.relay_doubtful import Doubtful
+from tocsin_kit.db.relay_from_memory import MemoryDeliveries
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
-from tocsin_kit.db.relay_straight import Straight
 from tocsin_kit.db.relay_verdicts import Verdict
 from tocsin_kit.db.relay_watch import OutboxWatch
 from tocsin_kit.errors import TocsinError
@@ -137,7 +137,7 @@ class Relay:
             away=lambda: self._receiver.away,
             released=self._nudged.set,
         )
-        self._straight = Straight(
+        self._from_memory = MemoryDeliveries(
             database,
             deliver,
             self._crowds,
@@ -176,12 +176,12 @@ class Relay:
         `SURE_WAY_SECONDS` and be given to `hand_over` after the commit. Otherwise they are written as due at once."""
         if self._stopping or self._receiver.away or org_id in self._doubtful.tenants:
             return False
-        return self._straight.takes(org_id, count)
+        return self._from_memory.takes(org_id, count)
 
     def hand_over(self, rows: Sequence[OutboxRow]) -> None:
         """Deliver these rows of one tenant from memory: `takes` said so, and they are committed."""
         if rows:
-            self._straight.hand_over(rows)
+            self._from_memory.hand_over(rows)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
@@ -210,7 +210,7 @@ class Relay:
             # What the last calls committed: otherwise it would wait for a sweep.
             self._stopping = True
             self._resting.clear()
-            await self._straight.drain()
+            await self._from_memory.drain()
             try:
                 await self._round()
             except TocsinError as error:

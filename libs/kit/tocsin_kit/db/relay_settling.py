@@ -221,7 +221,7 @@ class Settling:
 
         async def write_all() -> bool:
             if given.only_done:
-                async with self._database.alone() as tx:
+                async with self._database.autocommit() as tx:
                     return bool(await tx.fetchval(_DONE, *_mine(given.done)))
             return await self._database.run(None, write)
 

@@ -1,7 +1,7 @@
 """Shape rules: what the `buf.validate` annotations of a message demand, reported field by field.
 
 The only module that knows protovalidate, so that its engine can be replaced. It words every violation, and is not asked about
-messages that certainly have none (`tocsin_kit.rpc.sure`).
+messages that certainly have none (`tocsin_kit.rpc.precheck`).
 """
 
 from typing import Any, Final
@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from tocsin_kit.errors import FieldViolation, invalid_fields
 from tocsin_kit.rpc.bounds import bounds_of, key_path
 from tocsin_kit.rpc.pattern_words import in_words
+from tocsin_kit.rpc.precheck import precheck_of
 from tocsin_kit.rpc.rule_words import by_names
 from tocsin_kit.rpc.storable import is_storable, make_storable, repairs
-from tocsin_kit.rpc.sure import sure_of
 
 _validator: Final = protovalidate.Validator()
 MAX_VIOLATIONS: Final = 50
@@ -47,7 +47,7 @@ def validate(message: Message, prefix: str = "") -> None:
     if storable_first:
         make_storable(message, prefix, data)
         size = message.ByteSize()
-    sure = sure_of(message.DESCRIPTOR)(message, size)
+    sure = precheck_of(message.DESCRIPTOR)(message, size)
     violations = [] if sure else _validator.collect_violations(message, fail_fast=True)
     if violations and bounds.counts and bounds.entries(message, _FEW_ENTRIES) > _FEW_ENTRIES:
         raise invalid_fields(_by_field(message, violations, prefix))
@@ -66,14 +66,14 @@ def is_valid(message: Message, data: bytes) -> bool:
     return (
         len(data) <= bounds_of(descriptor).few_bytes
         and is_storable(message, data)
-        and sure_of(descriptor)(message, len(data))
+        and precheck_of(descriptor)(message, len(data))
     )
 
 
 def warm(message_type: type[Message]) -> None:
     """Compile the type's rules now, which takes milliseconds, and not while the first caller waits."""
     bounds_of(message_type.DESCRIPTOR)
-    sure_of(message_type.DESCRIPTOR)
+    precheck_of(message_type.DESCRIPTOR)
     _validator.collect_violations(message_type())
 
 

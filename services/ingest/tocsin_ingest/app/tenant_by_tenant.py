@@ -94,11 +94,11 @@ async def whatever_is_due(
     """
     waiting: set[str] = set()
     while True:
-        async with database.alone() as tx:
+        async with database.autocommit() as tx:
             found = await due(tx, at_once, without=waiting)
         if not found:
             return
-        async with database.alone() as tx:
+        async with database.autocommit() as tx:
             since = await intakes.since(tx, GAP)
         if since is None:
             return

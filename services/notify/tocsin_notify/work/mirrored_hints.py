@@ -88,7 +88,7 @@ class MirroredHints:
 
     async def paused(self) -> bool:
         """See Record."""
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             return await queues.is_paused(tx, QUEUE)
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:

@@ -37,7 +37,7 @@ class OwnKeyRecord:
 
     async def revocations_after(self, number: int, limit: int = PAGE) -> tuple[Sequence[Numbered], int]:
         """By number, and the number to go on from. Raises DATABASE_UNAVAILABLE."""
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             rows, settled = await revocations.after(tx, number, limit)
         return [
             Numbered(

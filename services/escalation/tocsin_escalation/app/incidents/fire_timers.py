@@ -186,7 +186,7 @@ async def sweep_overdue(db: Database, effects: Effects, queue: str, grace: float
 
     due: list[timers.LiveTimer] = []
     for fair in (False, True):
-        async with db.alone() as tx:
+        async with db.autocommit() as tx:
             due = await timers.overdue(tx, grace, limit, queue, fair=fair)
         if len(due) < limit:
             break

@@ -129,7 +129,7 @@ class Remind:
 
     async def everything(self) -> None:
         """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             if not await reminders.is_any_due(tx):
                 return
         while await self._db.run(None, self._round) == BATCH:

@@ -75,7 +75,7 @@ class SendNotices:
 
     async def round(self) -> None:
         """Those who have waited longest; tenants take turns. Raises DATABASE_UNAVAILABLE: what was due still is."""
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             due = await shift_notices.due(tx, self._most)
         by_tenant: defaultdict[str, list[str]] = defaultdict(list)
         for org_id, user in due:

@@ -111,7 +111,7 @@ class CommitBatch:
             of = self._metrics.alerts if sent else self._metrics.looked_again
             of.labels(outcome.name.lower()).inc(count)
         batch.note_standing()
-        self._hand_over(batch.written.straight)
+        self._hand_over(batch.written.from_memory)
         if batch.written.urgent:
             self._nudge(org_id)
         return batch.answers()

@@ -1,4 +1,4 @@
-"""The rules of an alert that its contract writes as expressions, in Python: `tocsin_kit.rpc.sure` compares with these.
+"""The rules of an alert that its contract writes as expressions, in Python: `tocsin_kit.rpc.precheck` compares with these.
 
 The expressions are repeated as they stand in `alert.proto`. One that is changed there and not here costs an alert 15 µs
 and nothing else.
@@ -11,7 +11,7 @@ from tocsin.ingest.v1.alert_pb2 import (
     ALERT_ACTION_UNSPECIFIED,
     AlertInput,
 )
-from tocsin_kit.rpc.sure import teach
+from tocsin_kit.rpc.precheck import teach
 
 
 def teach_rules() -> None:

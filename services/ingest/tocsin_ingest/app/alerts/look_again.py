@@ -74,7 +74,7 @@ class LookAgain:
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
-        async with self._database.alone() as tx:
+        async with self._database.autocommit() as tx:
             if not await due_alerts.is_any_due(tx):
                 self._metrics.holds_overdue.set(0)
                 return

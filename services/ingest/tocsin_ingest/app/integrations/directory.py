@@ -177,7 +177,7 @@ class Directory:
 
     async def _find_keys(self, digests: list[bytes]) -> list[KeyRow | None]:
         # The tenant is what the key tells, so it cannot be known before.
-        async with self._database.alone() as tx:
+        async with self._database.autocommit() as tx:
             found = await integrations.find_keys(tx, digests)
         return [found.get(digest) for digest in digests]
 

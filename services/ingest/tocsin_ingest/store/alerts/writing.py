@@ -125,7 +125,7 @@ class Written:
 
     urgent: bool
     """An event is due for the relay."""
-    straight: list[outbox.OutboxRow]
+    from_memory: list[outbox.OutboxRow]
     """Events to hand over from memory."""
 
 
@@ -162,7 +162,7 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
             *_NEW_EVENTS.parameters(messages.new),
         )
         if goes_straight:
-            written.straight = _first_of(tx.org_id, messages, await tx.fetch(_INSERT_AND_SHOW, *rows))
+            written.from_memory = _first_of(tx.org_id, messages, await tx.fetch(_INSERT_AND_SHOW, *rows))
         else:
             await tx.execute(_INSERT, *rows)
     if snapshot.ended:

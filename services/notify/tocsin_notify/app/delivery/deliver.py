@@ -105,7 +105,7 @@ class Deliver:
         """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
         if self.stopping or not ids:
             return
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             found = await candidates.named(tx, ids)
         direct, _ = await self._go_around(found)
         await self._claim_those_with_room(direct)
@@ -126,7 +126,7 @@ class Deliver:
             return False
         self._backlog.forget()
         self._rounds += 1
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             waiting = await candidates.look(tx, LANES)
         progress = 0
         if waiting.expired:
@@ -170,7 +170,7 @@ class Deliver:
             left.full |= full
             per_org = min(max(free, _LEAST_PER_ORG), self._slots.per_org)
             beyond = _ORGS_PER_ROUND * per_org if everything else _BEYOND * free
-            async with self._db.alone() as tx:
+            async with self._db.autocommit() as tx:
                 found = await candidates.due(
                     tx,
                     priority,

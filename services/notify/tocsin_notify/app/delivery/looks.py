@@ -36,7 +36,7 @@ class Looks:
 
     async def __call__(self) -> None:
         """One look. Raises DATABASE_UNAVAILABLE."""
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             due = await looks.look(tx)
         for kind, events in self._nudged.items():
             if getattr(due, kind):

@@ -61,7 +61,7 @@ class TakeOver:
         if self._given < _MOST and await self._is_set():
             await self._give_time(self._lease, "PostgreSQL's clock was set ahead: their owners may be calling")
             return []
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
             found = await candidates.expired(tx, _MOST_ROWS)
         return [each for each in found if not self._in_hand(each.id)]

@@ -39,7 +39,7 @@ class Vanished:
         if since is None:
             return
         try:
-            async with self._db.alone() as tx:
+            async with self._db.autocommit() as tx:
                 others = await senders.others(tx, own)
             if not others:
                 self._forget()

@@ -98,7 +98,7 @@ class Release:
 
     async def _look(self) -> bool:
         """Release what one look finds, as far as that is fresh; whether something was released."""
-        async with self._db.alone() as tx:
+        async with self._db.autocommit() as tx:
             found = deque(await messages.due(tx, _MOST_PER_LOOK))
         end = monotonic() + FRESH_SECONDS
         lanes = min(_SIDE_BY_SIDE, -(-len(found) // _LEAST_PER_ROUND))

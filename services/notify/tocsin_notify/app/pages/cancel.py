@@ -55,7 +55,7 @@ class Cancel:
         incidents = sorted(highest)
         try:
             async with self._gatekeeper.watching():
-                async with self._db.alone() as tx:
+                async with self._db.autocommit() as tx:
                     touched = await pages.raise_fences(tx, [highest[incident] for incident in incidents])
                 stopped = list[UUID]()
                 if touched:

@@ -38,7 +38,7 @@ async def test_rows_arrive_without_a_claim_and_go(db: Database) -> None:
     rows = await written(db, "one", "two")
     assert relay.takes("a", 2)
     relay.hand_over(rows)
-    await relay._straight.drain()
+    await relay._from_memory.drain()
     assert receiver.batches == [rows]
     assert await left(db) == 0
     assert metrics.registry.get_sample_value("tocsin_outbox_total", {"kind": KIND, "outcome": "done"}) == 2
@@ -115,7 +115,7 @@ async def test_a_delivery_from_memory_is_cut_by_bytes(db: Database) -> None:
     receiver = Receiver()
     relay = Relay(db, receiver.deliver, kinds=[KIND], max_bytes=1000)
     relay.hand_over(await written(db, "x" * 600, "y" * 600, "z" * 3000))
-    await relay._straight.drain()
+    await relay._from_memory.drain()
     assert [len(batch) for batch in receiver.batches] == [1, 1, 1]
     assert await left(db) == 0
 

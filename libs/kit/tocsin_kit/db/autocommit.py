@@ -9,7 +9,7 @@ from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.db.tx import Tx
 
 
-class Alone(AbstractAsyncContextManager[Tx]):
+class Autocommit(AbstractAsyncContextManager[Tx]):
     """Inside the block: one statement, which is committed when it has answered. A second one raises RuntimeError.
 
     What a transaction sets for itself, such as its tenant, the sessions have set when they were opened.

@@ -46,7 +46,7 @@ class Accepted(Protocol):
         ...
 
 
-class Straight:
+class MemoryDeliveries:
     """The deliveries from memory of one relay. Tenants take turns; one with many rows has deliveries of its own."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Straight:
                 if await delete(self._database, _named(accepted)):
                     self._nudge()
             if left:
-                async with self._database.alone() as tx:
+                async with self._database.autocommit() as tx:
                     await tx.fetch(_HURRY, *arguments(_named(left)))
                 self._nudge()
         except TocsinError as error:

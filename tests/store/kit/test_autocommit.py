@@ -16,16 +16,16 @@ ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2) RETURNING name"
 
 async def test_it_is_committed_and_sees_every_tenant_whatever_the_session_did_before(db: Database) -> None:
     for org_id in ("a", "b"):
-        async with db.alone() as tx:
+        async with db.autocommit() as tx:
             assert await tx.fetchval(ADD, org_id, f"of {org_id}") == f"of {org_id}"
-    async with db.alone() as tx:
+    async with db.autocommit() as tx:
         assert await tx.fetchval("SELECT count(*) FROM widgets") == 2
     async with db.transaction("a") as tx:
         assert await tx.fetchval("SELECT count(*) FROM widgets") == 1
 
 
 async def test_a_second_statement_would_be_another_transaction_and_is_refused(db: Database) -> None:
-    async with db.alone() as tx:
+    async with db.autocommit() as tx:
         await tx.fetchval(ADD, "a", "first")
         with pytest.raises(RuntimeError, match="has ended"):
             await tx.fetchval(ADD, "a", "second")
@@ -34,9 +34,9 @@ async def test_a_second_statement_would_be_another_transaction_and_is_refused(db
 async def test_after_an_error_the_session_serves_the_next_one(db: Database) -> None:
     for _ in range(3):
         with pytest.raises(asyncpg.DivisionByZeroError):
-            async with db.alone() as tx:
+            async with db.autocommit() as tx:
                 await tx.fetchval("SELECT 1/0")
-    async with db.alone() as tx:
+    async with db.autocommit() as tx:
         assert await tx.fetchval("SELECT current_setting('tocsin.org_id')") == "*"
 
 

@@ -51,10 +51,10 @@ def teach(expression: str, holds: Callable[[Any], bool]) -> None:
     """What a CEL expression of a message says, in Python. A contract whose expression changes is no longer sure."""
     if _taught.get(expression) is not holds:
         _taught[expression] = holds
-        sure_of.cache_clear()
+        precheck_of.cache_clear()
 
 
-class Sure:
+class Precheck:
     """The comparisons of one message type, or of one field."""
 
     def __init__(self, parts: Iterable[Part] = ()) -> None:
@@ -83,11 +83,11 @@ class Sure:
         return True
 
 
-_made: dict[str, Sure] = {}
+_made: dict[str, Precheck] = {}
 
 
 @cache
-def sure_of(descriptor: Descriptor) -> Sure:
+def precheck_of(descriptor: Descriptor) -> Precheck:
     """The comparisons of the type, read once from its annotations."""
     _made.clear()
     try:
@@ -96,10 +96,10 @@ def sure_of(descriptor: Descriptor) -> Sure:
         _made.clear()
 
 
-def _of_type(descriptor: Descriptor) -> Sure:
+def _of_type(descriptor: Descriptor) -> Precheck:
     known = _made.get(descriptor.full_name)
     if known is None:
-        known = _made[descriptor.full_name] = Sure()
+        known = _made[descriptor.full_name] = Precheck()
         # Until it is read to its end: one that contains itself must be looked at each time.
         known.above = _EACH
         known.read([*_of_message(descriptor), *_of_oneofs(descriptor), *chain(*map(_of_field, descriptor.fields))])
@@ -139,7 +139,7 @@ def _of_field(field: FieldDescriptor) -> Iterable[Part]:
         return
     if rules.required:
         yield _each(_is_given(field))
-    holds = Sure(_of_rules(field, rules))
+    holds = Precheck(_of_rules(field, rules))
     if holds.above < _NONE:
         yield Part(holds.above, _on(field, rules, holds))
 
@@ -151,7 +151,7 @@ def _is_given(field: FieldDescriptor) -> Callable[[Any], bool]:
     return lambda message: bool(getattr(message, name))
 
 
-def _on(field: FieldDescriptor, rules: Any, holds: Sure) -> Check:
+def _on(field: FieldDescriptor, rules: Any, holds: Precheck) -> Check:
     name = field.name
     if not rules.required and field.has_presence:
         return lambda message, size: not message.HasField(name) or holds(getattr(message, name), size)

@@ -14,7 +14,7 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
 from tocsin.ingest.v1.alert_service_pb2 import GetAlertRequest, SendAlertRequest, SendAlertsRequest
 from tocsin_ingest.app.alerts.known_rules import teach_rules
 from tocsin_kit.rpc.bounds import is_map, rules_of
-from tocsin_kit.rpc.sure import sure_of
+from tocsin_kit.rpc.precheck import precheck_of
 from tocsin_kit.rpc.validation import is_valid, validate
 
 from tests.abuse.messages import Messages
@@ -100,7 +100,7 @@ def generated(descriptor: Descriptor) -> Iterator[Message]:
 def test_what_is_sure_breaks_no_rule_in_any_request() -> None:
     sure = doubtful = valid = 0
     for descriptor in {method.input_type.full_name: method.input_type for method in METHODS}.values():
-        judge = sure_of(descriptor)
+        judge = precheck_of(descriptor)
         for message in generated(descriptor):
             if judge(message, message.ByteSize()):
                 sure += 1
@@ -143,7 +143,7 @@ def asked(action: Any = 0, severity: Any = 0, request_id: str = "", **fields: An
 )
 def test_ordinary_requests_are_sure(message: Message) -> None:
     """Or nothing is gained: the rules that the contract has are known here, those in words of its own included."""
-    assert sure_of(message.DESCRIPTOR)(message, message.ByteSize())
+    assert precheck_of(message.DESCRIPTOR)(message, message.ByteSize())
     assert not broken(message)
 
 
@@ -167,10 +167,10 @@ def test_ordinary_requests_are_sure(message: Message) -> None:
 )
 def test_what_breaks_a_rule_is_never_sure(message: Message) -> None:
     assert broken(message)
-    assert not sure_of(message.DESCRIPTOR)(message, message.ByteSize())
+    assert not precheck_of(message.DESCRIPTOR)(message, message.ByteSize())
 
 
 def test_a_type_that_contains_itself_is_read_to_its_end() -> None:
     for method in METHODS:
-        sure_of(method.input_type)(GetMessageClass(method.input_type)(), 0)
-        sure_of(method.output_type)(GetMessageClass(method.output_type)(), 0)
+        precheck_of(method.input_type)(GetMessageClass(method.input_type)(), 0)
+        precheck_of(method.output_type)(GetMessageClass(method.output_type)(), 0)

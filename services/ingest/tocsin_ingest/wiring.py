@@ -112,20 +112,20 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     redis = Connections.from_url(settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0)
     times = IntakeTimes(database, lambda: runtime.health.serving, time.monotonic)
     intake = AlertIntake(directory, budgets, limit, commits, times)
-    alive = Heartbeats(database, directory, metrics, relay.nudge)
+    heartbeats = Heartbeats(database, directory, metrics, relay.nudge)
 
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     runtime.rpc.add(
         AlertService(
-            *(intake, alive, Simulation(database, directory, budgets), escalation, database, pages),
+            *(intake, heartbeats, Simulation(database, directory, budgets), escalation, database, pages),
             window=settings.stream_window,
             stop=runtime.stop,
         )
     )
     runtime.rpc.add(
-        IntegrationService(database, escalation, directory, alive, pages, budgets, settings.mail_domain, boxes)
+        IntegrationService(database, escalation, directory, heartbeats, pages, budgets, settings.mail_domain, boxes)
     )
     quiet = QuietIncidents(database, metrics, relay.nudge)
     look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics).round)
@@ -163,7 +163,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
             mails = MailServer(settings.mail_listener, receiver, tls, metrics.mail_refused, runtime.stop)
             runtime.loops.add("mail", mails.run, everywhere=True)
             close.append(mails.close)
-        runtime.http.add_routes(heartbeat.routes(alive, times, directory, runtime.rpc))
+        runtime.http.add_routes(heartbeat.routes(heartbeats, times, directory, runtime.rpc))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.loops.add("outbox", relay.watch.sweep, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
@@ -172,7 +172,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))
     expire = ExpireAlerts(database, metrics, relay.nudge)
     runtime.loops.add("endings", Sweep(EXPIRE_EVERY, expire.round))
-    runtime.loops.add("heartbeats", Sweep(HEARTBEATS_EVERY, alive.round))
+    runtime.loops.add("heartbeats", Sweep(HEARTBEATS_EVERY, heartbeats.round))
     runtime.loops.add("refusals", Sweep(REFUSALS_EVERY, refusals.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(*close, commits.drain, lambda: to_escalation.close(None), redis.close))

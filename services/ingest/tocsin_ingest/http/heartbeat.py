@@ -24,7 +24,7 @@ PATHS: Final = ("/v1/heartbeat", "/v1/heartbeat/{key}")
 
 
 def routes(
-    alive: Heartbeats, times: IntakeTimes, directory: Directory, rpc: RpcServer
+    heartbeats: Heartbeats, times: IntakeTimes, directory: Directory, rpc: RpcServer
 ) -> Iterable[web.AbstractRouteDef]:
     """POST and GET of each path, with and without a slash at its end. A HEAD is none: it asks and says nothing."""
 
@@ -35,7 +35,7 @@ def routes(
             rpc.budgets.take(sender.org_id, RPCS, 1)
             if sender.integration_id is None:
                 raise invalid("Authorization", "must be an integration key, which names its integration")
-            due, returned = await alive.beat(sender.org_id, sender.integration_id)
+            due, returned = await heartbeats.beat(sender.org_id, sender.integration_id)
         except Exception as failure:
             error = masked(failure)
             if sender is not None:

@@ -73,7 +73,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     def __init__(
         self,
         intake: AlertIntake,
-        alive: Heartbeats,
+        heartbeats: Heartbeats,
         simulation: Simulation,
         escalation: Foreseeing,
         database: Database,
@@ -84,7 +84,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     ) -> None:
         self._stop = stop
         self._intake = intake
-        self._alive = alive
+        self._heartbeats = heartbeats
         self._simulation = simulation
         self._escalation = escalation
         self._database = database
@@ -126,7 +126,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         integration_id = sender.integration_id
         if integration_id is None:
             integration_id = parse_name(request.integration, "integrations", field="integration")
-        due, returned = await self._alive.beat(sender.org_id, integration_id)
+        due, returned = await self._heartbeats.beat(sender.org_id, integration_id)
         response = SendHeartbeatResponse(returned=returned)
         response.due_time.FromDatetime(due)
         return response

@@ -54,7 +54,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         database: Database,
         policies: PolicyChecker,
         directory: Directory,
-        alive: Heartbeats,
+        heartbeats: Heartbeats,
         pages: PageTokens,
         budgets: Budgets,
         mail_domain: str,
@@ -63,7 +63,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         self._database = database
         self._policies = policies
         self._directory = directory
-        self._alive = alive
+        self._heartbeats = heartbeats
         self._pages = pages
         self._budgets = budgets
         self._mail_domain = mail_domain
@@ -104,7 +104,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         """See the contract."""
         org_id = current_call().org_id
         return await update_integration(
-            self._database, self._policies, org_id, request, self._alive, self._directory, self._boxes
+            self._database, self._policies, org_id, request, self._heartbeats, self._directory, self._boxes
         )
 
     async def DeleteIntegration(

@@ -29,7 +29,8 @@ from tocsin_ingest.app.integrations.integration_view import (
 )
 from tocsin_ingest.app.integrations.policies import PolicyChecker, require_policies
 from tocsin_ingest.store.alerts.snapshot import lock_integrations
-from tocsin_ingest.store.integrations import heartbeats, integrations
+from tocsin_ingest.store.integrations import heartbeats as stored_heartbeats
+from tocsin_ingest.store.integrations import integrations
 
 METHOD: Final = "tocsin.ingest.v1.IntegrationService/UpdateIntegration"
 
@@ -39,7 +40,7 @@ async def update_integration(
     policies: PolicyChecker,
     org_id: str,
     request: UpdateIntegrationRequest,
-    alive: Heartbeats,
+    heartbeats: Heartbeats,
     directory: Directory,
     boxes: Boxes,
 ) -> UpdateIntegrationResponse:
@@ -90,9 +91,9 @@ async def update_integration(
                 secret,
             )
             if heartbeat_of(after) != row.heartbeat_interval:
-                await heartbeats.expect(tx, integration_id, heartbeat_of(after))
+                await stored_heartbeats.expect(tx, integration_id, heartbeat_of(after))
                 if row.heartbeat_missing and routing is not None and not after.HasField("heartbeat_interval"):
-                    await alive.resolve(tx, routing, current_call().principal.subject)
+                    await heartbeats.resolve(tx, routing, current_call().principal.subject)
             now = await integrations.get(tx, integration_id)
             assert now is not None
             return UpdateIntegrationResponse(integration=integration_of(now))

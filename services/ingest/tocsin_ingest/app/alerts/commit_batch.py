@@ -22,7 +22,7 @@ from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.repeats import NotWhole, Repeat
 from tocsin_ingest.store.alerts.repeats import count as count_repeats
 from tocsin_ingest.store.alerts.snapshot import fill, is_locked, lock_first, lock_integrations
-from tocsin_ingest.store.alerts.writing import NONE_STRAIGHT, Written, write
+from tocsin_ingest.store.alerts.writing import NONE_FROM_MEMORY, Written, write
 
 METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 """An alert is one request however it came: alone, in a batch or on a stream."""
@@ -66,7 +66,7 @@ class CommitBatch:
         database: Database,
         metrics: IngestMetrics,
         nudge: Callable[[str], None],
-        takes: Callable[[str, int], bool] = NONE_STRAIGHT,
+        takes: Callable[[str, int], bool] = NONE_FROM_MEMORY,
         hand_over: Callable[[Sequence[OutboxRow]], None] = lambda rows: None,
     ) -> None:
         self._database = database
@@ -121,7 +121,7 @@ async def decide_and_write(
     tx: Tx,
     messages: Sequence[Message],
     kinds: Sequence[Hashable] | None = None,
-    takes: Callable[[str, int], bool] = NONE_STRAIGHT,
+    takes: Callable[[str, int], bool] = NONE_FROM_MEMORY,
 ) -> tuple[Sequence[Step], Written]:
     """Decides a tenant's messages, whose integrations must be locked. `kinds`: as of `Snapshot.play`; `takes`: as of `write`."""
     if kinds is None:
@@ -140,7 +140,7 @@ class _Batch:
         self,
         entries: Sequence[Entry],
         integrations: Collection[str],
-        takes: Callable[[str, int], bool] = NONE_STRAIGHT,
+        takes: Callable[[str, int], bool] = NONE_FROM_MEMORY,
     ) -> None:
         self._integrations = integrations
         self._takes = takes

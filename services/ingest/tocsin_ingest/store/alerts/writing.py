@@ -101,7 +101,7 @@ _DUPLICATES_WAIT = 1.0
 """Seconds an event that tells of nothing but duplicates waits for more of them; longest time its count is behind."""
 
 
-NONE_STRAIGHT: Final[Callable[[str, int], bool]] = lambda org_id, count: False  # noqa: E731 - a default
+NONE_FROM_MEMORY: Final[Callable[[str, int], bool]] = lambda org_id, count: False  # noqa: E731 - a default
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class Written:
     """Events to hand over from memory."""
 
 
-async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = NONE_STRAIGHT) -> Written:
+async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = NONE_FROM_MEMORY) -> Written:
     """Writes the changed alerts and incidents and their events. `takes`: see `Relay.takes`."""
     messages = _events(tx.org_id, snapshot)
     goes_straight = bool(messages.first) and takes(tx.org_id, len(messages.first))

@@ -27,7 +27,7 @@ from tocsin_escalation.domain.shift_changes import LOOKED_AT, Change, Verdict, j
 from tocsin_escalation.domain.shift_details import Names
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.notices import known_shifts, shift_notices
-from tocsin_escalation.store.notices.known_shifts import Knower
+from tocsin_escalation.store.notices.known_shifts import Recipient
 from tocsin_escalation.store.schedules import on_call
 
 _log = get_logger(__name__)
@@ -56,36 +56,36 @@ class TellChanges:
         )
 
     async def _tenants(self, org_ids: Sequence[str], keys: Sequence[on_call.Key]) -> None:
-        knowers, coming, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
+        recipients, coming, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
         looked_at = set(keys) - coming.passed_over
         full = _full(keys)
-        judged: defaultdict[str, dict[str, tuple[Knower, Verdict]]] = defaultdict(dict)
+        judged: defaultdict[str, dict[str, tuple[Recipient, Verdict]]] = defaultdict(dict)
         turns = Turns()
-        for (org_id, user), knower in knowers.items():
+        for (org_id, user), recipient in recipients.items():
             await turns.give()
             said = present(coming.shifts.get((org_id, user), ()), now, min(coming.until, now + LOOKED_AT))
-            known = {each.schedule for each in knower.known.stretches} if knower.known else set()
+            known = {each.schedule for each in recipient.known.stretches} if recipient.known else set()
             # A schedule that is not there any more is lost; one that there was no time to look at is not.
             unsure = {
                 each
                 for each in known
                 if (org_id, each) in coming.passed_over or (org_id in full and (org_id, each) not in looked_at)
             }
-            verdict = judge(knower.known, said, now, unsure)
+            verdict = judge(recipient.known, said, now, unsure)
             if verdict.known is not None:
-                judged[org_id][user] = knower, verdict
+                judged[org_id][user] = recipient, verdict
         for org_id, users in judged.items():
             names = list(users)
             for begin in range(0, len(names), _USERS):
                 part = {name: users[name] for name in names[begin : begin + _USERS]}
                 await begun(self._db, org_id, partial(self._write, users=part, now=now))
 
-    async def _write(self, tx: Tx, users: Mapping[str, tuple[Knower, Verdict]], now: int) -> None:
+    async def _write(self, tx: Tx, users: Mapping[str, tuple[Recipient, Verdict]], now: int) -> None:
         versions = await known_shifts.lock(tx, users)
         held = [each for name, each in users.items() if versions.get(name) == each[0].version]
-        told = [(knower, verdict.told) for knower, verdict in held if verdict.told is not None]
+        told = [(recipient, verdict.told) for recipient, verdict in held if verdict.told is not None]
         await notice_jobs.append(tx, await _jobs(tx, told, now))
-        known = [(knower.user_id, verdict.known) for knower, verdict in held if verdict.known is not None]
+        known = [(recipient.user_id, verdict.known) for recipient, verdict in held if verdict.known is not None]
         await known_shifts.save(tx, known)
         tx.after_commit(lambda: self._metrics.shift_notices.labels("sent").inc(len(told)))
 
@@ -97,10 +97,10 @@ class TellChanges:
 
 async def _read(
     tx: Tx, org_ids: Sequence[str], keys: Sequence[on_call.Key]
-) -> tuple[dict[tuple[str, str], Knower], Coming, int]:
+) -> tuple[dict[tuple[str, str], Recipient], Coming, int]:
     now = minute_of(await tx.now())
-    knowers = {(each.org_id, each.user_id): each for each in await known_shifts.knowers(tx, org_ids)}
-    return knowers, await coming_shifts.within(tx, keys, knowers, time_of(now), LOOKED_AT + _MARGIN), now
+    recipients = {(each.org_id, each.user_id): each for each in await known_shifts.recipients(tx, org_ids)}
+    return recipients, await coming_shifts.within(tx, keys, recipients, time_of(now), LOOKED_AT + _MARGIN), now
 
 
 def _full(keys: Sequence[on_call.Key]) -> frozenset[str]:
@@ -111,7 +111,7 @@ def _full(keys: Sequence[on_call.Key]) -> frozenset[str]:
     return frozenset(org_id for org_id, number in count.items() if number >= shift_notices.MOST_SCHEDULES)
 
 
-async def _jobs(tx: Tx, told: Sequence[tuple[Knower, Change]], now: int) -> list[notification_pb2.NotificationJob]:
+async def _jobs(tx: Tx, told: Sequence[tuple[Recipient, Change]], now: int) -> list[notification_pb2.NotificationJob]:
     if not told:
         return []
     ids = {schedule for _, change in told for schedule in change.schedules}
@@ -133,12 +133,12 @@ async def _jobs(tx: Tx, told: Sequence[tuple[Knower, Change]], now: int) -> list
     return [
         notice_jobs.job(
             tx.org_id,
-            knower.user_id,
-            knower.channel,
-            of_change(change, knower.user_id, at, names, Reader(notice_jobs.zone_of(knower.time_zone), now)),
+            recipient.user_id,
+            recipient.channel,
+            of_change(change, recipient.user_id, at, names, Reader(notice_jobs.zone_of(recipient.time_zone), now)),
             change.schedules,
             now,
             now + DAY,
         )
-        for knower, change in told
+        for recipient, change in told
     ]

@@ -14,7 +14,7 @@ from tocsin_escalation.domain.shift_changes import Known, Stretch
 
 
 @dataclass(frozen=True, slots=True)
-class Knower:
+class Recipient:
     """A user who wants to be told of changes, and what they know; None: nothing is written down so far. `version`: of that."""
 
     org_id: str
@@ -35,7 +35,7 @@ WITH RECURSIVE orgs (org_id, n) AS (
 )
 SELECT org_id FROM orgs WHERE org_id IS NOT NULL
 """
-_KNOWERS: Final = """
+_RECIPIENTS: Final = """
 SELECT c.org_id, c.user_id, c.channel, u.time_zone, k.until, k.stretches, k.changed_time, coalesce(k.version, 0) AS version
 FROM shift_notice_choices c JOIN users u ON u.org_id = c.org_id AND u.id = c.user_id
 LEFT JOIN known_shifts k ON k.org_id = c.org_id AND k.user_id = c.user_id
@@ -61,9 +61,9 @@ async def tenants(tx: Tx, after: str, limit: int) -> list[str]:
     return [record["org_id"] for record in await tx.fetch(_TENANTS, after, limit)]
 
 
-async def knowers(tx: Tx, org_ids: Sequence[str]) -> list[Knower]:
+async def recipients(tx: Tx, org_ids: Sequence[str]) -> list[Recipient]:
     """Those of these tenants, without those who are disabled."""
-    return [_knower(record) for record in await tx.fetch(_KNOWERS, list(org_ids))]
+    return [_recipient(record) for record in await tx.fetch(_RECIPIENTS, list(org_ids))]
 
 
 async def lock(tx: Tx, users: Collection[str]) -> dict[str, int]:
@@ -97,7 +97,7 @@ def _json(stretches: Sequence[Stretch]) -> str:
     return json.dumps(listed)
 
 
-def _knower(record: Record) -> Knower:
+def _recipient(record: Record) -> Recipient:
     known = None
     if record["until"] is not None:
         stretches = [
@@ -107,4 +107,6 @@ def _knower(record: Record) -> Knower:
         ]
         changed: datetime | None = record["changed_time"]
         known = Known(minute_of(record["until"]), tuple(stretches), None if changed is None else minute_of(changed))
-    return Knower(record["org_id"], record["user_id"], record["channel"], record["time_zone"], known, record["version"])
+    return Recipient(
+        record["org_id"], record["user_id"], record["channel"], record["time_zone"], known, record["version"]
+    )

@@ -5,19 +5,15 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db import outbox_claims
-from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry
-from tocsin_kit.db.outbox_admin import find_many, list_waiting
-from tocsin_kit.db.outbox_figures import figures
+from tocsin_kit.db.outbox import Relay
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay_watch import OutboxLate
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.metrics import Metrics
 from tocsin_testkit.busy import within
 
 from tests.store.kit.peer import (
@@ -369,39 +365,3 @@ async def test_whatever_is_refused_every_good_row_arrives_and_in_order(
         assert key == "" or arrived == payloads
     for org_id, count in poison.items():
         assert len(await dead_of(db, org_id)) == count
-
-
-async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database) -> None:
-    metrics = Metrics()
-
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
-        return [Retry("OUT_OF_ORDER", blocked=True) if row.ordering_key == "k" else Dead("never") for row in rows]
-
-    await put(db, "a", [b"x"], key="k")
-    await put(db, "b", [b"y"])
-    relay = Relay(db, deliver, kinds=[KIND], metrics=metrics, max_age=60)
-    await relay.run_once()
-    await relay.watch.measure()
-    await relay.watch.check()
-
-    def value(name: str, **labels: str) -> float | None:
-        return metrics.registry.get_sample_value(name, {"kind": KIND, **labels})
-
-    assert value("tocsin_outbox_rows", state="blocked") == 1
-    assert value("tocsin_outbox_rows", state="dead") == 1
-    assert value("tocsin_outbox_late_tenants") == 0
-    async with db.system() as tx:
-        [blocked] = await list_waiting(tx, [KIND], blocked=True)
-        assert await list_waiting(tx, [KIND]) == [blocked], "what is dead does not wait"
-        assert await list_waiting(tx, [KIND], after_id=blocked.id) == []
-        assert await list_waiting(tx, [KIND], org_id="b") == []
-        assert (blocked.org_id, blocked.reason, blocked.payload) == ("a", "OUT_OF_ORDER", b"")
-        found = await figures(tx, [KIND])
-        assert [(each.rows, each.failed, each.oldest_id) for each in found.waiting_of(KIND)] == [(1, 1, blocked.id)]
-        assert found.blocked[KIND].oldest_id == blocked.id
-        assert await find_many(tx, [KIND], [blocked.id, 0]) == {blocked.id: blocked}
-        await tx.execute("UPDATE outbox SET create_time = create_time - interval '90 seconds'")
-    await relay.watch.measure()
-    assert value("tocsin_outbox_late_tenants") == 1
-    with pytest.raises(OutboxLate, match="1 tenants have undelivered rows older than 60 s; the oldest is 9"):
-        await relay.watch.check()

@@ -5,8 +5,11 @@ from typing import Any, Final
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-_TOGETHER: Final = "tests/chaos"
+_FLEET: Final = "tests/chaos"
 """All of it uses one fleet of two replicas of each service; a fleet in each worker would cost a core while it idles."""
+
+_TOGETHER: Final = (_FLEET, "tests/architecture")
+"""Folders that one worker runs alone. Architecture parses each source once for all of its files."""
 
 _FIRST: Final = (
     "tests/chaos",
@@ -29,10 +32,11 @@ _STAGE: Final = pytest.StashKey[int]()
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the base class carries no types
-    """A file's tests stay together, and so do all that share the fleet."""
+    """A file's tests stay together, and so do those of a few folders."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _TOGETHER if nodeid.startswith(_TOGETHER) else super()._split_scope(nodeid)
+        folder = next((each for each in _TOGETHER if nodeid.startswith(each)), None)
+        return folder or str(super()._split_scope(nodeid))
 
 
 def sort(items: list[pytest.Item]) -> None:
@@ -61,7 +65,7 @@ def end_what_is_over(item: pytest.Item, following: pytest.Item | None) -> None:
 
 def _wanted(item: pytest.Item) -> int:
     """Which of `_SHARED`; tests without one come last."""
-    if item.nodeid.startswith(_TOGETHER):
+    if item.nodeid.startswith(_FLEET):
         return 0
     of_item: Any = item
     fixtures = of_item._fixtureinfo.name2fixturedefs

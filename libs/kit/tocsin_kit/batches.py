@@ -52,8 +52,12 @@ class _Lane(Generic[Item]):
         while self.parcels and total < _REPEATS * most:
             parcel = self.parcels.popleft()
             items, _, call = parcel
-            new = set(map(alike, items)) - different
-            fits = len(different) + len(new) <= most and total + len(items) <= _REPEATS * most
+            new: set[Hashable] = set()
+            fits = False
+            # Of what waits behind a full batch, one item mostly tells that it is no repeat.
+            if not batch or len(different) < most or alike(items[0]) in different:
+                new = set(map(alike, items)) - different
+                fits = len(different) + len(new) <= most and total + len(items) <= _REPEATS * most
             if id(call) not in calls and (fits or not batch):
                 different |= new
                 total += len(items)

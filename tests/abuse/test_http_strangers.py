@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,12 +14,14 @@ from tocsin_kit.http import HttpServer
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.health import Health
 from tocsin_kit.settings import ServiceSettings
-from tocsin_testkit.busy import within
+from tocsin_testkit.busy import until, within
 
 from tests.abuse.echo_process import echo_server
+from tests.certificates import make_certificates
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
 OTHER_HOST = ("127.0.0.2", 0)
+OWN_HOST = ("127.0.0.1", 0)
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -42,6 +46,14 @@ async def listen(settings: ServiceSettings) -> AsyncIterator[Callable[..., Any]]
         yield start
 
 
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[dict[str, str], ssl.SSLContext]:
+    """Settings of a listener with a certificate, and what trusts it."""
+    made = make_certificates(tmp_path)
+    files = {"tls_cert_file": str(made.certificate), "tls_key_file": str(made.key)}
+    return files, ssl.create_default_context(cafile=str(made.authority))
+
+
 @contextlib.asynccontextmanager
 async def connected(port: int, sending: bytes = b"", **options: Any) -> AsyncIterator[Connection]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
@@ -61,10 +73,13 @@ async def everything(reader: asyncio.StreamReader) -> bytes:
             return b""
 
 
-async def works(port: int) -> bool:
-    connector = aiohttp.TCPConnector(local_addr=OTHER_HOST)
-    url = f"http://127.0.0.1:{port}/echo"
-    async with aiohttp.ClientSession(connector=connector) as session, session.post(url, data=b"x" * 10) as response:
+async def works(port: int, tls: ssl.SSLContext | None = None, host: tuple[str, int] = OTHER_HOST) -> bool:
+    connector = aiohttp.TCPConnector(local_addr=host)
+    url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}/echo"
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.post(url, data=b"x" * 10, ssl=tls or True) as response,
+    ):
         return await response.text() == "10"
 
 
@@ -101,6 +116,25 @@ async def test_a_host_takes_half_of_the_connections(listen: Any) -> None:
         while server._door._open:
             await asyncio.sleep(0.01)
     assert server._door._waiting == {}
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a part of a greeting"])
+async def test_connections_that_do_not_begin_tls_count_and_end(
+    listen: Any, tls: tuple[dict[str, str], ssl.SSLContext], sent: bytes
+) -> None:
+    files, trusting = tls
+    server = await listen(**files, http_max_connections=10, http_header_seconds=2.0)
+    async with contextlib.AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(connected(server.port, sent)) for _ in range(5)]
+        await until(lambda: server._door._open.total() == 5)
+        sixth, _ = await stack.enter_async_context(connected(server.port, sent))
+        assert await everything(sixth) == b""
+        assert await works(server.port, trusting)
+        for reader, _ in silent:
+            assert await everything(reader) == b""
+    await until(lambda: not server._door._open)
+    assert server._door._waiting == {}
+    assert await works(server.port, trusting, OWN_HOST)
 
 
 async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
@@ -145,6 +179,17 @@ async def test_operators_find_their_listener_and_senders_do_not(listen: Any) -> 
         assert await status(server.admin_port, "/metrics") == 200
     shared = await listen()
     assert shared.admin_port == shared.port
+
+
+async def test_operators_listener_lets_silent_connections_go_and_keeps_others(listen: Any) -> None:
+    server = await listen(admin_listen="127.0.0.1:0", http_header_seconds=0.5)
+    asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with connected(server.admin_port, asked) as (reader, _), connected(server.admin_port, HEAD) as (silent, _):
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert server._admin_door.open() == 2
+        assert await everything(silent) == b""
+        await until(lambda: server._admin_door.open() == 1)
+        assert server._admin_door._waiting == {}
 
 
 async def test_three_hundred_bodies_take_the_memory_of_the_budget(settings: ServiceSettings) -> None:

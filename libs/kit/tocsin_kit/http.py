@@ -7,6 +7,7 @@ says that the process answers and nothing more.
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -22,6 +23,7 @@ from tocsin_kit.credentials import source_of
 from tocsin_kit.errors import DOMAIN, TocsinError
 from tocsin_kit.failure_lines import FailureLines
 from tocsin_kit.http_door import HttpDoor
+from tocsin_kit.http_handshakes import BACKLOG, Handshakes, bound
 from tocsin_kit.logging import get_logger, tells_debug
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
 from tocsin_kit.proxies import HEADER
@@ -33,6 +35,8 @@ from tocsin_kit.settings import ServiceSettings
 _log = get_logger(__name__)
 _LINGERING_SECONDS: Final = 2.0
 _FIRST_REQUEST_SECONDS: Final = 0.5
+_ADMIN_CONNECTIONS: Final = 100
+"""Of operators' listener: what reads metrics and asks for readiness has a few."""
 _READ_BYTES: Final = 16 << 10
 """Half of what a connection may send before the server has read it."""
 
@@ -111,23 +115,20 @@ class HttpServer:
         self._metrics = metrics
         self._health = health
         self._runners: list[web.AppRunner] = []
-        self._listening: list[asyncio.Server] = []
+        self._listening: list[asyncio.Server | Handshakes] = []
         self._leaving = False
         self._counters: dict[tuple[str, int], Counter] = {}
         """Of routes and statuses, of which there are few. To look one up costs five times as much as to count."""
         self._lines = FailureLines()
         self._proxies = settings.proxies
-        self._door = HttpDoor(
-            connections=settings.http_max_connections,
-            body_bytes=settings.http_max_body_bytes,
-            header_seconds=settings.http_header_seconds,
-            body_seconds=settings.http_body_seconds,
-            proxies=self._proxies,
-            metrics=metrics,
-        )
+        self._door = self._make_door(settings.http_max_connections)
+        metrics.http_open.set_function(self._door.open)
         self.app: Final = self._application()
         """For a service's own routes: `http.app.add_routes([...])` before start."""
-        self._admin = self._application() if settings.admin_listen or admin is not None else self.app
+        apart = bool(settings.admin_listen) or admin is not None
+        self._admin = self._application() if apart else self.app
+        # Operators must get in when senders have taken all room.
+        self._admin_door = self._make_door(_ADMIN_CONNECTIONS) if apart else self._door
         self._admin.add_routes((web.get("/metrics", self._get_metrics), web.get("/readyz", self._get_readyz)))
         for app in {self.app, self._admin}:
             app.add_routes((web.get("/healthz", self._get_healthz),))
@@ -135,6 +136,20 @@ class HttpServer:
         """The port it listens on, once started."""
         self.admin_port = 0
         """The port of /metrics and /readyz; the same one without `admin_listen`."""
+
+    def _make_door(self, connections: int) -> HttpDoor:
+        settings = self._settings
+        return HttpDoor(
+            connections=connections,
+            body_bytes=settings.http_max_body_bytes,
+            header_seconds=settings.http_header_seconds,
+            body_seconds=settings.http_body_seconds,
+            proxies=self._proxies,
+            metrics=self._metrics,
+        )
+
+    def _door_of(self, app: web.Application) -> HttpDoor:
+        return self._door if app is self.app else self._admin_door
 
     def add_routes(self, routes: Iterable[web.AbstractRouteDef]) -> None:
         """A service's own routes. A handler that raises `TocsinError` answers `error_response`."""
@@ -149,7 +164,7 @@ class HttpServer:
         self.port = self.admin_port = await self._listen(self.app, self._settings.http_listen, "http_listening")
         if self._admin_socket is not None:
             server = await asyncio.get_running_loop().create_server(
-                await self._serving(self._admin), sock=self._admin_socket
+                self._admin_door.protocol(await self._serving(self._admin)), sock=self._admin_socket
             )
             self._listening.append(server)
         elif self._settings.admin_listen:
@@ -193,26 +208,27 @@ class HttpServer:
         self._runners.append(runner)
         make: Any = runner.server
         make.request_handler = _expecting(make.request_handler)
-        # Operators must get in when senders have taken all room: their listener has no limits but its address.
-        return self._door.protocol(make) if app is self.app else make
+        return make
 
     async def _listen(self, app: web.Application, address: str, event: str) -> int:
-        factory = await self._serving(app)
+        make = await self._serving(app)
         tls = server_context(self._settings)
         host, _, port = address.rpartition(":")
-        server = await asyncio.get_running_loop().create_server(
-            factory,
-            host.strip("[]"),
-            int(port),
-            ssl=tls,
-            reuse_port=self._settings.listen_shared,
-            backlog=1024,
-            ssl_handshake_timeout=self._settings.http_header_seconds if tls is not None else None,
-        )
+        server = await self._accepting(self._door_of(app), make, host.strip("[]"), int(port), tls)
         self._listening.append(server)
-        bound = int(server.sockets[0].getsockname()[1])
-        _log.info(event, address=f"{host}:{bound}")
-        return bound
+        listening = int(server.sockets[0].getsockname()[1])
+        _log.info(event, address=f"{host}:{listening}")
+        return listening
+
+    async def _accepting(
+        self, door: HttpDoor, make: Any, host: str, port: int, tls: ssl.SSLContext | None
+    ) -> asyncio.Server | Handshakes:
+        settings, shared = self._settings, self._settings.listen_shared
+        if tls is None:
+            loop = asyncio.get_running_loop()
+            return await loop.create_server(door.protocol(make), host, port, reuse_port=shared, backlog=BACKLOG)
+        found = await bound(host, port, shared=shared)
+        return Handshakes(door, door.protocol(make, admitted=True), found, tls, seconds=settings.http_header_seconds)
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -229,7 +245,7 @@ class HttpServer:
         if task is not None:
             task.set_name(route)  # the watchdog names it when it blocks the loop
         try:
-            with self._door.request(request, request.client_max_size):
+            with self._door_of(request.app).request(request, request.client_max_size):
                 response = await handler(request)
         except web.HTTPException as error:
             response = raised = error

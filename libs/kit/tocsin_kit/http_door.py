@@ -67,23 +67,35 @@ class HttpDoor:
         self._spent = 0.0
         """Seconds that parsing has taken since the event loop ran last."""
         self._refused = metrics.http_refused
-        metrics.http_open.set_function(self._open.total)
 
-    def protocol(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.BaseProtocol]:
-        """A protocol factory for `create_server`, around aiohttp's."""
-        return lambda: _Connection(self, make)
+    def open(self) -> int:
+        """Connections."""
+        return self._open.total()
 
-    def enter(self, connection: "_Connection", transport: Any, host: str) -> bool:
-        """One connection more; False when there is no room for it."""
+    def protocol(
+        self, make: Callable[[], asyncio.Protocol], *, admitted: bool = False
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        """A protocol factory around aiohttp's. `admitted`: of connections that `admit` has counted."""
+        return lambda: _Connection(self, make, admitted=admitted)
+
+    def admit(self, host: str) -> bool:
+        """One connection more of this host, until `leave` or `dismiss`; False when there is no room for it."""
         mine = self._open[host]
         full = mine >= self._most * _HOST_SHARE and not self._proxies.trusts(host)
         if full or self._open.total() >= self._most:
             self._refused.labels("connections").inc()
             return False
         self._open[host] = mine + 1
+        return True
+
+    def dismiss(self, host: str) -> None:
+        """One that was admitted has ended before it became a connection."""
+        self._open.less(host)
+
+    def enter(self, connection: "_Connection", transport: Any) -> None:
+        """A connection that was admitted begins."""
         self._connections[transport] = connection
         self._waiting[transport] = asyncio.get_running_loop().call_later(self._header_seconds, self._expire, transport)
-        return True
 
     async def first_requests_came(self, seconds: float) -> None:
         """Wait until every connection has sent its first headers, at most `seconds`."""
@@ -212,9 +224,10 @@ class _UnderWay:
 class _Connection(asyncio.BufferedProtocol):
     """Counts a connection and hands everything on to aiohttp's protocol, in pieces between which others have their turns."""
 
-    def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol], *, admitted: bool) -> None:
         self._door = door
         self._make = make
+        self._admitted = admitted
         self._inner: Any = None  # aiohttp's, which nothing public names
         self._transport: Any = None
         self._host = ""
@@ -229,10 +242,11 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
         self._host = str(peer[0]) if peer else ""
-        if not self._door.enter(self, transport, self._host):
+        if not self._admitted and not self._door.admit(self._host):
             transport.write(_FULL)
             transport.close()
             return
+        self._door.enter(self, transport)
         self._transport = transport
         self._inner = self._make()
         self._inner.connection_made(transport)

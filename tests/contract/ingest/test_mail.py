@@ -343,3 +343,24 @@ async def test_mails_come_over_tls_where_that_is_wanted(
             assert "internal_error" not in "".join(capfd.readouterr()) + caplog.text
             assert (await session(port, over_tls))[0] == 250
             assert [each.summary for each in await mails.alerts()] == ["over TLS"]
+
+
+async def test_commands_that_come_before_tls_are_dropped(
+    database_url: str, escalation: FakeEscalation, tmp_path: Path
+) -> None:
+    """Else who sits between could put words of theirs before those of the client (RFC 3207, section 6)."""
+    made = make_certificates(tmp_path)
+    files = {"tls_cert_file": str(made.certificate), "tls_key_file": str(made.key)}
+    trusting = ssl.create_default_context(cafile=str(made.authority))
+    async with taking_mails(database_url, escalation, **files) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<eve@example.com>\r\nNOOP\r\n")
+        await reader.readuntil(b"220 Ready to start TLS\r\n")
+        await writer.start_tls(trusting, server_hostname="127.0.0.1")
+        writer.write(b"NOOP\r\nEHLO x\r\nRCPT TO:<x@example.com>\r\nQUIT\r\n")
+        noop, *hello, rcpt, _ = (await reader.read()).decode().splitlines()
+        assert noop == "250 OK"
+        assert hello[0].startswith("250-")
+        assert hello[-1].startswith("250 ")
+        assert rcpt.startswith("503 "), "there is no sender"
+        writer.close()

@@ -73,10 +73,34 @@ async def test_what_is_no_json_is_told(fields: dict[str, Any], place: int, chara
         json.loads(body, strict=False)
     except ValueError:
         with contextlib.suppress(TocsinError):
-            document = await read(body)
+            document = await documents.read(body.encode())
             problem = document.left_out or document.broken
             assert problem is not None
             assert " at character " in problem.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a": [1,^}',
+        '{"a": [1,2^}',
+        '{"a": {"b": [1 ^2]}}',
+        '{"a": ^tru, "b": 1',
+        '{"a": ^tru, "b": nul}',
+        '{"a": 1, ^b}',
+    ],
+)
+async def test_the_first_place_at_which_a_body_is_no_json_is_told(body: str) -> None:
+    """`^`: there. Where a field that cannot be read ends is a guess, and what is odd behind it may come of that."""
+    try:
+        document = await documents.read(body.replace("^", "").encode())
+    except TocsinError as error:
+        told = error.message
+    else:
+        problem = document.broken or document.left_out
+        assert problem is not None
+        told = problem.message
+    assert told.endswith(f" at character {body.index('^')}"), told
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ The base of the first page is that of a page in calm times; that of the other te
 
 How much of the difference is the want of processors, which the storm shares with its senders and receivers, is told by calls that
 do nothing, made all along: to a server beside Tocsin that does nothing, and to each service in turn. The first ones wait for a
-processor alone, the others for the turns of the services' loops as well. Their base, too, is the same before the storm.
+processor alone, the others for the turns of the services' loops as well. Their base, too, is the same before the storm. At last the
+other tenant's pages are measured beside processes that only burn as much processor time as the storm took.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from tocsin_testkit.world import World
 
 from tests import storms
 from tests.bench.bench_alert_to_page import ENVIRONMENT, percentile
+from tests.bench.burners import burning
+from tests.bench.processor import Watched, beyond
 from tests.bench.report import report
 from tests.bench.watching_floor import TELL
 
@@ -115,16 +118,19 @@ async def main() -> None:
             struck = await storms.people(world.tenant(), PEOPLE)
             services = every_service(world)
             await paced(world, sender, ana.addresses[0], 2.0)
-            beside = asyncio.create_task(idle(bare, services))
+            beside, watched = asyncio.create_task(idle(bare, services)), Watched()
             calm = await paced(world, sender, ana.addresses[0], CALM_SECONDS)
-            calm_idle = await ended(beside)
+            used_in_calm, calm_idle = watched.shares(), await ended(beside)
             pages = asyncio.create_task(paced(world, sender, ana.addresses[0], SECONDS))
             beside = asyncio.create_task(idle(bare, services))
-            began, processor = time.monotonic(), time.process_time()
+            began, processor, watched = time.monotonic(), time.process_time(), Watched()
             await storms.strike(struck, EACH, seconds=SECONDS)
+            used = beyond(watched.shares(), used_in_calm)
             took, processor = time.monotonic() - began, time.process_time() - processor
             waits, storm_idle = await pages, await ended(beside)
             await storms.all_is_told(struck)
+            async with burning(used):
+                burned = await paced(world, sender, ana.addresses[0], CALM_SECONDS)
     first, base = max(one.first_after for one in struck), percentile(calm, 99)
     report("storm.first_page_of_the_last_person", round(first, 3), "s", round(base, 3), round(first / base, 1))
     report("storm.incidents_sent_within", round(took, 1), "s", SECONDS, round(took / SECONDS, 2))
@@ -134,6 +140,7 @@ async def main() -> None:
     report("storm.processor_of_senders_and_receivers", processor, "s", whole, processor / whole)
     for name, values, before in (
         ("another_tenants_page", waits, calm),
+        ("page_beside_processes_that_only_burn_as_much", burned, calm),
         ("call_of_a_server_that_does_nothing", storm_idle.bare, calm_idle.bare),
         ("call_of_each_service_that_does_nothing", storm_idle.services, calm_idle.services),
     ):

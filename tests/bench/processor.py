@@ -1,6 +1,8 @@
 """Whose processor time a figure costs: of the services, of the stores, and of the bench itself."""
 
 import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +42,23 @@ def spent() -> dict[str, float]:
         if _descends(pid, parents):
             found[kinds[pid]] += seconds
     return found
+
+
+class Watched:
+    """What parts of a core were used since it was made."""
+
+    def __init__(self) -> None:
+        self._before, self._began = spent(), time.monotonic()
+
+    def shares(self) -> dict[str, float]:
+        """By kind, until now."""
+        seconds = time.monotonic() - self._began
+        return {kind: (used - self._before[kind]) / seconds for kind, used in spent().items()}
+
+
+def beyond(shares: Mapping[str, float], calm: Mapping[str, float]) -> dict[str, float]:
+    """How much more of a core each kind used than in calm times."""
+    return {kind: max(0.0, share - calm[kind]) for kind, share in shares.items()}
 
 
 def report_processor(figure: str, before: dict[str, float], count: int) -> None:

@@ -178,7 +178,7 @@ class _Walk:
                 raise self._expected("a name in quotes")
             name = self._value("body")
             self._take(":", "a colon after a name")
-            if self._next() == "[" and name == self._list_field:
+            if self._next() == "[" and self._list_field and name == self._list_field:
                 await self._list()
             else:
                 await self._field(name)

@@ -1,7 +1,7 @@
 """Structured logs: one line per thing that matters, static event names, ids and not objects.
 
 All that is logged inside a call carries its trace id, method and tenant (`tocsin_kit.rpc.call`) without further binding.
-Records of the standard library run through the same processors. Lines go to stdout.
+Records of the standard library run through the same processors. Lines go to stdout, as far as it takes them.
 """
 
 import io
@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
+
+from tocsin_kit.log_output import LogOutput
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that a terminal obeys instead of showing them: C0 but the tab, C1, line ends and changes of direction."""
@@ -25,6 +27,14 @@ call_fields: ContextVar[Fields | None] = ContextVar("call_fields", default=None)
 
 _told = logging.DEBUG
 """The least level that is told. Everything is until `configure` is called."""
+
+
+_output: LogOutput | None = None
+
+
+def lines_lost() -> int:
+    """Lines of this process that could not be written."""
+    return 0 if _output is None else _output.lost
 
 
 def tells_debug() -> bool:
@@ -40,7 +50,8 @@ def get_logger(name: str = "") -> structlog.stdlib.BoundLogger:
 
 def configure(*, level: str = "INFO", form: str = "json") -> None:
     """Send structlog and the standard library to stdout, as JSON or for reading (`console`)."""
-    global _told
+    global _told, _output
+    _output = output = LogOutput(sys.stdout)
     _told = number = logging.getLevelNamesMapping()[level]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -61,10 +72,10 @@ def configure(*, level: str = "INFO", form: str = "json") -> None:
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, output)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *shared],

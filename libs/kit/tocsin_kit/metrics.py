@@ -9,6 +9,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from tocsin_kit.logging import lines_lost
+
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _RPC_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -61,6 +63,11 @@ class Metrics:
             ("limit",),
             registry=self.registry,
         )
+        Gauge(
+            "tocsin_log_lines_lost",
+            "Log lines of this process that could not be written: the disk is full, or what reads them has gone",
+            registry=self.registry,
+        ).set_function(lines_lost)
         self.outbox_rows = Gauge(
             "tocsin_outbox_rows",
             "Outbox rows waiting, dead, blocked; counted up to 100,000",

@@ -44,6 +44,7 @@ class Output:
         self.path = log_folder / f"{name}.log"
         self._terminal = terminal
         self._last: deque[str] = deque(maxlen=15)
+        self._lost = 0
         self._lock = threading.Lock()  # two runs may overlap: a killed server's children close the pipe a little later
 
     def say(self, text: str) -> None:
@@ -66,9 +67,18 @@ class Output:
         text = line.decode(errors="replace")
         with self._lock:
             self._last.append(text)
-            self._append(line)
+            self._keep(line)
         if self._terminal is not None:
             self._terminal.line(self.name, text)
+
+    def _keep(self, line: bytes) -> None:
+        told = b"[%d lines before this one could not be written]\n" % self._lost if self._lost else b""
+        try:
+            self._append(told + line)
+        except OSError:  # the disk is full: the pump must read on, or the child blocks on a full pipe
+            self._lost += 1
+        else:
+            self._lost = 0
 
     def _append(self, line: bytes) -> None:
         # Logs hold names and what alerts say: for the account that runs the stack alone.

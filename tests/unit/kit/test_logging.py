@@ -1,25 +1,84 @@
 """Log lines: one JSON object each, from wherever they come, and never a local variable."""
 
+import contextlib
+import errno
+import io
 import json
 import logging as stdlib
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from tocsin_kit import logging
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.validation import validate
 
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     root = stdlib.getLogger()
-    handlers, level, told = root.handlers[:], root.level, logging._told
+    handlers, level, told, output = root.handlers[:], root.level, logging._told, logging._output
     yield
-    logging._told = told
+    logging._told, logging._output = told, output
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("stream", ["full", "unread", "closed"])
+def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str, stream: str
+) -> None:
+    if stream == "full":
+        file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+    else:
+        reader, writer = os.pipe()
+        file = os.fdopen(writer, "w")
+        os.close(reader)
+    monkeypatch.setattr(sys, "stdout", file)
+    logging.configure(level="INFO", form=form)
+    if stream == "closed":
+        file.close()
+    logging.get_logger("widgets").info("made")
+    try:
+        fail()
+    except ZeroDivisionError:
+        logging.get_logger("widgets").exception("failed")
+    stdlib.getLogger("library").error("from outside")
+    assert logging.lines_lost() == 3
+    assert Metrics().registry.get_sample_value("tocsin_log_lines_lost") == 3
+    assert capfd.readouterr().err == ""
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+def test_lines_that_were_lost_are_told_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Disk(io.StringIO):
+        full = True
+
+        def flush(self) -> None:
+            if self.full:
+                self.truncate(0)
+                self.seek(0)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stdout", disk := Disk())
+    logging.configure()
+    for _ in range(3):
+        logging.get_logger("widgets").info("made")
+    disk.full = False
+    for _ in range(2):
+        logging.get_logger("widgets").info("made")
+    told = [json.loads(line) for line in disk.getvalue().splitlines()]
+    assert [(line["event"], line.get("lines")) for line in told] == [
+        ("log_lines_lost", 3),
+        ("made", None),
+        ("made", None),
+    ]
 
 
 def fail() -> None:

@@ -47,6 +47,17 @@ def test_a_closed_terminal_does_not_stop_the_pump(tmp_path: Path) -> None:
     assert (tmp_path / "ingest.log").read_text() == "one\ntwo\n"
 
 
+def test_a_full_disk_does_not_stop_the_pump(tmp_path: Path) -> None:
+    """Its child would stand still at the next line that the pipe has no room for."""
+    target = Output("ingest", tmp_path)
+    target.path.symlink_to("/dev/full")
+    pumped(b"one\ntwo\n", target)
+    assert target.tail() == "  | one\n  | two"
+    target.path.unlink()
+    pumped(b"three\nfour\n", target)
+    assert target.path.read_text() == "[2 lines before this one could not be written]\nthree\nfour\n"
+
+
 def test_logs_are_for_the_account_that_runs_the_stack_alone(tmp_path: Path) -> None:
     target = Output("ingest", tmp_path / "logs")
     target.say("started")

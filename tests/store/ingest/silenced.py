@@ -29,7 +29,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.metrics import Metrics
 from tocsin_testkit.clock import MovableClock
 
-from tests.store.ingest.support import new_org
+from tests.store.ingest.support import clock_of, new_org
 
 SILENCED = AlertOutcome.ALERT_OUTCOME_SILENCED
 PROD = LabelMatcher(label="env", operator=MatchOperator.MATCH_OPERATOR_EQUAL, value="prod")
@@ -110,8 +110,8 @@ def replica(database: Database, org: str) -> Replica:
 
 
 @pytest.fixture
-async def clock(database_url: str) -> MovableClock:
+async def clock(database: Database) -> MovableClock:
     """Hours behind the clock of this machine, which nothing may read."""
-    clock = MovableClock([database_url])
+    clock = clock_of(database)
     await clock.forward(timedelta(hours=-5))
     return clock

@@ -56,6 +56,7 @@ from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_stack.postgres import Postgres, tenant_url
 from tocsin_testkit import busy
+from tocsin_testkit.clock import MovableClock
 from tocsin_testkit.databases import dialed
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
@@ -94,6 +95,16 @@ async def ingest(postgres: Postgres, escalation: "FakeEscalation") -> AsyncItera
     url = await postgres.clone_database(_TEMPLATE, "ingest_shared")
     async with running(url, escalation.target) as replica:
         yield replica
+
+
+def clock_of(database: Database) -> MovableClock:
+    """The clock of a pool's database. To move it through a session of its own each time would cost more than most tests."""
+
+    async def execute(_: str, sql: str) -> None:
+        async with database.system() as tx:
+            await tx.execute(sql)
+
+    return MovableClock([""], execute)
 
 
 class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer):

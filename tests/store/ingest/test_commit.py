@@ -25,10 +25,9 @@ from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.busy import until
-from tocsin_testkit.clock import MovableClock
 from tocsin_testkit.databases import dialed
 
-from tests.store.ingest.support import new_org
+from tests.store.ingest.support import clock_of, new_org
 from tests.unit.ingest.model import Naive, message
 from tests.unit.ingest.strategies import batches
 
@@ -202,10 +201,10 @@ async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: D
 
 
 async def test_a_firing_that_is_taken_up_again_pages_with_the_next_group_of_its_alertmanager(
-    database: Database, database_url: str
+    database: Database,
 ) -> None:
     """With the start that it had: Prometheus was away from Alertmanager, or the other one of two says that it goes on."""
-    org, clock, commits = new_org(), MovableClock([database_url]), committer(database)
+    org, clock, commits = new_org(), clock_of(database), committer(database)
     began = datetime(2026, 11, 29, 3, tzinfo=UTC)
     fires = replace(message("disk", org=org), started=began)
     over = replace(fires, action=Action.RESOLVE, ended=began + timedelta(minutes=9))

@@ -21,9 +21,8 @@ from tocsin_ingest.store.alerts import endings
 from tocsin_ingest.store.integrations import integrations
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
-from tocsin_testkit.clock import MovableClock
 
-from tests.store.ingest.support import new_org
+from tests.store.ingest.support import clock_of, new_org
 from tests.store.ingest.test_commit import check, commit, committer, rows
 from tests.unit.ingest.model import message
 
@@ -33,9 +32,9 @@ LIMITED = TocsinError(ErrorReason.ERROR_REASON_RATE_LIMITED, "too fast")
 class House:
     """A database, its clock, a replica that serves, and the search for alerts that are over."""
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = MovableClock([url])
+        self.clock = clock_of(database)
         self.elapsed = 0.0
         self.times = IntakeTimes(database, lambda: True, lambda: self.elapsed)
         self.nudges = 0
@@ -90,8 +89,8 @@ class House:
 
 
 @pytest.fixture
-def house(database: Database, database_url: str) -> House:
-    return House(database, database_url)
+def house(database: Database) -> House:
+    return House(database)
 
 
 async def because(house: House, org: str) -> str:

@@ -14,9 +14,8 @@ from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.integrations import heartbeats, integrations
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
-from tocsin_testkit.clock import MovableClock
 
-from tests.store.ingest.support import new_org
+from tests.store.ingest.support import clock_of, new_org
 from tests.store.ingest.test_commit import check, rows
 
 HOUR = timedelta(hours=1)
@@ -25,9 +24,9 @@ HOUR = timedelta(hours=1)
 class House:
     """A database, its clock, and one replica."""
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = MovableClock([url])
+        self.clock = clock_of(database)
         self.nudges = 0
         self.times = IntakeTimes(database, lambda: True, lambda: 0.0)
         metrics = IngestMetrics(CollectorRegistry())
@@ -62,8 +61,8 @@ class House:
 
 
 @pytest.fixture
-def house(database: Database, database_url: str) -> House:
-    return House(database, database_url)
+def house(database: Database) -> House:
+    return House(database)
 
 
 async def test_one_that_never_came_opens_an_incident_once_and_its_return_resolves_it(house: House) -> None:

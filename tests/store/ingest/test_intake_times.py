@@ -16,9 +16,8 @@ from tocsin_ingest.store.integrations import heartbeats, integrations
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
-from tocsin_testkit.clock import MovableClock
 
-from tests.store.ingest.support import new_org
+from tests.store.ingest.support import clock_of, new_org
 from tests.store.ingest.test_commit import commit, committer, rows
 from tests.unit.ingest.model import message
 
@@ -30,9 +29,9 @@ KINDS = pytest.mark.parametrize("kind", ["quiet", "heartbeat"])
 class House:
     """A replica that works and replicas that serve, apart from each other."""
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = MovableClock([url])
+        self.clock = clock_of(database)
         self.elapsed = 0.0
         self.able = True
         self.one, self.other = self.serving(), self.serving()
@@ -77,8 +76,8 @@ class House:
 
 
 @pytest.fixture
-async def house(database: Database, database_url: str) -> House:
-    house = House(database, database_url)
+async def house(database: Database) -> House:
+    house = House(database)
     await house.one.round()
     return house
 

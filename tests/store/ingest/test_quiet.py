@@ -18,9 +18,8 @@ from tocsin_ingest.store.incidents import quiet
 from tocsin_ingest.store.integrations import integrations
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
-from tocsin_testkit.clock import MovableClock
 
-from tests.store.ingest.support import new_org
+from tests.store.ingest.support import clock_of, new_org
 from tests.store.ingest.test_commit import check, commit, committer, rows
 from tests.unit.ingest.model import message
 
@@ -28,9 +27,9 @@ from tests.unit.ingest.model import message
 class House:
     """A database, its clock, and one replica's search for quiet incidents."""
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = MovableClock([url])
+        self.clock = clock_of(database)
         self.nudges = 0
         self.times = IntakeTimes(database, lambda: True, lambda: 0.0)
         self.search = self.replica()
@@ -68,8 +67,8 @@ class House:
 
 
 @pytest.fixture
-def house(database: Database, database_url: str) -> House:
-    return House(database, database_url)
+def house(database: Database) -> House:
+    return House(database)
 
 
 async def test_an_incident_is_resolved_after_as_long_as_its_integration_says(house: House) -> None:

@@ -21,11 +21,12 @@ from tocsin_kit.rpc.validation import validate
 def restored() -> Iterator[None]:
     root = stdlib.getLogger()
     handlers, level, told, output = root.handlers[:], root.level, logging._told, logging._output
+    ours = structlog.get_config()  # of tests/conftest.py: structlog's own renders the local variables of every error
     yield
     logging._told, logging._output = told, output
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**ours)
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

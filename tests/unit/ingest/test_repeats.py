@@ -121,7 +121,7 @@ def state(made: Snapshot) -> tuple[object, ...]:
     return (made.alerts, made.incidents, made.events, made.ended, made.silenced, *waiting)
 
 
-@settings(max_examples=examples(2000), deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 @given(pools())
 def test_repeats_do_together_what_they_do_one_by_one(batches: list[list[Message]]) -> None:
     together, single = snapshot(), snapshot()

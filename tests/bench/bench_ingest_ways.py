@@ -20,6 +20,7 @@ from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
 from tests.bench.ingest_service import Ingest, noop_process, service_process
+from tests.bench.processor import report_processor, spent
 from tests.bench.report import report
 
 BATCH = 500
@@ -86,8 +87,10 @@ async def measure_senders(ingest: Ingest, noop_http: str) -> None:
         await rate(poster(noop_http), events[:200], EVENTS_AT_ONCE)
         floor = await rate(poster(noop_http), events, EVENTS_AT_ONCE)
         await rate(poster(f"{ingest.http}/v2/enqueue"), events[:200], EVENTS_AT_ONCE)
+        before = spent()
         found = await rate(poster(f"{ingest.http}/v2/enqueue"), events, EVENTS_AT_ONCE)
         report("ingest_pagerduty_event", round(found), "1/s", round(floor), found / floor)
+        report_processor("ingest_pagerduty_event", before, EVENTS)
 
 
 async def rate(send: Send, bodies: list[bytes], at_once: int) -> float:

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import os
 import time
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 from taskiq.exceptions import SendTaskError
 from tocsin_stack.ports import free_port
 from tocsin_stack.valkey import Valkey
@@ -87,6 +88,60 @@ async def test_a_worker_started_without_redis_waits_for_it_quietly(
                 await until(lambda: done(broker, completed=1), "it is settled")
             finally:
                 await valkey.stop()
+
+
+async def test_a_server_that_reads_its_data_counts_as_away_and_nothing_fires_twice(
+    tmp_path: Path, make_broker: MakeBroker
+) -> None:
+    """It takes connections, and answers LOADING to each command for as long as that takes."""
+    folder = tmp_path / "large"
+    async with server(folder, appendonly=False) as valkey:
+        broker = make_broker(valkey.url)
+        source = TimerSource(broker)
+        ran: list[str] = []
+
+        @broker.task("note")
+        async def note(what: str) -> None:
+            ran.append(what)
+
+        client = Redis.from_url(valkey.url)
+        for number in range(150):
+            await client.set(f"large:{number}", os.urandom(1024))
+        async with working(broker):
+            await filled(broker)
+            await source.arm([source.timer("due meanwhile", in_seconds(0.5), note, "due meanwhile")])
+            await client.save()
+            valkey.kill()
+            slow = ("--key-load-delay", "200000", "--loading-process-events-interval-bytes", "1024")
+            again = Valkey(folder, valkey.port, appendonly=False, extra=slow)
+            starting = asyncio.create_task(again.start())
+            try:
+                await until(lambda: loads(client), "it reads its data")
+                with pytest.raises(SendTaskError) as failed:
+                    await note.kiq("too early")
+                assert isinstance(failed.value.__cause__, BusyLoadingError)
+                assert ran == []
+                await client.config_set("key-load-delay", "0")
+                await starting
+                await until(lambda: ran == ["due meanwhile"], "what was due fires")
+                await note.kiq("afterwards")
+                await until(lambda: ran == ["due meanwhile", "afterwards"], "work goes on")
+                await until(lambda: done(broker, completed=2), "it is settled")
+            finally:
+                await starting
+                await client.aclose()
+                await broker.shutdown()
+                await again.stop()
+
+
+async def loads(client: "Redis") -> bool:
+    try:
+        await client.ping()
+    except BusyLoadingError:
+        return True
+    except RedisError:
+        return False
+    raise AssertionError("it has read its data")
 
 
 async def start_without_password(valkey: Valkey) -> None:

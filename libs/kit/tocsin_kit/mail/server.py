@@ -18,6 +18,7 @@ from tocsin_kit.counts import Counts
 from tocsin_kit.credentials import source_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns, until, wait_for_any
+from tocsin_kit.mail.content import MailContent
 from tocsin_kit.mail.listener import MailListener
 from tocsin_kit.mail.receiver import Receiver
 
@@ -35,6 +36,8 @@ _FULL: Final = "421 4.3.2 too many connections; try again a little later"
 _BUSY: Final = "451 4.3.2 too many mails are on their way; send it again a little later"
 _LATE: Final = "421 4.4.2 the mail did not come in time"
 _LEAVING: Final = "421 4.3.2 closing; another one will take your mail"
+_PIECE: Final = 64 << 10
+"""Bytes of a mail that are looked at together."""
 _TOO_LARGE: Final = "552 5.3.4 the mail is larger than {limit} bytes"
 
 # It logs each command as it came, and the addresses in them are credentials.
@@ -244,25 +247,16 @@ class _Session(SMTP):
             self.transport.close()
 
     async def _content(self) -> tuple[bytes | None, bool]:
-        """The mail without its last line and without the dots that hide such lines; None: it is too large. And whether it
-        was heard to its end.
-        """
-        content, at_start, turns, came = bytearray(), True, Turns(), 0
-        while True:
-            try:
-                piece: bytes = await self._reader.readuntil(b"\r\n")
-                ends = True
-            except asyncio.LimitOverrunError as error:
-                # Longer than a line may be. Many programs write such lines, and mails are limited as a whole.
-                piece, ends = await self._reader.readexactly(error.consumed), False
-            if at_start and ends and piece == b".\r\n":
-                return (bytes(content) if came <= self._most else None), True
-            came += len(piece)
-            if came > 2 * self._most:
-                return None, False
-            if came <= self._most:
-                content += piece[1:] if at_start and piece.startswith(b".") else piece
-            else:
-                content.clear()
-            at_start = ends
+        """The mail, see `MailContent`; None: it is too large. And whether it was heard to its end."""
+        content, turns = MailContent(self._most), Turns()
+        while content.came <= 2 * self._most:
+            piece = await self._reader.read(_PIECE)
+            if not piece:
+                raise asyncio.IncompleteReadError(b"", None)
+            behind = content.feed(piece)
+            if behind is not None:
+                # Commands that follow, before what else has come; nothing public gives them back.
+                self._reader._buffer[:0] = behind  # type: ignore[attr-defined]
+                return content.taken, True
             await turns.give()
+        return None, False

@@ -198,6 +198,28 @@ def test_the_command_shows_one_request_a_line(capsys: pytest.CaptureFixture[str]
     assert [each["request"]["user_id"] for each in said[:4]] == ["ana", "ben", "cem", "dora"]
 
 
+@pytest.mark.parametrize(
+    ("tool", "answer"),
+    [
+        ("opsgenie", {"message": "Could not authenticate", "took": 0.0, "requestId": "r"}),
+        ("pagerduty", {"error": {"message": "Not Found", "code": 2100}}),
+        ("oncall", {"detail": "Invalid token."}),
+        ("goalert", {"errors": [{"message": "unauthorized"}], "data": None}),
+        ("incident-io", {"type": "authentication_error", "status": 401, "errors": [{"message": "no key"}]}),
+    ],
+)
+def test_an_error_of_the_other_tool_is_told_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tool: str, answer: dict[str, Any]
+) -> None:
+    """A wrong key is saved as an answer by curl, which does not fail."""
+    file = tmp_path / "answer.json"
+    file.write_text(json.dumps(answer))
+    assert main([tool, str(file)]) == 2
+    said = capsys.readouterr()
+    assert "the other tool's API has answered an error: " in said.err
+    assert not said.out
+
+
 def test_overrides_that_are_not_given_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     """They stand in an answer of their own, and somebody would be on call who is not."""
     told = "note: overrides are answered apart; without --overrides none is made"

@@ -1,5 +1,6 @@
 """What an import would do, and what it cannot do."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -211,8 +212,19 @@ def override(
     return CreateOverrideRequest(override=made)
 
 
+_ERRORS: Final = ("error", "errors", "message", "detail")
+"""Under which of these names each of the tools tells of one."""
+
+
 def within(given: Any, names: Sequence[str]) -> list[Export]:
-    """The entries of an answer, however it wraps them: one, a list, or either under one of these names."""
+    """The entries of an answer, however it wraps them: one, a list, or either under one of these names.
+
+    Raises NotImported for what is no answer, or one that tells of an error.
+    """
+    if isinstance(given, dict) and not any(name in given for name in (*names, "id", "name")):
+        for name in _ERRORS:
+            if given.get(name):
+                raise NotImported(f"the other tool's API has answered an error: {json.dumps(given[name])[:200]}")
     for name in names:
         if isinstance(given, dict) and name in given:
             given = given[name]

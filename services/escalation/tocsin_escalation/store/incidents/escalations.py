@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.row_arrays import RowArrays
 from tocsin_kit.db.statements import Statement, constant, param
 
 from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State, Timer, TimerKind
@@ -209,65 +209,51 @@ _GIVEN: Final[Mapping[str, tuple[str, Callable[[Escalation], object]]]] = {
     "generation": ("int", lambda run: run.generation),
     "pages": ("jsonb", pages.to_json),
     "last_sequence": ("bigint", lambda run: run.last_sequence),
+    # What follows is the same of nearly all that were just opened and paged.
+    "repeat": ("int", lambda run: run.repeat),
+    "reached": ("text", lambda run: run.reached),
+    "acknowledged_by": ("text", lambda run: run.acknowledged_by),
+    "acknowledge_time": ("timestamptz", lambda run: run.acknowledge_time),
+    "resolved_by": ("text", lambda run: run.resolved_by),
+    "resolve_time": ("timestamptz", lambda run: run.resolve_time),
+    "added_alerts_noted": ("boolean", lambda run: run.added_alerts_noted),
+    "severity_set": ("boolean", lambda run: run.severity_set),
+    "handed_on": ("int", lambda run: run.handed_on),
+    "merged_into": ("uuid", lambda run: run.merged_into),
+    "version": ("int", lambda run: run.version),
 }
 """Columns of a new row that are written as they are given, their types and their values."""
-_AS_A_RULE: Final[Mapping[str, tuple[str, object]]] = {
-    "repeat": ("int", 0),
-    "reached": ("text", Reached.UNKNOWN),
-    "acknowledged_by": ("text", ""),
-    "acknowledge_time": ("timestamptz", None),
-    "resolved_by": ("text", ""),
-    "resolve_time": ("timestamptz", None),
-    "added_alerts_noted": ("boolean", False),
-    "severity_set": ("boolean", False),
-    "handed_on": ("int", 0),
-    "merged_into": ("uuid", None),
-    "version": ("int", 1),
-}
-"""Columns that have this value when an incident was just opened and paged: to send them would cost a tenth of that."""
-_RULE: Final = tuple(value for _, value in _AS_A_RULE.values())
-_RULED: Final[Callable[[Escalation], tuple[object, ...]]] = attrgetter(*_AS_A_RULE)
-
-
-def _insert(columns: Mapping[str, str], as_a_rule: Sequence[str]) -> str:
-    """With the value that they have as a rule in some columns; their parameters are behind those of the other columns."""
+_NEW: Final = RowArrays(
+    2,
+    ", ".join(f"{name} {type_}" for name, (type_, _) in _GIVEN.items())
     # unnest flattens arrays of arrays, so lists of people travel as JSON. Few policies are those of many incidents.
-    types = [*columns.values(), "int", "jsonb", "jsonb"]
-    given = ", ".join(f"${place}::{type_}[]" for place, type_ in enumerate(types, 1))
-    policies_ = len(types) + 1
-    ruled = [f"${place}::{_AS_A_RULE[name][0]}" for place, name in enumerate(as_a_rule, policies_ + 1)]
-    return f"""
-INSERT INTO escalations ({", ".join([*columns, *as_a_rule])}, policy, update_time, policy_id, team, assignees, paged_users)
-SELECT {", ".join([*columns, *ruled])}, policy, app_now(), coalesce(policy->>'id', ''), coalesce(policy->>'team', ''),
+    + ", policy_place int, assigned jsonb, paged jsonb",
+)
+_INSERT: Final = f"""
+INSERT INTO escalations ({", ".join(_GIVEN)}, policy, update_time, policy_id, team, assignees, paged_users)
+SELECT {", ".join(_GIVEN)}, policy, app_now(), coalesce(policy->>'id', ''), coalesce(policy->>'team', ''),
   ARRAY(SELECT jsonb_array_elements_text(assigned)), ARRAY(SELECT jsonb_array_elements_text(paged))
-FROM unnest({given}) AS given ({", ".join(columns)}, policy_place, assigned, paged),
-  LATERAL (SELECT (${policies_}::jsonb[])[policy_place] AS policy) AS frozen
+FROM {_NEW.sql} AS given, LATERAL (SELECT ($1::jsonb[])[policy_place] AS policy) AS frozen
 ORDER BY incident_id ON CONFLICT ON CONSTRAINT escalations_pkey DO NOTHING RETURNING incident_id
 """
 
 
-_ALL: Final = {name: type_ for name, (type_, _) in (*_GIVEN.items(), *_AS_A_RULE.items())}
-_INSERT: Final = _insert(_ALL, ())
-_INSERT_USUAL: Final = _insert({name: type_ for name, (type_, _) in _GIVEN.items()}, list(_AS_A_RULE))
-
-
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
     """New escalations as they are after their first steps; the ids that were new. A concurrent twin waits here and loses."""
-    ruled = [_RULED(run) for run in runs]
-    usual = all(each == _RULE for each in ruled)
     # By identity: incidents of one set share what was read once, and to compare policies costs more than to send one twice.
     frozen = {id(run.policy): run.policy for run in runs if run.policy}
     places = {key: place for place, key in enumerate(frozen, 1)}
-    records = await tx.fetch(
-        _INSERT_USUAL if usual else _INSERT,
-        *([value(run) for run in runs] for _, value in _GIVEN.values()),
-        *(() if usual else map(list, zip(*ruled, strict=True))),
-        [places.get(id(run.policy)) for run in runs],
-        [people_json(run.assignees) for run in runs],
-        [people_json(run.paged_users) for run in runs],
-        list(map(policies.to_json, frozen.values())),
-        *(_RULE if usual else ()),
-    )
+    values = [value for _, value in _GIVEN.values()]
+    rows = [
+        (
+            *(value(run) for value in values),
+            places.get(id(run.policy)),
+            people_json(run.assignees),
+            people_json(run.paged_users),
+        )
+        for run in runs
+    ]
+    records = await tx.fetch(_INSERT, list(map(policies.to_json, frozen.values())), *_NEW.parameters(rows))
     return {record["incident_id"] for record in records}
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.row_arrays import RowArrays
 from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.decision import Note
@@ -43,15 +44,17 @@ def _entry(record: Record) -> Entry:
     return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
 
 
-_APPEND: Final = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
+_NEW: Final = RowArrays(
+    1,
+    "position int, org_id text, incident_id uuid, kind text, actor text, message text, level int, repeat int, generation int,"
+    "state text, paged jsonb, pages jsonb, lateness_ms bigint, outcome text",
+)
+_APPEND: Final = f"""INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
     paged_users, pages, lateness_ms, outcome)
   SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
     ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid),
     lateness_ms, outcome
-  FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::text[],
-    $10::jsonb[], $11::jsonb[], $12::bigint[], $13::text[]) WITH ORDINALITY AS n(org_id, incident_id, kind,
-    actor, message, level, repeat, generation, state, paged, pages, lateness_ms, outcome, position)
-  ORDER BY position"""
+  FROM {_NEW.sql} AS n ORDER BY position"""
 _APPEND_RETURNING: Final = f"{_APPEND} RETURNING {COLUMNS}"
 
 
@@ -68,22 +71,28 @@ async def write(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> None:
         await tx.execute(_APPEND, *_columns(notes))
 
 
-def _columns(notes: Sequence[tuple[Run, Note]]) -> list[list[object]]:
-    return [
-        [run.org_id for run, _ in notes],
-        [run.incident_id for run, _ in notes],
-        [note.kind.value for _, note in notes],
-        [note.actor or "services/escalation" for _, note in notes],
-        [note.message for _, note in notes],
-        [note.level for _, note in notes],
-        [run.repeat for run, _ in notes],
-        [run.generation for run, _ in notes],
-        [run.state.value for run, _ in notes],
-        [people_json(tuple(page.user for page in note.pages)) if note.pages else "[]" for _, note in notes],
-        [json.dumps([str(id) for id in ids]) if (ids := _pages(note)) else "[]" for _, note in notes],
-        [note.lateness_ms for _, note in notes],
-        [note.outcome for _, note in notes],
-    ]
+def _columns(notes: Sequence[tuple[Run, Note]]) -> Sequence[Sequence[object]]:
+    return _NEW.parameters(
+        [
+            (
+                position,
+                run.org_id,
+                run.incident_id,
+                note.kind.value,
+                note.actor or "services/escalation",
+                note.message,
+                note.level,
+                run.repeat,
+                run.generation,
+                run.state.value,
+                people_json(tuple(page.user for page in note.pages)) if note.pages else "[]",
+                json.dumps([str(id) for id in ids]) if (ids := _pages(note)) else "[]",
+                note.lateness_ms,
+                note.outcome,
+            )
+            for position, (run, note) in enumerate(notes)
+        ]
+    )
 
 
 def _pages(note: Note) -> list[UUID]:

@@ -126,7 +126,8 @@ async def test_it_knows_what_silences_hold_then(ingest: Ingest) -> None:
     assert (now.outcome, now.silence, list(now.matching_silences)) == (AlertOutcome.ALERT_OUTCOME_OPENED, "", [])
     then = await here.simulates(alert, time=later(2.5))
     assert (then.outcome, then.silence) == (AlertOutcome.ALERT_OUTCOME_SILENCED, soon.name)
-    assert then.explanation[-1].startswith(f"{soon.name} holds it back until ")
+    until = f"{soon.end_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+    assert f"{soon.name} holds it back until {until}: nobody would be paged before" in then.explanation
     after = await here.simulates(alert, time=later(3.5))
     assert after.outcome == AlertOutcome.ALERT_OUTCOME_OPENED
     daily = await here.silences(

@@ -130,7 +130,7 @@ def explain(simulated: Simulated) -> list[str]:
         lines.append(f"alerts that agree in {', '.join(simulated.route.group_by)} share an incident")
     in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
     lines += [
-        f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M} UTC"
+        f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M:%S} UTC"
         for each in message.silences
         if in_force is None or each.id != in_force.silence_id
     ]
@@ -181,7 +181,7 @@ def _outcome(simulated: Simulated) -> str:
         case Outcome.SILENCED:
             assert decision.alert is not None
             assert decision.alert.hold is not None
-            until = f"{decision.alert.hold.until:%Y-%m-%d %H:%M} UTC"
+            until = f"{decision.alert.hold.until:%Y-%m-%d %H:%M:%S} UTC"
             return (
                 f"silences/{decision.alert.hold.silence_id} holds it back until {until}: nobody would be paged before"
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -38,14 +39,14 @@ class Shouter:
 
 
 @contextlib.asynccontextmanager
-async def listening(folder: Path) -> AsyncIterator[tuple[TlsListener, Shouter, asyncio.Server]]:
+async def listening(folder: Path) -> AsyncIterator[tuple[TlsListener, Shouter]]:
     shouter = Shouter()
     plain = await asyncio.start_server(shouter.serve, HOST, 0)
     files = certificates.kept(folder, "localhost")
     listener = TlsListener(free_port(), files, f"{HOST}:{plain.sockets[0].getsockname()[1]}")
     await listener.start()
     try:
-        yield listener, shouter, plain
+        yield listener, shouter
     finally:
         await listener.stop()
         plain.close()
@@ -60,7 +61,7 @@ async def connect(listener: TlsListener, host: str = HOST) -> tuple[asyncio.Stre
 
 @pytest.mark.parametrize("host", [HOST, "localhost"])
 async def test_a_client_that_trusts_the_authority_talks_to_what_is_behind(tmp_path: Path, host: str) -> None:
-    async with listening(tmp_path / "tls") as (listener, shouter, _):
+    async with listening(tmp_path / "tls") as (listener, shouter):
         reader, writer = await connect(listener, host)
         large = b"a" * 300_000 + b"\n"
         for line in (b"one\n", large[-60_000:], b"bye\n"):
@@ -71,7 +72,7 @@ async def test_a_client_that_trusts_the_authority_talks_to_what_is_behind(tmp_pa
 
 
 async def test_a_client_that_leaves_is_gone_behind_as_well(tmp_path: Path) -> None:
-    async with listening(tmp_path / "tls") as (listener, shouter, _):
+    async with listening(tmp_path / "tls") as (listener, shouter):
         reader, writer = await connect(listener)
         writer.write(b"one\n")
         assert await reader.readline() == b"ONE\n"
@@ -80,16 +81,21 @@ async def test_a_client_that_leaves_is_gone_behind_as_well(tmp_path: Path) -> No
 
 
 async def test_while_nothing_is_behind_a_client_is_let_go(tmp_path: Path) -> None:
-    async with listening(tmp_path / "tls") as (listener, _, plain):
-        plain.close()
-        await plain.wait_closed()
-        reader, _ = await connect(listener)
-        with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 30) == b""
+    with socket.socket() as held:
+        held.bind((HOST, 0))  # and does not listen: nobody else can take the port meanwhile
+        address = f"{HOST}:{held.getsockname()[1]}"
+        listener = TlsListener(free_port(), certificates.kept(tmp_path / "tls"), address)
+        await listener.start()
+        try:
+            reader, _ = await connect(listener)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 30) == b""
+        finally:
+            await listener.stop()
 
 
 async def test_an_end_ends_the_connections_there_are(tmp_path: Path) -> None:
-    async with listening(tmp_path / "tls") as (listener, shouter, _):
+    async with listening(tmp_path / "tls") as (listener, shouter):
         reader, writer = await connect(listener)
         writer.write(b"one\n")
         assert await reader.readline() == b"ONE\n"
@@ -98,14 +104,14 @@ async def test_an_end_ends_the_connections_there_are(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_trusts_others_only_is_refused_by_itself(tmp_path: Path) -> None:
-    async with listening(tmp_path / "tls") as (listener, _, _):
+    async with listening(tmp_path / "tls") as (listener, _):
         port = int(listener.url.rpartition(":")[2])
         with pytest.raises(ssl.SSLCertVerificationError):
             await asyncio.open_connection(HOST, port, ssl=ssl.create_default_context())
 
 
 async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
-    async with listening(tmp_path / "tls") as (listener, _, _):
+    async with listening(tmp_path / "tls") as (listener, _):
         port = int(listener.url.rpartition(":")[2])
         with pytest.raises(StackError, match=f"cannot listen on {HOST}:{port}"):
             await TlsListener(port, listener.files, f"{HOST}:1").start()

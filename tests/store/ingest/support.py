@@ -44,6 +44,7 @@ from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, I
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
 from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
+from tocsin_ingest import wiring
 from tocsin_ingest.settings import IngestSettings
 from tocsin_ingest.wiring import build
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
@@ -65,6 +66,7 @@ ALL_SCOPES = (
     *("alerts:write", "alerts:read", "integrations:write", "integrations:read", "silences:write", "silences:read"),
 )
 _TEMPLATE = "tocsin_ingest"
+_LOOK_SECONDS: Final = 1.0
 _numbers = itertools.count(1)
 
 
@@ -91,9 +93,16 @@ async def escalation() -> AsyncIterator["FakeEscalation"]:
 
 @pytest.fixture(scope="session")
 async def ingest(postgres: Postgres, escalation: "FakeEscalation") -> AsyncIterator["Ingest"]:
-    """One replica beside the peer. Shared: every test is another tenant."""
+    """One replica beside the peer. Shared: every test is another tenant.
+
+    Tests move the time of what it looks for, and then wait for the next look.
+    """
     url = await postgres.clone_database(_TEMPLATE, "ingest_shared")
+    patched = pytest.MonkeyPatch()
+    for every in ("INTAKE_EVERY", "REFUSALS_EVERY"):
+        patched.setattr(wiring, every, _LOOK_SECONDS)
     async with running(url, escalation.target) as replica:
+        patched.undo()
         yield replica
 
 

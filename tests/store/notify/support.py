@@ -3,11 +3,13 @@
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin_notify.app.delivery import looks
+from tocsin_notify.wiring import delivery
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
@@ -45,6 +47,7 @@ __all__ = [
     "inbox",
     "internal",
     "job",
+    "looks_often",
     "mail",
     "new_org",
     "notify",
@@ -59,6 +62,7 @@ __all__ = [
 
 MIGRATIONS = Path(__file__).parents[3] / "services/notify/migrations"
 _TEMPLATE = "tocsin_notify"
+_LOOK_SECONDS: Final = 0.2
 _numbers = itertools.count(1)
 
 
@@ -108,8 +112,15 @@ async def hooks(inbox: Inbox) -> AsyncIterator[HookServer]:
 
 
 @pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests move the time of the database, and replicas see it at their next look: not after a second each time."""
+    monkeypatch.setattr(looks, "_LOOK_SECONDS", _LOOK_SECONDS)
+    monkeypatch.setattr(delivery, "_DUE_SECONDS", _LOOK_SECONDS)
+
+
+@pytest.fixture
 async def world(
-    database_url: str, redis_url: str, inbox: Inbox, mail: MailServer, hooks: HookServer
+    database_url: str, redis_url: str, inbox: Inbox, mail: MailServer, hooks: HookServer, looks_often: None
 ) -> AsyncIterator["World"]:
     """Everything a replica needs, and none started yet."""
     admin = await asyncpg.connect(database_url, server_settings={"tocsin.org_id": "*"})

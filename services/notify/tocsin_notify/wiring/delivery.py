@@ -38,6 +38,9 @@ from tocsin_notify.wiring.base import Base
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
 
+_DUE_SECONDS: Final = 1.0
+"""Between two looks for pages that are due and of which nobody has been told."""
+
 
 class Delivery:
     """One object per process."""
@@ -71,7 +74,7 @@ class Delivery:
         base, loops, looks = self._base, self._base.runtime.loops, self._base.looks
         settings, db, wakes, hints = base.settings, base.db, base.wakes, base.hints
         base.runtime.health.add(HealthCheck("providers", self._circuits.check, critical=False))
-        loops.add("due", Sweep(1.0, self._deliver.everything, nudged=wakes.due))
+        loops.add("due", Sweep(_DUE_SECONDS, self._deliver.everything, nudged=wakes.due))
         loops.add("messages", looks.sweep("messages", self._release.everything, nudged=wakes.message))
         bundles = Bundles(
             *(db, hints, base.metrics, base.failures, settings.bundling, self._deliver.first, base.runtime.stop),

@@ -60,7 +60,7 @@ BODIES: Final[dict[str, tuple[bytes, bytes, Rest]]] = {
     "reset": (b"Content-Length: 100\r\n\r\nfew", b"", resets),
     "more than was said": (b"Content-Length: 2\r\n\r\nhello", b"HTTP/1.1 500 No\r\n\r\n", is_silent),
 }
-TIMEOUTS: Final = (2.0, 10.0, 40.0)
+TIMEOUTS: Final = (0.5, 2.0, 10.0, 40.0)
 STATUSES: Final[dict[str, tuple[bytes, tuple[type, ...]]]] = {
     "200": (b"HTTP/1.1 200 OK\r\n", (Sent,)),
     "202 after 100": (b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 202 Accepted\r\n", (Sent,)),

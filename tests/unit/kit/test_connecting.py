@@ -130,6 +130,35 @@ async def test_what_is_in_use_for_long_makes_the_pool_grow_to_its_size_one_by_on
     await pool.close()
 
 
+async def test_tenants_take_turns_where_they_wait_and_none_takes_all_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant whose statements are slow, and two that ask for one thing."""
+    monkeypatch.setattr(pools, "_WAITERS_PER_CONNECTION", 12)
+    pool, got = await _pool(_Server(), size=1), list[str]()
+    held = await pool.acquire("slow")
+
+    async def ask(org_id: str) -> None:
+        connection = await pool.acquire(org_id)
+        got.append(org_id)
+        pool.release(connection)
+
+    async with asyncio.timeout(within(5)):
+        asking = [asyncio.create_task(ask("slow")) for _ in range(7)]
+        await _turns()
+        asking += [asyncio.create_task(ask(org_id)) for org_id in ("b", "b", "c")]
+        await _turns()
+        assert pool.waiting == 9
+        gone = asking.pop(-2)
+        gone.cancel()
+        await _turns()
+        pool.release(held)
+        told = await asyncio.gather(*asking, return_exceptions=True)
+    assert got == ["slow", "b", "c", "slow", "slow", "slow", "slow", "slow"]
+    refused = [each for each in told if isinstance(each, TocsinError)]
+    assert [each.reason for each in refused] == [ErrorReason.ERROR_REASON_OVERLOADED], "it had half of the room"
+    assert pool.waiting == 0
+    await pool.close()
+
+
 async def test_one_that_ends_in_use_is_replaced_for_those_who_wait() -> None:
     server = _Server()
     pool = await _pool(server, size=1)

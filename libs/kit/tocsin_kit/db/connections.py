@@ -13,7 +13,6 @@ import contextlib
 import contextvars
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -21,6 +20,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.dialing import Connection
 from tocsin_kit.db.failures import unavailable
+from tocsin_kit.db.waiters import Waiter, Waiters
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -31,7 +31,7 @@ _PATIENCE: Final = 0.5
 _QUEUE_TIMEOUT: Final = 5.0
 """Seconds a caller waits for a connection of a busy pool."""
 _WAITERS_PER_CONNECTION: Final = 200
-"""More waiting callers than this per connection would not be served in time; they are refused at once."""
+"""More waiting callers than this per connection would not be served in time; they are refused at once. One tenant may have half."""
 _BACKOFF_CAP: Final = 0.3
 """Seconds between dials at most; below `_PATIENCE`, so that calls that come once the server is back are served."""
 _CLOSE_TIMEOUT: Final = 5.0
@@ -53,7 +53,7 @@ class Connections:
         self._lent: set[Connection] = set()
         self._expiry: dict[Connection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._waiters = Waiters()
         self._redialing: asyncio.Task[None] | None = None
         """While the server is away."""
         self._growing: asyncio.Task[None] | None = None
@@ -87,15 +87,15 @@ class Connections:
             await asyncio.wait([self._redialing], timeout=seconds)
         return self._redialing is None
 
-    async def acquire(self) -> Connection:
-        """A live connection. Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (all in use for too long)."""
+    async def acquire(self, org_id: str = "") -> Connection:
+        """A live connection, for this tenant. Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (all in use for too long)."""
         while not self._closing:
             connection = self._pop_idle()
             if connection is not None:
                 self._lent.add(connection)
                 return connection
             self._grow()
-            connection = await self._wait()
+            connection = await self._wait(org_id)
             if connection is not None:
                 return connection
         raise unavailable("the database connections are closed")
@@ -191,38 +191,38 @@ class Connections:
         finally:
             self._growing = None
 
-    async def _wait(self) -> Connection | None:
+    async def _wait(self, org_id: str) -> Connection | None:
         away = self._redialing is not None
-        if len(self._waiters) >= self._size * _WAITERS_PER_CONNECTION:
+        most = self._size * _WAITERS_PER_CONNECTION
+        if len(self._waiters) >= most or self._waiters.of(org_id) >= most // 2:
             raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too many calls wait for the database")
-        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(org_id, waiter)
         try:
             async with asyncio.timeout(_PATIENCE if away else _QUEUE_TIMEOUT):
                 return await waiter
         except TimeoutError:
-            self._disown(waiter)
+            self._disown(org_id, waiter)
             if away or self._growing is not None:  # there is room, and the server does not answer
                 raise unavailable("the database cannot be reached; nothing was done") from None
             raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "no database connection became free") from None
         except asyncio.CancelledError:
-            self._disown(waiter)
+            self._disown(org_id, waiter)
             raise
 
-    def _disown(self, waiter: "asyncio.Future[Connection | None]") -> None:
+    def _disown(self, org_id: str, waiter: Waiter) -> None:
         """The waiter left; a connection that was handed to it in the same moment goes to the next one."""
         if waiter.done() and not waiter.cancelled():
             connection = waiter.result()
             if connection is not None:
                 self.release(connection)
         else:
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
+            self._waiters.remove(org_id, waiter)
 
     def _wake(self, connection: Connection | None) -> bool:
-        """Hand `connection` (or, with None, leave to try again) to the longest waiting caller, if there is one."""
+        """Hand `connection` (or, with None, leave to try again) to whose turn it is, if anybody waits."""
         while self._waiters:
-            waiter = self._waiters.popleft()
+            waiter = self._waiters.next()
             if not waiter.done():
                 if connection is not None:
                     self._lent.add(connection)

@@ -271,7 +271,7 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
         self._begin = begin
 
     async def __aenter__(self) -> Tx:
-        self._connection, answer = await self._sessions.begin(self._begin)
+        self._connection, answer = await self._sessions.begin(self._begin, org_id=self._org_id)
         self._tx = Tx(self._connection, self._org_id, answer)
         return self._tx
 

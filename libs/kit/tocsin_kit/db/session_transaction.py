@@ -35,7 +35,9 @@ class SessionTransaction(AbstractAsyncContextManager["SessionTransaction"]):
 
     async def __aenter__(self) -> Self:
         # What the session keeps beyond a ROLLBACK is let go also when this fails half way.
-        self._connection, self.answer = await self._sessions.begin(self._begin, clean_up=self._clean_up)
+        self._connection, self.answer = await self._sessions.begin(
+            self._begin, org_id=self._org_id, clean_up=self._clean_up
+        )
         self.tx = Tx(self._connection, self._org_id)
         return self
 

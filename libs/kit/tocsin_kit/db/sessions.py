@@ -40,19 +40,20 @@ class Sessions:
             await asyncio.gather(*self._rollbacks, return_exceptions=True)
 
     async def begin(
-        self, statement: str | Callable[[Connection], str], *, clean_up: str = ""
+        self, statement: str | Callable[[Connection], str], *, org_id: str = "", clean_up: str = ""
     ) -> tuple[Connection, str]:
         """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write; and the command tag
         of its last part, such as `SELECT 3`.
 
-        A function says what is run on the connection that it is given. `clean_up`: what is run after the ROLLBACK when it fails,
+        Tenants, by `org_id`, take turns where they have to wait. A function says what is run on the connection that it is
+        given. `clean_up`: what is run after the ROLLBACK when it fails,
         for what a session keeps beyond that.
 
         Raises DATABASE_UNAVAILABLE, or OVERLOADED when none became free.
         """
         refusal: TocsinError | None = None
         for _ in range(_BEGIN_ATTEMPTS):
-            connection = await self.connections.acquire()
+            connection = await self.connections.acquire(org_id)
             try:
                 text = statement if isinstance(statement, str) else statement(connection)
                 answer = await connection.execute(text, timeout=_BEGIN_TIMEOUT)

@@ -28,6 +28,7 @@ TIDY_SECONDS: Final = 600.0
 """How long a consumer without entries may be silent before Redis forgets it, and how often that is looked at."""
 
 _Place = tuple[int, str]
+_Key = tuple[int, str, bytes]
 
 
 class Queue(Protocol):
@@ -71,7 +72,11 @@ class Consumer:
         self._longest_hold = longest_hold
         self._promoters = [Promoter(shard, queue.metrics, self._looked_at(shard.number)) for shard in queue.shards]
         self._settlers = [Batcher(self._settle_each(shard)) for shard in queue.shards]
-        self._held: dict[tuple[int, str, bytes], Delivery] = {}
+        self._held: dict[_Key, Delivery] = {}
+        # Not held any more, and Redis has not answered yet: it may still name them as ours.
+        self._leaving: set[_Key] = set()
+        # Whose entries were given back: they are looked for as soon as there is room.
+        self._gave_back: set[int] = set()
         self._paused: set[int] = set()
         # Whose pause is not known yet: a worker that starts during a pause must not take anything before it looked.
         self._unseen = {shard.number for shard in queue.shards}
@@ -82,7 +87,7 @@ class Consumer:
         }
         # Replies may have been lost on the way: what Redis holds for us that we do not know of has to be read again.
         self._uncertain: set[_Place] = set()
-        self._settlings: list[set[tuple[int, str, bytes]]] = []
+        self._settlings: list[set[_Key]] = []
         self._permits: dict[_Place, int] = {}
         self._reclaim_after = 0.0
         self._tidied = time.monotonic()
@@ -133,6 +138,8 @@ class Consumer:
         """The owner may have room for more: look again."""
         for event in self._may_read.values():
             event.set()
+        for shard in self._gave_back:
+            self._tend_now[shard].set()
 
     @property
     def paused(self) -> bool:
@@ -142,6 +149,8 @@ class Consumer:
     def fresh(self, delivery: Delivery) -> bool:
         """Whether no other worker can have taken it over meanwhile. One that is not is forgotten here and, if it is still
         ours, delivered again: a process that was stopped for a minute must not start what others have done since."""
+        if self._held.get(_key(delivery)) is not delivery:
+            return False  # given back
         if time.monotonic() - delivery.since < self._queue.lease * 0.75:
             return True
         self.forget(delivery)
@@ -150,7 +159,8 @@ class Consumer:
 
     def forget(self, delivery: Delivery) -> None:
         """Its lease is not renewed any more."""
-        self._held.pop((delivery.shard, delivery.priority, delivery.entry), None)
+        if self._held.get(_key(delivery)) is delivery:
+            del self._held[_key(delivery)]
 
     def lateness(self, delivery: Delivery) -> float | None:
         """Seconds since it was due, by Redis' clock; None for what was sent without a delay."""
@@ -174,7 +184,7 @@ class Consumer:
                     break
                 await backoff.wait()
         for settled in self._settlings:
-            settled.add((delivery.shard, delivery.priority, delivery.entry))
+            settled.add(_key(delivery))
         self.forget(delivery)
 
     # Loops
@@ -206,28 +216,28 @@ class Consumer:
         await self._take(shard, priority, found)
 
     @contextmanager
-    def _settled_meanwhile(self) -> Iterator[set[tuple[int, str, bytes]]]:
+    def _settled_meanwhile(self) -> Iterator[set[_Key]]:
         """What is settled while a reply is awaited. The reply may still name it: it comes over a connection of its own and
         may be older than that of a settling which Redis did after it.
         """
-        settled: set[tuple[int, str, bytes]] = set()
+        settled: set[_Key] = set()
         self._settlings.append(settled)
         try:
             yield settled
         finally:
             self._settlings = [each for each in self._settlings if each is not settled]
 
-    def _unknown(self, found: list[Delivery], settled: set[tuple[int, str, bytes]]) -> list[Delivery]:
-        """Those that this worker neither has in its hands nor has just ended."""
-        keys = [(each.shard, each.priority, each.entry) for each in found]
-        return [each for each, key in zip(found, keys, strict=True) if key not in self._held and key not in settled]
+    def _unknown(self, found: list[Delivery], settled: set[_Key]) -> list[Delivery]:
+        """Those that this worker neither has in its hands nor has just ended or given back."""
+        gone = self._leaving | settled
+        return [each for each in found if (key := _key(each)) not in self._held and key not in gone]
 
     async def _take(self, shard: Shard, priority: str, found: list[Delivery]) -> None:
         if found and self._rests(shard.number):
             await shard.release(priority, self.name, [delivery.entry for delivery in found])
             return
         for delivery in found:
-            self._held[(delivery.shard, delivery.priority, delivery.entry)] = delivery
+            self._held[_key(delivery)] = delivery
             if delivery.data is None:
                 delivery.outcome = Outcome("bury", ("", "an entry without a message in it", delivery.timer))
                 await self.settle(delivery)
@@ -238,10 +248,12 @@ class Consumer:
         event = self._tend_now[shard.number]
         event.clear()
         await self._renew(shard)
+        await self._give_back(shard)
         if time.monotonic() >= self._reclaim_after and not self._rests(shard.number):
             for priority in self._queue.priorities:
                 room = self._room(priority)
                 if room > 0:
+                    self._gave_back.discard(shard.number)
                     await self._reclaim(shard, priority, room)
         if time.monotonic() - self._tidied > TIDY_SECONDS:
             self._tidied = time.monotonic()
@@ -270,6 +282,27 @@ class Consumer:
                     logger.warning(
                         "%s: %s was taken over while it runs here", self._queue.queue, delivery.entry.decode()
                     )
+
+    async def _give_back(self, shard: Shard) -> None:
+        """What was read and has not begun for half a lease is for whoever has time. Left until its lease ends, it would count as
+        delivered once more each time, and be buried in the end as what kills its workers though none of them began it."""
+        old = time.monotonic() - self._queue.lease / 2
+        waiting = [
+            each for each in self._held.values() if each.shard == shard.number and not each.running and each.since < old
+        ]
+        for priority in {each.priority for each in waiting}:
+            leaving = [each for each in waiting if each.priority == priority]
+            keys = set(map(_key, leaving))
+            for delivery in leaving:
+                self.forget(delivery)
+            self._leaving |= keys
+            try:
+                await shard.release(priority, self.name, [each.entry for each in leaving])
+            finally:
+                self._leaving -= keys
+                for settled in self._settlings:
+                    settled |= keys
+            self._gave_back.add(shard.number)
 
     async def _reclaim(self, shard: Shard, priority: str, room: int) -> None:
         try:
@@ -351,3 +384,7 @@ class Consumer:
         else:
             place = (shard.number, priority)
             self._permits[place] = max(0, self._permits.get(place, 0) - number)
+
+
+def _key(delivery: Delivery) -> _Key:
+    return delivery.shard, delivery.priority, delivery.entry

@@ -146,9 +146,8 @@ class Shard:
     async def read_own(self, priority: str, consumer: str) -> list[Delivery]:
         """Everything this consumer already holds: what a cut connection swallowed is among it."""
         since = time.monotonic()
-        stream = self.streams[priority]
-        reply = await self._commands.xreadgroup(self._group, consumer, {stream: "0"}, count=1000)
-        return self._deliveries(priority, _entries(reply) if reply else [], since)
+        entries = await scripts.OWN(self._commands, (self.streams[priority],), (self._group, consumer))
+        return self._deliveries(priority, entries, since)
 
     async def settle(self, outcomes: Sequence[Delivery]) -> int:
         """End at most a thousand deliveries; returns how many had not been ended before. Repeatable."""

@@ -31,9 +31,15 @@ class Listened(Queue, Protocol):
 async def listen(broker: Listened) -> AsyncGenerator[AckableMessage, None]:
     """What AsyncBroker.listen promises. What a stock receiver would drop (unreadable, unknown task) is buried here."""
     arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+    asked = False
+
+    def room(priority: str) -> int:
+        # A receiver that is busy takes nothing: another one may be free.
+        return PREFETCH - arrived.qsize() if asked else 0
+
     consumer = Consumer(
         broker,
-        lambda priority: PREFETCH - arrived.qsize(),
+        room,
         arrived.put_nowait,
         longest_hold=LEASES_HELD * broker.lease,
     )
@@ -41,8 +47,10 @@ async def listen(broker: Listened) -> AsyncGenerator[AckableMessage, None]:
     consumer.start()
     try:
         while True:
-            delivery = await arrived.get()
+            asked = True
             consumer.room_changed()
+            delivery = await arrived.get()
+            asked = False
             if not consumer.fresh(delivery):
                 continue
             delivery.running = True

@@ -121,8 +121,14 @@ def state(made: Snapshot) -> tuple[object, ...]:
     return (made.alerts, made.incidents, made.events, made.ended, made.silenced, *waiting)
 
 
+A, B = message("a", group="g"), message("b", group="g")
+PAUSED = message("a", group="g", pause=timedelta(minutes=1))
+
+
 @settings(max_examples=examples(800), deadline=None)
 @given(pools())
+@example([[PAUSED, PAUSED, PAUSED, B, PAUSED, PAUSED]])
+@example([[PAUSED, PAUSED, replace(B, action=Action.RESOLVE), PAUSED, B, PAUSED]])
 def test_repeats_do_together_what_they_do_one_by_one(batches: list[list[Message]]) -> None:
     together, single = snapshot(), snapshot()
     for batch in batches:
@@ -142,9 +148,6 @@ def test_messages_in_other_words_do_together_what_they_do_one_by_one(batches: li
         answers = [told(decision, more) for decision, more in together.play(sent, [id(each) for each in batch])]
         assert answers == [told(each, 0) for each in single.apply(sent)]
         assert state(together) == state(single)
-
-
-A, B = message("a", group="g"), message("b", group="g")
 
 
 @settings(max_examples=examples(400), deadline=None)

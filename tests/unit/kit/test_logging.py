@@ -82,6 +82,33 @@ def test_lines_that_were_lost_are_told_once_there_is_room(monkeypatch: pytest.Mo
     ]
 
 
+def test_a_reader_that_stands_still_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written with a plain `write`, this would never return."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as file, os.fdopen(reader, "rb", buffering=0) as unread:
+        monkeypatch.setattr(sys, "stdout", file)
+        logging.configure()
+        number = 0
+        while not logging.lines_lost():
+            logging.get_logger("widgets").info("made", number=number, text="x" * 5000)
+            number += 1
+        written = unread.read(1 << 20)
+        logging.get_logger("widgets").info("again")
+        written += unread.read(1 << 20)
+    told = [parsed for line in written.decode().splitlines() if (parsed := parse(line)) is not None]
+    assert [line.get("number") for line in told[:-2]] == list(range(number - 1))
+    assert [(line["event"], line.get("lines")) for line in told[-2:]] == [("log_lines_lost", 1), ("again", None)]
+
+
+def parse(line: str) -> dict[str, object] | None:
+    """None: its end was lost."""
+    try:
+        parsed: dict[str, object] = json.loads(line)
+    except ValueError:
+        return None
+    return parsed
+
+
 def fail() -> None:
     password = "hunter2"
     raise ZeroDivisionError(len(password))

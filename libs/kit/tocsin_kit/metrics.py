@@ -65,7 +65,7 @@ class Metrics:
         )
         Gauge(
             "tocsin_log_lines_lost",
-            "Log lines of this process that could not be written: the disk is full, or what reads them has gone",
+            "Log lines of this process that could not be written: the disk is full, or what reads them has gone or stands still",
             registry=self.registry,
         ).set_function(lines_lost)
         self.outbox_rows = Gauge(

@@ -23,6 +23,7 @@ from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin_kit.auth import SigningKeys, mint
+from tocsin_testkit.busy import until
 
 from tests.bench.bench_notify_delivery import KEYS, Receiver, notify
 from tests.bench.bench_notify_digests import DIGESTS, Pages, floor_seconds
@@ -160,7 +161,8 @@ async def due_at_once(
     cpu, server, mails = processor_seconds(), mailbox.processor_seconds(), (await mailbox.now()).mails
     for _ in range(TIMES):
         mails += DUE
-        await admin.execute(_INSERT, TENANTS, DUE, timedelta(seconds=5), timedelta())
+        await admin.execute(_INSERT, TENANTS, DUE, timedelta(seconds=15), timedelta())
+        await armed(DUE)
         left = float(await admin.fetchval(_LEFT))
         instant, sending = time.monotonic() + left, asyncio.create_task(mailbox.until(mails))
         await asyncio.sleep(left)
@@ -208,6 +210,18 @@ async def pending(admin: asyncpg.Connection) -> None:
     await asyncio.sleep(5)
     share = await watched()
     report(f"notify.scheduled: part of a core while {WAITING} wait", share, "of a core", idle, share / idle)
+    await redis.aclose()
+
+
+async def armed(count: int) -> None:
+    """Have notify make the timers of rows that were written beside it, as it does for messages that are made by RPC."""
+    redis = Redis.from_url(redis_url())
+    await redis.flushall()  # notify notices, and fills it from the rows
+
+    async def enough() -> bool:
+        return sum([await redis.zcard(key) async for key in redis.scan_iter(_type="zset")]) >= count
+
+    await until(enough)
     await redis.aclose()
 
 

@@ -27,8 +27,9 @@ def message(
     actor: str = "integrations/prom",
     pause: timedelta | None = None,
     threshold: Threshold | None = None,
+    window: timedelta | None = None,
 ) -> Message:
-    """A message; alerts with the same `group` share an incident."""
+    """A message; alerts with the same `group` share an incident, within the `window`."""
     by = ("group",) if group else ()
     return Message(
         integration_id=integration,
@@ -45,6 +46,7 @@ def message(
         content=b"",
         pause=pause,
         threshold=threshold,
+        group_window=window,
     )
 
 

@@ -54,6 +54,7 @@ RARELY = st.sampled_from([False, False, False, True])
 SOMETIMES = st.sampled_from([False, False, True])
 PAUSES = st.sampled_from([None, None, timedelta(minutes=1)])
 THRESHOLDS = st.sampled_from([None, None, Threshold(3, timedelta(minutes=1)), Threshold(7, timedelta(hours=1))])
+WINDOWS = st.sampled_from([None, None, timedelta(minutes=1), timedelta(hours=1)])
 STARTS = st.sampled_from([None, None, NOW - timedelta(minutes=5), NOW])
 SEEN = st.sampled_from([None] * 9 + [2])
 ENDS = st.sampled_from(EXPIRIES)
@@ -72,6 +73,7 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
             suppress=draw(RARELY),
             pause=draw(PAUSES),
             threshold=draw(THRESHOLDS),
+            window=draw(WINDOWS),
         )
         silenced = draw(SOMETIMES)
         started = draw(STARTS)
@@ -118,7 +120,7 @@ def state(made: Snapshot) -> tuple[object, ...]:
         made.reached,
         made.endings,
     )
-    return (made.alerts, made.incidents, made.events, made.ended, made.silenced, *waiting)
+    return (made.alerts, made.incidents, made.joined, made.events, made.ended, made.silenced, *waiting)
 
 
 A, B = message("a", group="g"), message("b", group="g")
@@ -150,6 +152,17 @@ def test_messages_in_other_words_do_together_what_they_do_one_by_one(batches: li
         assert state(together) == state(single)
 
 
+def going_on(key: str) -> Snapshot:
+    """One in which the alert of the key fires in the incident of the group `g`, which it joined five minutes ago."""
+    made = snapshot()
+    first = message(key, group="g")
+    event = AlertsAdded(7, Severity.INFO, "what was said before", 0)
+    incident = Incident(UUID(int=2), first.group_key, Severity.INFO, 7, 1)
+    made.put_incident(incident, 3, Pending(event, 11, 3), NOW - timedelta(minutes=5))
+    made.put_alert(Alert(UUID(int=3), first.key, AlertState.FIRING, UUID(int=2), 7))
+    return made
+
+
 @settings(max_examples=examples(400), deadline=None)
 @given(pools())
 @example([[A, A, A, B]])
@@ -157,16 +170,25 @@ def test_messages_in_other_words_do_together_what_they_do_one_by_one(batches: li
 @example([[B, B, B, A, A, A, replace(A, action=Action.ACKNOWLEDGE), B, A, A, B, B]])
 @example([[B, A, A, A, replace(A, summary="a says more"), B, B, A]])
 def test_they_continue_an_event_that_was_not_delivered_yet(batches: list[list[Message]]) -> None:
-    snapshots = snapshot(), snapshot()
-    for made in snapshots:
-        first = message("a", group="g")
-        event = AlertsAdded(7, Severity.INFO, "what was said before", 0)
-        made.put_incident(Incident(UUID(int=2), first.group_key, Severity.INFO, 7, 1), 3, Pending(event, 11, 3))
-        made.put_alert(Alert(UUID(int=3), first.key, AlertState.FIRING, UUID(int=2), 7))
-    together, single = snapshots
+    together, single = going_on("a"), going_on("a")
     together.play(batches[0])
     single.apply(batches[0])
     assert state(together) == state(single)
+
+
+LATE, JOINED = replace(PAUSED, group_window=timedelta(minutes=1)), message("c", group="g")
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(pools())
+@example([[LATE, LATE, LATE, JOINED, LATE, LATE]])
+def test_they_do_the_same_beside_an_incident_that_some_of_them_come_too_late_for(batches: list[list[Message]]) -> None:
+    """Of the rules of a group one may have a window that is over, and another one that is not."""
+    together, single = going_on("z"), going_on("z")
+    for batch in batches:
+        answers = [told(decision, more) for decision, more in together.play(batch)]
+        assert answers == [told(each, 0) for each in single.apply(batch)]
+        assert state(together) == state(single)
 
 
 def test_a_thousand_repeats_are_decided_twice() -> None:

@@ -19,7 +19,7 @@ from tocsin_ingest.domain.thresholds import Threshold
 
 from tests.rounds import examples
 
-FIELDS: Final = ("policy", "severity", "group_by", "suppress", "pause", "threshold")
+FIELDS: Final = ("policy", "severity", "group_by", "group_window", "suppress", "pause", "threshold")
 LABELS: Final = {"a": "1", "b": "2"}
 
 
@@ -38,6 +38,9 @@ def rules(draw: st.DrawFn) -> RoutingRule:
         group_by=draw(st.sampled_from([[], [], ["a"], ["a", "b"]])),
         continue_matching=draw(st.booleans()),
     )
+    window = draw(st.sampled_from([0, 0, 1, 2]))
+    if drawn.group_by and window:
+        drawn.group_window.FromTimedelta(timedelta(minutes=window))
     if not drawn.continue_matching and draw(st.booleans()):
         drawn.suppress = True
     elif draw(st.booleans()):
@@ -52,7 +55,7 @@ def matches(rule: RoutingRule, labels: Mapping[str, str]) -> bool:
 
 
 def says(rule: RoutingRule, field: str) -> bool:
-    return rule.HasField(field) if field in ("pause", "threshold") else bool(getattr(rule, field))  # type: ignore[arg-type]
+    return rule.HasField(field) if field in ("group_window", "pause", "threshold") else bool(getattr(rule, field))  # type: ignore[arg-type]
 
 
 def stated_by(field: str, rules: Sequence[RoutingRule], place: int = 0) -> int | None:
@@ -83,6 +86,8 @@ def routed(listed: Sequence[RoutingRule], tried: list[Trial] | None = None) -> R
 @given(st.lists(rules(), max_size=6))
 def test_each_field_is_of_the_first_rule_that_states_it_and_is_asked(listed: list[RoutingRule]) -> None:
     found = {field: stated_by(field, listed) for field in FIELDS}
+    groups = found["group_by"]
+    found["group_window"] = groups if groups is not None and says(listed[groups], "group_window") else None
     if found["suppress"] is not None:
         found["pause"] = found["threshold"] = None
     of = {field: RoutingRule() if place is None else listed[place] for field, place in found.items()}
@@ -93,6 +98,8 @@ def test_each_field_is_of_the_first_rule_that_states_it_and_is_asked(listed: lis
     assert path.group_by == tuple(of["group_by"].group_by)
     assert path.suppress == of["suppress"].suppress
     assert path.pause == (None if found["pause"] is None else of["pause"].pause.ToTimedelta())
+    window = of["group_window"].group_window.ToTimedelta()
+    assert path.group_window == (None if found["group_window"] is None else window)
     below = of["threshold"].threshold
     assert path.threshold == (
         None if found["threshold"] is None else Threshold(below.count, below.window.ToTimedelta())
@@ -142,6 +149,15 @@ def test_the_record_names_each_rule_that_something_was_taken_of_and_its_words_do
     assert told(decision) == (
         "rule 0 'databases' (policy, severity) and rule 3 'last' (group_by) of routing v7 matched, with policies/db"
     )
+
+
+def test_the_window_of_a_rule_whose_labels_are_not_taken_is_not_taken_either() -> None:
+    by_a = RoutingRule(group_by=["a"], continue_matching=True)
+    by_b = RoutingRule(group_by=["b"], group_window=Duration(seconds=300))
+    assert routed([by_a, by_b]).group_window is None
+    found = recorded([RoutingRule(policy="policies/p", continue_matching=True), by_b])
+    assert found.group_window == Duration(seconds=300)
+    assert [list(each.taken) for each in found.contributions] == [["policy"], ["group_by", "group_window"]]
 
 
 def test_a_rule_that_only_ended_the_search_is_told_and_one_that_continues_may_be_the_only_one() -> None:

@@ -9,6 +9,7 @@ from typing import Final, assert_never
 from uuid import UUID
 
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
+from tocsin_ingest.domain.group_windows import Passed, is_over
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.severity import Severity, worst
@@ -44,7 +45,8 @@ class AlertState(Word):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A decision about an alert, to be told later. `route`: see `Message`. `at`: where the clock was asked."""
+    """A decision about an alert, to be told later. `route`: see `Message`. `at`: where the clock was asked. `passed`: the incident
+    of its group that was open, and that it came too late for."""
 
     outcome: Outcome
     route: bytes
@@ -52,6 +54,7 @@ class Step:
     hold: Hold | None = None
     pause: Pause | None = None
     below: Below | None = None
+    passed: Passed | None = None
 
 
 @value
@@ -87,7 +90,8 @@ class Alert:
 class Incident:
     """What people react to. Open exactly while an alert of it is firing; its severity never falls.
 
-    `first` is the message that opened it, when that was since the snapshot.
+    `group_key`: alerts with this one join it; its own id, which is no group's: none do. `first` is the message that opened it, when
+    that was since the snapshot.
     """
 
     id: UUID
@@ -103,6 +107,10 @@ class Incident:
         """Whether alerts may join it."""
         return self.firing_count > 0
 
+    def passed(self) -> "Incident":
+        """Its group goes on in another incident: no alert joins it any more. Those that fire in it stay."""
+        return replace(self, group_key=self.id)
+
     def counted(self, more: int) -> "Incident":
         """So many alerts more have joined it, each of which fires in it already."""
         alert_count = self.alert_count + more
@@ -113,12 +121,14 @@ class Incident:
 
 @value
 class Decision:
-    """The alert and incident as they are after the message (None: there is none), and what escalation must hear."""
+    """The alert and incident as they are after the message (None: there is none), and what escalation must hear. `passed`: the
+    incident of its group that is open, and that it came too late for."""
 
     outcome: Outcome
     alert: Alert | None = None
     incident: Incident | None = None
     event: Event | None = None
+    passed: Passed | None = None
 
     @property
     def incident_resolved(self) -> bool:
@@ -140,21 +150,23 @@ def decide(
     hold: Hold | None = None,
     now: datetime | None = None,
     tally: Tally | None = None,
+    joined: datetime | None = None,
 ) -> Decision:
     """What the message does.
 
     `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident
     of the message's group key. Either may be None. `new_id` gives fresh ids. `ended`: when the firing of its key that
     ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches the message. `now`: needed
-    for messages with a pause. `tally`: of the message's group with this trigger, for messages with a threshold.
+    for messages with a pause or a group window. `tally`: of the message's group with this trigger, for messages with a threshold.
+    `joined`: when an alert opened or joined `incident` for the last time, for messages with a group window.
     """
     if message.seen is not None:
-        return _look_again(message, alert, incident, new_id, hold, now, tally)
+        return _look_again(message, alert, incident, new_id, hold, now, tally, joined)
     if _is_late(message, alert, ended):
         return _IGNORED
     match message.action:
         case Action.TRIGGER:
-            return _trigger(message, alert, incident, new_id, hold, now, tally)
+            return _trigger(message, alert, incident, new_id, hold, now, tally, joined)
         case Action.ACKNOWLEDGE:
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
                 return _IGNORED
@@ -190,6 +202,7 @@ def _look_again(
     hold: Hold | None,
     now: datetime | None,
     tally: Tally | None,
+    joined: datetime | None,
 ) -> Decision:
     """A held or paused alert for which that may be over. One that was heard of, or was resolved, in the meantime has been decided
     anew."""
@@ -200,7 +213,7 @@ def _look_again(
     if message.action is Action.RESOLVE:
         return _resolve(message, alert, incident)
     # It is no message of a sender's: it does not count as one.
-    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now, tally)
+    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now, tally, joined)
 
 
 def _trigger(
@@ -211,6 +224,7 @@ def _trigger(
     hold: Hold | None,
     now: datetime | None,
     tally: Tally | None,
+    joined: datetime | None,
 ) -> Decision:
     """The order of the contract (AlertService): what applies first decides."""
     if alert is not None and alert.state is AlertState.FIRING:
@@ -223,20 +237,25 @@ def _trigger(
     if hold is not None:
         held = _live(Outcome.SILENCED, message, alert, new_id, now, hold=hold, pause=pause)
         return Decision(Outcome.SILENCED, held)
+    passed = None
     if incident is not None:
-        fires = _live(Outcome.GROUPED, message, alert, new_id, now, incident_id=incident.id)
-        return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
+        if not is_over(message.group_window, joined, now):
+            fires = _live(Outcome.GROUPED, message, alert, new_id, now, incident_id=incident.id)
+            return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
+        assert joined is not None
+        passed = Passed(incident.id, joined)
     if pause is not None:
-        return Decision(Outcome.PAUSED, _live(Outcome.PAUSED, message, alert, new_id, now, pause=pause))
+        kept = _live(Outcome.PAUSED, message, alert, new_id, now, pause=pause, passed=passed)
+        return Decision(Outcome.PAUSED, kept, passed=passed)
     if message.threshold is not None:
         assert tally is not None
         if tally.total < message.threshold.count:
             below = Below(message.group_key, message.threshold, tally.total, message.labels)
-            kept = _live(Outcome.BELOW_THRESHOLD, message, alert, new_id, now, below=below)
-            return Decision(Outcome.BELOW_THRESHOLD, kept)
+            kept = _live(Outcome.BELOW_THRESHOLD, message, alert, new_id, now, below=below, passed=passed)
+            return Decision(Outcome.BELOW_THRESHOLD, kept, passed=passed)
     opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
-    fires = _live(Outcome.OPENED, message, alert, new_id, now, incident_id=opened.id)
-    return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity))
+    fires = _live(Outcome.OPENED, message, alert, new_id, now, incident_id=opened.id, passed=passed)
+    return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity), passed)
 
 
 def _pause(message: Message, lasts: timedelta, alert: Alert | None, now: datetime | None) -> Pause | None:
@@ -325,6 +344,7 @@ def _live(
     hold: Hold | None = None,
     pause: Pause | None = None,
     below: Below | None = None,
+    passed: Passed | None = None,
 ) -> Alert:
     """The alert after a trigger that found it not firing. With an incident it fires, without one it is suppressed."""
     # A suppressed alert whose rule is gone begins to fire as the same alert: it was the same condition all along.
@@ -334,7 +354,9 @@ def _live(
     steps = alert.steps if alert else ()
     if alert is None or not _goes_on(outcome, alert, hold):
         plain = now is None and hold is None
-        step = _plain(outcome, message.route) if plain else Step(outcome, message.route, now, hold, pause, below)
+        step = (
+            _plain(outcome, message.route) if plain else Step(outcome, message.route, now, hold, pause, below, passed)
+        )
         steps = (*steps[-_MOST_STEPS:], step) if steps else (step,)
     return Alert(alert_id, message.key, state, incident_id, count, message, started, hold, pause, below, steps)
 

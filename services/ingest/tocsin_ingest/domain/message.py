@@ -33,8 +33,9 @@ class Message:
 
     `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
     a person. `pause`: of an alert that opens no incident before it has fired for so long. `threshold`: of one that opens
-    an incident only when so many triggers of its group have come. `route`: what routed it, to be told later and never read by a
-    decision; fields of a serialized `AlertDecision`.
+    an incident only when so many triggers of its group have come. `group_window`: of one that joins the open incident of its group
+    only so long after the last one that did; None: however late it comes. `route`: what routed it, to be told later and never read
+    by a decision; fields of a serialized `AlertDecision`.
     """
 
     integration_id: str
@@ -59,6 +60,7 @@ class Message:
     pause: timedelta | None = None
     threshold: Threshold | None = None
     route: bytes = b""
+    group_window: timedelta | None = None
 
     @property
     def waits(self) -> bool:
@@ -90,4 +92,5 @@ class Message:
             self.pause,
             self.threshold,
             self.route,
+            self.group_window,
         )

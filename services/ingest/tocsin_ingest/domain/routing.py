@@ -72,6 +72,8 @@ class Rule:
     name: str = ""
     continues: bool = False
     """When it matches the rules behind it are tried as well, and add what it does not state."""
+    group_window: timedelta | None = None
+    """A part of `group_by`: see `Route`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Contribution:
 
 @value
 class Route:
-    """What routing decided about one alert. `group_by`: the labels whose alerts share an incident."""
+    """What routing decided about one alert. `group_by`: the labels whose alerts share an incident. `group_window`: how long after
+    the last one that joined it others may; None: as long as it is open."""
 
     group_by: tuple[str, ...]
     policy: str
@@ -98,6 +101,7 @@ class Route:
     """The last one that matched; None: the default route."""
     contributions: tuple[Contribution, ...] = ()
     """Where a rule matched that continues: the rules of which something was taken, in order. Empty: all is of `rule`."""
+    group_window: timedelta | None = None
 
 
 _SEVERITY_NAMES: Final = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
@@ -206,6 +210,7 @@ def route(
                 pause=rule.pause,
                 threshold=rule.threshold,
                 rule=rule,
+                group_window=rule.group_window,
             )
     if continued is not None:
         return _together(continued, default_policy, severity)
@@ -217,7 +222,7 @@ def states(rule: Rule) -> list[str]:
     return [field for field in _STATEMENTS if getattr(rule, field)]
 
 
-_STATEMENTS: Final = ("policy", "severity", "group_by", "suppress", "pause", "threshold")
+_STATEMENTS: Final = ("policy", "severity", "group_by", "group_window", "suppress", "pause", "threshold")
 _NEEDLESS: Final = ("pause", "threshold")
 """What is suppressed opens no incident that these could keep back."""
 
@@ -228,6 +233,9 @@ def _together(matched: Sequence[Rule], default_policy: str, severity: Severity) 
     for rule in matched:
         for field in states(rule):
             stated.setdefault(field, rule)
+    if stated.get("group_window") is not stated.get("group_by"):
+        # It is a part of that: labels by which a rule groups without a window are grouped without one.
+        stated.pop("group_window", None)
     if "suppress" in stated:
         for field in _NEEDLESS:
             stated.pop(field, None)
@@ -243,4 +251,5 @@ def _together(matched: Sequence[Rule], default_policy: str, severity: Severity) 
         threshold=of["threshold"].threshold,
         rule=matched[-1],
         contributions=tuple(Contribution(rule, fields) for rule, fields in taken if fields),
+        group_window=of["group_window"].group_window,
     )

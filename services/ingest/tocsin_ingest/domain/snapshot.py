@@ -79,6 +79,9 @@ _LASTING: Final = frozenset(
 )
 """What becomes of a trigger that becomes of it again when it is repeated: its alert counts one more, and nothing else changes."""
 
+_JOINS: Final = frozenset((Outcome.OPENED, Outcome.GROUPED))
+"""What becomes of the first trigger of a firing in an incident."""
+
 
 @dataclass(slots=True)
 class _Repeats:
@@ -105,6 +108,7 @@ class Snapshot:
         self._live: dict[UUID, Alert] = {}
         self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
+        self._joins: dict[UUID, datetime] = {}
         self._known: set[UUID] = set()
         self._ended: dict[UUID, datetime] = {}
         self._said: dict[UUID, int] = {}
@@ -114,6 +118,8 @@ class Snapshot:
         """Incidents that changed, as they are after the batch."""
         self.events: dict[UUID, Events] = {}
         """The events of every incident of the snapshot and of every new one."""
+        self.joined: set[UUID] = set()
+        """Incidents that alerts opened or joined in this batch."""
         self.ended: dict[UUID, datetime] = {}
         """Keys of firings that ended in this batch, with their starts by the sender's clock."""
         self.silenced: dict[UUID, Silenced] = {}
@@ -152,12 +158,17 @@ class Snapshot:
 
     def put_windows(self, windows: Mapping[UUID, Window], now: datetime) -> None:
         """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry, a
-        pause or a threshold."""
+        pause, a threshold or a group window."""
         self._windows, self._now = windows, now
 
-    def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
-        """Adds an open incident of the snapshot, with the number of its last event."""
+    def put_incident(
+        self, incident: Incident, sequence: int, pending: Pending | None = None, joined: datetime | None = None
+    ) -> None:
+        """Adds an open incident of the snapshot, with the number of its last event. `joined`: when an alert opened or joined it for
+        the last time, for messages with a group window."""
         self._known.add(incident.id)
+        if joined is not None:
+            self._joins[incident.id] = joined
         self._incidents[incident.id] = incident
         self._open[incident.group_key] = incident
         self.events[incident.id] = Events(sequence, pending)
@@ -198,9 +209,9 @@ class Snapshot:
         that is there again is the same object.
 
         Further repeats of a trigger only count, so they are counted together: before another message of their key is decided,
-        before anything ends or is acknowledged, paused ones before an incident of their group opens, and at the end. Triggers of
-        other keys in between do not see them: what these change of a shared incident is a sum, apart from the summary in its last
-        event, which is the last message's.
+        before anything ends or is acknowledged, paused ones before an incident of their group opens or is joined, and at the end.
+        Triggers of other keys in between do not see them: what these change of a shared incident is a sum, apart from the
+        summary in its last event, which is the last message's.
         """
         steps: list[Step] = []
         repeats: dict[Hashable, _Repeats] = {}
@@ -227,7 +238,7 @@ class Snapshot:
             steps.append((decision, 0))
             if decision.incident is not None:
                 self._said[decision.incident.id] = position
-            if decision.outcome is Outcome.OPENED:
+            if paused and decision.outcome in _JOINS:
                 # What was paused until now joins it from here on.
                 joins = {each: repeats.pop(each) for each in paused.pop(message.group_key, ()) if each in repeats}
                 for each in joins.values():
@@ -291,7 +302,8 @@ class Snapshot:
             self._waits = True
             tally = self._tallies.get(message.group_key, Tally()).one_more(self._now, message.threshold.window)
         ended = self._ended.get(message.key)
-        decision = decide(message, alert, incident, self._new_id, ended, held, self._now, tally)
+        joined = None if message.group_window is None or incident is None else self._joins.get(incident.id)
+        decision = decide(message, alert, incident, self._new_id, ended, held, self._now, tally, joined)
         if tally is not None:
             self._keep_tally(message.group_key, tally, decision)
         if decision.outcome is Outcome.SILENCED and held is not None:
@@ -303,7 +315,15 @@ class Snapshot:
             self._keep_alert(decision.alert)
             if message.expiry is not None and message.action is Action.TRIGGER:
                 self._end(decision.alert, message.expiry)
+        if decision.outcome is Outcome.OPENED and incident is not None:
+            # It came too late for that one, and takes its key for the new one.
+            del self._open[incident.group_key]
+            self._keep_incident(incident.passed())
         if decision.incident is not None:
+            if decision.outcome in _JOINS:
+                self.joined.add(decision.incident.id)
+                if self._now is not None:
+                    self._joins[decision.incident.id] = self._now
             # An event moves the incident's event number even where nothing else about it changes (an acknowledge).
             if decision.incident is not incident or decision.event is not None:
                 self._keep_incident(decision.incident)

@@ -9,7 +9,7 @@ from tocsin_kit.ids import format_name
 from tocsin_ingest.app.alerts.simulate_alert import Simulated, explain, shown
 from tocsin_ingest.app.alerts.simulate_pages import Pages
 from tocsin_ingest.domain.routing import Trial
-from tocsin_ingest.store.alerts.decisions import progress
+from tocsin_ingest.store.alerts.decisions import passed, progress
 
 
 def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResponse:
@@ -28,6 +28,8 @@ def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResp
         explanation=explain(simulated),
     )
     response.time.FromDatetime(simulated.time)
+    if route.group_window is not None:
+        response.group_window.FromTimedelta(route.group_window)
     if pages is not None:
         response.explanation.extend(pages.explanation)
         if pages.plan is not None:
@@ -42,6 +44,8 @@ def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResp
             response.pause_end_time.FromDatetime(decision.alert.pause.until)
         if decision.alert.below is not None:
             response.threshold.CopyFrom(progress(decision.alert.below))
+    if decision.passed is not None:
+        response.passed.CopyFrom(passed(decision.passed))
     if decision.incident is not None and not simulated.new_incident:
         response.incident = format_name("incidents", decision.incident.id)
     return response

@@ -463,7 +463,9 @@ class RuleContribution(_message.Message):
     """The rule's name then."""
     @_builtins.property
     def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the fields of `RoutingRule` that were taken: `policy`, `severity`, `group_by`, `suppress`, `pause`, `threshold`."""
+        """Names of the fields of `RoutingRule` that were taken: `policy`, `severity`, `group_by`, `group_window`, `suppress`, `pause`,
+        `threshold`.
+        """
 
     def __init__(
         self,
@@ -479,6 +481,34 @@ class RuleContribution(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RuleContribution: _TypeAlias = RuleContribution  # noqa: Y015
+
+@_typing.final
+class PassedIncident(_message.Message):
+    """An open incident that an alert of its group does not join, since the window of its routing rule (`RoutingRule.group_window`) is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    LAST_JOIN_TIME_FIELD_NUMBER: _builtins.int
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    @_builtins.property
+    def last_join_time(self) -> _timestamp_pb2.Timestamp:
+        """When an alert opened or joined it for the last time."""
+
+    def __init__(
+        self,
+        *,
+        incident: _builtins.str = ...,
+        last_join_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_join_time", b"last_join_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "last_join_time", b"last_join_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassedIncident: _TypeAlias = PassedIncident  # noqa: Y015
 
 @_typing.final
 class AlertDecision(_message.Message):
@@ -498,6 +528,8 @@ class AlertDecision(_message.Message):
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    GROUP_WINDOW_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
     outcome: Global___AlertOutcome.ValueType
     """What became of it. Repeats that changed nothing are not recorded."""
     rule: _builtins.int
@@ -534,6 +566,14 @@ class AlertDecision(_message.Message):
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleContribution]:
         """Where a rule with `continue_matching` matched: the rules of which something was taken, in their order. Otherwise empty: all is of `rule`."""
 
+    @_builtins.property
+    def group_window(self) -> _duration_pb2.Duration:
+        """How long after the last alert that joined an incident of its group it could have joined that. Unset: as long as it was open."""
+
+    @_builtins.property
+    def passed(self) -> Global___PassedIncident:
+        """The incident of its group that was open, and that it did not join since `group_window` was over. Unset: there was none."""
+
     def __init__(
         self,
         *,
@@ -549,10 +589,12 @@ class AlertDecision(_message.Message):
         until_time: _timestamp_pb2.Timestamp | None = ...,
         threshold: Global___ThresholdProgress | None = ...,
         contributions: _abc.Iterable[Global___RuleContribution] | None = ...,
+        group_window: _duration_pb2.Duration | None = ...,
+        passed: Global___PassedIncident | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "rule", b"rule", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "group_window", b"group_window", "passed", b"passed", "rule", b"rule", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "contributions", b"contributions", "etag", b"etag", "group_by", b"group_by", "outcome", b"outcome", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "contributions", b"contributions", "etag", b"etag", "group_by", b"group_by", "group_window", b"group_window", "outcome", b"outcome", "passed", b"passed", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

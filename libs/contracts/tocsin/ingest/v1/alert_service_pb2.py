@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tocsin.escalation.v1 import incident_service_pb2 as tocsin_dot_escalation_dot_v1_dot_incident__service__pb2
@@ -32,7 +33,7 @@ from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tocsin/ingest/v1/alert_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a+tocsin/escalation/v1/incident_service.proto\x1a\x1ctocsin/ingest/v1/alert.proto\x1a*tocsin/ingest/v1/integration_service.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xb1\x01\n\x10SendAlertRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12G\n\x0bintegration\x18\x02 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x33\n\x05\x61lert\x18\x03 \x01(\x0b\x32\x1c.tocsin.ingest.v1.AlertInputB\x06\xbaH\x03\xc8\x01\x01\"\x9f\x02\n\x11SendAlertResponse\x12\r\n\x05\x61lert\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12/\n\x07outcome\x18\x03 \x01(\x0e\x32\x1e.tocsin.ingest.v1.AlertOutcome\x12\x11\n\tdedup_key\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x19\n\x11incident_resolved\x18\x06 \x01(\x08\x12\x0f\n\x07silence\x18\x07 \x01(\t\x12\x32\n\x0epause_end_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\tthreshold\x18\t \x01(\x0b\x32#.tocsin.ingest.v1.ThresholdProgress\"Y\n\x11SendAlertsRequest\x12\x44\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.SendAlertRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"z\n\x10SendAlertsResult\x12\x37\n\x08response\x18\x01 \x01(\x0b\x32#.tocsin.ingest.v1.SendAlertResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"I\n\x12SendAlertsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.SendAlertsResult\"d\n\x13StreamAlertsRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12;\n\x07request\x18\x02 \x01(\x0b\x32\".tocsin.ingest.v1.SendAlertRequestB\x06\xbaH\x03\xd8\x01\x03\"\x90\x01\n\x14StreamAlertsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x37\n\x08response\x18\x02 \x01(\x0b\x32#.tocsin.ingest.v1.SendAlertResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"_\n\x14SendHeartbeatRequest\x12G\n\x0bintegration\x18\x01 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"W\n\x15SendHeartbeatResponse\x12,\n\x08\x64ue_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08returned\x18\x02 \x01(\x08\">\n\x0fGetAlertRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^alerts/[0-9a-f-]{36}$\":\n\x10GetAlertResponse\x12&\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x17.tocsin.ingest.v1.Alert\"\xe0\x02\n\x11ListAlertsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08incident\x18\x03 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12G\n\x0bintegration\x18\x04 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x1b\n\tdedup_key\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12?\n\x06states\x18\x06 \x03(\x0e\x32\x1c.tocsin.ingest.v1.AlertStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12\x33\n\x07silence\x18\x07 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^silences/[0-9a-f-]{36}$\xd8\x01\x01\"V\n\x12ListAlertsResponse\x12\'\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x17.tocsin.ingest.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x01\n\x14SimulateAlertRequest\x12G\n\x0bintegration\x18\x01 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x33\n\x05\x61lert\x18\x02 \x01(\x0b\x32\x1c.tocsin.ingest.v1.AlertInputB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esimulate_pages\x18\x04 \x01(\x08\"w\n\tRuleTrial\x12\x0c\n\x04rule\x18\x01 \x01(\x05\x12\x0f\n\x07matches\x18\x02 \x01(\x08\x12-\n\x05unmet\x18\x03 \x01(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcher\x12\r\n\x05value\x18\x04 \x01(\t\x12\r\n\x05taken\x18\x05 \x03(\t\"\xd3\x04\n\x15SimulateAlertResponse\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.tocsin.ingest.v1.AlertOutcome\x12\x11\n\tdedup_key\x18\x02 \x01(\t\x12\r\n\x05\x61lert\x18\x03 \x01(\t\x12\x10\n\x08incident\x18\x04 \x01(\t\x12\x19\n\x11incident_resolved\x18\x05 \x01(\x08\x12\r\n\x05\x63ount\x18\x06 \x01(\x03\x12+\n\x06trials\x18\x07 \x03(\x0b\x32\x1b.tocsin.ingest.v1.RuleTrial\x12\x11\n\x04rule\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\t \x01(\t\x12*\n\x08severity\x18\n \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\x10\n\x08group_by\x18\x0b \x03(\t\x12\x0f\n\x07silence\x18\x0c \x01(\t\x12\x19\n\x11matching_silences\x18\r \x03(\t\x12(\n\x04time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xplanation\x18\x0f \x03(\t\x12\x32\n\x0epause_end_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\tthreshold\x18\x11 \x01(\x0b\x32#.tocsin.ingest.v1.ThresholdProgress\x12=\n\x05pages\x18\x12 \x01(\x0b\x32..tocsin.escalation.v1.SimulateIncidentResponseB\x07\n\x05_rule\"B\n\x13\x45xplainAlertRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^alerts/[0-9a-f-]{36}$\"\x87\x01\n\x14\x45xplainAlertResponse\x12&\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x17.tocsin.ingest.v1.Alert\x12\x32\n\tdecisions\x18\x02 \x03(\x0b\x32\x1f.tocsin.ingest.v1.AlertDecision\x12\x13\n\x0b\x65xplanation\x18\x03 \x03(\t2\xfb\x06\n\x0c\x41lertService\x12\x66\n\tSendAlert\x12\".tocsin.ingest.v1.SendAlertRequest\x1a#.tocsin.ingest.v1.SendAlertResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write\x12i\n\nSendAlerts\x12#.tocsin.ingest.v1.SendAlertsRequest\x1a$.tocsin.ingest.v1.SendAlertsResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write\x12s\n\x0cStreamAlerts\x12%.tocsin.ingest.v1.StreamAlertsRequest\x1a&.tocsin.ingest.v1.StreamAlertsResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write(\x01\x30\x01\x12r\n\rSendHeartbeat\x12&.tocsin.ingest.v1.SendHeartbeatRequest\x1a\'.tocsin.ingest.v1.SendHeartbeatResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write\x12q\n\rSimulateAlert\x12&.tocsin.ingest.v1.SimulateAlertRequest\x1a\'.tocsin.ingest.v1.SimulateAlertResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:read\x12n\n\x0c\x45xplainAlert\x12%.tocsin.ingest.v1.ExplainAlertRequest\x1a&.tocsin.ingest.v1.ExplainAlertResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:read\x12\x62\n\x08GetAlert\x12!.tocsin.ingest.v1.GetAlertRequest\x1a\".tocsin.ingest.v1.GetAlertResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:read\x12h\n\nListAlerts\x12#.tocsin.ingest.v1.ListAlertsRequest\x1a$.tocsin.ingest.v1.ListAlertsResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tocsin/ingest/v1/alert_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a+tocsin/escalation/v1/incident_service.proto\x1a\x1ctocsin/ingest/v1/alert.proto\x1a*tocsin/ingest/v1/integration_service.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xb1\x01\n\x10SendAlertRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12G\n\x0bintegration\x18\x02 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x33\n\x05\x61lert\x18\x03 \x01(\x0b\x32\x1c.tocsin.ingest.v1.AlertInputB\x06\xbaH\x03\xc8\x01\x01\"\x9f\x02\n\x11SendAlertResponse\x12\r\n\x05\x61lert\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12/\n\x07outcome\x18\x03 \x01(\x0e\x32\x1e.tocsin.ingest.v1.AlertOutcome\x12\x11\n\tdedup_key\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x19\n\x11incident_resolved\x18\x06 \x01(\x08\x12\x0f\n\x07silence\x18\x07 \x01(\t\x12\x32\n\x0epause_end_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\tthreshold\x18\t \x01(\x0b\x32#.tocsin.ingest.v1.ThresholdProgress\"Y\n\x11SendAlertsRequest\x12\x44\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.SendAlertRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"z\n\x10SendAlertsResult\x12\x37\n\x08response\x18\x01 \x01(\x0b\x32#.tocsin.ingest.v1.SendAlertResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"I\n\x12SendAlertsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.SendAlertsResult\"d\n\x13StreamAlertsRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12;\n\x07request\x18\x02 \x01(\x0b\x32\".tocsin.ingest.v1.SendAlertRequestB\x06\xbaH\x03\xd8\x01\x03\"\x90\x01\n\x14StreamAlertsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x37\n\x08response\x18\x02 \x01(\x0b\x32#.tocsin.ingest.v1.SendAlertResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"_\n\x14SendHeartbeatRequest\x12G\n\x0bintegration\x18\x01 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"W\n\x15SendHeartbeatResponse\x12,\n\x08\x64ue_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08returned\x18\x02 \x01(\x08\">\n\x0fGetAlertRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^alerts/[0-9a-f-]{36}$\":\n\x10GetAlertResponse\x12&\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x17.tocsin.ingest.v1.Alert\"\xe0\x02\n\x11ListAlertsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08incident\x18\x03 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12G\n\x0bintegration\x18\x04 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x1b\n\tdedup_key\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12?\n\x06states\x18\x06 \x03(\x0e\x32\x1c.tocsin.ingest.v1.AlertStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12\x33\n\x07silence\x18\x07 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^silences/[0-9a-f-]{36}$\xd8\x01\x01\"V\n\x12ListAlertsResponse\x12\'\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x17.tocsin.ingest.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x01\n\x14SimulateAlertRequest\x12G\n\x0bintegration\x18\x01 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x33\n\x05\x61lert\x18\x02 \x01(\x0b\x32\x1c.tocsin.ingest.v1.AlertInputB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esimulate_pages\x18\x04 \x01(\x08\"w\n\tRuleTrial\x12\x0c\n\x04rule\x18\x01 \x01(\x05\x12\x0f\n\x07matches\x18\x02 \x01(\x08\x12-\n\x05unmet\x18\x03 \x01(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcher\x12\r\n\x05value\x18\x04 \x01(\t\x12\r\n\x05taken\x18\x05 \x03(\t\"\xb6\x05\n\x15SimulateAlertResponse\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.tocsin.ingest.v1.AlertOutcome\x12\x11\n\tdedup_key\x18\x02 \x01(\t\x12\r\n\x05\x61lert\x18\x03 \x01(\t\x12\x10\n\x08incident\x18\x04 \x01(\t\x12\x19\n\x11incident_resolved\x18\x05 \x01(\x08\x12\r\n\x05\x63ount\x18\x06 \x01(\x03\x12+\n\x06trials\x18\x07 \x03(\x0b\x32\x1b.tocsin.ingest.v1.RuleTrial\x12\x11\n\x04rule\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\t \x01(\t\x12*\n\x08severity\x18\n \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\x10\n\x08group_by\x18\x0b \x03(\t\x12\x0f\n\x07silence\x18\x0c \x01(\t\x12\x19\n\x11matching_silences\x18\r \x03(\t\x12(\n\x04time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xplanation\x18\x0f \x03(\t\x12\x32\n\x0epause_end_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\tthreshold\x18\x11 \x01(\x0b\x32#.tocsin.ingest.v1.ThresholdProgress\x12=\n\x05pages\x18\x12 \x01(\x0b\x32..tocsin.escalation.v1.SimulateIncidentResponse\x12/\n\x0cgroup_window\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x06passed\x18\x14 \x01(\x0b\x32 .tocsin.ingest.v1.PassedIncidentB\x07\n\x05_rule\"B\n\x13\x45xplainAlertRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^alerts/[0-9a-f-]{36}$\"\x87\x01\n\x14\x45xplainAlertResponse\x12&\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x17.tocsin.ingest.v1.Alert\x12\x32\n\tdecisions\x18\x02 \x03(\x0b\x32\x1f.tocsin.ingest.v1.AlertDecision\x12\x13\n\x0b\x65xplanation\x18\x03 \x03(\t2\xfb\x06\n\x0c\x41lertService\x12\x66\n\tSendAlert\x12\".tocsin.ingest.v1.SendAlertRequest\x1a#.tocsin.ingest.v1.SendAlertResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write\x12i\n\nSendAlerts\x12#.tocsin.ingest.v1.SendAlertsRequest\x1a$.tocsin.ingest.v1.SendAlertsResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write\x12s\n\x0cStreamAlerts\x12%.tocsin.ingest.v1.StreamAlertsRequest\x1a&.tocsin.ingest.v1.StreamAlertsResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write(\x01\x30\x01\x12r\n\rSendHeartbeat\x12&.tocsin.ingest.v1.SendHeartbeatRequest\x1a\'.tocsin.ingest.v1.SendHeartbeatResponse\"\x10\xaa\xbb\x18\x0c\x61lerts:write\x12q\n\rSimulateAlert\x12&.tocsin.ingest.v1.SimulateAlertRequest\x1a\'.tocsin.ingest.v1.SimulateAlertResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:read\x12n\n\x0c\x45xplainAlert\x12%.tocsin.ingest.v1.ExplainAlertRequest\x1a&.tocsin.ingest.v1.ExplainAlertResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:read\x12\x62\n\x08GetAlert\x12!.tocsin.ingest.v1.GetAlertRequest\x1a\".tocsin.ingest.v1.GetAlertResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:read\x12h\n\nListAlerts\x12#.tocsin.ingest.v1.ListAlertsRequest\x1a$.tocsin.ingest.v1.ListAlertsResponse\"\x0f\xaa\xbb\x18\x0b\x61lerts:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -89,42 +90,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALERTSERVICE'].methods_by_name['GetAlert']._serialized_options = b'\252\273\030\013alerts:read'
   _globals['_ALERTSERVICE'].methods_by_name['ListAlerts']._loaded_options = None
   _globals['_ALERTSERVICE'].methods_by_name['ListAlerts']._serialized_options = b'\252\273\030\013alerts:read'
-  _globals['_SENDALERTREQUEST']._serialized_start=325
-  _globals['_SENDALERTREQUEST']._serialized_end=502
-  _globals['_SENDALERTRESPONSE']._serialized_start=505
-  _globals['_SENDALERTRESPONSE']._serialized_end=792
-  _globals['_SENDALERTSREQUEST']._serialized_start=794
-  _globals['_SENDALERTSREQUEST']._serialized_end=883
-  _globals['_SENDALERTSRESULT']._serialized_start=885
-  _globals['_SENDALERTSRESULT']._serialized_end=1007
-  _globals['_SENDALERTSRESPONSE']._serialized_start=1009
-  _globals['_SENDALERTSRESPONSE']._serialized_end=1082
-  _globals['_STREAMALERTSREQUEST']._serialized_start=1084
-  _globals['_STREAMALERTSREQUEST']._serialized_end=1184
-  _globals['_STREAMALERTSRESPONSE']._serialized_start=1187
-  _globals['_STREAMALERTSRESPONSE']._serialized_end=1331
-  _globals['_SENDHEARTBEATREQUEST']._serialized_start=1333
-  _globals['_SENDHEARTBEATREQUEST']._serialized_end=1428
-  _globals['_SENDHEARTBEATRESPONSE']._serialized_start=1430
-  _globals['_SENDHEARTBEATRESPONSE']._serialized_end=1517
-  _globals['_GETALERTREQUEST']._serialized_start=1519
-  _globals['_GETALERTREQUEST']._serialized_end=1581
-  _globals['_GETALERTRESPONSE']._serialized_start=1583
-  _globals['_GETALERTRESPONSE']._serialized_end=1641
-  _globals['_LISTALERTSREQUEST']._serialized_start=1644
-  _globals['_LISTALERTSREQUEST']._serialized_end=1996
-  _globals['_LISTALERTSRESPONSE']._serialized_start=1998
-  _globals['_LISTALERTSRESPONSE']._serialized_end=2084
-  _globals['_SIMULATEALERTREQUEST']._serialized_start=2087
-  _globals['_SIMULATEALERTREQUEST']._serialized_end=2301
-  _globals['_RULETRIAL']._serialized_start=2303
-  _globals['_RULETRIAL']._serialized_end=2422
-  _globals['_SIMULATEALERTRESPONSE']._serialized_start=2425
-  _globals['_SIMULATEALERTRESPONSE']._serialized_end=3020
-  _globals['_EXPLAINALERTREQUEST']._serialized_start=3022
-  _globals['_EXPLAINALERTREQUEST']._serialized_end=3088
-  _globals['_EXPLAINALERTRESPONSE']._serialized_start=3091
-  _globals['_EXPLAINALERTRESPONSE']._serialized_end=3226
-  _globals['_ALERTSERVICE']._serialized_start=3229
-  _globals['_ALERTSERVICE']._serialized_end=4120
+  _globals['_SENDALERTREQUEST']._serialized_start=357
+  _globals['_SENDALERTREQUEST']._serialized_end=534
+  _globals['_SENDALERTRESPONSE']._serialized_start=537
+  _globals['_SENDALERTRESPONSE']._serialized_end=824
+  _globals['_SENDALERTSREQUEST']._serialized_start=826
+  _globals['_SENDALERTSREQUEST']._serialized_end=915
+  _globals['_SENDALERTSRESULT']._serialized_start=917
+  _globals['_SENDALERTSRESULT']._serialized_end=1039
+  _globals['_SENDALERTSRESPONSE']._serialized_start=1041
+  _globals['_SENDALERTSRESPONSE']._serialized_end=1114
+  _globals['_STREAMALERTSREQUEST']._serialized_start=1116
+  _globals['_STREAMALERTSREQUEST']._serialized_end=1216
+  _globals['_STREAMALERTSRESPONSE']._serialized_start=1219
+  _globals['_STREAMALERTSRESPONSE']._serialized_end=1363
+  _globals['_SENDHEARTBEATREQUEST']._serialized_start=1365
+  _globals['_SENDHEARTBEATREQUEST']._serialized_end=1460
+  _globals['_SENDHEARTBEATRESPONSE']._serialized_start=1462
+  _globals['_SENDHEARTBEATRESPONSE']._serialized_end=1549
+  _globals['_GETALERTREQUEST']._serialized_start=1551
+  _globals['_GETALERTREQUEST']._serialized_end=1613
+  _globals['_GETALERTRESPONSE']._serialized_start=1615
+  _globals['_GETALERTRESPONSE']._serialized_end=1673
+  _globals['_LISTALERTSREQUEST']._serialized_start=1676
+  _globals['_LISTALERTSREQUEST']._serialized_end=2028
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2030
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2116
+  _globals['_SIMULATEALERTREQUEST']._serialized_start=2119
+  _globals['_SIMULATEALERTREQUEST']._serialized_end=2333
+  _globals['_RULETRIAL']._serialized_start=2335
+  _globals['_RULETRIAL']._serialized_end=2454
+  _globals['_SIMULATEALERTRESPONSE']._serialized_start=2457
+  _globals['_SIMULATEALERTRESPONSE']._serialized_end=3151
+  _globals['_EXPLAINALERTREQUEST']._serialized_start=3153
+  _globals['_EXPLAINALERTREQUEST']._serialized_end=3219
+  _globals['_EXPLAINALERTRESPONSE']._serialized_start=3222
+  _globals['_EXPLAINALERTRESPONSE']._serialized_end=3357
+  _globals['_ALERTSERVICE']._serialized_start=3360
+  _globals['_ALERTSERVICE']._serialized_end=4251
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Alerts come in here."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -450,7 +451,9 @@ class SimulateAlertRequest(_message.Message):
 
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it comes in, for silences: whether they are in force then. Not in the past, at most 400 days ahead. Unset: now."""
+        """When it comes in: whether silences are in force then, and whether group windows are over. Not in the past, at most 400 days ahead.
+        Unset: now.
+        """
 
     def __init__(
         self,
@@ -491,8 +494,8 @@ class RuleTrial(_message.Message):
 
     @_builtins.property
     def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the fields of `RoutingRule` that are taken of this rule: `policy`, `severity`, `group_by`, `suppress`, `pause`, `threshold`. What
-        a rule before it states is not taken.
+        """Names of the fields of `RoutingRule` that are taken of this rule: `policy`, `severity`, `group_by`, `group_window`, `suppress`, `pause`,
+        `threshold`. What a rule before it states is not taken.
         """
 
     def __init__(
@@ -536,6 +539,8 @@ class SimulateAlertResponse(_message.Message):
     PAUSE_END_TIME_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     PAGES_FIELD_NUMBER: _builtins.int
+    GROUP_WINDOW_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
     outcome: _alert_pb2.AlertOutcome.ValueType
     """What would become of it."""
     dedup_key: _builtins.str
@@ -590,6 +595,14 @@ class SimulateAlertResponse(_message.Message):
         the alert would open and change no incident, or one of which nothing can be said; `explanation` says which.
         """
 
+    @_builtins.property
+    def group_window(self) -> _duration_pb2.Duration:
+        """How long after the last alert that joined an incident of its group it may join that. Unset: as long as it is open."""
+
+    @_builtins.property
+    def passed(self) -> _alert_pb2.PassedIncident:
+        """The incident of its group that is open now, and that it would not join since `group_window` would be over. Unset: there is none."""
+
     def __init__(
         self,
         *,
@@ -611,10 +624,12 @@ class SimulateAlertResponse(_message.Message):
         pause_end_time: _timestamp_pb2.Timestamp | None = ...,
         threshold: _alert_pb2.ThresholdProgress | None = ...,
         pages: _incident_service_pb2.SimulateIncidentResponse | None = ...,
+        group_window: _duration_pb2.Duration | None = ...,
+        passed: _alert_pb2.PassedIncident | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "pages", b"pages", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "group_window", b"group_window", "pages", b"pages", "passed", b"passed", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pages", b"pages", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "group_window", b"group_window", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pages", b"pages", "passed", b"passed", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

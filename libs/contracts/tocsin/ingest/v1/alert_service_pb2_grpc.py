@@ -32,7 +32,7 @@ class AlertServiceStub:
     1. Its alert fires already: it is counted there, no matter what the rules say now.
     2. Its rule suppresses it: it is kept, and opens nothing.
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
-    4. An incident of its group is open: it joins at once, paused or not.
+    4. An incident of its group is open: it joins at once, paused or not. Where its rule has a `group_window`: unless that is over.
     5. Its rule pauses it, and the pause is not over: it is kept until then.
     6. Its rule has a threshold, and with this trigger fewer of its group have come in the window: it is kept and counted.
     7. It opens an incident.
@@ -98,7 +98,7 @@ class AlertServiceServicer:
     1. Its alert fires already: it is counted there, no matter what the rules say now.
     2. Its rule suppresses it: it is kept, and opens nothing.
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
-    4. An incident of its group is open: it joins at once, paused or not.
+    4. An incident of its group is open: it joins at once, paused or not. Where its rule has a `group_window`: unless that is over.
     5. Its rule pauses it, and the pause is not over: it is kept until then.
     6. Its rule has a threshold, and with this trigger fewer of its group have come in the window: it is kept and counted.
     7. It opens an incident.
@@ -242,7 +242,7 @@ class AlertService:
     1. Its alert fires already: it is counted there, no matter what the rules say now.
     2. Its rule suppresses it: it is kept, and opens nothing.
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
-    4. An incident of its group is open: it joins at once, paused or not.
+    4. An incident of its group is open: it joins at once, paused or not. Where its rule has a `group_window`: unless that is over.
     5. Its rule pauses it, and the pause is not over: it is kept until then.
     6. Its rule has a threshold, and with this trigger fewer of its group have come in the window: it is kept and counted.
     7. It opens an incident.

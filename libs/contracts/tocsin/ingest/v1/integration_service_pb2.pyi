@@ -127,6 +127,7 @@ class RoutingRule(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     SEVERITY_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    GROUP_WINDOW_FIELD_NUMBER: _builtins.int
     SUPPRESS_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
@@ -140,10 +141,10 @@ class RoutingRule(_message.Message):
     suppress: _builtins.bool
     """Such alerts are kept, and no user is paged for them."""
     continue_matching: _builtins.bool
-    """When this rule matches, the rules behind it are tried as well. What it states (`policy`, `severity`, `group_by`, `pause`, `threshold`)
-    stays; a rule behind it adds what is not stated yet, and the first one that matches without `continue_matching` ends the search. When
-    none does, the integration's default policy is added where no policy is stated. A rule behind it with `suppress` suppresses the alert,
-    and then no pause and no threshold counts. Matchers look at the alert as it came, not at what rules state.
+    """When this rule matches, the rules behind it are tried as well. What it states (`policy`, `severity`, `group_by` with
+    `group_window`, `pause`, `threshold`) stays; a rule behind it adds what is not stated yet, and the first one that matches without
+    `continue_matching` ends the search. When none does, the integration's default policy is added where no policy is stated. A rule
+    behind it with `suppress` suppresses the alert, and then no pause and no threshold counts. Matchers look at the alert as it came, not at what rules state.
 
     Unlike `continue` of Alertmanager it adds no second receiver: an alert belongs to one incident, and an incident runs on one policy, so that one
     acknowledgement ends all its pages. A second `policy` is ignored. To page two teams give a level of the policy several targets; to tell
@@ -158,19 +159,29 @@ class RoutingRule(_message.Message):
         """Alerts that agree in these labels share one incident. None: one incident per key."""
 
     @_builtins.property
+    def group_window(self) -> _duration_pb2.Duration:
+        """Only with `group_by`: an alert joins the open incident of its group only while the last alert that opened or joined it came less than
+        this long ago. A later one opens another incident and pages, although the older one is still open; from then on alerts of the group
+        join the newer one. Each alert that joins lets the time begin anew. Repeats of an alert that fires are counted where it fires, and let
+        nothing begin anew. 1 minute to 1 day; unset: an alert joins for as long as the incident is open. It goes by the clock of the
+        database. The rule of the alert that comes decides: a change of it holds for the next alert. With `continue_matching` it is
+        taken with the `group_by` of its own rule.
+        """
+
+    @_builtins.property
     def pause(self) -> _duration_pb2.Duration:
         """For transient alerts: such an alert opens an incident only if it still fires after this long. 1 second to 1 day; unset: at once. It counts from
         the first trigger of a firing, and repeats do not put it off. An alert that is resolved before pages no user. An alert whose group has
-        an open incident joins that at once. Kept in rows: after an outage of Tocsin what is due opens at once. A pause that
-        has begun keeps its end when this is changed, and is over when the alert's rule pauses no more.
+        an open incident that it may join (`group_window`) joins that at once. Kept in rows: after an outage of Tocsin what is due opens at
+        once. A pause that has begun keeps its end when this is changed, and is over when the alert's rule pauses no more.
         """
 
     @_builtins.property
     def threshold(self) -> Global___TriggerThreshold:
         """Such alerts open an incident only when so many triggers have come. All triggers of a group count, repeats of one alert included, and a
         resolve takes none away. The incident opens with the alert that reaches it, and within about a second up to 1000 others of the
-        group join that still fire. Then the count begins anew. An open incident is joined at once. Alerts of Tocsin itself (missing
-        heartbeats, refused alerts), which come once, need no threshold.
+        group join that still fire. Then the count begins anew. An open incident is joined at once, unless
+        `group_window` is over. Alerts of Tocsin itself (missing heartbeats, refused alerts), which come once, need no threshold.
         """
 
     def __init__(
@@ -181,14 +192,15 @@ class RoutingRule(_message.Message):
         policy: _builtins.str = ...,
         severity: _severity_pb2.Severity.ValueType = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
+        group_window: _duration_pb2.Duration | None = ...,
         suppress: _builtins.bool = ...,
         pause: _duration_pb2.Duration | None = ...,
         threshold: Global___TriggerThreshold | None = ...,
         continue_matching: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group_window", b"group_window", "pause", b"pause", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continue_matching", b"continue_matching", "display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continue_matching", b"continue_matching", "display_name", b"display_name", "group_by", b"group_by", "group_window", b"group_window", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from tocsin.ingest.v1.alert_pb2 import (
     ALERT_STATE_RESOLVED,
     Alert,
     AlertDecision,
+    PassedIncident,
     ThresholdProgress,
 )
 
@@ -30,7 +31,8 @@ def explain(alert: Alert, decisions: Sequence[AlertDecision], incident_open: boo
         when = f"{_time(decision.time)}: " if decision.HasField("time") else ""
         # The same route once more is not told again.
         route = "" if before is not None and _route(before) == _route(decision) else f"{_route(decision)}; "
-        lines.append(f"{when}{route}{_outcome(decision, alert.incident)}")
+        late = f"{_late(decision.passed)}; " if decision.HasField("passed") else ""
+        lines.append(f"{when}{route}{late}{_outcome(decision, alert.incident)}")
         group = _group(decision, alert)
         if before is None or _group(before, alert) != group:
             lines.append(group)
@@ -64,7 +66,14 @@ def _group(decision: AlertDecision, alert: Alert) -> str:
     if not decision.group_by:
         return "no other key shares its incident"
     values = ", ".join(f"{label} ({alert.labels.get(label, '')!r})" for label in decision.group_by)
-    return f"alerts of the integration and policy that agree in {values} share an incident"
+    limit = ""
+    if decision.HasField("group_window"):
+        limit = f", unless the last one joined it {words(decision.group_window.ToTimedelta())} ago or longer"
+    return f"alerts of the integration and policy that agree in {values} share an incident{limit}"
+
+
+def _late(passed: PassedIncident) -> str:
+    return f"it came too late for {passed.incident}, which the last alert had joined at {_time(passed.last_join_time)}"
 
 
 def _outcome(decision: AlertDecision, incident: str) -> str:

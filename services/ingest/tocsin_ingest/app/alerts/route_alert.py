@@ -118,6 +118,7 @@ def routed(
         pause=path.pause,
         threshold=None if path.threshold is None or dedup_key in OWN else path.threshold,
         route=routing.records.of(path),
+        group_window=path.group_window,
     )
     return message, path, matched is None
 

@@ -127,13 +127,21 @@ def explain(simulated: Simulated) -> list[str]:
         + (f"policy {policy}" if policy else "the tenant's fallback policy")
     )
     if simulated.route.group_by:
-        lines.append(f"alerts that agree in {', '.join(simulated.route.group_by)} share an incident")
+        window = simulated.route.group_window
+        limit = "" if window is None else f", unless the last one joined it {words(window)} ago or longer"
+        lines.append(f"alerts that agree in {', '.join(simulated.route.group_by)} share an incident{limit}")
     in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
     lines += [
         f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M:%S} UTC"
         for each in message.silences
         if in_force is None or each.id != in_force.silence_id
     ]
+    passed = simulated.decision.passed
+    if passed is not None:
+        lines.append(
+            f"it would come too late for incidents/{passed.incident_id}, which the last alert joined at "
+            f"{passed.joined:%Y-%m-%d %H:%M:%S} UTC"
+        )
     return [*lines, _outcome(simulated)]
 
 

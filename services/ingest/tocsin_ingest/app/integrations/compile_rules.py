@@ -148,6 +148,7 @@ def _rule(rule: RoutingRule, place: int, path: str, compiling: _Compiling) -> Ru
         place=place,
         name=rule.display_name,
         continues=rule.continue_matching,
+        group_window=rule.group_window.ToTimedelta() if rule.HasField("group_window") else None,
     )
 
 

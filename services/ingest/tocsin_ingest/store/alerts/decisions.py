@@ -7,13 +7,14 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from tocsin.ingest.v1.alert_pb2 import AlertDecision, AlertDecisions, ThresholdProgress
+from tocsin.ingest.v1.alert_pb2 import AlertDecision, AlertDecisions, PassedIncident, ThresholdProgress
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Statement, param
 from tocsin_kit.ids import format_name
 from tocsin_kit.rpc.unopened import enclosed
 
 from tocsin_ingest.domain.decide import Outcome, Step
+from tocsin_ingest.domain.group_windows import Passed
 from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.store.tables import alerts, incidents
 
@@ -69,6 +70,8 @@ def _own(step: Step) -> bytes:
         decision.until_time.FromDatetime(step.pause.until)
     if step.below is not None:
         decision.threshold.CopyFrom(progress(step.below))
+    if step.passed is not None:
+        decision.passed.CopyFrom(passed(step.passed))
     return decision.SerializeToString()
 
 
@@ -77,6 +80,13 @@ def progress(below: Below) -> ThresholdProgress:
     progress = ThresholdProgress(triggers=below.triggers, count=below.threshold.count)
     progress.window.FromTimedelta(below.threshold.window)
     return progress
+
+
+def passed(incident: Passed) -> PassedIncident:
+    """The incident that an alert came too late for."""
+    passed = PassedIncident(incident=format_name("incidents", incident.incident_id))
+    passed.last_join_time.FromDatetime(incident.joined)
+    return passed
 
 
 async def read(tx: Tx, alert_id: UUID) -> Decided:

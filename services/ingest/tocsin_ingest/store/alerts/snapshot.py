@@ -41,7 +41,7 @@ _TRY_LOCK: Final = "SELECT WHERE pg_try_advisory_xact_lock($1)"
 _LOCKED: Final = "SELECT 1"
 
 _INCIDENT: Final = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
-  incidents.firing_count, incidents.event_sequence"""
+  incidents.firing_count, incidents.event_sequence, incidents.last_join_time"""
 
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
@@ -72,7 +72,8 @@ SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, NULL,
+  id, payload FROM pending
 """
 
 
@@ -112,16 +113,23 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
         or each.threshold is not None
         or each.expiry is not None
         or each.seen is not None
+        or each.group_window is not None
     ]
     if special:
         await _put_waiting(tx, snapshot, special)
     if timed := _timed(messages):
         _put_ended(snapshot, await ended_firings.read(tx, timed))
-    if any(each.silences or each.expiry is not None or each.waits or each.seen is not None for each in special):
+    if any(_asks_the_clock(each) for each in special):
         # The time of the transaction is the time of everything that is decided in it.
         now = await tx.now()
         matched = {silence.id for each in special for silence in each.silences}
         snapshot.put_windows(await silences.windows(tx, matched, now) if matched else {}, now)
+
+
+def _asks_the_clock(message: Message) -> bool:
+    if message.silences or message.expiry is not None or message.waits or message.seen is not None:
+        return True
+    return message.group_window is not None and message.action is Action.TRIGGER
 
 
 async def look(tx: Tx, snapshot: Snapshot, message: Message, now: datetime) -> None:
@@ -191,7 +199,7 @@ def _put_incidents(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:
         if last is not None:
             # Repeats may have been counted since it was written (`tocsin_ingest.store.alerts.repeats`).
             last.event = replace(last.event, alert_count=incident.alert_count)
-        snapshot.put_incident(incident, sequence, last)
+        snapshot.put_incident(incident, sequence, last, row["last_join_time"])
 
 
 def _lock_key(org_id: str, integration_id: str) -> int:

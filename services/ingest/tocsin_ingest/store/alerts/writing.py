@@ -51,11 +51,12 @@ _MOST_DECIDED = 4000
 UPDATE = f"""
 WITH changed_incidents AS (
   UPDATE incidents SET state = CASE WHEN u.firing_count > 0 THEN 'open' ELSE 'resolved' END, severity = u.severity,
+    group_key = u.group_key, last_join_time = CASE WHEN u.joined THEN app_now() ELSE incidents.last_join_time END,
     alert_count = u.alert_count, firing_count = u.firing_count, event_sequence = u.event_sequence,
     resolve_time = CASE WHEN u.firing_count = 0 THEN app_now() END, resolved_by = u.resolved_by,
     count_waits_since = CASE WHEN u.count_waits THEN app_now() ELSE incidents.count_waits_since END
-  FROM unnest($2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $21::boolean[])
-    AS u(id, severity, alert_count, firing_count, event_sequence, resolved_by, count_waits)
+  FROM unnest($2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $21::boolean[], $22::uuid[],
+    $23::boolean[]) AS u(id, severity, alert_count, firing_count, event_sequence, resolved_by, count_waits, group_key, joined)
   WHERE incidents.id = ANY(ARRAY[u.id]) AND incidents.org_id IS NOT DISTINCT FROM $1 AND incidents.state = 'open'
 ), changed_alerts AS (
   UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
@@ -141,8 +142,8 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
     incidents, new_incidents = _split(snapshot, snapshot.incidents.values())
     alerts, new_alerts = _split(snapshot, snapshot.alerts.values())
     if incidents or alerts or messages.rewritten:
-        *incident_columns, count_waits = _columns(
-            7, [_changed_incident(each, snapshot.events[each.id]) for each in incidents]
+        *incident_columns, count_waits, group_keys, joined = _columns(
+            9, [_changed_incident(each, snapshot.events[each.id], each.id in snapshot.joined) for each in incidents]
         )
         await tx.execute(
             UPDATE,
@@ -151,6 +152,8 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
             *_columns(10, [_changed_alert(each) for each in alerts]),
             *_columns(3, messages.rewritten),
             count_waits,
+            group_keys,
+            joined,
         )
     if new_incidents or new_alerts or messages.new:
         rows = (
@@ -239,7 +242,7 @@ def _columns(width: int, rows: Sequence[tuple[Any, ...]]) -> Iterable[Sequence[A
     return zip(*rows, strict=True) if rows else ((),) * width
 
 
-def _changed_incident(incident: Incident, events: Events) -> tuple[Any, ...]:
+def _changed_incident(incident: Incident, events: Events, joined: bool) -> tuple[Any, ...]:
     return (
         incident.id,
         incident.severity,
@@ -248,6 +251,8 @@ def _changed_incident(incident: Incident, events: Events) -> tuple[Any, ...]:
         events.last_sequence,
         None if incident.open else incident.resolved_by,
         events.tells_of_more,
+        incident.group_key,
+        joined,
     )
 
 

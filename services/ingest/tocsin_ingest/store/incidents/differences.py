@@ -15,7 +15,8 @@ from tocsin_ingest.store.incidents.records import COLUMNS, IncidentRecord
 
 # Events under way will be heard; an incident with any is left to the relay.
 _WAITING: Final = outbox.on_its_way("incidents.id::text", "incidents.org_id")
-# By group key, because an index of the open incidents in that order is there already.
+# By group key, because an index of the open incidents in that order is there already. An incident whose group goes on in
+# another one gets another key, and may come twice in a round or not at all; the next round has it.
 _OPEN_AFTER: Final = f"""
 SELECT group_key, org_id, id, event_sequence, {_WAITING} AS waiting FROM incidents
 WHERE state = 'open' AND ($1::uuid IS NULL OR group_key > $1) ORDER BY group_key LIMIT $2

@@ -18,7 +18,8 @@ _QUIET: Final = f"""integrations.auto_resolve_after IS NOT NULL
     SELECT FROM alerts WHERE alerts.incident_id = incidents.id AND alerts.org_id IS NOT DISTINCT FROM incidents.org_id
       AND alerts.last_receive_time > app_now() - integrations.auto_resolve_after)"""
 _WANTED: Final = "SELECT EXISTS (SELECT FROM integrations WHERE auto_resolve_after IS NOT NULL)"
-# By group key, because an index of the open incidents in that order is there already.
+# By group key, because an index of the open incidents in that order is there already. An incident whose group goes on in
+# another one gets another key, and may come twice in a round or not at all; the next round has it.
 _OPEN_AFTER: Final = f"""
 WITH page AS MATERIALIZED (
   SELECT group_key, org_id, id, integration_id, create_time FROM incidents

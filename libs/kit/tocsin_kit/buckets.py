@@ -35,18 +35,11 @@ class Bucket:
 
         A full bucket gives more than it holds, and pays it off: otherwise what is larger than `burst` could never pass.
         """
-        # Written out, without `has`: each call of each sender takes of several buckets.
-        tokens, wanted = self.tokens + (now - self.time) * rate, count
-        if tokens > burst:
-            tokens = burst
-        if wanted > burst:
-            wanted = burst
-        self.time = now
-        if tokens >= wanted - _ROUNDING:
-            self.tokens = tokens - count
+        wanted = min(count, burst)
+        if self.has(wanted, rate, burst, now):
+            self.tokens -= count
             return 0.0
-        self.tokens = tokens
-        return (wanted - tokens) / rate
+        return (wanted - self.tokens) / rate
 
 
 class Buckets:

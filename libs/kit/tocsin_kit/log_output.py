@@ -18,7 +18,7 @@ _PATIENT_AGAIN_SECONDS: Final = 1.0
 
 
 class LogOutput:
-    """A stream of whole lines, which raises nothing and waits for nobody.
+    """A stream of whole lines, which raises nothing, and waits for its reader 10 ms a second at most.
 
     The first line that can be written again tells how many were lost.
     """

@@ -348,3 +348,25 @@ async def test_every_replica_shows_what_any_of_them_did(world: World) -> None:
         assert sum(minute.lateness.count for minute in activity.minutes) == activity.lateness.count
         assert sum(minute.duration.count for minute in activity.minutes) == activity.duration.count
         assert not activity.partial
+
+
+async def test_more_attempts_hold_also_for_pages_whose_senders_vanished(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After five of them it would be given up, or wait for long."""
+    monkeypatch.setattr("tocsin_kit.tasks.options.EVERY", 0.1)
+    monkeypatch.setattr("tocsin_notify.app.delivery.take_over.RECOVERY_SECONDS", 0.0)
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(works=False) as door:
+        await door.submit(job(org))
+    async with world.replica() as replica:
+        given = queue_pb.Queue(name=QUEUE)
+        given.options.attempts, given.options.rate_per_minute = 8, 100
+        await Operator(replica).call("UpdateQueue", queue=given)
+        await until(lambda: replica.runtime.rpc.budgets.allowed(org, "notifications_per_minute") == 100)
+        await until(lambda: world.arrived("ana") == 1)
+        await world.admin.execute(
+            "UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_now(), attempts = 5, tries = 5"
+        )
+        await until(lambda: world.arrived("ana") == 2)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,37 +11,15 @@ from hypothesis import strategies as st
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.group_windows import Passed, is_over
 from tocsin_ingest.domain.message import Action, Message
-from tocsin_ingest.domain.silences import Matched, Window
-from tocsin_ingest.domain.snapshot import Snapshot
+from tocsin_ingest.domain.silences import Matched
 from tocsin_ingest.domain.thresholds import Threshold
-from tocsin_kit.ids import new_id
 
 from tests.rounds import examples
 from tests.unit.ingest.model import message
+from tests.unit.ingest.played import SILENCE, Played, at
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SILENCE = UUID(int=1)
 FIVE = timedelta(minutes=5)
 OPENED, JOINED, REPEATED = Outcome.OPENED, Outcome.GROUPED, Outcome.DEDUPLICATED
-
-
-def at(minute: float) -> datetime:
-    return NOON + timedelta(minutes=minute)
-
-
-class Played:
-    """A snapshot whose clock moves, with a silence from minute 20 to 30 for messages that name it."""
-
-    def __init__(self) -> None:
-        self.made = Snapshot(new_id)
-
-    def at(self, minute: float, *sent: Message) -> list[Outcome]:
-        self.made.put_windows({SILENCE: Window(1, at(20), at(30))}, at(minute))
-        return [decision.outcome for decision, _ in self.made.play(sent)]
-
-    def open(self) -> list[int]:
-        """How many alerts fire in each open incident, the oldest first."""
-        return [each.firing_count for each in self.made.incidents.values() if each.open]
 
 
 def sent(key: str, window: timedelta | None = FIVE, *, group: str = "g") -> Message:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,25 +20,9 @@ from tocsin_kit.ids import new_id
 
 from tests.rounds import examples
 from tests.unit.ingest.model import message
+from tests.unit.ingest.played import NOON, SILENCE, Played, at
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SILENCE = UUID(int=1)
 BELOW = Outcome.BELOW_THRESHOLD
-
-
-def at(minute: float) -> datetime:
-    return NOON + timedelta(minutes=minute)
-
-
-class Played:
-    """A snapshot whose clock moves, with a silence from minute 20 to 30 for messages that name it."""
-
-    def __init__(self) -> None:
-        self.made = Snapshot(new_id)
-
-    def at(self, minute: float, *sent: Message) -> list[Outcome]:
-        self.made.put_windows({SILENCE: Window(1, at(20), at(30))}, at(minute))
-        return [decision.outcome for decision, _ in self.made.play(sent)]
 
 
 def counted(

@@ -1,8 +1,9 @@
-"""Times in messages, where many are written."""
+"""Times in messages."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -10,6 +11,15 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def set_time(stamp: Timestamp, moment: datetime) -> None:
-    """A quarter of what `FromDatetime` takes, which goes through the calendar."""
+    """Where many are written: a quarter of what `FromDatetime` takes, which goes through the calendar."""
     stamp.seconds, microseconds = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
     stamp.nanos = microseconds * 1000
+
+
+def duration(span: timedelta | None) -> Duration | None:
+    """None stays unset."""
+    if span is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(span)
+    return message

@@ -1,16 +1,16 @@
 """Contract messages to domain and back."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, policy_service_pb2
 from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.stamps import duration
 
 from tocsin_escalation.app.people.reach import Reachability
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
@@ -64,15 +64,6 @@ def timestamp(value: datetime | None) -> Timestamp | None:
         return None
     message = Timestamp()
     message.FromDatetime(value)
-    return message
-
-
-def duration(value: timedelta | None) -> Duration | None:
-    """A contract duration, or nothing."""
-    if value is None:
-        return None
-    message = Duration()
-    message.FromTimedelta(value)
     return message
 
 

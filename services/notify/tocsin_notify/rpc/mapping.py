@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
@@ -14,6 +13,7 @@ from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.listing import Position
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.stamps import duration
 
 from tocsin_notify.app.contacts.contacts import Given
 from tocsin_notify.app.pages.jobs import CHANNELS, KINDS
@@ -68,15 +68,6 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
-
-
-def duration(span: timedelta | None) -> Duration | None:
-    """None stays unset."""
-    if span is None:
-        return None
-    message = Duration()
-    message.FromTimedelta(span)
-    return message
 
 
 def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMethod:

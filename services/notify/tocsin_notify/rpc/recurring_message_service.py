@@ -15,6 +15,7 @@ from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.stamps import duration
 
 from tocsin_notify.app.messages import recurring
 from tocsin_notify.app.messages.about import is_incident, require_incident
@@ -126,7 +127,7 @@ def recurring_to(row: Recurring) -> pb.RecurringMessage:
         text=row.body,
         about=row.about,
         urgency=mapping.URGENCIES_OF.get(row.urgency, URGENCY_UNSPECIFIED),
-        expire_after=mapping.duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
+        expire_after=duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
         sender=row.sender,
     )
     message_mapping.set_receiver(message, row.user_id, row.channel, row.address)

@@ -137,10 +137,7 @@ class Delivery:
 
     def _make_deliver(self, go_around: GoAround, leases: Leases) -> Deliver:
         base = self._base
-        claim = Claim(
-            *(base.gate, self._calls, self.slots, base.cipher, base.failures, base.metrics, leases),
-            max_tries=base.policy.attempts,
-        )
+        claim = Claim(base.gate, self._calls, self.slots, base.cipher, base.failures, base.policy, base.metrics, leases)
         return Deliver(
             base.db,
             claim,

@@ -14,7 +14,7 @@ from tocsin.ingest.v1.alert_pb2 import (
     ThresholdProgress,
 )
 
-from tocsin_ingest.app.alerts.rules_in_words import rules_in_words
+from tocsin_ingest.app.alerts.in_words import rules_in_words, time_in_words, unless_over
 from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.domain.decide import Outcome
 
@@ -66,9 +66,7 @@ def _group(decision: AlertDecision, alert: Alert) -> str:
     if not decision.group_by:
         return "no other key shares its incident"
     values = ", ".join(f"{label} ({alert.labels.get(label, '')!r})" for label in decision.group_by)
-    limit = ""
-    if decision.HasField("group_window"):
-        limit = f", unless the last one joined it {words(decision.group_window.ToTimedelta())} ago or longer"
+    limit = unless_over(decision.group_window.ToTimedelta() if decision.HasField("group_window") else None)
     return f"alerts of the integration and policy that agree in {values} share an incident{limit}"
 
 
@@ -120,4 +118,4 @@ def _progress(threshold: ThresholdProgress) -> str:
 
 
 def _time(time: Timestamp) -> str:
-    return f"{time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return time_in_words(time.ToDatetime(UTC))

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_kit.bounded import Bounded
 from tocsin_kit.db.requests import body_hash
 
 from tocsin_ingest.app.alerts.alert_parts import said, without_words
@@ -136,7 +137,7 @@ class Recognised:
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
         self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
-        self._came: OrderedDict[UUID, None] = OrderedDict()
+        self._came: Bounded[UUID, None] = Bounded(_CAME)
         self._size = 0
 
     @property
@@ -160,8 +161,6 @@ class Recognised:
         if key in self._came:
             return False
         self._came[key] = None
-        if len(self._came) > _CAME:
-            self._came.popitem(last=False)
         return True
 
     def put(self, key: Bytes, entry: Entry, integration: str, mark: object) -> None:

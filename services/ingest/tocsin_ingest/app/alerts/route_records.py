@@ -5,11 +5,10 @@ Rules that continue make one route together, and which of them match differs fro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from google.protobuf.duration_pb2 import Duration
 from tocsin.ingest.v1.alert_pb2 import AlertDecision, RuleContribution
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.stamps import duration
 
 from tocsin_ingest.domain.routing import Route, Rule
 
@@ -45,7 +44,7 @@ def records_of(rules: Sequence[Rule], default_policy: str, version: int) -> Rout
                 rule=rule.place,
                 rule_name=rule.name,
                 group_by=rule.group_by,
-                group_window=_duration(rule.group_window),
+                group_window=duration(rule.group_window),
             )
             for rule in rules
             if not rule.continues
@@ -63,17 +62,9 @@ def _together(route: Route, last: Rule, version: int) -> bytes:
         rule=last.place,
         rule_name=last.name,
         group_by=route.group_by,
-        group_window=_duration(route.group_window),
+        group_window=duration(route.group_window),
         contributions=[
             RuleContribution(rule=each.rule.place, rule_name=each.rule.name, taken=each.taken)
             for each in route.contributions
         ],
     ).SerializeToString()
-
-
-def _duration(time: timedelta | None) -> Duration | None:
-    if time is None:
-        return None
-    duration = Duration()
-    duration.FromTimedelta(time)
-    return duration

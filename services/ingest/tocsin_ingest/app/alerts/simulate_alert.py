@@ -12,8 +12,8 @@ from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
 
 from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.in_words import rules_in_words, time_in_words, unless_over
 from tocsin_ingest.app.alerts.route_alert import routed
-from tocsin_ingest.app.alerts.rules_in_words import rules_in_words
 from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.silences.compiled_silences import AHEAD
@@ -127,12 +127,11 @@ def explain(simulated: Simulated) -> list[str]:
         + (f"policy {policy}" if policy else "the tenant's fallback policy")
     )
     if simulated.route.group_by:
-        window = simulated.route.group_window
-        limit = "" if window is None else f", unless the last one joined it {words(window)} ago or longer"
+        limit = unless_over(simulated.route.group_window)
         lines.append(f"alerts that agree in {', '.join(simulated.route.group_by)} share an incident{limit}")
     in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
     lines += [
-        f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M:%S} UTC"
+        f"silences/{each.id} matches, and is not the one that holds it back at {time_in_words(simulated.time)}"
         for each in message.silences
         if in_force is None or each.id != in_force.silence_id
     ]
@@ -140,7 +139,7 @@ def explain(simulated: Simulated) -> list[str]:
     if passed is not None:
         lines.append(
             f"it would come too late for incidents/{passed.incident_id}, which the last alert joined at "
-            f"{passed.joined:%Y-%m-%d %H:%M:%S} UTC"
+            f"{time_in_words(passed.joined)}"
         )
     return [*lines, _outcome(simulated)]
 
@@ -189,14 +188,14 @@ def _outcome(simulated: Simulated) -> str:
         case Outcome.SILENCED:
             assert decision.alert is not None
             assert decision.alert.hold is not None
-            until = f"{decision.alert.hold.until:%Y-%m-%d %H:%M:%S} UTC"
+            until = time_in_words(decision.alert.hold.until)
             return (
                 f"silences/{decision.alert.hold.silence_id} holds it back until {until}: nobody would be paged before"
             )
         case Outcome.PAUSED:
             assert decision.alert is not None
             assert decision.alert.pause is not None
-            until = f"{decision.alert.pause.until:%Y-%m-%d %H:%M:%S} UTC"
+            until = time_in_words(decision.alert.pause.until)
             return f"the rule pauses it: nobody would be paged unless it still fires at {until}"
         case Outcome.BELOW_THRESHOLD:
             assert decision.alert is not None

@@ -1,7 +1,7 @@
 """Who would be paged for an alert that is simulated: escalation plays the event that it would be told."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from tocsin.escalation.v1.incident_service_pb2 import SimulateIncidentResponse
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_kit.errors import TocsinError
 
+from tocsin_ingest.app.alerts.in_words import time_in_words
 from tocsin_ingest.app.alerts.simulate_alert import Simulated
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.events import Event, Opened
@@ -69,5 +70,5 @@ def _first(plan: SimulateIncidentResponse) -> str:
     for step in plan.steps:
         if step.paged_users:
             named = ", ".join(step.paged_users)
-            return f"first paged, if nobody answers: {named} at {step.time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+            return f"first paged, if nobody answers: {named} at {time_in_words(step.time.ToDatetime(UTC))}"
     return "nobody would be paged"

@@ -30,13 +30,17 @@ _SEVERITIES: Final = {severity.value: severity for severity in Severity}
 # quiet, with the plans of that. `enable_seqscan` would not do: PostgreSQL 18 forgets it where one part of a table is left. Joins
 # are written `= ANY(ARRAY[…])`: to an equality the planner may also answer with a walk through the whole index, comparing each of
 # its rows with each of the batch.
-_LOCK: Final = """
-SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_mergejoin', 'off', true),
-  set_config('enable_hashjoin', 'off', true), set_config('seq_page_cost', '1e6', true), pg_advisory_xact_lock(key)
+_SETTINGS: Final = {
+    "idle_in_transaction_session_timeout": "3000",
+    "enable_mergejoin": "off",
+    "enable_hashjoin": "off",
+    "seq_page_cost": "1e6",
+}
+_SET: Final = ";".join(f"SET LOCAL {name}={value}" for name, value in _SETTINGS.items())
+_LOCK: Final = f"""
+SELECT {", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())}, pg_advisory_xact_lock(key)
 FROM unnest($1::bigint[]) AS key
 """
-_SET: Final = """SET LOCAL idle_in_transaction_session_timeout=3000;SET LOCAL enable_mergejoin=off;
-SET LOCAL enable_hashjoin=off;SET LOCAL seq_page_cost=1e6"""
 _TRY_LOCK: Final = "SELECT WHERE pg_try_advisory_xact_lock($1)"
 _LOCKED: Final = "SELECT 1"
 

@@ -113,7 +113,7 @@ class _Messages:
     first: dict[str, bytes] = field(default_factory=dict)
     """Payloads of the first events of new incidents, by ordering key: nothing of their key is before them."""
 
-    def go_straight(self) -> None:
+    def leave_from_memory(self) -> None:
         """The first events of new incidents are due later for the relay, since they are handed over from memory."""
         self.new = [
             (*row[:3], outbox.SURE_WAY_SECONDS) if self.first.get(row[1]) is row[0] else row for row in self.new
@@ -133,9 +133,9 @@ class Written:
 async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = NONE_FROM_MEMORY) -> Written:
     """Writes the changed alerts and incidents and their events. `takes`: see `Relay.takes`."""
     messages = _events(tx.org_id, snapshot)
-    goes_straight = bool(messages.first) and takes(tx.org_id, len(messages.first))
-    if goes_straight:
-        messages.go_straight()
+    from_memory = bool(messages.first) and takes(tx.org_id, len(messages.first))
+    if from_memory:
+        messages.leave_from_memory()
     written = Written(
         any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten), []
     )
@@ -164,7 +164,7 @@ async def write(tx: Tx, snapshot: Snapshot, takes: Callable[[str, int], bool] = 
             *_NEW_ALERTS.parameters([_new_alert(each) for each in new_alerts]),
             *_NEW_EVENTS.parameters(messages.new),
         )
-        if goes_straight:
+        if from_memory:
             written.from_memory = _first_of(tx.org_id, messages, await tx.fetch(_INSERT_AND_SHOW, *rows))
         else:
             await tx.execute(_INSERT, *rows)

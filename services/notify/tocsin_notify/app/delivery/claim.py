@@ -12,6 +12,7 @@ from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.pages.bundle_message import without_answered
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.app.pages.targets import make_delivery
+from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.page import DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.cipher import Cipher, SecretLost
@@ -37,20 +38,19 @@ class Claim:
         slots: Slots,
         cipher: Cipher,
         failures: Failures,
+        policy: RetryPolicy,
         metrics: NotifyMetrics,
         leases: Leases,
-        *,
-        max_tries: int,
     ) -> None:
-        """`max_tries`: attempts after which a notification whose senders vanish is given up."""
+        """`policy`: as it is at each claim, since options of the queue change it."""
         self._gate = gate
         self._calls = calls
         self._slots = slots
         self._cipher = cipher
         self._failures = failures
+        self._policy = policy
         self._metrics = metrics
         self._leases = leases
-        self._max_tries = max_tries
 
     async def __call__(self, taken: Mapping[UUID, tuple[Slot, Candidate]]) -> int:
         """Returns how many were claimed, once the calls of those that are sent have begun. Their slots are the calls' then, and
@@ -64,7 +64,7 @@ class Claim:
                 rows = await notifications.claim(
                     passage.tx,
                     ids,
-                    max_tries=self._max_tries,
+                    max_tries=self._policy.attempts,
                     lease=self._leases.seconds,
                     sender=self._leases.sender,
                 )

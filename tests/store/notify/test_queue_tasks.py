@@ -365,8 +365,12 @@ async def test_more_attempts_hold_also_for_pages_whose_senders_vanished(
         given.options.attempts, given.options.rate_per_minute = 8, 100
         await Operator(replica).call("UpdateQueue", queue=given)
         await until(lambda: replica.runtime.rpc.budgets.allowed(org, "notifications_per_minute") == 100)
-        await until(lambda: world.arrived("ana") == 1)
+
+        async def sent() -> bool:
+            return await world.states() == ["sent"]
+
+        await until(sent)
         await world.admin.execute(
-            "UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_now(), attempts = 5, tries = 5"
+            "UPDATE notifications SET state = 'sending', send_time = NULL, lease_until = app_now(), attempts = 5, tries = 5"
         )
         await until(lambda: world.arrived("ana") == 2)

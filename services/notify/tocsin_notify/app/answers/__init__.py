@@ -1,1 +1,1 @@
-"""Answers of people, from wherever a page reached them."""
+"""Answers of people to their pages, through every channel."""

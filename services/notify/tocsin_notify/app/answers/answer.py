@@ -36,11 +36,11 @@ class Escalation(Protocol):
         ...
 
     async def act(self, person: Person, asked: Asked, request_id: UUID, via: str) -> None:
-        """Idempotent by `request_id`."""
+        """Idempotent by `request_id`: a repeat gets the first answer."""
         ...
 
     async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:
-        """At most 250 incidents, by name; each by itself. Idempotent by `request_id`."""
+        """At most 250 incidents, by name; each succeeds or fails by itself. Idempotent by `request_id`."""
         ...
 
 
@@ -48,8 +48,8 @@ class Escalation(Protocol):
 class View:
     """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before.
 
-    `into`: the incident into which it is merged, to which answers are passed on; None of one that is not merged.
-    `members`: the pages that came as one message, the oldest first; None of a page that came by itself.
+    `into`: the incident into which this one is merged, and which gets its answers; None for one that is not merged.
+    `members`: the pages that were sent as one message, the oldest first; None for a page that was sent alone.
     """
 
     link: AnswerLink
@@ -81,7 +81,7 @@ class View:
 
     @property
     def beyond_notes(self) -> AnswerLink:
-        """The link that goes on from here, if this one and those after it were used for notes; else itself.
+        """The link to use after this one, if this one and those after it were used for notes; else this link.
 
         A person who adds a note by the link in a message must still be able to acknowledge by it.
         """
@@ -100,7 +100,7 @@ class Whole(Protocol):
         ...
 
     async def acknowledge(self, org_id: str, user: str, bundle: UUID, via: str) -> None:
-        """All that is still true."""
+        """Acknowledge every incident of the bundle that is still open."""
         ...
 
 
@@ -110,7 +110,7 @@ _REFUSALS: Final = frozenset(
 
 
 def is_refused(error: TocsinError) -> bool:
-    """Whether escalation will answer the same to the same: nothing was done, and to try again is of no use."""
+    """Whether escalation would give the same answer again: nothing was done, and a repeat is of no use."""
     return error.code in _REFUSALS
 
 
@@ -119,7 +119,7 @@ class LinkUsed(Exception):
 
 
 class Answers:
-    """Shows, and acts once for each link."""
+    """Shows a page by its link, and acts once for each link."""
 
     def __init__(self, db: Database, escalation: Escalation, whole: "Whole") -> None:
         self._db = db
@@ -127,7 +127,7 @@ class Answers:
         self._whole = whole
 
     async def look(self, link: AnswerLink) -> View | None:
-        """Changes nothing. None: the page is forgotten."""
+        """The page of the link, as it is now; changes nothing. None: notify has deleted the page."""
         view = await self.read(link)
         if view is None or view.members is not None:
             return view
@@ -141,7 +141,7 @@ class Answers:
         return view
 
     async def act(self, view: View, asked: Asked) -> AnswerLink:
-        """Do it as this person, and return the link that goes on from here.
+        """Do the action as this person, and return the link to use next.
 
         Raises LinkUsed, and the errors of escalation: then nothing was done, and the link is as good as before. A repeat
         of an action whose answer was lost gets the first answer.
@@ -178,7 +178,8 @@ class Answers:
         return link.next()
 
     async def read(self, link: AnswerLink) -> View | None:
-        """What notify knows: enough to act, and not to show. None: the page is forgotten."""
+        """What notify itself knows of the page: enough to act on it, not enough to show it. None: notify has deleted
+        the page."""
         async with self._db.transaction(link.org_id) as tx:
             row = await link_uses.page(tx, link.page)
             if row is None or row.incident is None:

@@ -1,4 +1,4 @@
-"""A person answers a page by a reply to its mail, and is answered by mail."""
+"""A person answers a page by a reply to its mail, and gets a mail in return."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from tocsin_notify.texts.replies import reply_words_of
 _log = get_logger(__name__)
 
 MOST_ANSWERS: Final = 10
-"""To the replies to one page: two machines that answer each other end so."""
+"""Mails sent in return for the replies to one page: this ends a loop of two machines that answer each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailReply:
-    """`event`: names the mail, the same each time it comes. `id`: its Message-ID."""
+    """`event`: the name of the mail, the same each time it is delivered. `id`: its Message-ID."""
 
     notification: UUID
     attempt: int
@@ -40,12 +40,13 @@ class Answering(Protocol):
     """What sends mails."""
 
     async def answer(self, address: str, subject: str, text: str, headers: Mapping[str, str]) -> bool:
-        """Whether the mail server took it. Never raises for what the server does."""
+        """Whether the mail server took the mail. Errors of the mail server raise nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """`answer`: None: it is not understood. `said`: in words, in the language of the person, who was told so if `told`."""
+    """`answer` is None for a mail that is not understood. `said`: what was done, in the language of the person; `told`:
+    whether the person was sent it."""
 
     answer: Answer | None
     said: str
@@ -55,12 +56,12 @@ class Heard:
 class MailReplies:
     """Takes replies; the same one taken twice acts once.
 
-    A sender who has the address of a page acts as the person it was sent to, as with its link: what a mail says of its sender is
-    proven by nothing. They are answered where the page went, and nowhere else.
+    A sender who has the reply address of a page acts as the person to whom the page was sent, as with its link: the
+    sender address of a mail proves nothing. The mail in return goes to the address of the page, and to no other.
     """
 
     def __init__(self, db: Database, presses: Presses, budgets: Budgets, channel: Answering, link: str) -> None:
-        """`link`: how the links begin by which people answer; empty if there are none."""
+        """`link`: the start of every answer link; empty if there are no links."""
         self._db = db
         self._link = link
         self._presses = presses
@@ -68,7 +69,7 @@ class MailReplies:
         self._channel = channel
 
     async def take(self, reply: MailReply, address: str) -> Heard:
-        """`address`: to which it came. Raises DATABASE_UNAVAILABLE, RATE_LIMITED."""
+        """`address`: the address to which the reply was sent. Raises DATABASE_UNAVAILABLE, RATE_LIMITED."""
         async with self._db.system() as tx:
             page = await mail_replies.mailed_page(tx, reply.notification, reply.attempt)
         if page is None:
@@ -82,7 +83,8 @@ class MailReplies:
         event, code = f"reply {reply.event}", f"reply {asked.action}"
         taken = await self._presses.take(Press(name, asked.action, str(Channel.EMAIL), event, code, text=asked.text))
         heard = Heard(taken.answer, taken.said(asked.action))
-        # What may not be done is told by the mail server of the sender, which keeps the mail and sends it again.
+        # If this mail may not be sent, our refusal of the reply makes the sender's mail server keep it and deliver it
+        # again.
         return heard if taken.answer is Answer.LATER else await self._tell(reply, page, address, heard)
 
     async def _tell(self, reply: MailReply, page: MailedPage, address: str, heard: Heard) -> Heard:

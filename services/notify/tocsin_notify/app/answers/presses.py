@@ -1,4 +1,4 @@
-"""A person answers a page by a button or a key of the channel that brought it."""
+"""A person answers a page by a button or a key of the channel that delivered it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,45 +31,45 @@ from tocsin_notify.texts.replies import reply_words_of
 _log = get_logger(__name__)
 
 _FRESH: Final = timedelta(hours=23)
-"""Escalation knows a request again for 24 hours after it was made. A press that comes later might act twice."""
+"""Escalation remembers a request for 24 hours after it was made. A press that is repeated later might act twice."""
 _OVER: Final = frozenset(
     {ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND},
 )
 
 
 class Answer(Enum):
-    """What came of it."""
+    """What a press led to."""
 
     DONE = auto()
     UNKNOWN = auto()
-    """No such page is known here (any more), or its person has left."""
+    """There is no such page here (any more), or its person was deleted."""
     STALE = auto()
     """The page is too old."""
     OVER = auto()
-    """The incident is resolved, or forgotten."""
+    """The incident is resolved, or no longer known."""
     MERGED = auto()
     """The incident is merged into another one."""
     LAST_LEVEL = auto()
     """There is no further level to page."""
     REFUSED = auto()
-    """Escalation does not take it, however often it is asked."""
+    """Escalation refuses it, and would refuse each repeat."""
     LATER = auto()
-    """It is not certain that it was done. The same may be asked again."""
+    """It is not certain that the action was done. The caller may ask for the same again."""
     SEVERAL = auto()
-    """The message stands for several incidents, and this is done to one."""
+    """The message stands for several incidents, and this action is possible for one only."""
     STRANGER = auto()
-    """The account that pressed is no user's."""
+    """The account that pressed belongs to no user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of it, and the language of the person who is told."""
+    """What a press led to, and the language of the person who is told."""
 
     answer: Answer
     language: str = LANGUAGES[0]
 
     def said(self, action: Action) -> str:
-        """In words."""
+        """The answer, in words."""
         words = reply_words_of(self.language)
         name = f"done_{action}" if self.answer is Answer.DONE else f"answer_{self.answer.name.lower()}"
         return str(getattr(words, name))
@@ -77,13 +77,13 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Presser:
-    """Who pressed, as the channel names them: the address of a verified contact method of theirs."""
+    """The account that pressed, as the channel names it: the address of a verified contact method of the presser."""
 
     channel: Channel
     address: str
 
     def press(self, attempt: AttemptName, action: Action, occurrence: str) -> "Press":
-        """A button of the attempt's message, pressed by them."""
+        """The press of a button in the attempt's message, by this account."""
         via, code = str(self.channel), f"button {action}"
         return Press(attempt, action, via, f"button {self.address}", code, self, occurrence)
 
@@ -93,11 +93,11 @@ class Press:
     """`via`: the channel. `event`: the provider's name for what happened, or who pressed; one event
     acts once.
 
-    `code` is kept with the evidence. Without `by` it was the person whom the page was for: nobody else has the button.
-    `occurrence`: the provider's name for this one press of a button that can be pressed again. The button acts on each, except for
-    the next level: two presses of a person who is half asleep page one level.
-    `time`: when it happened, if the provider says so, and names each press. None: it may be the repeat of one since the attempt
-    began. `text`: of a note.
+    `code` is kept with the evidence. Without `by`, the person who was paged pressed: no other person has the button.
+    `occurrence`: the provider's name for this press, of a button that can be pressed several times. The button acts on
+    each press, except "next level": a person who is half asleep and presses twice pages one level. `time`: when the
+    button was pressed, if the provider says so and gives each press its own time. None: the press may be the repeat of
+    any press since the attempt began. `text`: the text of a note.
     """
 
     attempt: AttemptName
@@ -117,7 +117,7 @@ class Press:
 
     @property
     def request(self) -> str:
-        """What escalation knows it by when it comes again."""
+        """The request id, the same when the provider delivers the press again."""
         occurrence = "" if self.action is Action.ESCALATE else self.occurrence
         return " ".join(filter(None, (self.via, self.event, str(self.action), occurrence)))
 
@@ -135,7 +135,7 @@ class _Found:
 
 
 class Presses:
-    """Acts as the person whom the page was for, or who pressed."""
+    """Acts as the person who was paged, or as the account that pressed."""
 
     def __init__(self, db: Database, escalation: Escalation, receipts: Receipts, whole: Whole) -> None:
         self._db = db
@@ -144,7 +144,7 @@ class Presses:
         self._receipts = receipts
 
     async def job(self, attempt: AttemptName) -> NotificationJob | None:
-        """What the page was made of; None when it is not known here (any more)."""
+        """The job of the page; None when the page is not known here (any more)."""
         async with self._db.transaction(attempt.org_id) as tx:
             row = await store.answered_page(tx, attempt.notification, attempt.number)
         if row is None:
@@ -152,7 +152,7 @@ class Presses:
         return job_of_page(attempt.org_id, row.page_id, Kind(row.type), row.user_id, row.incident, row.job)
 
     async def now(self) -> float:
-        """Unix seconds of the clock that everything here goes by."""
+        """Unix seconds of the database's clock."""
         async with self._db.system() as tx:
             return (await tx.now()).timestamp()
 
@@ -165,7 +165,8 @@ class Presses:
         return await self.take(press(AttemptName(org_id, notification, attempt)))
 
     async def take(self, press: Press) -> Taken:
-        """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
+        """Do the action, once for each event. The answer is noted as evidence even if the action fails. Raises
+        DATABASE_UNAVAILABLE."""
         name = press.attempt
 
         async def read(tx: Tx) -> Taken | _Found:
@@ -217,7 +218,7 @@ def _meaning(error: TocsinError) -> Answer:
     if error.reason == ErrorReason.ERROR_REASON_NO_NEXT_LEVEL:
         return Answer.LAST_LEVEL
     if error.reason == ErrorReason.ERROR_REASON_INCIDENT_STATE:
-        # The only state but the resolved one in which an answer from a phone is refused.
+        # Of all states except "resolved", this is the only one that refuses an answer from a phone.
         return Answer.MERGED
     if error.code is grpc.StatusCode.FAILED_PRECONDITION:
         return Answer.OVER

@@ -1,4 +1,4 @@
-"""A person answers a page by text message, or wants no more of them."""
+"""A person answers a page by text message, or asks for no more text messages."""
 
 from collections.abc import Callable
 from typing import Final
@@ -22,15 +22,16 @@ from tocsin_notify.texts.replies import ReplyWords, reply_words_of
 _log = get_logger(__name__)
 
 MOST_ANSWERS: Final = 5
-"""To what is not understood, for each number until it says something that is: two machines that answer each other end so."""
+"""Answers to messages that are not understood, for each number until it sends one that is: this ends a loop of two
+machines that answer each other."""
 _LISTED: Final = 3
 
 
 class SmsReplies:
-    """Takes what came to the number that sends; the same message taken twice acts once.
+    """Takes text messages that were sent to our number; the same message taken twice acts once.
 
-    What a message means is decided when it comes for the first time, and kept. A later page, or time that passes, would give it
-    another meaning when the provider tells it again.
+    The meaning of a message is decided when it is delivered for the first time, and kept. Decided again at a later
+    delivery, a new page or the time that has passed would change its meaning.
     """
 
     def __init__(self, db: Database, presses: Presses, failures: Failures) -> None:

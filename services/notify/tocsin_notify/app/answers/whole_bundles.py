@@ -1,4 +1,4 @@
-"""A person answers several pages that came as one message."""
+"""A person answers several pages that were sent as one message."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +15,7 @@ _MOST_PER_CALL: Final = 250
 
 
 class WholeBundles:
-    """Reads the pages of a bundle, and acknowledges what of them is still true."""
+    """Reads the pages of a bundle, and acknowledges those whose incidents are still open."""
 
     def __init__(self, db: Database, escalation: Escalation) -> None:
         self._db = db
@@ -28,7 +28,8 @@ class WholeBundles:
         return list({page.incident: page for page in held[bundle]}.values())
 
     async def acknowledge(self, org_id: str, user: str, bundle: UUID, via: str) -> None:
-        """For this person. Idempotent: a repeat acknowledges what was not stopped since. An incident that is over is left as it is.
+        """Acknowledge for this person. Idempotent: a repeat acknowledges only incidents that are still paging. An
+        incident that is resolved is left as it is.
 
         Raises the errors of escalation.
         """
@@ -36,6 +37,6 @@ class WholeBundles:
         true.sort()
         for start in range(0, len(true), _MOST_PER_CALL):
             names = true[start : start + _MOST_PER_CALL]
-            # By what it names: a repeat that finds less is another request.
+            # The id is computed from the incidents' names: a repeat that finds fewer incidents is another request.
             request_id = uuid5(bundle, f"{user} acknowledge {' '.join(names)}")
             await self._escalation.acknowledge_all(Person(org_id, user, ""), names, request_id, via)

@@ -1,6 +1,6 @@
-"""A person asks by a command of Slack what they are paged for, and acknowledges it.
+"""A person uses a Slack command to list the incidents that page them, and to acknowledge one.
 
-The app is the operator's and names no tenant: a member is every user who has proved that the account is theirs.
+The app is the operator's and names no tenant: a Slack member stands for every user who has verified that account.
 """
 
 import asyncio
@@ -36,14 +36,15 @@ from tocsin_notify.texts.replies import reply_words_of
 _log = get_logger(__name__)
 
 MOST_PER_CALL: Final = 250
-"""As many as one call acknowledges."""
+"""The limit of one call to `acknowledge_all`."""
 _MOST_WAITING: Final = 2000
-"""Of one user. Of what a storm leaves beyond that, the next command finds the rest: what is acknowledged waits no more."""
+"""Incidents of one user. If a storm leaves more, the next command lists the rest: acknowledged incidents are no longer
+listed."""
 _MOST_HELD: Final = 250
 _WAITING: Final = (INCIDENT_STATE_TRIGGERED, INCIDENT_STATE_EXHAUSTED)
 _HELD: Final = (INCIDENT_STATE_ACKNOWLEDGED,)
 _MOST_USERS: Final = 10
-"""Tenants in which one account may be somebody's."""
+"""Tenants in which one account may belong to a user."""
 _LISTED: Final = 20
 _TITLE: Final = 100
 _LIST: Final = frozenset({"", "list", "pages"})
@@ -52,18 +53,19 @@ _OVER: Final = frozenset({ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReaso
 
 
 class Assigned(Escalation, Protocol):
-    """Escalation, which knows who is paged for what."""
+    """Escalation, which knows whom each incident pages."""
 
     async def assigned(
         self, person: Person, states: Sequence[IncidentState.ValueType], limit: int
     ) -> Sequence[Incident]:
-        """What the person is paged for, or holds, in one of these states: the newest `limit`. Raises TocsinError."""
+        """The newest `limit` incidents, in one of these states, that page this person or that this person holds. Raises
+        TocsinError."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Mine:
-    """An incident, and the user whose it is. `code`: what it is called by this account."""
+    """An incident, and the user it is assigned to. `code`: the short name of the incident for this account."""
 
     person: Person
     incident: Incident
@@ -82,7 +84,7 @@ class SlackCommands:
         self._escalation = escalation
 
     async def take(self, member: str, text: str, occurrence: str) -> str:
-        """What to tell the member. `occurrence`: Slack's name for this one command. Raises DATABASE_UNAVAILABLE."""
+        """The answer for the member. `occurrence`: Slack's name for this one command. Raises DATABASE_UNAVAILABLE."""
         words = " ".join(text.lower().split())
         reply = read_reply(words)
         known = words in _LIST or words in _ALL or (isinstance(reply, Reply) and reply.action is Action.ACKNOWLEDGE)
@@ -96,7 +98,7 @@ class SlackCommands:
         if not known:
             return reply_words_of(language).chat_how
         try:
-            # Each by itself: of what somebody holds there may be more, and newer, than of what waits.
+            # A query of its own: the acknowledged incidents may be more, and newer, than the waiting ones.
             mine = await self._mine(owners, member, _WAITING, _MOST_WAITING)
             if words in _ALL:
                 return await self._acknowledge_all(mine, occurrence, language)

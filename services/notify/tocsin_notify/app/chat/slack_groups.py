@@ -1,8 +1,9 @@
-"""User groups of Slack: who they follow, chosen by callers; and the loop that keeps them in step.
+"""Slack user groups that follow a schedule or a policy, and the loop that keeps their members up to date.
 
-The row is the record of what Slack was told. A replica that looks at one puts its next look off, asks escalation who is on call,
-tells Slack outside of any transaction, and writes what came of it. If another one looked meanwhile, the group is looked at anew:
-what it said may have come to Slack last. Who is on call is asked again and again, so nothing is lost with an event.
+The row records the members that Slack was sent. A replica that checks a group postpones the group's next check, asks
+escalation who is on call, updates Slack outside of any transaction, and writes the result. If another replica checked
+the group meanwhile, the group is checked again: the other replica's update may have reached Slack last. Escalation is
+asked at each check, so a lost event changes nothing.
 """
 
 import asyncio
@@ -33,18 +34,19 @@ _log = get_logger(__name__)
 
 _LOOK_SECONDS: Final = 15.0
 _ANEW: Final = timedelta(hours=1)
-"""After that the members are set again: they may have been changed at Slack."""
+"""The members are set again after this time: a person may have changed them in Slack."""
 _MOST_PER_ROUND: Final = 20
-"""Slack takes some twenty of these calls a minute (Tier 2), and says so when there are more."""
+"""Slack allows about twenty of these calls a minute (Tier 2), and answers with an error beyond that."""
 _LEASE: Final = 90.0
-"""Longer than a question and three calls take."""
+"""Longer than one question to escalation and three calls to Slack take."""
 
 
 class ChosenGroups:
-    """Use cases on the choices; each runs in the caller's transaction."""
+    """Use cases on the groups that tenants chose; each runs in the caller's transaction."""
 
     def __init__(self, allowed: frozenset[tuple[str, str]], missing: str, budgets: Budgets) -> None:
-        """`allowed`: pairs of tenant and group, `*` for any. `missing`: why nothing can be told Slack here; empty if it can."""
+        """`allowed`: pairs of tenant and group, `*` for any. `missing`: why Slack cannot be called here; empty if it
+        can."""
         self._allowed = allowed
         self._missing = missing
         self._budgets = budgets
@@ -59,7 +61,7 @@ class ChosenGroups:
     async def choose(
         self, tx: Tx, group: str, schedule: str, disable_when_nobody: bool, etag: str
     ) -> tuple[SlackGroup | None, SlackGroup]:
-        """As it was, and as it is now. Raises ALREADY_EXISTS, ETAG_MISMATCH, LIMIT_REACHED."""
+        """The group before the change, and after it. Raises ALREADY_EXISTS, ETAG_MISMATCH, LIMIT_REACHED."""
         before = await slack_groups.read(tx, group)
         require_etag(etag, before.version if before is not None else 0)
         if before is None:
@@ -75,7 +77,7 @@ class ChosenGroups:
         return before, after
 
     async def end(self, tx: Tx, group: str) -> SlackGroup:
-        """As it was. Raises SLACK_GROUP_NOT_FOUND."""
+        """The group as it was. Raises SLACK_GROUP_NOT_FOUND."""
         before = await slack_groups.read(tx, group)
         if before is None:
             raise not_found(ErrorReason.ERROR_REASON_SLACK_GROUP_NOT_FOUND, group)
@@ -93,7 +95,7 @@ class KeepSlackGroups:
         self._metrics = metrics
 
     async def everything(self) -> None:
-        """One round: what is due beyond that is due in the next look. Raises DATABASE_UNAVAILABLE."""
+        """One round: groups that are due beyond its limit wait for the next round. Raises DATABASE_UNAVAILABLE."""
         async with self._db.claim() as tx:
             due = await slack_groups.claim(tx, limit=_MOST_PER_ROUND, lease=_LEASE)
             now = await tx.now()
@@ -103,7 +105,7 @@ class KeepSlackGroups:
         )
 
     async def _of_tenant(self, org_id: str, due: Sequence[SlackGroup], now: datetime) -> None:
-        """What fails is due again later, and holds up no other tenant."""
+        """A group that fails is due again later, and holds up no other tenant."""
         try:
             found = await self._escalation.resolve(org_id, [each.schedule for each in due], now)
             users = sorted({user for each in found for user in each.users})
@@ -115,7 +117,8 @@ class KeepSlackGroups:
                 await self._settle(await self._fulfil(each, wish, now))
         except TocsinError as error:
             _log.warning("slack_groups_wait", org_id=org_id, groups=len(due), reason=error.reason_name)
-            # Escalation or the database is away. Slack is as it was; the lease says when to look again.
+            # Escalation or the database is away. The group in Slack is unchanged; the end of the lease is the time of
+            # the next check.
         except Exception:
             _log.exception("slack_groups_failed", org_id=org_id, groups=len(due))
 

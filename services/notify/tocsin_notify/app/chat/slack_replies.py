@@ -19,15 +19,16 @@ from tocsin_notify.texts.replies import reply_words_of
 _log = get_logger(__name__)
 
 _SECONDS: Final = 2.0
-"""Slack waits for three, and tells it again."""
+"""Slack waits for three seconds, and then delivers the event again."""
 MOST_ANSWERS: Final = 1
-"""To an account that nobody has proven: people who only talk in the thread are told once how their replies become notes."""
+"""To an account that no user has verified: people who only talk in the thread are told once how their replies become
+notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlackReply:
-    """`channel` and `thread` name the message that the thread is of; `event`: Slack's name for the reply, the same each time it is
-    told; `time`: when it was written.
+    """`channel` and `thread` name the message that began the thread; `event`: Slack's name for the reply, the same at
+    each delivery; `time`: when it was written.
     """
 
     channel: str
@@ -40,7 +41,8 @@ class SlackReply:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """`tell`: what the author is to be told; empty for nothing. `again`: it may not be done, and Slack is to tell it again."""
+    """`tell`: the text for the author; empty for none. `again`: the reply may not be stored, and Slack is to deliver it
+    again."""
 
     tell: str = ""
     again: bool = False
@@ -81,7 +83,7 @@ class SlackReplies:
             taken = Taken(Answer.LATER)
         match taken.answer:
             case Answer.DONE | Answer.UNKNOWN:
-                # Messages about no incident have threads as well.
+                # Messages that name no incident have threads as well.
                 return Heard()
             case Answer.STRANGER if not await self._may_answer(reply.member):
                 return Heard()

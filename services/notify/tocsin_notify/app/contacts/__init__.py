@@ -1,1 +1,1 @@
-"""How people are reached, and how much they want to get."""
+"""Contact methods, notification rules and notification settings of users."""

@@ -28,9 +28,9 @@ from tocsin_notify.store.delivery import notifications
 
 MOST_PER_USER: Final = 50
 KEPT: Final = "user_id <> '' AND delete_time IS NULL"
-"""The rows that count: not the addresses of messages, which belong to no user, and not what was deleted."""
+"""The rows that count against the limit: neither addresses of messages, which belong to no user, nor deleted rows."""
 Owners = Callable[[str], None]
-"""Raises SCOPE_MISSING when the caller may not change what is of this user."""
+"""Raises SCOPE_MISSING when the caller may not change the contact methods of this user."""
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]*")
 _SECRET_BYTES: Final = 32
 
@@ -66,8 +66,8 @@ class Contacts:
         missing: Mapping[Channel, str],
         vetting: Mapping[Channel, Vetting],
     ) -> None:
-        """`missing`: why methods of a channel cannot be made here, for those that cannot. `vetting`: channels that look at
-        addresses by themselves."""
+        """`missing`: why methods of a channel cannot be made here, for those that cannot. `vetting`: channels that
+        check an address over the network."""
         self._db = db
         self._cipher = cipher
         self._hints = hints
@@ -78,7 +78,8 @@ class Contacts:
         self._vetting = vetting
 
     async def vet(self, org_id: str, given: Given) -> None:
-        """Before the transaction of `create` or `update`, since it may take a while. Raises INVALID_FIELD, OVERLOADED."""
+        """Check the address; before the transaction of `create` or `update`, since it may take a while. Raises
+        INVALID_FIELD, OVERLOADED."""
         type_, vetting = TYPES[given.channel], self._vetting.get(given.channel)
         if vetting is None or given.channel in self._missing:
             return
@@ -90,7 +91,7 @@ class Contacts:
             raise invalid(f"contact_method.{given.channel}.{type_.address_field}", str(error)) from error
 
     async def create(self, tx: Tx, given: Given, by: str) -> Contact:
-        """A new one, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""
+        """A new contact method, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""
         given = self._checked(given, before=None)
         if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
             raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
@@ -103,10 +104,10 @@ class Contacts:
     async def update(
         self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], Given], may: Owners, by: str
     ) -> Contact:
-        """What `change` makes of it. Leading elsewhere makes it unverified, and codes sent so far are over.
+        """The contact method after `change`. A new address makes it unverified, and earlier codes are no longer valid.
 
-        `may` raises when the caller may not change what is of this user. Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH,
-        INVALID_FIELD, RATE_LIMITED.
+        `may` raises when the caller may not change the contact methods of this user. Raises CONTACT_METHOD_NOT_FOUND,
+        ETAG_MISMATCH, INVALID_FIELD, RATE_LIMITED.
         """
         before = await find(tx, id, lock=True)
         may(before.user_id)
@@ -123,9 +124,11 @@ class Contacts:
         return updated
 
     async def gone(self, org_id: str, id: UUID, since: datetime, reason: str) -> None:
-        """Its provider says that it leads to nobody: it counts as unverified, and its owner is told where else they are reached.
+        """The provider says that the address does not exist: the method counts as unverified, and its owner is told
+        through the other methods.
 
-        `since`: when that was asked. What was changed later leads elsewhere, or was proven anew. Raises DATABASE_UNAVAILABLE.
+        `since`: when the provider was called. A method that was changed or verified after that is left as it is. Raises
+        DATABASE_UNAVAILABLE.
         """
 
         async def work(tx: Tx) -> None:
@@ -139,7 +142,8 @@ class Contacts:
         await self._db.run(org_id, work)
 
     async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> Contact:
-        """Answers what it was. Its rules go with it, its pending notifications go to the user's other methods.
+        """Returns the method as it was. Its rules are deleted with it, and its pending notifications move to the user's
+        other methods.
 
         `may`: as for `update`.
 
@@ -160,7 +164,7 @@ class Contacts:
         await self._failures.tell_hopeless(tx, waiting, f"its contact method {why}")
 
     def reveal(self, org_id: str, contact: Contact) -> str:
-        """The signing secret, for the answer to create; empty for channels that sign nothing. Raises SecretLost."""
+        """The signing secret, for the response of create; empty for channels that sign nothing. Raises SecretLost."""
         if contact.secret is None or not TYPES[contact.channel].signs:
             return ""
         return self._cipher.open(org_id, contact.id, contact.secret).decode()
@@ -178,13 +182,13 @@ class Contacts:
         )
 
     def _secret(self, org_id: str, before: Contact, given: Given) -> tuple[bytes | None, str]:
-        """The closed secret, and its key id where messages are signed."""
+        """The encrypted secret, and its key id where messages are signed."""
         type_ = TYPES[given.channel]
         if type_.mask is not None:
             if _unmoved(before, given):
                 return before.secret, ""
             return self._cipher.close(org_id, before.id, given.address.encode()), ""
-        # A login at one server is never shown to another one.
+        # The login for one server is never sent to another one.
         stays = given.channel is before.channel and (type_.signs or given.address == before.address)
         kept = before.secret if stays else None
         if not type_.hidden_field or (not given.secret and (kept is not None or not type_.signs)):
@@ -199,7 +203,7 @@ class Contacts:
         return given.address if mask is None or _unmoved(before, given) else mask(given.address)
 
     def _checked(self, given: Given, *, before: Contact | None) -> Given:
-        """What annotations cannot say; with the address in its one form."""
+        """Checks that annotations cannot express; returns it with the address in its one form."""
         type_, field = TYPES[given.channel], f"contact_method.{given.channel}"
         if (before is None or given.channel is not before.channel) and given.channel in self._missing:
             raise invalid(field, self._missing[given.channel])
@@ -216,7 +220,7 @@ class Contacts:
 
 
 def _unmoved(before: Contact, given: Given) -> bool:
-    """Whether it leads where it did: what is masked is sent back as it was shown."""
+    """Whether the address is the same: a caller may send back the masked address that it was shown."""
     return (given.channel, given.address) == (before.channel, before.address)
 
 

@@ -1,4 +1,4 @@
-"""A person has a browser shown their pages, from the answer page: no login, and no administrator."""
+"""A person adds their browser as a contact method from the answer page, without a login or an administrator."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -38,8 +38,9 @@ class Owner:
 class Devices:
     """Adds and proves browsers as contact methods.
 
-    A link is as good as its person for one incident; here it adds a way by which all their pages go. So it must have come to where
-    only they read (`AnswerLink.personal`), and they are told wherever they were reached before.
+    A link acts as its person for one incident; here it would add a way for all their pages. So the link must have come
+    through a channel that only the person reads (`AnswerLink.personal`), and the person is told through every method
+    they had before.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Devices:
         self._limits = limits
 
     async def owner(self, link: AnswerLink) -> Owner | None:
-        """None for a link that adds nothing: its page is forgotten, it is too old, or others may have read it."""
+        """None for a link that may add nothing: its page was deleted, it is too old, or other people may have read it."""
         async with self._db.transaction(link.org_id) as tx:
             row = await link_uses.page(tx, link.page)
         if row is None or not link.personal or row.now.timestamp() >= link.expire:
@@ -69,7 +70,8 @@ class Devices:
         return Owner(link.org_id, row.user_id, words_of(row.language or LANGUAGES[0]))
 
     async def add(self, owner: Owner, subscription: str, name: str) -> UUID:
-        """The contact method, to which a code is on its way. Raises INVALID_FIELD, RATE_LIMITED, LIMIT_REACHED."""
+        """The contact method; a verification code is on its way to it. Raises INVALID_FIELD, RATE_LIMITED,
+        LIMIT_REACHED."""
 
         async def work(tx: Tx) -> UUID:
             await require_room(tx, "contact_methods", self._budgets, where=KEPT)
@@ -81,7 +83,7 @@ class Devices:
         return await self._db.run(owner.org_id, work)
 
     async def prove(self, owner: Owner, method: UUID, code: str) -> None:
-        """Pages go there from now on, and its owner is told everywhere else.
+        """From now on pages go to this browser; its owner is told through every other method.
 
         Raises CONTACT_METHOD_NOT_FOUND, VERIFICATION_CODE_WRONG, VERIFICATION_EXPIRED, RATE_LIMITED.
         """
@@ -102,4 +104,4 @@ class Devices:
 
 
 def _anybody(_user: str) -> None:
-    """The method was made in this transaction, for its owner."""
+    """No check: the method was made in this transaction, for its owner."""

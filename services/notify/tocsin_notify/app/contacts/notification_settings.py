@@ -1,4 +1,4 @@
-"""How much a user gets, and when: read as it counts, and replaced as a whole."""
+"""Notification settings of a user: how much they get, and when. Read with their defaults, and replaced as a whole."""
 
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import invalid
@@ -15,7 +15,8 @@ from tocsin_notify.store.pages import quiet_bundles
 
 
 async def read_effective(tx: Tx, user: str, default: BundlePolicy) -> tuple[SettingsRow | None, NotificationSettings]:
-    """What the user has chosen, or the organisation for `users/*`; and what counts. `default` is the operator's."""
+    """The settings that the user has chosen, or the organisation for `users/*`; and the settings that apply. `default`:
+    the operator's settings."""
     rows = await store.read(tx, [user, EVERYBODY])
     own, of_all = (rows[each].chosen if each in rows else NOTHING_CHOSEN for each in (user, EVERYBODY))
     counts = own.over(of_all)

@@ -1,6 +1,7 @@
-"""What another user changes about how a user is reached, or a provider ends, is told to the user, where they were reached before.
+"""Tells users when another user changes their contact methods, rules or settings, or when a provider ends one of them.
+The notice goes to the methods they had before.
 
-Otherwise a caller who may change contact methods could take over a user's pages, or silence them, unseen.
+Otherwise a caller who may change contact methods could take over or silence a user's pages unnoticed.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,12 +49,12 @@ class OwnerNotices:
         await self._tell(tx, contact.user_id, by, "added", contact, contact)
 
     async def verified(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
-        """A method was proven, so pages go there. Raises RATE_LIMITED."""
+        """A method was verified, so pages go there. Raises RATE_LIMITED."""
         if not before.verified:
             await self._tell(tx, before.user_id, by, "verified", before, after)
 
     async def changed(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
-        """A method is another one now. Raises RATE_LIMITED."""
+        """A method was changed. Raises RATE_LIMITED."""
         what = "changed"
         if not _leads_alike(before, after):
             what = "elsewhere"
@@ -62,19 +63,21 @@ class OwnerNotices:
         await self._tell(tx, before.user_id, by, what, before, after)
 
     async def deleted(self, tx: Tx, by: str, before: Contact) -> None:
-        """A method is gone. Call it before what waits for the method is moved. Raises RATE_LIMITED."""
+        """A method was deleted. Call it before the notifications that wait for the method are moved. Raises
+        RATE_LIMITED."""
         await self._tell(tx, before.user_id, by, "deleted", before, None)
 
     async def rules_replaced(self, tx: Tx, by: str, user: str) -> None:
-        """The rules are other ones. Raises RATE_LIMITED."""
+        """The rules were replaced. Raises RATE_LIMITED."""
         await self._tell(tx, user, by, "rules", None, None)
 
     async def settings_replaced(self, tx: Tx, by: str, user: str) -> None:
-        """The user's notification settings are other ones. Raises RATE_LIMITED."""
+        """The user's notification settings were replaced. Raises RATE_LIMITED."""
         await self._tell(tx, user, by, "settings", None, None)
 
     async def gone(self, tx: Tx, before: Contact, reason: str) -> None:
-        """A method leads to nobody, says its provider. Told although the tenant has used up its budget."""
+        """The provider says that a method's address does not exist. The notice is sent even if the tenant has used up
+        its budget."""
         receivers = _not_called([each for each in await contacts.usable(tx, before.user_id) if each.id != before.id])
         await self._send(tx, before.user_id, _ITSELF, "gone", before, receivers, self._budgets.note)
         fields = {"org_id": tx.org_id, "user": before.user_id, "contact_method": f"contactMethods/{before.id}"}
@@ -84,9 +87,9 @@ class OwnerNotices:
         )
 
     async def _tell(self, tx: Tx, user: str, by: str, what: str, before: Contact | None, after: Contact | None) -> None:
-        """`what`: which of the texts `change_…` says it.
+        """`what`: selects the text `change_…`.
 
-        Nothing for what users change of their own. One without a verified method cannot be told; the log has it.
+        No notice for users who change their own. A user without a verified method cannot be told; the change is logged.
         """
         if by == user:
             return
@@ -119,7 +122,7 @@ class OwnerNotices:
             await store_planned(tx, page, [Planned(method, 0, 0.0)], self._hints, fence=None)
 
     async def _former(self, tx: Tx, before: Contact) -> Contact:
-        """A row that leads where `before` did, for notices alone; those that still wait for `before` go there as well."""
+        """A row with the address of `before`, for notices alone; notices that still wait for `before` go there as well."""
         id = new_id()
         former = replace(before, id=id, user_id=_NOBODY, secret=self._closed_for(tx.org_id, before, id))
         kept = await contacts.insert(tx, former)
@@ -128,7 +131,8 @@ class OwnerNotices:
         return kept
 
     def _closed_for(self, org_id: str, before: Contact, id: UUID) -> bytes | None:
-        """A secret is bound to the row it is kept in. One that cannot be opened any more lets its notice fail, not the change."""
+        """A secret is bound to the row it is kept in. If it cannot be decrypted any more, the notice fails, and the
+        change does not."""
         if before.secret is None:
             return None
         try:
@@ -138,7 +142,7 @@ class OwnerNotices:
 
 
 def _not_called(receivers: list[Contact]) -> list[Contact]:
-    """A user who can be told in another way is not called for it."""
+    """No phone call to a user who can be told in another way."""
     return [each for each in receivers if each.channel not in RINGING] or receivers
 
 
@@ -151,7 +155,7 @@ def _change(words: Words, what: str, contact: Contact | None) -> str:
 
 
 def _named(words: Words, contact: Contact) -> str:
-    """The name on one line: another user than its author reads it."""
+    """The name on one line: the reader is another user than the author of the name."""
     name, channel = " ".join(contact.display_name.split()), TYPES[contact.channel].word
     return (
         words.method_named.format(name=name, channel=channel) if name else words.method_unnamed.format(channel=channel)

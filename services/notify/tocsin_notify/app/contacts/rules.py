@@ -13,11 +13,12 @@ from tocsin_notify.store.contacts.rules import RuleSet
 
 
 async def replace_rules(tx: Tx, user: str, given: Sequence[Rule], etag: str) -> RuleSet:
-    """The rules as they are now. A method may be unverified yet: until it is, another one serves its rule.
+    """The rules as they are now. A method may still be unverified: until it is verified, another method serves its
+    rule.
 
     Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
     """
-    # The methods first, as their end locks them: its rules go after it.
+    # The methods are locked first, in the order in which the deletion of a method locks them.
     owners = await contacts.owners(tx, [rule.method for rule in given])
     before = await rules.read(tx, user, lock=True)
     require_etag(etag, before.version)

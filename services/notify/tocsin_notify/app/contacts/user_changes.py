@@ -1,7 +1,8 @@
-"""Users are enabled, disabled or deleted: escalation owns them, and tells notify, which holds what would still reach them.
+"""Users are enabled, disabled or deleted. Escalation owns users and tells notify, which holds the pages that would
+still go to them.
 
-A page that was handed over may wait here for hours, and names its user only by id. Without this it would go out to somebody who
-has left, and another user of the same id would get the contact methods of the one before.
+A page may wait here for hours after escalation handed it over, and names its user only by id. Without this, a person
+who has left would still be paged, and a new user of the same id would get the contact methods of the former one.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ _DELETED: Final = "its user was deleted"
 
 
 class Standing(Enum):
-    """What became of a user."""
+    """What happened to a user."""
 
     ENABLED = auto()
     DISABLED = auto()
@@ -46,7 +47,7 @@ class UserChange:
 
 
 class UserChanges:
-    """Takes them in their order, each in a transaction of its own. Taking one twice changes nothing."""
+    """Applies the changes in their order, each in a transaction of its own. Applying one twice changes nothing."""
 
     def __init__(self, db: Database, failures: Failures, hints: Hints) -> None:
         self._db = db
@@ -77,7 +78,7 @@ class UserChanges:
         await recurring.forget(tx, change.user, change.time, _DELETED)
         deleted = await contacts.delete_user(tx, change.user, change.time)
         if not deleted:
-            return 0  # taken before, or of a user before this one
+            return 0  # applied before, or about a former user of this id
         await rules.forget_user(tx, change.user)
         await notification_settings.forget(tx, change.user)
         await digests.forget(tx, change.user)
@@ -88,6 +89,7 @@ class UserChanges:
         return len(deleted)
 
     async def _end_bundles(self, tx: Tx, user: str) -> None:
-        """Pages that wait to be sent together have no contact method yet. They are due now, and then told to reach nobody."""
+        """Pages of a bundle that waits have no contact method yet. The bundle is made due now, and then escalation is
+        told that its pages reach no one."""
         await bundles.end(tx, user)
         await quiet_bundles.look_anew(tx, user)

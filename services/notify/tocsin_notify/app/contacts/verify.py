@@ -1,4 +1,4 @@
-"""Prove that a contact method reaches its owner: send a code, take it back."""
+"""Prove that a contact method reaches its owner: send a code, and check it."""
 
 from datetime import datetime
 from typing import Final
@@ -26,9 +26,10 @@ _OVER: Final = "there is no code to check, or it is over: ask for a new one"
 
 
 async def send_code(tx: Tx, id: UUID, hints: Hints, limits: CodeLimits, may: Owners) -> datetime:
-    """Send a fresh code through the method, at once; until when it holds. Earlier codes are over.
+    """Send a new code through the method at once; returns until when it is valid. Earlier codes are no longer valid.
 
-    `may` raises when the caller may not change what is of this user. Raises CONTACT_METHOD_NOT_FOUND, RATE_LIMITED.
+    `may` raises when the caller may not change the contact methods of this user. Raises CONTACT_METHOD_NOT_FOUND,
+    RATE_LIMITED.
     """
     contact = await find(tx, id, lock=True)
     may(contact.user_id)
@@ -57,7 +58,7 @@ async def send_code(tx: Tx, id: UUID, hints: Hints, limits: CodeLimits, may: Own
 async def take_code(
     tx: Tx, id: UUID, code: str, cipher: Cipher, notices: OwnerNotices, may: Owners, by: str
 ) -> Contact | TocsinError:
-    """The verified method; or the error to raise once this transaction has committed: a wrong try must count.
+    """The verified method; or the error to raise after the commit of this transaction: a wrong try must be counted.
 
     `may`: as for `send_code`. Raises CONTACT_METHOD_NOT_FOUND, VERIFICATION_EXPIRED, RATE_LIMITED.
     """

@@ -1,1 +1,1 @@
-"""Delivery: what is due is claimed, called, concluded, and goes on where it failed."""
+"""Delivery: due notifications are claimed, sent and concluded; a failed one goes to the next contact method."""

@@ -1,4 +1,4 @@
-"""What the last round of deliveries left due for want of slots."""
+"""The notifications that the last round left due because no slot was free."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,27 +10,29 @@ from tocsin_notify.app.delivery.slots import Slot
 from tocsin_notify.domain.page import DIGESTS, Channel
 
 _GATHER: Final = 0.05
-"""Seconds from the end of a digest's call to the round that follows it: the calls that end meanwhile have one round together."""
+"""Seconds from the end of a digest's call to the round that follows it, so that calls which end close together share
+one round."""
 
 
 @dataclass(slots=True)
 class Left:
-    """What was left of some lanes."""
+    """What was left in some lanes."""
 
     any: bool = False
-    """Due rows were left for want of slots of any kind."""
+    """Due rows were left because no slot was free at all."""
     crowded: set[tuple[str, UUID | str]] = field(default_factory=set)
-    """Tenants' contact methods and hosts whose lanes were full."""
+    """Contact methods and hosts, each with its tenant, whose lanes were full."""
     full: set[Channel] = field(default_factory=set)
-    """Channels whose rows were passed over because as many calls were under way as they may have."""
+    """Channels whose rows were skipped because the channel had its maximum of calls under way."""
 
     def __bool__(self) -> bool:
         return self.any or bool(self.crowded) or bool(self.full)
 
     def could_use(self, slot: Slot) -> bool:
-        """Whether something of it could leave now that this slot is free.
+        """Whether a notification that was left could leave now that this slot is free.
 
-        What waits for a destination that hangs could not: it would be looked for after each call to any other.
+        Rows that wait for a destination that hangs could not: without this check each call to another destination would
+        look for them.
         """
         crowded = slot.destination is not None and not self.crowded.isdisjoint(
             (slot.org_id, key) for key in slot.destination
@@ -50,7 +52,8 @@ class Backlog:
 
     @property
     def waits(self) -> bool:
-        """Whether something due waits for a slot of any kind. Digests do not count: thousands wait for minutes, and may."""
+        """Whether a due notification waits for a slot of any kind. Digests do not count: thousands of them may wait for
+        minutes."""
         return bool(self._pages)
 
     def of(self, priority: int) -> Left:
@@ -65,7 +68,7 @@ class Backlog:
     def slot_freed(self, slot: Slot) -> None:
         """Begin another round if something due could leave now that this slot is free.
 
-        Digests follow those that ended, a moment later: a round for each of thousands would take pages their turn at the processor.
+        Digests wait a moment and share a round: one round for each of thousands would delay pages.
         """
         if self._pages.could_use(slot):
             self._nudge()
@@ -73,7 +76,7 @@ class Backlog:
             self.look_soon(_GATHER)
 
     def look_soon(self, seconds: float) -> None:
-        """Begin another round then, or earlier if one was asked for."""
+        """Begin another round after this delay, or earlier if an earlier one was asked for."""
         if not self._gathers:
             self._gathers = True
             asyncio.get_running_loop().call_later(seconds, self._gathered)

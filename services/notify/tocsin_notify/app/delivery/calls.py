@@ -22,17 +22,20 @@ from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery.gate import Gate
 
 _TO_BEGIN: Final = 0.05
-"""Seconds that a claim's locks wait for another of its calls to begin: longer than one over a kept connection takes."""
+"""Seconds for which the locks of a claim are held until one more of its calls has begun: longer than a call over an
+open connection needs."""
 _MOST_TO_BEGIN: Final = 0.25
-"""The same for all of them. Each one that is late asks the gate by itself, which makes a busy process busier."""
+"""The limit for all calls of a claim together. Each call that is later asks the gate by itself, which adds load to a
+busy process."""
 _AT_A_TURN: Final = 8
-"""Calls that take their first steps in one turn of the event loop: with all of a claim, everything else waits for milliseconds."""
+"""Calls that take their first steps in one iteration of the event loop: a whole claim at once would block it for
+milliseconds."""
 _NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A call to make: its attempt is committed, its lease is ours, its slot is taken."""
+    """A call to make: its attempt is committed, and this process holds its lease and its slot."""
 
     delivery: Delivery
     slot: Slot
@@ -41,7 +44,7 @@ class Start:
 
     @property
     def provider(self) -> Provider:
-        """Who is called."""
+        """The provider that is called."""
         return provider_of(self.slot.org_id, self.slot.channel, self.slot.destination)
 
 
@@ -54,13 +57,13 @@ class Finished:
     seconds: float = 0.0
     """How long it took."""
     faults: str = ""
-    """Why its template was not used, in words."""
+    """Why the template was not used, in words."""
     began: float = 0.0
     """By `time.monotonic`."""
 
 
 class Calls:
-    """Starts calls and hands each outcome to `finished`; the slot is free again once that has taken it."""
+    """Starts calls and gives each outcome to `finished`; the slot is free again after that."""
 
     def __init__(
         self,
@@ -85,16 +88,16 @@ class Calls:
         self._finished = finished
         self._running: set[asyncio.Task[None]] = set()
         self._held: Counts[UUID] = Counts()
-        """Attempts of each notification that are not written down."""
+        """Attempts of each notification whose outcome is not written yet."""
 
     async def start(
         self, starts: Sequence[Start], since: float, *, give_way: Callable[[], Awaitable[object]] = one_turn
     ) -> None:
         """Return when every one of these calls has begun (see `store.delivery.gate`), or has lost the right to begin by itself.
 
-        `since`: when the session of their claim was known to be alive, by the clock of `store.delivery.gate`. The caller holds
-        the gate's locks until this returns. A call that is slow, because its connection is, asks for itself then. `give_way`: lets
-        others go on between a few calls and the next ones.
+        `since`: when the session of the claim was last known to be alive, by the clock of `store.delivery.gate`. The
+        caller holds the gate's locks until this returns. A call that is late because its connection is slow asks the
+        gate by itself. `give_way` lets other tasks run between some calls and the next ones.
         """
         if not starts:
             return
@@ -129,20 +132,22 @@ class Calls:
                 permit.revoke()
 
     def abandon(self, starts: Sequence[Start]) -> None:
-        """The COMMIT of these attempts got no answer: none of them was called, and it is not known whether they are recorded.
+        """The COMMIT of these attempts got no answer: none of them was called, and it is unknown whether they are
+        recorded.
 
-        Once the database is back those that are come due again, instead of waiting for the end of their lease.
+        Once the database is back, those that are recorded are made due at once, before their lease ends.
         """
         for start in starts:
             self._slots.end_call(start.slot)
             self._run_apart(start, self._conclude(Finished(start, _NEVER_BEGUN)))
 
     def holds(self, notification: UUID) -> bool:
-        """Whether a call of it is under way here, or has an outcome that is not written down yet."""
+        """Whether this process has a call of the notification under way, or an outcome of it that is not written yet."""
         return notification in self._held
 
     async def drain(self, grace: float) -> None:
-        """Let calls end for `grace` seconds, then cut them off and record that: they come due again, for any replica."""
+        """Let calls end for `grace` seconds. Then cut them off and record that, so that any replica can make them
+        again."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:

@@ -1,6 +1,6 @@
-"""Which providers fail for many at once, as this process has found out. Each replica finds out for itself.
+"""Which providers fail for many notifications at once, as seen by this process. Each replica finds out for itself.
 
-What is known is kept in memory only: a new process begins with every provider trusted, and learns from its first calls.
+The state is kept in memory only: a new process begins with every circuit closed, and learns from its first calls.
 """
 
 import random
@@ -23,14 +23,15 @@ from tocsin_notify.store.pages.people import StoredTarget
 _log = get_logger(__name__)
 
 MOST: Final = 1000
-"""Circuits that are remembered: those that heard of a failure. Beyond that the one that heard nothing for longest is forgotten."""
+"""Circuits that are kept: those that had a failure. Beyond that, the circuit whose last call is the oldest is
+forgotten."""
 _FORGET_SECONDS: Final = 3600.0
-"""A provider that no page has asked for during so long counts as one of which nothing is known."""
+"""After this time without a page for a provider, its circuit is forgotten."""
 
 
 class Provider(NamedTuple):
-    """Who takes the messages of a channel: the operator's account, which is one for all tenants; or a host that a tenant
-    named, which is one for each tenant, so that none of them can close a host to another."""
+    """Who takes the messages of a channel. Either the operator's account, one for all tenants; or a host that a tenant
+    named, counted for each tenant, so that no tenant can close a host to another one."""
 
     channel: Channel
     org_id: str = ""
@@ -42,12 +43,12 @@ class ProvidersFail(Exception):
 
 
 def provider_of(org_id: str, channel: Channel, destination: Destination | None) -> Provider:
-    """Who takes what goes there."""
+    """The provider that takes messages for this contact method."""
     return Provider(channel) if destination is None else Provider(channel, org_id, destination.host)
 
 
 class Circuits:
-    """Fed by `Calls`; asked by all that is about to send a page."""
+    """Fed by `Calls`; asked before each page is sent."""
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class Circuits:
         clock: Callable[[], float] = monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`opened`: called when a circuit opens, so that pages which wait for that provider take another way at once."""
+        """`opened`: called when a circuit opens, so that pages which wait for that provider go to other contact methods
+        at once."""
         self.policy: Final = policy
         self._metrics = metrics
         self._opened = opened
@@ -72,20 +74,20 @@ class Circuits:
         return len(self._known)
 
     def any_open(self) -> bool:
-        """Whether any provider fails for many."""
+        """Whether any circuit is open."""
         return bool(self._open)
 
     def is_open(self, provider: Provider) -> bool:
-        """Whether pages go around it."""
+        """Whether pages go around this provider."""
         return provider in self._open
 
     def take_opened(self) -> list[Channel]:
-        """The channels of circuits that opened since this was asked last."""
+        """The channels of circuits that opened since the last call of this."""
         channels, self._just_opened = sorted(self._just_opened), set()
         return channels
 
     def look_again(self, channels: Iterable[Channel]) -> None:
-        """What waits for another attempt by these is to be looked through once more: some of it came to wait just now."""
+        """Have the notifications that wait for these providers checked once more: some began to wait just now."""
         before = len(self._just_opened)
         self._just_opened.update(channels)
         if len(self._just_opened) > before:
@@ -100,7 +102,7 @@ class Circuits:
         }
 
     def way(self, provider: Provider, method: UUID) -> Way:
-        """Which way a page goes that may take another method."""
+        """Decides whether a page that could use another method goes around its provider."""
         way, circuit = ask(self._known.get(provider, CLOSED), method, self._clock(), self.policy)
         if circuit is not CLOSED:
             self._keep(provider, circuit)
@@ -129,7 +131,7 @@ class Circuits:
             self._say_closed(provider, now - before.opened)
 
     async def check(self) -> None:
-        """Raises ProvidersFail while some circuit is open. Forgets those that no page has asked for lately."""
+        """Raises ProvidersFail while a circuit is open. Forgets circuits that no page has used lately."""
         now = self._clock()
         for provider in [each for each in self._open if now - self._last_asked(each) > _FORGET_SECONDS]:
             self._known.pop(provider)
@@ -175,7 +177,7 @@ class Circuits:
         self._metrics.circuits_open.labels(provider.channel).dec()
 
     def _words(self, now: float) -> str:
-        """Providers of the operator by name; hosts of tenants only by number, since health is shown to anybody."""
+        """Providers of the operator by name; hosts of tenants only as a number, since health is public."""
         named = [
             f"{provider.channel} has failed for many for {now - self._known[provider].since:.0f} s"
             for provider in self._open

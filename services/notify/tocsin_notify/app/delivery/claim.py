@@ -25,7 +25,7 @@ from tocsin_notify.store.delivery.senders import Leases
 _log = get_logger(__name__)
 
 MOST_PER_CLAIM: Final = 200
-"""Each claim holds that many advisory locks at most; PostgreSQL's shared lock table is finite."""
+"""Each claim holds up to this many advisory locks; PostgreSQL's shared lock table is finite."""
 
 
 class Claim:
@@ -42,7 +42,7 @@ class Claim:
         metrics: NotifyMetrics,
         leases: Leases,
     ) -> None:
-        """`policy`: as it is at each claim, since options of the queue change it."""
+        """`policy`: read at each claim, since options of the queue change it."""
         self._gate = gate
         self._calls = calls
         self._slots = slots
@@ -53,8 +53,9 @@ class Claim:
         self._leases = leases
 
     async def __call__(self, taken: Mapping[UUID, tuple[Slot, Candidate]]) -> int:
-        """Returns how many were claimed, once the calls of those that are sent have begun. Their slots are the calls' then, and
-        the others are given back. Raises DATABASE_UNAVAILABLE, and CONFLICT when another session holds what these need.
+        """Returns how many were claimed, once the calls of those that are to be sent have begun. The calls then own
+        their slots; all other slots are given back. Raises DATABASE_UNAVAILABLE, and CONFLICT when another session
+        holds what these need.
         """
         keys = {id: _key(candidate) for id, (_, candidate) in taken.items()}
         started: set[UUID] = set()
@@ -121,7 +122,7 @@ class Claim:
 
 
 def rows_to_give_up(rows: Sequence[Claimed]) -> list[Claimed]:
-    """Those a claim found but will not send."""
+    """Rows that a claim found and will not send."""
     return [row for row in rows if row.verdict in ("unusable", "exhausted")]
 
 

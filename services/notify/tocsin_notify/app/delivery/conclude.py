@@ -1,4 +1,4 @@
-"""What attempts came to, written down in sets (tx B): sent, again later, or given up."""
+"""Writes the outcomes of attempts in sets (tx B): sent, to be tried again, or given up."""
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -50,7 +50,8 @@ _COUNTER_SHARDS: Final = 64
 
 
 Gone = Callable[[str, UUID, datetime, str], Awaitable[None]]
-"""Called with a tenant, its contact method that leads to nobody, the time of the attempt that found it out, and why."""
+"""Called with a tenant, a contact method whose address does not exist, the time of the attempt that showed it, and the
+reason."""
 
 
 class Conclude:
@@ -86,7 +87,7 @@ class Conclude:
     async def __call__(self, finished: Sequence[Finished]) -> list[None]:
         """Write the outcomes. Raises DATABASE_UNAVAILABLE; repeating is safe: an attempt is concluded once."""
         for each in finished:
-            # Before its attempt is concluded: a process that dies in between finds out with the next attempt.
+            # Done before the attempt is concluded: if the process dies in between, the next attempt shows it again.
             if isinstance(each.outcome, Permanent) and each.outcome.gone:
                 delivery = each.start.delivery
                 await self._gone(delivery.org_id, each.start.contact_method, delivery.start_time, each.outcome.reason)
@@ -102,7 +103,8 @@ class Conclude:
             failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
             waiting = [row for row in rows if row.state == "pending"]
             behind = [row for row in waiting if Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])]
-            # All pages at once, in one order: two transactions that each came to hold a part of the other's would deadlock.
+            # All pages at once, in one order: two transactions that each hold some pages and wait for the other's would
+            # deadlock.
             held = await pages.lock(tx, {(row.org_id, row.page_id) for row in (*failed, *behind)})
             followed = await self._failures.follow(tx, failed, held)
             waiting = [row for row in waiting if row.id not in followed.dead]
@@ -111,7 +113,7 @@ class Conclude:
             detours = await self._go_around.take(tx, {row.id: (row, providers[row.id]) for row in behind}, held)
         self._go_around.hint(detours)
         waiting = [row for row in waiting if row.id not in detours.ids]
-        # A circuit that opened during this transaction looked for what waits before this could be seen.
+        # A circuit that opened during this transaction looked for waiting notifications before these were visible.
         self._circuits.look_again(
             providers[row.id].channel
             for row in waiting
@@ -119,7 +121,7 @@ class Conclude:
         )
         self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
         self._failures.hint(followed)
-        # What is tried on slowly may be about its receiver alone, and is not to ring the more often for it.
+        # A slow retry may fail because of its receiver alone, so the phone must not ring more often for it.
         slow = {
             hint.id for hint in followed.later if hint.id in providers and self._circuits.is_open(providers[hint.id])
         }
@@ -129,12 +131,13 @@ class Conclude:
         for row in rows:
             await turns.give()
             self._notes.note(concluded(row, "dead" if row.id in followed.dead else row.state, ended[row.id]))
-            if row.id not in tried_on:  # of those it was said once, when it began
+            if row.id not in tried_on:  # for those it was logged when the slow retries began
                 self._note(row, "dead" if row.id in followed.dead else row.state)
         return [None] * len(finished)
 
     async def _wake(self, finished: Sequence[Finished], waiting: Collection[UUID]) -> None:
-        """What waits for a provider that serves again is tried at once. What it asked to wait for (Retry-After) waits."""
+        """Notifications that wait for a provider that serves again are tried at once. One whose wait the provider asked
+        for (Retry-After) keeps waiting."""
         calls = [(each, _call_of(each)) for each in finished]
         self._again.failed(
             call
@@ -149,7 +152,9 @@ class Conclude:
         try:
             await self._db.run(None, lambda tx: failures.pull_forward(tx, woken))
         except TocsinError as error:
-            _log.info("not_woken", notifications=len(woken), error=error.message)  # they come when their time is over
+            _log.info(
+                "not_woken", notifications=len(woken), error=error.message
+            )  # they are tried when their wait is over
             return
         self._hints.now([id for _, id in woken])
         _log.info("provider_serves_again", woken=len(woken))
@@ -222,7 +227,7 @@ class Conclude:
 
 
 def _call_of(finished: Finished) -> Call:
-    """What is remembered of it."""
+    """The part of the call that is remembered."""
     start = finished.start
     return Call(start.provider, start.delivery.org_id, start.delivery.notification, finished.began)
 

@@ -1,4 +1,4 @@
-"""Rounds over what is due: what there is room for is claimed (`claim`), fairly among tenants."""
+"""Rounds over due notifications: claims (`claim`) as many as there are slots for, fairly among tenants."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -28,20 +28,22 @@ _log = get_logger(__name__)
 
 _ORGS_PER_ROUND: Final = 200
 _LEAST_PER_ORG: Final = 8
-"""Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
+"""Rows of a tenant that are read even if fewer slots are free: the first ones may wait for something else."""
 _BEYOND: Final = 2
-"""Rows that are looked at for each slot that is free, beside two of each tenant: some of them wait for something else."""
+"""Rows that are read for each free slot, beside two of each tenant: some of them wait for something else."""
 _MOST_DIGESTS: Final = 4
-"""Of a tenant's digests in one look: their channels have few slots for them, so most of what is read of thousands would wait."""
+"""Of a tenant's digests in one look: their channels have few slots for them, so most of the thousands that are due must
+wait."""
 _LOOKS: Final = 10
-"""In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
-that still are."""
+"""In one round at most. Each look skips the contact methods that earlier looks found busy, and those that earlier
+rounds found busy and that still are."""
 FRESH_SECONDS: Final = 0.25
-"""Seconds for which what a look found may be claimed without another one. What became due since then waits no longer than that."""
+"""Seconds for which what a look found may be claimed without another one. A notification that became due since then
+waits no longer than this."""
 _LOOKS_APART: Final = 0.05
-"""Seconds from one look at a lane to the next while what the first one found waits for a slot in its channel."""
+"""Seconds between two looks at a lane while notifications of the first look wait for a slot in their channel."""
 _DEEP: Final = 8
-"""One of so many rounds looks behind what is crowded although something in front of it could leave."""
+"""One round in this many also looks behind busy destinations, even if a notification in front of them could leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class _InHand:
 
 @dataclass(slots=True)
 class _Claims:
-    """What became of rows that were found."""
+    """What happened to the rows that were found."""
 
     count: int = 0
     """Claimed."""
@@ -83,7 +85,7 @@ class Deliver:
         still_wanted: StillWanted,
     ) -> None:
         self.first: Final = PagesFirst()
-        """Pages to which rounds over what is not urgent give way."""
+        """Rounds over notifications that are not urgent give way to these pages."""
         self._db = db
         self._claim = claim
         self._slots = slots
@@ -96,13 +98,13 @@ class Deliver:
         self._busy: dict[int, dict[UUID, Slot]] = {priority: {} for priority in LANES}
         """Contact methods that the last round of each lane passed over."""
         self._in_hand: dict[int, _InHand] = {}
-        """Of each lane, what its last look found and for which there was no slot in its channel."""
+        """For each lane, the rows that its last look found and that had no slot in their channel."""
         self._rounds = 0
         self.stopping = False
-        """Set: nothing more is claimed."""
+        """If set, no more notifications are claimed."""
 
     async def named(self, ids: Collection[UUID]) -> None:
-        """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
+        """Deliver these, as far as they are due and slots are free; the sweep finds the rest."""
         if self.stopping or not ids:
             return
         async with self._db.autocommit() as tx:
@@ -121,7 +123,8 @@ class Deliver:
             _log.info("claim_conflict", error=error.message)  # the rows are still due; the next round finds them
 
     async def due(self) -> bool:
-        """One round over everything due, critical first, slow retries last; whether another round may find more."""
+        """One round over all due notifications, critical ones first, slow retries last; returns whether another round
+        may find more."""
         if self.stopping:
             return False
         self._backlog.forget()
@@ -136,7 +139,7 @@ class Deliver:
                 if CRITICAL not in waiting.lanes:
                     await self.first.give_way()
                 progress += await self._round(priority)
-        more = await self._go_around.waiting()  # behind what is due: it would only have waited longer
+        more = await self._go_around.waiting()  # after the due ones: these would only have waited longer
         return more or progress > 0
 
     async def _take_over(self) -> int:
@@ -191,19 +194,19 @@ class Deliver:
             busy |= claims.busy
             if look == 0:
                 self._in_hand[priority] = _InHand(claims.left, found_at)
-            # Those in front had used up what their tenants may send: there may be room for what lies behind them.
+            # The tenants in front have used up their budgets: slots may be free for the tenants behind them.
             everything = claims.count < free and found.cut
-            # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
-            # some of these leave, the next round follows at once, and most rounds need no second look.
+            # A destination that hangs may have more due rows than one look finds: a second look goes on behind them.
+            # While some of the rows leave, the next round follows at once, so most rounds need no second look.
             if not everything and (not claims.busy or (claims.count and self._rounds % _DEEP)):
                 break
         self._busy[priority] = busy
         return claimed
 
     async def _from_hand(self, priority: int) -> int:
-        """Claim what the last look found beyond the slots of a channel; how many. Thousands that are due together would be looked
-        at a dozen times each. If some are left in hand, no look is needed: the next call of their channel that ends begins
-        another round, and a look comes soon in any case.
+        """Claim rows that the last look found beyond the slots of their channel; returns how many. Without this,
+        thousands of notifications that are due together would be read a dozen times each. While some are left, no look
+        is needed: the end of the next call in their channel begins another round, and a look follows soon in any case.
         """
         hand = self._in_hand.pop(priority, None)
         if hand is None or not hand.rows or hand.age > FRESH_SECONDS:
@@ -217,9 +220,9 @@ class Deliver:
         return claimed
 
     def _still_busy(self, priority: int) -> dict[UUID, Slot]:
-        """The contact methods that the last round passed over, as far as their destination has no room yet.
+        """The contact methods that the last round skipped and whose destination is still full.
 
-        Those behind a circuit that is open are looked at again: their pages may go around it.
+        Those behind an open circuit are read again: their pages may go around it.
         """
         busy = self._busy[priority]
         still = {
@@ -231,7 +234,7 @@ class Deliver:
         return still
 
     def _full_channels(self, priority: int) -> set[Channel]:
-        """Channels whose rows are not looked at now: none of them could leave, and none goes around its provider."""
+        """Channels whose rows are not read now: none of them could leave, and none goes around its provider."""
         return {
             channel
             for channel in Channel
@@ -276,9 +279,10 @@ class Deliver:
 
 
 def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
-    """One turn of every tenant before the second of any, beginning behind the one that was served last.
+    """One row of every tenant before the second row of any, beginning after the tenant that was served last.
 
-    With one slot free at a time the first tenant of each round would have them all: calls that hang give them back so.
+    When only one slot is free at a time, which is how hanging calls give them back, the first tenant of each round
+    would take them all.
     """
     turns: Counter[str] = Counter()
 

@@ -1,10 +1,12 @@
-"""Notifications that failed for good or too often: their page goes to the user's next method, is tried on, or ends.
+"""Notifications that failed for good or too often: their page goes to the user's next method, is retried slowly, or
+ends.
 
-A page does not end because a provider is away. Without another method its notification stays pending and is tried on,
-slowly and in a lane behind all that is fresh, until somebody reacts or it is too old. One error line says when it begins.
+A page does not end because a provider is away. Without another method its notification stays pending. It is retried
+slowly, in a lane behind all new ones, until a person answers or it is too old. One error line says when it begins.
 
-Every notification that ends DEAD has exactly one dead letter, as the contract says; its detail names the method the page
-went to, or says that none was left. The last case is loud: an error line and its own metric value.
+Every notification that ends DEAD has exactly one dead letter, as the contract says; its detail names the method that
+the page went to, or says that there was none. If there was none, it is also an error line and a metric value of its
+own.
 """
 
 import random
@@ -76,9 +78,10 @@ class Failed(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What is to be delivered instead: `now`, notifications that are due; `later`, those that are tried on.
+    """What is delivered instead: `now`, notifications that are due; `later`, those that are retried.
 
-    `dead`: those that were given up. `told`: escalation is to hear of some of it. Call `Failures.hint` after the commit.
+    `dead`: those that were given up. `told`: some of these changes go to escalation. Call `Failures.hint` after the
+    commit.
     """
 
     now: Sequence[UUID] = ()
@@ -89,7 +92,7 @@ class Followed:
 
 @dataclass(slots=True)
 class _Rows:
-    """What one call writes."""
+    """The rows that one call writes."""
 
     pulled: list[tuple[str, UUID]] = field(default_factory=list)
     added: list[NewNotification] = field(default_factory=list)
@@ -98,15 +101,15 @@ class _Rows:
     reasons: dict[tuple[str, UUID], str] = field(default_factory=dict)
     outcomes: list[PageOutcome] = field(default_factory=list)
     bundles: dict[tuple[str, UUID], tuple[str, bool]] = field(default_factory=dict)
-    """Bundles that have failed: why, and whether a provider had taken their message."""
+    """Bundles that have failed: why, and whether a provider had accepted their message."""
     waiting: dict[tuple[str, UUID], tuple[UUID, str, Channel | None]] = field(default_factory=dict)
-    """Bundles that are tried on: by which notification, why, and through which channel."""
+    """Bundles that are retried: by which notification, why, and through which channel."""
     failed_pages: set[UUID] = field(default_factory=set)
-    """Said once, even when two of their notifications ended in this transaction."""
+    """Reported once per page, even when two of its notifications ended in this transaction."""
 
 
 class Failures:
-    """Decides and writes, in the transaction that found that these failed."""
+    """Decides and writes, in the transaction that found the failures."""
 
     def __init__(
         self,
@@ -117,7 +120,7 @@ class Failures:
         *,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`nudge`: tells the relay that escalation is to hear of a page."""
+        """`nudge`: tells the relay that the outbox has an outcome for escalation."""
         self.nudge = nudge
         self._policy = policy
         self._metrics = metrics
@@ -125,10 +128,10 @@ class Failures:
         self._chance = chance
 
     async def follow(self, tx: Tx, failed: Sequence[Failed], held: pages.Held | None = None) -> Followed:
-        """Fail over, try on, or end these and keep dead letters; what `hint` is to be given after the commit.
+        """Fail over, retry, or end these and keep dead letters; returns the argument for `hint` after the commit.
 
-        Two replicas that give up notifications of one page do so one after the other: each sees what the other chose.
-        `held`: their pages, if the caller has locked them, because it locks more.
+        Two replicas that give up notifications of one page run one after the other, so each sees the method that the
+        other chose. `held`: their pages, if the caller has locked them together with other pages.
         """
         if not failed:
             return Followed()
@@ -161,16 +164,16 @@ class Failures:
         )
 
     def hint(self, followed: Followed) -> None:
-        """After the commit."""
+        """Nudge after the commit."""
         self._hints.arm(followed.later)
         self._hints.now(followed.now)
         if followed.told:
             self.nudge()
 
     async def tell_hopeless(self, tx: Tx, waiting: Sequence[NotificationHead], why: str) -> None:
-        """Their contact methods cannot be used any more: escalation is told of those of their pages that can reach nobody now.
+        """Their contact methods cannot be used any more. Escalation is told which of their pages can now reach no one.
 
-        Without it a level waits until the time of a step comes that cannot go out. `why` stands in what it is told.
+        Without it a level would wait for a later step that cannot be sent. `why` is part of the outcome.
         """
         if not waiting:
             return
@@ -238,7 +241,7 @@ class Failures:
             case None:
                 wait = keep_trying(page.kind, failed.reason, begun.age, self._policy, self._chance(), failed.after)
                 if wait is not None:
-                    # One that went around its provider is slow before its attempts are used up.
+                    # A notification that went around its provider becomes slow before its attempts are used up.
                     first = not is_slow(failed.priority) or begun.tries == self._policy.attempts
                     kept = self._kept(failed, page, begun.time, wait.seconds, first=first)
                     rows.kept.append(kept)
@@ -289,7 +292,7 @@ class Failures:
 
 
 async def _tell(tx: Tx, rows: _Rows) -> None:
-    """Put into the outbox what escalation is to hear."""
+    """Put the outcomes for escalation into the outbox."""
     if rows.bundles or rows.waiting:
         together = await bundles.members(tx, rows.bundles.keys() | rows.waiting.keys())
         for (org_id, id), (why, undelivered) in rows.bundles.items():
@@ -300,12 +303,12 @@ async def _tell(tx: Tx, rows: _Rows) -> None:
 
 
 def still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
-    """The page's notifications once this one waits for another try."""
+    """The page's notifications once this one waits for another attempt."""
     return [replace(each, state=State.PENDING, tried=True) if each.id == id else each for each in family]
 
 
 def _delay(failed: Failed, page: Page, job: bytes, reason: str, methods: Sequence[Method], rows: _Rows) -> None:
-    """Have it told that no provider has taken it so far."""
+    """Report that no provider has accepted the page so far."""
     channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
     if page.kind is Kind.BUNDLE:
         rows.waiting[failed.org_id, failed.page_id] = failed.id, reason, channel
@@ -323,7 +326,7 @@ def _fields(failed: Failed) -> dict[str, str]:
 
 
 def replacement(head: NotificationHead, page: Page, method: Method, step: int) -> NewNotification:
-    """The notification that carries the page of `head` through another method, due now."""
+    """A notification that carries the page of `head` through another method, due now."""
     return NewNotification(
         id=new_id(),
         org_id=head.org_id,
@@ -331,7 +334,7 @@ def replacement(head: NotificationHead, page: Page, method: Method, step: int) -
         user_id=head.user_id,
         incident=head.incident,
         generation=head.generation,
-        priority=priority_of(page.kind, page.urgency),  # fresh, even if the other one was not any more
+        priority=priority_of(page.kind, page.urgency),  # in a lane of new pages, even if the other one was a slow retry
         contact_method=method.id,
         channel=method.channel,
         step=step,

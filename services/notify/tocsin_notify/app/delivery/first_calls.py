@@ -1,4 +1,4 @@
-"""Calls that begin with the transaction that makes their notifications: no second transaction lies before them."""
+"""Calls that start together with the transaction that makes their notifications: no second transaction delays them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,7 +21,7 @@ from tocsin_notify.store.pages.people import StoredTarget
 
 
 class FirstCalls:
-    """One object per process, for all that makes notifications whose calls begin at once."""
+    """One object per process, used wherever notifications are made whose calls start at once."""
 
     def __init__(self, calls: Calls, slots: Slots, cipher: Cipher, circuits: Circuits, leases: Leases) -> None:
         self.calls: Final = calls
@@ -36,7 +36,7 @@ class FirstCalls:
 
 
 class TransactionCalls:
-    """The calls that one transaction starts. What gets no slot here waits for the deliverer."""
+    """The calls that one transaction starts. A notification without a slot here waits for the deliverer."""
 
     def __init__(self, slots: Slots, cipher: Cipher, circuits: Circuits, leases: Leases) -> None:
         self._slots = slots
@@ -56,7 +56,7 @@ class TransactionCalls:
         now: datetime,
         language: str | None,
     ) -> bool:
-        """Whether its first call begins with this transaction; then it has a slot. `now`: the database's clock."""
+        """Whether its first call starts with this transaction; then it has a slot. `now`: the database's clock."""
         destination = destination_of(method, target.channel, target.address)
         if page.page.kind in PAGES and self._circuits.is_open(provider_of(page.org_id, target.channel, destination)):
             return False  # the deliverer finds another way for it
@@ -85,18 +85,18 @@ class TransactionCalls:
         return True
 
     async def insert(self, tx: Tx, rows: Sequence[NewNotification]) -> set[UUID]:
-        """Returns those that were new: of others, which another replica made before, no call begins here."""
+        """Returns those that were new. Another replica made the others before, so no call starts here."""
         made = await notifications.insert(tx, rows, self._leases.seconds, self._leases.sender)
         self._starts = {id: start for id, start in self._starts.items() if id in made}
         return made
 
     def take(self) -> list[Start]:
-        """The calls to make once this is committed; their slots are theirs from here on."""
+        """The calls to make once this is committed; each owns its slot from here on."""
         for id in self._starts:
             del self._taken[id]
         return list(self._starts.values())
 
     def release(self) -> None:
-        """Give back the slots of calls that did not begin."""
+        """Give back the slots of calls that did not start."""
         for slot in self._taken.values():
             self._slots.give_back(slot)

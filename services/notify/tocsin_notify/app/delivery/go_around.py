@@ -1,7 +1,8 @@
-"""Pages go around a provider that fails for many: their user's next method has them at once.
+"""Pages go around a provider that fails for many: they go to the user's next method at once.
 
-Nothing is given up for it. The notification that could not go by its own way is tried on slowly, until somebody reacts or its
-provider serves again. One that has no better method beside it is tried like any other: nobody is left without a page.
+Their notifications are not given up. The notification for the failing provider is retried slowly, until a person
+answers or the provider serves again. A notification whose page has no better method is tried like any other, so that
+its person is still paged.
 """
 
 import random
@@ -41,7 +42,7 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
 
 @dataclass(slots=True)
 class Detours:
-    """What one transaction decided. Hand it to `GoAround.hint` after the commit."""
+    """What one transaction decided. Pass it to `GoAround.hint` after the commit."""
 
     pulled: list[tuple[str, UUID]] = field(default_factory=list)
     added: list[NewNotification] = field(default_factory=list)
@@ -49,11 +50,11 @@ class Detours:
     went_around: list[tuple[Kept, Provider]] = field(default_factory=list)
     """For the first time."""
     left: set[UUID] = field(default_factory=set)
-    """Another session holds their pages: nothing was decided about these."""
+    """Another session holds their pages: these were not decided."""
 
     @property
     def ids(self) -> set[UUID]:
-        """The notifications that are not tried now; a probe is."""
+        """The notifications that are not tried now; a probe is tried."""
         return {kept.id for kept in self.kept if kept.delay > 0}
 
 
@@ -77,24 +78,26 @@ class GoAround:
         self._policy = policy
         self._chance = chance
         self._channels: Sequence[Channel] = ()
-        """What waits for these is being looked through, and goes on behind `_after`."""
+        """The notifications that wait for these channels are being checked, and the next part begins after `_after`."""
         self._after = _FIRST
         self._again: set[Channel] = set()
-        """What waits for these is to be looked through once more: pages of it were held by another session."""
+        """The notifications that wait for these channels are to be checked again: another session held some of their
+        pages."""
 
     def fails(self, channel: Channel) -> bool:
-        """Whether the one provider of a channel fails for many."""
+        """Whether the only provider of a channel fails for many."""
         return self._circuits.is_open(Provider(channel))
 
     def is_open(self, slot: Slot) -> bool:
-        """Whether pages go around the provider that a call of this slot is for."""
+        """Whether pages go around the provider of this slot."""
         return self._circuits.is_open(provider_of(slot.org_id, slot.channel, slot.destination))
 
     async def __call__(self, found: Sequence[Candidate]) -> tuple[list[Candidate], int]:
         """Those of these that are to be tried where they are; and how many took another way.
 
-        The others are in neither: another session holds their pages at this moment. They stay due, for a later round.
-        Raises DATABASE_UNAVAILABLE, and CONFLICT when another replica decided about the same pages: then nothing is changed.
+        Notifications whose pages another session holds at this moment are in neither. They stay due, for a later round.
+        Raises DATABASE_UNAVAILABLE, and CONFLICT when another replica decided about the same pages: then nothing is
+        changed.
         """
         if not self._circuits.any_open():
             return list(found), 0
@@ -108,10 +111,10 @@ class GoAround:
         return [each for each in found if each.id not in diverted | left], len(diverted)
 
     async def waiting(self) -> bool:
-        """What waits for another attempt by a provider whose circuit has opened since does not wait any longer.
+        """Notifications that wait for another attempt by a provider whose circuit has opened since then wait no longer.
 
-        Looks at a bounded part of it; whether there is more. An error is logged, and the same part comes next time:
-        what is due is claimed meanwhile.
+        Checks a bounded part of them; returns whether there is more. An error is logged, and the same part is checked
+        next time: due notifications are claimed meanwhile.
         """
         if not self._channels:
             self._channels, self._after = sorted({*self._circuits.take_opened(), *self._again}), _FIRST
@@ -125,7 +128,9 @@ class GoAround:
             return False
         if last is None:
             self._channels = ()
-            return not self._again  # others may have opened meanwhile; what was held is looked at with the next sweep
+            return (
+                not self._again
+            )  # other circuits may have opened meanwhile; pages that were held are checked with the next sweep
         self._after = last
         return True
 
@@ -139,7 +144,7 @@ class GoAround:
         return last
 
     async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]], held: pages.Held) -> Detours:
-        """Decide about these, which wait. The caller holds their rows and, as `held`, their pages."""
+        """Decide about these notifications, which wait. The caller holds their rows and, as `held`, their pages."""
         detours = Detours()
         if heads:
             await self._decide(tx, heads, held, detours, may_try=False)
@@ -177,7 +182,7 @@ class GoAround:
         *,
         may_try: bool,
     ) -> None:
-        """`may_try`: what takes no other way is tried by the caller, so that one of these may be the probe."""
+        """`may_try`: the caller tries those that take no other way, so one of them may be the probe."""
         rows: Collection[NotificationHead] = [head for head, _ in heads.values()]
         known = await people.read(tx, {(row.org_id, row.user_id) for row in rows})
         siblings = await failures.siblings(tx, {(row.org_id, row.page_id) for row in rows})
@@ -206,12 +211,13 @@ class GoAround:
         detours: Detours,
         may_try: bool,
     ) -> list[Sibling]:
-        """The page's notifications after that."""
+        """The page's notifications after the decision."""
         again = is_slow(head.priority)
         failing = self._circuits.failing(head.org_id, person.targets)
         own = next(each for each in family if each.id == head.id)
         wait = slow_pace(begun.age, self._policy, self._chance())
-        # The window bounds how long a page is tried on. It does not decide whether its user's next method has the page at once.
+        # The window limits how long a page is retried. It does not decide whether its user's next method has the page
+        # at once.
         expired = again and begun.age >= self._policy.window
         choice = None if expired else go_around(page, own, family, person.methods, failing, again=again)
         way = self._circuits.way(provider, head.contact_method) if may_try else Way.AROUND

@@ -1,4 +1,4 @@
-"""Hints to come back later. The rows are the record: a hint that is lost costs at most the sweep's second."""
+"""Hints to come back later. The rows are the record: a lost hint costs at most the second until the next sweep."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -17,7 +17,7 @@ class Hints(Protocol):
     """Takes hints without waiting, and may drop them."""
 
     def arm(self, hints: Sequence[Hint]) -> None:
-        """Remind us of these."""
+        """Remind the deliverer of these at their time."""
         ...
 
     def disarm(self, ids: Sequence[UUID]) -> None:
@@ -29,5 +29,5 @@ class Hints(Protocol):
         ...
 
     def messages(self, due: Sequence[tuple[UUID, float]]) -> None:
-        """These messages are due in so many seconds; 0 or less: now. `disarm` takes them back."""
+        """These messages are due in so many seconds; 0 or less: now. `disarm` removes the hint."""
         ...

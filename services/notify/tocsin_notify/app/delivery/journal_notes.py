@@ -1,4 +1,4 @@
-"""What notify's journal is told of notifications (`tocsin_kit.tasks.journal`)."""
+"""Notes for notify's journal about notifications (`tocsin_kit.tasks.journal`)."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -80,5 +80,5 @@ def scheduled(id: UUID, org_id: str, user: str, channel: str | None, due: dateti
 
 
 def stalled(ended: Sequence[UUID], now: datetime) -> list[Noted]:
-    """The process that sent these died. Whose they are, their rows tell."""
+    """The process that sent these died. Their rows name their tenants."""
     return [Noted(pb.TASK_CHANGE_KIND_STALLED, _TASK, id, "", now) for id in ended]

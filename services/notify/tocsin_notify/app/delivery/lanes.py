@@ -1,9 +1,9 @@
-"""How many of a tenant's calls one destination may take, so that one that hangs leaves slots to the others.
+"""How many of a tenant's calls one destination may have, so that a destination that hangs leaves slots to the others.
 
 A destination is a contact method, and also the host that it leads to: when a host hangs, all methods on it do. A new
 lane is narrow. Each answer makes it wider while it is well used, up to three quarters of the tenant's share; each call
-that got no answer at all halves it. This is additive increase and multiplicative decrease, as in TCP (RFC 5681 §3.1):
-a fast destination soon has all the slots it can use, and one that hangs keeps a few, which notice that it is back.
+that got no answer at all halves it. This is additive increase and multiplicative decrease, as in TCP (RFC 5681 §3.1). A
+fast destination soon has all the slots it can use, and one that hangs keeps a few, whose calls show when it is back.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 _MOST: Final = 10_000
-"""Lanes that are remembered. Beyond that, those without a call under way are forgotten."""
+"""Lanes that are kept. Beyond that, those without a call under way are forgotten."""
 _IDLE_SECONDS: Final = 60.0
-"""What was learned of a destination says nothing after so long without a call."""
+"""After this time without a call, the width of a lane says nothing any more."""
 _PER_ANSWER: Final = 2
 
 
@@ -40,8 +40,8 @@ class Lanes:
         self._lanes: dict[tuple[str, int, UUID | str], _Lane] = {}
 
     def full(self, org_id: str, priority: int, share: int, destination: Destination) -> UUID | str | None:
-        """What may have no more calls at once: the contact method, the host, or None. `share`: the tenant's slots for
-        this priority.
+        """The contact method or the host that has its maximum of calls; or None. `share`: the tenant's slots for this
+        priority.
         """
         for key, narrow, _ in _keys(share, destination):
             lane = self._lanes.get((org_id, priority, key))
@@ -54,7 +54,7 @@ class Lanes:
         return None
 
     def enter(self, org_id: str, priority: int, share: int, destination: Destination) -> None:
-        """A call goes there; `leave` when it is over."""
+        """A call to this destination begins; `leave` when it is over."""
         if len(self._lanes) >= _MOST:
             self._lanes = {key: lane for key, lane in self._lanes.items() if lane.taken}
         for key, narrow, _ in _keys(share, destination):
@@ -63,7 +63,7 @@ class Lanes:
             lane.used = self._clock()
 
     def leave(self, org_id: str, priority: int, share: int, destination: Destination) -> None:
-        """It has ended, or never began."""
+        """The call has ended, or never began."""
         now = self._clock()
         for key, narrow, _ in _keys(share, destination):
             lane = self._lanes[org_id, priority, key]
@@ -73,9 +73,9 @@ class Lanes:
                 del self._lanes[org_id, priority, key]
 
     def learn(self, org_id: str, priority: int, share: int, destination: Destination, *, hung: bool) -> bool:
-        """A call there ended: without an answer within its time (`hung`), or with one. Before `leave`.
+        """A call ended: `hung` without an answer within its time, or with one. Before `leave`.
 
-        True when a lane became as narrow as it can be by this.
+        True when this made a lane as narrow as it can be.
         """
         closed = False
         for key, narrow, widest in _keys(share, destination):

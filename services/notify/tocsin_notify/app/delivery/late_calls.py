@@ -14,33 +14,33 @@ from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.gate import PROOF_SECONDS, Gate, gate_clock, incident_key
 
 _MOST: Final = 50
-"""In one passage: a cancel of one of them waits for all of them to begin."""
+"""Late calls in one passage: a cancel of one of them waits until all of them have begun."""
 _TOGETHER: Final = 5
-"""Of one tenant that pass with those of others."""
+"""Late calls of one tenant that share a passage with those of other tenants."""
 AT_ONCE: Final = 2
-"""Passages: sessions of the gate."""
+"""Passages at once; each needs a session of the gate."""
 
 
 class Passed(Enum):
-    """What became of a late call."""
+    """The result of a late call."""
 
     BEGUN = "begun"
     STOPPED = "stopped"
     AGAIN = "again"
-    """A cancel waits that is about other pages of its incident, or the database is slow."""
+    """A cancel is waiting that is about other pages of its incident, or the database is slow."""
 
 
 @dataclass(slots=True, eq=False)
 class LateCall:
-    """A call that has not begun in time. `task`: it has begun. `cancelled`: it is not wanted any more."""
+    """A call that has not begun in time. `task` is set once it has begun. `cancelled`: the caller gave it up."""
 
     delivery: Delivery
     call: Callable[[], Awaitable[Any]]
     task: asyncio.Task[Any] | None = None
     begun: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    """Done when `task` is there."""
+    """Done when `task` is set."""
     since: float = 0.0
-    """When the session by which it began was known to hold its locks, by `gate_clock`."""
+    """When the session of its passage was last known to hold its locks, by `gate_clock`."""
     cancelled: bool = False
 
     @property
@@ -53,8 +53,8 @@ class LateCall:
 class LateCalls:
     """The late calls of one process.
 
-    Many pass together, for each passage costs several round trips, and a storm makes hundreds of them late.
-    Tenants take turns: the one call of another tenant does not wait for those of a storm.
+    Many calls share a passage, for each passage costs several round trips, and a storm makes hundreds of calls late.
+    Tenants alternate: the single call of one tenant does not wait for those of another tenant's storm.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -64,10 +64,10 @@ class LateCalls:
         )
 
     async def begin(self, call: LateCall) -> Passed:
-        """Have it begin, as its `task`, while the gate's lock is held. Raises DATABASE_UNAVAILABLE, CONFLICT, OVERLOADED.
+        """Start it, as its `task`, while the gate's lock is held. Raises DATABASE_UNAVAILABLE, CONFLICT, OVERLOADED.
 
-        What has begun does not wait until its passage has ended: a provider may answer sooner, and an HTTP client closes a
-        connection on which the answer came while it was still writing.
+        A call that has begun does not wait for the end of its passage. A provider may answer sooner, and an HTTP client
+        closes a connection on which an answer arrives while it is still writing.
         """
         passed = self._waiting.enqueue(call)
         try:
@@ -75,7 +75,7 @@ class LateCalls:
             return Passed.BEGUN if call.begun.done() else passed.result()
         finally:
             if not passed.cancel() and not passed.cancelled():
-                passed.exception()  # looked at, or asyncio would log it; it changes nothing any more
+                passed.exception()  # read here, or asyncio would log it; it changes nothing any more
 
     async def _pass(self, calls: list[LateCall]) -> list[Passed]:
         keys = {id(each): each.key for each in calls}

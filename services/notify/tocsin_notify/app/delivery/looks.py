@@ -1,4 +1,4 @@
-"""One look each second, for all loops that wait until something is due."""
+"""One query each second, for all loops that wait for due rows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,11 +13,11 @@ from tocsin_notify.store.delivery.looks import Due
 
 _LOOK_SECONDS: Final = 1.0
 _UNASKED_SECONDS: Final = 30.0
-"""A loop runs that often although no look found anything for it."""
+"""Each loop runs this often, even if no query found anything for it."""
 
 
 class Looks:
-    """Nudges each loop for whose kind of rows something is due."""
+    """Nudges each loop that has due rows of its kind."""
 
     def __init__(self, db: Database, loops: Loops) -> None:
         """Adds the loop that looks."""
@@ -26,16 +26,16 @@ class Looks:
         loops.add("looks", Sweep(_LOOK_SECONDS, self))
 
     def sweep(self, kind: str, work: Callable[[], Awaitable[object]], *, nudged: asyncio.Event | None = None) -> Sweep:
-        """`work` whenever a look finds that `kind`, a field of `Due`, may be due, and at once after a nudge.
+        """Run `work` whenever a query finds that `kind`, a field of `Due`, may be due, and at once after a nudge.
 
-        Not at the start: the first look, which is then, asks for all of them together.
+        It does not run at the start by itself: the first query is then, and asks for all loops together.
         """
         event = nudged or asyncio.Event()
         self._nudged[kind].append(event)
         return Sweep(_UNASKED_SECONDS, work, nudged=event, first=_UNASKED_SECONDS)
 
     async def __call__(self) -> None:
-        """One look. Raises DATABASE_UNAVAILABLE."""
+        """One query. Raises DATABASE_UNAVAILABLE."""
         async with self._db.autocommit() as tx:
             due = await looks.look(tx)
         for kind, events in self._nudged.items():

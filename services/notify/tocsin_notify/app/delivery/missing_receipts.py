@@ -1,4 +1,4 @@
-"""Messages of which nothing is heard: the person's next method does not wait for its own time."""
+"""Messages whose receipt does not come: the person's next method is used before its own time."""
 
 from typing import Final
 
@@ -25,7 +25,8 @@ class MissingReceipts:
         self._timeout = timeout
 
     async def __call__(self) -> None:
-        """Pull the next method of each page forward whose message is overdue. One that has no other method stays sent.
+        """For each page whose message has no receipt in time, make the next method due now. One that has no other
+        method stays sent.
 
         Raises DATABASE_UNAVAILABLE.
         """

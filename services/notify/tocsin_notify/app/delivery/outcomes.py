@@ -1,4 +1,4 @@
-"""Keeps every outcome until it is written down: a page that was sent must not be sent again for want of a row."""
+"""Keeps every outcome until it is written: a page must not be sent twice because a row could not be written."""
 
 import asyncio
 from typing import Final
@@ -16,24 +16,24 @@ _MOST_PER_BATCH: Final = 200
 
 
 class Outcomes:
-    """Concludes in batches. With PostgreSQL away it holds on to the outcome, and to the call's slot with it: so what is
-    kept here is bounded by the slots, and nothing new starts that could not be written down either."""
+    """Concludes in batches. While PostgreSQL is away it keeps the outcome and the slot of its call. So the slots bound
+    what is kept, and no call starts whose outcome could not be kept."""
 
     def __init__(self, conclude: Conclude, stop: asyncio.Event) -> None:
         self._batches: Batches[Finished, None] = Batches(conclude, most=_MOST_PER_BATCH)
         self._stop = stop
 
     async def finished(self, finished: Finished) -> None:
-        """Returns once it is committed, or given up because the process stops: then the lease ends, and it is sent again
-        under the same key."""
+        """Returns once the outcome is committed, or is given up because the process stops: then the lease ends, and the
+        message is sent again under the same key."""
         try:
             await retry_until(self._stop, lambda: self._batches.submit(finished))
         except Exception as error:
-            # Not to be written down: tried again it would fail again, and hold the call's slot for ever.
+            # It cannot be written: each repeat would fail again, and would hold the slot of the call for ever.
             self._lost(finished, error)
 
     async def drain(self) -> None:
-        """Return when everything that was handed over is written."""
+        """Return when every outcome is written."""
         await self._batches.drain()
 
     def _lost(self, finished: Finished, error: Exception) -> None:

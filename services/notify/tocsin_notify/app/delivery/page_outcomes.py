@@ -1,6 +1,6 @@
-"""What escalation is told of a page: one outbox row per change that a responder wants to know, and none per attempt.
+"""The outcomes of pages for escalation: one outbox row per change that a responder wants to know, and none per attempt.
 
-News and this service's own pages (tests, codes) have no escalation that waits for them, so nothing is told of them.
+For news and this service's own pages (tests, codes) no escalation waits, so no outcome is written.
 """
 
 from collections.abc import Sequence
@@ -28,31 +28,32 @@ def unreachable(job: NotificationJob, reason: str) -> pb.PageOutcome:
 
 
 def failed(job: NotificationJob, reason: str, channel: Channel | None, *, undelivered: bool) -> pb.PageOutcome:
-    """Every contact method that was tried failed for good; `channel` is the last one's. `undelivered`: one was told as sent."""
+    """Every contact method that was tried failed for good; `channel` is the last one's. `undelivered`: escalation was
+    told before that the page was sent."""
     outcome = _outcome(job, pb.PAGE_OUTCOME_KIND_FAILED, channel=channel, reason=reason)
     outcome.undelivered = undelivered
     return outcome
 
 
 def delayed(job: NotificationJob, notification: UUID, reason: str, channel: Channel | None) -> pb.PageOutcome:
-    """No provider has taken it so far, and it is tried on."""
+    """No provider has accepted the page so far, and it is retried."""
     return _outcome(job, pb.PAGE_OUTCOME_KIND_DELAYED, notification=notification, channel=channel, reason=reason)
 
 
 def sent(job: NotificationJob, notification: UUID, channel: Channel, attempts: int) -> pb.PageOutcome:
-    """A provider took it."""
+    """A provider accepted the page."""
     return _outcome(job, pb.PAGE_OUTCOME_KIND_SENT, notification=notification, channel=channel, attempts=attempts)
 
 
 def delivered(job: NotificationJob, notification: UUID, channel: Channel) -> pb.PageOutcome:
-    """A provider says that it arrived."""
+    """A provider says that the page was delivered."""
     return _outcome(job, pb.PAGE_OUTCOME_KIND_DELIVERED, notification=notification, channel=channel)
 
 
 def sent_together(
     org_id: str, members: Sequence[BundledPage], notification: UUID, channel: Channel, attempts: int
 ) -> list[pb.PageOutcome]:
-    """A provider took the one message for all of these; told of those that are still true."""
+    """A provider accepted the one message for all of these pages; reported for those that are still open."""
     together = _together(members)
     return [
         _outcome(
@@ -71,7 +72,7 @@ def sent_together(
 def failed_together(
     org_id: str, members: Sequence[BundledPage], reason: str, channel: Channel | None, *, undelivered: bool
 ) -> list[pb.PageOutcome]:
-    """The one message for all of these could not be delivered by any contact method."""
+    """No contact method could deliver the one message for all of these pages."""
     why = f"{_together(members)}: {reason}"
     return [
         failed(job_of_member(org_id, each), why, channel, undelivered=undelivered)
@@ -83,7 +84,7 @@ def failed_together(
 def delayed_together(
     org_id: str, members: Sequence[BundledPage], notification: UUID, reason: str, channel: Channel | None
 ) -> list[pb.PageOutcome]:
-    """No provider has taken the one message for all of these so far, and it is tried on."""
+    """No provider has accepted the one message for all of these pages so far, and it is retried."""
     why = f"{_together(members)}: {reason}"
     return [
         delayed(job_of_member(org_id, each), notification, why, channel) for each in members if each.stopped is None
@@ -91,19 +92,19 @@ def delayed_together(
 
 
 def _together(members: Sequence[BundledPage]) -> str:
-    """Once for all of them: it reads each."""
+    """One row for all of them: escalation reads each page from it."""
     count = len({each.incident for each in members if each.stopped is None})
     return f"in one message for {count} page{'s' * (count != 1)}"
 
 
 async def append(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:
-    """Have these told; nudge the relay after the commit, because a level may wait for them."""
+    """Write these outcomes; nudge the relay after the commit, because a level may wait for them."""
     rows = [(each.org_id, "", each.SerializeToString()) for each in outcomes]
     await outbox.append_across(tx, NOT_REACHED, rows)
 
 
 async def append_sent(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:
-    """Have these told with the next round of the relay."""
+    """Write these outcomes; the next round of the relay sends them."""
     await outbox.append_across(tx, SENT, [(each.org_id, "", each.SerializeToString()) for each in outcomes])
 
 

@@ -1,4 +1,5 @@
-"""Work that may wait gives way to pages that come in: they share the processor and the event loop with thousands that are due."""
+"""Work that is not urgent gives way to new pages: both share the processor and the event loop with thousands of due
+rows."""
 
 import asyncio
 from types import TracebackType
@@ -7,11 +8,11 @@ from typing import Final
 from tocsin_kit.loops import wait_or_stop
 
 _MOST_SECONDS: Final = 0.02
-"""In a storm of pages the rest goes on as well, a round at a time."""
+"""In a storm of pages, other work goes on after this wait, one round at a time."""
 
 
 class PagesFirst:
-    """One object per process. `with` it while pages are on their way from their arrival to their calls."""
+    """One object per process. Use it as a context manager from the arrival of pages until their calls have begun."""
 
     def __init__(self, most: float = _MOST_SECONDS) -> None:
         """`most`: seconds that a round waits."""
@@ -32,6 +33,6 @@ class PagesFirst:
             self._clear.set()
 
     async def give_way(self) -> None:
-        """Returns once no page is on its way, or after a moment."""
+        """Returns once no page is between its arrival and its call, or after the longest wait."""
         if self._coming:
             await wait_or_stop(self._clear, self._most)

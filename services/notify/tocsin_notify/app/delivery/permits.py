@@ -1,4 +1,5 @@
-"""The right to begin a provider call, checked once more where the call leaves this process (`delivery.gate` has the proof)."""
+"""The right to begin a provider call, checked once more just before the call leaves this process (`delivery.gate` has
+the proof)."""
 
 import asyncio
 import random
@@ -15,7 +16,7 @@ from tocsin_notify.store.delivery.gate import PROOF_SECONDS, gate_clock
 T = TypeVar("T")
 
 FRESH_SECONDS: Final = PROOF_SECONDS / 2
-"""A call that leaves later than this after the last proof asks the gate again: this process may have stood still."""
+"""A call that leaves later than this after the last proof asks the gate again: this process may have been paused."""
 _ASKS: Final = 10
 _PAUSE: Final = 0.1
 
@@ -24,18 +25,19 @@ _UNKNOWN: Final = "the gate could not be asked whether the call may still begin"
 
 
 class Permit:
-    """The permit of one attempt. The claim of the attempt is its first proof; everything later in it has to ask."""
+    """The permit of one attempt. The claim of the attempt is its first proof; each later request of the same attempt
+    has to ask."""
 
     def __init__(self, late: LateCalls, delivery: Delivery, since: float, used: Callable[[], None]) -> None:
-        """`since`: when the claim's session was known to hold its locks, by `gate_clock`. `used` is called once, when the
-        call has begun or will never do so by the claim's lock."""
+        """`since`: when the claim's session was known to hold its locks, by `gate_clock`. `used` is called once: when
+        the call has begun, or when it can no longer begin under the claim's lock."""
         self._late = late
         self._delivery = delivery
         self._since = since
         self._used: Callable[[], None] | None = used
         self._revoked = False
         self.refused = ""
-        """Why the last call of `begin` was not allowed to start; empty: nothing was refused."""
+        """Why the last call of `begin` was refused; empty if it was not."""
 
     async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
         """See `channels.base.Permit`."""
@@ -57,19 +59,19 @@ class Permit:
                 late.task.cancel()
 
     def settle(self) -> None:
-        """The claim's lock need not be held for this call any more."""
+        """The claim's lock is no longer needed for this call."""
         if self._used is not None:
             self._used()
             self._used = None
 
     def revoke(self) -> None:
-        """The claim's lock is let go: a call that has not begun has to ask."""
+        """The claim's lock is released: a call that has not begun has to ask."""
         if self._used is not None:
             self._revoked = True
             self.settle()
 
     async def _ask(self, late: LateCall) -> None:
-        """Returns when it has begun."""
+        """Returns when the call has begun."""
         for _ in range(_ASKS):
             match await self._late.begin(late):
                 case Passed.BEGUN:

@@ -1,7 +1,8 @@
-"""How many calls a second the operator's account at a provider takes, over all replicas: a bot or a mail server serves all tenants.
+"""How many calls a second the operator's account at a provider allows, over all replicas: one bot or one mail server
+serves all tenants.
 
-Counted as tenants' budgets are (`tocsin_kit.budgets`): in memory, told to the other replicas through Redis. With Redis away each
-replica has its part.
+Counted like tenants' budgets (`tocsin_kit.budgets`): in memory, shared with the other replicas through Redis. Without
+Redis each replica has an equal part.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +18,12 @@ SERVICE: Final = "notify-providers"
 """The name of these budgets in Redis."""
 _ACCOUNT: Final = "operator"
 _LEAST_SAVED: Final = 2.0
-"""Calls that may be saved up at least: what waits is looked for once a second, and a second without a look loses no call."""
+"""The least number of calls that may be saved up: due rows are read once a second, and a second without a read must
+lose no call."""
 
 
 class ProviderRates:
-    """Of channels that have one. Critical pages never wait; what they use is missing for the others."""
+    """Channels that have a rate. Critical pages never wait; their calls count and leave fewer for the others."""
 
     def __init__(
         self, rates: Mapping[Channel, int], metrics: Metrics, *, clock: Callable[[], float] = monotonic
@@ -43,7 +45,7 @@ class ProviderRates:
         return name is None or self.budgets.has(_ACCOUNT, name, 1)
 
     def begins(self, channel: Channel, *, critical: bool) -> None:
-        """A call does, for which there was room or which is critical."""
+        """Counts a call that begins: one that had room, or a critical one."""
         name = self._names.get(channel)
         if name is None:
             return

@@ -1,4 +1,4 @@
-"""What providers say later about messages they took, and what follows from it."""
+"""What providers report later about messages that they accepted, and what follows from it."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -42,7 +42,8 @@ class Taken:
 
 
 class Receipts:
-    """Notes evidence on attempts. Any number of receipts may come, in any order: what is known never becomes less."""
+    """Notes evidence on attempts. Any number of receipts may come, in any order: a later one never removes what an
+    earlier one proved."""
 
     def __init__(self, db: Database, failures: Failures, hints: Hints, metrics: NotifyMetrics) -> None:
         self._db = db
@@ -51,7 +52,7 @@ class Receipts:
         self._metrics = metrics
 
     async def call_number(self, attempt: AttemptName) -> int:
-        """Which call in a row the attempt is, from 1: attempts that never became a call do not count.
+        """Which call in a row the attempt is, from 1: attempts without a call do not count.
 
         Raises DATABASE_UNAVAILABLE.
         """
@@ -61,11 +62,11 @@ class Receipts:
             return 1 + await receipts.calls_before(tx, attempt.notification, attempt.number)
 
     async def take(self, attempt: AttemptName, receipt: Receipt) -> bool:
-        """Write down what was told; whether the attempt is known here. Idempotent.
+        """Write the receipt; returns whether the attempt is known here. Idempotent.
 
-        Any receipt of a message proves that it took it. So a receipt ends an attempt whose answer was lost, and
-        the message is not sent again. A message that could not be delivered goes to the user's next method at once; without
-        one it is tried on if that may help. Raises DATABASE_UNAVAILABLE.
+        Any receipt of a message proves that the provider accepted it. So a receipt ends an attempt whose answer was
+        lost, and the message is not sent again. A message that could not be delivered goes to the user's next method at
+        once. Without another method it is retried, if that may help. Raises DATABASE_UNAVAILABLE.
         """
 
         async def work(tx: Tx) -> Taken:
@@ -74,7 +75,7 @@ class Receipts:
         return self.noted(attempt, receipt, await self._db.run(attempt.org_id, work))
 
     def noted(self, attempt: AttemptName, receipt: Receipt, taken: Taken) -> bool:
-        """What follows from `note` once its transaction is committed; whether the attempt is known here."""
+        """Acts on `note` once its transaction is committed; returns whether the attempt is known here."""
         fields = {
             "org_id": attempt.org_id,
             "notification": str(attempt.notification),
@@ -123,7 +124,8 @@ class Receipts:
 
 
 def _outcomes(row: Receipted, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:
-    """What escalation learns from it: that the page was taken, if its answer did not say so, and that it arrived."""
+    """The outcomes for escalation: that the page was accepted, if the provider's answer did not say so, and that it was
+    delivered."""
     job, channel = job_of(row, Kind(row.type), row.job), Channel(row.channel)
     outcomes = [page_outcomes.sent(job, row.id, channel, attempts=row.tries)] if sent else []
     if evidence is Evidence.DELIVERED:

@@ -29,19 +29,19 @@ _log = get_logger(__name__)
 class Redrive:
     """Everything happens in the caller's transaction; what is due again is delivered after its commit.
 
-    A notification gets fresh attempts under a new delivery key. A page for which no notification could be made is planned
-    anew, by the user's methods of today. A group message that went to nobody is sent to those who are there now.
-    A job that could not be read is read again, by the code of today. What fails
-    once more is a new dead letter.
+    A notification gets fresh attempts under a new delivery key. A page for which no notification could be made is
+    planned again, by the user's present methods. A group message that had no receivers is sent to the present members
+    of its group. A job that could not be read is read again, by the present code. What fails once more is a new dead
+    letter.
     """
 
     hints: Hints
     metrics: NotifyMetrics
     read_raw: Callable[[bytes], Sequence[NotificationJob]]
-    """Raises ValueError for what still cannot be read."""
+    """Raises ValueError for a job that still cannot be read."""
 
     async def __call__(self, tx: Tx, ids: Sequence[UUID]) -> set[UUID]:
-        """Those that were found waiting."""
+        """Returns the dead letters that were found waiting."""
         letters = await dead_letters.take(tx, ids)
         named = {letter.notification_id: letter for letter in letters if letter.notification_id is not None}
         revived = await notifications.redrive(tx, list(named))

@@ -1,4 +1,4 @@
-"""One provider call: what the message says, how long it may take, and what it came to."""
+"""One provider call: the text of the message, its time limit, and its outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,8 @@ from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
 _log = get_logger(__name__)
 
 _BEYOND: Final = 2.0
-"""Seconds that a call may take longer than its channel allows: a channel that ends it by itself can say more about why."""
+"""Seconds that a call may take beyond the limit of its channel: a channel that ends the call by itself can give a
+better reason."""
 _HUNG: Final = 0.9
 """A call that failed after this part of its channel's time counts as one that got no answer."""
 _STOPPED: Final = Retryable("the service stopped before the provider answered")
@@ -25,7 +26,7 @@ _STOPPED: Final = Retryable("the service stopped before the provider answered")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a call came to."""
+    """The result of a call."""
 
     outcome: Outcome
     began: float
@@ -33,15 +34,15 @@ class Ended:
     seconds: float
     """How long it took."""
     faults: str
-    """Why its template was not used, in words."""
+    """Why the template was not used, in words."""
     hung: bool
     """It failed without an answer within its time."""
     counts: bool
-    """Whether it tells anything about the provider: it was not cut off by a stop, nor refused before it began."""
+    """Whether it says anything about the provider: it was neither cut off by a stop nor refused before it began."""
 
 
 class Send:
-    """One object per process. Raises nothing: an error of a channel is an outcome, and so is that this process stops."""
+    """One object per process. It raises nothing: an error of a channel is an outcome, and so is a stop of this process."""
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class Send:
         *,
         timeout: float,
     ) -> None:
-        """`link` gives the URL by which the person answers, if there is one. `word` adds what a template says. `timeout`: seconds
-        that channels allow; the lease is longer than that and what a call may take beyond it.
+        """`link` gives the URL by which the person answers, if there is one. `word` adds the texts of the tenant's
+        template. `timeout`: seconds that channels allow; the lease is longer than that and the extra time together.
         """
         self._channels = channels
         self._link = link
@@ -62,7 +63,7 @@ class Send:
         self._hung_after = timeout * _HUNG
 
     async def __call__(self, delivery: Delivery, permit: Permit) -> Ended:
-        """Returns when it has ended, and gives the permit back."""
+        """Returns when the call has ended, and gives the permit back."""
         began, faults = monotonic(), ""
         try:
             link = self._link(delivery)
@@ -79,7 +80,7 @@ class Send:
             _log.exception("channel_defect", notification=str(delivery.notification))
             outcome = Retryable(f"internal error in the channel: {type(error).__name__}", recipient=True)
         permit.settle()
-        if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
+        if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped the error
             outcome = Retryable(permit.refused)
         seconds = monotonic() - began
         return Ended(

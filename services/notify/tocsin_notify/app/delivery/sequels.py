@@ -1,7 +1,8 @@
-"""What follows a message once its incident was answered: ringing ends, and buttons give way to what happened.
+"""Updates of messages after their incident was answered: a phone stops ringing, and buttons are replaced by what
+happened.
 
-Each channel has slots of its own, and each message is told by a task of its own: a provider that hangs, or one message of it,
-keeps no other waiting. What is claimed and not told comes due again when its lease ends, also when the process has died.
+Each channel has its own slots, and each message its own task: a provider or a message that hangs delays no other. A
+claimed update that was not sent comes due again when its lease ends, also when the process has died.
 """
 
 import asyncio
@@ -35,16 +36,17 @@ _CLOSED_AT_ONCE: Final = 200
 _ROUNDS: Final = 20
 _TRIES: Final = 8
 _RINGING_TRIES: Final = 200
-"""With waits of a minute at most: until a phone would have stopped by itself, three hours after the page."""
+"""With waits of a minute at most, these last three hours after the page: by then a phone has stopped by itself."""
 _UNNAMED: Final = 3
-"""Looks for a message's name at its provider: a person may have answered it before the provider's answer was noted."""
+"""Checks for a message's name at its provider: a person may have answered before the provider's answer was noted."""
 _LEASE_MARGIN: Final = 10.0
 _LONGEST_WAIT: Final = 300.0
 _LONGEST_WAIT_OF_RINGING: Final = 60.0
 
 
 class Sequels:
-    """A round claims what there is room for and does not wait for it. Any number of replicas may run it."""
+    """A round claims as many as there are slots for, and does not wait for their calls. Any number of replicas may run
+    it."""
 
     def __init__(
         self,
@@ -56,7 +58,8 @@ class Sequels:
         more: Callable[[], None] = lambda: None,
         slots: int = SLOTS,
     ) -> None:
-        """`timeout`: seconds for one call. `more`: asks for another round at once, when a full channel has room again."""
+        """`timeout`: seconds for one call. `more`: asks for another round at once, when a full channel has a free slot
+        again."""
         self._db = db
         self._cipher = cipher
         self._timeout = timeout
@@ -80,7 +83,7 @@ class Sequels:
                 break
 
     async def drain(self, grace: float) -> None:
-        """Let calls end for `grace` seconds. Another process tells of the rest, once their leases have ended."""
+        """Let calls end for `grace` seconds. Another process sends the rest, once their leases have ended."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:
@@ -96,7 +99,7 @@ class Sequels:
         return await sequels.claim(tx, named, self._timeout + _LEASE_MARGIN) if named else []
 
     async def _close(self, tx: Tx) -> int:
-        """Two statements: what a claim commits between them is seen by the second, since the gate is shut by then."""
+        """Two statements: the second sees what a claim commits between them, since the gate is closed by then."""
         done = await sequels.finished(tx, self._followers, _CLOSED_AT_ONCE)
         if not done:
             return 0
@@ -111,7 +114,7 @@ class Sequels:
             outcome = await self._follow(row)
             await self._noting.submit(self._judge(row, outcome))
         except TocsinError as error:
-            # Told twice does no harm: it comes due again when its lease ends.
+            # A repeated update does no harm: it comes due again when its lease ends.
             _log.warning("sequel_not_noted", notification=str(row.id), error=error.message)
         except Exception:
             _log.exception("sequel_failed", notification=str(row.id))

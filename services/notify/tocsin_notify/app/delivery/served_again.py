@@ -1,7 +1,8 @@
-"""A provider that answers again wakes what waits for another attempt by it.
+"""When a provider answers again, the notifications that wait for another attempt by it are made due.
 
-A backoff outlasts the fault that it waits for: pages that failed in its last moment would come seconds later, those of a long
-fault minutes. Kept in memory only. What another process has seen fail is woken by that one, or comes when its time is over.
+A backoff lasts longer than the fault: pages that failed at the end of a short fault would wait for seconds, those of a
+long fault for minutes. Kept in memory only. A notification that another process saw fail is made due by that process,
+or when its backoff is over.
 """
 
 from collections import OrderedDict
@@ -16,13 +17,13 @@ from tocsin_kit.bounded import Bounded
 from tocsin_notify.app.delivery.circuits import Provider
 
 MOST_PROVIDERS: Final = 1000
-"""Those of which something waits, that are remembered."""
+"""Providers with waiting notifications that are kept."""
 MOST_WAITING: Final = 1000
-"""For one of them. Further ones wait for their time."""
+"""Waiting notifications of one provider. Further ones wait for their backoff."""
 FIRST_REST: Final = 1.0
 LONGEST_REST: Final = 60.0
-"""Seconds in which a provider that was back wakes nothing more: doubled for each time that it failed again within a minute.
-Otherwise one that serves every second call would use up the attempts of what it refuses."""
+"""Seconds in which a provider that was back makes nothing more due: doubled each time it fails again within a minute.
+Otherwise a provider that fails every second call would use up the attempts of those it refuses."""
 
 
 class Call(NamedTuple):
@@ -42,7 +43,7 @@ class _Known:
 
 
 class ServedAgain:
-    """The calls of this process that wait for another attempt, by provider."""
+    """The attempts of this process that wait for another try, by provider."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -56,7 +57,8 @@ class ServedAgain:
                 known.waiting[call.notification] = call
 
     def served(self, calls: Iterable[Call]) -> list[tuple[str, UUID]]:
-        """The provider took these, or refused them for good. Which ones (tenant, notification) are to be tried at once."""
+        """The provider took these, or refused them for good. Returns the notifications (tenant, notification) that are
+        to be tried at once."""
         woken: list[tuple[str, UUID]] = []
         for call in calls:
             known = self._known.get(call.provider)
@@ -64,7 +66,7 @@ class ServedAgain:
                 continue
             known.waiting.pop(call.notification, None)
             now = self._clock()
-            # A call that began before it failed says how things stood before.
+            # A call that began before the failure says nothing about the time after it.
             wake = [each for each in known.waiting.values() if each.began < call.began]
             if not wake or now < known.woke + known.rest:
                 continue

@@ -1,4 +1,4 @@
-"""How many provider calls may run at once, and whose."""
+"""How many provider calls may run at once, in all and for each tenant and channel."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,15 +20,15 @@ _log = get_logger(__name__)
 
 NOTIFICATIONS: Final = "notifications_per_minute"
 _SLOW_SHARE: Final = 4
-"""Slow retries get one of so many slots: of all that are not reserved, of each channel's, of each tenant's. They go to
-providers that refuse or hang, and thousands of them may wait; no matter how many they take, the rest is for what is fresh.
-Digests, of which thousands may be due at one minute, get as many for themselves."""
+"""Slow retries get one slot in this many: of all that are not reserved, of each channel's, of each tenant's. They go to
+providers that refuse or hang, and thousands of them may wait; however many they are, new notifications have the other
+slots. Digests, of which thousands may be due in one minute, have a share of the same size for themselves."""
 _APART: Final = {**dict.fromkeys(SLOW.values(), "slow"), DIGESTS: "digests"}
-"""Lanes that get no more than a share, and which of them have one together."""
+"""Lanes that get at most this share, and which of them use one share together."""
 
 
 class Slot(NamedTuple):
-    """Room for one call."""
+    """A slot for one call."""
 
     org_id: str
     channel: Channel
@@ -47,12 +47,12 @@ class Limits:
     per_org: int = 50
     """Of each priority, so that a tenant's own flood does not hold up its critical pages either."""
     rate: float = 50.0
-    """Of the lanes but the critical one, each for itself: slow retries cost nothing that is fresh its turn."""
+    """For each lane except the critical one: slow retries use nothing of the rate of new notifications."""
     burst: float = 200.0
 
 
 class Slots:
-    """Hands out slots; never waits. Critical pages pass the rate limit."""
+    """Hands out slots; never waits. Critical pages are not limited by the rate."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Slots:
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`channels`: calls each channel can begin at once. `budgets`: what tenants may send, over all replicas. `failing`:
-        whether the one provider of a channel fails for many: then it gets as many calls at once as slow retries do. `rates`: how
-        many calls a second a channel's provider takes, over all replicas."""
+        """`channels`: calls each channel can begin at once. `budgets`: what tenants may send, over all replicas.
+        `failing`: whether the only provider of a channel fails for many: then the channel gets as many calls at once as
+        slow retries do. `rates`: how many calls a second a channel's provider allows, over all replicas."""
         self._rates = rates
         self._failing = failing
         self._budgets = budgets
@@ -87,7 +87,8 @@ class Slots:
         return self._taken
 
     def resize(self, total: int, critical_reserve: int) -> None:
-        """So many slots from now on, and so many of them for critical pages alone. Calls that are under way go on."""
+        """Set the number of slots, and how many of them only critical pages may take. Calls that are under way
+        continue."""
         self._limits = replace(self._limits, total=total, critical_reserve=critical_reserve)
 
     def free(self, priority: int) -> int:
@@ -101,7 +102,8 @@ class Slots:
         return max(0, free)
 
     def room(self, channel: Channel, priority: int) -> tuple[int, int]:
-        """How many calls of this channel and priority could begin now, and how many there may be at once, no matter whose."""
+        """How many calls of this channel and priority could begin now, and how many there may be at once, for all
+        tenants together."""
         most = min(self._limits.total - self._limits.critical_reserve, self._room_in(channel, priority))
         return max(0, min(self.free(priority), most - self._by_channel[channel])), most
 
@@ -111,7 +113,7 @@ class Slots:
         return self._limits.per_org
 
     def take(self, slot: Slot) -> bool:
-        """Whether the slot is the caller's now, until `end_call` and `release`, or `give_back`."""
+        """Whether the caller owns the slot now, until `end_call` and `release`, or `give_back`."""
         if not self.free(slot.priority):
             return False
         if self.is_full(slot.channel, slot.priority):
@@ -136,7 +138,8 @@ class Slots:
         return True
 
     def is_full(self, channel: Channel, priority: int) -> bool:
-        """Whether this channel may have no more calls of this priority at once, or within this second, no matter whose."""
+        """Whether this channel can take no more calls of this priority at the moment, or within this second, of any
+        tenant."""
         if priority != CRITICAL and self._rates is not None and not self._rates.has_room(channel):
             return True
         room = self._room_in(channel, priority)
@@ -145,7 +148,8 @@ class Slots:
         return priority in _APART and self._apart_by_channel[_APART[priority], channel] >= _slow_share(room)
 
     def crowded(self, slot: Slot) -> UUID | str | None:
-        """The contact method or the host that may have no more calls at once (`delivery.lanes`), no matter what else is free."""
+        """The contact method or the host that can take no more calls at the moment (`delivery.lanes`), even if other
+        slots are free."""
         if slot.destination is None:
             return None
         return self._lanes.full(slot.org_id, slot.priority, self._share(slot), slot.destination)
@@ -164,13 +168,13 @@ class Slots:
             )
 
     def end_call(self, slot: Slot) -> None:
-        """Its call has ended: the channel may begin another one while the outcome is written down. `release` follows."""
+        """Its call has ended: the channel may begin another one while the outcome is written. `release` follows."""
         self._by_channel[slot.channel] -= 1
         if slot.priority in _APART:
             self._apart_by_channel[_APART[slot.priority], slot.channel] -= 1
 
     def release(self, slot: Slot) -> None:
-        """The outcome of its call is written down, after `end_call`."""
+        """The outcome of its call is written, after `end_call`."""
         if slot.destination is not None:
             self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         self._taken -= 1
@@ -179,7 +183,7 @@ class Slots:
         self._by_org.less((slot.org_id, slot.priority))
 
     def give_back(self, slot: Slot) -> None:
-        """No call of it begins."""
+        """Its call does not begin."""
         self.end_call(slot)
         self.release(slot)
 
@@ -197,8 +201,9 @@ class Slots:
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)
 
     def _spend(self, slot: Slot) -> bool:
-        """Whether the rates let it pass. Critical pages always pass; what they use is missing for the others. Digests have a rate
-        of their own, and use nothing of the tenant's budget: its other notifications would wait for it."""
+        """Whether the rates allow it. Critical pages are always allowed; their calls count and leave fewer for the
+        others. Digests have a rate of their own and use nothing of the tenant's budget, which its other notifications
+        need."""
         if slot.priority == CRITICAL:
             if self._budgets is not None:
                 self._budgets.note(slot.org_id, NOTIFICATIONS)

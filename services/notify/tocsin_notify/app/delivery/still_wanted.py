@@ -1,8 +1,9 @@
-"""Pages that have waited are sent only if people are still to be paged for their incidents.
+"""Pages that have waited are sent only if their incidents still page people.
 
-An acknowledge stops what waits, by fences in notify's database. When that database is restored from a backup, it has
-forgotten the fences of the lost minutes, and nothing in it tells so. Escalation knows: it is asked before what is old is claimed,
-and what it names is stopped as it was before. While escalation does not answer, pages go: one too many is better than none.
+An acknowledge stops waiting pages by fences in notify's database. A database that is restored from a backup has lost
+the fences of the last minutes, and nothing in it shows that. Escalation knows: it is asked before old pages are
+claimed, and the pages of the incidents that it names are stopped again. While escalation does not answer, pages are
+sent: one page too many is better than none.
 """
 
 import asyncio
@@ -26,11 +27,11 @@ from tocsin_notify.store.pages.pages import NOTHING, Fence
 _log = get_logger(__name__)
 
 _KNOWN_SECONDS: Final = 10.0
-"""For so long an answer counts: what is stopped meanwhile is told to this service. No database is restored in less."""
+"""An answer is valid for this time: stops that follow are sent to this service. No database is restored in less."""
 _PAUSE_SECONDS: Final = 10.0
-"""After no answer: each question holds up a round."""
+"""Pause after a question without an answer: each question holds up a round."""
 _MOST: Final = 1000
-"""Incidents of one question."""
+"""Incidents in one question."""
 _SIZE: Final = 20_000
 _REASON: Final = 1024
 
@@ -45,7 +46,7 @@ class StillWanted:
         cancel: Cancel,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stops`: asks escalation which of the incidents have been stopped, and by what; raises TocsinError."""
+        """`stops`: asks escalation which of the incidents were stopped, and by what; raises TocsinError."""
         self._db = db
         self._stops = stops
         self._cancel = cancel
@@ -55,10 +56,10 @@ class StillWanted:
         self._asking = asyncio.Lock()
 
     async def __call__(self, found: Sequence[Candidate]) -> None:
-        """Stop those of these whose incident has been stopped. Raises DATABASE_UNAVAILABLE."""
+        """Stop the pages of incidents that were stopped. Raises DATABASE_UNAVAILABLE."""
         old = {(each.org_id, each.incident) for each in found if each.old and each.incident is not None}
         if old:
-            async with self._asking:  # or rounds that run at once would ask for the same incidents
+            async with self._asking:  # or rounds at the same time would ask about the same incidents
                 await self._ask(old)
 
     async def _ask(self, old: set[Named]) -> None:
@@ -89,7 +90,7 @@ class StillWanted:
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED:
                 raise
-            return  # the fences are up, and nobody waits for this to be confirmed
+            return  # the fences are set, and no caller waits for the confirmation
         if stopped.cancelled:
             _log.warning(
                 "forgotten_stops",

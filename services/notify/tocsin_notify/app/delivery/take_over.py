@@ -1,11 +1,15 @@
-"""Attempts whose lease is over, for this process to make anew: not those whose owner may only have been unable to write.
+"""Attempts whose lease is over and that this process may make again, except those whose owner may only be unable to
+write.
 
-A provider's answer that cannot be written down is kept until it can be (`app.delivery.outcomes`). While PostgreSQL is away, full or
-read-only, leases run out beside such answers. When it is back, whoever is first would call again what was answered long ago.
-So a process that finds a lease over gives its owner time first (`senders.prolong`) if it has just come back itself, or could not
-write when it tried. It does so `_MOST` times at most: with a database that goes and comes, a page rather rings twice than never.
+A provider's answer that cannot be written down is kept until it can be (`app.delivery.outcomes`). While PostgreSQL is
+away, full or read-only, leases run out although such answers exist. When it is back, the first process to look would
+repeat calls that were answered long ago. So a process that finds an expired lease first gives its owner more time
+(`senders.prolong`), if this process has just reconnected itself, or could not write when it tried. It does so `_MOST`
+times at most: with a database that goes away again and again, a page that rings twice is better than one that never
+rings.
 
-A database whose clock is set ahead ends all leases at once, also those of calls that are under way. They get a whole lease again.
+A database whose clock is set forward ends all leases at once, also those of calls that are under way. They get a whole
+lease again.
 """
 
 import time
@@ -29,7 +33,7 @@ _MOST_ROWS: Final = 1000
 
 
 class TakeOver:
-    """What one process may take over from others."""
+    """The attempts that one process may take over from others."""
 
     def __init__(
         self,
@@ -40,8 +44,8 @@ class TakeOver:
         lease: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`in_hand`: whether this process has a call of the notification under way, or an answer to it that it could not write
-        down yet. `lease`: of an attempt, in seconds. `clock`: the one of `Presence.since`, in seconds."""
+        """`in_hand`: whether this process has a call of the notification under way, or an outcome of it that is not
+        written yet. `lease`: of an attempt, in seconds. `clock`: the one of `Presence.since`, in seconds."""
         self._db = db
         self._presence = presence
         self._in_hand = in_hand
@@ -49,10 +53,10 @@ class TakeOver:
         self._clock = clock
         self._failed = False
         self._given = 0
-        """How often time was given since something was taken over."""
+        """How often more time was given since the last take-over."""
 
     async def find(self) -> list[Candidate]:
-        """Attempts that may be claimed now. Call it when some lease is over. Raises DATABASE_UNAVAILABLE."""
+        """Attempts that may be claimed now. Call it when a lease is over. Raises DATABASE_UNAVAILABLE."""
         if self._given < _MOST and (self._failed or self._is_back()):
             await self._give_time(
                 RECOVERY_SECONDS, "PostgreSQL was away: their owners may have answers that they could not write down"
@@ -62,21 +66,22 @@ class TakeOver:
             await self._give_time(self._lease, "PostgreSQL's clock was set ahead: their owners may be calling")
             return []
         async with self._db.autocommit() as tx:
-            # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
+            # The limit covers all attempts that a few dead replicas can have had under way, so that attempts which may
+            # not be taken do not hide those that may.
             found = await candidates.expired(tx, _MOST_ROWS)
         return [each for each in found if not self._in_hand(each.id)]
 
     def taken(self, count: int) -> None:
-        """So many were claimed of what was found."""
+        """So many of the attempts that were found were claimed."""
         if count:
             self._failed, self._given = False, 0
 
     def failed(self) -> None:
-        """They could not be claimed."""
+        """The attempts that were found could not be claimed."""
         self._failed = True
 
     def _is_back(self) -> bool:
-        """PostgreSQL was away a moment ago, or still is for the session that this process keeps."""
+        """PostgreSQL was away a moment ago, or still is for the session that this process holds open."""
         since = self._presence.since
         return since is None or self._clock() - since < RECOVERY_SECONDS
 

@@ -20,14 +20,14 @@ class Vanished:
     """Every replica may run it, `store.delivery.senders.LOOK_SECONDS` apart."""
 
     def __init__(self, db: Database, presence: Presence, nudge: Callable[[], None], *, notes: Notes = NO_NOTES) -> None:
-        """`presence`: of this process. `nudge`: tells the deliverer that something is due."""
+        """`presence`: of this process. `nudge`: tells the deliverer that calls are due."""
         self._notes = notes
         self._db = db
         self._presence = presence
         self._nudge = nudge
         self._since: float | None = None
         self._seen: set[int] = set()
-        """Those that held their lock since then."""
+        """Processes that held their lock since then."""
         self._missed: Counter[int] = Counter()
 
     async def __call__(self) -> None:
@@ -55,7 +55,7 @@ class Vanished:
                 ended = await senders.end_leases(tx, dead, self._seen, time.monotonic() - since) if dead else []
                 notes = stalled(ended, await tx.now()) if ended else []
         except TocsinError:
-            self._missed.clear()  # who was seen is seen: had all sessions ended, this process would have lost its own
+            self._missed.clear()  # forget these: had all sessions ended, this process would have lost its own
             raise
         if ended:
             _log.warning(

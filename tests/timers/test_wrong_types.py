@@ -81,6 +81,15 @@ async def test_a_stream_that_cannot_take_timers_holds_up_no_other_and_doubles_no
     assert [each.data for each in await taken(shard, "normal")] == [b"first", b"third"]
 
 
+async def test_a_stream_that_cannot_take_the_message_of_shared_timers_keeps_all_of_them(shard: Shard) -> None:
+    async with written(shard, STREAM):
+        await shard.arm([("+0", id, b"Nlook") for id in ("a", "b", "c")])
+        await refused(shard.promote(10))
+    await shard.make_groups()
+    assert (await shard.promote(10)).promoted == 3
+    assert [each.data for each in await taken(shard, "normal")] == [b"look"]
+
+
 @pytest.mark.parametrize("name", ["due", "data"])
 async def test_what_is_to_be_tried_again_stays(shard: Shard, name: str) -> None:
     await shard.send([("normal", b"one")], 0)

@@ -65,8 +65,8 @@ class TimerBroker(AsyncBroker):
 
         `shards`: how many hash slots hold the queue; more than one only spreads it over the masters of a Cluster or
         eases one saturated core. Must be the same everywhere; changing it needs an empty queue.
-        `priorities`: read first to last; what has no label is of the last. Their first letters must differ, as that
-        letter is all a pending timer keeps.
+        `priorities`: read first to last; what has no label is of the last. Their first letters must differ, in
+        more than their case, as that letter is all a pending timer keeps.
         `lease`: seconds of silence after which a worker counts as dead and what it held is given to others.
         `max_deliveries`: how often an entry may be taken over from the dead before it counts as what killed them.
         `max_waiting`: per priority and shard, sends beyond it raise QueueFull; 0: no limit. Timers are not counted.
@@ -77,7 +77,7 @@ class TimerBroker(AsyncBroker):
         `backoff`: what becomes of tasks that raise.
         """
         super().__init__()
-        if not priorities or len({priority[:1] for priority in priorities}) != len(priorities):
+        if not priorities or len({priority[:1].lower() for priority in priorities}) != len(priorities):
             raise ValueError(f"priorities must begin with different letters: {priorities!r}")
         if shards < 1 or lease <= 0 or most_dead < 1 or "{" in queue or "}" in queue:
             raise ValueError("shards, lease and most_dead must be positive, and a queue's name must hold no braces")

@@ -32,11 +32,16 @@ class Timer(NamedTuple):
 
     A message encoded with `task_id=""` gets `id` as its task id when it runs, and takes less memory until then.
     A `due` without a time zone is UTC.
+
+    `shared`: of such timers whose messages are the same bytes, those that a promoter finds due together run as one task, with
+    the id of one of them: for tasks that look for all that is due themselves. Until then each is moved and cancelled by
+    itself. A priority whose name does not begin with a lower-case letter has none: each of its timers is a task.
     """
 
     id: str
     due: datetime
     message: BrokerMessage | Encoded
+    shared: bool = False
 
 
 class TimerSource(ScheduleSource):
@@ -148,8 +153,9 @@ class TimerSource(ScheduleSource):
 
     def _armed(self, timers: Iterable[Timer]) -> Iterator[_Armed]:
         letters = {priority: priority[0].encode() for priority in self._broker.priorities}
-        for id, due, message in timers:
-            yield due, self._checked(id), letters[self._broker.priority_of(message.labels)] + message.message
+        for id, due, message, shared in timers:
+            letter = letters[self._broker.priority_of(message.labels)]
+            yield due, self._checked(id), (letter.upper() if shared else letter) + message.message
 
     async def _arm_all(self, timers: Iterable[_Armed], clock: Clock | None) -> int:
         feeds = [Feed(partial(self._arm, shard, clock)) for shard in self._broker.shards]

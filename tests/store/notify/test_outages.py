@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.asyncio import Redis
+from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
@@ -18,7 +19,7 @@ from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
 from tocsin_timers import TimerBroker
 
-from tests.store.notify.messages import HOUR, Sender, State
+from tests.store.notify.messages import ANA, HOUR, Sender, State
 from tests.store.notify.stream import kick
 from tests.store.notify.support import Notify, World, job, new_org, operator, until
 
@@ -140,6 +141,25 @@ async def test_a_scheduled_message_is_reminded_of_through_redis(
         ) and told.completed > 0
 
     await until(worked_off)
+
+
+async def test_messages_that_are_due_together_share_a_task(world: World, notify: Notify, broker: TimerBroker) -> None:
+    sender = Sender(notify, world, new_org())
+    await world.method(sender.org, webhook="ana")
+    many = [pb_message.Message(user=ANA, text="Standup moves to ten.") for _ in range(40)]
+    async with world.replica(works=False) as serving:  # its way to those that release messages leads through Redis
+        request = pb_message.BatchSendMessagesRequest(messages=many)
+        made = await Sender(serving, world, sender.org).call("BatchSendMessages", request)
+    for each in made.results:
+        await sender.becomes(each.message, State.MESSAGE_STATE_SENT)
+
+    async def worked_off() -> bool:
+        told = await broker.figures()
+        return (told.delayed, told.waiting, told.active) == (0, 0, 0) and told.completed > 0
+
+    await until(worked_off)
+    told = await broker.figures()
+    assert (told.completed, told.failed, told.dead) == (1, 0, 0)
 
 
 async def test_pause_holds_everywhere_and_outlives_a_flush_and_a_restart(world: World) -> None:

@@ -1,5 +1,6 @@
 """Hints as Taskiq delayed tasks: `notify.deliver` of a notification at its due time, `notify.release` of a message at its time,
-copied from their rows into Redis."""
+copied from their rows into Redis. Each row has a timer; `notify.release` looks for all that is due, so messages that are due
+together share one task: thousands of them would take the time of the pages beside them."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,12 @@ from tocsin_kit.db.pool import Database
 from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror
 
 from tocsin_notify.app.delivery.hints import Hint
-from tocsin_notify.domain.page import CRITICAL, NORMAL
+from tocsin_notify.domain.page import CRITICAL
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work.dead_stream import DeadStream
-from tocsin_notify.work.tasks import Tasks
+from tocsin_notify.work.tasks import ANY, Tasks
 
 _CHUNK: Final = 5000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +45,7 @@ class MirroredHints:
         self._broker = broker
         self._tasks = tasks
         self._release = release
+        self._message_due = broker.encode(tasks.release, ANY, task_id="", labels={"priority": "normal"})
         self._dead_stream = dead_stream
         self._nudge = nudge
         self.mirror = TimerMirror(
@@ -74,15 +76,16 @@ class MirroredHints:
         later = due if self._release is None else [each for each in due if each[1] > 0]
         if self._release is not None and len(later) < len(due):
             self._release()
-        self.mirror.arm(
-            (self._copy(id, _EPOCH + timedelta(seconds=delay), NORMAL, message=True) for id, delay in later), _EPOCH
-        )
+        self.mirror.arm((self._message(id, _EPOCH + timedelta(seconds=delay)) for id, delay in later), _EPOCH)
 
     async def later(self, after: tuple[datetime, UUID] | None) -> Chunk:
         """See Record."""
         async with self._db.system() as tx:
             rows = await notifications.upcoming(tx, after or _FROM_THE_BEGINNING, _CHUNK)
-        copies = (self._copy(row.id, row.due_time, row.priority, message=row.message) for row in rows)
+        copies = (
+            self._message(row.id, row.due_time) if row.message else self._copy(row.id, row.due_time, row.priority)
+            for row in rows
+        )
         last = (rows[-1].due_time, rows[-1].id) if len(rows) == _CHUNK else None
         return Chunk(copies, len(rows), rows[0].now if rows else _EPOCH, last)
 
@@ -95,7 +98,9 @@ class MirroredHints:
         """See Record."""
         await self._dead_stream.take(letters)
 
-    def _copy(self, id: UUID, due: datetime, priority: int, *, message: bool = False) -> Timer:
+    def _copy(self, id: UUID, due: datetime, priority: int) -> Timer:
         labels = {"priority": LABELS.get(priority, "normal")}
-        task = self._tasks.release if message else self._tasks.deliver
-        return Timer(str(id), due, self._broker.encode(task, str(id), task_id="", labels=labels))
+        return Timer(str(id), due, self._broker.encode(self._tasks.deliver, str(id), task_id="", labels=labels))
+
+    def _message(self, id: UUID, due: datetime) -> Timer:
+        return Timer(str(id), due, self._message_due, shared=True)

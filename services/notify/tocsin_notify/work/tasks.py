@@ -22,6 +22,8 @@ SUBMIT_SET: Final = "notify.submit_set"
 """The same for several at once, with a SubmitNotificationsRequest."""
 DELIVER: Final = "notify.deliver"
 RELEASE: Final = "notify.release"
+ANY: Final = ""
+"""The argument of RELEASE, by which the version before told messages apart; its workers want one."""
 
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
 """Trying again can succeed: the database is away, or too much waits for it."""
@@ -79,10 +81,10 @@ def register(broker: TimerBroker, stop: asyncio.Event) -> Tasks:
         await outlast(lambda: arrivals_of(broker).deliver(id))
 
     @broker.task(task_name=RELEASE)
-    async def release_message(message: str) -> None:
-        arrivals_of(broker).release()  # with everything else that is due: one look at the rows for all of them
+    async def release_messages(message: str) -> None:
+        arrivals_of(broker).release()  # everything that is due: one look at the rows for all of them
 
-    return Tasks(deliver_notification, release_message)
+    return Tasks(deliver_notification, release_messages)
 
 
 def jobs_reader(broker: TimerBroker) -> Callable[[bytes], Sequence[NotificationJob]]:

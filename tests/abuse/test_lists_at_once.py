@@ -136,7 +136,8 @@ async def test_who_waits_gets_what_is_given_back(answers: Answers) -> None:
     _, last = await late
     for _, each in (*others, (late, last)):
         each.end()
-    assert (answers._large, answers._large_of_tenant, answers._large_of_connection, answers._lines) == (0, {}, {}, {})
+    assert len(answers._queue) == 0
+    assert (answers._large, answers._large_of_tenant, answers._large_of_connection) == (0, {}, {})
     assert (answers._all._open, answers._all._open_of) == (0, {})
 
 
@@ -192,7 +193,7 @@ async def test_who_waits_too_long_is_told_which_limit_it_was(answers: Answers, m
     await taken(answers, "b", "b")
     with pytest.raises(TocsinError, match="this connection has"):
         await taken(answers, "b", "b")
-    assert answers._lines == {}
+    assert len(answers._queue) == 0
 
 
 async def test_a_call_that_is_given_up_while_it_waits_takes_nothing(answers: Answers) -> None:
@@ -202,7 +203,7 @@ async def test_a_call_that_is_given_up_while_it_waits_takes_nothing(answers: Ans
     held[0][1].end()  # before the cancelled call had its turn
     await late
     assert gone.cancelled() or await asyncio.gather(gone, return_exceptions=True)
-    assert answers._lines == {}
+    assert len(answers._queue) == 0
     assert answers._large == 4 * LARGE
 
 

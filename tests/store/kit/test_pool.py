@@ -319,6 +319,33 @@ async def test_callers_take_turns_on_a_busy_pool(open_database: Any, monkeypatch
     await db.ping()
 
 
+async def test_slow_statements_of_one_tenant_leave_a_connection_to_others(open_database: Any) -> None:
+    db = await open_database(size=3)
+    order: list[str] = []
+    done = asyncio.Event()
+
+    async def work(org_id: str) -> None:
+        async with db.transaction(org_id) as tx:
+            await tx.execute("SELECT 1")
+            order.append(org_id)
+            if org_id == "slow":
+                await done.wait()
+
+    slow = [asyncio.create_task(work("slow")) for _ in range(9)]
+    await until(lambda: len(order) == 2 and db._connections.waiting == 7)
+    for org_id in ("b", "c", "b"):
+        async with asyncio.timeout(within(2)):
+            await work(org_id)
+    assert order == ["slow", "slow", "b", "c", "b"], "one connection is left, and it is not for who holds some"
+    # Work of all tenants is nobody's.
+    async with asyncio.timeout(within(2)):
+        await db.ping()
+    done.set()
+    async with asyncio.timeout(within(10)):
+        await asyncio.gather(*slow)
+    assert (order.count("slow"), db._connections.lent, db._connections.waiting) == (9, 0, 0)
+
+
 async def test_a_caller_that_leaves_while_dialing_makes_room_for_the_next(open_database: Any) -> None:
     db = await open_database(size=1)
     with pytest.raises(TocsinError):

@@ -6,6 +6,9 @@ dials, with backoff and jitter; callers wait for it a moment (`_PATIENCE`), whic
 
 A pool grows by one connection at a time. To open one takes longer than most transactions, so those of a burst (all loops of a
 service that starts) are mostly served by what is given back meanwhile: each connection more would cost the server a process.
+
+Tenants are served in rotation. That alone would not help while the slow statements of one tenant hold all connections: so the
+last connection of a pool is lent only to a tenant that holds none.
 """
 
 import asyncio
@@ -18,11 +21,16 @@ from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.counts import Counts
 from tocsin_kit.db.dialing import Connection
 from tocsin_kit.db.failures import unavailable
-from tocsin_kit.db.waiters import Waiter, Waiters
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.fair_queue import FairQueue
 from tocsin_kit.logging import get_logger
+
+SYSTEM: Final = "*"
+"""The tenant of work that crosses tenants: relays, sweeps, claims."""
+Waiter = asyncio.Future[Connection | None]
 
 _log = get_logger(__name__)
 
@@ -32,6 +40,8 @@ _QUEUE_TIMEOUT: Final = 5.0
 """Seconds a caller waits for a connection of a busy pool."""
 _WAITERS_PER_CONNECTION: Final = 200
 """More waiting callers than this per connection would not be served in time; they are refused at once. One tenant may have half."""
+_LEAST_TO_RESERVE: Final = 3
+"""Connections of a pool of which one is kept for tenants that hold none. In a smaller one, one tenant could run one statement."""
 _BACKOFF_CAP: Final = 0.3
 """Seconds between dials at most; below `_PATIENCE`, so that calls that come once the server is back are served."""
 _CLOSE_TIMEOUT: Final = 5.0
@@ -50,10 +60,14 @@ class Connections:
         self._size = size
         self._max_age = max_age
         self._idle: list[Connection] = []
-        self._lent: set[Connection] = set()
+        self._lent: dict[Connection, str] = {}
+        """By the tenant that each is lent to."""
+        self._held: Counts[str] = Counts()
+        self._for_one = size if size < _LEAST_TO_RESERVE else size - 1
+        """While so many are lent, a tenant that holds one of them gets no other."""
         self._expiry: dict[Connection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._waiters = Waiters()
+        self._waiters: FairQueue[str, Waiter] = FairQueue()
         self._redialing: asyncio.Task[None] | None = None
         """While the server is away."""
         self._growing: asyncio.Task[None] | None = None
@@ -87,12 +101,15 @@ class Connections:
             await asyncio.wait([self._redialing], timeout=seconds)
         return self._redialing is None
 
-    async def acquire(self, org_id: str = "") -> Connection:
-        """A live connection, for this tenant. Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (all in use for too long)."""
+    async def acquire(self, org_id: str = SYSTEM) -> Connection:
+        """A live connection, for this tenant or for work of all tenants.
+
+        Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (none that it may have became free for too long).
+        """
         while not self._closing:
-            connection = self._pop_idle()
+            connection = self._pop_idle() if self._may_have(org_id) else None
             if connection is not None:
-                self._lent.add(connection)
+                self._lend(connection, org_id)
                 return connection
             self._grow()
             connection = await self._wait(org_id)
@@ -102,16 +119,17 @@ class Connections:
 
     def release(self, connection: Connection) -> None:
         """Give back a connection that is in no transaction, or a closed one."""
-        self._lent.discard(connection)
+        self._held.less(self._lent.pop(connection))
         if self._closing:
             connection.terminate()
             if not self._lent:
                 self._drained.set()
-        elif self._is_over(connection):
-            if self._waiters:
-                self._grow()
-        elif not self._wake(connection):
+            return
+        if not self._is_over(connection):
             self._idle.append(connection)
+        self._lend_idle()
+        if self._waiters:
+            self._grow()
 
     def distrust(self) -> None:
         """Close every connection as soon as it is free: what one of them met, the others would meet as well.
@@ -145,6 +163,26 @@ class Connections:
         closing = [connection.close(timeout=_CLOSE_TIMEOUT) for connection in self._idle if not connection.is_closed()]
         await asyncio.gather(*closing, *self._farewells, return_exceptions=True)
         self._idle.clear()
+
+    def _may_have(self, org_id: str) -> bool:
+        """Whether a connection may be lent to it now, if one is free. Work of all tenants is nobody's, and has a pool of its own
+        where calls have a login of their own."""
+        return len(self._lent) < self._for_one or org_id == SYSTEM or not self._held[org_id]
+
+    def _lend(self, connection: Connection, org_id: str) -> None:
+        self._lent[connection] = org_id
+        self._held[org_id] += 1
+
+    def _lend_idle(self) -> None:
+        """To those who wait for one, as far as they may have it."""
+        while self._idle and (first := self._waiters.take(self._may_have)) is not None:
+            org_id, waiter = first
+            if waiter.done():
+                continue
+            connection = self._pop_idle()
+            if connection is not None:
+                self._lend(connection, org_id)
+            waiter.set_result(connection)
 
     def _pop_idle(self) -> Connection | None:
         while self._idle:
@@ -181,8 +219,8 @@ class Connections:
             while self._waiters and self._redialing is None and len(self._idle) + len(self._lent) < self._size:
                 connection = await self._dial()
                 self._admit(connection)
-                if not self._wake(connection):
-                    self._idle.append(connection)
+                self._idle.append(connection)
+                self._lend_idle()
         except Exception as error:
             _log.warning("database_unreachable", database=self._name, error=_describe(error))
             if self._redialing is None and not self._closing:
@@ -219,21 +257,12 @@ class Connections:
         else:
             self._waiters.remove(org_id, waiter)
 
-    def _wake(self, connection: Connection | None) -> bool:
-        """Hand `connection` (or, with None, leave to try again) to whose turn it is, if anybody waits."""
-        while self._waiters:
-            waiter = self._waiters.next()
-            if not waiter.done():
-                if connection is not None:
-                    self._lent.add(connection)
-                waiter.set_result(connection)
-                return True
-        return False
-
     def _wake_all(self) -> None:
         """Let all who wait try again."""
-        for _ in range(len(self._waiters)):
-            self._wake(None)
+        while (first := self._waiters.take()) is not None:
+            _, waiter = first
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _redial(self) -> None:
         delay, last_said = 0.02, ""

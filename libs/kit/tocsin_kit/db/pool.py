@@ -19,7 +19,7 @@ from asyncpg.exceptions import ReadOnlySQLTransactionError
 
 from tocsin_kit import wall_clock
 from tocsin_kit.db.autocommit import Autocommit
-from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.connections import SYSTEM, Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
 from tocsin_kit.db.session_transaction import SessionTransaction
@@ -33,8 +33,6 @@ __all__ = ["SYSTEM", "Database", "Together", "Tx"]
 
 T = TypeVar("T")
 
-SYSTEM: Final = "*"
-"""The tenant of work that crosses tenants: relays, sweeps, claims."""
 _NOBODY: Final = "-"
 """A tenant without rows: what the login of calls is checked with."""
 _RETRY_BASE: Final = 0.01

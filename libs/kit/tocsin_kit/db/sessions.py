@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.connections import SYSTEM, Connections
 from tocsin_kit.db.dialing import Connection, is_read_only
 from tocsin_kit.db.failures import is_connection_loss, spoils_session, translate, unavailable
 from tocsin_kit.db.sqlstates import Meaning, decide
@@ -40,7 +40,7 @@ class Sessions:
             await asyncio.gather(*self._rollbacks, return_exceptions=True)
 
     async def begin(
-        self, statement: str | Callable[[Connection], str], *, org_id: str = "", clean_up: str = ""
+        self, statement: str | Callable[[Connection], str], *, org_id: str = SYSTEM, clean_up: str = ""
     ) -> tuple[Connection, str]:
         """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write; and the command tag
         of its last part, such as `SELECT 3`.

@@ -7,12 +7,13 @@ small is counted when it leaves, and has room of its own: a tenant's lists never
 """
 
 import asyncio
-from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor
 
 from tocsin_kit.counts import Counts
+from tocsin_kit.fair_queue import FairQueue
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
@@ -84,7 +85,7 @@ class Answers:
         self._large = 0
         self._large_of_tenant: Counts[str] = Counts()
         self._large_of_connection: Counts[str] = Counts()
-        self._lines: OrderedDict[tuple[str, bool], OrderedDict[Answer, None]] = OrderedDict()
+        self._queue: FairQueue[tuple[str, bool], Answer] = FairQueue()
         """Who waits, by tenant and by whether they read: a dashboard is not before who changes many things at once."""
         self._waiting = TimeLimit(WAIT_SECONDS)
 
@@ -109,12 +110,12 @@ class Answers:
         context.add_done_callback(answer.end)
         key = who, reads
         lacked = self._lacks(answer)
-        if key not in self._lines and lacked is None:
+        if key not in self._queue and lacked is None:
             self._enter(answer, answer.cost)
             return answer
         answer.lacked = lacked or ("one", self._most_of_tenant)
         answer.granted = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(key, OrderedDict())[answer] = None
+        self._queue.add(key, answer)
         try:
             await self._waiting.wait(answer.granted)
         except TooLate:
@@ -122,7 +123,7 @@ class Answers:
                 return answer
             raise self._all.full(*answer.lacked) from None
         finally:
-            self._leave_line(key, answer)
+            self._queue.remove(key, answer)
         return answer
 
     def resize(self, answer: Answer, size: int) -> None:
@@ -159,35 +160,21 @@ class Answers:
             self._all.leave(answer.who, -size)
 
     def _hand_on(self) -> None:
-        """Gives free room to those who wait: to the first of each line in turn, until none of them finds room."""
-        served = bool(self._lines)
-        while served:
-            served = False
-            for key in tuple(self._lines):
-                if self._serve(key):
-                    served = True
+        """Gives free room to those who wait: to the first of each line in rotation, until none of them finds room."""
+        self._queue.serve(self._grant_one)
 
-    def _serve(self, key: tuple[str, bool]) -> bool:
-        for answer in self._lines[key]:
+    def _grant_one(self, line: Iterable[Answer]) -> Answer | None:
+        """The one that got room; None when none of this line finds any."""
+        for answer in line:
             assert answer.granted is not None
-            if answer.granted.done():  # its call was cancelled, and has not had its turn yet
+            if answer.granted.done():  # its call was cancelled, and has not gone on yet
                 continue
             lacking = self._lacks(answer)
             if lacking is None:
                 self._enter(answer, answer.cost)
                 answer.granted.set_result(None)
-                self._leave_line(key, answer)
-                if key in self._lines:
-                    self._lines.move_to_end(key)
-                return True
+                return answer
             answer.lacked = lacking
             if lacking[0] != "connection":
-                return False
-        return False
-
-    def _leave_line(self, key: tuple[str, bool], answer: Answer) -> None:
-        line = self._lines.get(key)
-        if line is not None and answer in line:
-            del line[answer]
-            if not line:
-                del self._lines[key]
+                return None
+        return None

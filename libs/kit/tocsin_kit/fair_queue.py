@@ -1,0 +1,67 @@
+"""What waits, in a line for each tenant: the lines are served in rotation, so that none waits behind all of another one."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=Hashable)
+
+
+class FairQueue(Generic[K, V]):
+    """Items by the key of their line. Nothing here waits or has a bound: the owner of a queue sees to both."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[K, OrderedDict[V, None]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, key: object) -> bool:
+        """Whether something waits in this line."""
+        return key in self._lines
+
+    def of(self, key: K) -> int:
+        """How many wait in this line."""
+        return len(self._lines.get(key, ()))
+
+    def add(self, key: K, item: V) -> None:
+        """The last of its line. A line that was empty is served after all others."""
+        self._lines.setdefault(key, OrderedDict())[item] = None
+        self._count += 1
+
+    def remove(self, key: K, item: V) -> None:
+        """It waits no more, if it still did."""
+        line = self._lines.get(key)
+        if line is None or item not in line:
+            return
+        del line[item]
+        self._count -= 1
+        if not line:
+            del self._lines[key]
+
+    def take(self, may: Callable[[K], bool] = lambda key: True) -> tuple[K, V] | None:
+        """Takes out the first item of the first line that `may` be served, which is then the last line. None: there is none."""
+        for key, line in self._lines.items():
+            if may(key):
+                item = next(iter(line))
+                self._served(key, item)
+                return key, item
+        return None
+
+    def serve(self, chosen: Callable[[Iterable[V]], V | None]) -> None:
+        """Takes out what `chosen` answers for each line, in rotation and one item a time, until it answers None for all lines."""
+        served = bool(self._lines)
+        while served:
+            served = False
+            for key in tuple(self._lines):
+                item = chosen(self._lines[key])
+                if item is not None:
+                    self._served(key, item)
+                    served = True
+
+    def _served(self, key: K, item: V) -> None:
+        self.remove(key, item)
+        if key in self._lines:
+            self._lines.move_to_end(key)

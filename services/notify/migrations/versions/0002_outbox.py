@@ -1,4 +1,4 @@
-"""The outbox: what became of pages leaves with the transaction that decides it."""
+"""The outbox: the outcomes of pages are written in the transaction that decides them."""
 
 from alembic import op
 from tocsin_kit.db.migrations import outbox_table, outbox_turns, run_script

@@ -1,6 +1,6 @@
-"""Notices of what another user changes about how a user is reached.
+"""Notices to a user about changes that another user made to their contact methods.
 
-A contact method of nobody (an empty user) is where one led before it was changed.
+A contact method with an empty user holds the address that a method had before it was changed.
 
 Revision ID: 0011
 Revises: 0010

@@ -1,7 +1,7 @@
 """Direct and scheduled messages.
 
-A message becomes a page when it is due. It may be about no incident, or stop with one. `pages.expire_time` ends a page that would
-come too late, or was cancelled on its way.
+A message becomes a page when it is due. It may be about no incident, or stop with one. `pages.expire_time` ends a page
+that would be sent too late, or that was cancelled before its call.
 
 Revision ID: 0012
 Revises: 0011

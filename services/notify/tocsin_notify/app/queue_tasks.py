@@ -1,4 +1,4 @@
-"""The tasks of notify's queue: notifications, messages that are to be sent later, and dead letters."""
+"""The tasks of notify's queue: notifications, scheduled messages, and dead letters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ from tocsin_notify.store.tasks import MessageTask, NotificationTask
 
 @dataclass(frozen=True, slots=True)
 class _Lost:
-    """A page that nothing sends any more. `undelivered`: a provider had taken it, and it did not arrive."""
+    """A page that no notification will send any more. `undelivered`: a provider had accepted it, but it was not
+    delivered."""
 
     last: NotificationTask
     job: bytes
@@ -33,7 +34,7 @@ class _Lost:
     undelivered: bool
 
     def losses(self) -> list[Loss]:
-        """Who stays unpaged."""
+        """The users who would not be paged."""
         incidents = (
             [each.incident for each in self.members if each.stopped is None]
             if self.kind is Kind.BUNDLE
@@ -46,7 +47,7 @@ class _Lost:
         ]
 
     def outcomes(self, reason: str) -> list[PageOutcome]:
-        """What escalation is told."""
+        """The outcomes for escalation."""
         channel = Channel(self.last.channel)
         if self.kind is Kind.BUNDLE:
             return page_outcomes.failed_together(
@@ -63,7 +64,7 @@ class NotificationTasks:
 
     hints: Hints
     nudge: Callable[[], None]
-    """Tells the relay that escalation is to hear of a page."""
+    """Tells the relay that the outbox has an outcome for escalation."""
     name: str = "notifications"
     drains: bool = True
 
@@ -80,7 +81,8 @@ class NotificationTasks:
         return next((_notification(row) for row in await stored.notifications_named(tx, [id])), None)
 
     async def lock(self, tx: Tx, ids: Sequence[UUID]) -> list[Task]:
-        """See `TaskKind`. The pages first, as those do who give up notifications: they hold a page and then change its others."""
+        """See `TaskKind`. Locks the pages first, in the same order as failing notifications do: they hold a page and
+        then change its others."""
         held = await pages.lock(tx, await stored.pages_of(tx, ids), only_free=True)
         return [_notification(row) for row in await stored.lock_notifications(tx, ids) if row.page_id in held]
 
@@ -93,7 +95,7 @@ class NotificationTasks:
         return []
 
     async def lost_by_removing(self, tx: Tx, tasks: Sequence[Task]) -> Losses:
-        """See `TaskKind`: users of pages that wake people, when no other notification of the page has a chance."""
+        """See `TaskKind`: users of pages that wake people, if no other notification of the page can still reach them."""
         lost = await self._lost(tx, tasks)
         rows = await stored.notifications_named(tx, [task.id for task in tasks])
         return {row.id: lost[row.page_id].losses() for row in rows if row.page_id in lost}
@@ -108,7 +110,8 @@ class NotificationTasks:
         await self.promote(tx, task, by)
 
     async def remove(self, tx: Tx, tasks: Sequence[Task], by: str) -> None:
-        """See `TaskKind`. Escalation is told of pages that reach nobody by it, and starts the next level if it waits for them."""
+        """See `TaskKind`. Escalation is told of pages that reach no one because of it, and starts the next level if it
+        waits for them."""
         reason = f"{REMOVED}{by}"
         outcomes = [outcome for lost in (await self._lost(tx, tasks)).values() for outcome in lost.outcomes(reason)]
         await stored.cancel(tx, [(task.org_id, task.id) for task in tasks], reason)
@@ -118,7 +121,7 @@ class NotificationTasks:
             tx.after_commit(self.nudge)
 
     async def _lost(self, tx: Tx, tasks: Sequence[Task]) -> dict[UUID, _Lost]:
-        """The pages that nothing sends any more without these."""
+        """The pages that no notification will send once these are removed."""
         rows = {row.id: row for row in await stored.notifications_named(tx, [task.id for task in tasks])}
         waking = {row.page_id: row for row in rows.values() if Kind(row.type) in WAKING}
         owned = {(row.org_id, row.page_id) for row in waking.values()}

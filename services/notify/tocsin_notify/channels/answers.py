@@ -1,8 +1,8 @@
-"""What a webhook's receiver answered, known from its status line; what follows that line does not matter.
+"""The answer of a webhook's receiver, known from its status line alone; the rest of the answer does not matter.
 
-A receiver that said 2xx has taken the page. Sending it again because the rest of the answer was endless, silent, short
-or no HTTP at all would ring the phone again for hours. The HTTP client hides the status line when it cannot parse what
-came in the same packet, so the line is also noted here as it arrives.
+A receiver that answered 2xx has accepted the page. A repeat because the rest of the answer was endless, missing, short
+or not HTTP would ring the phone for hours. The HTTP client hides the status line when it cannot parse what came in the
+same packet, so the line is also noted here as it arrives.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class StatusLine:
         self._head = bytearray()
 
     def note(self, data: bytes) -> None:
-        """Look at what has come until the status is known."""
+        """Read the bytes that arrived, until the status is known."""
         if not self.status and len(self._head) < _HEAD_LIMIT:
             self._head += data[: _HEAD_LIMIT - len(self._head)]
             self.status = _final_status(self._head)
@@ -53,7 +53,7 @@ class AnswerProtocol(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Note first, parse then."""
+        """Note the status first, then let the client parse."""
         self.answer.note(data)
         super().data_received(data)
 
@@ -68,12 +68,13 @@ class Connector(aiohttp.TCPConnector):
 
 
 async def beginning(response: aiohttp.ClientResponse, limit: int = _BODY_LIMIT) -> str:
-    """The first words of the answer: at most `limit` bytes of what comes within a second. Never raises for what the
-    receiver does. A connection whose answer was not read to its end is closed.
+    """The first words of the answer: at most `limit` bytes of what comes within a second. Errors of the receiver raise
+    nothing. A connection whose answer was not read to its end is closed.
     """
     content = b""
     try:
-        # What is here as a whole is not waited for. A timer would cost more than all else that is done with a short answer.
+        # An answer that is complete needs no time limit: a timer would cost more than all other work on a short answer.
+        # A timer would cost more than all else that is done with a short answer.
         async with _NO_LIMIT if response.content.is_eof() else asyncio.timeout(_BODY_SECONDS):
             while len(content) < limit and not response.content.at_eof():
                 content += await response.content.read(limit - len(content))

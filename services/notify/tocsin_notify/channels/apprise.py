@@ -1,8 +1,8 @@
-"""Everything else, by Apprise (appriseit.com): the channel of last resort.
+"""All other services, by Apprise (appriseit.com): the channel of last resort.
 
-Apprise tells yes or no and nothing more: no id, no receipt, no reason. So what it took is accepted and never more, and its messages
-have no buttons but the link. Its URLs can make it call any host, read files or act on its machine: it runs in processes of its own
-behind a fence (`apprise_fence`), with the schemes that the operator allows and no others.
+Apprise tells yes or no and nothing more: no id, no receipt, no reason. So a message is at most "accepted", and its only
+action is the link. Its URLs can make it call any host, read files or act on its machine. So it runs in its own
+processes, restricted by `apprise_fence`, with only the schemes that the operator allows.
 """
 
 import random
@@ -28,7 +28,8 @@ _log = get_logger(__name__)
 _FORM: Final = re.compile(r"([A-Za-z0-9]{1,32})://[^\s\x00-\x1f\x7f-\x9f]+")
 _SHAPE: Final = "must be a URL of Apprise without spaces, such as gotifys://gotify.example.com/token"
 _NOT_TAKEN: Final = "the service did not take it, or could not be reached, or is at no address that may be called"
-"""One text for all three: else a tenant could ask, address by address, what answers within the operator's network."""
+"""One text for all three cases: otherwise a tenant could find out, address by address, which hosts answer in the
+operator's network."""
 _WAITING_PER_WORKER: Final = 4
 _TYPES: Final = {
     Loudness.NEWS: "info",
@@ -75,7 +76,7 @@ class AppriseChannel:
         return Permanent(f"the URL {_UNREADABLE.format(scheme=scheme)}")
 
     async def vet(self, org_id: str, address: str) -> None:
-        """See `Vetting`. It is read by the code that sends."""
+        """See `Vetting`. The URL is checked by the code that sends."""
         scheme = self._scheme(address)
         try:
             wanted = {"do": "check", "url": address}
@@ -121,7 +122,7 @@ def _check(address: str, allow_private: bool) -> str:
 
 
 def _mask(address: str) -> str:
-    """Any other part of it may be the secret."""
+    """The rest of the URL may be the secret."""
     return f"{address.partition('://')[0].lower()}://…"
 
 

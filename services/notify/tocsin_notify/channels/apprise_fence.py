@@ -1,10 +1,11 @@
-"""What the process that runs Apprise may do: read its own code, ask for names, and connect to addresses that may be called.
+"""Limits the process that runs Apprise: it may read its own code, resolve names, and connect to allowed addresses.
 
-Apprise has some 150 plugins, and a URL of it chooses among what they can do: call any host, follow redirects, read key files and
-templates, talk to D-Bus. So its process has an audit hook (PEP 578), which Python cannot take away again. It refuses everything
-but a list of what is harmless, also what a later version of Apprise begins to do.
+Apprise has some 150 plugins, and a URL of it chooses among what they can do: call any host, follow redirects, read key
+files and templates, talk to D-Bus. So its process has an audit hook (PEP 578), which Python cannot take away again. It
+refuses everything that is not on a list of harmless events, including events that a later version of Apprise begins to
+raise.
 
-An audit hook binds code of others that means no harm, which this is; it is no prison for hostile machine code.
+An audit hook restricts code that is not hostile, such as Apprise; it does not contain hostile machine code.
 """
 
 import os
@@ -23,7 +24,7 @@ _HARMLESS: Final = frozenset(
         "builtins.id",
         "code.__new__",
         "compile",
-        "exec",  # of modules: nothing of a URL is compiled
+        "exec",  # of modules: no URL contains code that is compiled
         "function.__new__",
         "glob.glob",
         "glob.glob/2",
@@ -61,7 +62,7 @@ _HARMLESS: Final = frozenset(
         "urllib.Request",
     }
 )
-"""Of docs.python.org/3/library/audit_events.html. What these lead to, such as a connection, is an event of its own."""
+"""Of docs.python.org/3/library/audit_events.html. What these lead to, such as a connection, raises an event of its own."""
 _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _FAMILIES: Final = frozenset({socket.AF_INET, socket.AF_INET6, socket.AF_UNIX})
 """A Unix socket only as one of a pair, which event loops need: an address of one is refused."""
@@ -72,11 +73,11 @@ _PROBE: Final = ("::1", 0)
 
 
 class Fenced(PermissionError):
-    """It was refused."""
+    """The event was refused."""
 
 
 class Fence:
-    """Of this process, from `build` on and for good."""
+    """The restrictions of this process, from `build` on until it ends."""
 
     def __init__(self, *, allow_private: bool, ask: Callable[[], bool], tell: Callable[[str], None]) -> None:
         """`ask`: whether the page may still go out, each time before something is sent to an address. `tell`: what was refused."""
@@ -86,11 +87,11 @@ class Fence:
         self._roots = tuple(os.path.realpath(path) + os.sep for path in sys.path if path)
 
     def build(self) -> None:
-        """There is no way back."""
+        """It cannot be undone."""
         sys.addaudithook(self._hook)
 
     def leads_astray(self, host: str) -> bool:
-        """Whether it is visibly an address that may not be called."""
+        """Whether it is literally an address that may not be called."""
         address = literal(host)
         return address is not None and not (self._allow_private or is_public(address))
 
@@ -115,13 +116,14 @@ class Fence:
         return False
 
     def _may_open(self, path: object, mode: object, flags: int) -> bool:
-        """To read, and only where code is: no key file or template that a URL names."""
+        """Only for reading, and only where code is stored: no key file or template that a URL names."""
         if flags & _WRITES or not isinstance(path, str | bytes):
             return False
         return os.path.realpath(os.fsdecode(path)).startswith(self._roots)
 
     def _may_call(self, address: object) -> bool:
-        """Names are refused: they would be resolved behind our back, to another address than was looked at."""
+        """Names are refused: the library would resolve them again, perhaps to another address than the one that was
+        checked."""
         if not isinstance(address, tuple) or not address or not isinstance(address[0], str):
             return False
         found = literal(address[0])

@@ -25,7 +25,7 @@ class Busy(Exception):
 
 
 class Died(Exception):
-    """A process ended by itself, or said what cannot be read."""
+    """A process ended by itself, or sent something that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,12 @@ class Answer:
 
     done: Done
     fenced: Sequence[str]
-    """What it wanted to do and may not: names of audit events."""
+    """The audit events that were refused, by name."""
 
 
 class Pool:
-    """At most `size` processes at once. Whose work does not end in time is killed, and the next work starts a new one.
+    """At most `size` processes at once. A process whose work does not end in time is killed, and the next work starts a
+    new one.
 
     Each serves one tenant alone: what a plugin keeps in memory, such as a login, must reach no other tenant.
 
@@ -49,7 +50,7 @@ class Pool:
         self._command = (sys.executable, "-I", "-m", _WORKER, ",".join(schemes), str(int(allow_private)))
         self._size = size
         self._share = max(1, size - 1)
-        """Of one tenant: plugins of its own that hang leave a process to the others."""
+        """For one tenant: if its plugins hang, one process is left to the others."""
         self._idle: list[tuple[str, Process]] = []
         """With their tenants, the one that has rested longest first."""
         self._busy: Counts[str] = Counts()
@@ -57,12 +58,12 @@ class Pool:
         self._ending: set[asyncio.Task[int]] = set()
 
     async def work(self, org_id: str, wanted: dict[str, Any], permit: Permit, *, timeout: float) -> Answer:
-        """`timeout`: seconds for all of it, half of which it waits for a process at the most.
+        """`timeout`: seconds for all of it; at most half of them are spent waiting for a process.
 
         Raises Busy, Died, TimeoutError, and NotStarted when the permit refuses.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        # Not inside of the other: on a slow machine both may run out at once, and then the outer one would be the one that raises.
+        # Not nested: on a slow machine both limits may pass at once, and then the outer one would raise.
         await self._enter(org_id, timeout / 2)
         try:
             async with asyncio.timeout_at(deadline):
@@ -100,7 +101,7 @@ class Pool:
             except Died:
                 if exchange.asked:
                     raise
-                # It ended while it was idle, which says nothing of the work.
+                # It ended while it was idle, so the work is not the cause.
         if self._idle and self._busy.total() + len(self._idle) > self._size:
             self._end(self._idle.pop(0)[1])
         return await self._run(org_id, _Exchange(await self._start(), permit), wanted)

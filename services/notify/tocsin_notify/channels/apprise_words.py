@@ -1,4 +1,4 @@
-"""What the process that runs Apprise answers. By itself: that process loads nothing else of the service."""
+"""The answers of the process that runs Apprise. A module of its own: that process loads no other module of the service."""
 
 from enum import StrEnum
 
@@ -9,6 +9,7 @@ class Done(StrEnum):
     YES = "yes"
     """Sent, or readable."""
     NO = "no"
-    """Not sent. Apprise says no more than that, and more must not be told: whether a private address answers, for one."""
+    """Not sent. Apprise gives no reason, and none may be shown: it could tell, for one, whether a private address
+    answers."""
     UNREADABLE = "unreadable"
     PRIVATE = "private"

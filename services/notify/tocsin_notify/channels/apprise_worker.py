@@ -1,8 +1,8 @@
 """The process in which Apprise runs. It has no connection, no environment and no file of the service's.
 
-One JSON object a line. It reads `{"do": "check", "url"}`, `{"do": "send", "url", "title", "body", "type"}`, and answers `{"done"}`
-with one of `Done`. Before it connects anywhere it says `{"ask": true}` and reads `{"go"}`. What it says holds nothing of Apprise's
-words, which may name addresses and secrets.
+One JSON object a line. It reads `{"do": "check", "url"}`, `{"do": "send", "url", "title", "body", "type"}`, and answers
+`{"done"}` with one of `Done`. Before it connects anywhere it says `{"ask": true}` and reads `{"go"}`. Its answers
+contain no text of Apprise, which may hold addresses and secrets.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from tocsin_notify.channels.apprise_words import Done
 _MEMORY_BYTES: Final = 1 << 30
 _FILES: Final = 64
 _FENCED: Final = 16
-"""Events that are told of one message. A plugin in a loop says no more than that."""
+"""Refused events that are reported for one message. A plugin in a loop would only repeat them."""
 
 
 class Worker:
@@ -72,7 +72,7 @@ class Worker:
         return Done.YES if sent and not self._refused else Done.NO
 
     def _ask(self) -> bool:
-        """Asked of the service each time, which may have been told meanwhile that the page is stopped."""
+        """The service is asked each time, because the page may have been stopped meanwhile."""
         if not self._refused:
             self._say({"ask": True})
             self._refused = not self._read.get()["go"]
@@ -97,10 +97,10 @@ class _Plugins:
     """Apprise, with the allowed schemes and no other."""
 
     def __init__(self, schemes: list[str]) -> None:
-        # Nothing of it is loaded before the fence is there.
+        # None of it is loaded before the fence is in place.
         apprise: Any = import_module("apprise")
         manager: Any = import_module("apprise.manager_plugins").NotificationManager()
-        logging.disable(logging.CRITICAL)  # its lines name addresses
+        logging.disable(logging.CRITICAL)  # its log lines contain addresses
         self._read = apprise.Apprise.instantiate
         self._asset = apprise.AppriseAsset(
             app_id="Tocsin",
@@ -123,13 +123,14 @@ class _Plugins:
 
 
 def _load_first() -> None:
-    """What Apprise uses of the standard library, and the fence would refuse: it opens this program, and files of the system."""
+    """Parts of the standard library that Apprise uses and the fence would refuse: they open this program, and files of
+    the system."""
     assert ctypes
     mimetypes.init()
 
 
 def _confine() -> None:
-    """What holds also for code that raises no audit events."""
+    """Restrictions that also hold for code that raises no audit events."""
     for kind, most in ((resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _FILES)):
         resource.setrlimit(kind, (most, most))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
@@ -141,7 +142,7 @@ def main() -> None:
     said = os.fdopen(os.dup(1), "wb")
     given = os.fdopen(os.dup(0), "rb")
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # what a plugin prints must not be read as an answer
+    for stream in (0, 1, 2):  # output of a plugin must not be read as an answer
         os.dup2(nowhere, stream)
     Worker(said, schemes=schemes, allow_private=allow_private).run(given)
 

@@ -1,4 +1,5 @@
-"""What every channel is: one `send`, three possible outcomes, no exception for anything the other side may do."""
+"""The interface of every channel: one `send`, three possible outcomes, and no exception for any behaviour of the
+provider."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,13 +23,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a contact method leads."""
+    """The address of a contact method."""
 
     channel: Channel
     address: str
     """E-mail address or URL; empty for the console."""
     secret: bytes = b""
-    """What signs a webhook."""
+    """The key that signs a webhook."""
     key_id: str = ""
 
     def __repr__(self) -> str:
@@ -52,13 +53,14 @@ class Delivery:
     code: str = ""
     """The six digits, in a verification."""
     link: str = ""
-    """Where the person answers; empty when there is nothing to answer, or this service cannot be reached from outside."""
+    """The URL by which the person answers; empty when the message needs no answer, or this service cannot be reached
+    from outside."""
     reply_to: str = ""
     """The address to which the person replies by mail; empty if this message takes no replies."""
     language: str = LANGUAGES[0]
-    """Of the default texts, and of the template that counts."""
+    """Of the default texts, and of the template that is used."""
     wording: Wording = field(default_factory=dict)
-    """What the organisation's template makes of it. A part that is missing says the default text."""
+    """The texts that the organisation's template gives it. A missing part has the default text."""
     faults: tuple[str, ...] = ()
     """Why parts of the template were not used, in words."""
 
@@ -78,12 +80,13 @@ class Delivery:
 
 
 class BadAddress(ValueError):
-    """It leads nowhere. The text goes on after the name of a field: `must be …`."""
+    """The address cannot be used. The text continues the name of a field: `must be …`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sequel:
-    """A message that was sent, and what became of its incident since, in words of a log: `acknowledged by users/ana`."""
+    """A message that was sent, and what happened to its incident since, in the words of a log: `acknowledged by
+    users/ana`."""
 
     target: Target
     kind: Kind
@@ -99,7 +102,7 @@ class Sequel:
 
 
 class NotStarted(Exception):
-    """The call must not begin any more; nothing of it left this process."""
+    """The call must not begin any more; no byte of it left this process."""
 
 
 class Permit(Protocol):
@@ -108,13 +111,13 @@ class Permit(Protocol):
     async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
         """Run `call`, whose first step writes to the provider. Raises NotStarted when its incident was stopped since.
 
-        A channel passes everything through here that makes a provider act. `repeat`: this attempt has called before.
+        Everything that makes a provider act goes through here. `repeat`: this attempt has called before.
         """
         ...
 
 
 class Always:
-    """The permit of calls that page nobody: what follows a message, and what only answers a person."""
+    """The permit of calls that page no one: updates of a message, and answers to a person."""
 
     async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
         """See `Permit`."""
@@ -122,16 +125,16 @@ class Always:
 
 
 class ChannelSender(Protocol):
-    """One way out of the house."""
+    """Sends messages of one channel."""
 
     concurrency: int
     """Calls at once that begin without waiting for one another. The deliverer never starts more: a call that waited
     inside a channel would begin after a cancel had returned."""
 
     async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
-        """Try once, within the channel's own timeout. What went wrong is an outcome; an exception is a defect.
+        """Try once, within the channel's own timeout. Failures are outcomes; an exception is a defect.
 
-        NotStarted may be raised, or come out as any outcome: the caller knows what it refused.
+        NotStarted may be raised, or be turned into any outcome: the caller remembers what it refused.
         """
         ...
 
@@ -142,20 +145,20 @@ class ChannelSender(Protocol):
 
 @runtime_checkable
 class Vetting(Protocol):
-    """A channel that looks at addresses by the code that sends, which may take a while."""
+    """A channel that checks addresses with the code that sends, which may take a while."""
 
     async def vet(self, org_id: str, address: str) -> None:
-        """Raises BadAddress; OVERLOADED when it cannot look at the moment."""
+        """Raises BadAddress; OVERLOADED when it cannot check at the moment."""
         ...
 
 
 @runtime_checkable
 class Follower(Protocol):
-    """A channel whose messages can be told later what became of their incident."""
+    """A channel whose messages can be updated when their incident was answered."""
 
     rings: bool
-    """Its messages ring until they are told."""
+    """Its messages keep ringing until they are updated."""
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
-        """Tell the provider. Like `send`; it may be asked twice."""
+        """Update the message at the provider. Like `send`; it may be asked twice."""
         ...

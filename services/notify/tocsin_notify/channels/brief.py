@@ -1,4 +1,4 @@
-"""What a push or a chat message says: a title, a few words, and how loud."""
+"""The text of a push or a chat message: a title, a few words, and how loud it is."""
 
 from enum import IntEnum
 from typing import Final
@@ -19,7 +19,7 @@ class Loudness(IntEnum):
 
     NEWS = 0
     ASKED_FOR = 1
-    """Tests and codes: their user waits for them, and is awake."""
+    """Tests and codes: their user asked for them, and is awake."""
     PAGE = 2
     WAKES = 3
     """A page of high urgency."""
@@ -35,7 +35,7 @@ def loudness(delivery: Delivery) -> Loudness:
 
 
 def brief(delivery: Delivery) -> str:
-    """What stands below the title, without the link by which the person answers; never empty."""
+    """The text below the title, without the link by which the person answers; never empty."""
     return (delivery.worded(Part.CHAT) or default_brief(delivery))[:LONGEST]
 
 

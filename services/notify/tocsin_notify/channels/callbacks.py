@@ -34,7 +34,7 @@ _REPLY_BYTES: Final = 16 + 4
 
 
 def labels_of(delivery: Delivery) -> Mapping[str, Action]:
-    """The buttons that answer in place, as each channel shows them; none where there is nothing to answer."""
+    """The labels of buttons that answer without opening a page; empty where the message needs no answer."""
     words = delivery.words
     if delivery.kind is Kind.BUNDLE:
         return {words.button_acknowledge_all: Action.ACKNOWLEDGE}
@@ -44,37 +44,38 @@ def labels_of(delivery: Delivery) -> Mapping[str, Action]:
 
 
 class CallbackUrls:
-    """Under one public base URL, and in one domain of mail; without one nothing is asked to call back, or to reply."""
+    """All under one public base URL, and in one mail domain; without these, providers are given no callback and mails
+    no reply address."""
 
     def __init__(self, public_url: str, keys: Sequence[bytes] = (), mail_domain: str = "") -> None:
-        """`public_url`: without a slash at its end; empty when this service cannot be reached from outside. The first of `keys`
-        signs what is handed out, each of them is known again. `mail_domain`: of the addresses that pages are replied to.
+        """`public_url`: without a slash at its end; empty when this service cannot be reached from outside. The first
+        of `keys` signs new addresses, and each of them verifies. `mail_domain`: the domain of reply addresses.
         """
         self.public_url: Final = public_url
         self._keys = keys
         self._mail_domain = mail_domain
 
     def twilio_status(self, delivery: Delivery) -> str:
-        """Where Twilio tells what became of this attempt; empty when it cannot."""
+        """Where Twilio reports the state of this attempt's message; empty without a public URL."""
         return self._url(TWILIO_STATUS, _names(delivery))
 
     def twilio_call(self, delivery: Delivery) -> str:
-        """Where it tells what became of this attempt's call."""
+        """Where Twilio reports the state of this attempt's call."""
         return self._url(TWILIO_CALL, _names(delivery))
 
     def twilio_key(self, delivery: Delivery) -> str:
-        """Where it tells which key was pressed, and is told what to say next."""
+        """Where Twilio reports which key was pressed, and gets the next text to say."""
         return self._url(TWILIO_KEY, _names(delivery) | {"language": delivery.language})
 
     def named(self, delivery: Delivery, action: Action) -> Mapping[str, str]:
-        """What such a button names, signed, for a provider that hands it back; empty when nobody can press."""
+        """The signed names of such a button, for a provider that sends them back; empty when buttons cannot work."""
         if not self._keys or not self.public_url:
             return {}
         names = _names(delivery) | {"via": str(delivery.target.channel), "action": str(action)}
         return names | {_MAC: _mac(self._keys[0], names)}
 
     def data(self, delivery: Delivery, action: Action) -> str:
-        """The same in at most 64 bytes; empty when nobody can press. The tenant is left out."""
+        """The same in at most 64 bytes; empty when buttons cannot work. The tenant is left out."""
         if not self._keys or not self.public_url:
             return ""
         content = (
@@ -83,7 +84,7 @@ class CallbackUrls:
         return _text(_short_mac(self._keys[0], content) + content)
 
     def read_data(self, data: str) -> tuple[UUID, int, Action] | None:
-        """Notification, attempt and action; None unless it was made here. Compares in constant time."""
+        """Notification, attempt and action; None unless this service made it. Compares in constant time."""
         try:
             raw = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4)) if data.isascii() else b""
         except (binascii.Error, ValueError):
@@ -94,7 +95,7 @@ class CallbackUrls:
         return UUID(bytes=content[:16]), int.from_bytes(content[16:20], "big"), _SHORT[content[20]]
 
     def reply_address(self, delivery: Delivery) -> str:
-        """Where the person answers this attempt by mail; empty when nobody can, or there is nothing to answer.
+        """Where the person answers this attempt by mail; empty when that cannot work, or the message needs no answer.
 
         At most 64 characters stand before the `@` (RFC 5321 §4.5.3.1), in lower case, as some servers make them.
         """
@@ -105,7 +106,8 @@ class CallbackUrls:
         return f"{word}@{self._mail_domain}"
 
     def read_reply_address(self, word: str) -> tuple[UUID, int] | None:
-        """Notification and attempt, of what stands before the `@`; None unless it was made here. Compares in constant time."""
+        """Notification and attempt of a local part (before the `@`); None unless this service made it. Compares in
+        constant time."""
         try:
             raw = base64.b32decode(word + "=" * (-len(word) % 8), casefold=True)
         except (binascii.Error, ValueError):
@@ -116,23 +118,24 @@ class CallbackUrls:
         return UUID(bytes=content[:16]), int.from_bytes(content[16:], "big")
 
     def button(self, delivery: Delivery, action: Action) -> str:
-        """A URL that does this for the person when it is posted to. A caller who has it can do that, and nothing else."""
+        """A URL that performs this action for the person when it is posted to. A caller who has it can perform this
+        action, and no other."""
         names = self.named(delivery, action)
         return self._url(BUTTON, names) if names else ""
 
     def receipt(self, delivery: Delivery) -> str:
-        """A URL that proves that the message arrived when it is posted to; empty when nobody can."""
+        """A URL that proves the delivery of the message when it is posted to; empty when that cannot work."""
         if not self._keys or not self.public_url:
             return ""
         names = _names(delivery) | {ARRIVED: str(delivery.target.channel)}
         return self._url(RECEIPT, names | {_MAC: _mac(self._keys[0], names)})
 
     def read_signed(self, query: MultiMapping[str]) -> Mapping[str, str] | None:
-        """What the URL of a button or a receipt names; None unless it was made here. Compares in constant time."""
+        """The names in the URL of a button or a receipt; None unless this service made it. Compares in constant time."""
         names = dict(query)
         given = names.pop(_MAC, "").encode("utf-8", "surrogateescape")
         right = is_any((_mac(key, names).encode() for key in self._keys), given)
-        # A name that comes twice would be signed once and read the other time.
+        # With a repeated name, the signature would cover one value and the code would read the other one.
         return names if right and len(query) == len(names) + 1 else None
 
     def _url(self, path: str, names: Mapping[str, str]) -> str:

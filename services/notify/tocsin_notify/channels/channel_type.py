@@ -1,4 +1,5 @@
-"""What the rest of the service knows of a channel: each channel's file ends with one `ChannelType`, and `registry` lists it."""
+"""Describes a channel to the rest of the service: each channel's file ends with one `ChannelType`, and `registry` lists
+it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def as_given(address: str, allow_private: bool) -> str:
-    """For channels whose annotations in the contract say all there is to check."""
+    """For channels whose annotations in the contract check everything."""
     return address
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelType:
-    """One channel. In `ContactMethod` it is the message that is named like `channel`.
+    """One channel. In `ContactMethod` it is the message that has the name of `channel`.
 
-    `address_field` and `hidden_field` name the fields of that message that say where the method leads, and what only this
-    service and the provider may know; empty if there is none.
+    `address_field` names the field with the address; `hidden_field` names the field that only this service and the
+    provider may know. Each is empty if there is none.
     """
 
     channel: Channel
@@ -35,19 +36,20 @@ class ChannelType:
     address_field: str = ""
     hidden_field: str = ""
     signs: bool = False
-    """Messages are signed: a method without a secret gets one, which its creator is told once."""
+    """Messages are signed: a method without a secret gets one, which only its creator is shown, once."""
     mask: Callable[[str], str] | None = None
-    """The address is the credential: it is kept as the secret, and this says what of it is kept readable and shown."""
+    """The address is the credential. It is stored as the secret, and this function returns the part that is stored
+    readable and shown."""
     check: Callable[[str, bool], str] = as_given
-    """The address in its one form. Raises BadAddress. The flag: whether private addresses may be called."""
+    """The address in its one form. Raises BadAddress. The second argument: whether private addresses may be called."""
     missing: Callable[["NotifySettings"], str] = lambda _: ""
-    """Why no method of this channel can be made here, in words after the name of a field; empty if one can."""
+    """Why no method of this channel can be made here; continues the name of a field. Empty if one can."""
     parts: tuple[Part, ...] = ()
-    """The texts of its messages that a template may say; none where a program reads them."""
+    """The texts of its messages that a template may replace; none where a program reads them."""
     personal: bool = False
-    """What is sent there is read by the user alone, as far as anybody can tell: it is no chat and no program."""
+    """Messages there are read by the user alone, as far as Tocsin can know: it is no chat and no program."""
     hosts: bool = False
-    """Addresses are URLs of servers that have nothing to do with one another: one that hangs must not hold up the others."""
+    """Addresses are URLs of unrelated servers: one that hangs must not delay the others."""
 
 
 def mask_url(address: str) -> str:

@@ -1,7 +1,8 @@
 """Messages to chats by an incoming webhook, whose URL is the only credential: Mattermost, Discord, Microsoft Teams.
 
-None of them tells anything back, and none has buttons that act: Mattermost's and Discord's need an app, and Teams' a bot. So each
-message has the signed link, which acts as the person whose contact method it is, no matter who opens it.
+None of them reports anything back, and none has buttons that act: Mattermost's and Discord's need an app, and Teams' a
+bot. So each message has the signed link. It acts as the person whose contact method it is, even if another person opens
+it.
 
 Sources: developers.mattermost.com/integrate/webhooks/incoming, discord.com/developers/docs/resources/webhook#execute-webhook,
 learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook (Workflows).
@@ -25,7 +26,7 @@ from tocsin_notify.domain.page import Channel
 
 _ANSWER_BYTES: Final = 16_384
 _UNKNOWN_WEBHOOK: Final = 10015
-"""Discord: somebody has deleted it (discord.com/developers/docs/topics/opcodes-and-status-codes#json)."""
+"""Discord: the webhook was deleted (discord.com/developers/docs/topics/opcodes-and-status-codes#json)."""
 
 Build = Callable[[Delivery], dict[str, Any]]
 
@@ -70,7 +71,7 @@ class ChatHookChannel:
 
 
 def _after(response: aiohttp.ClientResponse, answer: dict[str, Any], delivery: Delivery) -> float | None:
-    """Discord says it to the millisecond in the body (discord.com/developers/docs/topics/rate-limits)."""
+    """Discord gives the exact wait in the body (discord.com/developers/docs/topics/rate-limits)."""
     precise = answer.get("retry_after")
     if isinstance(precise, int | float) and precise >= 0:
         return float(precise)
@@ -78,13 +79,13 @@ def _after(response: aiohttp.ClientResponse, answer: dict[str, Any], delivery: D
 
 
 def mattermost(delivery: Delivery) -> dict[str, Any]:
-    """An attachment; its text is Markdown, so what an alert says is escaped."""
+    """An attachment; its text is Markdown, so the text of an alert is escaped."""
     attachment = {"fallback": subject(delivery), "title": _plain(subject(delivery)), "text": _plain(brief(delivery))}
     return {"attachments": [attachment | ({"title_link": delivery.link} if delivery.link else {})]}
 
 
 def discord(delivery: Delivery) -> dict[str, Any]:
-    """An embed; nobody is mentioned by what an alert says."""
+    """An embed; the text of an alert mentions no user."""
     embed = {"title": subject(delivery)[:256], "description": brief(delivery)}
     return {
         "content": delivery.link,
@@ -121,7 +122,7 @@ _MARKDOWN: Final = str.maketrans({each: f"\\{each}" for each in "\\`*_{}[]()<>#+
 
 
 def _plain(text: str) -> str:
-    """Nothing of it is read as Markdown, a mention or a link."""
+    """No part of it is read as Markdown, a mention or a link."""
     return text.translate(_MARKDOWN)
 
 

@@ -40,7 +40,7 @@ _log = get_logger(__name__)
 
 _IDLE_LIMIT: Final = 60.0
 _PROBE_AFTER: Final = 5.0
-# RFC 4954: what a server answers when it refuses our credentials, no matter with which command.
+# RFC 4954: the answers of a server that refuses our credentials, to whichever command.
 _OUR_FAULT: Final = frozenset({454, 530, 534, 535, 538})
 
 
@@ -69,7 +69,7 @@ class EmailChannel:
         self._authority: AuthorityFile | None = None
 
     async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
-        """See `ChannelSender`. Our own credentials being refused may pass once they are mended, so that is retryable."""
+        """See `ChannelSender`. If our own credentials are refused, an operator may correct them, so that is retryable."""
         if not self._server.host:
             return Permanent("this installation has no mail server (SMTP_HOST)")
         reply_to = self._reply_to(delivery)
@@ -77,7 +77,7 @@ class EmailChannel:
         return await self._send(delivery.target.address, message, permit)
 
     async def answer(self, address: str, subject: str, text: str, headers: Mapping[str, str]) -> bool:
-        """Answer the sender of a mail. Whether the server took it; what went wrong is logged."""
+        """Answer the sender of a mail. Returns whether the server accepted it; failures are logged."""
         message = compose(
             {
                 "Subject": one_line(subject),
@@ -110,9 +110,11 @@ class EmailChannel:
             session.close()
 
     async def _hand_in(self, address: str, message: bytes, permit: Permit) -> str:
-        """The server's answer. A kept session that the server ends says nothing about the mail: it takes a fresh one.
+        """The answer of the server. If the server ends a reused session, that says nothing about the mail: it is sent
+        over a new one.
 
-        When it ended after the content, the server may have taken the mail already; the Message-ID is the same then.
+        If the session ended after the content, the server may have accepted the mail already; the repeat has the same
+        Message-ID.
         """
         kept = await self._kept()
         if kept is not None:
@@ -146,7 +148,7 @@ class EmailChannel:
                 try:
                     await session.noop()
                 except (SMTPException, OSError):
-                    session.close()  # the server grew tired of it; a fresh one will tell more
+                    session.close()  # the server ended the session; a new one will show why
                     continue
             return session
         return None
@@ -230,12 +232,12 @@ class EmailChannel:
 
 
 class InsecureLogin(SMTPException):
-    """A password would have travelled unencrypted although TLS was not switched off."""
+    """The password would have been sent unencrypted although TLS was not switched off."""
 
 
 @lru_cache(16)
 def _date(time: datetime) -> str:
-    """As in a mail's head. Attempts that were claimed together began at one time."""
+    """As in a mail's head. Attempts that were claimed together have the same date."""
     return format_datetime(time)
 
 

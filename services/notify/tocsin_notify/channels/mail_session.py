@@ -1,7 +1,8 @@
 """An SMTP session once it is greeted and logged in: mails over it, each in as few packets as the server takes.
 
-The library (aiosmtplib) opens the session: connecting, TLS and login are its work. It waits for the answer to each command, which
-takes a round trip and three turns of the event loop each. Most servers take MAIL, RCPT and DATA together (PIPELINING, RFC 2920).
+The library (aiosmtplib) opens the session: connecting, TLS and login are its work. It waits for the answer to each
+command, which costs a round trip and three iterations of the event loop each. Most servers take MAIL, RCPT and DATA
+together (PIPELINING, RFC 2920).
 """
 
 import asyncio
@@ -36,13 +37,13 @@ class Reply(NamedTuple):
 
 
 class MailSession:
-    """Carries one mail at a time. After anything but success it is of no use any more."""
+    """Carries one mail at a time. After a failure it cannot be used any more."""
 
     def __init__(self, session: SMTP) -> None:
-        """`session`: greeted, and logged in if that is wanted. From here on it is only closed by the library."""
+        """`session`: greeted, and logged in if that is wanted. From here on the library only closes it."""
         if session.transport is None or session.protocol is None:
             raise SMTPServerDisconnected("the session ended after the greeting")
-        # Not asked by isinstance: those of uvloop are no subclasses.
+        # No isinstance check: the transports of uvloop are no subclasses.
         transport, protocol = cast(asyncio.Transport, session.transport), session.protocol
         self._session = session
         self._transport = transport
@@ -53,11 +54,11 @@ class MailSession:
 
     @property
     def is_connected(self) -> bool:
-        """Whether neither side has ended it, as far as is known."""
+        """Whether the session is open, as far as this side knows."""
         return not self._transport.is_closing()
 
     def close(self) -> None:
-        """End it. What the server has not taken by then it forgets."""
+        """End it. A mail that the server has not accepted by then is lost."""
         self._session.close()
 
     async def noop(self) -> None:
@@ -72,8 +73,8 @@ class MailSession:
         size = b" SIZE=%d" % len(message) if self._sized else b""
         mail, rcpt = b"MAIL FROM:" + _path(sender) + size + b"\r\n", b"RCPT TO:" + _path(address) + b"\r\n"
         if self._pipelined:
-            # A server that refuses MAIL or RCPT and takes DATA all the same waits for the content of a mail to nobody. The session
-            # ends then, as after every refusal.
+            # A server that refuses MAIL or RCPT and still accepts DATA waits for the content of a mail without a
+            # receiver. The session ends here, as after every refusal.
             replies = await permit.begin(lambda: self._ask(mail, rcpt, b"DATA\r\n"), repeat=repeat)
         else:
             replies = await permit.begin(lambda: self._ask(mail), repeat=repeat)
@@ -136,7 +137,7 @@ class _Replies(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Of the transport."""
         if self._waiter is None:
-            self._transport.close()  # it says without being asked that it is about to end the session
+            self._transport.close()  # the server announces by itself that it will end the session
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
@@ -170,7 +171,7 @@ class _Replies(asyncio.Protocol):
             self._end(None)
 
     def _end(self, error: Exception | None) -> None:
-        """Answers came before the end: the first of them may tell why."""
+        """Answers arrived before the end: the first of them may give the reason."""
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
             return

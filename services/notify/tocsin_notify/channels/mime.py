@@ -46,8 +46,8 @@ def _part(kind: str, text: str) -> bytes:
 def _header(name: str, value: str) -> str:
     if not name.isascii() or not name.replace("-", "").isalnum():
         raise ValueError(f"no header's name: {name!r}")
-    # What looks like an encoded word (RFC 2047 §2) would be decoded by the reader's program. The other headers are structured:
-    # encoded words in them are meant.
+    # Text that looks like an encoded word (RFC 2047 §2) would be decoded by the reader's program. The other headers are
+    # structured: encoded words in them are intended.
     if _PLAIN.fullmatch(value) and not (name == "Subject" and "=?" in value):
         return f"{name}: {value}"
     flat = " ".join(_LINE.split(value))

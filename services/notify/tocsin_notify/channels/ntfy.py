@@ -1,7 +1,8 @@
 """Push by ntfy, at ntfy.sh or a server of one's own (docs.ntfy.sh/publish).
 
-The notification has buttons that answer in place. A topic has no owner: anyone who knows its name reads it and presses, so it
-should be long and random, or protected by an access token. Nothing comes back but buttons: that a phone got it is not told.
+The notification has buttons that act without opening a page. A topic has no owner: anyone who knows its name can read
+it and press buttons, so it should be long and random, or protected by an access token. Only buttons report back: ntfy
+does not report that a phone received a message.
 """
 
 import json
@@ -26,7 +27,8 @@ from tocsin_notify.domain.page import WAKING, Channel
 _TOPIC: Final = re.compile(r"/[A-Za-z0-9_-]{1,64}")
 _ANSWER_BYTES: Final = 16_384
 _PRIORITIES: Final = {Loudness.NEWS: 2, Loudness.ASKED_FOR: 3, Loudness.PAGE: 4, Loudness.WAKES: 5}
-# docs.ntfy.sh/publish#limitations, and server/errors.go of the server: limits of a whole day. The rest of 429 passes sooner.
+# docs.ntfy.sh/publish#limitations, and server/errors.go of the server: limits of a whole day. Other limits behind a 429
+# pass sooner.
 _DAILY_LIMITS: Final = frozenset({42904, 42905, 42908})
 
 
@@ -34,7 +36,7 @@ class NtfyChannel:
     """One request for each attempt."""
 
     def __init__(self, callbacks: CallbackUrls, *, timeout: float, allow_private: bool, concurrency: int) -> None:
-        """`timeout`: seconds for the whole attempt. `callbacks` says where buttons lead, if anywhere."""
+        """`timeout`: seconds for the whole attempt. `callbacks` gives the URLs of buttons, if there are any."""
         self.concurrency = concurrency
         self._callbacks = callbacks
         self._allow_private = allow_private

@@ -11,14 +11,15 @@ _COSTLY: Final = frozenset({PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED
 
 
 class BadNumber(BadAddress):
-    """No number that can be reached."""
+    """The number cannot be reached."""
 
 
 def read_number(text: str) -> str:
     """The number with its plus sign and nothing but digits behind. Raises BadNumber.
 
-    Only a number of impossible length is refused: lists of the ranges in use are old before they are installed, and a code
-    sent to it proves more. Numbers that cost more than a usual call are refused: their owners would earn by each code.
+    Only a number of impossible length is refused: lists of the ranges in use are outdated when they are installed, and
+    a code sent to the number proves more. Numbers that cost more than a usual call are refused: their owners would earn
+    money with each code.
     """
     try:
         number = phonenumbers.parse(text, None)

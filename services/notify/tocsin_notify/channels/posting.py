@@ -1,7 +1,7 @@
 """One POST to an HTTP server outside: what every channel over HTTP shares.
 
-The body asks the permit before its first byte leaves, a 2xx status line counts as taken no matter what follows it, and a kept
-connection that the server ended is replaced once.
+The body asks the permit before its first byte leaves. A 2xx status line counts as accepted, whatever follows it. A
+reused connection that the server closed is replaced once.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Post:
     content_type: str
     headers: dict[str, str]
     says_in_body: bool = False
-    """A 2xx is not yet a yes: the body may still say no."""
+    """A 2xx alone is no success: the body may report a failure."""
 
 
 class Poster:
@@ -60,14 +60,14 @@ class Poster:
     async def send(
         self, post: Post, permit: Permit, judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]]
     ) -> Outcome:
-        """What `judge` makes of the answer, or what its absence means. Redirects are not followed."""
+        """The result of `judge` for the answer, or the outcome of a missing answer. Redirects are not followed."""
         request = _Request(post, permit)
         try:
             outcome = await self._exchange(post, request, judge)
         except asyncio.CancelledError:
             if not request.was_taken or post.says_in_body:
                 raise
-            return Sent()  # the caller that cut this off wants to know what came of it
+            return Sent()  # the caller that cut this off needs the outcome
         taken = request.was_taken and not post.says_in_body
         return Sent() if taken and not isinstance(outcome, Sent) else outcome
 
@@ -107,7 +107,7 @@ class Poster:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if not request.on_kept_connection or request.was_taken:
                 raise
-            # An idle connection that the server closed in this very moment says nothing about the receiver.
+            # An idle connection that the server closed at this moment says nothing about the receiver.
             return await self._post(post, request, judge)
 
     async def _post(
@@ -123,7 +123,7 @@ class Poster:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=Connector(
-                    limit=0,  # the deliverer bounds how many are under way; a call must never queue in here
+                    limit=0,  # the deliverer limits how many are under way; no call may queue in here
                     resolver=PublicResolver(allow_private=self._allow_private),
                     ttl_dns_cache=_DNS_CACHE_SECONDS,
                     keepalive_timeout=_KEEPALIVE_SECONDS,
@@ -138,13 +138,13 @@ class Poster:
 
 
 def may_pass(status: int) -> bool:
-    """Whether a refusal with this HTTP status says nothing about the same request a little later (RFC 9110 §15)."""
+    """Whether the same request may succeed a little later, after a refusal with this HTTP status (RFC 9110 §15)."""
     return status in _PASSING or status >= 500
 
 
 def retry_after(response: aiohttp.ClientResponse, sent_at: datetime | None = None) -> float | None:
-    """Seconds. A date counts from the receiver's own clock if it shows it, since clocks differ (RFC 9110 §10.2.3), else from
-    `sent_at`; without either it says nothing."""
+    """Seconds. A date counts from the receiver's own clock if the answer has it, since clocks differ (RFC 9110
+    §10.2.3), else from `sent_at`. Without either, the header is ignored."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
@@ -178,13 +178,13 @@ def _date(value: str) -> datetime | None:
 
 
 def _describe(error: BaseException) -> str:
-    # The text of this error ends with the URL, and a provider's token or a hook's secret is in that.
+    # The text of this error ends with the URL, which contains a provider's token or a hook's secret.
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return printable(text or type(error).__name__)[:DETAIL_LIMIT]
 
 
 class _Request(BytesPayload):
-    """The body. The client holds the head back until the body is written, so nothing leaves before the permit is asked."""
+    """The body. The client holds the head back until the body is written, so no byte leaves before the permit is asked."""
 
     def __init__(self, post: Post, permit: Permit) -> None:
         super().__init__(post.content, content_type=post.content_type)
@@ -192,7 +192,7 @@ class _Request(BytesPayload):
         self._written = False
         self._answer: StatusLine | None = None
         self.on_kept_connection = False
-        """Whether the connection that it was last written to had carried another request before."""
+        """Whether the connection it was last written to had carried an earlier request."""
 
     @property
     def was_taken(self) -> bool:

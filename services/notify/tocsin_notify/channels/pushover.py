@@ -1,7 +1,8 @@
-"""Push by Pushover (pushover.net/api): a page that wakes rings again until somebody answers it.
+"""Push by Pushover (pushover.net/api): a page that wakes a person rings again until it is answered.
 
-Such a page has emergency priority, and its receipt (pushover.net/api/receipts): the press in the app comes back by a callback,
-and the ringing is cancelled once the incident has been answered by any way. That a phone got it is not told.
+Such a page has emergency priority and a receipt (pushover.net/api/receipts). A press in the app is reported by a
+callback, and the ringing is cancelled once the incident was answered in any way. Pushover does not report that a phone
+received a message.
 """
 
 import re
@@ -37,7 +38,7 @@ class PushoverChannel:
     rings = True
 
     def __init__(self, account: PushoverAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
-        """`timeout`: seconds for the whole attempt. `callbacks` says where a press is told, if anywhere."""
+        """`timeout`: seconds for the whole attempt. `callbacks` gives the URL for a press, if there is one."""
         self.concurrency = concurrency
         self._account = account
         self._callbacks = callbacks
@@ -75,7 +76,7 @@ class PushoverChannel:
         return await self._poster.send(self._post("messages.json", fields), permit, judge)
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
-        """End the ringing (pushover.net/api/receipts#cancel). A receipt that has expired rings no more by itself."""
+        """End the ringing (pushover.net/api/receipts#cancel). A receipt that has expired does not ring any more."""
         if not sequel.provider_id or not self._account.token:
             return Sent()
         path = f"receipts/{sequel.provider_id}/cancel.json"
@@ -96,7 +97,8 @@ class PushoverChannel:
 
 
 def _refusal(response: aiohttp.ClientResponse, answer: dict[str, Any], delivery: Delivery) -> Outcome:
-    """Each input that is wrong is named by its field (pushover.net/api#response): `token` is the operator's, the rest is not."""
+    """Each wrong input is named by its field (pushover.net/api#response): `token` is the operator's, the others are
+    not."""
     outcome = _refused(response, answer)
     if isinstance(outcome, Permanent) and answer.get("token"):
         return Retryable(f"{outcome.reason} (PUSHOVER_TOKEN is wrong)", AWAY)
@@ -110,7 +112,7 @@ def _refused(response: aiohttp.ClientResponse, answer: dict[str, Any]) -> Outcom
     words = "; ".join(map(str, errors)) if isinstance(errors, list) else ""
     said = f"{response.status} {printable(words)[:DETAIL_LIMIT]}".strip()
     if response.status == 429:
-        # The limit of a month names no time.
+        # The limit per month gives no time to wait.
         return Retryable(f"{said} (the application has sent as many messages this month as it may)", AWAY)
     if may_pass(response.status):
         return Retryable(said)

@@ -1,7 +1,7 @@
 """Messages with buttons by an app of Slack, to a channel or a person (docs.slack.dev/reference/methods/chat.postMessage).
 
-Once the incident is answered the message loses its buttons and says what happened. Slack tells nothing of who has read it:
-a button is the evidence.
+Once the incident is answered the message loses its buttons and shows what happened. Slack does not report who has read
+it: a press is the only evidence.
 """
 
 import json
@@ -36,7 +36,7 @@ class SlackChannel:
     rings = False
 
     def __init__(self, account: SlackAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
-        """`timeout`: seconds for the whole attempt. `callbacks` signs what buttons send back."""
+        """`timeout`: seconds for the whole attempt. `callbacks` signs the values of buttons."""
         self.concurrency = concurrency
         self._account = account
         self._callbacks = callbacks
@@ -60,7 +60,7 @@ class SlackChannel:
         return await self._call("chat.postMessage", message, permit, delivery.start_time)
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
-        """Buttons give way to what happened (docs.slack.dev/reference/methods/chat.update)."""
+        """Replace the buttons by what happened (docs.slack.dev/reference/methods/chat.update)."""
         channel, _, stamp = sequel.provider_id.partition(" ")
         if not self._account.token or not stamp:
             return Sent()
@@ -74,16 +74,17 @@ class SlackChannel:
         return await self._call("chat.update", message, permit)
 
     async def whisper(self, channel: str, user: str, text: str, thread: str = "") -> Outcome:
-        """Tell one person in a channel, or in a thread of it (docs.slack.dev/reference/methods/chat.postEphemeral)."""
+        """Show a message to one person in a channel, or in a thread of it
+        (docs.slack.dev/reference/methods/chat.postEphemeral)."""
         message = {"channel": channel, "user": user, "text": text}
         return await self._call("chat.postEphemeral", message | ({"thread_ts": thread} if thread else {}), Always())
 
     async def set_group(self, group: str, members: Sequence[str]) -> Outcome:
-        """Give a user group these members alone, one at least (docs.slack.dev/reference/methods/usergroups.users.update)."""
+        """Set the members of a user group, at least one (docs.slack.dev/reference/methods/usergroups.users.update)."""
         return await self._call("usergroups.users.update", {"usergroup": group, "users": ",".join(members)}, Always())
 
     async def disable_group(self, group: str) -> Outcome:
-        """It reaches nobody until it is enabled (docs.slack.dev/reference/methods/usergroups.disable)."""
+        """A mention of it reaches no one until it is enabled (docs.slack.dev/reference/methods/usergroups.disable)."""
         return await self._call("usergroups.disable", {"usergroup": group}, Always())
 
     async def enable_group(self, group: str) -> Outcome:
@@ -127,7 +128,7 @@ class SlackChannel:
 
 
 def _text(title: str, words: str) -> list[dict[str, Any]]:
-    """Plain text, so that nothing of an alert is read as a mention or a link."""
+    """Plain text: no part of an alert is read as a mention or a link."""
     return [
         {"type": "section", "text": {"type": "plain_text", "text": title[:3000], "emoji": False}},
         {"type": "context", "elements": [{"type": "plain_text", "text": words[:3000], "emoji": False}]},

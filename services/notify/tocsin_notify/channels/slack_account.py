@@ -1,4 +1,5 @@
-"""The operator's app at Slack, and how its requests are known (docs.slack.dev/authentication/verifying-requests-from-slack)."""
+"""The operator's app at Slack, and how its requests are verified
+(docs.slack.dev/authentication/verifying-requests-from-slack)."""
 
 import hashlib
 import hmac
@@ -8,17 +9,18 @@ from typing import Final
 from tocsin_notify.domain.proofs import is_any
 
 FRESH_SECONDS: Final = 300.0
-"""A request that is older, or this much ahead, is refused: it may have been recorded."""
+"""A request that is older, or this much in the future, is refused: it may be a recorded one."""
 _LONGEST_STAMP: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class SlackAccount:
-    """An empty `token`: nothing is sent by Slack. Without `secrets` nothing is taken from it, and messages have no buttons."""
+    """An empty `token`: nothing is sent by Slack. Without `secrets` its requests are refused, and messages have no
+    buttons."""
 
     token: str
     secrets: tuple[str, ...] = ()
-    """Signing secrets; each is taken, so that they can be rotated."""
+    """Signing secrets; each is accepted, so that they can be rotated."""
     base_url: str = "https://slack.com"
 
     def __repr__(self) -> str:

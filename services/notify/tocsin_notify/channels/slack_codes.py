@@ -25,7 +25,7 @@ CONFIGURATION: Final = frozenset(
         "two_factor_setup_required",
     }
 )
-"""The operator's to mend: a page takes the next method meanwhile."""
+"""The operator must correct it: a page goes to the next method meanwhile."""
 RECIPIENT: Final = frozenset(
     {
         "as_user_not_supported",
@@ -70,11 +70,11 @@ GROUP: Final = frozenset(
 )
 """This user group does not take these members, or none from this app."""
 DONE_BEFORE: Final = frozenset({"already_disabled", "already_enabled"})
-"""It is as it was to be."""
+"""The group is already in the wanted state."""
 
 
 def refusal(word: str, status: int, after: float | None) -> Outcome:
-    """`word`: Slack's own, which comes with HTTP 200 as well. Any that is not listed may pass."""
+    """`word`: Slack's own, which comes with HTTP 200 as well. A word that is not listed is retryable."""
     said = f"{status} {word}".strip()
     if word in CONFIGURATION:
         return Retryable(f"{said} (the app at Slack or SLACK_BOT_TOKEN is to be mended)", max(AWAY, after or 0.0))

@@ -23,7 +23,7 @@ _BASIC: Final = frozenset(
 )
 _EXTENDED: Final = frozenset("^{}\\[~]|€\f")
 """Each is an escape and a character (3GPP TS 23.038 §6.2.1.1), which one segment holds together."""
-# Typographic characters that would make the whole text UCS-2, and what says the same in GSM-7.
+# Typographic characters that would make the whole text UCS-2, and their replacement in GSM-7.
 _PLAIN: Final = str.maketrans(
     {
         "‘": "'",
@@ -84,12 +84,13 @@ def fit(text: str, limit: int, after: str = "") -> str:
 
 
 def _tidy(text: str) -> str:
-    """In one line, of plain characters where there are such that say the same."""
+    """In one line, with plain characters where they have the same meaning."""
     return _SPACE.sub(" ", text.translate(_PLAIN)).strip()
 
 
 def sms_text(delivery: Delivery, limit: int, *, replies: bool = False) -> str:
-    """What the phone shows, the important first, in at most `limit` segments. `replies`: it says how to answer by reply.
+    """The text for the phone, the important part first, in at most `limit` segments. `replies`: the text says how to
+    answer by reply.
 
     A template says the beginning. The link by which the person answers stands at the end, where it is never cut off.
     """
@@ -109,7 +110,7 @@ def beyond_gsm(text: str) -> str:
 
 
 def _halves(delivery: Delivery, limit: int, *, replies: bool) -> tuple[str, str]:
-    """What may be cut, and what may not."""
+    """The part that may be cut, and the part that may not."""
     worded = delivery.worded(Part.SMS)
     if not worded:
         return default_sms(delivery), _after(delivery, _level(delivery), limit, replies=replies)

@@ -1,7 +1,7 @@
 """Messages with buttons by a Telegram bot (core.telegram.org/bots/api).
 
-Once the incident is answered the message loses its buttons and says what happened. Nothing comes back but buttons: that a
-phone got it is not told.
+Once the incident is answered the message loses its buttons and shows what happened. Only buttons report back: Telegram
+does not report that a phone received a message.
 """
 
 import json
@@ -34,7 +34,7 @@ class TelegramChannel:
     rings = False
 
     def __init__(self, account: TelegramAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
-        """`timeout`: seconds for the whole attempt. `callbacks` signs what buttons send back."""
+        """`timeout`: seconds for the whole attempt. `callbacks` signs the values of buttons."""
         self.concurrency = concurrency
         self._account = account
         self._callbacks = callbacks
@@ -57,7 +57,7 @@ class TelegramChannel:
         return await self._call("sendMessage", message, permit, delivery.start_time)
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
-        """Buttons give way to what happened (core.telegram.org/bots/api#editmessagetext)."""
+        """Replace the buttons by what happened (core.telegram.org/bots/api#editmessagetext)."""
         if not self._account.token:
             return Sent()
         message = {
@@ -99,8 +99,9 @@ class TelegramChannel:
 
 
 def _refusal(status: int, answer: dict[str, Any], after: float | None) -> Outcome:
-    """core.telegram.org/bots/api#making-requests and #responseparameters: 401 and 404 are a wrong token, 403 a chat that does
-    not let the bot in, 400 one that does not exist. What stands before the bot API says in a header how long to wait (`after`)."""
+    """core.telegram.org/bots/api#making-requests and #responseparameters: 401 and 404 are a wrong token, 403 a chat
+    that does not let the bot in, 400 one that does not exist. A proxy in front of the bot API gives the time to wait in
+    a header (`after`)."""
     said = f"{status} {printable(str(answer.get('description', '')))[:DETAIL_LIMIT]}".strip()
     if status in (401, 404):
         return Retryable(f"{said} (TELEGRAM_BOT_TOKEN is wrong)", AWAY)

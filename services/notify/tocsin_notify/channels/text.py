@@ -1,4 +1,4 @@
-"""What people read: subject and body, and the JSON that webhooks and the console carry.
+"""Texts for people (subject and body), and the JSON of webhooks and the console.
 
 The JSON is a contract with the receivers (WEBHOOKS.md): fields are only ever added.
 """
@@ -96,7 +96,7 @@ def body(delivery: Delivery) -> str:
 
 
 def default_body(delivery: Delivery) -> str:
-    """The important first."""
+    """The important part first."""
     job, words = delivery.job, delivery.words
     match delivery.kind:
         case Kind.VERIFICATION:
@@ -129,7 +129,7 @@ def default_body(delivery: Delivery) -> str:
 
 
 def payload(delivery: Delivery) -> dict[str, Any]:
-    """The JSON document. Everything has a value in every kind, so that receivers need no case for absence."""
+    """The JSON document. Every kind has a value for every field, so that receivers need no case for a missing one."""
     job = delivery.job
     return {
         "version": SCHEMA_VERSION,
@@ -172,7 +172,7 @@ def _in_default_language(delivery: Delivery) -> Delivery:
 
 
 def _holds(text: str, link: str) -> bool:
-    """Whether the link stands there by itself: with something behind it, it leads nowhere."""
+    """Whether the link stands in the text by itself: with text attached to it, it would lead nowhere."""
     return not link or re.search(re.escape(link) + r"(?![\w/?#&=%-])", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""What SMS and voice share: the account at Twilio, or at a provider that speaks the same API."""
+"""Shared by SMS and voice: the account at Twilio, or at a provider with the same API."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from twilio.request_validator import RequestValidator
 
 @dataclass(frozen=True, slots=True)
 class TwilioAccount:
-    """Whose account is charged. An empty `sid`: this installation sends no text messages and calls nobody."""
+    """Whose account is charged. An empty `sid`: this installation sends no text messages and makes no calls."""
 
     sid: str
     tokens: tuple[str, ...] = ()
@@ -18,10 +18,10 @@ class TwilioAccount:
     """A number in E.164, a sender id, or a messaging service (`MG…`)."""
     base_url: str = "https://api.twilio.com"
     sms_validity: int = 300
-    """Seconds after which the provider gives a message up that it could not hand to a carrier."""
+    """Seconds after which the provider gives up a message that no carrier accepted."""
     sms_segments: int = 3
     caller: str = ""
-    """The number that calls come from, in E.164. Empty: nobody is called."""
+    """The number that calls come from, in E.164. Empty: no calls are made."""
     ring_seconds: int = 30
     replies: bool = False
     """Replies to its messages come to this service."""
@@ -31,10 +31,10 @@ class TwilioAccount:
 
 
 def is_signed(account: TwilioAccount, url: str, fields: Sequence[tuple[str, str]], given: str) -> bool:
-    """Whether the account signed this request. All tokens are tried, so that the time tells nothing of the one that did.
+    """Whether the account signed this request. All tokens are tried, so that the time does not show which one signed.
 
-    `url` is the public one, as it was handed to the provider. Twilio signs some requests with the port and some without; a
-    field that comes twice counts once for each of its values.
+    `url` is the public one, as the provider was given it. Twilio signs some requests with the port and some without; a
+    repeated field counts once for each of its values.
     """
     signed: MultiDict[str] = MultiDict(fields)
     verdicts = [RequestValidator(token).validate(url, signed, given) for token in account.tokens]

@@ -1,7 +1,7 @@
 """What Twilio's error codes mean for a page. Source of each: twilio.com/docs/api/errors/<code>.
 
-A fault of the configuration is none of the recipient's: the page takes the next method at once (`AWAY` seconds are longer
-than a page waits), and where there is none it is tried on until the operator has mended it.
+A fault of the configuration is not the recipient's. The page goes to the next method at once (`AWAY` seconds are longer
+than a page waits); without another method it is retried until the operator has corrected the configuration.
 """
 
 from enum import Enum, auto
@@ -12,14 +12,14 @@ from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable
 
 
 class Fault(Enum):
-    """Whose fault a refusal is, and so what follows."""
+    """The cause of a refusal, which decides what follows."""
 
     RECIPIENT = auto()
-    """Permanent: this number will not take this message."""
+    """Permanent: this number will not accept this message."""
     CONFIGURATION = auto()
-    """Ours: until the operator mends it, no message goes out this way."""
+    """Ours: until the operator corrects it, no message leaves through this channel."""
     PASSING = auto()
-    """It may work in a moment."""
+    """A repeat may succeed."""
 
 
 CODES: Final = {
@@ -62,7 +62,7 @@ CODES: Final = {
     21635: (Fault.RECIPIENT, "the number is a landline"),
     21703: (Fault.CONFIGURATION, "the messaging service has no sender"),
     21705: (Fault.CONFIGURATION, "the messaging service is not valid"),
-    # What became of a message, told by its status callback.
+    # The fate of a message, reported by its status callback.
     30001: (Fault.PASSING, "the provider's queue is full"),
     30002: (Fault.CONFIGURATION, "the account is suspended"),
     30003: (Fault.PASSING, "the phone cannot be reached at present"),
@@ -86,13 +86,13 @@ CODES: Final = {
     30450: (Fault.RECIPIENT, "the provider suspects that somebody makes money by messages to this number"),
 }
 OF_SOME: Final = frozenset({21215, 21219, 21408, 21608})
-"""Faults of the configuration by which some numbers cannot be reached and others can."""
+"""Faults of the configuration that affect some numbers only."""
 CALLBACK_URLS: Final = frozenset({21205, 21609})
 """A callback's URL is refused. The message itself is fine."""
 
 
 def fault_of(code: int, status: int = 0) -> tuple[Fault, str]:
-    """What a code means and why, in words. One that is not listed is judged by the HTTP status, if there is one."""
+    """The meaning of a code and the reason, in words. An unlisted code is judged by the HTTP status, if there is one."""
     if code in CODES:
         return CODES[code]
     if status in (401, 403):

@@ -1,8 +1,8 @@
 """Requests to Twilio's API that make it send or call.
 
-Its library names the fields, the resource and the login, and our own session carries the request: past the permit, within
-the attempt's time, once. The answer is judged here, since the library hands on no Retry-After, and raises for a body that it
-cannot read although the message was taken.
+Twilio's library builds the fields, the resource and the login; our own session sends the request: with the permit,
+within the attempt's time, once. The answer is judged here, since the library drops Retry-After, and raises for a body
+that it cannot read although the message was accepted.
 """
 
 import logging
@@ -29,12 +29,12 @@ from tocsin_notify.domain.attempt import Outcome, Sent
 _log = get_logger(__name__)
 
 Ask = Callable[..., Awaitable[object]]
-"""Asks the library's client for one thing; what else is given are fields of the request."""
+"""Makes one request with the library's client; further arguments are fields of the request."""
 
 _ANSWER_BYTES: Final = 16_384
 _SID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_ENVIRONMENT: Final = {"TWILIO_EDGE": "", "TWILIO_REGION": ""}
-"""The library's own variables would lead elsewhere than TWILIO_BASE_URL."""
+"""The library's own environment variables would override TWILIO_BASE_URL."""
 
 
 class TwilioRequests:
@@ -47,9 +47,10 @@ class TwilioRequests:
         self._poster = Poster(timeout=timeout, allow_private=True)
 
     async def create(self, ask: Ask, callbacks: Mapping[str, object], delivery: Delivery, permit: Permit) -> Outcome:
-        """Create a message or a call, which tells by `callbacks` what becomes of it.
+        """Create a message or a call, whose state is reported to `callbacks`.
 
-        Where the provider refuses a callback's URL it is created without them: a page without a receipt is better than none.
+        If the provider refuses a callback's URL, it is created without callbacks: a page without a receipt is better
+        than none.
         """
         outcome, code = await self._send(lambda client: ask(client, **callbacks), permit, delivery.start_time)
         if callbacks and code in CALLBACK_URLS:
@@ -79,7 +80,7 @@ class TwilioRequests:
 
 
 class _Carrier(AsyncHttpClient):  # type: ignore[misc] # the library brings no types
-    """Carries one request of the library, and judges the answer. The library is told that all went well."""
+    """Carries one request of the library, and judges the answer. The library is told that the request succeeded."""
 
     outcome: Outcome
     code: int = 0

@@ -1,4 +1,4 @@
-"""URLs of webhooks: contact methods are made with this, and pages are sent with it."""
+"""Checks URLs of webhooks, when contact methods are made and when pages are sent."""
 
 from tocsin_kit import urls
 from yarl import URL
@@ -7,11 +7,12 @@ from tocsin_notify.channels.base import BadAddress
 
 
 class BadUrl(BadAddress):
-    """Nothing can be called by this URL."""
+    """The URL cannot be called."""
 
 
 def read_url(text: str, *, allow_private: bool) -> URL:
-    """The URL as it is called. Raises BadUrl; unless `allow_private`, also for addresses that are visibly private."""
+    """The URL in the form in which it is called. Raises BadUrl; unless `allow_private`, also for addresses that are
+    visibly private."""
     try:
         return urls.read_url(text, allow_private=allow_private)
     except urls.BadUrl as error:

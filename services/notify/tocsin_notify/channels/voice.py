@@ -1,7 +1,7 @@
 """Calls by Twilio's Calls resource (twilio.com/docs/voice/api/call-resource).
 
-What is said goes along in the request, so that the provider fetches it from nowhere. Who picks up is found out while the
-text is being read (`AsyncAmd`): a person hears it at once. The API knows no idempotency key: see `sms`.
+The text is part of the request, so the provider fetches it from nowhere. The provider detects who picked up while the
+text is read (`AsyncAmd`), so a person hears it at once. The API knows no idempotency key: see `sms`.
 """
 
 from typing import Final
@@ -27,10 +27,10 @@ class VoiceChannel:
     """One request for each attempt, and one that ends the ringing."""
 
     rings = False
-    """A phone stops by itself after `ring_seconds`: there is no use in trying for hours."""
+    """A phone stops by itself after `ring_seconds`: retries for hours are of no use."""
 
     def __init__(self, account: TwilioAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
-        """`timeout`: seconds for the whole request. `callbacks` says where keys and receipts are to be sent, if anywhere."""
+        """`timeout`: seconds for the whole request. `callbacks` gives the URLs for keys and receipts, if there are any."""
         self.concurrency = concurrency
         self._account = account
         self._callbacks = callbacks
@@ -66,8 +66,9 @@ class VoiceChannel:
         )
 
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
-        """A phone that rings for an incident that was answered is hung up; one who has picked up is listening and is left alone:
-        `canceled` ends calls that wait or ring and no others (twilio.com/docs/voice/api/call-resource#update-a-call-resource).
+        """A call that still rings for an answered incident is hung up. A person who has picked up is listening and is
+        not cut off: `canceled` ends calls that wait or ring and no others
+        (twilio.com/docs/voice/api/call-resource#update-a-call-resource).
         """
         if not sequel.provider_id or not self._account.sid:
             return Sent()

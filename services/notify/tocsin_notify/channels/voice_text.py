@@ -1,4 +1,4 @@
-"""What a call says, as TwiML (twilio.com/docs/voice/twiml): the page twice, then a key is taken."""
+"""The text of a call, as TwiML (twilio.com/docs/voice/twiml): the page twice, then a key is read."""
 
 import re
 from typing import Final
@@ -22,7 +22,7 @@ _SECONDS: Final = 8
 
 
 def spoken(delivery: Delivery, key_url: str) -> str:
-    """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
+    """The whole call. `key_url`: where the key is reported; empty when this service cannot be reached from outside."""
     words, text = delivery.words, said(delivery)
     if delivery.kind in WAKING and key_url:
         return asking(words, f"{text} {keys_of(words, delivery.job)}", key_url, times=2)
@@ -33,7 +33,7 @@ def spoken(delivery: Delivery, key_url: str) -> str:
 
 
 def asking(words: Words, text: str, key_url: str, *, times: int = 1) -> str:
-    """Say it, and take one key, while it is said or for some seconds after it."""
+    """Say the text, and read one key, during it or for some seconds after it."""
     call = VoiceResponse()
     _say(
         call.gather(input="dtmf", num_digits=1, timeout=_SECONDS, method="POST", action=key_url),
@@ -67,12 +67,13 @@ def page_text(words: Words, job: NotificationJob) -> str:
 
 
 def plain(text: str) -> str:
-    """Without what XML cannot hold: the library writes it as it is, and the provider would read none of the document."""
+    """Without characters that XML cannot hold: the library writes them unchanged, and the provider would reject the
+    document."""
     return _UNPRINTABLE.sub(" ", text).strip()
 
 
 def said(delivery: Delivery) -> str:
-    """What it says before it names the keys. A template's text is cut by what it takes as TwiML."""
+    """The text before the keys are named. A template's text is cut by its length as TwiML."""
     text = delivery.worded(Part.VOICE)
     while len(escape(plain(text))) > _WORDED_LENGTH:
         text = text[: len(text) * 3 // 4]

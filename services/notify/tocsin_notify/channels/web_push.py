@@ -1,7 +1,7 @@
 """Push to a browser, on a phone or a desk, without an app: the Push API, through the browser maker's push service (RFC 8030).
 
-The message is sealed for the browser, so the push service reads nothing of it. The service worker that shows it tells that it
-has come, and has buttons that answer in place (`http.devices`).
+The message is encrypted for the browser, so the push service cannot read it. The service worker that shows it reports
+that it has arrived, and has buttons that act without opening a page (`http.devices`).
 """
 
 import json
@@ -31,7 +31,7 @@ _URGENCIES: Final = {  # RFC 8030 §5.3
     Loudness.WAKES: "high",
 }
 _KEPT_SECONDS: Final = 3600
-"""How long the push service keeps a message for a browser that is not there (RFC 8030 §5.2). Later the page is no news."""
+"""How long the push service keeps a message for a browser that is offline (RFC 8030 §5.2). Later the page is of no use."""
 _OVER: Final = frozenset({404, 410})
 
 
@@ -77,7 +77,7 @@ class WebPushChannel:
         await self._poster.close()
 
     def _message(self, delivery: Delivery) -> bytes:
-        """What the service worker gets; its contract stands in `WEB_PUSH.md`."""
+        """The message for the service worker; `WEB_PUSH.md` has its contract."""
         message: dict[str, Any] = {
             "title": subject(delivery)[:_LONGEST_TITLE],
             "body": brief(delivery),

@@ -1,4 +1,4 @@
-"""What a browser's push service may not read: the message, sealed for the browser alone; and who sends it.
+"""Encrypts a message for one browser, so that the push service cannot read it; and signs for the sender.
 
 RFC 8291 (message encryption for Web Push), RFC 8188 (its content coding `aes128gcm`), RFC 8292 (VAPID).
 """
@@ -22,7 +22,7 @@ from yarl import URL
 from tocsin_notify.channels.base import BadAddress
 
 LONGEST: Final = 3800
-"""Bytes of a message. Every push service takes 4,096 when they are sealed (RFC 8030 §7.2)."""
+"""Bytes of a message. Every push service accepts 4,096 encrypted bytes (RFC 8030 §7.2)."""
 _RECORD: Final = 4096
 _LAST_RECORD: Final = b"\x02"
 _SALT_BYTES: Final = 16
@@ -36,7 +36,7 @@ _VAPID_STEP: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Where one browser is reached, and what only it can open."""
+    """The endpoint of one browser, and its keys."""
 
     endpoint: str
     key: ec.EllipticCurvePublicKey
@@ -99,7 +99,7 @@ class Vapid:
     private_key: str
     """32 bytes in base64url, as `web-push generate-vapid-keys` prints it."""
     subject: str = ""
-    """Whom a push service can ask: `mailto:` or `https:`."""
+    """The contact for a push service: `mailto:` or `https:`."""
 
     def __repr__(self) -> str:
         return f"Vapid({self.subject})"
@@ -135,7 +135,7 @@ def encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-# A token is good for hours, and to sign one costs more than to seal a message.
+# A token is valid for hours, and signing one costs more than encrypting a message.
 @lru_cache(maxsize=256)
 def _authorization(vapid: Vapid, origin: str, expire: int) -> str:
     claims = {"aud": origin, "exp": expire, "sub": vapid.subject}

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
 QUARTER: Final = timedelta(minutes=15)
-"""For which escalation keeps figures."""
+"""The length of the intervals for which escalation keeps figures."""
 _OPEN_SECONDS: Final = 2.0
 _STOPS_SECONDS: Final = 1.0
 """Pages wait for it."""
 _SUMMARIZE_SECONDS: Final = 20.0
-"""Questions of a tenant wait for one another there."""
+"""Escalation handles a tenant's calls one after the other."""
 _RESOLVE_SECONDS: Final = 3.0
 _APPLY_SECONDS: Final = 5.0
-"""Within the share of the relay's lease that a delivery may take."""
+"""Shorter than the part of the relay's lease that a delivery may use."""
 
 
 class Escalation:
@@ -52,9 +52,9 @@ class Escalation:
             raise from_rpc_error(error, service="escalation") from error
 
     async def stops(self, incidents: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], pb.IncidentStop]:
-        """What stopped the pages of those of these incidents (tenant, id) for which nobody is to be paged now.
+        """For each of these incidents (tenant, id) that pages no one now, what stopped its pages.
 
-        Raises SERVICE_UNAVAILABLE and what escalation answered.
+        Raises SERVICE_UNAVAILABLE and the errors of escalation.
         """
         claims = [pb.IncidentClaim(org_id=org_id, incident=f"incidents/{id}") for org_id, id in incidents]
         request = pb.CompareIncidentsRequest(incidents=claims, stops=True)
@@ -66,7 +66,8 @@ class Escalation:
         return {incident: each.stop for incident, each in asked if each.HasField("stop")}
 
     async def unknown(self, org_id: str, incidents: Sequence[UUID]) -> frozenset[UUID]:
-        """Those of these, at most 1000, that the tenant does not have. Raises SERVICE_UNAVAILABLE and what escalation answered."""
+        """Those of these, at most 1000, that the tenant does not have. Raises SERVICE_UNAVAILABLE and what escalation
+        answered."""
         claims = [pb.IncidentClaim(org_id=org_id, incident=f"incidents/{id}") for id in incidents]
         try:
             response = await hedged(
@@ -77,14 +78,14 @@ class Escalation:
         return frozenset(id for id, each in zip(incidents, response.standings, strict=True) if not each.known)
 
     async def resolve(self, org_id: str, targets: Sequence[str], time: datetime) -> Sequence[pb.Receivers]:
-        """Who these teams and schedules of a tenant are at a time, one per target.
+        """The people of these teams and schedules of a tenant at a time, one list per target.
 
-        Raises SERVICE_UNAVAILABLE and what escalation answered.
+        Raises SERVICE_UNAVAILABLE and the errors of escalation.
         """
         request = pb.GetReceiversRequest(org_id=org_id, targets=targets)
         request.time.FromDatetime(time)
         try:
-            # A sender would be refused for each moment in which a replica of escalation starts anew.
+            # Without waiting, a sender would be refused whenever a replica of escalation restarts.
             ask = partial(self._stub.GetReceivers, wait_for_ready=True)
             response = await hedged(ask, request, seconds=_RESOLVE_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -94,9 +95,10 @@ class Escalation:
     async def summarize(
         self, org_id: str, users: Sequence[str], start: datetime, end: datetime
     ) -> pb.SummarizeForDigestsResponse:
-        """What digests of these users of a tenant tell of [start, end). Raises SERVICE_UNAVAILABLE and what escalation answered.
+        """The figures for digests of these users of a tenant over [start, end). Raises SERVICE_UNAVAILABLE and what
+        escalation answered.
 
-        Asked once: a second question would only wait behind the first one.
+        Asked once: a repeat would only wait behind the first call.
         """
         return await self._summarize(org_id, users, start, end, _SUMMARIZE_SECONDS)
 
@@ -119,5 +121,5 @@ class Escalation:
 
 
 def quarter_of(time: datetime) -> datetime:
-    """When the quarter of an hour began that it is in."""
+    """The start of the quarter of an hour that contains this time."""
     return time.replace(minute=time.minute // 15 * 15, second=0, microsecond=0)

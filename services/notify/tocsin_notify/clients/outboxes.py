@@ -16,12 +16,12 @@ class Outboxes:
     """Every failure is a TocsinError. The services decide what the token allows, and write who did what into their logs."""
 
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
-        """`channels`: by the name of the service; they show no credential of their own."""
+        """`channels`: by the name of the service; they carry no credential of their own."""
         self.services: Final = tuple(channels)
         self._stubs: dict[str, Any] = {name: OutboxServiceStub(channel) for name, channel in channels.items()}
 
     async def figures(self, service: str, token: str) -> pb.GetOutboxResponse:
-        """What stands in it."""
+        """The figures of the outbox."""
         answer: pb.GetOutboxResponse = await call(service, self._stubs[service].GetOutbox, pb.GetOutboxRequest(), token)
         return answer
 
@@ -45,7 +45,7 @@ class Outboxes:
         return answer
 
     async def act(self, service: str, token: str, act: str, name: str, request_id: str, reason: str) -> bool:
-        """Do one of ACTS with a dead message. Whether there was one."""
+        """Do one of ACTS with a dead message. Do one of ACTS with a dead message."""
         stub = self._stubs[service]
         if act == "redrive":
             redrive = pb.RedriveMessagesRequest(names=[name], request_id=request_id)

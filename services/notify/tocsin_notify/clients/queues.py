@@ -23,7 +23,7 @@ class Queues:
     """Every failure is a TocsinError. The services decide what the token allows, and write who did what into their audit logs."""
 
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
-        """`channels`: by the name of the service; they show no credential of their own."""
+        """`channels`: by the name of the service; they carry no credential of their own."""
         self.services: Final = tuple(channels)
         self._queues: dict[str, Any] = {name: QueueServiceStub(channel) for name, channel in channels.items()}
 
@@ -68,7 +68,8 @@ class Queues:
     async def drain(
         self, service: str, token: str, chosen: Mapping[str, str], request_id: str = "", *, dry_run: bool
     ) -> pb.DrainQueueResponse:
-        """Remove what waits, or only say what would go. `chosen`: `org_id`, and `delayed` and `force` if they are there."""
+        """Remove waiting tasks, or only report what would be removed. `chosen`: `org_id`, and `delayed` and `force` if
+        they are there."""
         request = pb.DrainQueueRequest(
             name=f"queues/{service}",
             request_id=request_id,
@@ -81,7 +82,7 @@ class Queues:
         return answer
 
     async def watch(self, service: str, token: str, cursor: str) -> AsyncIterator[pb.WatchQueueResponse]:
-        """What happens from the cursor on; empty: from now on."""
+        """The events from the cursor on; empty: from now on."""
         request = pb.WatchQueueRequest(name=f"queues/{service}", cursor=cursor)
         stream = self._queues[service].WatchQueue(request, metadata=_bearer(token))
         try:
@@ -94,7 +95,7 @@ class Queues:
 
 
 async def call(service: str, method: Any, request: Any, token: str) -> Any:
-    """What the service answers to the bearer of the token. Raises TocsinError."""
+    """The answer of the service to the bearer of the token. Raises TocsinError."""
     try:
         return await method(request, metadata=_bearer(token), timeout=_SECONDS)
     except grpc.aio.AioRpcError as error:

@@ -30,7 +30,7 @@ class Responders:
     """Every call has a deadline; every failure is a TocsinError."""
 
     def __init__(self, channel: grpc.aio.Channel, keys: SigningKeys) -> None:
-        """`channel` shows no credential of its own; `keys` are those that all services trust."""
+        """`channel` carries no credential of its own; `keys` are those that all services trust."""
         self._stub: IncidentServiceAsyncStub = IncidentServiceStub(channel)
         self._keys = keys
 
@@ -43,7 +43,8 @@ class Responders:
     async def assigned(
         self, person: Person, states: Sequence[IncidentState.ValueType], limit: int
     ) -> Sequence[Incident]:
-        """What the person is paged for, or holds, in one of these states: the newest `limit`. Raises SERVICE_UNAVAILABLE."""
+        """The newest `limit` incidents, in one of these states, that page this person or that this person holds. Raises
+        SERVICE_UNAVAILABLE."""
         found: list[Incident] = []
         request = pb.ListIncidentsRequest(assignee=person.user, states=states, page_size=min(limit, _MOST_PER_PAGE))
         while True:
@@ -77,14 +78,14 @@ class Responders:
                 await self._call(self._stub.AddNote, note, person, _ACT_SECONDS)
 
     async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:
-        """At most 250 incidents. One that is over, or forgotten, does not keep the others."""
+        """At most 250 incidents. An incident that is resolved or unknown does not stop the others."""
         request = pb.BatchAcknowledgeIncidentsRequest(request_id=str(request_id), names=names, via=via)
         await self._call(self._stub.BatchAcknowledgeIncidents, request, person, _ACT_SECONDS)
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, person: Person, seconds: float) -> Any:
         token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)
         try:
-            # Each action has a request id, so that a second call is no second action.
+            # Each action has a request id, so that a repeated call is no second action.
             ask = partial(method, metadata=(("authorization", f"Bearer {token}"),))
             return await hedged(ask, request, seconds=seconds)
         except grpc.aio.AioRpcError as error:

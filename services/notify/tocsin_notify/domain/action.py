@@ -1,4 +1,4 @@
-"""What a person may do who answers a page."""
+"""What a person who answers a page may do."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,7 @@ WORDS: Final = {
     "c": Action.RESOLVE,
     "close": Action.RESOLVE,
 }
-"""What a person writes who answers by a text message or a mail."""
+"""The words of a person who answers by a text message or a mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class Asked:
 
     @classmethod
     def note(cls, text: str) -> Self:
-        """A note with what somebody wrote. A longer one is cut, and ends with an ellipsis. Empty if nothing is left of it."""
+        """A note with this text. A longer one is cut, and ends with an ellipsis. Empty if nothing is left of it."""
         said = text.replace("\r\n", "\n").replace("\0", "").strip()
         return cls(Action.NOTE, said if len(said) <= LONGEST_NOTE else said[: LONGEST_NOTE - 1] + "…")
 
     def __str__(self) -> str:
-        """The same for the same, so that a repeat is known."""
+        """Equal for equal actions, so that a repeat is recognised."""
         return f"{self.action} {self.text}{minutes_of(self.snooze) if self.snooze else ''}"
 
 

@@ -1,7 +1,8 @@
 """Signed links by which a person answers a page without a login.
 
-A link stands for one page, that is for one person and one incident, until it expires. It is used once: what was done with
-it leads to its next turn, another link. Nothing is stored when one is made. A caller who has the link acts as the person.
+A link stands for one page, that is for one person and one incident, until it expires. It is used once: after its use, a
+new link with the next number takes its place. Nothing is stored when one is made. A caller who has the link acts as the
+person.
 """
 
 import base64
@@ -17,7 +18,7 @@ from tocsin_notify.domain.proofs import is_any
 
 _PURPOSE: Final = b"tocsin answer link\x001\x00"
 _MAC_BYTES: Final = 16
-"""128 bits: guessing one takes longer than any link lives."""
+"""128 bits: guessing takes longer than the lifetime of any link."""
 _HEAD_BYTES: Final = 16 + 5 + 2
 _LONGEST: Final = 400
 _MOST_TURNS: Final = 32_767
@@ -29,7 +30,8 @@ _PERSONAL: Final = 1 << 15
 class AnswerLink:
     """`expire`: unix seconds. `turn`: how many links of this page were used before it.
 
-    `personal`: it was sent to where only this person reads it, and not to a chat. More than one incident can be acted on then.
+    `personal`: the link was sent through a channel that only this person reads, not to a chat. Then more than one
+    incident can be acted on.
     """
 
     org_id: str
@@ -39,11 +41,11 @@ class AnswerLink:
     personal: bool = False
 
     def next(self) -> "AnswerLink":
-        """The link that goes on where this one was used."""
+        """The link that replaces this one after its use."""
         return replace(self, turn=min(self.turn + 1, _MOST_TURNS))
 
     def of_page(self, page: UUID) -> "AnswerLink":
-        """The first link of another page that came with this one."""
+        """The first link of another page that was sent with this one."""
         return replace(self, page=page, turn=0)
 
 

@@ -1,4 +1,4 @@
-"""What follows one attempt: done, again later, or given up; and what follows the last."""
+"""What follows one attempt: done, retry, or given up; and what follows the last one."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,16 +8,16 @@ from tocsin_notify.domain.page import WAKING, DeathReason, Kind
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The provider took it. `provider_id` is its own name for it, if it gave one."""
+    """The provider accepted it. `provider_id` is the provider's name for it, if it gave one."""
 
     provider_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retryable:
-    """It failed in a way that may pass. `after`: seconds the provider asked us to wait, if it did.
+    """It failed, and a repeat may succeed. `after`: seconds the provider asked us to wait, if it did.
 
-    `recipient`: it is about this recipient, or some like it. The provider may well serve others.
+    `recipient`: the fault concerns this recipient, or some like it. The provider may well serve others.
     """
 
     reason: str
@@ -29,7 +29,7 @@ class Retryable:
 class Permanent:
     """It failed for good: the same request can never succeed.
 
-    `gone`: there is nobody any more where the contact method leads, so nothing else can succeed there either.
+    `gone`: the address of the contact method does not exist any more, so nothing else can succeed there either.
     """
 
     reason: str
@@ -39,16 +39,18 @@ class Permanent:
 Outcome = Sent | Retryable | Permanent
 
 AWAY: Final = 60.0
-"""Seconds to wait for what only the operator or time can mend: longer than a page waits, so it takes the next method."""
+"""Seconds to wait for a fault that only the operator or time can end: longer than a page waits, so it goes to the next
+method."""
 
 
 @dataclass(slots=True)
 class RetryPolicy:
     """How often and when; all but `attempts` are seconds. Options of the queue change it while the process runs.
 
-    `attempts` counts those through one method, after which another one has its turn. `patience`: a page waits no longer
-    for a provider that asks for it (Retry-After) while its user has another method. `slow_base`, `slow_cap` and `window`
-    are for pages that have no other method left: between two tries at first and in the end, and how long in all.
+    `attempts` counts those through one method, after which another method is tried. `patience`: the longest that a page
+    waits for a provider that asks for it (Retry-After) while its user has another method. `slow_base`, `slow_cap` and
+    `window` are for pages that have no other method left: the pause between two tries at first and in the end, and the
+    whole time.
     """
 
     attempts: int = 5
@@ -94,8 +96,8 @@ def span(seconds: float) -> str:
 def judge(outcome: Outcome, tries: int, policy: RetryPolicy, chance: float) -> Verdict:
     """What follows attempt number `tries` (counted from 1). `chance` is uniform in [0, 1): the jitter, from outside.
 
-    Full jitter, that is anything between nothing and the exponential step: failures of one instant do not come back as
-    one wave. A provider's Retry-After is a lower bound, but never beyond `longest_retry_after`.
+    Full jitter, which is anything between zero and the exponential step: failures of one instant are not retried in one
+    wave. A provider's Retry-After is a lower bound, but never beyond `longest_retry_after`.
     """
     match outcome:
         case Sent():
@@ -112,11 +114,11 @@ def judge(outcome: Outcome, tries: int, policy: RetryPolicy, chance: float) -> V
 def keep_trying(
     kind: Kind, reason: DeathReason, age: float, policy: RetryPolicy, chance: float, after: float | None = None
 ) -> RetryIn | None:
-    """The slow retry of a notification to give up whose page has no other method left; None: it is over.
+    """The slow retry of a notification whose page has no other method left; None: the page is given up.
 
-    `age`: seconds since its first try. `chance` and `after` as for `judge`. A page matters until somebody reacts, so it
-    outlasts its provider's absence, up to `window`. News and tests keep to their attempts: "it is over" helps nobody
-    hours later, and the user who asked for a test message or a code waits for it now.
+    `age`: seconds since its first try. `chance` and `after` as for `judge`. A page matters until a person answers, so
+    it is retried while its provider is away, up to `window`. News and tests have only their attempts: "it is resolved"
+    is of no use hours later, and the user who asked for a test message or a code waits for it now.
 
     `slow_pace` says how long it waits.
     """
@@ -126,11 +128,11 @@ def keep_trying(
 
 
 def slow_pace(age: float, policy: RetryPolicy, chance: float, after: float | None = None) -> RetryIn:
-    """How long a page waits that is tried on, or whose provider fails for many; `age`, `chance` and `after` as above.
+    """The pause of a page that is retried, or whose provider fails for many; `age`, `chance` and `after` as above.
 
-    Between two tries lies up to a tenth of the age: once the provider is back, the page is later by no more than a tenth
-    of its absence. A fixed pace would be several hundred tries, and as many copies where a provider takes a message but
-    answers too late. At least half of it: a provider that refuses at once makes no loop of it.
+    The pause is at most a tenth of the age: once the provider is back, the page is later by no more than a tenth of the
+    outage. A fixed pace would be several hundred tries, and as many copies where a provider takes a message but answers
+    too late. The pause is at least half of that: a provider that refuses at once causes no tight loop.
     """
     longest = min(policy.slow_cap, max(policy.slow_base, age / 10))
     return _not_before((1.0 + chance) / 2 * longest, after, policy)

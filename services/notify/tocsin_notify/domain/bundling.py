@@ -1,11 +1,13 @@
-"""Not too much: above so many pages in a while a person gets further ones together, as one message.
+"""Limits the messages that a person gets: above a number of pages within a time, further pages are sent together as one
+message.
 
-Critical pages take no part in it: they go at once, and neither use the budget nor wait for anybody's. Everything else counts.
+Critical pages take no part in it: they are sent at once, use no budget and wait for no other page. All other pages
+count.
 
-A storm begins with the page that exceeds the budget, and lasts until none came for a whole `window`. While it lasts, pages are
-collected. The first message that bundles them follows after `collect`; each further one after twice the time, up to `longest`:
-short enough that a level has not timed out before its people have heard of it. A bundle that holds too many pages for one message
-is sent as several, one after the other, the oldest pages first.
+A storm begins with the page that exceeds the budget, and lasts until no page arrived for a whole `window`. While it
+lasts, pages are collected. The first message that bundles them follows after `collect`. The pause doubles for each
+further one, up to `longest`, which is short enough that people hear of a level before it times out. A bundle that holds
+too many pages for one message is sent as several, one after the other, the oldest pages first.
 """
 
 from collections.abc import Callable
@@ -15,18 +17,19 @@ from typing import Final
 from uuid import UUID
 
 TOGETHER: Final = "sent together with other pages, as pages/{bundle}"
-"""What a page in a bundle says of itself."""
+"""The text on the notification of a page in a bundle."""
 WAITS: Final = (
     "waits for the end of quiet hours at {until:%Y-%m-%d %H:%M} UTC, then sent by itself or as pages/{bundle}"
 )
-"""What a page in a bundle that waits says of itself."""
+"""The text on the notification of a page in a bundle that waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundlePolicy:
     """`pages`: the budget of one person within `window`; 0: pages are never bundled. All but `pages` are seconds.
 
-    `collect`: from the first page of a bundle to its message. `longest`: what that grows to while the storm goes on.
+    `collect`: from the first page of a bundle to its message. `longest`: the limit of that pause while the storm goes
+    on.
     """
 
     pages: int = 10
@@ -37,11 +40,11 @@ class BundlePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What one person got lately.
+    """The pages that one person got lately.
 
-    `alone`: when the latest pages went by themselves, oldest first; at most as many as the budget. `storm_until`: until then
-    further pages are collected; None: there was no storm. `bundle` is sent at `bundle_due`, and None once it was.
-    `bundles`: how many the storm made.
+    `alone`: the times of the latest pages that were sent alone, oldest first; at most as many as the budget.
+    `storm_until`: until then further pages are collected; None: there is no storm. `bundle` is sent at `bundle_due`,
+    and None once it was. `bundles`: how many the storm has made.
     """
 
     alone: tuple[datetime, ...] = ()
@@ -53,17 +56,17 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where one page goes: by itself, or into `bundle`."""
+    """The way of one page: alone, or in `bundle`."""
 
     pace: Pace
     bundle: UUID | None = None
 
 
 def place(pace: Pace, now: datetime, policy: BundlePolicy, new_id: Callable[[], UUID]) -> Placed:
-    """Where the page goes that comes now. `new_id` names a bundle, if one begins."""
+    """Decides the way of a page that arrives now. `new_id` names a bundle, if one begins."""
     window = timedelta(seconds=policy.window)
     if pace.bundle is not None:
-        # Also one that is overdue: only its sender takes it from here, and what was in it would be lost otherwise.
+        # Also a bundle that is overdue: only its sender may remove it here, or the pages in it would be lost.
         return Placed(replace(pace, storm_until=now + window), pace.bundle)
     if pace.storm_until is None or now >= pace.storm_until:
         alone = tuple(at for at in pace.alone if now - at < window)
@@ -78,7 +81,7 @@ def place(pace: Pace, now: datetime, policy: BundlePolicy, new_id: Callable[[], 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A page of a bundle that is still true. `severity` in words; `since`: when its level was due."""
+    """A page of a bundle whose incident still pages. `severity` in words; `since`: when its level was due."""
 
     title: str
     severity: str

@@ -1,8 +1,9 @@
-"""What the end of a call says: whether a person was reached.
+"""Decides from the end of a call whether a person was reached.
 
-Only two things prove it: a key was pressed, or the provider heard a person. A call that nobody picks up, that a mailbox
-takes, or that ended without either sign, has reached nobody. The second call in a row is also the last one: phones that are
-set to let nobody through let through a number that calls again within three minutes, and one who does not hear that hears no third.
+Only two things prove it: a key was pressed, or the provider detected a person. A call that is not picked up, that a
+mailbox takes, or that ended without either sign, has reached no one. The second call in a row is also the last one.
+Phones in "do not disturb" mode let a number through that calls again within three minutes; a person who does not hear
+that call will not hear a third.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _NO_NUMBER: Final = frozenset({"404", "410", "484", "604", "607"})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of the call now; see `Receipt`."""
+    """The state of the call now; see `Receipt`."""
 
     evidence: Evidence
     code: str
@@ -35,7 +36,7 @@ class Verdict:
 
 
 def answered_by(who: str, call: int) -> Verdict | None:
-    """The provider has listened to what picked up; `who` is its word for it. None: it cannot tell.
+    """The provider has classified what picked up; `who` is its word for it. None: it cannot tell.
 
     `call`: which call in a row it is, from 1.
     """

@@ -1,10 +1,11 @@
-"""Whether a provider fails for many at once: a pure state machine, fed with what its calls came to.
+"""Whether a provider fails for many at once: a pure state machine, fed with the outcomes of its calls.
 
-Closed: pages take it. It opens once many receivers have failed lately and hardly one was served. Open: pages go around it,
-and now and then one of them tries it (the probe). The first call that began since it opened and was answered closes it.
+Closed: pages go through it. It opens once many receivers have failed lately and hardly one was served. Open: pages go
+around it, and now and then one of them tries it (the probe). The first call that began after it opened and was answered
+closes it.
 
-One receiver that fails again and again counts once: its last call alone says how it stands. So no single dead destination
-opens the circuit of a provider that serves the others.
+A receiver that fails again and again counts once, by its last call. So a single dead destination cannot open the
+circuit of a provider that serves the others.
 """
 
 from collections.abc import Hashable
@@ -19,10 +20,10 @@ from tocsin_notify.domain.attempt import Outcome, Retryable
 class CircuitPolicy:
     """When it opens and how often it is probed; all but `failures` and `served` are seconds.
 
-    `failures`: receivers that have to fail, within `window`; 0: it never opens. `served`: at most one in so many of those
-    that were heard of lately may have been served. `patience`: a provider that asks to wait no longer than that is alive.
-    `probe`: before the first probe; doubled for each that fails, up to `probe_cap`. `longest`: a probe of which nothing is
-    heard for so long is forgotten, and the next one goes.
+    `failures`: receivers that have to fail, within `window`; 0: it never opens. `served`: of this many receivers that
+    were called lately, at most one may have been served. `patience`: a provider that asks to wait no longer than that
+    is alive. `probe`: before the first probe; doubled for each that fails, up to `probe_cap`. `longest`: a probe
+    without an outcome for this time is dropped, and the next one is sent.
     """
 
     failures: int = 5
@@ -48,7 +49,7 @@ class Circuit:
     """The circuit of one provider. Times are seconds of any clock that only goes forward."""
 
     heard: tuple[Heard, ...] = ()
-    """While closed: the last calls, oldest first, each of another receiver. Empty when none of them failed."""
+    """While closed: the last calls, oldest first, one for each receiver. Empty when none of them failed."""
     opened: float | None = None
     wait: float = 0.0
     """Between the probe that failed last and the next one."""
@@ -70,19 +71,20 @@ class Circuit:
 
 
 class Way(Enum):
-    """How a page that may take another method gets past the circuit."""
+    """How a page that may use another method gets past the circuit."""
 
     THROUGH = auto()
     AROUND = auto()
     PROBE = auto()
-    """Both: it tries the provider, and its user does not wait for what comes of it."""
+    """Both: it tries the provider, and goes to the other method at the same time."""
 
 
 CLOSED: Final = Circuit()
 
 
 def says_it_fails(outcome: Outcome, policy: CircuitPolicy) -> bool | None:
-    """What a call says of its provider: that it fails, that it serves (a refusal for good is an answer), or nothing (None)."""
+    """What a call shows about its provider: that it fails, that it serves (a refusal for good is an answer), or nothing
+    (None)."""
     if not isinstance(outcome, Retryable):
         return False
     if outcome.recipient or (outcome.after is not None and outcome.after <= policy.patience):
@@ -114,7 +116,7 @@ def hear(
 
 
 def ask(circuit: Circuit, receiver: Hashable, now: float, policy: CircuitPolicy) -> tuple[Way, Circuit]:
-    """Which way a page for this receiver goes, and the circuit after that."""
+    """The way for a page to this receiver, and the circuit after that."""
     if circuit.opened is None:
         return Way.THROUGH, circuit
     if now < circuit.probe_at:
@@ -133,7 +135,7 @@ def _hear_open(
     chance: float,
 ) -> Circuit:
     if began < opened:
-        return circuit  # it says how things stood before
+        return circuit  # it began before the circuit opened
     if not failed:
         return CLOSED
     if receiver != circuit.probing:
@@ -143,10 +145,11 @@ def _hear_open(
 
 
 def _remembered(policy: CircuitPolicy) -> int:
-    """Enough that the last ones alone can open it, and no more: it opens soon after a provider that served many fails."""
+    """Enough calls that the last ones alone can open it, and no more: it opens soon after a provider that served many
+    begins to fail."""
     return max(1, policy.failures * 2)
 
 
 def _jittered(wait: float, chance: float) -> float:
-    """Between half and all of it, so that replicas do not probe in step."""
+    """Between half of it and all of it, so that replicas do not probe at the same moment."""
     return wait * (1.0 + chance) / 2

@@ -1,4 +1,4 @@
-"""When digests are due, and over which time each of them tells."""
+"""When digests are due, and which time each of them covers."""
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -23,7 +23,7 @@ class Frequency(Word):
 
 
 class WhenEmpty(Word):
-    """What is sent when there is nothing to tell; the words are those of the table."""
+    """What is sent when there is nothing to report; the words are those of the table."""
 
     NOTHING = "nothing"
     ONE_LINE = "one_line"
@@ -49,14 +49,14 @@ class Rhythm:
         return found
 
     def latest_until(self, planned: datetime, now: datetime) -> tuple[datetime, datetime]:
-        """Of the times from `planned` until now the latest, and the one after it."""
+        """The latest of the times from `planned` until now, and the one after it."""
         latest, following = self._recurrence().around(planned, max(planned, now))
         if following is None:
             raise BadTime("time_zone", "leads out of the years 1 to 9999")
         return latest or planned, following
 
     def start_of(self, planned: datetime) -> datetime:
-        """From when on the digest of this time tells: the time before it."""
+        """The start of the time that this digest covers: the time of the digest before it."""
         longer = _LENGTHS[self.frequency] + timedelta(days=1)
         before, _ = self._recurrence().around(planned - longer, planned - timedelta.resolution)
         assert before is not None, "one in every day or week"

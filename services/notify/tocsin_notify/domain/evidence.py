@@ -1,4 +1,4 @@
-"""What is known of a message after the provider took it."""
+"""What is known of a message after the provider accepted it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ from tocsin_notify.domain.words import Word
 
 
 class Evidence(Word):
-    """In the order in which it may change: to a later one only. A failure is outdone by proof that it arrived."""
+    """In the order in which it may change: only to a later one. Proof of the delivery replaces a failure."""
 
     UNKNOWN = ""
     ACCEPTED = "accepted"
@@ -23,7 +23,7 @@ _ORDER: Final = {evidence: place for place, evidence in enumerate(Evidence)}
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a provider said later about one attempt.
+    """A later report of a provider about one attempt.
 
     `code` is its own word and error code. `death` of a failure says whether trying again may help: ATTEMPTS_EXHAUSTED if
     so, PERMANENT_FAILURE if not. `reason` is the failure in words.
@@ -37,5 +37,5 @@ class Receipt:
 
 
 def moves_on(known: Evidence, told: Evidence) -> bool:
-    """Whether the receipt says more than is known. Receipts come late, twice and out of order."""
+    """Whether the receipt adds something to what is known. Receipts may be late, repeated and out of order."""
     return _ORDER[told] > _ORDER[known]

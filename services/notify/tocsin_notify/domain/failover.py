@@ -1,4 +1,4 @@
-"""Where a page goes when one of its notifications is given up."""
+"""The next method of a page when one of its notifications is given up."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -9,19 +9,19 @@ from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
 from tocsin_notify.domain.page import ONE_WAY, RINGING, WAKING, Kind, Method, Page, State, by_worth
 
 GONE: Final = "its contact method was deleted; the page has other notifications"
-"""Why a step is cancelled that could be carried by nothing else, while its page had others."""
+"""Why a step is cancelled for which no other method was left, while its page had other notifications."""
 REMOVED: Final = "removed from the queue by "
 """Why an operator's removal cancels a step; the operator's name follows."""
 FAILOVER_STEP: Final = 1000
-"""Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
+"""Steps from here on were not planned by a rule: they replaced a failed one. Rules are at most 30."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A notification of the same page. `tried`: a pending one that waits for its next attempt, not for its first.
+    """A notification of the same page. `tried`: a pending one that waits for another attempt, not for its first.
 
-    `taken`: a provider has taken it, even if it failed since. `gone`: a cancelled one that had no way to go any more (`GONE`,
-    `REMOVED`); what else cancels a step is that nobody needs it.
+    `taken`: a provider has accepted it, even if it failed since. `gone`: a cancelled one for which no method was left
+    (`GONE`, `REMOVED`); others are cancelled because they are not needed.
     """
 
     id: UUID
@@ -50,7 +50,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The page is on its way through another method, or has gone out by it."""
+    """The page is being sent through another method, or was sent through it."""
 
     method: UUID
 
@@ -62,8 +62,8 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
     """The user's next usable method that this page has not tried yet; None when there is none left.
 
     `failed` is the method that was given up; `siblings` are the page's notifications, earliest due first, `methods` the
-    user's in their order. Those of last resort come after all others. A method that was tried once for this page is not
-    tried again by failing over: when all its methods fail, none is given up in favour of another that fails as well.
+    user's in their order. Those of last resort are after all others. Failing over never returns to a method that was
+    tried for this page: when all its methods fail, none is given up in favour of another that fails as well.
     """
     if page.only_method is not None:
         return None
@@ -80,10 +80,10 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
 
 
 def reaches_nobody(siblings: Sequence[Sibling], methods: Sequence[Method]) -> bool:
-    """Whether none of a page's notifications has gone out, is on its way, or could go when its turn comes, as things are now.
+    """Whether no notification of a page was sent, is being sent, or could be sent at its time, as things are now.
 
-    A step that waits for its time on a contact method that is switched off, not verified any more or deleted is no hope: the level
-    does not wait for it. It stays, and goes out if the method can be used again by then.
+    A step that waits for a contact method that is switched off, no longer verified or deleted does not count: the level
+    does not wait for it. The step stays, and is sent if the method can be used again by then.
     """
     usable = {method.id for method in methods if method.usable}
     for each in siblings:
@@ -102,17 +102,19 @@ def go_around(
     *,
     again: bool,
 ) -> Failover | Elsewhere | None:
-    """Where a page goes at once although `notification` is not given up: the provider of its method fails for many.
+    """The method that a page uses at once although `notification` is not given up: the provider of its own method fails
+    for many.
 
-    `failing`: the methods with such a provider. `again`: the page went around it before; as long as another notification
-    of the page lives, it goes nowhere else. None: nothing better is left, so it is tried like any other.
+    `failing`: the methods with such a provider. `again`: the page went around it before; as long as another
+    notification of the page is alive, it uses no further method. None: no better method is left, so it is tried like
+    any other.
     """
     if again:
         for sibling in siblings:
             lives = sibling.state in (State.SENDING, State.SENT) or (sibling.state is State.PENDING and sibling.tried)
             if lives and sibling.id != notification.id and sibling.method not in failing:
                 return Elsewhere(sibling.method)
-    # The others keep their places: the step of a new notification counts from them.
+    # The others keep their places: the step of a new notification is counted from them.
     fit = [method if method.id not in failing else replace(method, disabled=True) for method in methods]
     return fail_over(page, notification.method, siblings, fit)
 
@@ -120,7 +122,7 @@ def go_around(
 def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
     """Whether a page that is to be tried again goes to another method of its user now, if there is one.
 
-    A provider that asks for fifteen minutes is as good as away for a user who is to be woken. News can wait.
+    A provider that asks for fifteen minutes is as good as away for a user who must be woken. News can wait.
     """
     return kind in WAKING and isinstance(outcome, Retryable) and (outcome.after or 0.0) > policy.patience
 

@@ -1,7 +1,7 @@
-"""What a person answers by mail: one word above what they quote, such as `ack`, or `note` and a text.
+"""The answer of a person by mail: one word above the quoted mail, such as `ack`, or `note` and a text.
 
-The words are those of text messages. What is quoted never counts, wherever it stands: it may hold words of others, and of alerts,
-and the link by which this person answers, which a note must not show to everybody.
+The words are those of text messages. Quoted text never counts, wherever it stands. It may hold words of other people
+and of alerts, and the link by which this person answers, which a note must not publish.
 """
 
 import re
@@ -16,21 +16,22 @@ _NOTE: Final = re.compile(r"note(?:\s*[:,]\s*|\s+|$)(.*)", re.IGNORECASE)
 _END: Final = re.compile(r"\s*>|--\s*$|_{5,}|--.*--\s*$")
 """What follows is quoted, or a signature (RFC 3676 §4.3), or the mail that is answered, as Outlook puts it."""
 _BEGINNING: Final = 8
-"""Lines of what follows that say whether it is quoted."""
+"""Lines of the rest that are checked for being quoted."""
 _ATTRIBUTION: Final = 3
-"""Lines into which mail programs break `On …, somebody wrote:`."""
+"""Lines into which mail programs break the sentence `On …, NAME wrote:`."""
 _MAILBOX: Final = re.compile(r"[<\[](?:mailto:)?[^\s<>\[\]@]{1,64}@[^\s<>\[\]@]{1,255}[>\]]")
 _FIELD: Final = re.compile(r"\s*\*?[^\W\d_][\w .-]{0,20}\*?\s?[:\uff1a].*")
 _FIELDS: Final = 3
-"""Of the head that Outlook puts before what it quotes: `From: Tocsin <page@example.com>`, `Sent: …`, `To: …`, in any language."""
+"""Lines of the head that Outlook puts before the quoted mail: `From: Tocsin <page@example.com>`, `Sent: …`, `To: …`, in
+any language."""
 _UNSEEN: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-"""Blanks, and characters without a width, which editors of mail programs leave at the ends of lines."""
+"""Spaces, and characters without a width, which editors of mail programs leave at the ends of lines."""
 
 
 def read_mail_reply(text: str, link: str = "") -> Asked | None:
-    """What the first line that the person wrote says; None if it is no such word.
+    """The meaning of the first line that the person wrote; None if it begins with no known word.
 
-    `text`: the body as plain text. `link`: how the links begin by which people answer; empty if there are none.
+    `text`: the body as plain text. `link`: the start of every answer link; empty if there are no links.
     """
     lines = [line.strip(_UNSEEN) for line in text.split("\n")]
     for number, line in enumerate(lines):
@@ -60,20 +61,21 @@ def _own(lines: Sequence[str], link: str) -> list[str]:
 
 
 def _ends(lines: Sequence[str], link: str) -> bool:
-    """Whether the words of the person end before these lines. The link ends them where no program has marked what it quotes."""
+    """Whether the person's own text ends before these lines. The link ends it where no program has marked the quoted
+    text."""
     return bool(_END.match(lines[0]) or _attribution(lines) or _heads(lines) or (link and link in lines[0]))
 
 
 def _attributes(lines: Sequence[str]) -> bool:
-    """Whether it is the line that says whose words are quoted below, or one of those into which it was broken."""
+    """Whether it is the line that names the author of the quoted text, or a part of that line."""
     broken = _attribution(lines)
     return bool(broken) and _is_quoted(lines[broken:])
 
 
 def _attribution(lines: Sequence[str]) -> int:
-    """Of how many lines is the sentence that says whose words follow; 0: it is none.
+    """How many lines the sentence has that names the author of the text that follows; 0: it is no such sentence.
 
-    The words are marked as quoted, or the sentence names the address of their author.
+    That text is marked as quoted, or the sentence has the address of its author.
     """
     for number, line in enumerate(lines[:_ATTRIBUTION], 1):
         if not line:
@@ -89,6 +91,6 @@ def _is_quoted(lines: Sequence[str]) -> bool:
 
 
 def _heads(lines: Sequence[str]) -> bool:
-    """Whether they are the head of the mail that is answered, as Outlook puts it."""
+    """Whether they are the head of the quoted mail, as Outlook puts it."""
     fields = lines[:_FIELDS]
     return len(fields) == _FIELDS and all(map(_FIELD.fullmatch, fields)) and _MAILBOX.search(fields[0]) is not None

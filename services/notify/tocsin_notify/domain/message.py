@@ -1,4 +1,4 @@
-"""A message of a user or a machine: when it may be sent, and what became of it."""
+"""A message of a user or a machine: when it may be sent, and its state."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,25 +16,26 @@ AHEAD: Final = timedelta(days=731)
 
 
 GROUP: Final = Channel("group")
-"""In the place of a channel: the address is the name of a team or a schedule, and the message becomes one for each of its people.
-It is in no list of channels, so no release takes it for a message to one receiver, those of older versions neither."""
+"""Used in place of a channel: the address is the name of a team or a schedule, and the message becomes one message for
+each of its people. It is in no list of channels, so no release, not even of an older version, takes it for a message to
+one receiver."""
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 class Stored(Word):
-    """What the row says; the words are those of the table."""
+    """The state in the row; the words are those of the table."""
 
     SCHEDULED = "scheduled"
     RELEASED = "released"
-    """It is a page since."""
+    """It became a page."""
     CANCELLED = "cancelled"
     """It never became a page."""
     STOPPED = "stopped"
-    """Cancelled after it had become a page; or a group message that could not become anything in time."""
+    """Cancelled after it had become a page; or a group message that became no messages in time."""
 
 
 class MessageState(StrEnum):
-    """What people are told."""
+    """The state that people are shown."""
 
     SCHEDULED = "scheduled"
     SENDING = "sending"
@@ -46,7 +47,7 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A notification of the message: where it is, why, and whether an attempt was ever begun."""
+    """A notification of the message: its state, the reason, and whether an attempt ever began."""
 
     state: State
     reason: str
@@ -54,7 +55,7 @@ class Step:
 
 
 def state_of(stored: Stored, steps: Collection[Step]) -> MessageState:
-    """What became of it. A contact method that failed does not matter once another one carried the message."""
+    """The state of the message. A contact method that failed does not matter once another one carried the message."""
     if stored is Stored.SCHEDULED:
         return MessageState.SCHEDULED
     if stored is Stored.CANCELLED:
@@ -70,9 +71,9 @@ def state_of(stored: Stored, steps: Collection[Step]) -> MessageState:
 
 
 def in_time(stored: Stored, steps: Collection[Step]) -> bool:
-    """Whether nothing was sent of a cancelled message; `steps` are those after the cancel, which holds their rows.
+    """Whether no part of a cancelled message was sent; `steps` are those after the cancel, which holds their rows.
 
-    A message that failed before anything was tried was over, so no cancel is in time for it.
+    A message that failed before an attempt began was over before, so a cancel of it is never in time.
     """
     if stored is Stored.CANCELLED:
         return True
@@ -80,7 +81,7 @@ def in_time(stored: Stored, steps: Collection[Step]) -> bool:
 
 
 def state_of_group(stored: Stored, parts: Collection[Step]) -> MessageState:
-    """What became of a group message; `parts` are the steps of all its receivers."""
+    """The state of a group message; `parts` are the steps of all its receivers."""
     states = {part.state for part in parts}
     if stored is Stored.RELEASED and states & {State.PENDING, State.SENDING}:
         return MessageState.SENDING

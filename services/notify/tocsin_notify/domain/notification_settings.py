@@ -1,4 +1,4 @@
-"""How much a user wants to get, when, and in which language: what they have chosen, and what counts without a choice."""
+"""How many messages a user wants, when, and in which language: what they have chosen, and the defaults."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +13,7 @@ EVERYBODY: Final = "users/*"
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """So many `pages` one by one within `window` seconds. 0: pages are never bundled. None: the operator's window."""
+    """At most `pages` one by one within `window` seconds. 0: pages are never bundled. None: the operator's window."""
 
     pages: int
     window: float | None = None
@@ -28,7 +28,7 @@ class NotificationSettings:
     language: str | None = None
 
     def over(self, others: "NotificationSettings") -> "NotificationSettings":
-        """These; where they say nothing, `others`."""
+        """These settings; where they have no value, that of `others`."""
         return NotificationSettings(
             others.budget if self.budget is None else self.budget,
             others.quiet if self.quiet is None else self.quiet,
@@ -36,11 +36,11 @@ class NotificationSettings:
         )
 
     def quiet_until(self, moment: datetime) -> datetime | None:
-        """When the quiet hours end that `moment` is in; None outside of them."""
+        """The end of the quiet hours that contain `moment`; None outside of them."""
         return None if self.quiet is None else self.quiet.until(moment)
 
     def bundling(self, default: BundlePolicy) -> BundlePolicy:
-        """When pages come together; `default` is the operator's."""
+        """When pages are bundled; `default` is the operator's."""
         if self.budget is None:
             return default
         window = default.window if self.budget.window is None else self.budget.window

@@ -1,4 +1,4 @@
-"""What is sent to whom: the words of this service as values. Text forms are those of the tables and of webhooks."""
+"""The values of this service. Text forms are those of the tables and of webhooks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Kind(Word):
 
 
 class Channel(Word):
-    """Through what."""
+    """How the user is notified."""
 
     EMAIL = "email"
     WEBHOOK = "webhook"
@@ -45,7 +45,8 @@ class Channel(Word):
 
 
 RINGING: Final = frozenset({Channel.VOICE})
-"""Nobody is called to hear that an incident is over, or to be read a message or a digest: those take other channels, or none."""
+"""No call is made to say that an incident is over, or to read out a message or a digest: those use other channels, or
+none."""
 
 
 ONE_ACCOUNT: Final = (
@@ -59,19 +60,20 @@ ONE_ACCOUNT: Final = (
 """All tenants share the operator's account at the provider."""
 
 LAST_RESORT: Final = frozenset({Channel.APPRISE})
-"""Used when the user has no other method left, or a rule names one: nothing is known of a message but that it was taken."""
+"""Used when the user has no other method left, or a rule names one: it reports no more than that a message was
+accepted."""
 
 
 class Urgency(Word):
-    """How fast a user wants to hear of it."""
+    """How urgently a user wants to be told."""
 
     HIGH = "high"
     LOW = "low"
 
 
 class State(Word):
-    """Where a notification is: pending -> sending -> sent; back to pending for a retry; cancelled and dead are ends. So is
-    bundled: it is sent together with others, by the notifications of their bundle's page."""
+    """The state of a notification: pending -> sending -> sent; back to pending for a retry. Cancelled and dead are
+    final. Bundled is final as well: the page is sent together with others, by the notifications of their bundle's page."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -91,21 +93,21 @@ class DeathReason(StrEnum):
 
 
 PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED})
-"""The kinds that escalation hands over for people to react to, and whose outcomes it is told."""
+"""The kinds that escalation sends so that people react, and whose outcomes it is told."""
 WAKING: Final = PAGES | {Kind.BUNDLE}
-"""The kinds that wake people: pages, and the one that stands for several."""
+"""The kinds that wake people: pages, and bundles of them."""
 NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
 ONE_WAY: Final = NEWS | {Kind.MESSAGE, Kind.DIGEST}
-"""Sent through one contact method, that does not ring; through another one only if that fails, and a digest through no other."""
+"""Sent through one contact method that does not ring. If that fails they go through another one, except a digest."""
 
 CRITICAL: Final = 0
 """Priority of high-urgency pages: never behind the rest."""
 NORMAL: Final = 1
 SLOW: Final = {CRITICAL: 2, NORMAL: 3}
-"""The lane behind each, for pages that no method of their user has taken: they wait for all that is fresh."""
+"""The lane behind each, for pages that no method of their user has accepted: new pages go first."""
 _SLOW_LANES: Final = frozenset(SLOW.values())
 DIGESTS: Final = 4
-"""The last lane, with room of its own: thousands may be due at one minute."""
+"""The last lane, with slots of its own: thousands may be due in one minute."""
 LANES: Final = (CRITICAL, NORMAL, *SLOW.values(), DIGESTS)
 """In the order in which they are served."""
 
@@ -120,12 +122,12 @@ class Page:
     only_method: UUID | None = None
     """This contact method and no other: tests and verification codes."""
     outlasts: bool = False
-    """Only a final stop of its incident stops it, such as its end; no acknowledge."""
+    """Only a final stop of its incident, such as its end, stops it; an acknowledge does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to reach the user."""
+    """A contact method of the user."""
 
     id: UUID
     channel: Channel
@@ -135,12 +137,12 @@ class Method:
 
     @property
     def usable(self) -> bool:
-        """May carry pages: its owner proved that it reaches them, did not switch it off, and is not disabled."""
+        """May carry pages: its owner has verified it, has not switched it off, and is not disabled."""
         return self.verified and not self.disabled and not self.user_disabled
 
 
 def by_worth(methods: Sequence[Method]) -> list[Method]:
-    """In their order, those of last resort behind all others."""
+    """In their order, with those of last resort at the end."""
     return sorted(methods, key=lambda method: method.channel in LAST_RESORT)
 
 
@@ -154,7 +156,8 @@ class Rule:
 
 
 def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
-    """High for pages of critical and error incidents, which must wake their receiver, and messages about such. News never is."""
+    """High for pages of critical and error incidents, which must wake their receiver, and for messages about these.
+    News never is."""
     return Urgency.HIGH if severe and kind in WAKING | {Kind.MESSAGE} else Urgency.LOW
 
 

@@ -1,4 +1,4 @@
-"""From one page and the user's rules to the notifications that serve it."""
+"""Plans the notifications of one page from the user's rules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,13 +32,13 @@ class Planned:
 
 
 def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[Planned]:
-    """The steps for this page; empty when no method can be used, which is a dead letter and never silence.
+    """The steps for this page; empty when no method can be used, which is a dead letter.
 
     `methods` and `rules` are the user's, in their order. A rule whose method is disabled, deleted or unverified is
     served by another usable one: a page too many is better than one too few. A user without rules for the urgency gets
     every usable method at once, and those of last resort only if there is no other. News and messages are one
     notification: the first step of their urgency that has no delay, or the first usable method that does not ring. A
-    channel of theirs is a wish: without a usable method of it they go as without it.
+    channel that they name is a preference: without a usable method of it they are planned as if they named none.
     """
     if page.only_method is not None:
         return [Planned(method, 0, 0.0) for method in methods if method.id == page.only_method]
@@ -59,7 +59,7 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
 def after_quiet_hours(
     page: Page, planned: Sequence[Planned], settings: NotificationSettings, now: datetime
 ) -> list[Planned]:
-    """The steps of a page of low urgency that would be due within quiet hours are due when these end."""
+    """Steps of a page of low urgency that would be due within quiet hours are due at their end."""
     if settings.quiet is None or page.urgency is Urgency.HIGH or page.kind not in WAKING:
         return list(planned)
     return [_later(step, settings.quiet_until(now + timedelta(seconds=step.delay)), now) for step in planned]
@@ -73,7 +73,8 @@ def _later(step: Planned, until: datetime | None, now: datetime) -> Planned:
 
 
 def is_kept_quiet(page: Page, methods: Sequence[Method]) -> bool:
-    """Whether the page is news for a user who is disabled, or whose usable methods all ring: that nothing is planned is right."""
+    """Whether the page is news for a disabled user, or for one whose usable methods all ring: an empty plan is right
+    then."""
     return page.kind in NEWS and any(method.usable or method.user_disabled for method in methods)
 
 

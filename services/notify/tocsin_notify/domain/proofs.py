@@ -1,4 +1,4 @@
-"""Comparing what proves that this service, or one who shares a secret with it, made something."""
+"""Comparison of signatures that this service, or a holder of the same secret, has made."""
 
 import hmac
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""How many calls a second the operator's accounts at providers take, as a setting says it."""
+"""How many calls a second providers allow the operator's accounts, as a setting gives it."""
 
 import re
 from typing import Final

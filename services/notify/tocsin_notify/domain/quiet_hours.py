@@ -1,7 +1,8 @@
 """Quiet hours: times of the week at which pages of low urgency wait. High urgency never does.
 
-They are local times. A window is from the instant at which the clocks show its start to the instant at which they show its end: the
-first one if they show it twice; what they skip is as much later as they skip. Windows that touch or overlap are one.
+They are local times. A window lasts from the instant at which clocks show its start to the instant at which they show
+its end. If clocks show a time twice, the first instant counts; a skipped time counts as later by the length of the gap.
+Windows that touch or overlap are one.
 """
 
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ DAY: Final = 1440
 WEEK: Final = 7 * DAY
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _AROUND: Final = 3 * 60
-"""Minutes by which a clock that is changed may show another time than one that is not."""
+"""Minutes by which clocks can differ around a change of the clocks."""
 _MOST_STEPS: Final = 4
-"""Stretches that follow one another, which they do only where clocks skip what is between them."""
+"""Windows in a row that are joined; they only follow one another where clocks skip the time between them."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuietWindow:
-    """On these weekdays (Monday is 0), from `start` minutes after midnight for `length` minutes on the wall; a day at most."""
+    """On these weekdays (Monday is 0), from `start` minutes after midnight for `length` minutes of local time; at most
+    one day."""
 
     days: frozenset[int]
     start: int
@@ -37,10 +39,11 @@ class QuietHours:
     windows: tuple[QuietWindow, ...] = ()
 
     def until(self, moment: datetime) -> datetime | None:
-        """When the quiet hours end that `moment` is in; None outside of them.
+        """The end of the quiet hours that contain `moment`; None outside of them.
 
-        None as well with a zone that the time zone database has no more: then people are paged. It is asked for each step of each
-        page, so that the windows are put together once, and those far from the moment are never turned into instants.
+        Also None for a zone that the time zone database does not have any more: then people are paged. It is called for
+        each step of each page. So windows are joined once, and those far from the moment are not converted into
+        instants.
         """
         end = moment
         try:
@@ -54,7 +57,7 @@ class QuietHours:
         return end if end > moment else None
 
     def _end_at(self, moment: datetime) -> datetime | None:
-        """The latest end of the stretches that `moment` is in."""
+        """The latest end of the joined windows that contain `moment`."""
         wall = as_wall_time(moment, self.time_zone)
         monday = datetime.combine(wall.date() - timedelta(days=wall.weekday()), time())
         minute = (wall - monday) // timedelta(minutes=1)
@@ -81,7 +84,8 @@ class QuietHours:
 
 @lru_cache(4096)
 def stretches(windows: tuple[QuietWindow, ...]) -> tuple[tuple[int, int], ...]:
-    """Windows that touch or overlap as one, in minutes of the week from Monday on; the last may go on into the next week."""
+    """Windows that touch or overlap, joined, in minutes of the week from Monday on; the last may continue into the next
+    week."""
     made: list[tuple[int, int]] = []
     for first, last in sorted(
         (day * DAY + window.start, day * DAY + window.start + window.length)
@@ -92,7 +96,7 @@ def stretches(windows: tuple[QuietWindow, ...]) -> tuple[tuple[int, int], ...]:
             made[-1] = made[-1][0], max(made[-1][1], last)
         else:
             made.append((first, last))
-    while len(made) > 1 and made[-1][1] >= made[0][0] + WEEK:  # Sunday's night goes on in Monday's
+    while len(made) > 1 and made[-1][1] >= made[0][0] + WEEK:  # Sunday's night continues in Monday's
         made[-1] = made[-1][0], max(made[-1][1], made[0][1] + WEEK)
         del made[0]
     if len(made) == 1 and made[0][1] >= made[0][0] + WEEK:

@@ -1,7 +1,8 @@
-"""Recurrence rules: RFC 5545 §3.3.10 as far as it chooses days; the time of day is that of the start.
+"""Recurrence rules: RFC 5545 §3.3.10, only the parts that choose days; the time of day is that of the start.
 
-Written here and not taken from a library, because every search must end soon: `python-dateutil` walks to the year 9999 for a rule
-that no day fits, such as 30 February, which takes it seconds. The tests compare both for rules that do fit.
+Written here, not taken from a library, because every search must end soon: for a rule that fits no day, such as 30
+February, `python-dateutil` searches to the year 9999, which takes seconds. The tests compare both for rules that do
+fit.
 """
 
 import calendar
@@ -17,8 +18,8 @@ from tocsin_notify.domain.words import Word
 
 DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _MOST_BARREN: Final = 3660
-"""After so many days in a row that a rule looks at and does not choose, it chooses none: days or years of a decade, or the
-Februaries of a century. 29 February may lie eight of a rule's years ahead."""
+"""After this many days in a row that a rule does not choose, it counts as one that chooses none: days or years of a
+decade, or the Februaries of a century. 29 February may be eight years of a yearly rule ahead."""
 MOST_COUNT: Final = 1000
 MOST_INTERVAL: Final = 366
 _DAY: Final = timedelta(days=1)
@@ -28,7 +29,7 @@ _KNOWN: Final = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "BYMONTH", "BYMONTHDAY", 
 
 
 class BadRule(ValueError):
-    """No rule that is understood here. The text goes on after the field's name: `must be …`."""
+    """A rule that is not supported. The text continues the field's name: `must be …`."""
 
 
 class RecurringState(Word):
@@ -50,7 +51,7 @@ class Frequency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule as it was read. What is empty chooses nothing. `by_day`: (ordinal or 0, weekday from 0 for Monday)."""
+    """A rule as it was read. An empty part chooses nothing. `by_day`: (ordinal or 0, weekday from 0 for Monday)."""
 
     frequency: Frequency
     interval: int = 1
@@ -74,8 +75,8 @@ class Recurrence:
     def next_after(self, moment: datetime) -> datetime | None:
         """The first occurrence after `moment`, in UTC; None when there is none.
 
-        A local time that the clocks skip is read with the offset before the gap, and of one that comes twice the first counts, as
-        RFC 5545 §3.3.5 says. Raises BadTime when the zone is unknown.
+        A local time that the clocks skip is read with the offset before the gap. Of a time that occurs twice the first
+        one counts (RFC 5545 §3.3.5). Raises BadTime when the zone is unknown.
         """
         return self.around(moment, moment)[1]
 
@@ -144,7 +145,7 @@ def _days(rule: Rule, start: date, near: date) -> Iterator[date]:
         try:
             first, last = _period(rule, start, ahead)
         except (OverflowError, ValueError):
-            return  # behind the year 9999, where days run out
+            return  # after the year 9999, where dates end
         fitting = chosen.days(first, last)
         if rule.by_set_position:
             size = len(fitting)
@@ -186,7 +187,8 @@ def _periods_between(rule: Rule, start: date, day: date) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The days that the BY parts choose; the start stands in for those that the frequency needs. What is empty chooses all.
+    """The days that the BY parts choose; parts that the frequency needs and that are missing come from the start. An
+    empty part chooses all.
 
     `of_year`: ordinals of weekdays count within the year.
     """
@@ -210,7 +212,7 @@ class _Chosen:
         return cls(months, month_days, weekdays, rule.frequency is Frequency.YEARLY and not rule.by_month)
 
     def days(self, first: date, last: date) -> list[date]:
-        """Those of a period, in order. Of a month that is not chosen no day is looked at."""
+        """Those of a period, in order. Months that are not chosen are skipped as a whole."""
         found: list[date] = []
         while True:
             ends = (first.year, first.month) == (last.year, last.month)

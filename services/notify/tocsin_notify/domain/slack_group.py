@@ -1,4 +1,4 @@
-"""What a user group of Slack should be, from who is on call and who has an account there."""
+"""The wanted state of a Slack user group, from who is on call and who has a Slack account."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ class SetMembers:
 
 @dataclass(frozen=True, slots=True)
 class Disable:
-    """Nobody is on call, so the group must reach nobody."""
+    """No user is on call, so a mention of the group must reach no one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """As it is at Slack."""
+    """Leave it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be done, and what is wrong all the same, in words."""
+    """The change to make, and what is wrong in spite of it, in words."""
 
     want: SetMembers | Disable | Leave
     problem: str = ""
@@ -43,7 +43,7 @@ def wish_for(
 ) -> Wish:
     """`on_call`: the schedule's users; None: it does not exist. `accounts`: members of Slack, by user.
 
-    A group is never emptied for want of knowledge: a mention of it would then reach nobody.
+    A group is never emptied because information is missing: a mention of it would reach no one.
     """
     if on_call is None:
         return Wish(Leave(), f"{schedule} does not exist any more; delete this, or name another schedule")
@@ -58,7 +58,7 @@ def wish_for(
 
 
 def pause_after(tries: int, after: float | None, chance: float) -> float:
-    """Seconds until Slack is asked again that has failed `tries` times; `after`: what it asked for. `chance`: 0 to 1."""
+    """Seconds until the next call to Slack after `tries` failures; `after`: what Slack asked for. `chance`: 0 to 1."""
     pause = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0 ** min(tries - 1, 20))
     return max(pause * (0.5 + chance / 2), min(after or 0.0, _LONGEST_PAUSE))
 

@@ -1,11 +1,11 @@
 """What a person answers by text message: `12a`, `ack 12`, `STOP`.
 
-Each incident, and each message for several, has a code of at most three digits for each phone. It is computed and stored nowhere.
-Two that were sent to one phone on one day may have the same code, rarely: then nothing is done, and the person is told to open
-the link.
+Each incident, and each message for several, has a code of at most three digits for each phone. It is computed, and
+never stored. Two incidents sent to one phone on one day may have the same code, rarely. Then no action is taken, and
+the person is told to open the link.
 
-A text message that was handed to the provider may not be on the phone yet. So a reply never means an incident because somebody
-has answered the others meanwhile: the author may have read only about one of the others.
+A text message that the provider accepted may not be on the phone yet. So if all other incidents are answered, a reply
+without a code still does not mean the remaining one: the author may have read only about one of the others.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _START: Final = frozenset({"start", "unstop", "yes"})
 
 
 class Request(Enum):
-    """What a message wants that names no action."""
+    """Requests of a message that are no action."""
 
     STOP = auto()
     START = auto()
@@ -35,7 +35,7 @@ class Request(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An action, on the incident with this code. None: on the only one that was sent lately."""
+    """An action, on the incident with this code. None: the only incident that was sent lately."""
 
     action: Action
     code: int | None = None
@@ -43,7 +43,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Texted:
-    """An incident that was sent to the phone. `stopped`: somebody has answered it, or it is over. `lately`: within an hour."""
+    """An incident that was sent to the phone. `stopped`: it was answered, or is resolved. `lately`: within an hour."""
 
     incident: UUID
     stopped: bool
@@ -57,7 +57,7 @@ def code_of(incident: UUID, number: str) -> int:
 
 
 def read_reply(text: str) -> Reply | Request:
-    """What the message says, in any case and with spaces around."""
+    """The meaning of the message, in any case and with spaces around it."""
     words = " ".join(text.lower().split())
     if words in _STOP:
         return Request.STOP
@@ -72,14 +72,15 @@ def read_reply(text: str) -> Reply | Request:
 
 
 def candidates(reply: Reply, texted: Sequence[Texted], number: str) -> list[UUID]:
-    """The incidents that the reply may mean: those with its code. Without a code: those sent lately, and those that wait."""
+    """The incidents that the reply may mean: those with its code. Without a code: those sent lately, and those that
+    wait."""
     if reply.code is None:
         return [each.incident for each in texted if each.lately or not each.stopped]
     return [each.incident for each in texted if code_of(each.incident, number) == reply.code]
 
 
 def meant(reply: Reply, texted: Sequence[Texted], number: str) -> UUID | None:
-    """The incident that the reply means, if only one is possible. Without a code it was also sent lately."""
+    """The incident of the reply, if only one is possible. Without a code it must also have been sent lately."""
     found = candidates(reply, texted, number)
     if len(found) != 1:
         return None

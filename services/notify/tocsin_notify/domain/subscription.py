@@ -11,9 +11,9 @@ TRIES_IN_ORDER: Final = 5
 WIDTH: Final = 4
 """Requests at once of a subscription whose last request was taken, in each replica."""
 _LEAST_FAILURES: Final = 10
-"""Before a subscription is stopped, however long ago the first was: a quiet one fails rarely."""
+"""Failures before a subscription is stopped, however long ago the first was: one with few events fails rarely."""
 _RETRY_AFTER_MOST: Final = 900.0
-"""Seconds that an endpoint's Retry-After is followed."""
+"""The most seconds of an endpoint's Retry-After that are followed."""
 GONE: Final = 410
 
 
@@ -30,8 +30,8 @@ class EventRetryPolicy:
     stop_after: float
 
     def pause(self, failures: int, luck: float) -> float:
-        """Before the next attempt, after `failures` that failed. `luck` is between 0 and 1: half of the pause is random, so that
-        endpoints that failed together are not all tried in the same moment.
+        """The pause before the next attempt, after `failures` failed ones. `luck` is between 0 and 1: half of the pause
+        is random, so that endpoints that failed together are not all tried in the same moment.
         """
         longest = min(self.cap, self.base * 2.0 ** min(failures - 1, 30))
         return longest * (0.5 + 0.5 * luck)
@@ -39,7 +39,7 @@ class EventRetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request. `status` is 0 without an answer; `after` are the seconds of its Retry-After."""
+    """The outcome of one request. `status` is 0 without an answer; `after` are the seconds of its Retry-After."""
 
     taken: bool
     status: int
@@ -49,7 +49,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a subscription fares. `failures` in a row, the first at `failing_since`; nothing is sent before `resume_time`."""
+    """The state of a subscription. `failures` in a row, the first at `failing_since`; nothing is sent before
+    `resume_time`."""
 
     failures: int = 0
     failing_since: datetime | None = None
@@ -57,7 +58,7 @@ class Standing:
     resume_time: datetime | None = None
     stop_time: datetime | None = None
     proven: bool = False
-    """Whether a request was ever taken."""
+    """Whether a request was ever accepted."""
 
     @property
     def probing(self) -> bool:
@@ -66,7 +67,8 @@ class Standing:
 
     @property
     def width(self) -> int:
-        """Requests at once. Until the first one is taken, and after a failure, one: an endpoint that hangs holds no more."""
+        """Requests at once. One until the first request is accepted, and one after a failure: an endpoint that hangs
+        holds no more."""
         return 1 if self.doubtful else WIDTH
 
     @property
@@ -77,7 +79,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from an answer. `due_time` is None when the delivery has ended; `stopped`: by this answer."""
+    """The consequences of an answer. `due_time` is None when the delivery has ended; `stopped`: by this answer."""
 
     standing: Standing
     due_time: datetime | None
@@ -95,7 +97,8 @@ def judge(
     policy: EventRetryPolicy,
     luck: float,
 ) -> Verdict:
-    """What an answer to attempt number `attempts` of a delivery from `since` means for it and for its subscription."""
+    """The consequences for the delivery, from `since`, and for its subscription, of an answer to attempt number
+    `attempts`."""
     if answer.taken:
         return Verdict(Standing(stop_time=standing.stop_time, proven=True), None, taken=True)
     failures = standing.failures + 1

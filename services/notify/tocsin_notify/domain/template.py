@@ -24,14 +24,14 @@ class Part(StrEnum):
 
 
 Wording = Mapping[Part, str]
-"""What a template makes of the parts of one message."""
+"""The texts that a template gives for the parts of one message."""
 
 MOST_BYTES: Final = 65_536
 """Of all templates of a tenant."""
 
 FIXED: Final = frozenset({Kind.VERIFICATION, Kind.CONTACT_CHANGED, Kind.DIGEST})
-"""Without templates. The first two guard how a user is reached, so no tenant may change what they say; a digest has
-figures with a layout of their own."""
+"""Kinds without templates. The first two protect the ways to reach a user, so no tenant may change their text; a digest
+has figures with a layout of their own."""
 
 LANGUAGES: Final = ("en", "de")
 """Of the default texts; the first one is that of users who chose none."""

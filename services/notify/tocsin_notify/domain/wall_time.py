@@ -13,7 +13,8 @@ _FIRST_YEAR: Final = 2000
 
 
 class BadTime(ValueError):
-    """No one instant. `field` says which part is wrong; the text goes on after its name: `must be …`."""
+    """The local time is not exactly one instant. `field` says which part is wrong; the text continues its name: `must
+    be …`."""
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
@@ -23,8 +24,8 @@ class BadTime(ValueError):
 def instant_of(date_time: str, time_zone: str) -> datetime:
     """The instant, in UTC, at which clocks in the zone show `2026-03-29T09:00`.
 
-    Raises BadTime for an unknown zone, for what is no time, and for a time that the clocks skip or show twice (PEP 495): the
-    text then names both instants that could be meant.
+    Raises BadTime for an unknown zone, for text that is no time, and for a time that the clocks skip or show twice (PEP
+    495). The text then names both possible instants.
     """
     zone = _known(time_zone)
     try:

@@ -28,7 +28,7 @@ _PROBLEMS: Final = {
     ErrorReason.ERROR_REASON_NO_NEXT_LEVEL: "problem_last_level",
     ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED: "problem_unconfirmed",
 }
-"""The texts that say why nothing was done."""
+"""The texts that say why the action was not done."""
 _UNEXPECTED: Final = ("problem_refused", "problem_passing")
 
 
@@ -48,7 +48,7 @@ class AnswerPages:
     async def show(self, request: web.Request) -> web.Response:
         """404 for a link that was not made here, 410 for one that is too old, 200 for any other.
 
-        303 to the one that goes on from here for one that was used for a note.
+        303 to the next link for a link that was used for a note.
         """
         link = self._links.read(request.match_info["token"])
         view = None if link is None else await self._answers.look(link)
@@ -59,7 +59,7 @@ class AnswerPages:
         return _html(self._shown(view), 410 if view.expired else 200)
 
     async def act(self, request: web.Request) -> web.Response:
-        """303 to the link that goes on from here, or the page with the reason why nothing was done."""
+        """303 to the next link, or the page with the reason why the action was not done."""
         link = self._links.read(request.match_info["token"])
         view = None if link is None else await self._answers.read(link)
         if view is None:
@@ -89,11 +89,11 @@ class AnswerPages:
         return self._leads_to(following)
 
     def _leads_to(self, link: AnswerLink) -> web.Response:
-        # Relative, so that it leads back through every proxy in between.
+        # Relative, so that it works behind every proxy.
         return web.Response(status=303, headers={**HEADERS, "Location": self._links.token(link)})
 
     async def _again(self, view: View, problem: str, status: int) -> web.Response:
-        """The page as things stand after the attempt."""
+        """The page with the state after the attempt."""
         return _html(self._shown(await self._answers.look(view.link) or view, problem), status)
 
     def _shown(self, view: View, problem: str = "") -> str:
@@ -106,7 +106,7 @@ class AnswerPages:
 
 
 def _asked(fields: Mapping[str, str]) -> Asked | None:
-    """None for what no button of ours posts."""
+    """None for a form that is not ours."""
     try:
         action = Action(fields.get("action", ""))
     except ValueError:

@@ -1,7 +1,7 @@
 """The answer page as HTML: one file, no script, dark, with buttons for a thumb.
 
-Every text from outside passes `escape`. The style is named by its hash in the Content-Security-Policy, so nothing else that
-might ever stand in the page is applied or run.
+Every text from outside passes `escape`. The style is named by its hash in the Content-Security-Policy, so no other
+style or script in the page is applied or run.
 """
 
 import base64
@@ -63,9 +63,9 @@ _ALLOWED: Final = {
 
 
 def answer_page(view: View, *, problem: str = "", device: str = "") -> str:
-    """The page for the person who opened the link. `problem`: why what they just asked for was not done.
+    """The page for the person who opened the link. `problem`: why the last action was not done.
 
-    `device`: where they can have this browser shown their pages; empty if they cannot.
+    `device`: the URL where they can add this browser; empty if they cannot.
     """
     incident, words = view.incident, view.words
     title = incident.title if incident is not None else view.job.title
@@ -102,7 +102,7 @@ def message_page(title: str, text: str) -> str:
 
 
 def said(view: View) -> list[str]:
-    """What was done by links of this page: by this one, if it is spent, or by those before it."""
+    """The actions that were done by links of this page: by this one, if it is used, or by earlier ones."""
     who, words = short(view.person.user), view.words
     did = {
         Action.ACKNOWLEDGE: words.page_did_acknowledge,
@@ -111,7 +111,7 @@ def said(view: View) -> list[str]:
         Action.RESOLVE: words.page_did_resolve,
         Action.NOTE: words.page_did_note,
     }
-    # An action of a newer version has no words here.
+    # This version has no words for an action of a newer one.
     done = [(did[Action(use.action)], use.use_time) for use in view.uses if use.done and use.action in did]
     lines = [text.format(who=who, time=time_words(words, time)) for text, time in done]
     if view.spent:

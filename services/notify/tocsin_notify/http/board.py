@@ -1,7 +1,8 @@
 """The board: the queues and outboxes of all services as a page for operators.
 
-It lies where operators find /metrics, and has no power of its own: each call to a service carries the token with which its operator
-logged in, so the services decide what is allowed, and their audit logs say who did it. A GET never changes anything.
+It is on the same listener as /metrics, and has no rights of its own. Each call to a service carries the token of the
+logged-in operator, so the services decide what is allowed, and their audit logs name the operator. A GET never changes
+anything.
 """
 
 import asyncio
@@ -49,13 +50,14 @@ _REDRIVE: Final = "outbox:write"
 
 Shown = Callable[[web.Request, Session], Awaitable[web.Response]]
 Judge = Callable[[str, Callable[[], str]], Awaitable[Principal]]
-"""Whom a token stands for, given who may tell the caller's address. Raises TocsinError."""
+"""The principal of a token, and a function for the caller's address. Raises TocsinError."""
 
 
 class Board:
     """The routes. `stop`: ends live connections.
 
-    A token is judged here before any service sees it: what strangers try counts for their own address, and not for this process's.
+    A token is checked here before any service gets it, so failed attempts count against the caller's address, and not
+    against this process.
     """
 
     def __init__(
@@ -123,7 +125,8 @@ class Board:
         return response
 
     async def finish_oidc(self, request: web.Request) -> web.Response:
-        """The login provider sent the browser back. The page leads on: a redirect from another site would not show the cookie."""
+        """The login provider sent the browser back. A page with a link follows: after a redirect from another site, the
+        browser would not send the cookie."""
         if self._oidc is None:
             return _html(self._form("No login provider is set."), 404)
         try:
@@ -152,7 +155,7 @@ class Board:
         return response
 
     async def overview(self, request: web.Request, session: Session) -> web.Response:
-        """All queues and outboxes. What does not answer is shown as such, and holds up nothing else."""
+        """All queues and outboxes. A service that does not answer is shown as such, and delays nothing else."""
         parts = await asyncio.gather(
             *(self._queue_card(service, session) for service in self._queues.services),
             *(self._outbox_card(service, session) for service in self._outboxes.services),
@@ -213,7 +216,7 @@ class Board:
         return _html(document(f"{service}: drain", parts, csrf=session.csrf, live=False))
 
     async def act(self, request: web.Request) -> web.Response:
-        """303 to where the task or queue is shown; what came of it is said there once."""
+        """303 to the task or queue, which shows the result once."""
         session = await self._session(request)
         if session is None:
             return _leads_to(f"{PATH}/login")
@@ -233,7 +236,7 @@ class Board:
         return _leads_to(PATH)
 
     async def _do(self, service: str, token: str, act: str, name: str, fields: dict[str, str]) -> str:
-        """What came of it, in words."""
+        """The result, in words."""
         id = str(uuid.uuid4())
         if act == "drain":
             return counted(await self._queues.drain(service, token, choice(fields), id, dry_run=False))
@@ -246,8 +249,9 @@ class Board:
         return "" if found else "It was not dead any more."
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: one whenever something happened in a queue, at most two in a second, and one every ten seconds for
-        ages and outboxes. A browser that comes back names the last one (Last-Event-ID), and is told if it has missed any."""
+        """Server-sent events: one whenever something happened in a queue, at most two in a second, and one every ten
+        seconds for ages and outboxes. A browser that reconnects sends the last one (Last-Event-ID), and is told if it
+        has missed any."""
         session = await self._session(request)
         if session is None or self._live >= _MOST_LIVE:
             return web.Response(status=401 if session is None else 503, headers=HEADERS)
@@ -282,7 +286,7 @@ class Board:
                 if answer.changes or answer.missed:
                     news.set()
         except TocsinError as error:
-            # The browser connects again. With a cursor that leads nowhere it must not come back.
+            # The browser connects again. With an invalid cursor it would fail again each time.
             if error.reason == ErrorReason.ERROR_REASON_CURSOR_INVALID:
                 cursors.pop(service, None)
                 news.set()
@@ -316,7 +320,7 @@ class Board:
 
 def _page(title: str, parts: Sequence[str], request: web.Request, session: Session) -> web.Response:
     said = note(session.said, wrong=session.wrong)
-    if "X-Live" not in request.headers:  # an update in the background must not take it from the person
+    if "X-Live" not in request.headers:  # an update in the background must not use it up
         session.said = ""
     return _html(document(title, [said, *parts], csrf=session.csrf))
 

@@ -1,8 +1,8 @@
 """Logging in at the board through an OpenID Connect provider: the authorisation code flow with PKCE, state and nonce.
 
-What the flow has to remember lies in a cookie that only this service can open, so no stranger can fill a memory with logins that
-are never finished, and any replica may finish one. The provider says who somebody is; which of its people are operators, the
-settings say. Such a login gets a token of Tocsin's own for the board's scopes and one hour: it can be revoked like any other.
+The state of the flow is in a cookie that only this service can decrypt. So unfinished logins use no memory, and any
+replica can finish one. The provider says who a person is; the settings say which of its people are operators. Such a
+login gets a token of Tocsin's own for the board's scopes and one hour: it can be revoked like any other.
 """
 
 import base64
@@ -27,7 +27,7 @@ from tocsin_notify.http.board_page import PATH
 START: Final = f"{PATH}/login/oidc"
 DONE: Final = f"{PATH}/login/oidc/done"
 SECONDS: Final = 3600.0
-"""How long a login lasts: the provider is asked again then, and says whether its user still is one."""
+"""How long a login lasts: then the provider is asked again whether the person still is an operator."""
 COOKIE: Final = "tocsin_board_login"
 _FLOW_SECONDS: Final = 600.0
 _MOST: Final = 4096
@@ -38,7 +38,7 @@ _WRITES: Final = (*_READS, "queues:write", "outbox:write")
 
 @dataclass(frozen=True, slots=True)
 class OidcClient:
-    """What the provider knows this service as, and whose people are operators. `url`: where they open the board."""
+    """The client id at the provider, and which of its people are operators. `url`: where they open the board."""
 
     url: str
     client_id: str
@@ -70,7 +70,7 @@ class OidcLogin:
         return self._client.url.startswith("https:")
 
     async def begin(self, response: web.StreamResponse) -> str:
-        """Where the browser goes; its cookie remembers what it comes back with. Raises SERVICE_UNAVAILABLE."""
+        """The URL for the browser; its cookie keeps the state until it returns. Raises SERVICE_UNAVAILABLE."""
         found = await self._issuer.discover()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         flow = {"state": state, "nonce": nonce, "verifier": verifier, "until": self._issuer.now() + _FLOW_SECONDS}

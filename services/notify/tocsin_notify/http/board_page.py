@@ -1,7 +1,7 @@
 """The board as HTML: dark, for desks and phones, whole without a script. With one it stays live.
 
-Every text from outside passes `escape`. Style and script are named by their hashes in the Content-Security-Policy, so nothing else
-that might ever stand in the page is applied or run.
+Every text from outside passes `escape`. Style and script are named by their hashes in the Content-Security-Policy, so
+no other style or script in the page is applied or run.
 """
 
 import base64
@@ -139,7 +139,7 @@ def logged_in_page() -> str:
 
 
 def note(said: str, *, wrong: bool) -> str:
-    """What the last act came to."""
+    """The result of the last action."""
     return f'<p class="{"wrong" if wrong else "said"}" role="status">{escape(said)}</p>' if said else ""
 
 

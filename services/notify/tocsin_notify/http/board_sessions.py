@@ -1,4 +1,4 @@
-"""Who is logged in at the board: in the memory of this process, so a restart logs everybody out."""
+"""The sessions of operators at the board: in the memory of this process, so a restart logs everyone out."""
 
 import hmac
 import secrets
@@ -18,17 +18,17 @@ _MOST: Final = 200
 
 @dataclass(slots=True)
 class Session:
-    """One login. `token` is the operator's own, and leaves this process for Tocsin's services only."""
+    """One login. `token` is the operator's own, and is sent to Tocsin's services only."""
 
     token: str = field(repr=False)
     csrf: str = field(repr=False)
     began: float
     used: float
     said: str = ""
-    """What the last act came to, shown once."""
+    """The result of the last action, shown once."""
     wrong: bool = False
     writes: bool = False
-    """Its token may change queues, as far as it was judged last. The services decide."""
+    """Whether its token may change queues, by the last check. The services decide."""
     redrives: bool = False
     """The same for outboxes."""
 
@@ -40,7 +40,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
 
     def begin(self, request: web.Request, response: web.StreamResponse, token: str, *, secure: bool) -> None:
-        """Log in: the cookie names the session, and says nothing else. `secure`: browsers come by HTTPS, perhaps to a proxy."""
+        """Log in: the cookie holds only the session's id. `secure`: browsers come by HTTPS, perhaps to a proxy."""
         now = monotonic()
         self._forget(now)
         while len(self._sessions) >= _MOST:
@@ -64,7 +64,7 @@ class Sessions:
         response.del_cookie(COOKIE, path=PATH)
 
     def forget(self, request: web.Request) -> None:
-        """Its cookie leads nowhere any more."""
+        """Its cookie is no longer valid."""
         self._sessions.pop(request.cookies.get(COOKIE, ""), None)
 
     def _forget(self, now: float) -> None:

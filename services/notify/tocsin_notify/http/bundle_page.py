@@ -1,4 +1,5 @@
-"""The answer page of several pages that came as one message: each leads to its own answer page, and one button takes them all."""
+"""The answer page of several pages that were sent as one message: each links to its own answer page, and one button
+acknowledges all."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

@@ -1,4 +1,4 @@
-"""Buttons of messages that answer in place: each has a URL that this service made and signed (`channels.callbacks`).
+"""Buttons that act without opening a page: each has a URL that this service made and signed (`channels.callbacks`).
 
 Only a POST acts, since previews and scanners fetch URLs. The answer is a line of text, which apps show or ignore.
 """
@@ -47,7 +47,7 @@ class Buttons:
         return (web.post(BUTTON, self.press),)
 
     async def press(self, request: web.Request) -> web.Response:
-        """Act as the person whom the message was for. What the body says is not read."""
+        """Act as the person whom the message was for. The body is ignored."""
         names = self._callbacks.read_signed(request.query)
         if names is None or "action" not in names:
             _log.warning(
@@ -55,8 +55,9 @@ class Buttons:
             )
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "this service has not made this URL")
         action = Action(names["action"])
-        # ntfy's app and service workers name no press. Acknowledging twice does nothing, but a press after the acknowledgement has
-        # lapsed must not be answered with what was said to the first one. Pushover tells of an acknowledgement, and may tell twice.
+        # ntfy's app and service workers give a press no name. A second acknowledge does nothing; but a press after the
+        # acknowledgement has lapsed must not get the answer of the first press. Pushover reports an acknowledgement,
+        # and may report it twice.
         again = action is Action.ACKNOWLEDGE and names["via"] in _NAMELESS
         once_each = str(uuid4()) if again else ""
         press = Press(attempt_of(names), action, names["via"], "button", f"button {action}", occurrence=once_each)

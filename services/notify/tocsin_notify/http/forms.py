@@ -1,4 +1,4 @@
-"""What strangers post: read with a bound, before anybody knows who they are."""
+"""Reads requests of unknown callers, with a size limit, before the caller is verified."""
 
 import json
 from typing import Any, Final
@@ -15,7 +15,8 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 async def read_bytes(request: web.Request, most: int = _MOST_BYTES) -> bytes:
-    """The body. Answers 411, 413 or 415 to what has no length, more than `most` bytes, or an encoding: no provider sends one."""
+    """The body. Answers 411, 413 or 415 to a body without a length, of more than `most` bytes, or with an encoding: no
+    provider sends one."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise web.HTTPUnsupportedMediaType(text="Content-Encoding: must be absent")
     if request.content_length is None:
@@ -54,7 +55,8 @@ def _storable(value: Any) -> Any:
 
 
 async def read_form(request: web.Request) -> list[tuple[str, str]]:
-    """The fields, in their order. Raises INVALID_FIELD, and answers 411 or 413 to what has no length or too much of it."""
+    """The fields, in their order. Raises INVALID_FIELD, and answers 411 or 413 to a body without a length or beyond the
+    limit."""
     if request.content_type != _FORM:
         raise invalid("body", f"must be {_FORM}")
     body = await read_bytes(request)

@@ -1,4 +1,4 @@
-"""What a browser tells of a push that it shows: each has a URL for that, which this service made and signed."""
+"""A browser's report that it shows a push: each push has a URL for it, which this service made and signed."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,6 +1,7 @@
-"""What an app of Slack is told (docs.slack.dev/interactivity/handling-user-interaction): buttons that were pressed.
+"""Requests of a Slack app: buttons that were pressed (docs.slack.dev/interactivity/handling-user-interaction).
 
-Everything is refused that the app's signing secret has not signed within the last five minutes, before it is read.
+Each request must be signed with the app's signing secret within the last five minutes; others are refused before they
+are read.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -29,14 +30,15 @@ PATH: Final = "/v1/slack"
 _PREFIX: Final = "tocsin_"
 _OPEN: Final = "tocsin_open"
 _MOST_BYTES: Final = 262_144
-"""An event holds a message of up to 40,000 characters several times. Refusing it would end the subscription to all of them."""
+"""An event holds a message of up to 40,000 characters several times. If it were refused, Slack would end the
+subscription to all events."""
 
 
 class SignedBySlack:
     """Reads what the app's signing secret has signed within the last five minutes, and refuses everything else."""
 
     def __init__(self, account: SlackAccount, now: Callable[[], Awaitable[float]]) -> None:
-        """`now`: unix seconds of the clock that everything here goes by."""
+        """`now`: unix seconds of the database's clock."""
         self._account = account
         self._now = now
 
@@ -45,7 +47,7 @@ class SignedBySlack:
         body = await read_bytes(request, _MOST_BYTES)
         stamp = request.headers.get("X-Slack-Request-Timestamp", "")
         given = request.headers.get("X-Slack-Signature", "")
-        # The database is asked for the time once the signature is right: anybody may call this path.
+        # The database is asked for the time only after the signature was verified: this path is open to anyone.
         if not is_signed(self._account, stamp, body, given) or not is_fresh(stamp, await self._now()):
             _log.warning(
                 "slack_signature_wrong",
@@ -58,10 +60,10 @@ class SignedBySlack:
 
 
 class SlackInteractions:
-    """The route of the app's interactivity."""
+    """The route for the app's interactivity."""
 
     def __init__(self, signed: SignedBySlack, channel: SlackChannel, callbacks: CallbackUrls, presses: Presses) -> None:
-        """`channel` tells people why nothing was done."""
+        """`channel` tells people why an action was not done."""
         self._signed = signed
         self._channel = channel
         self._callbacks = callbacks
@@ -96,7 +98,7 @@ class SlackInteractions:
             press = by.press(attempt_of(names), action, str(pressed.get("action_ts", "")))
             taken = await self._presses.take(press)
         if taken.answer is Answer.DONE:
-            return  # the message itself will say so
+            return  # the message itself will show it
         container = payload.get("container")
         where = str(container.get("channel_id", "")) if isinstance(container, dict) else ""
         told = await self._channel.whisper(where, member, taken.said(action))

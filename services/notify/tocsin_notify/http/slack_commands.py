@@ -1,4 +1,4 @@
-"""Commands of an app of Slack (docs.slack.dev/interactivity/implementing-slash-commands): what one is paged for; acknowledge it.
+"""Slack commands (docs.slack.dev/interactivity/implementing-slash-commands): list one's incidents; acknowledge one.
 
 Only the member who typed one sees the answer, which is plain text: nothing of an alert is read as a mention or a link.
 """
@@ -23,7 +23,7 @@ from tocsin_notify.http.slack_events import SlackEvents
 
 PATH: Final = "/v1/slack/command"
 _SECONDS: Final = 2.5
-"""Slack shows an error of its own after three, and what was done is not told."""
+"""After three seconds Slack shows an error of its own, and the result is lost."""
 _MOST_FIELDS: Final = 50
 _LONGEST: Final = 3000
 _LATE: Final = "It is not certain that it was done: it takes too long. Send it again."

@@ -1,7 +1,7 @@
-"""What an app of Slack is told of its channels (docs.slack.dev/apis/events-api): replies in the threads of pages.
+"""Events of channels that Slack sends (docs.slack.dev/apis/events-api): replies in the threads of pages.
 
-Slack sends every message of a channel that the app is in. What is not for us is taken and forgotten: it would be sent again,
-and Slack ends the subscription of an app that refuses too much.
+Slack sends every message of a channel that the app is in. Events that concern no page are accepted and dropped:
+otherwise Slack would send them again, and it ends the subscription of an app that refuses too many.
 """
 
 import re
@@ -38,7 +38,7 @@ class SlackEvents:
     """The route of the app's event subscriptions."""
 
     def __init__(self, signed: SignedBySlack, channel: SlackChannel, replies: SlackReplies) -> None:
-        """`channel` tells people why nothing was done."""
+        """`channel` tells people why an action was not done."""
         self._signed = signed
         self._channel = channel
         self._replies = replies
@@ -48,7 +48,8 @@ class SlackEvents:
         return (web.post(PATH, self.event),)
 
     async def event(self, request: web.Request) -> web.Response:
-        """503, so that Slack sends it again, if a reply may not have become a note; after the last time its author is told."""
+        """503 if a reply may not have become a note, so that Slack sends it again; after the last time its author is
+        told."""
         body = await self._signed.read(request)
         try:
             told = object_of(body)

@@ -1,8 +1,9 @@
-"""What a Telegram bot is told (core.telegram.org/bots/api#setwebhook): buttons that were pressed, and who asks for their number.
+"""Updates that Telegram sends to the bot (core.telegram.org/bots/api#setwebhook): buttons that were pressed, and people
+who ask for their number.
 
-Telegram signs nothing; it sends a secret that the operator told it with the webhook. What a button sends back is signed by
-this service, since a client may send any data (core.telegram.org/bots/api#callbackquery). The answer to the request is the
-call that answers the person.
+Telegram signs nothing; it sends a secret that the operator told it with the webhook. The data of a button is signed by
+this service, since a client may send any data (core.telegram.org/bots/api#callbackquery). The answer to the request
+contains the call that answers the person.
 """
 
 from collections.abc import Iterable
@@ -41,7 +42,7 @@ class TelegramUpdates:
         return (web.post(PATH, self.update),)
 
     async def update(self, request: web.Request) -> web.Response:
-        """One update. What is not for us is taken and forgotten: Telegram would send it again for a day."""
+        """One update. Updates that concern no page are accepted and dropped: Telegram would repeat them for a day."""
         given = request.headers.get(_HEADER, "").encode("utf-8", "surrogateescape")
         if not is_any((secret.encode() for secret in self._account.secrets), given):
             _log.warning(
@@ -77,7 +78,7 @@ def _answer(query: dict[str, Any], text: str) -> web.Response:
 
 
 def _tell_number(message: dict[str, Any]) -> web.Response:
-    """Who writes to the bot is told the number of the chat, which a contact method needs."""
+    """A person who writes to the bot is told the number of the chat, which a contact method needs."""
     chat, text = message.get("chat"), message.get("text")
     if not isinstance(chat, dict) or not isinstance(text, str) or not text.startswith(_ASKING):
         return web.Response()

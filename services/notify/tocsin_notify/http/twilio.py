@@ -1,6 +1,6 @@
-"""What Twilio tells us of messages (twilio.com/docs/messaging/guides/track-outbound-message-status).
+"""Twilio's reports about messages (twilio.com/docs/messaging/guides/track-outbound-message-status).
 
-Everything is refused that the account has not signed. A provider that gets no 2xx may tell it again.
+Requests that the account has not signed are refused. A provider that gets no 2xx may repeat a report.
 """
 
 import re
@@ -45,7 +45,7 @@ _MESSAGE_STATUS: Final = {
 }
 _LONGEST_NUMBER: Final = 9
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{3,14}")
-"""Short codes and names of senders are no person's."""
+"""Short codes and sender names belong to no person."""
 _LONGEST_REPLY: Final = 1600
 _REPLY_SEGMENTS: Final = 2
 
@@ -54,7 +54,7 @@ class SignedByTwilio:
     """Reads requests of the account, and no others."""
 
     def __init__(self, account: TwilioAccount, public_url: str) -> None:
-        """`public_url`: what the provider was told, which is what it signs, even if a proxy changed the request."""
+        """`public_url`: the URL that the provider was given and signs, even if a proxy changed the request."""
         self._account = account
         self._public_url = public_url
 
@@ -71,7 +71,7 @@ class SignedByTwilio:
         return dict(reversed(given))  # of a field that comes twice the first counts
 
     def url(self, request: web.Request) -> str:
-        """The public URL that was called, as it came: a path that was decoded and encoded again is another one."""
+        """The public URL that was called, unchanged: decoding and encoding a path can change it."""
         target = urlsplit(request.raw_path)
         return self._public_url + target._replace(scheme="", netloc="").geturl()
 
@@ -89,7 +89,7 @@ class TwilioMessages:
         return web.post(TWILIO_STATUS, self.status), web.post(TWILIO_REPLY, self.reply)
 
     async def status(self, request: web.Request) -> web.Response:
-        """What became of a message. 404: of one that is not known here (any more)."""
+        """A report about the state of a message. 404: of one that is not known here (any more)."""
         fields = await self._signed.fields(request)
         evidence = _MESSAGE_STATUS.get(fields.get("MessageStatus", ""))
         if evidence is None:
@@ -99,7 +99,7 @@ class TwilioMessages:
         return web.Response(status=204 if known else 404)
 
     async def reply(self, request: web.Request) -> web.Response:
-        """What to answer to a message that came in, as TwiML (twilio.com/docs/messaging/twiml)."""
+        """The answer to a received message, as TwiML (twilio.com/docs/messaging/twiml)."""
         fields = await self._signed.fields(request)
         number, sid = fields.get("From", ""), printable(fields.get("MessageSid", ""))[:LONGEST_ID]
         if not _NUMBER.fullmatch(number) or not sid:
@@ -121,7 +121,7 @@ def _message(text: str) -> web.Response:
 
 
 def error_code(fields: Mapping[str, str]) -> int:
-    """The provider's error code; 0 when it told none."""
+    """The provider's error code; 0 if it gave none."""
     code = fields.get("ErrorCode", "")
     return int(code) if code.isascii() and code.isdigit() and len(code) < _LONGEST_NUMBER else 0
 

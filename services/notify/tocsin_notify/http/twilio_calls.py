@@ -1,6 +1,7 @@
-"""What Twilio tells us of calls (twilio.com/docs/voice/api/call-resource#statuscallback), and the keys that people press.
+"""Twilio's reports about calls (twilio.com/docs/voice/api/call-resource#statuscallback), and the keys that people
+press.
 
-Everything is refused that the account has not signed.
+Requests that the account has not signed are refused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,7 +44,8 @@ class TwilioCalls:
         return web.post(TWILIO_CALL, self.status), web.post(TWILIO_KEY, self.key)
 
     async def status(self, request: web.Request) -> web.Response:
-        """What became of a call, or who picked it up. 404: of a call that is not known here (any more)."""
+        """A report about the state of a call, or about who picked it up. 404: of a call that is not known here (any
+        more)."""
         fields = await self._signed.fields(request)
         attempt = attempt_of(request.query)
         receipt = _receipt(await self._receipts.call_number(attempt), fields)
@@ -92,7 +94,7 @@ def _said(words: Words, taken: Answer, action: Action) -> str:
 
 
 def _receipt(call: int, fields: Mapping[str, str]) -> Receipt | None:
-    """Of the call with this number in a row. None: it says nothing new."""
+    """Of the call with this number in a row. None: it reports nothing new."""
     sid, status = _sid(fields), fields.get("CallStatus", "")
     who = fields.get("AnsweredBy", "")
     if status in _UNDER_WAY and not who:

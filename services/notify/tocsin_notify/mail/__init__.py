@@ -1,1 +1,1 @@
-"""Mails in: an SMTP listener, off unless it is set, by which a person answers a page by a reply to its mail."""
+"""Received mails: an SMTP listener, off by default, through which a person answers a page by a reply to its mail."""

@@ -56,7 +56,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         bundling: BundlePolicy,
         limits: CodeLimits,
     ) -> None:
-        """`bundling`: for users for whom nothing was chosen."""
+        """`bundling`: for users who have chosen nothing."""
         self._db = db
         self._once = Once(db)
         self._contacts = contacts
@@ -71,7 +71,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
     async def CreateContactMethod(
         self, request: pb.CreateContactMethodRequest, context: Any
     ) -> pb.CreateContactMethodResponse:
-        """See the contract. The answer that is kept for repeats holds no secret, and a repeat is told none."""
+        """See the contract. The stored answer for repeats holds no secret, so a repeat gets none."""
         may, by = _caller()
         may(request.contact_method.user)
         await self._contacts.vet(tenant(), mapping.given_from(request.contact_method))
@@ -164,7 +164,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
     async def VerifyContactMethod(
         self, request: pb.VerifyContactMethodRequest, context: Any
     ) -> pb.VerifyContactMethodResponse:
-        """See the contract. A wrong code commits its count before it is an error, so it cannot be an idempotent answer."""
+        """See the contract. A wrong code commits its count before it raises, so it cannot be an idempotent answer."""
         id = parse_uuid_name(request.name, _COLLECTION)
         may, by = _caller()
 
@@ -260,6 +260,6 @@ class ContactService(pb_grpc.ContactServiceServicer):
 
 
 def _caller() -> tuple[Owners, str]:
-    """What raises when the caller may not change what is of a user, and who calls."""
+    """A check that raises when the caller may not change what belongs to a user; and the caller."""
     call = current_call()
     return lambda owner: call.require_own(owner, _SCOPE), call.subject

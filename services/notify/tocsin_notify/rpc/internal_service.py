@@ -49,7 +49,7 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
 
     @takes_bytes
     async def SubmitNotifications(self, data: bytes, context: Any) -> bytes:
-        """See the contract. Of most jobs this process has, or is storing, the copy that came through Redis."""
+        """See the contract. For most jobs this process has stored, or is storing, the copy that came through Redis."""
         current_call().require_internal()
         request = pb.SubmitNotificationsRequest.FromString(data)
         copies = [self._intake.has(job.page) for job in request.jobs]
@@ -61,7 +61,7 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         return pb.SubmitNotificationsResponse(stored=stored).SerializeToString()
 
     def _read(self, jobs: Sequence[NotificationJob], copies: Sequence[bool]) -> list[NewPage]:
-        """Those that are no copies. Raises INVALID_FIELD."""
+        """The jobs that are no copies. Raises INVALID_FIELD."""
         found: list[FieldViolation] = []
         read = []
         validated = not any(copies)

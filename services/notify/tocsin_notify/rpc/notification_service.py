@@ -24,7 +24,7 @@ _LETTERS: Final = "deadLetters"
 
 
 class NotificationService(pb_grpc.NotificationServiceServicer):
-    """What became of pages. Dead letters of all tenants, unreadable ones among them, show to all-tenant credentials."""
+    """The state of pages. Dead letters of all tenants, including unreadable ones, are shown to all-tenant credentials."""
 
     def __init__(self, db: Database, redrive: Redrive, pages: PageTokens) -> None:
         self._db = db

@@ -58,7 +58,7 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
     async def CreateSubscription(
         self, request: pb.CreateSubscriptionRequest, context: Any
     ) -> pb.CreateSubscriptionResponse:
-        """See the contract. Escalation is told first: nothing that happens after the answer is missed."""
+        """See the contract. Escalation is told first, so that no event after the answer is missed."""
         await self._open_feeds([tenant()])
         creator = current_call().subject
         secret = ""
@@ -144,7 +144,8 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
         return await self._once("EnableSubscription", request, pb.EnableSubscriptionResponse, enable)
 
     async def TestSubscription(self, request: pb.TestSubscriptionRequest, context: Any) -> pb.TestSubscriptionResponse:
-        """See the contract. The answer that is kept for repeats is that of before the request; a repeat reads what became of it."""
+        """See the contract. The stored answer for repeats is the state before the request; a repeat reads the present
+        state."""
         id = parse_uuid_name(request.name, _COLLECTION)
         org_id = tenant()
         made: tuple[Subscription, EventDelivery] | None = None

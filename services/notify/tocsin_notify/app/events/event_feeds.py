@@ -1,4 +1,5 @@
-"""Tells escalation again and again which tenants' events are wanted: its record may be one restored from before, or have ended."""
+"""Repeats to escalation which tenants want events: escalation's own record may have expired, or be older after a
+restore."""
 
 from typing import Final
 
@@ -11,14 +12,15 @@ _BATCH: Final = 1000
 
 
 class EventFeeds:
-    """One round opens the feeds of all tenants that have a subscription, also one that is stopped: what it loses is counted."""
+    """One round opens the feeds of all tenants that have a subscription, also a stopped one, whose lost events are
+    counted."""
 
     def __init__(self, db: Database, open_feeds: OpenFeeds) -> None:
         self._db = db
         self._open_feeds = open_feeds
 
     async def __call__(self) -> None:
-        """Raises DATABASE_UNAVAILABLE, SERVICE_UNAVAILABLE: the next round is soon enough."""
+        """Raises DATABASE_UNAVAILABLE, SERVICE_UNAVAILABLE: the next round tries again."""
         after = ""
         while True:
             async with self._db.system() as tx:

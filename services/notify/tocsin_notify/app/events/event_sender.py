@@ -34,7 +34,7 @@ _MOST_PER_CLAIM: Final = 50
 _SWEEP: Final = 1.0
 """Seconds after which `everything` runs anyway."""
 _TO_NOTE: Final = 15.0
-"""Seconds of a lease beyond the request itself: to write down what came of it, with the database busy."""
+"""Seconds of a lease beyond the request itself: time to write the outcome, even if the database is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class EventSender:
         self.stopping = False
 
     async def everything(self) -> None:
-        """Start what is due, as long as there are slots. What ends nudges, and the next round goes on."""
+        """Start what is due, as long as there are slots. The end of a request nudges, and the next round starts further
+        ones."""
         roomless = set[UUID]()
         while not self.stopping and self._slots.free > 0:
             sends, seen = await self._claim(roomless)
@@ -97,7 +98,7 @@ class EventSender:
         await asyncio.shield(self._start(_Send(subscription, delivery, delivery.create_time)))
 
     async def drain(self, grace: float) -> None:
-        """Let requests end for `grace` seconds, then cut them off and give back what they were for."""
+        """Let requests end for `grace` seconds, then cut them off and give back their deliveries."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:
@@ -124,7 +125,8 @@ class EventSender:
         return [_Send(by_id[each.subscription], each, now) for each in taken], set(by_id)
 
     def _rooms(self, found: list[Subscription]) -> list[Room]:
-        """What each may take, so that together they take no more slots than there are. Slots are held while it is worked out."""
+        """How many requests each subscription may have, so that together they take no more slots than there are. Slots
+        are held while it is worked out."""
         rooms: list[Room] = []
         held: list[Subscription] = []
         for each in found:
@@ -218,7 +220,7 @@ class EventSender:
             return
         attempt = Attempt(delivery.attempts, send.start_time, now, answer.status, answer.detail)
         await event_deliveries.log(tx, delivery.id, attempt)
-        # A ping is a person's try: it says nothing about how events fare.
+        # A ping is sent for a person who tests the endpoint: it says nothing about the delivery of events.
         standing = found.standing if ping else verdict.standing
         await subscriptions.fare(tx, found.id, standing, -1 if due_time is None else 0)
         if verdict.stopped and not ping:

@@ -1,8 +1,8 @@
 """How many requests to subscriptions are under way in this process: for one subscription, for one tenant, and in all.
 
-They share nothing with pages: an endpoint that hangs holds slots of this pool only, and few of them. A subscription whose last
-request failed, or that never took one, is in doubt: all of them together have at most a quarter of the slots, and those that
-work have the rest.
+They share nothing with pages: an endpoint that hangs holds slots of this pool only, and few of them. A subscription is
+in doubt if its last request failed, or if it has never accepted one. All of these together have at most a quarter of
+the slots; subscriptions that work have the rest.
 """
 
 from typing import Final
@@ -63,7 +63,7 @@ class EventSlots:
             self._doubtful_of_tenant[org_id] += 1
 
     def leave(self, org_id: str, id: UUID, standing: Standing) -> None:
-        """It has ended; `standing` as it was when it began."""
+        """The request has ended; `standing` as it was when the request began."""
         self._of_tenant.less(org_id)
         self._of_subscription.less(id)
         if standing.doubtful:

@@ -24,12 +24,13 @@ SUBSCRIPTIONS: Final = "subscriptions"
 
 
 def limits(subscriptions_: int, pending: int) -> tuple[Limit, ...]:
-    """What a tenant may have of subscriptions, and each of them of deliveries that wait."""
+    """A tenant's limits: its subscriptions, and the deliveries that may wait for each of them."""
     return Limit(SUBSCRIPTIONS, subscriptions_), Limit(PENDING, pending)
 
 
 class PublishEvents:
-    """One transaction for each batch. The subscriptions are locked: numbers of an incident's events follow one another."""
+    """One transaction for each batch. The subscriptions are locked, so that the numbers of an incident's events are
+    consecutive."""
 
     def __init__(self, db: Database, budgets: Budgets, metrics: NotifyMetrics, nudge: Callable[[], None]) -> None:
         """`nudge`: tells the sender that something is due."""
@@ -39,7 +40,8 @@ class PublishEvents:
         self._nudge = nudge
 
     async def __call__(self, events: Sequence[IncidentEvent]) -> int:
-        """How many deliveries were made; committed when it returns. An event that came before makes none."""
+        """How many deliveries were made; committed when it returns. An event that was published before makes no
+        delivery."""
         incidents = [
             parse_uuid_name(event.incident.name, "incidents", field=f"events[{index}].incident.name")
             for index, event in enumerate(events)
@@ -116,7 +118,8 @@ class PublishEvents:
 
 
 def wants(subscription: Subscription, event: IncidentEvent) -> bool:
-    """Whether the subscription is told of this event. None is told of a kind that this version does not know."""
+    """Whether the subscription is told of this event. No subscription is told of a kind that this version does not
+    know."""
     name = NAMES.get(event.type)
     least = subscription.least_severity
     return (

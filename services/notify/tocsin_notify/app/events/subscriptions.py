@@ -47,7 +47,7 @@ class Subscriptions:
         return made, shown(key)
 
     async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Subscription], Chosen]) -> Subscription:
-        """What `change` makes of it. Raises SUBSCRIPTION_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD."""
+        """The subscription after `change`. Raises SUBSCRIPTION_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD."""
         before = await find(tx, id, lock=True)
         require_etag(etag, before.version)
         after = await store.update(tx, id, self._checked(change(before)))
@@ -55,14 +55,14 @@ class Subscriptions:
         return after
 
     async def delete(self, tx: Tx, id: UUID, etag: str) -> Subscription:
-        """Answers what it was. Raises SUBSCRIPTION_NOT_FOUND, ETAG_MISMATCH."""
+        """Returns the subscription as it was. Raises SUBSCRIPTION_NOT_FOUND, ETAG_MISMATCH."""
         before = await find(tx, id, lock=True)
         require_etag(etag, before.version)
         await store.delete(tx, id)
         return before
 
     async def enable(self, tx: Tx, id: UUID) -> Subscription:
-        """Let it go on. Raises SUBSCRIPTION_NOT_FOUND."""
+        """Let a stopped subscription send again. Raises SUBSCRIPTION_NOT_FOUND."""
         await find(tx, id, lock=True)
         tx.after_commit(self._nudge)
         return await store.enable(tx, id)
@@ -74,7 +74,7 @@ class Subscriptions:
         return await store.rotate(tx, id, self._cipher.close(tx.org_id, id, key), keep_seconds), shown(key)
 
     async def ping(self, tx: Tx, id: UUID, lease: float) -> tuple[Subscription, EventDelivery]:
-        """A ping that the caller sends within `lease` seconds. Raises SUBSCRIPTION_NOT_FOUND."""
+        """A ping, leased by the caller for `lease` seconds, who sends it. Raises SUBSCRIPTION_NOT_FOUND."""
         found = await find(tx, id, lock=True)
         event = event_pb.IncidentEvent(
             org_id=tx.org_id, type=event_pb.EVENT_TYPE_PING, message="a test of this subscription"

@@ -1,6 +1,8 @@
-"""The incident that a message is about: refused if the tenant has none of this name, before the message is stored.
+"""The incident that a message names: a message about an incident that the tenant does not have is refused before it is
+stored.
 
-Only escalation knows. While it does not answer, a message goes as it is: what it says counts more than what it names.
+Only escalation knows the incidents. While it does not answer, the message is accepted unchecked: its text matters more
+than the incident it names.
 """
 
 from collections.abc import Iterable
@@ -21,16 +23,16 @@ _COLLECTION: Final = "incidents"
 
 
 def is_incident(about: str) -> bool:
-    """Whether it names one; alerts are ingest's, and are not looked up."""
+    """Whether it names an incident; alerts belong to ingest and are not checked."""
     return about.startswith(f"{_COLLECTION}/")
 
 
 async def missing_incidents(
     escalation: Escalation, org_id: str, names: Iterable[str], *, of: str = "message"
 ) -> dict[str, TocsinError]:
-    """Of these the incidents that the tenant does not have, each with its error: INCIDENT_NOT_FOUND.
+    """Those of these incidents that the tenant does not have, each with its error: INCIDENT_NOT_FOUND.
 
-    Asked before the transaction that stores what names them, in the field `of`.
+    Asked before the transaction that stores the names, for the field `of`.
     """
     missing: dict[str, TocsinError] = {}
     ids: dict[UUID, str] = {}
@@ -50,7 +52,7 @@ async def missing_incidents(
 
 
 async def require_incident(escalation: Escalation, org_id: str, about: str, *, of: str = "message") -> None:
-    """Raises the error of `missing_incidents` for one that does not exist."""
+    """Raises the error of `missing_incidents` if the incident does not exist."""
     for error in (await missing_incidents(escalation, org_id, [about], of=of)).values():
         raise error
 

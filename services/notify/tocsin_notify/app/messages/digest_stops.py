@@ -1,4 +1,4 @@
-"""A user ends a digest by the link at its end, without a login."""
+"""A user ends a digest by the link at the end of its mail, without a login."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The digest that the link ends. `chosen`: it still comes."""
+    """The digest that the link ends. `chosen`: the digest has not been ended."""
 
     link: AnswerLink
     user: str
@@ -30,18 +30,18 @@ class Told:
 
 
 class DigestStops:
-    """Shows, and ends."""
+    """Shows the digest of a link, and ends it."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def look(self, link: AnswerLink) -> Told | None:
-        """Changes nothing. None: the link is none of a digest, or its mail is forgotten."""
+        """Changes nothing. None: the link belongs to no digest, or its mail was deleted."""
         async with self._db.transaction(link.org_id) as tx:
             return await _read(tx, link)
 
     async def end(self, link: AnswerLink) -> Told | None:
-        """No further one is made; one that has ended stays so. What it was; None as of `look`."""
+        """No further digest is made; ending it again changes nothing. Returns the digest as it was; None as for `look`."""
 
         async def delete(tx: Tx) -> Told | None:
             told = await _read(tx, link, lock=True)

@@ -1,4 +1,4 @@
-"""Digests: chosen by their users, ended and looked at. `make_digests` makes those that are due."""
+"""Digests: chosen by their users, ended and previewed. `make_digests` makes the due ones."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,9 +33,10 @@ class Shown:
 
 
 async def require_user(db: Database, escalation: Escalation, org_id: str, choice: Choice) -> None:
-    """Asked before the transaction that stores a digest, of a new one: escalation tells when the user of another one is deleted.
+    """Asked before the transaction that stores a new digest. For a stored digest it is not needed: escalation tells
+    notify when its user is deleted.
 
-    Raises USER_NOT_FOUND, also for a user who is disabled, and SERVICE_UNAVAILABLE when escalation cannot say.
+    Raises USER_NOT_FOUND, also for a disabled user, and SERVICE_UNAVAILABLE when escalation does not answer.
     """
     async with db.transaction(org_id) as tx:
         if await digests.read(tx, choice.user_id, choice.frequency) is not None:
@@ -78,20 +79,21 @@ async def find(tx: Tx, user: str, frequency: Frequency, *, lock: bool = False) -
 
 
 class Preview:
-    """Shows what would be sent."""
+    """Shows a digest as it would be sent."""
 
     def __init__(self, db: Database, escalation: Escalation) -> None:
         self._db = db
         self._escalation = escalation
 
     async def __call__(self, org_id: str, user: str, frequency: Frequency) -> Shown:
-        """What the next one holds until now. Raises DIGEST_NOT_FOUND, USER_NOT_FOUND, SERVICE_UNAVAILABLE."""
+        """The content that the next digest would have if it were sent now. Raises DIGEST_NOT_FOUND, USER_NOT_FOUND,
+        SERVICE_UNAVAILABLE."""
         async with self._db.transaction(org_id) as tx:
             digest = await find(tx, user, frequency)
             now = await tx.now()
             language = await language_for(tx, user)
         rhythm = digest.rhythm
-        # With the quarter that is not over yet.
+        # Includes the current quarter of an hour, which is not over yet.
         end = quarter_of(now) + QUARTER
         start = rhythm.start_of(end)
         asked = await self._escalation.summarize(org_id, [user], start, end)
@@ -108,7 +110,7 @@ def figures_of(
     common: digest_pb2.DigestFigures,
     person: digest_pb2.DigestPerson,
 ) -> digest_pb2.DigestContent:
-    """What a digest of [start, end) tells one user."""
+    """The content of a digest of [start, end) for one user."""
     found = digest_pb2.DigestContent(
         frequency=TO_FREQUENCIES[rhythm.frequency], time_zone=rhythm.time_zone, figures=common, person=person
     )

@@ -1,8 +1,9 @@
 """Messages to teams and to those who are on call in a schedule.
 
-The rows are the record. A replica leases what is due, asks escalation who the people are outside of any transaction, and makes a
-message of each of them in the transaction that ends the lease, under an id that is computed from both. So each gets it once, also
-if a process is killed or two of them do it: at worst escalation is asked twice. `Release` sends these messages as any other.
+The rows are the record. A replica leases due group messages and asks escalation, outside of any transaction, who their
+people are. In the transaction that ends the lease it makes one message for each of them, under an id that is computed
+from the group message and the person. So each person gets it once, even if a process is killed or two processes do the
+same: at worst escalation is asked twice. `Release` sends these messages as any other.
 """
 
 import asyncio
@@ -39,16 +40,16 @@ _AT_ONCE: Final = 20
 _MOST_PER_ROUND: Final = 200
 _QUESTIONS_AT_ONCE: Final = 4
 _LEASE: Final = 60.0
-"""Longer than a question and its answer take."""
+"""Longer than the call to escalation takes."""
 
 
 async def missing_groups(
     db: Database, escalation: Escalation, org_id: str, targets: Sequence[str], *, of: str = "message"
 ) -> dict[str, TocsinError]:
-    """Of these those that do not exist, each with its error: TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND.
+    """Those of these groups that do not exist, each with its error: TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND.
 
-    Asked before the transaction that stores what names them, in the field `of`. Raises SERVICE_UNAVAILABLE when escalation
-    cannot say whether they exist.
+    Asked before the transaction that stores the names, for the field `of`. Raises SERVICE_UNAVAILABLE when escalation
+    does not answer.
     """
     if not targets:
         return {}
@@ -63,7 +64,7 @@ async def missing_groups(
 
 
 async def require_group(db: Database, escalation: Escalation, org_id: str, target: str, *, of: str = "message") -> None:
-    """Raises the error of `missing_groups` for one that does not exist."""
+    """Raises the error of `missing_groups` if the group does not exist."""
     for error in (await missing_groups(db, escalation, org_id, [target], of=of)).values():
         raise error
 
@@ -90,7 +91,7 @@ class DivideGroups:
         self._room = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """Rounds until no more is due. Raises DATABASE_UNAVAILABLE: due messages stay due."""
         while await self._round():
             pass
 
@@ -108,7 +109,7 @@ class DivideGroups:
         return len(leased)
 
     async def _divide(self, leased: Sequence[Leased], now: datetime) -> None:
-        """Those of one tenant. What fails is due again later, and holds up no other tenant."""
+        """Those of one tenant. A group message that fails is due again later, and holds up no other tenant."""
         org_id = leased[0].message.org_id
         async with self._room:
             try:
@@ -136,7 +137,7 @@ class DivideGroups:
             _log.warning("group_messages_wait_for_their_lease", org_id=org_id, reason=again.reason_name)
 
     async def _write(self, tx: Tx, due: Sequence[Leased], found: Sequence[Receivers]) -> None:
-        """Divide those that are still as they were leased."""
+        """Divide those whose lease is unchanged."""
         held = await groups.hold(tx, [each.message for each in due])
         children, ends, letters = [], [], []
         for each, receivers in zip(due, found, strict=True):
@@ -171,7 +172,7 @@ class DivideGroups:
         tx.after_commit(lambda: self._tell(tx.org_id, [child for _, child, _ in children], letters))
 
     def _tell(self, org_id: str, children: Sequence[UUID], letters: Sequence[NewDeadLetter]) -> None:
-        # One is enough: the next round looks at all that is due.
+        # One hint is enough: the next round reads all due messages.
         self._hints.messages([(child, 0.0) for child in children[:1]])
         for letter in letters:
             self._metrics.dead_letters.labels(letter.reason).inc()

@@ -1,8 +1,9 @@
 """Makes digests that are due.
 
-The rows are the record. A replica leases what is due, asks escalation for the figures outside of any transaction, and makes the
-pages in the transaction that moves each digest to its next time, under ids that are computed from the user and the time. So each is
-made once, also if a process is killed or two do it: at worst escalation is asked twice. A row whose lease ends is due again.
+The rows are the record. A replica leases due digests and asks escalation for the figures outside of any transaction. It
+makes the pages in the transaction that moves each digest to its next time, under ids that are computed from the user
+and the time. So each is made once, even if a process is killed or two processes do the same: at worst escalation is
+asked twice. A row whose lease ends is due again.
 """
 
 import asyncio
@@ -50,20 +51,20 @@ from tocsin_notify.texts.digest_words import digest_words_of
 _log = get_logger(__name__)
 
 BEHIND: Final = 60.0
-"""Seconds from the time of a digest to its making: escalation counts what happened some seconds later."""
+"""Seconds from the time of a digest until it is made: escalation counts events some seconds after they happened."""
 USERS_AT_ONCE: Final = 100
 """Of one question."""
 _MOST_PER_ROUND: Final = 500
 _MOST_LOOKED_AT: Final = 20_000
 _QUESTIONS_AT_ONCE: Final = 4
 _LEASE: Final = 90.0
-"""Longer than a question and its answer take."""
+"""Longer than the call to escalation takes."""
 _RINGS: Final = "no contact method for digests: each of those that are verified and enabled rings"
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """The latest time at which a digest was due, since when it tells, and the next one."""
+    """The latest time at which a digest was due, the start of the time that it covers, and its next time."""
 
     start: datetime
     planned: datetime
@@ -80,13 +81,13 @@ class _Due:
 
     @property
     def group(self) -> tuple[str, bool, datetime, datetime]:
-        """Those of a group are made by one question: the same tenant, and the same time to tell of."""
+        """Digests of one group need one call to escalation: they have the same tenant and cover the same time."""
         return self.digest.org_id, bool(self.times.left_out), self.times.start, self.times.planned
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What a digest says, if there is something to say and a way to say it; else why not."""
+    """The text of a digest, if it has content and a contact method to go to; else the reason why it is not sent."""
 
     job: pb.NotificationJob | None
     result: str
@@ -105,7 +106,7 @@ class MakeDigests:
         latest: timedelta,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`latest`: how late one is still sent."""
+        """`latest`: how late a digest may still be sent."""
         self._db = db
         self._escalation = escalation
         self._hints = hints
@@ -115,7 +116,7 @@ class MakeDigests:
         self._room = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """Rounds until no more is due. Raises DATABASE_UNAVAILABLE: due digests stay due."""
         while await self._round() == _MOST_PER_ROUND:
             pass
 
@@ -152,7 +153,7 @@ class MakeDigests:
             return _Times(next_time, next_time, now + timedelta(days=1), f"left out: {error.field} {error}")
 
     async def _make(self, due: Sequence[_Due]) -> None:
-        """Those of one group. What fails is due again when its lease ends, and holds up no other group."""
+        """Those of one group. A digest that fails is due again when its lease ends, and holds up no other group."""
         org_id, times = due[0].digest.org_id, due[0].times
         async with self._room:
             try:
@@ -169,7 +170,7 @@ class MakeDigests:
                 _log.exception("digests_failed", org_id=org_id, digests=len(due))
 
     async def _write(self, tx: Tx, due: Sequence[_Due], drafts: Sequence[_Draft]) -> None:
-        """Make the pages of those that are still due as they were leased."""
+        """Make the pages of those that are still due and whose lease is unchanged."""
         drafted = {
             (each.digest.user_id, each.digest.frequency): (each.times, draft)
             for each, draft in zip(due, drafts, strict=True)
@@ -205,7 +206,7 @@ class MakeDigests:
 
 
 async def _drafts(due: Sequence[_Due], asked: SummarizeForDigestsResponse) -> list[_Draft]:
-    """What each of these says."""
+    """The text of each of these."""
     people, turns, drafts = {each.user: each for each in asked.people}, Turns(), []
     for each in due:
         drafts.append(_draft(each, asked.figures, people.get(each.digest.user_id)))
@@ -240,7 +241,7 @@ def _new_page(id: UUID, job: pb.NotificationJob, planned: datetime, latest: time
 
 
 def _method(digest: Digest, person: Person) -> Method | None:
-    """The chosen one if it can be used; else the first that fits."""
+    """The chosen method if it is usable; else the first usable one."""
     chosen = next((method for method in person.methods if method.id == digest.contact_method), None)
     if chosen is not None and chosen.usable and chosen.channel not in RINGING:
         return chosen

@@ -27,10 +27,11 @@ class _Counted:
 
 
 class MessageRoom:
-    """Counts the rows of a tenant with much room seldom: counting a million takes longer than storing a hundred.
+    """Counts the rows of a tenant that is far below its limit only now and then: counting a million rows takes longer
+    than storing a hundred.
 
-    What was counted is good for half of the room that was left, divided by the replicas, each of which may count by itself: so all
-    of them together stay below what the tenant may have. A tenant with little room is counted each time.
+    A count is used until half of the rows that were left, divided by the number of replicas, has been stored: each
+    replica counts by itself, and all together stay below the limit. A tenant near its limit is counted each time.
     """
 
     def __init__(self, budgets: Budgets, *, clock: Callable[[], float] = monotonic) -> None:
@@ -39,7 +40,7 @@ class MessageRoom:
         self._counted: Bounded[str, _Counted] = Bounded(_TENANTS)
 
     async def left(self, tx: Tx, wanted: int) -> int:
-        """How many of so many more the tenant may schedule. Calls at the same time may pass it together."""
+        """How many of the given number the tenant may still schedule. Concurrent calls may together exceed the limit."""
         allowed = self._budgets.allowed(tx.org_id, SCHEDULED)
         counted = self._counted.get(tx.org_id)
         if counted is None or counted.left < wanted or counted.allowed != allowed or self._clock() >= counted.until:

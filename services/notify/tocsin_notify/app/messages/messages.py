@@ -32,19 +32,19 @@ from tocsin_notify.store.pages.people import Person, User
 
 ADDRESSED: Final = "addressed_messages_per_minute"
 WITH_ADDRESS: Final = (Channel.EMAIL, Channel.SMS, Channel.TELEGRAM, Channel.SLACK)
-"""Channels whose addresses say all that is needed to send something there. The others need a secret of their receiver."""
+"""Channels to which a message can be sent with the address alone. The others need a secret of the receiver as well."""
 
 
 def limits(addressed: int, scheduled: int) -> tuple[Limit, ...]:
-    """What a tenant may use, beside its notifications."""
+    """The tenant's limits on messages, beside those on its notifications."""
     return per_minute(ADDRESSED, addressed), Limit(SCHEDULED, scheduled)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a caller asks a message to be, whose times were not read yet.
+    """The message that a caller asks for; its times are not parsed yet.
 
-    `send_time`: None without one. With a `local_time` it is not looked at. `content.send_time` is not looked at either.
+    `send_time`: None if none was given. With a `local_time` it is ignored. `content.send_time` is ignored as well.
     """
 
     content: Content
@@ -56,7 +56,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """A message after its cancel. `in_time`: nothing was sent of it, and nothing will be."""
+    """A message after its cancel. `in_time`: no part of it was sent, and none will be."""
 
     message: Message
     steps: Sequence[Step]
@@ -84,7 +84,7 @@ class Messages:
         self._missing = missing
 
     async def send(self, tx: Tx, wanted: Sequence[tuple[Given, str]]) -> list[Message | TocsinError]:
-        """New ones, each with its sender, that are released when they are due: an answer for each.
+        """New messages, each with its sender, released when they are due; returns an answer for each.
 
         Errors: INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED, LIMIT_REACHED.
         """
@@ -107,7 +107,7 @@ class Messages:
         return [made[place] if isinstance(each, Content) else each for place, each in enumerate(checked)]
 
     async def accept(self, tx: Tx, given: Given) -> Content:
-        """What will be sent later, and again and again; its times are not looked at.
+        """Check the content of a recurring message; its times are ignored.
 
         Raises INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED.
         """
@@ -118,7 +118,7 @@ class Messages:
         return content
 
     async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Message], Given]) -> Message:
-        """What `change` makes of a scheduled one.
+        """A scheduled message after `change`.
 
         Raises MESSAGE_NOT_FOUND, MESSAGE_STATE, ETAG_MISMATCH, INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED.
         """
@@ -134,7 +134,7 @@ class Messages:
         moved = (given.content.local_time, given.content.time_zone) != (before.local_time, before.time_zone)
         if moved or given.send_time != before.send_time:
             content = self._timed(self._addressed(given), await tx.now())
-        else:  # a time that has come meanwhile is no reason to refuse another text
+        else:  # a send time that passed meanwhile is no reason to refuse another text
             content = replace(self._addressed(given).content, send_time=before.send_time)
         await self._require_receiver(tx, content)
         if content.addressed and (content.channel, content.address) != (before.channel, before.address):
@@ -144,10 +144,10 @@ class Messages:
         return after
 
     async def cancel(self, tx: Tx, wanted: Sequence[tuple[UUID, str]]) -> list[Cancelled | TocsinError]:
-        """Cancel these, each for the caller that is named with it: an answer for each. Errors: MESSAGE_NOT_FOUND.
+        """Cancel these, each for the caller named with it; returns an answer for each. Errors: MESSAGE_NOT_FOUND.
 
-        The rows' locks decide: who releases a message holds it too (`messages.claim`). Of one that was released, the rows of its
-        notifications decide, which senders claim one by one.
+        The row locks decide the order: the release of a message locks its row too (`messages.claim`). For a message
+        that was released, the rows of its notifications decide, which senders claim one by one.
         """
         reasons = {id: f"cancelled by {by}" for id, by in reversed(wanted)}
         held = await messages.hold(tx, reasons)
@@ -163,14 +163,14 @@ class Messages:
                 parts = [id]
                 if message.group:
                     waiting, parts = await groups.cancel(tx, id, reason)
-                    if not waiting and not parts:  # nobody was there to get it, or all of it was cancelled before
+                    if not waiting and not parts:  # it had no receivers, or all of it was cancelled before
                         continue
                     unneeded += waiting
                 released |= dict.fromkeys(parts, reason)
                 ends.append((id, Stored.STOPPED, reason))
         if released:
             unneeded += await messages.stop_steps(tx, released)
-            await pages.expire(tx, list(released))  # an attempt under way that fails is not followed by another
+            await pages.expire(tx, list(released))  # if an attempt that is under way fails, no other attempt follows
         held |= await messages.end(tx, ends)
         tx.after_commit(lambda: self._hints.disarm(unneeded))
         steps = await steps_of(tx, [each for each in held.values() if each.state is not Stored.CANCELLED])
@@ -249,7 +249,7 @@ def _cancelled(id: UUID, message: Message | None, steps: Sequence[Step]) -> Canc
 
 
 async def steps_of(tx: Tx, rows: Sequence[Message]) -> dict[UUID, list[Step]]:
-    """What became of each, of a group message what became of those that it was divided into."""
+    """The notifications of each message; for a group message those of the messages it was divided into."""
     alone = [row.id for row in rows if not row.group]
     found = await messages.steps(tx, alone) if alone else {}
     return found | await groups.parts(tx, [row.id for row in rows if row.group])

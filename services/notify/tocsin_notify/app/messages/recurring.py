@@ -1,7 +1,8 @@
 """Recurring messages: made, paused, resumed, ended, and their occurrences.
 
-The rows are the record, and a sweep finds what is due. The message of an occurrence is made in the transaction that moves the
-recurring one to its next time, under an id that is computed from both: it is made once, also if two processes do it.
+The rows are the record, and a sweep finds what is due. The message of an occurrence is made in the transaction that
+moves the recurring one to its next time, under an id computed from both. So it is made once, even if two processes do
+the same.
 """
 
 import time
@@ -31,9 +32,9 @@ _log = get_logger(__name__)
 
 MOST_PER_ROUND: Final = 500
 _BEHIND: Final = timedelta(days=3660)
-"""How long ago a rule may begin: all of its days since are counted."""
+"""How long ago a rule may begin: all its days from then on are counted."""
 _TURN: Final = 0.02
-"""Seconds of work on rules in one transaction. The pages of all tenants wait for it."""
+"""Seconds of work on rules in one transaction. Longer work would delay the pages of all tenants."""
 _OVER: Final = "its rule has no occurrence left"
 
 
@@ -77,7 +78,7 @@ async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Recurring:
 
 
 async def pause(tx: Tx, id: UUID) -> Recurring:
-    """Once this is committed, no occurrence is made. Raises RECURRING_MESSAGE_NOT_FOUND, ALREADY_ENDED."""
+    """When this is committed, no further occurrence is made. Raises RECURRING_MESSAGE_NOT_FOUND, ALREADY_ENDED."""
     row = await _living(tx, id)
     return (
         row if row.state is RecurringState.PAUSED else await recurring.change(tx, id, RecurringState.PAUSED, "", None)
@@ -85,7 +86,8 @@ async def pause(tx: Tx, id: UUID) -> Recurring:
 
 
 async def resume(tx: Tx, id: UUID) -> Recurring:
-    """It goes on with the first occurrence after now, or ends. Raises RECURRING_MESSAGE_NOT_FOUND, ALREADY_ENDED."""
+    """It goes on with the first occurrence after now, or ends if there is none. Raises RECURRING_MESSAGE_NOT_FOUND,
+    ALREADY_ENDED."""
     row = await _living(tx, id)
     if row.state is RecurringState.ACTIVE:
         return row
@@ -103,7 +105,7 @@ async def end(tx: Tx, id: UUID, by: str) -> Recurring:
 
 
 class Recur:
-    """Makes the messages of what is due. Every replica may run it: a recurring message is claimed by its row."""
+    """Makes the messages of due occurrences. Every replica may run it: a recurring message is claimed by its row."""
 
     def __init__(self, db: Database, hints: Hints, notes: Notes = NO_NOTES) -> None:
         self._db = db
@@ -111,14 +113,14 @@ class Recur:
         self._notes = notes
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """Rounds until no more is due. Raises DATABASE_UNAVAILABLE: due occurrences stay due."""
         more = True
         while more:
             async with self._db.claim() as tx:
                 more = await self._round(tx)
 
     async def _round(self, tx: Tx) -> bool:
-        """Whether anything was due. The claim and what comes of it are one transaction."""
+        """Whether anything was due. The claim and the messages it makes are one transaction."""
         rows = await recurring.due(tx, MOST_PER_ROUND)
         if not rows:
             return False
@@ -179,15 +181,15 @@ def _latest_until(row: Recurring, planned: datetime, now: datetime) -> tuple[dat
 
 
 def _next(row: Recurring, moment: datetime) -> tuple[datetime | None, str]:
-    """The first occurrence after a time; without one, why."""
+    """The first occurrence after a time; or the reason why there is none."""
     _, following, why = _around(row, moment, moment)
     return following, why
 
 
 def _around(row: Recurring, since: datetime, until: datetime) -> tuple[datetime | None, datetime | None, str]:
-    """The last occurrence in between, the first one after `until`, and without that one why there is none.
+    """The last occurrence in between, the first one after `until`, and, without such a one, the reason.
 
-    A rule that another version cannot read any more ends and says so: as an error it would end every round, of all tenants.
+    A rule that this version cannot read ends, with the reason: an error would end every round, for all tenants.
     """
     try:
         made = Recurrence(read_rule(row.rule), wall_time_of(row.start_time), row.time_zone)

@@ -1,4 +1,4 @@
-"""Messages that are due become pages: the page of a message has its id, so none becomes two."""
+"""Due messages become pages: the page has the id of the message, so a message never becomes two pages."""
 
 import asyncio
 from collections import deque
@@ -42,21 +42,22 @@ _log = get_logger(__name__)
 
 MOST_PER_ROUND: Final = 100
 _LEAST_PER_ROUND: Final = 20
-"""However few could leave at once: a round costs about as much as so many messages."""
+"""A round takes at least this many, even if fewer could leave at once: the round itself costs about as much as this
+many messages."""
 _MOST_PER_LOOK: Final = 500
-"""A look reads some messages for each that it finds, so it is made for many rounds."""
+"""One query reads more rows than it finds messages, so its result is used for many rounds."""
 _SIDE_BY_SIDE: Final = 2
-"""Rounds: while PostgreSQL stores what one of them made, the calls of the other one go out."""
+"""Rounds at once: while PostgreSQL stores the pages of one round, the calls of the other one leave."""
 _PAUSE: Final = 0.002
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
 
 @dataclass(slots=True)
 class _Made:
-    """What one transaction made of messages."""
+    """The pages that one transaction made of messages."""
 
     time: datetime | None = None
-    """By the database's clock; None: nothing was due."""
+    """By the database's clock; None: no message was due."""
     rows: list[NewNotification] = field(default_factory=list)
     letters: list[NewDeadLetter] = field(default_factory=list)
 
@@ -64,7 +65,7 @@ class _Made:
 class Release:
     """One object per process. Every replica may run it: a message is claimed by its row, in the transaction that makes its page.
 
-    A message for which there is a slot is stored as being sent, with its attempt, and its call starts when the transaction has
+    A message that gets a slot is stored as being sent, with its attempt. Its call starts when the transaction has
     committed, as that of a page does.
     """
 
@@ -87,17 +88,17 @@ class Release:
         self._channels: set[Channel] = set()
         """Of the last round that found something."""
         self._without_slots: dict[TransactionCalls, int] = {}
-        """How many messages each round is about, of those that have not taken their slots yet."""
+        """For each round that has not taken its slots yet, the number of its messages."""
         self.stopping = False
-        """Set: messages become pages, which are left for others to send."""
+        """If set, messages become pages which other replicas send."""
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is, or is tried again soon."""
+        """Rounds until no more is due. Raises DATABASE_UNAVAILABLE: due messages stay due, or are tried again soon."""
         while await self._look():
             pass
 
     async def _look(self) -> bool:
-        """Release what one look finds, as far as that is fresh; whether something was released."""
+        """Release the messages that one query finds, as long as its result is fresh; returns whether any was released."""
         async with self._db.autocommit() as tx:
             found = deque(await messages.due(tx, _MOST_PER_LOOK))
         end = monotonic() + FRESH_SECONDS
@@ -109,10 +110,12 @@ class Release:
         return any(ended)
 
     async def _lane(self, found: deque[UUID], end: float) -> bool:
-        """Rounds, one after the other, each of about as many messages as can leave at once. Whether one released something.
+        """Rounds, one after the other, each with about as many messages as can leave at once. Returns whether a round
+        released something.
 
-        What is released before that leaves no sooner: it is looked for and claimed by itself then, at twice the cost. A channel
-        that is slow is waited for until `end`: then all that was found is released, for some of it may leave by another channel.
+        A message that is released earlier leaves no sooner: it would be found and claimed by itself later, at twice the
+        cost. A slow channel is waited for until `end`. Then all messages that were found are released, for some may
+        leave by another channel.
         """
         released, limit = False, _LEAST_PER_ROUND
         while found:
@@ -158,8 +161,8 @@ class Release:
         await self._first.give_way()
 
     def _fits(self) -> int | None:
-        """How many calls could begin in each of the channels, beside those of other rounds; None while it is less than half of what
-        there may be at once."""
+        """How many calls could begin in each of the channels, beside those of other rounds; None while that is less
+        than half of the maximum."""
         rooms = [self._first_calls.slots.room(channel, NORMAL) for channel in self._channels]
         awaited = sum(self._without_slots.values())
         if any(2 * (free - awaited) < most for free, most in rooms):
@@ -203,7 +206,7 @@ class Release:
         return made
 
     def _start_time(self, page: NewPage, stored: Stored) -> datetime | None:
-        """When its call begins; None: it is left for the deliverer, which cancels one whose time is over and says why."""
+        """When its call begins. None: the deliverer takes it; it cancels a message that is too late, with the reason."""
         if self.stopping or stored.paused or stored.now is None or page.id not in stored.fences:
             return None
         expired = page.expire_time is not None and page.expire_time <= stored.now
@@ -211,7 +214,7 @@ class Release:
 
 
 def page_of(message: Message, method: UUID | None) -> NewPage:
-    """The page of a message; to `method` alone, if it is for an address."""
+    """The page of a message; only to `method`, if the message is for an address."""
     job = pb.NotificationJob(
         page=f"pages/{message.id}",
         org_id=message.org_id,
@@ -234,12 +237,12 @@ def page_of(message: Message, method: UUID | None) -> NewPage:
 
 
 def _reader(message: Message) -> User:
-    """Whose settings count for it: those for all users, if it is for an address."""
+    """The user whose settings apply; those for all users, if the message is for an address."""
     return message.org_id, message.user_id or EVERYBODY
 
 
 def _way(message: Message, page: NewPage, person: Person) -> tuple[UUID, StoredTarget] | str:
-    """Through which contact method the message goes, and where that leads; or why there is none."""
+    """The contact method for the message, and its address; or the reason why there is none."""
     if message.channel is not None and page.page.only_method is not None:
         return page.page.only_method, StoredTarget(message.channel, message.address, None, "")
     planned = plan(page.page, person.methods, person.rules)

@@ -1,4 +1,4 @@
-"""What a template makes of a message, and what should be looked at."""
+"""The texts that a template makes of a message, and warnings about them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ _NO_LINK: Final = "/p/this-link-of-a-preview-leads-nowhere"
 
 @dataclass(frozen=True, slots=True)
 class Warning:
-    """What should be looked at, and where: from 1; 0: nowhere in particular."""
+    """A warning, and its line, from 1; 0: no particular line."""
 
     part: Part
     message: str
@@ -67,7 +67,7 @@ async def job_for(
     if job is None:
         raise not_found(ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident}")
     if KINDS.get(job.type) is not kind:
-        if job.HasField("reminder"):  # its title says that it is one
+        if job.HasField("reminder"):  # the title of a reminder says that it is one
             job.title, job.text, job.actor = job.reminder.title, "", ""
             job.ClearField("reminder")
         job.actor = job.actor or example.actor

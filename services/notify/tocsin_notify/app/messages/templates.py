@@ -1,4 +1,4 @@
-"""Templates: checked and kept, and shown with a message before they are."""
+"""Templates: checked, stored, and previewed with a message before they are stored."""
 
 import asyncio
 from collections.abc import Mapping
@@ -79,7 +79,8 @@ class Templates:
 
 
 async def check(given: Given) -> None:
-    """Raises INVALID_FIELD for a template that cannot be used or names what there is not. Takes a while: in no transaction."""
+    """Raises INVALID_FIELD for a template that is unusable or names an unknown variable. It takes a while, so call it
+    outside of a transaction."""
     if not given.parts:
         raise invalid("template", f"must have a text: {', '.join(Part)}")
     await asyncio.to_thread(_check, given)

@@ -1,8 +1,9 @@
-"""The wording of messages by their tenants' templates, when they are sent.
+"""Applies a tenant's templates to its messages when they are sent.
 
-Each replica reads every other second which tenants have templates, and which version of them: what was changed counts everywhere
-within some seconds, and a tenant without templates costs a look into memory. Templates are read when they are first needed, and
-kept ready within bounds. Nothing that goes wrong here keeps a message: its default text is sent, and its attempt says why.
+Each replica reads every two seconds which tenants have templates, and in which version. A change applies everywhere
+within some seconds, and a tenant without templates costs one look-up in memory. Templates are read when they are first
+needed, and then cached, up to a limit. No fault here delays a message: its default text is sent, and its attempt names
+the fault.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _READ_SECONDS: Final = 2.0
 _PATIENCE: Final = 1.0
 """Seconds that a message waits for its template."""
 _MOST_WEIGHT: Final = 50_000
-"""Of what is kept ready: some 35 MB, if tenants make what they can of what they may save."""
+"""The limit of the cache: about 35 MB, if tenants use all that they may store."""
 _DEFAULT: Final = "the default text was used"
 _UNREADABLE: Final = f"{_DEFAULT}: the templates could not be read in time"
 
@@ -47,17 +48,17 @@ class Wordings:
         self._db = db
         self._metrics = metrics
         self._versions: dict[str, int] | None = None
-        """Of each tenant that has templates; None: it is not known yet who has."""
+        """The version of each tenant that has templates; None: not read yet."""
         self._own: dict[str, int] = {}
-        """What this replica has changed since the last look began."""
+        """Tenants whose templates this replica has changed since the last read began."""
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._weight = 0
         self._reading: dict[str, asyncio.Task[TenantTemplates]] = {}
         self.sweep: Final = Sweep(_READ_SECONDS, self.refresh)
-        """A loop for the service to add; without the database, things stay as they were."""
+        """A loop for the service to add; without the database, the cache stays as it is."""
 
     async def refresh(self) -> None:
-        """Learn who has templates. Raises DATABASE_UNAVAILABLE."""
+        """Read which tenants have templates. Raises DATABASE_UNAVAILABLE."""
         self._own.clear()
         async with self._db.system() as tx:
             versions = await store.versions(tx)
@@ -68,13 +69,13 @@ class Wordings:
             self._forget(org_id)
 
     def changed(self, org_id: str, version: int) -> None:
-        """This replica has changed them, and uses them from now on."""
+        """This replica has changed them, and uses the new ones from now on."""
         self._own[org_id] = version
         if self._versions is not None:
             self._versions[org_id] = version
 
     async def word(self, delivery: Delivery) -> Delivery:
-        """With the texts of its tenant's template, if there is one. Raises nothing."""
+        """The delivery with the texts of its tenant's template, if there is one. Raises nothing."""
         parts = TYPES[delivery.target.channel].parts
         if not parts or delivery.kind in FIXED:
             return delivery
@@ -117,19 +118,19 @@ class Wordings:
             task = asyncio.get_running_loop().create_task(self._read(org_id), context=contextvars.Context())
             self._reading[org_id] = task
             task.add_done_callback(lambda done: self._end(org_id, done))
-        # Shielded: a message that does not wait any longer must not take it away from the others.
+        # Shielded: when one message stops waiting, the read goes on for the other messages.
         return await asyncio.shield(task)
 
     def _end(self, org_id: str, task: "asyncio.Task[TenantTemplates]") -> None:
         self._reading.pop(org_id, None)
         if not task.cancelled():
-            task.exception()  # those who waited know; there may have been none
+            task.exception()  # the messages that waited have seen the error; there may have been none
 
     async def _read(self, org_id: str) -> TenantTemplates:
         async with self._db.transaction(org_id) as tx:
             version, rows = await store.all_of(tx)
         sources = [Source(f"templates/{row.id}", row.kind, row.language, row.parts) for row in rows]
-        # Reading many long ones takes a while: pages go on meanwhile.
+        # Reading many long templates takes a while, during which pages must be sent.
         templates = await asyncio.to_thread(TenantTemplates, sources)
         self._forget(org_id)
         self._kept[org_id] = _Kept(version, templates)

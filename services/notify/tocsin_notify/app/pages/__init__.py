@@ -1,1 +1,1 @@
-"""Pages: taken in, planned, held together, stopped."""
+"""Pages: accepted, planned, bundled, stopped."""

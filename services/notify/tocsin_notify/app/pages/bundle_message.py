@@ -1,4 +1,5 @@
-"""What one message for several pages says: when it is made, and when it is sent after some of them were answered."""
+"""The text of one message for several pages: when it is made, and when it is sent after some of the pages were
+answered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,8 @@ from tocsin_notify.texts.words import Words
 _log = get_logger(__name__)
 
 GENERATION: Final = 1
-"""Of the page of a bundle, whose incident is the bundle itself: a fence of this generation stops it like any other page."""
+"""The generation of a bundle's page, whose incident is the bundle itself: a fence of this generation stops it like any
+other page."""
 _LISTED: Final = 20
 _TITLE: Final = 120
 
@@ -43,7 +45,8 @@ class Listed:
 async def readable_of(
     org_id: str, members: Sequence[BundledPage], turns: Turns
 ) -> tuple[list[Listed], list[BundledPage]]:
-    """Those that can be shown in one message; and the others, each of which goes alone, so that they keep no bundle waiting."""
+    """The pages that can be shown in one message; and the others, each of which is sent alone, so that they delay no
+    bundle."""
     listed: list[Listed] = []
     odd: list[BundledPage] = []
     for each in members:
@@ -56,14 +59,14 @@ async def readable_of(
                 listed.append(Listed(each, member, job.severity))
                 continue
         except Exception:
-            # Any fault of this one, if raised, would undo the claim of all bundles, in each round.
+            # If an error of this page were raised, it would undo the claim of all bundles, in each round.
             _log.exception("bundled_page_unfit", org_id=org_id, page=f"pages/{each.id}")
         odd.append(each)
     return listed, odd
 
 
 def page_of(bundle: Due, listed: Sequence[Listed], words: Words) -> NewPage:
-    """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
+    """The page that stands for these, the oldest first. Its text lists some of them; its link shows all."""
     org_id, user, id = bundle.org_id, bundle.user_id, bundle.bundle
     job = pb.NotificationJob(
         page=f"pages/{id}",
@@ -80,9 +83,10 @@ def page_of(bundle: Due, listed: Sequence[Listed], words: Words) -> NewPage:
 
 
 async def without_answered(tx: Tx, claimed: Sequence[Claimed]) -> list[Claimed]:
-    """As they are, but messages for several pages name no incident any more that was answered after they were made.
+    """Unchanged, except messages for several pages: incidents that were answered after the message was made are no
+    longer named.
 
-    Each further step and attempt of one comes minutes or hours later.
+    Later steps and attempts of a bundle follow minutes or hours after the first.
     """
     named = {(row.org_id, row.page_id) for row in claimed if row.type == Kind.BUNDLE and row.verdict == "sending"}
     if not named:
@@ -96,7 +100,7 @@ async def _less(row: Claimed, members: Sequence[BundledPage], turns: Turns) -> C
     true = _by_incident(listed)
     job = readable(row.job, row.org_id, row.page_id)
     if not true or job is None:
-        return row  # it was stopped a moment ago; or it says no more than that there are pages
+        return row  # it was stopped a moment ago; or its text names no incidents
     words = words_of(row.language or LANGUAGES[0])
     shown = [each.member for each in true]
     if job.title in (summary(shown, words), summary(shown, words, waited=True)):
@@ -106,7 +110,8 @@ async def _less(row: Claimed, members: Sequence[BundledPage], turns: Turns) -> C
 
 
 def _by_incident(listed: Sequence[Listed]) -> list[Listed]:
-    """The latest page of each incident, since when the first of them came: a level that was paged again is no further incident."""
+    """The latest page of each incident, with the time of its first page: a level that was paged again is no further
+    incident."""
     since: dict[object, Listed] = {}
     for each in listed:
         first = since.get(each.page.incident, each).member.since

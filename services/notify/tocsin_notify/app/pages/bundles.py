@@ -1,4 +1,4 @@
-"""Bundles that are due become pages: one message for all the pages in it, sent by the person's rules like any other."""
+"""Due bundles become pages: one message for all pages in it, sent by the person's rules like any other."""
 
 import asyncio
 from collections.abc import Sequence
@@ -38,13 +38,15 @@ from tocsin_notify.texts.catalogue import words_of
 _log = get_logger(__name__)
 
 _MOST: Final = 10
-"""Bundles that one transaction makes messages of at most: with `MOST_PAGES`, the bound of the rows that it reads."""
+"""The most bundles in one transaction: with `MOST_PAGES` this limits the rows that it reads."""
 _PAGES_AT_ONCE: Final = 100
-"""Pages after which a transaction has read enough: those of a storm are due together, and pages of others come meanwhile."""
+"""Pages after which a transaction stops: the bundles of a storm are due together, and pages of other people arrive
+meanwhile."""
 _REST: Final = 0.05
-"""Seconds after so many: to send one message and to tell escalation of all its pages costs more than to make it."""
+"""Pause after so many pages, in seconds: sending one message and reporting all its pages to escalation costs more than
+making it."""
 MOST_PAGES: Final = 500
-"""Pages of one message. Further ones follow in further messages, so that a long storm is neither read nor held whole."""
+"""Pages of one message. Further pages go into further messages, so that a long storm is never in memory as a whole."""
 _ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
 _WAITED: Final = "it has waited for the end of quiet hours"
 
@@ -66,7 +68,7 @@ class Bundles:
         stop: asyncio.Event,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`bundling`: of people for whom no other budget was chosen. `first`: pages to which bundles give way. `stop`:
+        """`bundling`: for people who have no budget of their own. `first`: pages to which bundles give way. `stop`:
         ends the pauses."""
         self._first = first
         self._stop = stop
@@ -78,7 +80,7 @@ class Bundles:
         self._failures = failures
 
     async def __call__(self) -> None:
-        """Send every bundle that is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """Send every bundle that is due. Raises DATABASE_UNAVAILABLE: due bundles stay due."""
         most = 1
         while True:
             await self._first.give_way()
@@ -107,7 +109,7 @@ class Bundles:
         for bundle in due:
             true = [each for each in held[bundle.bundle] if each.stopped is None]
             if not true:
-                continue  # all of it was answered meanwhile
+                continue  # all its pages were answered meanwhile
             person = known[bundle.org_id, bundle.user_id]
             if bundle.waited and (len(true) == 1 or person.settings.bundling(self._bundling).pages <= 0):
                 made.alone += [_alone(bundle.org_id, each, person, _WAITED) for each in true]
@@ -160,14 +162,14 @@ class Bundles:
 
 
 def _following(most: int, read: int) -> int:
-    """How many bundles the next transaction takes: more while they are small."""
+    """How many bundles the next transaction takes: more while bundles are small."""
     return max(1, most // 2) if read > _PAGES_AT_ONCE else min(_MOST, 2 * most)
 
 
 async def _ended(tx: Tx, most: int) -> list[Due]:
-    """Bundles whose person's quiet hours are over. Where they were changed meanwhile, the present ones count.
+    """Bundles whose person's quiet hours are over. If quiet hours were changed meanwhile, the present ones count.
 
-    What waits for somebody who cannot be reached any more is over as well: escalation is to know.
+    Bundles of a person who can no longer be reached end as well: escalation must be told.
     """
     due = await quiet_bundles.due(tx, most)
     if not due:
@@ -195,7 +197,8 @@ async def _part(tx: Tx, due: Sequence[Due]) -> dict[UUID, UUID]:
 
 @dataclass(slots=True)
 class _Made:
-    """What one transaction makes. `released`: id, delay and priority of the notifications of pages that go alone. `read`: pages."""
+    """The rows that one transaction makes. `released`: id, delay and priority of the notifications of pages that are
+    sent alone. `read`: pages."""
 
     read: int = 0
     pages: list[NewPage] = field(default_factory=list)

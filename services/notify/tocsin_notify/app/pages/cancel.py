@@ -1,4 +1,4 @@
-"""Stop the pages of incidents: nothing starts any more once this has returned (I5)."""
+"""Stop the pages of incidents: once this has returned, no call starts for them (I5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +32,10 @@ class Stopped:
 
 
 class Cancel:
-    """Two transactions. The first raises the fences: from then on no claim takes these pages. The second waits until every call
-    that a claim took before has started (`store.delivery.gate` has the proof), and cancels what waits, also what such a claim
-    may have left waiting. A crash between them loses nothing: the fence is up, and the caller, who got no answer, comes again.
+    """Two transactions. The first sets the fences: from then on no claim takes these pages. The second waits until
+    every call that an earlier claim took has started (`store.delivery.gate` has the proof). Then it cancels the
+    notifications that wait, including those that such a claim left waiting. A crash between them loses nothing: the
+    fence is set, and the caller, who got no answer, repeats the call.
     """
 
     def __init__(self, db: Database, gatekeeper: Gatekeeper, hints: Hints, metrics: NotifyMetrics) -> None:
@@ -44,7 +45,7 @@ class Cancel:
         self._metrics = metrics
 
     async def __call__(self, fences: Sequence[Fence]) -> Stopped:
-        """Raises CANCEL_UNCONFIRMED when a sender neither starts its calls nor dies: come again."""
+        """Raises CANCEL_UNCONFIRMED when a sender neither starts its calls nor dies: the caller must repeat the call."""
         highest: dict[tuple[str, UUID], Fence] = {}
         for fence in fences:
             key = fence.org_id, fence.incident
@@ -91,8 +92,8 @@ class Cancel:
     async def _stop_bundles(
         self, touched: Sequence[Named], incidents: Sequence[Named]
     ) -> tuple[list[UUID], list[Named]]:
-        """What of these waits with others is cancelled. A bundle that was sent, and holds nothing more that is true, is fenced like
-        an incident: these are returned as well."""
+        """Pages of these incidents that wait in a bundle are cancelled. A bundle that was sent and has no open page
+        left is fenced like an incident: those bundles are returned as well."""
         async with self._db.system() as tx:
             stopped, over = await bundles.stop(tx, touched, incidents)
             if over:

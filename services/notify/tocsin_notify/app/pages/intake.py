@@ -1,7 +1,7 @@
-"""Pages from everywhere into `Submit`, in batches.
+"""Takes pages from all callers into `Submit`, in batches.
 
-Each page comes at least twice: through Redis, and by RPC a second later; more often when this process is slow to answer, since its
-callers ask again. The copies wait for the first one and cost nothing else.
+Each page arrives at least twice: through Redis, and by RPC a second later. It arrives more often when this process
+answers slowly, since its callers repeat the call. The copies wait for the first one and cost nothing else.
 """
 
 import asyncio
@@ -27,25 +27,26 @@ MOST_PER_BATCH: Final = 200
 
 
 _TOGETHER: Final = 20
-"""Pages of one tenant that go into a batch with those of others. More of them hold rows of their people for longer than others may
-wait: those of a storm, which two batches of one tenant would wait for as well."""
+"""Pages of one tenant that go into a batch with those of others. More of them would hold the rows of their people for
+longer than other tenants may wait: in a storm, two batches of one tenant wait for the same rows."""
 _AT_ONCE: Final = 2
 _PATIENCE: Final = 0.05
 """Seconds that pages of several tenants wait together for a row which another transaction holds."""
 _APART_SECONDS: Final = 6.0
-"""For so long a tenant whose rows were held has batches of its own: PostgreSQL ends a transaction that stands still before that."""
+"""For this time a tenant whose rows were locked has batches of its own: PostgreSQL ends an idle transaction before
+that."""
 
 
 class Intake:
-    """Two lanes, so that a critical page waits for at most one batch of critical pages, never for the others' flood.
+    """Two lanes, so that a critical page waits for at most one batch of critical pages, and never for other pages.
 
-    In each of them a tenant with many pages, now or within the last seconds, has batches of its own, beside which those of all
-    others go on. So has one whose rows another transaction holds: that of the other lane in a storm, or that of a replica which
-    stands still.
+    In each lane a tenant with many pages, now or within the last seconds, has batches of its own. The batches of all
+    other tenants go on beside them. The same holds for a tenant whose rows another transaction holds: the other lane in
+    a storm, or a replica that is paused.
     """
 
     def __init__(self, submit: Submit, first: PagesFirst, *, clock: Callable[[], float] = monotonic) -> None:
-        """`first`: what gives way to pages while they are stored and their calls begin."""
+        """`first`: the object that lets other work give way to pages while they are stored and their calls begin."""
         self._submit = submit
         self._first = first
         self._clock = clock
@@ -66,11 +67,11 @@ class Intake:
         }
 
     def has(self, page: str) -> bool:
-        """Whether the page of this name is stored or on its way, as far as is known here. Then `stored` says when."""
+        """Whether this process knows that the page of this name is stored or being stored. `stored` then waits for it."""
         return page in self._on_way or page in self._submit.lately
 
     async def stored(self, pages: Iterable[str]) -> None:
-        """Wait for those of these that are on their way. Raises what `submit` raises for one of them."""
+        """Wait for those of these that are being stored. Raises what `submit` raises for one of them."""
         waiting = {self._on_way[page] for page in pages if page in self._on_way}
         if waiting:
             await asyncio.wait(waiting)
@@ -80,7 +81,7 @@ class Intake:
     async def submit(self, pages: Sequence[NewPage]) -> list[bool]:
         """Whether each was new; committed when it returns. Raises what `Submit` raises, and OVERLOADED.
 
-        A caller that is cancelled leaves its pages on their way: others may wait for them.
+        If a caller is cancelled, its pages are still stored: others may wait for them.
         """
         answers = [self._enqueue(page) for page in pages]
         if len(answers) == 1:
@@ -90,7 +91,7 @@ class Intake:
         return [answer.result() for answer in answers]
 
     async def drain(self) -> None:
-        """Return when nothing is on its way into the database."""
+        """Return when no page is being stored."""
         for lane in self._lanes.values():
             await lane.drain()
 
@@ -117,7 +118,8 @@ class Intake:
                 self._on_way.pop(page.job.page, None)
 
     async def _store_together(self, pages: Sequence[NewPage]) -> Sequence[bool | Exception]:
-        """In halves down to the tenants whose rows are held: those do not wait here, and come again by themselves."""
+        """Halves the batch until the tenants whose rows are locked are found: those are left out here, and are stored
+        by themselves."""
         try:
             return await self._submit(pages, patience=_PATIENCE)
         except TocsinError as error:

@@ -1,4 +1,4 @@
-"""Jobs of the contract, read into this service's words."""
+"""Converts jobs of the contract into this service's values."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,13 +32,13 @@ KINDS: Final = {
 }
 CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
 SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
-"""Pages of these are of high urgency, unless their policy says otherwise."""
+"""Pages of incidents with these severities are of high urgency, unless their policy says otherwise."""
 
 
 def read_job(job: pb.NotificationJob) -> NewPage:
-    """A job that passed its annotations. Raises INVALID_FIELD for what those cannot say.
+    """A job that passed its annotations. Raises INVALID_FIELD for rules that annotations cannot express.
 
-    What is told of shifts gets its title and text here, as lists and programs read them.
+    Shift notices get their title and text here, as lists and programs read them.
     """
     kind = KINDS[job.type]
     if kind is Kind.DIGEST or (kind not in PAGES and kind not in ONE_WAY):
@@ -73,8 +73,8 @@ def _require_one_tenant(job: pb.NotificationJob) -> None:
 
 
 def read_kept(job: pb.NotificationJob) -> NewPage:
-    """A job from a dead letter: as `read_job`, or that of a bundle or a digest, whose page is kept and knows what the job does not
-    say. An operator's redrive outlives the time in which a message was to be sent."""
+    """A job from a dead letter: as `read_job`; or the job of a bundle or a digest, whose stored page holds what the job
+    lacks. An operator may redrive it after the time by which a message was to be sent."""
     _require_one_tenant(job)
     id = parse_uuid_name(job.page, "pages", field="page")
     if KINDS.get(job.type) is Kind.DIGEST:

@@ -1,4 +1,5 @@
-"""A contact method is deleted: what waits for it goes to the user's other methods, each step at its own time."""
+"""A contact method is deleted: the notifications that wait for it move to the user's other methods, each at its own
+time."""
 
 from typing import Final
 from uuid import UUID
@@ -54,6 +55,6 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     followed = await failures.follow(tx, lost, locked)
     if followed.told:
         tx.after_commit(failures.nudge)
-    # The others that its page has may wait in vain themselves.
+    # The page's other notifications may wait for methods that cannot be used either.
     await failures.tell_hopeless(tx, [row for row in waiting if row.id in cancelled], _DELETED)
     return [*moved, *followed.now]

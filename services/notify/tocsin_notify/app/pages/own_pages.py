@@ -1,7 +1,8 @@
-"""Pages this service makes by itself (tests, verification codes, changes by others) or plans once more (redriven dead letters).
+"""Pages that this service makes by itself (tests, verification codes, change notices) or plans once more (redriven dead
+letters).
 
-They are stored as due in the caller's transaction and delivered right after its commit, so that what the caller is told
-and what will be sent cannot come apart.
+They are stored as due in the caller's transaction and sent right after its commit, so that the answer to the caller
+always matches what is sent.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def own_page(
 
 
 async def plan_for(tx: Tx, user: str, page: Page) -> list[Planned]:
-    """The steps of a page for a user; never none. Raises CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED."""
+    """The steps of a page for a user, at least one. Raises CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED."""
     return plan_of((await people.read(tx, [(tx.org_id, user)]))[tx.org_id, user], user, page)
 
 
@@ -67,7 +68,7 @@ def plan_of(person: Person, user: str, page: Page) -> list[Planned]:
 async def store_planned(
     tx: Tx, page: NewPage, planned: Sequence[Planned], hints: Hints, fence: str | None
 ) -> list[UUID]:
-    """The notifications of a stored page, waiting for their time, or stopped by `fence`; their ids."""
+    """The notifications of a stored page, each waiting for its time, or stopped by `fence`; returns their ids."""
     rows = [
         NewNotification(
             id=new_id(),

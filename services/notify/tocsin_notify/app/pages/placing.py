@@ -1,4 +1,5 @@
-"""Which of the pages that come in are sent together with others of their person: above a budget, and within quiet hours."""
+"""Decides which new pages are bundled with others of the same person: those above a budget, and those within quiet
+hours."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,27 +26,28 @@ QUIET_NEWS: Final = "not sent: it came within quiet hours, and is news of an inc
 
 @dataclass(frozen=True, slots=True)
 class Bundled:
-    """Where a page waits for others. `reason`: what it says of itself."""
+    """The bundle in which a page waits. `reason`: the reason that its notification shows."""
 
     bundle: UUID
     reason: str
 
 
 def may_wait(page: NewPage) -> bool:
-    """Whether it may be sent together with others. Critical pages never wait, nor does what names its own way."""
+    """Whether it may be sent together with others. Critical pages never wait, and neither do pages that name their
+    contact method."""
     of_people = page.page.kind in PAGES and page.incident is not None and not page.page.outlasts
     return of_people and page.job.severity not in _NEVER_WAIT and page.page.channel_override is None
 
 
 def why_not_sent(page: NewPage, person: Person, now: datetime) -> str | None:
-    """News of low urgency is of no use once quiet hours are over; None for all that is sent."""
+    """News of low urgency is of no use once quiet hours are over; None for pages that are sent."""
     if page.page.kind not in NEWS or page.job.severity in SEVERE:
         return None
     return QUIET_NEWS if person.settings.quiet_until(now) is not None else None
 
 
 class Placing:
-    """`default`: of people for whom no other budget was chosen."""
+    """`default`: for people who have no budget of their own."""
 
     def __init__(self, default: BundlePolicy) -> None:
         self._default = default
@@ -53,7 +55,7 @@ class Placing:
     async def __call__(
         self, tx: Tx, able: Sequence[NewPage], known: Mapping[User, Person], now: datetime
     ) -> dict[UUID, Bundled]:
-        """Where each of these goes that is not sent by itself."""
+        """The bundle of each of these that is not sent alone."""
         until = {user: known[user].settings.quiet_until(now) for user in {(page.org_id, page.user_id) for page in able}}
         quiet = [page for page in able if page.page.urgency is Urgency.LOW and until[page.org_id, page.user_id]]
         waiting = {page.id for page in quiet}
@@ -87,7 +89,7 @@ class Placing:
         for page in able:
             user = page.org_id, page.user_id
             if user not in held:
-                continue  # all of theirs go by themselves
+                continue  # all of this person's pages are sent alone
             placed = place(held[user], now, policies[user], new_id)
             held[user] = placed.pace
             if placed.bundle is not None:

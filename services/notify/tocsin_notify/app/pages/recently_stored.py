@@ -1,7 +1,7 @@
 """Which pages this process has stored lately.
 
-Escalation hands over each page twice: through Redis at once, and by RPC a second later. The second copy of a page that is known
-to be stored is nothing: it need not be read, and the database need not be asked.
+Escalation sends each page twice: through Redis at once, and by RPC a second later. A second copy whose page is known to
+be stored is dropped without decoding it or asking the database.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,8 +15,8 @@ _MOST: Final = 50_000
 class RecentlyStored:
     """Remembers pages by their names, for 15 to 30 seconds and at most 100,000 of them.
 
-    Each is known as long as the session that stored it lives. A database that was restored, or a standby that took over, may not
-    have what was committed: the sessions from before are gone then, and the second copy is stored.
+    Each is known only as long as the session that stored it is open. A database that was restored, or a standby that
+    took over, may lack the commit. The sessions of before are closed then, and the second copy is stored.
     """
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
@@ -26,7 +26,7 @@ class RecentlyStored:
         self._old: dict[str, Callable[[], bool]] = {}
 
     def add(self, pages: Iterable[str], session_ended: Callable[[], bool]) -> None:
-        """These are committed, or were before. `session_ended`: asks the session that knows it."""
+        """These are committed, now or before. `session_ended`: asks the session that knows it."""
         self._forget()
         self._new.update(dict.fromkeys(pages, session_ended))
 

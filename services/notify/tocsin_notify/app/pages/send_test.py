@@ -1,4 +1,4 @@
-"""A user tries whether pages reach them."""
+"""A user tests whether pages reach them."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from tocsin_notify.store.pages import pages
 
 
 async def send_test(tx: Tx, user: str, method: UUID | None, urgency: Urgency, hints: Hints) -> list[UUID]:
-    """Through this method, or as the rules for the urgency say; the notifications made.
+    """Through this method, or by the rules for the urgency; returns the notifications made.
 
     Raises CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED.
     """

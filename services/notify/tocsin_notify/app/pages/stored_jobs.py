@@ -1,7 +1,7 @@
-"""Jobs as the rows of pages keep them.
+"""Reads jobs from the rows of pages.
 
-One that cannot be read costs its person the words and not the page, and it holds up nothing that is handled together with it: what
-the columns of the row say is enough to page by.
+If a job cannot be read, its person is still paged, with the text that the columns of the row give; and no page that is
+handled together with it is delayed.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Take pages in: store, plan, and start what is due at once, in one transaction."""
+"""Accept pages: store them, plan them, and start the calls that are due at once, in one transaction."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -34,10 +34,10 @@ _log = get_logger(__name__)
 
 
 class Submit:
-    """The one way in, for jobs from the stream, by RPC, and of this service's own (tests, verification codes).
+    """The only entry for pages: jobs from the stream, jobs by RPC, and this service's own (tests, verification codes).
 
     A step without a delay is stored as being sent, with its attempt, and its call starts when the transaction has
-    committed: no second transaction lies between a page and its first call.
+    committed. No second transaction delays the first call of a page.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Submit:
         bundling: BundlePolicy,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`nudge`: tells the relay that escalation is to hear of a page."""
+        """`nudge`: tells the relay that the outbox has an outcome for escalation."""
         self._gate = gate
         self._first_calls = first_calls
         self._hints = hints
@@ -61,10 +61,10 @@ class Submit:
         self._notes = notes
         self.lately: Final = RecentlyStored()
         self.stopping = False
-        """Set: pages are stored, and left for others to send."""
+        """If set, pages are stored and other replicas send them."""
 
     async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
-        """Store these; for each whether it was new. Committed when it returns; repeating changes nothing.
+        """Store these; returns for each whether it was new. Committed when it returns; repeating changes nothing.
 
         Raises CONFLICT when another session holds what these need for longer than `patience` (`store.delivery.gate`).
         """
@@ -84,7 +84,7 @@ class Submit:
                     able = [
                         page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)
                     ]
-                    # What each person has got, bundles and notifications: one round trip.
+                    # The paces of people, the bundles and the notifications: one round trip.
                     writes = Together(passage.tx)
                     bundled = await self._placing(writes, able, known, stored.now)
                     for page in fresh:
@@ -142,14 +142,14 @@ class _Round:
         self._direct = direct
 
     def steps(self, page: NewPage, person: Person) -> list[Planned]:
-        """What its person's rules and quiet hours give it."""
+        """The steps that the person's rules and quiet hours give the page."""
         planned = plan(page.page, person.methods, person.rules)
         return after_quiet_hours(page.page, planned, person.settings, self._now)
 
     def plan(
         self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, bundled: Bundled | None
     ) -> None:
-        """`fence`: why it is not sent. `bundled`: where it waits for others."""
+        """`fence`: why it is not sent. `bundled`: the bundle in which it waits."""
         if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
@@ -158,14 +158,14 @@ class _Round:
             self.rows.append(self._row(page, person, step, fence, bundled))
 
     async def insert(self, tx: Tx) -> None:
-        """Rows that another replica made before are forgotten."""
+        """Rows that another replica made before are dropped."""
         made = await self._calls.insert(tx, self.rows)
         self.rows = [row for row in self.rows if row.id in made]
 
     async def supersede(self, tx: Tx) -> None:
-        """A page that is tried on has no say any more once a later one of its incident takes the same way: when the
-        provider is back, one of them is enough. One that waits for its delay has its say only then. First pages have nothing
-        before them, so they pay nothing for it.
+        """A page that is being retried is cancelled once a later page of its incident goes through the same method:
+        when the provider is back, one of them is enough. A later page with a delay does this only when its delay is
+        over. The first page of an incident has no earlier one, so it skips this query.
         """
         live = (State.PENDING, State.SENDING)
         newer = [row for row in self.rows if row.page_id in self._again and row.state in live and row.delay <= 0]
@@ -173,7 +173,7 @@ class _Round:
             self._superseded = await failures.supersede(tx, newer)
 
     def hint(self, hints: Hints) -> None:
-        """After the commit: what waits for later, or for a slot."""
+        """After the commit: hints for the notifications that wait for their time or for a slot."""
         waiting = [row for row in self.rows if row.state is State.PENDING]
         hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting if row.delay > 0])
         hints.now([row.id for row in waiting if row.delay <= 0])

@@ -1,4 +1,4 @@
-"""From rows to what a channel needs."""
+"""Converts rows into what a channel needs."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -19,12 +19,12 @@ from tocsin_notify.texts.own_messages import in_language
 
 
 def delivery_key(notification: UUID, attempt_group: int) -> str:
-    """What providers may deduplicate by: the same for every attempt until the dead letter is redriven."""
+    """The key by which providers may deduplicate: the same for every attempt until the dead letter is redriven."""
     return f"{notification}-{attempt_group}"
 
 
 def destination_of(method: UUID, channel: Channel, address: str) -> Destination | None:
-    """None for channels with one server for all: nothing else waits in there that could go on."""
+    """None for channels that have one server for all users: their calls share the channel's slots only."""
     if not TYPES[channel].hosts:
         return None
     return Destination(method, _host(address))
@@ -32,7 +32,8 @@ def destination_of(method: UUID, channel: Channel, address: str) -> Destination 
 
 @lru_cache(maxsize=4096)
 def _host(url: str) -> str:
-    """With its port. Empty for a URL from before URLs were checked as they are now; the call says what is wrong with it."""
+    """With its port. Empty for a URL that was stored before URLs were checked as they are now; the call reports its
+    fault."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:
@@ -64,7 +65,7 @@ def make_delivery(
         kind=kind,
         job=in_language(
             job, language if TYPES[target.channel].parts else LANGUAGES[0]
-        ),  # programs are told the same in all
+        ),  # programs get the same text in every language
         target=Target(target.channel, target.address, secret, target.key_id),
         attempt=attempt,
         start_time=start_time,

@@ -69,7 +69,8 @@ class NotifySettings(ServiceSettings):
     allow_private_webhooks: bool = False
     """Whether webhooks may lead to private, loopback and link-local addresses."""
     console_contacts: bool = True
-    """Whether contact methods may be made that are lines in notify's log. Off: those that are there stay as they are."""
+    """Whether contact methods may be made whose messages are lines in notify's log. Off: existing ones stay as they
+    are."""
     concurrency: int = Field(300, ge=2, le=10_000)
     """Calls to providers at once, in each replica."""
     critical_reserve: int = Field(75, ge=1)
@@ -81,35 +82,39 @@ class NotifySettings(ServiceSettings):
     org_burst: float = Field(200.0, ge=1)
     """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE_PER_SECOND limits it."""
     provider_rates: Annotated[str, AfterValidator(checked_rates)] = "telegram=30"
-    """Calls per second that providers take, over all replicas and tenants, such as `telegram=30,sms=10,email=14`. For email, sms,
-    voice, pushover, telegram and slack, where all tenants share the operator's account. High-urgency pages count and never wait for
-    it. A channel that is not named has no limit."""
+    """Calls per second that providers allow, over all replicas and tenants, such as `telegram=30,sms=10,email=14`. For
+    email, sms, voice, pushover, telegram and slack, where all tenants share the operator's account. High-urgency pages
+    count and never wait for it. A channel without a rate has no limit."""
     tenant_notifications_per_minute: int = Field(6000, ge=1)
     """Notifications per minute of one tenant, over all replicas; as many at once. High-urgency pages count and never wait for it;
     others wait, and codes and test pages are RATE_LIMITED. LimitService changes it by tenant."""
     tenant_addressed_messages_per_minute: int = Field(60, ge=1)
-    """Messages per minute of one tenant to addresses that are no user's contact methods, over all replicas; as many at once.
-    LimitService changes it by tenant."""
+    """Messages per minute of one tenant to addresses that are not users' contact methods, over all replicas; as many at
+    once. LimitService changes it by tenant."""
     tenant_scheduled_messages: int = Field(10_000, ge=1)
     """Messages of one tenant that may wait for their time. LimitService changes it by tenant."""
     message_countries: str = Field("", pattern="^(|[A-Z]{2}(,[A-Z]{2})*)$")
-    """Countries to whose telephone numbers messages may be sent that are no user's contact methods, as ISO 3166 codes separated by
-    commas, such as `DE,AT,CH`. Empty: all."""
+    """Countries of the telephone numbers to which messages may be sent that are not users' contact methods, as ISO 3166
+    codes separated by commas, such as `DE,AT,CH`. Empty: all."""
     worker_concurrency: int = Field(200, ge=1, le=10_000)
     """Tasks of the stream that are worked on at once, in each replica."""
     attempts: int = Field(5, ge=1, le=100)
     """Attempts through one contact method before the page goes to the user's next one."""
     backoff_base_seconds: float = Field(2.0, gt=0, le=3600)
-    """Seconds before the second attempt at the most; doubled for each further one. The wait is random below that (full jitter)."""
+    """The longest pause before the second attempt, in seconds; doubled for each further one. The wait is random below
+    that (full jitter)."""
     backoff_cap_seconds: float = Field(300.0, gt=0, le=86_400)
     """The most that NOTIFY_BACKOFF_BASE_SECONDS grows to. A provider's Retry-After is followed up to 900 seconds."""
     retry_window_seconds: float = Field(6 * 3600.0, ge=0, le=86_400)
-    """How long a page whose user has no other contact method is tried on after its attempts are used up. 0: it ends with them."""
+    """How long a page is retried slowly after its attempts are used up, if its user has no other contact method. 0: no
+    slow retries."""
     circuit_failures: int = Field(5, ge=0, le=1000)
-    """Contact methods that one provider has to fail within a minute, with hardly another one served, until pages go around it: the
-    user's next method has them at once. Each replica finds out for itself. 0: pages never go around a provider."""
+    """Number of contact methods that a provider must fail within a minute, while it serves hardly any other one, before
+    pages go around it: they are sent through the user's next method at once. Each replica finds out for itself. 0:
+    pages never go around a provider."""
     circuit_probe_seconds: float = Field(10.0, gt=0, le=600)
-    """Seconds until a page tries such a provider again. Doubled for each that fails, up to 60 (or this, if it is more)."""
+    """Seconds until a page tries such a provider again (the probe). Doubled for each probe that fails, up to 60 (or
+    this, if it is more)."""
     attempt_timeout_seconds: float = Field(10.0, gt=0, le=120)
     """Seconds that one call to a provider may take."""
     lease_seconds: float = Field(15.0, gt=0, le=600)
@@ -118,77 +123,85 @@ class NotifySettings(ServiceSettings):
     retention_days: float = Field(90.0, gt=0)
     """Days that finished pages, their notifications and attempts, and dead letters are kept."""
     fence_retention_days: float = Field(8.0, gt=0)
-    """Days that the record of a cancelled generation is kept. A page of it that arrives later than that would be sent."""
+    """Days that the fence of a stopped incident is kept. A page of the incident that arrives later than that would be
+    sent."""
 
     tenant_subscriptions: int = Field(50, ge=1)
     """Subscriptions of one tenant to incident events. LimitService changes it by tenant (`subscriptions`)."""
     subscription_pending_events: int = Field(10_000, ge=1)
-    """Deliveries that may wait for one subscription. Further events are not kept for it, and are counted in it. LimitService
-    changes it by tenant (`pending_events`)."""
+    """Deliveries that may wait for one subscription. Further events are dropped for it; the subscription counts them.
+    LimitService changes it by tenant (`pending_events`)."""
     subscription_concurrency: int = Field(64, ge=4, le=10_000)
     """Requests to endpoints of subscriptions at once, in each replica; a tenant has at most a quarter of them. They are apart from
     NOTIFY_CONCURRENCY: no page waits for them."""
     event_backoff_base_seconds: float = Field(5.0, gt=0, le=3600)
-    """Seconds before the second request of a delivery to a subscription at the most; doubled for each further one. Half of it is
-    random."""
+    """The longest pause before the second request of a delivery to a subscription, in seconds; doubled for each further
+    one. Half of it is random."""
     event_backoff_cap_seconds: float = Field(600.0, gt=0, le=86_400)
     """The most that NOTIFY_EVENT_BACKOFF_BASE_SECONDS grows to, for a delivery and for a subscription whose requests all fail."""
     event_retry_window_seconds: float = Field(86_400.0, ge=0, le=30 * 86_400)
     """Seconds for which a delivery to a subscription is tried."""
     event_stop_after_seconds: float = Field(3 * 86_400.0, ge=0, le=90 * 86_400)
-    """Seconds for which every request to a subscription has to fail, ten or more, until it is stopped."""
+    """Seconds for which every request to a subscription must fail, at least ten requests, before it is stopped."""
     event_retention_days: float = Field(14.0, gt=0)
     """Days that deliveries to subscriptions are kept after they ended."""
 
     storm_pages: int = Field(10, ge=0, le=1000)
-    """Pages that a person gets one by one within NOTIFY_STORM_WINDOW_SECONDS. Further ones come together, as one message, until
-    none came for that long. Critical pages do not count, and always come at once. 0: pages are never bundled."""
+    """Pages that a person gets one by one within NOTIFY_STORM_WINDOW_SECONDS. Further ones are sent together as one
+    message, until no page came for that long. Critical pages do not count, and are always sent at once. 0: pages are
+    never bundled."""
     storm_window_seconds: float = Field(300.0, ge=1, le=86_400)
     """See NOTIFY_STORM_PAGES."""
     storm_collect_seconds: float = Field(30.0, ge=1, le=3600)
-    """From the first page that comes together with others to their message. Doubled for each further message of the same storm, up
-    to four times as long."""
+    """Seconds from the first page of a bundle to its message. Doubled for each further message of the same storm, up to
+    four times as long."""
     digest_late_seconds: float = Field(6 * 3600.0, ge=300, le=86_400)
-    """How late a digest is still sent that could not be made at its time. After that it is left out, and ListDigests says so."""
+    """How late a digest may be sent, in seconds, if it could not be made at its time. A later one is skipped, and
+    ListDigests shows that."""
     board_url: Annotated[str, AfterValidator(_base_url)] = ""
-    """Where operators open the board, without its path: `https://tocsin-admin.example.com` for `/board` below it. Needed for
-    NOTIFY_BOARD_OIDC_ISSUER, whose client there must be allowed to lead back to `/board/login/oidc/done` below it."""
+    """The base URL at which operators open the board: `https://tocsin-admin.example.com` for `/board` below it.
+    Required with NOTIFY_BOARD_OIDC_ISSUER, whose client must allow the redirect to `/board/login/oidc/done` below it."""
     board_oidc_issuer: str = Field("", pattern="^(|https?://[!-~]+)$")
     """The OpenID Connect provider through which operators may log in at the board, beside their tokens. Empty: none."""
     board_oidc_client_id: str = ""
-    """What the provider knows the board as."""
+    """The client id of the board at the provider."""
     board_oidc_client_secret: SecretStr = SecretStr("")
-    """Its secret. Empty: a public client, which PKCE alone proves."""
+    """Its secret. Empty: a public client, protected by PKCE alone."""
     board_oidc_claim: str = Field("groups", min_length=1)
-    """The claim of the provider's ID token that says which groups or roles somebody has."""
+    """The claim of the provider's ID token that lists a person's groups or roles."""
     board_oidc_readers: str = ""
-    """Values of that claim, separated by commas, whose people may look at the board. All of them are operators of every tenant."""
+    """Values of that claim, separated by commas, whose holders may read the board. All of them are operators of every
+    tenant."""
     board_oidc_writers: str = ""
-    """Values of that claim, separated by commas, whose people may also act there."""
+    """Values of that claim, separated by commas, whose holders may also act at the board."""
     public_url: Annotated[str, AfterValidator(_base_url)] = ""
-    """Where people and providers reach this service's HTTP, such as `https://tocsin.example.com`. A proxy takes a path off
-    that this URL has, and leaves the rest as it is. Empty: messages have no link to answer by, and providers send no receipts."""
+    """The base URL at which people and providers reach this service's HTTP, such as `https://tocsin.example.com`. If it
+    has a path, the proxy must remove that path and change nothing else. Empty: messages have no answer link, and
+    providers send no receipts."""
 
     receipt_timeout_seconds: float = Field(120.0, ge=5, le=3600)
-    """Seconds that a page waits for the receipt that its message arrived. Then it goes to the user's next method, if there is one.
-    Only with NOTIFY_PUBLIC_URL."""
+    """Seconds that a page waits for the receipt that its message arrived. Then it is sent through the user's next
+    method, if there is one. Used only with NOTIFY_PUBLIC_URL."""
     link_lifetime_seconds: float = Field(86_400.0, ge=60, le=30 * 86_400)
-    """Seconds for which the link in a message can be answered with. Later it only shows how the incident stands."""
+    """Seconds for which the link in a message can be used to answer. Later it only shows the state of the incident."""
 
     mail_listen: Listen | Literal[""] = ""
-    """Where replies to mails of pages are taken by SMTP. STARTTLS is offered with TLS_CERT_FILE. Empty: nowhere."""
+    """The address of the SMTP listener for replies to mails of pages. STARTTLS is offered with TLS_CERT_FILE. Empty: no
+    listener."""
     mail_domain: str = Field("", max_length=190, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.|$))*$")
-    """What stands behind the `@` of the addresses for replies. Its MX record, or the mail server that hands mails on, leads to
-    NOTIFY_MAIL_LISTEN. It is another domain than INGEST_MAIL_DOMAIN. Empty: mails of pages cannot be replied to."""
+    """The domain of reply addresses, after the `@`. Its MX record, or the mail server that forwards its mails, leads to
+    NOTIFY_MAIL_LISTEN. It must differ from INGEST_MAIL_DOMAIN. Empty: mails of pages cannot be replied to."""
     mail_require_tls: bool = False
-    """Whether replies are taken over STARTTLS only."""
+    """Whether replies are accepted over STARTTLS only."""
     mail_max_connections: int = Field(100, ge=2, le=10_000)
-    """SMTP connections that may be open at once; one host may have half of them. On an eighth of them a mail may be on its way."""
+    """SMTP connections that may be open at once; one host may have half of them. At most an eighth of them may carry a
+    mail at one time."""
 
     twilio_account_sid: str = Field("", validation_alias="TWILIO_ACCOUNT_SID", pattern="^[A-Za-z0-9-]{0,64}$")
     """The account that sends text messages and calls people, at Twilio or a provider that speaks its API. Empty: neither."""
     twilio_auth_token: SecretStr = Field(SecretStr(""), validation_alias="TWILIO_AUTH_TOKEN")
-    """Its auth tokens, separated by commas. The first logs in; a receipt may be signed with any, so that they can be rotated."""
+    """Its auth tokens, separated by commas. The first is used to log in; a receipt may be signed with any of them, so
+    that they can be rotated."""
     twilio_from: str = Field(
         "",
         validation_alias="TWILIO_FROM",
@@ -196,17 +209,21 @@ class NotifySettings(ServiceSettings):
     )
     """The sender: a number with its plus sign, a sender id of at most 11 letters and digits, or a messaging service (`MG…`)."""
     twilio_voice_from: str = Field("", validation_alias="TWILIO_VOICE_FROM", pattern=r"^(|\+[1-9][0-9]{3,14})$")
-    """The number that calls come from, with its plus sign. Empty: TWILIO_FROM, if that is a number; else nobody is called."""
+    """The number that calls come from, with its plus sign. Empty: TWILIO_FROM, if that is a number; else no calls are
+    made."""
     twilio_ring_seconds: int = Field(30, validation_alias="TWILIO_RING_SECONDS", ge=5, le=120)
-    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; a call that one takes has reached nobody."""
+    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; a call that a mailbox takes has
+    reached no one."""
     twilio_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.twilio.com", validation_alias="TWILIO_BASE_URL", min_length=1
     )
-    """Where its API is."""
+    """The base URL of its API."""
     twilio_sms_validity_seconds: int = Field(300, validation_alias="TWILIO_SMS_VALIDITY_SECONDS", ge=5, le=14_400)
-    """Seconds after which the provider gives up a message that no carrier took. The page goes to the next method then."""
+    """Seconds after which the provider gives up a message that no carrier accepted. Then the page is sent through the
+    next method."""
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
-    """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
+    """The most segments of one text message. Each segment is charged; it holds 153 characters, or 67 if the text has a
+    character outside of GSM-7."""
 
     twilio_replies: bool = Field(False, validation_alias="TWILIO_REPLIES")
     """Whether the provider's webhook for incoming messages is set to NOTIFY_PUBLIC_URL + `/v1/twilio/reply`. On: each page by text
@@ -217,54 +234,56 @@ class NotifySettings(ServiceSettings):
     telegram_webhook_secret: Annotated[SecretStr, AfterValidator(_secret_tokens)] = Field(
         SecretStr(""), validation_alias="TELEGRAM_WEBHOOK_SECRET"
     )
-    """What its webhook was set with as `secret_token`: 16 to 256 letters, digits, `_` and `-`. Several, separated by commas, while
-    it is changed. Empty: messages have no buttons."""
+    """The `secret_token` that its webhook was set with: 16 to 256 letters, digits, `_` and `-`. Several, separated by
+    commas, during a rotation. Empty: messages have no buttons."""
     telegram_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.telegram.org", validation_alias="TELEGRAM_BASE_URL", min_length=1
     )
-    """Where its API is."""
+    """The base URL of its API."""
     slack_bot_token: SecretStr = Field(SecretStr(""), validation_alias="SLACK_BOT_TOKEN")
     """The bot token (`xoxb-…`) of the operator's app at Slack, with the scope `chat:write`. Empty: nothing is sent by Slack."""
     slack_signing_secret: SecretStr = Field(SecretStr(""), validation_alias="SLACK_SIGNING_SECRET")
-    """What the app signs its requests with. Several, separated by commas, while it is changed. Empty: messages have no buttons."""
+    """The secret with which the app signs its requests. Several, separated by commas, during a rotation. Empty:
+    messages have no buttons."""
     slack_user_groups: Annotated[str, AfterValidator(_tenants_groups)] = Field("", validation_alias="SLACK_USER_GROUPS")
-    """Which user groups of the workspace each tenant may have follow a schedule: `tenant:group`, separated by commas, such as
-    `acme:S0604QSJC`. `*` stands for every tenant, or every group. Empty: none. The app needs the scope `usergroups:write`, and the
-    workspace's settings must allow everybody to change user groups."""
+    """The user groups of the workspace that each tenant may let follow a schedule: `tenant:group`, separated by commas,
+    such as `acme:S0604QSJC`. `*` stands for every tenant, or every group. Empty: none. The app needs the scope
+    `usergroups:write`, and the workspace's settings must allow every member to change user groups."""
     slack_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://slack.com", validation_alias="SLACK_BASE_URL", min_length=1
     )
-    """Where its API is."""
+    """The base URL of its API."""
     vapid_private_key: Annotated[SecretStr, AfterValidator(_vapid_key)] = Field(
         SecretStr(""), validation_alias="VAPID_PRIVATE_KEY"
     )
     """The private key by which push services of browsers know this installation (RFC 8292): 32 bytes in base64url, as
-    `web-push generate-vapid-keys` prints them. Browsers that are subscribed have to subscribe again when it changes. Empty: nothing
-    is sent by web push."""
+    `web-push generate-vapid-keys` prints them. When it changes, subscribed browsers must subscribe again. Empty:
+    nothing is sent by web push."""
     vapid_subject: str = Field(
         "", validation_alias="VAPID_SUBJECT", pattern="^(|mailto:.+@.+|https://.+)$", max_length=255
     )
-    """Whom a push service can ask about what it gets: `mailto:` and an address, or an https URL. Needed with VAPID_PRIVATE_KEY."""
+    """The contact for push services: `mailto:` and an address, or an https URL. Required with VAPID_PRIVATE_KEY."""
     pushover_token: SecretStr = Field(SecretStr(""), validation_alias="PUSHOVER_TOKEN")
     """The API token of the operator's application at Pushover. Empty: nothing is sent by Pushover."""
     pushover_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.pushover.net", validation_alias="PUSHOVER_BASE_URL", min_length=1
     )
-    """Where its API is."""
+    """The base URL of its API."""
     pushover_retry_seconds: int = Field(60, validation_alias="PUSHOVER_RETRY_SECONDS", ge=30, le=10_800)
-    """Seconds after which a page that nobody has answered rings again."""
+    """Seconds after which a page that was not answered rings again."""
     pushover_expire_seconds: int = Field(3600, validation_alias="PUSHOVER_EXPIRE_SECONDS", ge=60, le=10_800)
-    """Seconds after which such a page rings no more."""
+    """Seconds after which such a page stops ringing."""
 
     apprise_schemes: str = Field("", pattern="^(|[a-z0-9]{1,32}(,[a-z0-9]{1,32})*)$")
-    """Schemes of Apprise that contact methods may use, separated by commas, such as `gotifys,rocket,zulip`. Empty: none. Each is
-    code of others that gets the text of pages and calls what its URL says. It runs in processes of its own, which may connect where
-    webhooks may and do nothing else."""
+    """Schemes of Apprise that contact methods may use, separated by commas, such as `gotifys,rocket,zulip`. Empty:
+    none. A scheme is third-party code that gets the text of pages and calls the URL of its contact method. It runs in
+    processes of its own, which may connect to the same addresses as webhooks, and may do nothing else."""
     apprise_workers: int = Field(4, ge=1, le=64)
-    """Processes that run Apprise at once, in each replica; about 50 MB each. They are started when they are needed."""
+    """Processes that run Apprise at once, in each replica; about 50 MB each. They are started on demand."""
 
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
-    """The server that takes mail. Empty: no mail is sent, and e-mail goes to the user's next contact method at once."""
+    """The mail server that sends mails. Empty: no mail is sent, and a page by e-mail is sent through the user's next
+    contact method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
     """Its port. 587 with STARTTLS and 465 with SMTP_IMPLICIT_TLS are usual."""
     smtp_username: str = Field("", validation_alias="SMTP_USERNAME")
@@ -315,7 +334,7 @@ class NotifySettings(ServiceSettings):
 
     @property
     def mail_server(self) -> MailServer:
-        """SMTP_…, as the e-mail channel takes it."""
+        """SMTP_…, in the form that the e-mail channel needs."""
         return MailServer(
             host=self.smtp_host,
             port=self.smtp_port,
@@ -329,7 +348,7 @@ class NotifySettings(ServiceSettings):
 
     @property
     def mail_listener(self) -> MailListener:
-        """NOTIFY_MAIL_…, as the server of mails takes them."""
+        """NOTIFY_MAIL_…, in the form that the mail listener needs."""
         return MailListener(
             listen=self.mail_listen,
             domain=self.mail_domain,
@@ -340,13 +359,13 @@ class NotifySettings(ServiceSettings):
 
     @property
     def telegram_account(self) -> TelegramAccount:
-        """TELEGRAM_…, as its channel takes them."""
+        """TELEGRAM_…, in the form that its channel needs."""
         token = self.telegram_bot_token.get_secret_value().strip()
         return TelegramAccount(token, _parts(self.telegram_webhook_secret), self.telegram_base_url)
 
     @property
     def slack_account(self) -> SlackAccount:
-        """SLACK_…, as its channel takes them."""
+        """SLACK_…, in the form that its channel needs."""
         token = self.slack_bot_token.get_secret_value().strip()
         return SlackAccount(token, _parts(self.slack_signing_secret), self.slack_base_url)
 
@@ -358,18 +377,18 @@ class NotifySettings(ServiceSettings):
 
     @property
     def vapid(self) -> Vapid:
-        """VAPID_…, as its channel takes them."""
+        """VAPID_…, in the form that its channel needs."""
         return Vapid(self.vapid_private_key.get_secret_value(), self.vapid_subject)
 
     @property
     def bundling(self) -> BundlePolicy:
-        """When pages come together, for people for whom nothing else was chosen."""
+        """When pages are bundled, for people who have chosen no budget."""
         collect = self.storm_collect_seconds
         return BundlePolicy(self.storm_pages, self.storm_window_seconds, collect, collect * 4)
 
     @property
     def pushover_account(self) -> PushoverAccount:
-        """PUSHOVER_…, as its channel takes them."""
+        """PUSHOVER_…, in the form that its channel needs."""
         return PushoverAccount(
             token=self.pushover_token.get_secret_value().strip(),
             base_url=self.pushover_base_url,
@@ -379,7 +398,7 @@ class NotifySettings(ServiceSettings):
 
     @property
     def twilio_account(self) -> TwilioAccount:
-        """TWILIO_…, as its channels take them."""
+        """TWILIO_…, in the form that its channels need."""
         tokens = (part.strip() for part in self.twilio_auth_token.get_secret_value().split(","))
         return TwilioAccount(
             sid=self.twilio_account_sid,
@@ -395,5 +414,5 @@ class NotifySettings(ServiceSettings):
 
     @property
     def encryption_keys(self) -> list[bytes]:
-        """What closes and opens stored secrets, in order."""
+        """The keys that encrypt and decrypt stored secrets, in order."""
         return secret_keys(self.secret_key, self.signing_keys)

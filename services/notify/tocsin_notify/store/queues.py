@@ -1,4 +1,4 @@
-"""The figures of the queue's rows. Counts are of what is alive, so they do not grow with history."""
+"""The figures of the queue's rows. Counts cover only unfinished rows, so they do not grow with history."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ QUEUE: Final = "notify"
 PAUSED: Final = paused(f"'{QUEUE}'")
 """The condition of a statement that the queue is paused."""
 
-# Digests are no reason for an alarm: thousands of them may wait for minutes, behind everything else.
+# Digests raise no alarm: thousands of them may wait for minutes, behind all other notifications.
 _FIGURES: Final = f"""
 SELECT
   (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time > app_now())
@@ -37,7 +37,7 @@ SELECT (SELECT count(*) FROM notifications WHERE state = 'pending' AND priority 
 
 
 async def figures(tx: Tx) -> RecordFigures:
-    """Of all tenants: run it in a transaction of all tenants. The work is provider calls: `failed` counts attempts."""
+    """Of all tenants: run it in a transaction of all tenants. The tasks are provider calls: `failed` counts attempts."""
     row = await tx.fetchrow(_FIGURES)
     assert row is not None, "an aggregate has one row"
     return RecordFigures(
@@ -50,6 +50,6 @@ async def figures(tx: Tx) -> RecordFigures:
 
 
 async def count_slow_retries(tx: Tx) -> int:
-    """How many notifications are tried on for want of another method, of all tenants."""
+    """How many notifications are slow retries because there is no other method, of all tenants."""
     count: int = await tx.fetchval(_SLOW_RETRIES, SLOW[CRITICAL], SLOW[NORMAL])
     return count

@@ -1,6 +1,7 @@
-"""Notifications, messages and dead letters as tasks of the queue: what operators list, read and change, of all tenants.
+"""Notifications, messages and dead letters as tasks of the queue: operators list, read and change them, over all
+tenants.
 
-A query reads an index of what is alive, in its order, as far as the page goes: it does not grow with history.
+A query reads an index of unfinished rows, in its order, for one page: it does not grow with history.
 """
 
 from collections.abc import Sequence
@@ -139,13 +140,14 @@ WHERE d.id = g.id AND d.org_id = g.org_id AND d.redrive_time IS NULL
 """
 
 Named = tuple[str, UUID]
-"""A tenant and the id of a row of its."""
+"""A tenant and the id of one of its rows."""
 
 
 async def notifications_in(
     tx: Tx, state: TaskState, org_id: str | None, after: Position | None, limit: int
 ) -> list[NotificationTask]:
-    """Those that are waiting or delayed by due time, or active ones by the end of their lease, behind a (time, id)."""
+    """Those that are waiting or delayed, by due time, or the active ones, by the end of their lease, after a (time,
+    id)."""
     after_time, after_id = after or _BEGINNING
     call = _NOTIFICATIONS_IN[state](org_id=org_id, after_time=after_time, after_id=after_id, limit=limit)
     return [NotificationTask(*row) for row in await tx.fetch(*call)]
@@ -192,7 +194,7 @@ async def cancel(tx: Tx, named: Sequence[Named], reason: str) -> None:
 async def messages_in(
     tx: Tx, state: TaskState, org_id: str | None, after: Position | None, limit: int
 ) -> list[MessageTask]:
-    """Messages that are waiting or delayed, by their time, behind a (send_time, id). `org_id` None: of all tenants."""
+    """Messages that are waiting or delayed, by their time, after a (send_time, id). `org_id` None: of all tenants."""
     after_time, after_id = after or _BEGINNING
     call = _MESSAGES_IN[state](org_id=org_id, after_time=after_time, after_id=after_id, limit=limit)
     return [MessageTask(*row) for row in await tx.fetch(*call)]
@@ -215,7 +217,7 @@ async def cancel_messages(tx: Tx, named: Sequence[Named], reason: str) -> None:
 
 
 async def letters(tx: Tx, org_id: str | None, before: Position | None, limit: int) -> list[DeadLetterHead]:
-    """Dead letters that were not redriven, newest first, behind a (create_time, id). `org_id` None: of all tenants."""
+    """Dead letters that were not redriven, newest first, after a (create_time, id). `org_id` None: of all tenants."""
     before_time, before_id = before or _END
     call = _NEWEST_LETTERS(org_id=org_id, before_time=before_time, before_id=before_id, limit=limit)
     return [DeadLetterHead(*row) for row in await tx.fetch(*call)]

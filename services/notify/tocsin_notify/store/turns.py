@@ -1,27 +1,31 @@
-"""SQL that takes what is due of all tenants: when it is more than one round takes, the tenants take turns."""
+"""SQL that claims due rows of all tenants: if more rows are due than one round takes, the tenants alternate."""
 
 
 def taken_in_turns(
     table: str, *, time: str, living: str, due: str, key: str = "id", what: str = "", passing_over: bool = True
 ) -> str:
-    """CTEs for behind WITH RECURSIVE. `taken` has `what` of up to $1 rows, locked, in the order of its columns turn and place.
+    """CTEs to follow WITH RECURSIVE. `taken` has `what` of up to $1 rows, locked, in the order of its columns turn and
+    place.
 
-    `key` is a column that has one value for each row, and `what`, where it is not given. An index has `key` alone, another one
-    `time` and it, and a third one org_id, `time` and it; each has what is `living`. Only a transaction that walks indexes
-    (`Database.claim`) reads no more than is said here. Without `passing_over` nothing is locked: the caller locks in its own order.
+    `key` is a column that has one value for each row, and `what`, where it is not given. Three indexes are needed: on
+    `key`; on `time` and `key`; and on org_id, `time` and `key`. Each covers the rows that are `living`. The limits hold
+    only in a transaction that prefers index scans (`Database.claim`). Without `passing_over` nothing is locked: the
+    caller locks in its own order.
 
-    Up to $1 due rows come by their `time`. Of more, one of every tenant comes before the second of any. The tenants are found by
-    hopping from one to the next in an index on org_id that has what is `living`. Of each that has something due no more is read
-    than four times its share of $1, and two: so a round costs what it takes, however much is due. What another transaction holds
-    is passed over, and others are taken in its place. A round may take less than $1 although more is due: when few of many
-    tenants have much.
+    Up to $1 due rows are taken by their `time`. If more are due, one row of every tenant is taken before the second of
+    any. The tenants are found by jumping from one to the next in an index on org_id that covers the rows that are
+    `living`. Of each tenant with due rows, at most four times its share of $1, and two, are read. So the cost of a
+    round depends on what it takes, not on how much is due. Rows that another transaction holds are skipped, and others
+    are taken in their place. A round may take less than $1 although more is due: when few of many tenants have many
+    rows.
     """
     first = f"SELECT {key}, {time} AS place FROM {table} WHERE {living} AND {due}"
-    # Rows are compared as a whole, and the order names the tenant: with `org_id = …` the planner may as well take an index of what
-    # is due of all tenants, and does so while statistics say that nothing is. It would read all of that for each tenant.
+    # Rows are compared as a whole, and the order names the tenant. With `org_id = …` the planner may use an index of
+    # the due rows of all tenants, and does so while statistics say that nothing is due. It would read all of these rows
+    # for each tenant.
     of_tenant = f"""{first} AND ({table}.org_id, {time}) >= ({{of}}.org_id, '-infinity')
     AND ({table}.org_id, {time}) <= ({{of}}.org_id, 'infinity') ORDER BY {table}.org_id, {time}, {key}"""
-    # By their keys, and by no index of what is due: what lies behind IS TRUE fits none.
+    # Found by their keys, and by no index of due rows: the condition after IS TRUE fits none.
     return f"""oldest AS MATERIALIZED (
   SELECT {key}, place, row_number() OVER (ORDER BY place, {key}) AS turn FROM ({first} ORDER BY {time}, {key} LIMIT $1 + 1) AS mine
 ), orgs AS (

@@ -1,4 +1,4 @@
-"""The templates of one tenant, ready to be used: which one counts for a message, and what it makes of its parts."""
+"""The templates of one tenant, compiled: which one applies to a message, and the texts that it gives."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Template:
         return cls(source.name, parts, broken)
 
     def word(self, delivery: Delivery, wanted: Iterable[Part]) -> tuple[Wording, Mapping[Part, BadTemplate]]:
-        """What it makes of these parts; and why it makes nothing of some. Raises nothing."""
+        """The texts of these parts; and why some have none. Raises nothing."""
         wording: dict[Part, str] = {}
         faults: dict[Part, BadTemplate] = {}
         for part in wanted:
@@ -82,8 +82,8 @@ class TenantTemplates:
         """Takes some milliseconds for each long template."""
         self._templates = {(each.kind, each.language): Template.of(each) for each in sources}
         self.weight: Final = sum(each.weight for each in self._templates.values())
-        """Of what it takes in memory: some 700 bytes each."""
+        """The weight in memory: about 700 bytes each."""
 
     def find(self, kind: Kind, language: str) -> Template | None:
-        """The one that counts: that of the language before that of any."""
+        """The template that applies: one of the language before one of any language."""
         return self._templates.get((kind, language)) or self._templates.get((kind, ""))

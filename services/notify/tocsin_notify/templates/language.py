@@ -1,7 +1,9 @@
-"""The language of templates: a closed part of Liquid (shopify.github.io/liquid), which has no way to Python, files or the network.
+"""The language of templates: a restricted part of Liquid (shopify.github.io/liquid), without access to Python, files or
+the network.
 
-Bounded by construction: values and lists are short (`variables`), no tag keeps a value, no filter repeats one, and what a template
-may do is counted before it is saved. So rendering takes some milliseconds at most, and may run on the event loop.
+Its cost is bounded: values and lists are short (`variables`), no tag keeps a value, no filter repeats one, and the work
+of a template is counted before it is saved. So rendering takes some milliseconds at most, and may run on the event
+loop.
 """
 
 import re
@@ -31,7 +33,7 @@ _LONGEST_TAG: Final = 500
 _MOST_STEPS: Final = 1000
 _MOST_FILTERS: Final = 4
 _STEPS: Final = {"url_encode": 10}
-"""Of filters that take longer than the others, or make a text longer. None may be used twice in a row."""
+"""The cost of filters that take longer than the others, or make a text longer. None may be used twice in a row."""
 _LONGEST_ENCODED: Final = 500
 _OPENING: Final = re.compile(r"\{[{%]")
 _MOST_OUTPUT: Final = 131_072
@@ -49,7 +51,8 @@ _TAGS: Final = (
 
 @string_filter
 def _url_encode(text: str) -> str:
-    """Of its beginning: each character costs as much as a step of other filters, and a whole text is in no URL."""
+    """Encodes the beginning only: each character costs as much as a step of other filters, and no URL holds a whole
+    text."""
     return quote_plus(text[:_LONGEST_ENCODED])
 
 
@@ -73,7 +76,7 @@ class _Environment(Environment):
     output_stream_limit = _MOST_OUTPUT
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
-        """Only these: what a release of the library adds is not taken over."""
+        """Only these: a tag or filter that a release of the library adds is not available."""
         for tag in _TAGS:
             self.add_tag(tag)
         for name, filter_ in FILTERS.items():
@@ -86,7 +89,7 @@ _HTML: Final = _Environment(autoescape=True)
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A variable that there is not, and where it stands."""
+    """An unknown variable, and its place."""
 
     name: str
     line: int
@@ -129,14 +132,14 @@ def compile_template(source: str, *, html: bool = False) -> Compiled:
         _check(template)
     except BadTemplate:
         raise
-    except Exception as error:  # the library lets some through: a template that nests too deeply is a RecursionError
+    except Exception as error:  # the library lets some errors through: too deep nesting raises RecursionError
         raise _bad(error) from error
     return Compiled(template, source)
 
 
 def _require_closed(source: str) -> None:
-    """Each tag ends before the next one begins, and there are few. The library looks for the end of each opened one in all that
-    follows, so that 8,000 characters of them would keep it busy for seconds.
+    """Each tag ends before the next one begins, and there are few. For each opened tag the library searches all text
+    after it for the end, so 8,000 characters of opened tags would keep it busy for seconds.
     """
     end = 0
     for number, opening in enumerate(_OPENING.finditer(source), 1):
@@ -153,7 +156,7 @@ def _require_closed(source: str) -> None:
 
 
 def _check(template: BoundTemplate) -> None:
-    """Raises BadTemplate for what the grammar allows and this service does not."""
+    """Raises BadTemplate for what the grammar allows and this service forbids."""
     context = RenderContext(template)
     steps = sum(_steps(node, context) for node in template.nodes)
     if steps > _MOST_STEPS:

@@ -1,4 +1,4 @@
-"""Messages that a template is tried with: the longest that can come, the shortest, and one to look at."""
+"""Messages with which a template is tested: the longest possible, the shortest possible, and an example."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ _OF_NO_INCIDENT: Final = frozenset({Kind.TEST, Kind.MESSAGE, Kind.VERIFICATION, 
 
 
 def sample_job(kind: Kind) -> pb.NotificationJob:
-    """One to look at."""
+    """An example."""
     job = pb.NotificationJob(
         page=f"pages/{_ID}",
         user="users/ana",
@@ -46,7 +46,7 @@ def sample_job(kind: Kind) -> pb.NotificationJob:
 
 
 def sample_shift_job(notice: shift_pb2.ShiftNotice.ValueType) -> pb.NotificationJob:
-    """What a user is told of their time on call, to look at."""
+    """An example of a notice about a user's shift."""
     job = sample_job(Kind.MESSAGE)
     job.about = "schedules/web"
     told = job.shift
@@ -73,7 +73,7 @@ def sample_shift_job(notice: shift_pb2.ShiftNotice.ValueType) -> pb.Notification
 
 
 def delivery_of(kind: Kind, job: pb.NotificationJob, *, link: str = _LINK, language: str = "en") -> Delivery:
-    """A message that is not sent."""
+    """A delivery that is not sent."""
     return Delivery(
         key="",
         notification=_ID,
@@ -89,7 +89,7 @@ def delivery_of(kind: Kind, job: pb.NotificationJob, *, link: str = _LINK, langu
 
 
 def extremes(kind: Kind, language: str) -> Iterator[Delivery]:
-    """The longest message of the kind that can come, and the shortest; and what users are told of their time on call."""
+    """The longest possible message of the kind, and the shortest; and notices about shifts."""
     longest = sample_job(kind)
     for field, size in (("title", 4096), ("source", 4096), ("text", 4096), ("policy", 255), ("about", 255)):
         setattr(longest, field, (_LONG * size)[:size])

@@ -1,4 +1,4 @@
-"""What a template can name: a closed set of plain values, each of which is short.
+"""The variables of templates: a closed set of plain values, each of which is short.
 
 `docs/templates.md` says the same to those who write templates; a test compares the two.
 """
@@ -51,7 +51,8 @@ KNOWN: Final = frozenset(NAMES)
 
 
 class _Item(dict[str, str]):
-    """One of a list. A template that writes it as a whole shows `whole`: otherwise a person would read how Python writes it."""
+    """An item of a list. A template that writes a whole item shows `whole`: otherwise a person would read Python's text
+    for it."""
 
     def __init__(self, parts: Mapping[str, str], whole: str) -> None:
         super().__init__(parts)
@@ -62,7 +63,7 @@ class _Item(dict[str, str]):
 
 
 def values_of(delivery: Delivery, part: Part) -> dict[str, object]:
-    """The values for one part of one message. What is too long is cut; a link that is too long is left out."""
+    """The values for one part of one message. Too long values are cut; a link that is too long is left out."""
     job = delivery.job
     return {
         "type": str(delivery.kind),

@@ -1,4 +1,4 @@
-"""What a message says that stands for several pages, in the language of its person."""
+"""The text of a message for several pages, in the language of its person."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +18,7 @@ def summary(members: Sequence[Member], words: Words, *, waited: bool = False) ->
 
 
 def left(members: Sequence[Member], words: Words) -> str:
-    """The same of those that are left, after others were answered."""
+    """The same for the pages that are left, after others were answered."""
     return _counted(members, words, words.bundle_left)
 
 

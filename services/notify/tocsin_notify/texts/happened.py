@@ -1,4 +1,4 @@
-"""What became of an incident, as people read it, made of the words in which it was told why its pages stopped."""
+"""What happened to an incident, as people read it, made from the reason why its pages were stopped."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,8 @@ _WHOLE: Final[dict[str, Callable[[Words], str]]] = {
 
 
 def happened(words: Words, reason: str) -> str:
-    """A sentence: `Acknowledged by ana.` What is not known here, such as what a newer escalation says, stays as it came."""
+    """A sentence: `Acknowledged by ana.` A reason that is not known here, such as one of a newer escalation, is shown
+    unchanged."""
     if by := _BY.fullmatch(reason):
         return _DONE[by[1]](words).format(actor=by[2].removeprefix("users/"))
     if merged := _MERGED.fullmatch(reason):

@@ -6,9 +6,9 @@ from tocsin_notify.texts import reminders, shifts
 
 
 def in_language(job: NotificationJob, language: str) -> NotificationJob:
-    """The job as it is if a person wrote it; else with title and text in the language.
+    """The job unchanged if a person wrote it; else with title and text in the language.
 
-    Raises ValueError, OverflowError for a shift content that cannot be told; none that was read as a job is.
+    Raises ValueError, OverflowError for shift content that has no text; content that was read as a job always has one.
     """
     if job.HasField("shift"):
         return shifts.in_language(job, language)

@@ -1,4 +1,4 @@
-"""What a person is told who answers: by a button, a text message, a mail, a command of a chat. A table for each language.
+"""The texts for a person who answers by a button, a text message, a mail or a chat command. A table for each language.
 
 Each text may name the values in braces that its English one names; a test compares them.
 """

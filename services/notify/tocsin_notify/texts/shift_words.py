@@ -1,4 +1,4 @@
-"""The words of what users are told of their time on call, in each language."""
+"""The words of notices about shifts, in each language."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

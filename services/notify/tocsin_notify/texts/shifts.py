@@ -1,4 +1,5 @@
-"""What users are told of their time on call, in the language of the user: escalation, which tells it, knows no languages."""
+"""Notices to users about their shifts, in the language of the user: escalation, which makes them, has no texts in other
+languages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What people read and hear when no template says it: the shape of a language's file (`en`, `de`).
+"""The texts that people read and hear when no template replaces them: the shape of a language's file (`en`, `de`).
 
 Each text may name the values in braces that its English one names. A language that lacks a text cannot be made; a test compares the
 values that each text names.

@@ -1,4 +1,4 @@
-"""What is connected to what. Nothing else in this service builds anything."""
+"""Connects the parts of this service. No other package builds objects of the service."""
 
 import asyncio
 from typing import Final
@@ -37,7 +37,7 @@ from tocsin_notify.work.retention import Retention
 _log = get_logger(__name__)
 
 WORKER_GRACE: Final = 2.0
-"""Seconds for tasks of the stream to end at a stop: they store a row, and what does not end is given back."""
+"""Seconds for tasks of the stream to end at a stop: each stores a row, and a task that does not end is given back."""
 
 
 async def build(runtime: Runtime[NotifySettings]) -> Service:
@@ -65,7 +65,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     _add_loops(base, delivery, events)
 
     base.broker.is_worker_process = True
-    await base.broker.startup()  # by us, so that the worker's end does not close what the other loops still use
+    await (
+        base.broker.startup()
+    )  # started here, so that the end of the worker does not close what the other loops still use
     return Service((*delivery.drains, *base.close, events.close, answering.close, close_board, *close_mails))
 
 
@@ -86,7 +88,7 @@ def _add_loops(base: Base, delivery: Delivery, events: Events) -> None:
     settings, loops = base.settings, base.runtime.loops
 
     async def wind_down(stopping: asyncio.Event) -> None:
-        """Start nothing more, and let calls end."""
+        """Start no more work, and let calls end."""
         await stopping.wait()
         delivery.stop_starting()
         events.sender.stopping = True

@@ -1,4 +1,4 @@
-"""Everything by which a person answers a page from outside, connected. A part of `wiring`."""
+"""Builds all that people answer pages with from outside. A part of `wiring`."""
 
 from typing import Final
 
@@ -31,8 +31,8 @@ from tocsin_notify.wiring.people import People
 
 
 class Answering:
-    """One object per process. Escalation is asked without a credential of this service: each call shows that of the person who
-    answers.
+    """One object per process. Calls to escalation carry no credential of this service: each carries that of the person
+    who answers.
     """
 
     def __init__(self, base: Base, people: People) -> None:
@@ -48,7 +48,7 @@ class Answering:
         self.presses: Final = Presses(base.db, self._responders, self._receipts, self._bundles)
 
     def add_routes(self) -> None:
-        """Those of what is set up here. They need NOTIFY_PUBLIC_URL: people and providers call it."""
+        """Routes of the channels that are configured. They need NOTIFY_PUBLIC_URL: people and providers call it."""
         base, db, settings, links = self._base, self._base.db, self._base.settings, self._base.links
         add, callbacks, receipts, presses = base.runtime.http.add_routes, base.callbacks, self._receipts, self.presses
         pushes = bool(settings.vapid.private_key)

@@ -47,7 +47,7 @@ REDIS_ERRORS: Final[tuple[type[Exception], ...]] = (RedisError, OSError)
 
 @dataclass(frozen=True, slots=True)
 class Wakes:
-    """Each ends the wait of a loop before its sweep."""
+    """Events that end the wait of a loop before its sweep."""
 
     due: asyncio.Event = field(default_factory=asyncio.Event)
     """A notification is due."""
@@ -72,7 +72,7 @@ class Base:
 
     channels: Registry
     missing: Mapping[Channel, str]
-    """Why no page leaves by these channels: settings that they need."""
+    """Why no page can be sent through these channels: the settings that are missing."""
 
     gate: Gate
     gatekeeper: Gatekeeper
@@ -102,7 +102,7 @@ class Base:
 
     @property
     def budgets(self) -> Budgets:
-        """Of the tenants."""
+        """Keep these equal to those of the same name in the other replicas."""
         return self.runtime.rpc.budgets
 
     def share(self, budgets: Budgets, name: str) -> None:
@@ -111,7 +111,7 @@ class Base:
 
     @property
     def close(self) -> Sequence[Callable[[], Awaitable[object]]]:
-        """What ends it, in this order, once nothing is under way."""
+        """Closes everything, in this order, once no work is under way."""
         return (
             self.hints.mirror.close,
             self._close_channels,
@@ -128,7 +128,7 @@ class Base:
 
 
 async def open_base(runtime: Runtime[NotifySettings]) -> Base:
-    """Connect to PostgreSQL, and make what connects to the rest when it is first used."""
+    """Connect to PostgreSQL; other connections are made when they are first used."""
     settings, db = runtime.settings, runtime.database
     metrics, wakes = NotifyMetrics(runtime.metrics.registry), Wakes()
     policy = RetryPolicy(

@@ -1,4 +1,4 @@
-"""What takes pages in, sends them, and notes what became of them, connected. A part of `wiring`."""
+"""Builds the parts that accept pages, send them, and write their outcomes. A part of `wiring`."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -39,7 +39,7 @@ from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
 
 _DUE_SECONDS: Final = 1.0
-"""Between two looks for pages that are due and of which nobody has been told."""
+"""Seconds between two looks for due pages for which there was no hint."""
 
 
 class Delivery:
@@ -70,7 +70,7 @@ class Delivery:
         tasks.take_with(base.broker, self._arrivals)
 
     def add_loops(self) -> None:
-        """What is due, and what became of that which was sent; and the check that tells of providers that fail."""
+        """Loops for due pages and for the outcomes of sent ones; and the health check for failing providers."""
         base, loops, looks = self._base, self._base.runtime.loops, self._base.looks
         settings, db, wakes, hints = base.settings, base.db, base.wakes, base.hints
         base.runtime.health.add(HealthCheck("providers", self._circuits.check, critical=False))
@@ -90,7 +90,7 @@ class Delivery:
         loops.add("sequels", looks.sweep("sequels", self._sequels, nudged=wakes.sequel))
 
     def stop_starting(self) -> None:
-        """Pages are stored from here on, and left for others to send."""
+        """From now on pages are stored, and other replicas send them."""
         self._deliver.stopping = self._submit.stopping = self._release.stopping = True
 
     async def drain_calls(self) -> None:
@@ -99,9 +99,9 @@ class Delivery:
 
     @property
     def drains(self) -> Sequence[Callable[[], Awaitable[object]]]:
-        """Take in what has come, let its calls end, and note how they ended: in this order.
+        """Store the pages that have arrived, let their calls end, and write the outcomes: in this order.
 
-        Calls once more, since a page that was being stored when the stop came has started its call since.
+        Calls are drained twice, since a page that was being stored at the stop has started its call since.
         """
         return self._arrivals.drain, self.drain_calls, self._outcomes.drain, self._drain_sequels
 

@@ -1,4 +1,5 @@
-"""What notify tells escalation of pages, connected: a relay for each kind, so that none waits for the other. A part of `wiring`."""
+"""Builds the relays that report page outcomes to escalation: one for each kind, so that none waits for the other. A
+part of `wiring`."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +15,8 @@ from tocsin_notify.store.delivery.outcomes import NOT_REACHED, SENT
 from tocsin_notify.work.relay import OutcomeDelivery
 
 _SENT_AT_ONCE: Final = 100
-"""Of a storm, thousands were sent with one message. Escalation applies a set as one transaction, beside which pages go on."""
+"""In a storm, thousands of pages were sent with one message. Escalation applies a set as one transaction, beside which
+pages go on."""
 
 
 class OutcomeRelays:
@@ -28,7 +30,8 @@ class OutcomeRelays:
         *,
         busy: Callable[[], bool],
     ) -> None:
-        """`channel`: the one that `escalation` calls through. `busy`: pages wait, which go before what is told of others."""
+        """`channel`: the one that `escalation` uses. `busy`: whether pages wait, which are sent before outcomes are
+        reported."""
         settings, deliver = runtime.settings, OutcomeDelivery(escalation).deliver
         self._not_reached, self._sent = (
             Relay(
@@ -49,7 +52,7 @@ class OutcomeRelays:
         self._named: Final = {"not-reached": self._not_reached, "sent": self._sent}
 
     def nudge(self) -> None:
-        """A page was not reached. What was sent is told with the next round."""
+        """A page was not reached. Sent pages are reported with the next round."""
         self._not_reached.nudge()
 
     def nudge_all(self) -> None:

@@ -1,4 +1,4 @@
-"""What the tasks of the stream hand over to; it is put into the broker's state once it is built (`work.tasks`)."""
+"""Receives what the tasks of the stream carry; it is put into the broker's state once it is built (`work.tasks`)."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -38,9 +38,9 @@ class Arrivals:
         await self._intake.submit([read_job(job)])
 
     async def submit_all(self, jobs: Sequence[NotificationJob]) -> None:
-        """Returns once these pages are stored. Raises what `Intake.submit` raises; then some of them may be.
+        """Returns once these pages are stored. Raises what `Intake.submit` raises; some of them may be stored then.
 
-        One that breaks a rule is left to its copy that comes by RPC: there it is refused, and what can be sent of it is.
+        A page that breaks a rule is dropped here: its copy that comes by RPC is refused with the reason.
         """
         copies = [job.page for job in jobs if self._intake.has(job.page)]
         known = set(copies)
@@ -50,11 +50,11 @@ class Arrivals:
         await self._intake.stored(copies)
 
     async def deliver(self, id: UUID) -> None:
-        """Returns once its call has begun, if it is due and there is room."""
+        """Returns once its call has begun, if it is due and a slot is free."""
         await self._reminders.submit(id)
 
     async def drain(self) -> None:
-        """Return when nothing is on its way into the database, and no reminder is under way."""
+        """Return when no page is being stored and no reminder is under way."""
         await self._intake.drain()
         await self._reminders.drain()
 

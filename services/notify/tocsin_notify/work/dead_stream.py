@@ -1,4 +1,4 @@
-"""What notify's stream gave up: a page that can be read is taken in, the rest is kept as dead letters."""
+"""Messages that notify's stream gave up: a page that can be read is accepted, all others are kept as dead letters."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _log = get_logger(__name__)
 
 
 class DeadStream:
-    """Any number of replicas may take the same letters: each step is harmless when done twice."""
+    """Several replicas may take the same letters: each step can be repeated without harm."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class DeadStream:
         self._read_raw = jobs_reader(broker)
 
     async def take(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns once none of them lies in Redis alone. Raises TocsinError while the database is away."""
+        """Returns once none of them is in Redis only. Raises TocsinError while the database is away."""
         kept: list[NewDeadLetter] = []
         for letter in letters:
             kept += await self._take(letter)
@@ -45,7 +45,7 @@ class DeadStream:
     async def _take(self, letter: DeadLetter) -> Sequence[NewDeadLetter]:
         if letter.task_name == DELIVER:
             _log.error("reminder_failed", task=letter.task_id, reason=letter.reason)
-            return []  # the sweep finds its row anyway
+            return []  # the sweep finds its row later
         detail = letter.reason
         try:
             await self._submit(self._read_raw(letter.data))

@@ -39,8 +39,8 @@ class MirroredHints:
         nudge: Callable[[], None] | None,
         release: Callable[[], None] | None,
     ) -> None:
-        """`nudge` and `release`: tell this process that a notification, a message is due; None: other processes do that work, and
-        are reached through Redis."""
+        """`nudge` and `release`: tell this process that a notification or a message is due. None: other processes do
+        that work, and are told through Redis."""
         self._db = db
         self._broker = broker
         self._tasks = tasks

@@ -1,4 +1,4 @@
-"""Hands page outcomes to escalation, from the outbox."""
+"""Sends page outcomes from the outbox to escalation."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,7 +23,7 @@ class OutcomeDelivery:
         self._sink = sink
 
     async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One answer per row. What escalation answers to the call as a whole is raised, for the relay to judge."""
+        """One answer per row. If escalation refuses the call as a whole, its error is raised, and the relay decides."""
         answers: dict[int, Outcome] = {}
         readable: list[tuple[OutboxRow, PageOutcome]] = []
         for row in rows:

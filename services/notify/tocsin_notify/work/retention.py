@@ -1,4 +1,4 @@
-"""What is old goes, a little at a time."""
+"""Deletes old rows, a few at a time."""
 
 from functools import partial
 from typing import Final
@@ -17,19 +17,19 @@ _ROUNDS: Final = 40
 _DAY: Final = 86_400.0
 _VERIFICATIONS_KEPT: Final = _DAY
 _TEXTS_KEPT: Final = 2 * _DAY
-"""Longer than a page can be answered by text message: what comes again later finds no page."""
+"""Longer than a page can be answered by text message: a repeat that comes later finds no page."""
 _PACES_KEPT: Final = 2 * _DAY
 """Longer than a storm's window can be."""
 _FORMER_KEPT: Final = _DAY
-"""Where a method led before another user changed it, and addresses of messages: as long as a notification may take."""
+"""Former addresses of methods, and addresses of messages: as long as a notification may take."""
 
 
 class Retention:
-    """Deletes in small transactions, oldest first; a round ends after a while, and the next goes on."""
+    """Deletes in small transactions, oldest first; a round ends after a while, and the next round goes on."""
 
     def __init__(self, db: Database, *, days: float, fence_days: float, event_days: float) -> None:
-        """`days`: pages with all that hangs on them, and dead letters. `fence_days`: longer than a job may be on its way.
-        `event_days`: deliveries to subscriptions, after they ended.
+        """`days`: pages with their notifications and attempts, and dead letters. `fence_days`: longer than a job may
+        take to arrive. `event_days`: deliveries to subscriptions, after they ended.
         """
         self._db = db
         self._kept = {
@@ -48,7 +48,7 @@ class Retention:
         }
 
     async def __call__(self) -> int:
-        """One round; how many rows went."""
+        """One round; returns how many rows were deleted."""
         gone = 0
         for what, statement in retention.STATEMENTS.items():
             gone += await delete_in_batches(

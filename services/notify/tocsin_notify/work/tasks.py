@@ -1,4 +1,4 @@
-"""What arrives through Redis: pages from escalation, and reminders of our own."""
+"""Tasks that arrive through Redis: pages from escalation, and this service's own reminders."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,54 +19,54 @@ from tocsin_notify.work.arrivals import Arrivals
 SUBMIT: Final = "notify.submit"
 """The task escalation sends, with a NotificationJob as its only argument."""
 SUBMIT_SET: Final = "notify.submit_set"
-"""The same for several at once, with a SubmitNotificationsRequest."""
+"""The same for several jobs, with a SubmitNotificationsRequest."""
 DELIVER: Final = "notify.deliver"
 RELEASE: Final = "notify.release"
 ANY: Final = ""
 """The argument of RELEASE, by which the version before told messages apart; its workers want one."""
 
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
-"""Trying again can succeed: the database is away, or too much waits for it."""
+"""A repeat can succeed: the database is away, or overloaded."""
 
 
 class Tasks(NamedTuple):
-    """The tasks that remind us of rows of our own."""
+    """The tasks that remind this service of its own rows."""
 
     deliver: AsyncTaskiqDecoratedTask[Any, Any]
     release: AsyncTaskiqDecoratedTask[Any, Any]
 
 
 def take_with(broker: TimerBroker, arrivals: Arrivals) -> None:
-    """Have this take what the tasks bring."""
+    """Let this object receive what the tasks carry."""
     broker.state.arrivals = arrivals
 
 
 def arrivals_of(broker: TimerBroker) -> Arrivals:
-    """What `take_with` was given."""
+    """The object that was given to `take_with`."""
     arrivals: Arrivals = broker.state.arrivals
     return arrivals
 
 
 def register(broker: TimerBroker, stop: asyncio.Event) -> Tasks:
-    """Make the tasks known to the broker; returns those that hints are made of. A worker needs `take_with` first.
+    """Register the tasks with the broker; returns those that hints use. A worker needs `take_with` first.
 
-    With PostgreSQL away a task waits instead of failing: a page is acknowledged in the stream only once it is a row. As
-    many tasks wait as the worker runs at once; the rest stays in the stream.
+    While PostgreSQL is away a task waits and does not fail: a page is acknowledged in the stream only once it is a row.
+    As many tasks wait as the worker runs at once; the others stay in the stream.
     """
 
     async def outlast(work: Callable[[], Awaitable[object]]) -> None:
-        # What raises at a stop is given back by the worker; another worker takes it.
+        # A task that raises at a stop is given back by the worker, and another worker takes it.
         await retry_until(stop, work, passing=lambda error: error.code in _PASSING)
 
     @broker.task(task_name=SUBMIT)
     async def submit_page(job: NotificationJob) -> None:
-        if not isinstance(job, NotificationJob):  # the annotation binds no sender
+        if not isinstance(job, NotificationJob):  # the annotation does not force a sender to keep to it
             raise TaskRejectedError
         try:
             await outlast(lambda: arrivals_of(broker).submit(job))
         except TocsinError as error:
             if error.code is grpc.StatusCode.INVALID_ARGUMENT:
-                raise TaskRejectedError from error  # it will not get better: straight to the dead letters
+                raise TaskRejectedError from error  # a repeat cannot succeed: it becomes a dead letter at once
             raise
 
     @broker.task(task_name=SUBMIT_SET)
@@ -88,7 +88,7 @@ def register(broker: TimerBroker, stop: asyncio.Event) -> Tasks:
 
 
 def jobs_reader(broker: TimerBroker) -> Callable[[bytes], Sequence[NotificationJob]]:
-    """Reads the jobs out of a message of the stream. Raises ValueError for anything else."""
+    """Reads the jobs from a message of the stream. Raises ValueError for anything else."""
 
     def read(data: bytes) -> Sequence[NotificationJob]:
         message = broker.formatter.loads(data)

@@ -152,9 +152,7 @@ class Conclude:
         try:
             await self._db.run(None, lambda tx: failures.pull_forward(tx, woken))
         except TocsinError as error:
-            _log.info(
-                "not_woken", notifications=len(woken), error=error.message
-            )  # they are tried when their wait is over
+            _log.info("not_woken", notifications=len(woken), error=error.message)  # tried when their wait is over
             return
         self._hints.now([id for _, id in woken])
         _log.info("provider_serves_again", woken=len(woken))

@@ -128,9 +128,8 @@ class GoAround:
             return False
         if last is None:
             self._channels = ()
-            return (
-                not self._again
-            )  # other circuits may have opened meanwhile; pages that were held are checked with the next sweep
+            # Other circuits may have opened meanwhile; pages that were held are checked with the next sweep.
+            return not self._again
         self._after = last
         return True
 

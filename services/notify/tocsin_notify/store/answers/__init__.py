@@ -1,1 +1,1 @@
-"""What answers refer to."""
+"""Links, replies and the pages that they refer to."""

@@ -1,4 +1,4 @@
-"""Which links were used, for what, and the pages they stand for."""
+"""Which links were used, for which action, and their pages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +9,8 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.store.contacts.languages import language_of
 
-# A page whose contact methods were all deleted is left out: its user was deleted, and another one may have the name now.
-# Users who are disabled answer nothing until they are enabled again.
+# A page whose contact methods were all deleted is left out: its user was deleted, and a new user may have the same
+# name. A disabled user cannot answer until they are enabled again.
 _PAGE: Final = f"""
 SELECT user_id, incident, type, job, app_now() AS now, {language_of("p")} FROM pages p
 WHERE org_id = $1 AND id = $2 AND EXISTS (
@@ -20,8 +20,8 @@ WHERE org_id = $1 AND id = $2 AND EXISTS (
 _USES: Final = """
 SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
 """
-# A caller that finds a use that was begun and not done goes on with it if it is the same: its process may have died. Another one
-# may take its place once no process can be working on it any more.
+# A use that was begun and is not done is continued by a caller with the same action: the process that began it may have
+# died. A caller with another action may replace it once no process can be working on it any more.
 _BEGIN: Final = """
 INSERT INTO link_uses AS u (org_id, page_id, turn, action)
 SELECT org_id, id, $3, $4 FROM (SELECT org_id, id FROM pages WHERE org_id = $1 AND id = $2 FOR KEY SHARE) AS page
@@ -37,7 +37,7 @@ _UNDO: Final = "DELETE FROM link_uses WHERE org_id = $1 AND page_id = $2 AND tur
 
 @dataclass(frozen=True, slots=True)
 class LinkedPage:
-    """The page of a link: whose it is and about what; `now` is the database's clock."""
+    """The page of a link: its user and its incident; `now` is the database's clock."""
 
     user_id: str
     incident: UUID | None
@@ -49,7 +49,7 @@ class LinkedPage:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One link that was used. Not `done`: a process works on it, or has died at it."""
+    """One link that was used. Not `done`: a process works on it, or died while it did."""
 
     turn: int
     action: str
@@ -58,26 +58,26 @@ class Use:
 
 
 async def page(tx: Tx, id: UUID) -> LinkedPage | None:
-    """The page; None when it was deleted, or every contact method to which it went was, or its user is disabled."""
+    """None when the page or every contact method it was sent to was deleted, or its user is disabled."""
     row = await tx.fetchrow(_PAGE, tx.org_id, id)
     return None if row is None else LinkedPage(*row)
 
 
 async def uses(tx: Tx, page: UUID) -> list[Use]:
-    """What was done with the page's links, first to last."""
+    """The actions done with the page's links, first to last."""
     return [Use(**dict(row)) for row in await tx.fetch(_USES, tx.org_id, page)]
 
 
 async def begin(tx: Tx, page: UUID, turn: int, action: str) -> bool:
-    """Take the link for this action; False if it is used or being used, or its page is gone."""
+    """Reserve the link for this action; False if it is used or being used, or its page was deleted."""
     return await tx.fetchval(_BEGIN, tx.org_id, page, turn, action) is not None
 
 
 async def finish(tx: Tx, page: UUID, turn: int) -> None:
-    """It is done: the link is used."""
+    """The action is done: the link is used."""
     await tx.execute(_FINISH, tx.org_id, page, turn)
 
 
 async def undo(tx: Tx, page: UUID, turn: int) -> None:
-    """Nothing was done: the link can be used again."""
+    """The action was not done: the link can be used again."""
     await tx.execute(_UNDO, tx.org_id, page, turn)

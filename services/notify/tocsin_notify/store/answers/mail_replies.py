@@ -1,4 +1,4 @@
-"""The pages that mails were about. Their addresses name no tenant."""
+"""The pages that were sent as mails, found by reply addresses. A reply address names no tenant."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +20,7 @@ class MailedPage:
     language: str | None
 
 
-# A method that leads elsewhere by now was proven anew since.
+# A method that has another address now was verified again since.
 _MAILED: Final = f"""
 SELECT {columns(MailedPage)} FROM (
   SELECT n.org_id, c.address, p.job, {language_of("n")} FROM notifications n
@@ -34,7 +34,7 @@ SELECT {columns(MailedPage)} FROM (
 
 
 async def mailed_page(tx: Tx, notification: UUID, attempt: int) -> MailedPage | None:
-    """In a transaction of all tenants. None: it is not known (any more), its method was deleted or leads elsewhere by
+    """In a transaction of all tenants. None: it is not known (any more), its method was deleted or has another address
     now, or its user is disabled."""
     row = await tx.fetchrow(_MAILED, notification, attempt)
     return None if row is None else MailedPage(*row)

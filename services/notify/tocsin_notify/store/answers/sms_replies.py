@@ -1,4 +1,5 @@
-"""What a phone number stands for. It names no tenant: these are statements of all tenants, but for the actions that follow."""
+"""The users and pages of a phone number. A number names no tenant: these statements read all tenants, except those of
+the actions that follow."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tocsin_notify.store.pages.fences import stops
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """A contact method that its phone switched off, or on again."""
+    """A contact method that a text message switched off, or on again."""
 
     org_id: str
     user_id: str
@@ -26,7 +27,7 @@ class Switched:
 class TextedPage:
     """The latest text message about one incident to the number.
 
-    `stopped`: the incident was answered since, or is over. `lately`: its latest attempt began within the last hour.
+    `stopped`: the incident was answered since, or is resolved. `lately`: its latest attempt began within the last hour.
     """
 
     org_id: str
@@ -40,16 +41,16 @@ class TextedPage:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose number it is. `language`: None, if none was chosen."""
+    """The user whose number it is. `language`: None, if none was chosen."""
 
     language: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class TextReceived:
-    """What a message that came in was taken to mean: `action` on the page of an attempt, whose title is `said`.
+    """The meaning of a received message: `action` on the page of an attempt, whose title is `said`.
 
-    Without an action nothing was done, and `said` is what was answered.
+    Without an action nothing was done, and `said` is the answer that was sent.
     """
 
     action: str = ""
@@ -86,7 +87,7 @@ _START: Final = """
 UPDATE contact_methods SET disabled = false, stop_time = NULL, version = version + 1, update_time = app_now()
 WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND stop_time IS NOT NULL RETURNING org_id, user_id, id
 """
-# A second request with the same name waits here until the first one has decided what it means.
+# A second request with the same name waits here until the first one has decided its meaning.
 _BEGIN: Final = "INSERT INTO texts_received (sid) VALUES ($1) ON CONFLICT (sid) DO NOTHING RETURNING sid"
 _MEANT: Final = f"SELECT {columns(TextReceived)} FROM texts_received WHERE sid = $1"
 _NOTE: Final = "UPDATE texts_received SET action = $2, notification_id = $3, attempt = $4, said = $5 WHERE sid = $1"
@@ -98,9 +99,9 @@ RETURNING answers
 
 
 async def begin(tx: Tx, sid: str) -> TextReceived | None:
-    """None: the message with this name comes for the first time. `note` what it means in the same transaction.
+    """None: a message with this name has not come before. Then `note` its meaning in the same transaction.
 
-    Otherwise what it meant then. Held until the transaction ends.
+    Otherwise the meaning that was noted. The row is locked until the transaction ends.
     """
     if await tx.fetchval(_BEGIN, sid) is not None:
         return None
@@ -109,39 +110,39 @@ async def begin(tx: Tx, sid: str) -> TextReceived | None:
 
 
 async def note(tx: Tx, sid: str, received: TextReceived) -> None:
-    """Keep what it means."""
+    """Store the meaning."""
     await tx.execute(_NOTE, sid, received.action, received.notification_id, received.attempt, received.said)
 
 
 async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage]:
-    """The incidents whose pages went to this number, as far as the number is proven; the newest thousand of 23 hours."""
+    """The incidents whose pages were sent to this number, if it is verified; the newest thousand of the last 23 hours."""
     return [TextedPage(*row) for row in await tx.fetch(_PAGES, number, list(kinds))]
 
 
 async def owner_of_number(tx: Tx, number: str) -> Owner | None:
-    """The user who was the first to prove that the number is theirs; None: there is none."""
+    """The user who verified this number first; None if there is none."""
     row = await tx.fetchrow(_OWNER, number)
     return None if row is None else Owner(*row)
 
 
 async def stop(tx: Tx, number: str) -> list[Switched]:
-    """Switches off the contact methods with this number; which these were.
+    """Switches off the contact methods with this number; returns them.
 
-    Tests, codes of verification and messages to the number itself are not held back here. The provider refuses those.
+    Tests, verification codes and messages to the number itself are not stopped here. The provider refuses those.
     """
     return [Switched(*row) for row in await tx.fetch(_STOP, number)]
 
 
 async def start(tx: Tx, number: str) -> list[Switched]:
-    """Switches on again what `stop` switched off, and what was not changed since; which."""
+    """Switches on again the methods that `stop` switched off and that were not changed since; returns them."""
     return [Switched(*row) for row in await tx.fetch(_START, number)]
 
 
 async def may_answer(tx: Tx, number: str, most: int) -> bool:
-    """Whether what it said, which means nothing here, is answered once more; counts it."""
+    """Whether a message that is not understood gets an answer once more; counts it."""
     return await tx.fetchval(_ANSWER, number, most) is not None
 
 
 async def understood(tx: Tx, number: str) -> None:
-    """It said something that was understood: from here on it is counted anew."""
+    """A message of this number was understood: counting starts again."""
     await tx.execute("DELETE FROM sms_senders WHERE number = $1", number)

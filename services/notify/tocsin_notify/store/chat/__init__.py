@@ -1,1 +1,1 @@
-"""What an app of a chat does beside messages."""
+"""What a chat app does beside delivering messages."""

@@ -1,4 +1,5 @@
-"""User groups of Slack that follow schedules: what was wished, what was done, and when to look again."""
+"""Slack user groups that follow schedules: the chosen schedule, the members that Slack was sent, and the time of the
+next check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from tocsin_notify.store.turns import taken_in_turns
 
 @dataclass(frozen=True, slots=True)
 class SlackGroup:
-    """One as it is kept. `look_time`: when to look next; a replica that looks has put it off, and no other one looks until then."""
+    """A row. `look_time`: the next check; a replica that checks has postponed it, and no other replica checks until
+    then."""
 
     org_id: str
     id: str
@@ -31,7 +33,7 @@ class SlackGroup:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of one look. `members`: None: Slack was told nothing. `pause`: seconds until the next one."""
+    """The result of one check. `members`: None if Slack was sent nothing. `pause`: seconds until the next check."""
 
     of: SlackGroup
     members: Sequence[str] | None
@@ -47,7 +49,7 @@ _CHANGE: Final = f"""
 UPDATE slack_groups SET schedule = $3, disable_when_nobody = $4, look_time = app_now(), tries = 0, version = version + 1
 WHERE org_id = $1 AND id = $2 RETURNING {_COLUMNS}
 """
-# Nothing is returned when another tenant has it, whose row cannot be seen.
+# Returns nothing when another tenant has the group, whose row is not visible.
 _INSERT: Final = f"""
 INSERT INTO slack_groups (org_id, id, schedule, disable_when_nobody) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING
 RETURNING {_COLUMNS}
@@ -62,7 +64,7 @@ WITH RECURSIVE {_DUE}
 UPDATE slack_groups s SET look_time = app_now() + make_interval(secs => $2) FROM taken t WHERE s.id = t.id
 RETURNING {columns(SlackGroup, of="s")}
 """
-# Another replica that looked meanwhile, or a change, may have told Slack something else before or after: look anew at once.
+# Another replica that checked meanwhile, or a change, may have sent Slack something else: check again at once.
 _SETTLE: Final = """
 UPDATE slack_groups s SET
   members = coalesce($3::text[], s.members), disabled = $4, tries = $5, problem = $6,
@@ -83,34 +85,34 @@ async def read(tx: Tx, group: str) -> SlackGroup | None:
 
 
 async def change(tx: Tx, group: str, schedule: str, disable_when_nobody: bool) -> SlackGroup | None:
-    """It is to follow the schedule like that, and is looked at at once. None: the tenant has no such group."""
+    """Let it follow this schedule; it is checked at once. None: the tenant has no such group."""
     row = await tx.fetchrow(_CHANGE, tx.org_id, group, schedule, disable_when_nobody)
     return None if row is None else SlackGroup(*row)
 
 
 async def insert(tx: Tx, group: str, schedule: str, disable_when_nobody: bool) -> SlackGroup | None:
-    """A new one, which is looked at at once. None: another tenant has the group."""
+    """A new one, which is checked at once. None: another tenant has the group."""
     row = await tx.fetchrow(_INSERT, tx.org_id, group, schedule, disable_when_nobody)
     return None if row is None else SlackGroup(*row)
 
 
 async def page(tx: Tx, after: str, limit: int) -> list[SlackGroup]:
-    """By their ids, behind one."""
+    """In the order of their ids, after the given one."""
     return [SlackGroup(*row) for row in await tx.fetch(_PAGE, tx.org_id, after, limit)]
 
 
 async def delete(tx: Tx, group: str) -> None:
-    """It follows nothing any more."""
+    """The group follows no schedule any more."""
     await tx.execute(_DELETE, tx.org_id, group)
 
 
 async def claim(tx: Tx, *, limit: int, lease: float) -> list[SlackGroup]:
-    """Those of all tenants that are due, in turns, at most `limit`; no other replica looks at them for `lease` seconds."""
+    """Due groups of all tenants, tenants in turns, at most `limit`; no other replica checks them for `lease` seconds."""
     return [SlackGroup(*row) for row in await tx.fetch(_CLAIM, limit, lease)]
 
 
 async def settle(tx: Tx, settled: Settled) -> bool:
-    """Write what became of a look; False: it was changed or looked at meanwhile, and is looked at anew."""
+    """Write the result of a check. False: the row was changed or checked meanwhile, and is checked again."""
     of = settled.of
     members = None if settled.members is None else list(settled.members)
     as_it_was = await tx.fetchval(

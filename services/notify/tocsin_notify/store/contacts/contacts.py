@@ -17,7 +17,7 @@ from tocsin_notify.store.tables import contact_methods
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A contact method as kept. `secret` is closed; times are set by the database."""
+    """A stored contact method. `secret` is encrypted; times are set by the database."""
 
     id: UUID
     user_id: str
@@ -46,8 +46,8 @@ _COLUMNS: Final = columns_of(contact_methods, Contact, verified=_C.verify_time.i
 _MINE: Final = _C.org_id == param("org_id")
 _ONE: Final = sa.and_(_MINE, _C.id == param("id"))
 _EXISTS: Final = _C.delete_time.is_(None)
-# Rows of nobody (an empty user) lead where a method led before another user changed it. They carry notices of that and are
-# never shown.
+# A row with an empty user holds the address that a method had before another user changed it. Notices about that change
+# are sent to it, and it is never shown.
 _OWNED: Final = _C.user_id != constant("")
 _SELECT: Final = sa.select(*_COLUMNS).where(_EXISTS)
 _READ: Final = _SELECT.where(_ONE, _OWNED)
@@ -77,7 +77,7 @@ _CHANGED: Final = {"version": _C.version + constant(1), "update_time": sa.func.a
 _VERIFY_TIME: Final = sa.case(
     (param("verified", sa.Boolean), sa.func.coalesce(_C.verify_time, sa.func.app_now())), else_=sa.null()
 )
-# What STOP switched off is the user's own choice once they change it: START leaves it alone then.
+# If the user changes a method that STOP switched off, its state is the user's own choice, and START leaves it alone.
 _STOP_TIME: Final = sa.case(
     (sa.and_(_WRITABLE["disabled"], _C.address == _WRITABLE["address"]), _C.stop_time), else_=sa.null()
 )
@@ -119,7 +119,7 @@ _OWNER_OF: Final = Statement(
     .order_by(_C.verify_time, _C.id)
     .limit(constant(1))
 )
-# In a transaction of all tenants: an account of Slack names none.
+# In a transaction of all tenants: a Slack account names no tenant.
 _OWNERS_OF_SLACK: Final = Statement(
     sa.select(_C.org_id, _C.user_id)
     .distinct()
@@ -143,20 +143,20 @@ def _contact(row: asyncpg.Record) -> Contact:
 
 
 async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Contact | None:
-    """One that was not deleted."""
+    """A method that was not deleted."""
     row = await tx.fetchrow(*(_LOCK if lock else _GET)(org_id=tx.org_id, id=id))
     return None if row is None else _contact(row)
 
 
 async def page(tx: Tx, user: str, after: tuple[datetime, UUID], limit: int) -> list[Contact]:
-    """Oldest first, behind `after`; of one user, or with an empty `user` of all."""
+    """Oldest first, after `after`; of one user, or of all if `user` is empty."""
     after_time, after_id = after
     page = _PAGE(org_id=tx.org_id, user_id=user or None, after_time=after_time, after_id=after_id, limit=limit)
     return [_contact(row) for row in await tx.fetch(*page)]
 
 
 async def usable(tx: Tx, user: str) -> list[Contact]:
-    """The user's that may carry pages, oldest first."""
+    """The user's methods that may carry pages, oldest first."""
     return [_contact(row) for row in await tx.fetch(*_USABLE(org_id=tx.org_id, user_id=user))]
 
 
@@ -174,7 +174,7 @@ async def insert(tx: Tx, contact: Contact) -> Contact:
 
 
 async def update(tx: Tx, contact: Contact) -> Contact:
-    """A locked one's new values."""
+    """The new values of a locked one."""
     row = await tx.fetchrow(*_UPDATE(org_id=tx.org_id, verified=contact.verified, **_written(contact)))
     assert row is not None, "the row is locked by this transaction"
     return _contact(row)
@@ -185,23 +185,23 @@ def _written(contact: Contact) -> dict[str, object]:
 
 
 async def verify(tx: Tx, contact: Contact) -> Contact:
-    """A locked one, proven."""
+    """Mark a locked one as verified."""
     return await update(tx, replace(contact, verified=True))
 
 
 async def delete(tx: Tx, id: UUID) -> None:
-    """A locked one's end: where it led is forgotten, its row stays for the notifications that name it."""
+    """Delete a locked one: its address is erased; its row stays for the notifications that name it."""
     await tx.execute(*_DELETE(org_id=tx.org_id, id=id))
 
 
 async def change_user(tx: Tx, user: str, time: datetime, *, disabled: bool) -> list[UUID]:
-    """The user's methods of which nothing newer is known, changed; which."""
+    """Change those of the user's methods for which no newer change is known; returns them."""
     rows = await tx.fetch(*_CHANGE_USER(org_id=tx.org_id, user_id=user, disabled=disabled, time=time))
     return [row["id"] for row in rows]
 
 
 async def delete_user(tx: Tx, user: str, time: datetime) -> list[Contact]:
-    """The end of the user's methods that were made by then; what they were."""
+    """Delete the user's methods that were made until then; returns them as they were."""
     found = [_contact(row) for row in await tx.fetch(*_OF_USER(org_id=tx.org_id, user_id=user, time=time))]
     for each in found:
         await delete(tx, each.id)
@@ -209,24 +209,24 @@ async def delete_user(tx: Tx, user: str, time: datetime) -> list[Contact]:
 
 
 async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Whose these are; without those that do not exist. They stay so until the transaction ends."""
+    """The users of these methods, without those that do not exist. The rows are locked until the transaction ends."""
     rows = await tx.fetch(*_OWNERS(org_id=tx.org_id, ids=list(ids)))
     return {row["id"]: row["user_id"] for row in rows}
 
 
 async def owners_of_slack(tx: Tx, member: str, limit: int) -> list[tuple[str, str]]:
-    """Tenant and user of everybody who has proved that this member of Slack is them; without users who are disabled."""
+    """Tenant and user of every user who has verified this Slack member; without disabled users."""
     rows = await tx.fetch(*_OWNERS_OF_SLACK(address=member, limit=limit))
     return [(row["org_id"], row["user_id"]) for row in rows]
 
 
 async def accounts_at_slack(tx: Tx, users: Sequence[str]) -> dict[str, str]:
-    """The member of Slack that each of these users has proved to be, if any; of several the first by name."""
+    """The verified Slack member of each of these users, if any; of several the first by name."""
     rows = await tx.fetch(*_ACCOUNTS(org_id=tx.org_id, users=list(users)))
     return {row["user_id"]: row["address"] for row in rows}
 
 
 async def owner_of(tx: Tx, channel: Channel, address: str) -> str | None:
-    """Who has proved that this address is theirs and is not disabled: the first, if several have."""
+    """The user who has verified this address and is not disabled: the first, if several have."""
     found: str | None = await tx.fetchval(*_OWNER_OF(org_id=tx.org_id, channel=channel, address=address))
     return found

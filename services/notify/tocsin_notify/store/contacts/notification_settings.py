@@ -1,4 +1,5 @@
-"""What users, and their organisation for all of them, have chosen of how much they get; each kept as a whole with one version."""
+"""Notification settings that users, and their organisation for all users, have chosen; each stored as a whole with one
+version."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from tocsin_notify.store.tables import notification_settings
 
 @dataclass(frozen=True, slots=True)
 class SettingsRow:
-    """A row as it is kept."""
+    """A stored row."""
 
     user_id: str
     budget_pages: int | None
@@ -29,7 +30,7 @@ class SettingsRow:
 
     @property
     def chosen(self) -> NotificationSettings:
-        """In the words of the domain."""
+        """As values of the domain."""
         return chosen(self.budget_pages, self.budget_window, self.quiet_hours, self.language)
 
 
@@ -52,7 +53,7 @@ RETURNING user_id, budget_pages, budget_window, version, update_time, quiet_hour
 def chosen(
     budget_pages: int | None, budget_window: float | None, quiet_hours: str | None, language: str | None
 ) -> NotificationSettings:
-    """What these columns say."""
+    """The value of these columns."""
     return NotificationSettings(
         None if budget_pages is None else Budget(budget_pages, budget_window),
         None if quiet_hours is None else _opened(quiet_hours),
@@ -72,18 +73,18 @@ def _closed(quiet: QuietHours) -> str:
 
 
 async def read(tx: Tx, users: Sequence[str], *, lock: bool = False) -> dict[str, SettingsRow]:
-    """Of those who have chosen something."""
+    """The settings of those who have chosen some."""
     rows = await tx.fetch(*(_LOCK if lock else _READ)(org_id=tx.org_id, users=list(users)))
     return {row["user_id"]: SettingsRow(*row) for row in rows}
 
 
 async def forget(tx: Tx, user: str) -> None:
-    """What the user has chosen goes."""
+    """Delete the user's settings."""
     await tx.execute("DELETE FROM notification_settings WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
 
 
 async def replace(tx: Tx, user: str, given: NotificationSettings) -> SettingsRow:
-    """These instead of the ones before."""
+    """Replace the settings by these."""
     budget = given.budget
     quiet = None if given.quiet is None else _closed(given.quiet)
     row = await tx.fetchrow(

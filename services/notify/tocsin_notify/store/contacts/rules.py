@@ -57,7 +57,7 @@ async def read(tx: Tx, user: str, *, lock: bool = False) -> RuleSet:
 
 
 async def replace(tx: Tx, user: str, rules: Sequence[Rule]) -> RuleSet:
-    """These instead of the ones before."""
+    """Replace the rules by these."""
     head = await tx.fetchrow(_BUMP, tx.org_id, user)
     assert head is not None
     await tx.execute("DELETE FROM notification_rules WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
@@ -73,7 +73,7 @@ async def replace(tx: Tx, user: str, rules: Sequence[Rule]) -> RuleSet:
 
 
 async def forget_user(tx: Tx, user: str) -> None:
-    """The user's rules go."""
+    """Delete the user's rules."""
     await tx.execute("DELETE FROM notification_rules WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
     await tx.execute("DELETE FROM rule_sets WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
 

@@ -1,4 +1,4 @@
-"""Verifications under way. The codes themselves are nowhere (`domain.verification`)."""
+"""Verifications under way. The codes themselves are not stored (`domain.verification`)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,38 +35,39 @@ class Verification:
 
     @property
     def attempts_left(self) -> int:
-        """Wrong codes it still bears."""
+        """Wrong codes that it still allows."""
         return MAX_WRONG_TRIES - self.wrong_tries
 
 
 async def recent(tx: Tx, method: UUID, limit: int) -> tuple[int, float]:
-    """How many codes were sent within the hour, counted up to `limit`; seconds until the oldest of them is an hour old."""
+    """How many codes were sent within the last hour, counted up to `limit`; and the seconds until the oldest of them is
+    an hour old."""
     row = await tx.fetchrow(_RECENT, tx.org_id, method, limit)
     assert row is not None
     return row["many"], row["wait"] or 0.0
 
 
 async def begin(tx: Tx, id: UUID, method: UUID) -> datetime:
-    """A new one; until when it holds."""
+    """Add one; returns until when it is valid."""
     until: datetime = await tx.fetchval(_INSERT, tx.org_id, id, method)
     return until
 
 
 async def newest(tx: Tx, method: UUID) -> Verification | None:
-    """The one that counts, locked."""
+    """The newest one, locked."""
     row = await tx.fetchrow(_NEWEST, tx.org_id, method)
     return None if row is None else Verification(row["id"], row["wrong_tries"], row["over"])
 
 
 async def note_wrong_try(tx: Tx, id: UUID) -> None:
-    """A wrong code was entered."""
+    """Count a wrong code."""
     await tx.execute(
         "UPDATE verifications SET wrong_tries = wrong_tries + 1 WHERE id = $2 AND org_id = $1", tx.org_id, id
     )
 
 
 async def finish(tx: Tx, method: UUID) -> None:
-    """Codes sent so far are over: one was right, or the method leads elsewhere now."""
+    """Earlier codes are no longer valid: one was right, or the method has another address now."""
     await tx.execute(
         "UPDATE verifications SET done = true WHERE org_id = $1 AND contact_method = $2 AND NOT done", tx.org_id, method
     )

@@ -17,19 +17,20 @@ from tocsin_notify.store.pages.fences import stops
 from tocsin_notify.store.queues import PAUSED
 
 _KNOWN: Final = list(Channel)
-"""Rows of a channel that only a newer version knows are left to it. Read by this one they would end every look at what is due."""
+"""Rows of a channel that only a newer version knows are left to it. If this version read them, every query for due rows
+would fail."""
 
 # A bundle is made of pages that have waited: it is as old as they are.
 _OLD: Final = "n.create_time < app_now() - interval '30 seconds' OR n.page_id = n.incident AS old"
 
-# Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
-# in the index, so a tenant with a million due rows costs no more than one with ten. The next round goes on behind the last tenant
-# that was looked at, not the last one with something due. Of all tenants no more is read than what there may be room for, and two
-# rows of each: a caller who looks through what cannot leave holds up everything else.
+# Fair: one row of every tenant before the second row of any. The tenants are found by jumping from one to the next in
+# the index, so a tenant with a million due rows costs no more than one with ten. The next round continues after the
+# last tenant that was read, not after the last one with due rows. Of all tenants together, only as many rows are read
+# as there may be slots for, and two rows of each: reading rows that cannot leave would delay all others.
 #
-# Rows are compared as a whole, and the order names the columns that are the same in all of them: with `priority = $1` the planner
-# may as well take another index of what is pending, and does so while statistics say that nothing is. It would read a whole
-# backlog for each tenant then.
+# Rows are compared as a whole, and the order names columns that are equal in all of them. With `priority = $1` the
+# planner may use another index of pending rows, and does so while statistics say that nothing is pending. It would then
+# read a whole backlog for each tenant.
 _OF_LANE: Final = "state = 'pending' AND (priority, org_id) > ($1, {after}) AND (priority, org_id) < ($1 + 1, '')"
 _DUE_OF: Final = """state = 'pending' AND (priority, org_id, due_time) >= ($1, {org}, '-infinity')
       AND (priority, org_id, due_time) <= ($1, {org}, app_now())
@@ -56,8 +57,8 @@ FROM (SELECT (SELECT org_id FROM orgs WHERE n = $3) AS last) l
 LEFT JOIN found d ON true LEFT JOIN contact_methods c ON c.id = d.contact_method
 ORDER BY d.turn, d.n
 """
-# The first row of an index for each, so that a round asks for nothing of a lane in which nothing waits. Each names the order of
-# the index that it means: without one the planner may take another index of what is pending, and walk a whole backlog.
+# Reads the first row of an index for each lane, so that a round skips lanes in which nothing waits. Each part names the
+# order of its index: otherwise the planner may use another index of pending rows, and read a whole backlog.
 _LOOK: Final = """
 SELECT (SELECT lease_until <= app_now() FROM notifications WHERE state = 'sending' ORDER BY lease_until LIMIT 1) IS TRUE AS expired,
   CASE WHEN (SELECT due_time <= app_now() FROM notifications WHERE state = 'pending' ORDER BY due_time, id LIMIT 1)
@@ -77,7 +78,7 @@ SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.ad
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' AND n.channel = ANY($2::text[]) ORDER BY n.priority, n.due_time
 """
-# In the order of the index `notifications_due`: in the order of ids the planner may walk all that was ever sent.
+# In the order of the index `notifications_due`: in the order of ids the planner might read all notifications ever sent.
 _TRIED_BEFORE: Final = f"""
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, n.due_time
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
@@ -86,7 +87,7 @@ WHERE n.state = 'pending' AND n.tries > 0 AND n.priority < {SLOW[CRITICAL]} AND 
 ORDER BY n.due_time, n.id LIMIT $4
 """
 _PAGES_OF: Final = "SELECT id, org_id, page_id FROM notifications WHERE id = ANY($1::uuid[]) AND state = 'pending'"
-# What another session holds at this moment is left: it is being claimed, or stopped.
+# Rows that another session holds are skipped: they are being claimed, or stopped.
 _HOLD_PAGES: Final = f"""
 SELECT {columns(NotificationHead, of="n")} FROM notifications n
 JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
@@ -111,7 +112,7 @@ class Candidate:
     contact_method: UUID
     address: str
     old: bool = False
-    """It has waited for so long that its database may have been restored since."""
+    """It has waited so long that its database may have been restored meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class Found:
     last: str
     """The last tenant that was looked at; empty if there are no more."""
     cut: bool
-    """There may be more of some tenant than was read for want of room, and not because it has had what one tenant may take."""
+    """More rows of some tenant may be due than were read, because of the limit on all rows, not because of the tenant's
+    own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,9 @@ class Waiting:
     """Where a round may find something."""
 
     expired: bool
-    """Some lease is over."""
+    """At least one lease is over."""
     lanes: Collection[int]
-    """Priorities of which something waits; none, if nothing at all is due."""
+    """Priorities in which notifications wait; none, if no notification is due."""
 
 
 async def look(tx: Tx, lanes: Collection[int]) -> Waiting:
@@ -154,8 +156,8 @@ async def due(
 ) -> Found:
     """Due rows in fair order, of at most `orgs` tenants after `after_org`.
 
-    At most `per_org` of each tenant, and of all together `beyond` and two of each tenant.
-    `but`, `but_channels`: contact methods and channels whose rows are passed over.
+    At most `per_org` of each tenant, and of all together `beyond` and two of each tenant. `but`, `but_channels`:
+    contact methods and channels whose rows are skipped.
     """
     rows = await tx.fetch(
         _CANDIDATES,
@@ -172,21 +174,21 @@ async def due(
 
 
 async def expired(tx: Tx, limit: int) -> list[Candidate]:
-    """Rows whose sender vanished: one turn of every tenant before the second turn of any."""
+    """Rows whose sender vanished: one row of every tenant before the second row of any."""
     return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit, _KNOWN)]
 
 
 async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
-    """Those of these ids that wait."""
+    """Those of these ids that are pending."""
     return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids), _KNOWN)]
 
 
 async def tried_before(
     tx: Tx, channels: Collection[Channel], after: datetime, after_id: UUID, limit: int
 ) -> tuple[list[Candidate], tuple[datetime, UUID] | None]:
-    """What waits for another attempt through these channels, earliest due first; not what is tried on slowly.
+    """Notifications that wait for another attempt through these channels, earliest due first; without slow retries.
 
-    It begins behind the due time and id given; also returns those of the last row, None when there are no more.
+    It begins after the given due time and id. It also returns those of the last row, or None when there are no more.
     """
     rows = await tx.fetch(_TRIED_BEFORE, list(channels), after, after_id, limit)
     last = (rows[-1]["due_time"], rows[-1]["id"]) if len(rows) == limit else None
@@ -194,16 +196,17 @@ async def tried_before(
 
 
 async def pages_of(tx: Tx, ids: Collection[UUID]) -> dict[UUID, tuple[str, UUID]]:
-    """The page (tenant, id) of each of these notifications that waits."""
+    """The page (tenant, id) of each of these notifications that is pending."""
     return {row["id"]: (row["org_id"], row["page_id"]) for row in await tx.fetch(_PAGES_OF, list(ids))}
 
 
 async def hold_pages(
     tx: Tx, ids: Collection[UUID], pages: Collection[UUID], kinds: Collection[Kind], *, early: bool
 ) -> list[NotificationHead]:
-    """Those of these ids that wait, are of these pages and kinds, and that nothing stops; held.
+    """Those of these ids that are pending, belong to these pages and kinds, and are stopped by no fence; locked.
 
-    They are due, unless `early`. `pages` are held by the caller (`pages.lock`): who holds a notification may wait for its page.
+    They are due, unless `early`. The caller holds `pages` (`pages.lock`): a session that holds a notification may wait
+    for its page.
     """
     rows = await tx.fetch(_HOLD_PAGES, list(ids), list(pages), list(kinds), early)
     return [NotificationHead(*row) for row in rows]

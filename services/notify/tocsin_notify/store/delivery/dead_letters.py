@@ -1,4 +1,4 @@
-"""What was given up, kept until it is redriven or discarded."""
+"""Dead letters, kept until they are redriven or discarded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from tocsin_kit.db.rows import columns
 from tocsin_notify.domain.page import DeathReason
 
 NOBODY: Final = ""
-"""The tenant of what could not be read: visible to all-tenant credentials only."""
+"""The tenant of a message that could not be read: visible to all-tenant credentials only."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterHead:
-    """One as a list shows it."""
+    """A dead letter as a list shows it."""
 
     id: UUID
     org_id: str
@@ -32,7 +32,7 @@ class DeadLetterHead:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter(DeadLetterHead):
-    """One, whole. `raw`: the bytes of a job that cannot be read; `job` is None then."""
+    """A whole dead letter. `raw`: the bytes of a job that cannot be read; `job` is None then."""
 
     page_id: UUID | None
     job: bytes | None
@@ -70,7 +70,7 @@ class NewDeadLetter:
 
 
 async def insert(tx: Tx, letters: Sequence[NewDeadLetter]) -> None:
-    """Keep them; one whose source is known is kept once."""
+    """Store them; one whose source is known is stored once."""
     await tx.execute(
         _INSERT,
         [letter.id for letter in letters],
@@ -88,7 +88,7 @@ async def insert(tx: Tx, letters: Sequence[NewDeadLetter]) -> None:
 
 
 async def take(tx: Tx, ids: Sequence[UUID]) -> list[DeadLetter]:
-    """Mark as redriven those that wait, and return them whole."""
+    """Mark those that wait as redriven, and return them whole."""
     return [DeadLetter(*row) for row in await tx.fetch(_TAKE, tx.org_id, list(ids))]
 
 

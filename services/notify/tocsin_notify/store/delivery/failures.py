@@ -1,4 +1,4 @@
-"""Notifications that failed: what else their pages have, and what becomes of them; always in sets."""
+"""Notifications that failed: the other notifications of their pages, and their new state; always in sets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from tocsin_notify.domain.failover import GONE, REMOVED, Sibling
 from tocsin_notify.domain.page import CRITICAL, SLOW, State
 from tocsin_notify.store.delivery.notifications import NewNotification
 
-# The tenant is compared with IS NOT DISTINCT FROM, which no index can be entered by: rows are found by their ids. Where the
-# planner could still prefer to read all rows, = ANY names the ids once more.
+# The tenant is compared with IS NOT DISTINCT FROM, which cannot use an index: rows are found by their ids. Where the
+# planner could still prefer to read all rows, = ANY repeats the ids.
 _KILL: Final = """
 UPDATE notifications n SET state = 'dead', state_reason = g.reason, due_time = NULL, lease_until = NULL
 FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, id, reason)
@@ -42,7 +42,7 @@ JOIN notifications n ON n.page_id = g.page_id AND n.org_id IS NOT DISTINCT FROM 
 WHERE n.page_id = ANY($2::uuid[])
 ORDER BY n.due_time NULLS FIRST, n.id
 """
-# By the incident's index. What another session holds at this moment is left: it is being tried, or cancelled.
+# Through the incident's index. Rows that another session holds are skipped: they are being tried, or cancelled.
 _SUPERSEDE: Final = f"""
 WITH older AS (
   SELECT n.id, g.page_id FROM unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[])
@@ -82,7 +82,7 @@ class Begun:
 
 
 Named = tuple[str, UUID]
-"""A tenant and the id of a row of its."""
+"""A tenant and the id of one of its rows."""
 
 
 async def kill(tx: Tx, reasons: Mapping[Named, str]) -> None:
@@ -91,7 +91,7 @@ async def kill(tx: Tx, reasons: Mapping[Named, str]) -> None:
 
 
 async def begun(tx: Tx, ids: Collection[Named]) -> dict[UUID, Begun]:
-    """Since when and how often each was tried; a redriven one: since then."""
+    """When each was tried first, and how often since; for a redriven one, since the redrive."""
     rows = await tx.fetch(_BEGUN, *_split(ids))
     return {
         row["id"]: Begun(row["begin_time"], (row["now"] - row["begin_time"]).total_seconds(), row["tries"])
@@ -100,7 +100,7 @@ async def begun(tx: Tx, ids: Collection[Named]) -> dict[UUID, Begun]:
 
 
 async def keep(tx: Tx, kept: Sequence[Kept]) -> None:
-    """Have these wait for another try."""
+    """Let these wait for another attempt."""
     await tx.execute(
         _KEEP,
         [each.org_id for each in kept],
@@ -127,7 +127,7 @@ async def pull_forward(tx: Tx, ids: Collection[Named]) -> None:
 
 
 async def supersede(tx: Tx, newer: Sequence[NewNotification]) -> list[UUID]:
-    """Cancel what is still tried on for the same user, incident and method as these; the ids."""
+    """Cancel slow retries for the same user, incident and method as these; returns the ids."""
     rows = await tx.fetch(
         _SUPERSEDE,
         [each.org_id for each in newer],

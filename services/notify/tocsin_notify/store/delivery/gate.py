@@ -1,10 +1,10 @@
 """The gate that provider calls pass through, so that a cancel can close it.
 
 The promise (I5): once a cancel has returned, no provider call starts for the pages it stopped, on any replica. A fence
-in a table alone cannot give it: between the commit that says "I am about to send" and the call itself lies a gap, and a
-cancel that fits into the gap would return too early.
+in a table alone cannot give this promise. Between the commit that says "I am about to send" and the call itself is a
+gap, and a cancel within this gap would return too early.
 
-A process that is about to call providers therefore holds a *shared* advisory lock on each incident from before the statement
+So a process that is about to call providers holds a *shared* advisory lock on each incident, from before the statement
 that reads the fences until the calls have started. A cancel commits its fence first, and then takes the *exclusive*
 lock once. Call the sender's lock S, the moment its claim reads the fences R, the start of its calls C and their unlock
 U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The two locks exclude each other, so:
@@ -13,32 +13,33 @@ U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The t
 * X before S: F < X < S < R: the claim reads the fence, and the notification is cancelled instead of sent.
 
 A start is the moment in which the first bytes that make a provider act are written: the request of a webhook, MAIL of
-an e-mail. A connection that is slow to open would hold the lock for long, so after a moment the claim lets go, and the
-call loses its right to start by that claim (`app.delivery.permits`). It then goes through a later passage, as a claim does, with
-others that are late (`app.delivery.late_calls`): S, R, C and U are those of that passage. So does the code that repeats a call
-inside one attempt (a kept connection died).
+an e-mail. A connection that is slow to open would hold the lock for long. So after a moment the claim releases it, and
+the call may no longer start by that claim (`app.delivery.permits`). The call then goes through a later passage together
+with other late calls, as a claim does (`app.delivery.late_calls`): S, R, C and U are those of that passage. Code that
+repeats a call inside one attempt, because a reused connection was closed, does the same.
 
-**If the session ends before U**, the lock is gone while the sender may still believe in it. Two things bound that.
+**If the session ends before U**, the lock is free while the sender may still rely on it. Two things bound that.
 
 * The sender starts a call only within `PROOF_SECONDS` of A, the moment before it sent the last statement that the
-  session answered; at A the lock was held. The clock goes on while the process is stopped, and is read where the bytes
-  are written. A process that was stopped finds its proof too old and asks through a new passage, which reads the fence.
-* A process that ends a session because it holds up a cancel (`store.delivery.gatekeeper`), at K, keeps every cancel from being
-  confirmed until K + `PROOF_SECONDS`. A session that was alive at A ended at K > A, so C < A + PROOF < K + PROOF: the
-  call started before any cancel was confirmed that this end made possible.
+  session answered; at A the lock was held. The clock goes on while the process is stopped, and is read just before the
+  bytes are written. A process that was stopped finds its proof too old and asks through a new passage, which reads the
+  fence.
+* A process that ends a session because it holds up a cancel (`store.delivery.gatekeeper`), at K, keeps every cancel
+  from being confirmed until K + `PROOF_SECONDS`. A session that was alive at A ended at K > A, so C < A + PROOF < K +
+  PROOF: the call started before the confirmation of any cancel that this end made possible.
 
-A process that dies takes its calls with it. PostgreSQL that dies ends all sessions at once, and is back later than
-`PROOF_SECONDS` after it answered the last statement, or is a standby that took over, later still. A session that an
-operator ends by hand, or that PostgreSQL ends for having been idle in its transaction (3 s), has the first bound only:
-its process would have to be slow by less than `PROOF_SECONDS` and the cancel to fit into that. What no bound covers is a
-process that is stopped between reading the clock and the next machine instructions that write; only the provider's own
-deduplication by our key could.
+A process that dies takes its calls with it. A PostgreSQL that dies ends all sessions at once. It is back later than
+`PROOF_SECONDS` after it answered the last statement; a standby that takes over is later still. A session that an
+operator ends by hand, or that PostgreSQL ends after 3 s idle in its transaction, has the first limit only: its process
+would have to be slow by less than `PROOF_SECONDS`, and the cancel would have to fit into that time. One case has no
+limit: a process that is stopped between reading the clock and the machine instructions that write. Only deduplication
+by the provider, with our key, helps there.
 
-So a cancel waits for a sender in the gap, which takes milliseconds; one that stands still is ended after a second, and
-the cancel is confirmed a second later.
+So a cancel waits for a sender in the gap, which takes milliseconds. The session of a sender that is stopped is ended
+after a second, and the cancel is confirmed a second later.
 
-Senders only *try* the lock and leave an incident alone for whose cancel a caller waits: they never wait here, so they
-cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
+Senders only *try* the lock, and skip an incident whose cancel is waiting: they never wait here, so they cannot
+deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
 """
 
 import hashlib
@@ -61,8 +62,8 @@ _PATIENCE: Final = "SET LOCAL lock_timeout = {milliseconds}"
 _IDLE_SECONDS: Final = 3.0
 
 PROOF_SECONDS: Final = 1.0
-"""For so long after a session was known to be alive a call may begin on its locks. A process that ends a session for holding
-up a cancel lets this pass before any cancel is confirmed."""
+"""A call may begin on its session's locks for this long after the session was known to be alive. A process that ends a
+session for blocking a cancel waits this long before any cancel is confirmed."""
 STARTUP_SECONDS: Final = 3.0
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -87,25 +88,26 @@ async def wait_for_started_calls(tx: Tx, keys: Iterable[int]) -> None:
 
 
 async def shut(tx: Tx, keys: Iterable[int]) -> list[int]:
-    """Those of these incidents through whose gate no claim is on its way. Until the transaction ends none begins.
+    """Those of these incidents whose gate no claim is passing. Until the transaction ends, no claim passes it.
 
-    A claim that passed it before is committed, and a later statement of this transaction sees it. Claims that come after read
-    the fences that are committed by now. Never waits: a claim leaves an incident that is shut alone, and finds it a moment later.
+    A claim that passed before is committed, and later statements of this transaction see it. Claims that come after
+    read the fences that are committed by now. Never waits: a claim skips an incident whose gate is shut, and finds its
+    pages a moment later.
     """
     return [row["key"] for row in await tx.fetch(_SHUT, sorted(set(keys)))]
 
 
 class Gate:
-    """Lends sessions for transactions that provider calls follow."""
+    """Lends sessions to transactions that are followed by provider calls."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
     async def open(cls, url: str, *, name: str, size: int = 8, max_age: float = 600.0) -> "Gate":
-        """Return once there is a session, and after three seconds anyway: then it is dialed in the background.
+        """Return once there is a session, or after three seconds: then it connects in the background.
 
-        A process must not be told of pages before it can take them. `size`: how many claims may run at once; `max_age`:
+        A process must not be sent pages before it can store them. `size`: how many claims may run at once; `max_age`:
         seconds after which a session is replaced.
         """
         database = await Database.open(url, name=f"{name}-gate", size=size, idle_timeout=_IDLE_SECONDS, max_age=max_age)
@@ -113,24 +115,26 @@ class Gate:
         return cls(database)
 
     async def close(self) -> None:
-        """Wait a moment for what is lent, then close."""
+        """Wait a moment for sessions in use, then close."""
         await self._database.close()
 
     @asynccontextmanager
     async def passage(self, keys: Iterable[int], *, patience: float = 0.0) -> AsyncIterator["Passage"]:
         """A transaction of all tenants; see `Passage`. Raises what `Database.transaction` raises.
 
-        `patience`: seconds that a statement waits for a row which another session holds; 0: as long as elsewhere.
+        `patience`: seconds that a statement waits for a row which another session holds; 0: the usual limit.
         """
         wanted, asked = sorted(set(keys)), gate_clock()
-        # In the round trip of BEGIN, which takes no parameters, and yet a statement before all others: their snapshots are younger.
+        # Sent with BEGIN in one round trip, which allows no parameters. It still runs before all other statements, so
+        # their snapshots are younger.
         first = _TRY_SHARED.replace("$1", f"'{{{','.join(map(str, wanted))}}}'") if wanted else ""
         if patience:
             first = f"{_PATIENCE.format(milliseconds=round(patience * 1000))};{first}"
         async with self._database.keeping(_UNLOCK if wanted else "", first=first) as transaction:
             held: Iterable[int] = wanted
             if wanted and transaction.answer != f"SELECT {len(wanted)}":
-                # Which ones: a session gets a lock again that it holds, no matter who waits for it.
+                # The answer is needed: a session gets a lock again that it already holds, even if another session waits
+                # for it.
                 held = [row["key"] for row in await transaction.tx.fetch(_TRY_SHARED, wanted)]
             yield Passage(transaction, frozenset(held), asked)
 
@@ -149,7 +153,7 @@ class Passage:
         """When this session was last known to hold its locks, by `gate_clock`."""
 
     def session_ended(self) -> bool:
-        """Whether its session is gone; may be asked when the block has ended."""
+        """Whether its session is closed; may be asked after the block has ended."""
         return self._transaction.session_ended()
 
     async def commit(self) -> None:

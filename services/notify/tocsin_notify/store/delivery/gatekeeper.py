@@ -1,12 +1,13 @@
-"""Ends the sessions of processes that stand still, when an acknowledge waits for them.
+"""Ends the sessions of stopped processes when an acknowledge waits for them.
 
-A process that is stopped in the middle of a transaction keeps its locks. PostgreSQL's own limits are no bound for that:
-between two statements of no transaction none applies, and a statement stays active, past every statement and idle
-time-out, while its client does not read the result. So the waiting side ends the session it waits for, after `_PATIENCE`.
+A process that is stopped in a transaction keeps its locks. PostgreSQL's own limits do not cover that. Between two
+statements outside of a transaction none of them applies, and a statement stays active, beyond every statement and idle
+time-out, while its client does not read the result. So the process that waits ends the session it waits for, after
+`_PATIENCE`.
 
-A session may go on calling for `PROOF_SECONDS` after it was last known to be alive (`store.delivery.gate`). While a session is
-being ended, and for that time after it, the statement below holds `_ENDING`; every cancel takes that lock in shared mode
-before it is confirmed. The statement runs on the server to its end, no matter what becomes of the process that sent it.
+A session may start calls for `PROOF_SECONDS` after it was last known to be alive (`store.delivery.gate`). While a
+session is being ended, and for that time after it, the statement below holds `_ENDING`; every cancel takes that lock in
+shared mode before it is confirmed. The statement runs on the server to its end, even if the process that sent it dies.
 """
 
 import asyncio
@@ -31,11 +32,11 @@ _log = get_logger(__name__)
 _PATIENCE: Final = 1.0
 _STEP: Final = 0.25
 _ENDING: Final = 7_302_149_864_001_773
-"""An advisory lock beside those of incidents, which are hashes."""
+"""An advisory lock apart from those of incidents, which are hashes."""
 _CONFIRM: Final = "SELECT pg_advisory_xact_lock_shared($1)"
 
-# Sessions of this role that a cancel has waited for, and that did nothing new in the meantime. Cancels that wait in the
-# same queue are not ended: what they wait for is. Each statement of the script has a snapshot of its own.
+# Sessions of this role for which a cancel waits, and that did nothing new meanwhile. Other cancels in the same queue
+# are not ended: the session that they wait for is. Each statement of the script has a snapshot of its own.
 _END: Final = f"""
 SELECT pg_advisory_xact_lock({_ENDING});
 WITH stuck AS MATERIALIZED (
@@ -55,7 +56,7 @@ SELECT pid FROM ended WHERE (SELECT count(pg_sleep({PROOF_SECONDS})) FROM (SELEC
 
 
 class Gatekeeper:
-    """Keeps sessions of its own: those of the pool may all be held up."""
+    """It has sessions of its own: those of the pool may all be blocked."""
 
     def __init__(self, connections: Connections) -> None:
         self._sessions = Sessions(connections)
@@ -64,14 +65,14 @@ class Gatekeeper:
 
     @classmethod
     async def open(cls, url: str, *, name: str, max_age: float = 600.0) -> "Gatekeeper":
-        """Return once there is a session, and after three seconds anyway, as the gate does."""
+        """Return once there is a session, or after three seconds, as the gate does."""
 
         def connect() -> Awaitable[Connection]:
             return dial(
                 url,
                 name=f"{name}-gatekeeper",
                 command_timeout=10.0,
-                # The script must run to its end when its client is gone.
+                # The script must run to its end even if its client is gone.
                 settings={"statement_timeout": "8000", "lock_timeout": "4000", "client_connection_check_interval": "0"},
             )
 
@@ -81,17 +82,17 @@ class Gatekeeper:
         return cls(connections)
 
     async def close(self) -> None:
-        """Let a script under way end, then close."""
+        """Let a running script end, then close."""
         if self._watch is not None:
             await asyncio.wait([self._watch])
         await self._sessions.close()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """For the time of a cancel: a session that holds it up for more than a second without moving is ended.
+        """During a cancel: a session that blocks it for more than a second without progress is ended.
 
-        One watch serves all cancels of this process. On a machine without time for anybody each of them lasts long, and
-        a script for each would keep them all waiting.
+        One watch serves all cancels of this process. On a machine without free processor time each cancel takes long,
+        and a script for each of them would make all of them wait.
         """
         cancel = object()
         self._cancels[cancel] = monotonic()
@@ -103,7 +104,7 @@ class Gatekeeper:
             del self._cancels[cancel]  # the watch is not cancelled: that would cut the script short
 
     async def confirm(self) -> None:
-        """Return when no session was ended so recently that its process may still begin a call.
+        """Return when no session was ended so recently that its process could still begin a call.
 
         Raises DATABASE_UNAVAILABLE or CONFLICT: the cancel is not confirmed then.
         """
@@ -111,7 +112,7 @@ class Gatekeeper:
             await session.execute(_CONFIRM, _ENDING)
 
     async def _keep_watch(self) -> None:
-        """Until no cancel is under way."""
+        """Until there is no cancel any more."""
         while self._cancels:
             wait = min(self._cancels.values()) + _PATIENCE - monotonic()
             if wait > 0:
@@ -128,14 +129,14 @@ class Gatekeeper:
         except TocsinError as error:
             _log.warning("gatekeeper_failed", error=error.message)
         except Exception:
-            _log.exception("gatekeeper_failed")  # the next look may go well, and cancels wait for it
+            _log.exception("gatekeeper_failed")  # the next look may succeed, and cancels wait for it
         else:
             if ended:
                 _log.error("standing_sessions_ended", sessions=ended, meaning="a process held up an acknowledge")
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Connection]:
-        """For single statements outside of any transaction block: the server alone decides when they are over."""
+        """For single statements outside of a transaction block: only the server decides when they end."""
         session = await self._sessions.connections.acquire()
         try:
             yield session

@@ -1,4 +1,4 @@
-"""Which kinds of rows are due, in one statement: a loop for each of them would ask for itself every second."""
+"""Which kinds of rows are due, in one statement: otherwise each loop would send a query every second."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +12,7 @@ from tocsin_notify.store.tables import IS_RECEIPTED
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Where something may be due. False: nothing is. True: the claim of that kind decides."""
+    """Which kinds may have due rows. False: none are due. True: the claim of that kind decides."""
 
     messages: bool
     bundles: bool
@@ -24,7 +24,7 @@ class Due:
     events: bool
 
 
-# Each part looks at the first row of an index that holds nothing but what waits.
+# Each part reads the first row of an index that holds only waiting rows.
 _LOOK: Final = f"""
 SELECT {columns(Due)} FROM (SELECT
   EXISTS (SELECT FROM messages WHERE state = 'scheduled' AND send_time <= app_now() + make_interval(secs => {EARLY})) AS messages,
@@ -42,6 +42,6 @@ SELECT {columns(Due)} FROM (SELECT
 
 
 async def look(tx: Tx) -> Due:
-    """What may be due now, of all tenants."""
+    """The kinds that may have due rows now, of all tenants."""
     (row,) = await tx.fetch(_LOOK)
     return Due(*row)

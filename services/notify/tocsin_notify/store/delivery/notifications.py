@@ -51,7 +51,8 @@ SELECT id FROM stored
 _KINDS: Final = list(Kind)
 """Pages of a kind that only a newer version knows are left to it."""
 
-# A pending row may be tried no matter what its count says: the last conclusion wanted it. One whose senders vanish is not.
+# A pending row may be tried whatever its count: its last conclusion decided so. One whose senders vanish again and
+# again may not.
 _CLAIM: Final = f"""
 WITH mine AS (
   SELECT n.* FROM notifications n
@@ -99,11 +100,12 @@ SELECT {columns(Claimed)} FROM decided
 
 _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, report AS payload FROM decided
     WHERE state = 'sent' AND report IS NOT NULL"""
-# A provider's yes counts even when another replica took the row over and put it back to wait; a no only while it is ours.
-# A yes counts no more once a receipt has told that this attempt's message failed. That stands in the notification's own row: a
-# statement that waited for its lock sees the new version of this row, and the old ones of all others. Who answers before the
-# provider's own answer is noted has proved that it was sent; only the provider's name for it is missing then.
-# Rows are looked up by id alone: while statistics are young the planner prefers the indexes of waiting rows, and walks all of them.
+# A provider's success counts even when another replica took the row over and made it pending again; a failure counts
+# only while the row is ours. A success no longer counts once a receipt has reported that this attempt's message failed.
+# That is stored in the notification's own row: a statement that waited for its lock sees the new version of this row,
+# and the old versions of all others. A person who answers before the provider's own answer is noted proves that the
+# message was sent; only the provider's name for it is missing then. Rows are found by id alone: while statistics are
+# young the planner prefers the indexes of waiting rows, and reads all of them.
 _ENDED: Final = RowArrays(
     2,
     "id uuid, number int, outcome text, detail text, provider_id text, verdict text, delay float8, report bytea, org_id text",
@@ -164,8 +166,8 @@ WHERE n.state = 'sending' AND n.lease_until > app_now()
                   WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
 """
 
-# What another session holds at this moment is left: it meets the fence when it is due, and a process that stands still with
-# it holds up no acknowledge.
+# Rows that another session holds are skipped: they meet the fence when they are due, and a stopped process that holds
+# them blocks no acknowledge.
 _CANCEL: Final = f"""
 WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
 mine AS (
@@ -225,7 +227,7 @@ UPDATE notifications n SET
   tries = 0, attempt_group = n.attempt_group + 1, priority = j.priority
 FROM judged j WHERE n.id = j.id RETURNING n.id, n.state
 """
-# Each half is cut before they are joined, so that each is read from its index.
+# Each half is limited before they are joined, so that each is read from its index.
 _UPCOMING: Final = f"""
 SELECT {columns(Upcoming)} FROM (
   (SELECT id, due_time, priority, false AS message FROM notifications
@@ -239,7 +241,7 @@ SELECT {columns(Upcoming)} FROM (
 
 @dataclass(frozen=True, slots=True)
 class NewNotification(NotificationHead):
-    """One row to make. `delay` in seconds counts for pending ones."""
+    """One row to make. `delay` in seconds applies to pending ones."""
 
     channel: Channel
     step: int
@@ -247,14 +249,15 @@ class NewNotification(NotificationHead):
     reason: str
     delay: float
     outlasts: bool
-    """Its page's."""
+    """Copied from its page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """How attempt `number` of a notification ended, and what follows: `verdict` is sent, retry (after `delay`) or dead.
+    """How attempt `number` of a notification ended, and the new state: `verdict` is sent, retry (after `delay`) or
+    dead.
 
-    `report` is what escalation is told if this attempt makes it sent; None when escalation does not wait for it.
+    `report` is the outcome for escalation if this attempt makes it sent; None when escalation does not wait for it.
     """
 
     id: UUID
@@ -269,9 +272,9 @@ class Conclusion:
 
 
 async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float = 0.0, sender: int | None = None) -> set[UUID]:
-    """Make rows, those in state sending with their first attempt; the ids of those that were not there yet.
+    """Insert rows, those in state sending with their first attempt; returns the ids of new ones.
 
-    `lease` in seconds and `sender` (`store.delivery.senders`) are of the attempts.
+    `lease` in seconds and `sender` (`store.delivery.senders`) belong to the attempts.
     """
     given = [
         (
@@ -297,7 +300,7 @@ async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float = 0.0, se
 
 
 async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, sender: int | None) -> list[Claimed]:
-    """Take what is due, free and not stopped, with an attempt row each; every row says its `verdict`.
+    """Claim rows that are due, free and not stopped, with an attempt row each; every row has its `verdict`.
 
     sending: ours for `lease` seconds, or until `sender` has died (`store.delivery.senders`). cancelled: stopped instead. unusable
     and exhausted: to be given up by the caller, in this transaction. Run it after the gate's locks are held: its snapshot
@@ -307,7 +310,8 @@ async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, se
 
 
 async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int]]) -> set[UUID]:
-    """Of these attempts (tenant, notification, number) those that are still the present ones, whose lease lasts and no fence stops.
+    """Those of these attempts (tenant, notification, number) that are still the present ones, whose lease lasts, and
+    that no fence stops.
 
     Run it after the gate's locks are held.
     """
@@ -316,7 +320,7 @@ async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int]]) -> set[UU
 
 
 async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[Concluded]:
-    """Write what attempts came to; a row per notification that was still ours, with its new `state`."""
+    """Write the outcomes of attempts; returns a row, with its new `state`, for each notification that was still ours."""
     given = [
         (
             each.id,
@@ -336,24 +340,25 @@ async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> 
 
 
 async def cancel_fenced(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> tuple[list[UUID], int]:
-    """Cancel what waits behind these incidents' fences, and what a dead sender left; the ids, and how many calls are under way."""
+    """Cancel notifications that are pending or were left by a dead sender, where a fence of these incidents stops them;
+    returns the ids, and the number of calls under way."""
     [row] = await tx.fetch(_CANCEL, [org_id for org_id, _ in incidents], [incident for _, incident in incidents])
     return row["cancelled"], row["crossed"]
 
 
 async def pending_of_method(tx: Tx, method: UUID) -> list[NotificationHead]:
-    """What waits for a contact method, locked."""
+    """The pending notifications of a contact method, locked."""
     return [NotificationHead(*row) for row in await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)]
 
 
 async def waiting_for(tx: Tx, methods: Collection[tuple[str, UUID]], kinds: Collection[Kind]) -> list[NotificationHead]:
-    """What of these kinds of page waits for these contact methods (tenant, id)."""
+    """The pending notifications, of pages of these kinds, of these contact methods (tenant, id)."""
     rows = await tx.fetch(_WAITING_FOR, [org for org, _ in methods], [method for _, method in methods], list(kinds))
     return [NotificationHead(*row) for row in rows]
 
 
 async def pending_of_kind(tx: Tx, method: UUID, kind: str) -> list[UUID]:
-    """What of one kind of page waits for a contact method, locked."""
+    """The pending notifications, of pages of one kind, of a contact method, locked."""
     return [row["id"] for row in await tx.fetch(_PENDING_OF_KIND, method, tx.org_id, kind)]
 
 
@@ -363,12 +368,12 @@ async def repoint(tx: Tx, methods: dict[UUID, UUID]) -> None:
 
 
 async def cancel(tx: Tx, reasons: dict[UUID, str]) -> None:
-    """Stop these if they wait, saying why."""
+    """Cancel those of these that are pending, with the reason."""
     await tx.execute(_CANCEL_NAMED, list(reasons), list(reasons.values()), tx.org_id)
 
 
 async def redrive(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Dead ones get fresh attempts now, or are cancelled when a fence stopped them since; the new state of each."""
+    """Dead ones get new attempts now, or are cancelled if a fence stopped them since; returns the new state of each."""
     return {row["id"]: row["state"] for row in await tx.fetch(_REDRIVE, list(ids), tx.org_id)}
 
 

@@ -1,4 +1,4 @@
-"""What people read about notifications and dead letters, page by page."""
+"""Lists of notifications and dead letters, page by page."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ def _newest_first(select: "sa.Select[Any]", table: sa.FromClause) -> "sa.Select[
 
 @lru_cache(maxsize=1 << len(State))
 def _page(states: frozenset[State]) -> Filtered:
-    """Literal states, so that the planner can use the index of what is not sent: a rare state is found without its history."""
+    """Literal states, so that the planner can use the index of notifications that are not sent: a rare state is found
+    without reading the history."""
     select = _SHOWN.where(_N.c.state.in_([constant(state) for state in sorted(states)])) if states else _SHOWN
     return Filtered(
         _newest_first(select, _N),
@@ -69,7 +70,7 @@ _DEAD_OF_ALL: Final = {True: _dead(), False: _dead(_WAITS)}
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which notifications; what is empty does not matter."""
+    """Which notifications; an empty field matches all."""
 
     incident: UUID | None = None
     user: str = ""
@@ -78,7 +79,7 @@ class Filter:
 
 
 async def notification(tx: Tx, id: UUID) -> tuple[Shown, list[Attempt]] | None:
-    """One with its attempts, oldest first."""
+    """A notification with its attempts, oldest first."""
     row = await tx.fetchrow(*_READ(org_id=tx.org_id, id=id))
     return None if row is None else (Shown(*row), (await attempts_of(tx, [id])).get(id, []))
 
@@ -92,7 +93,7 @@ async def attempts_of(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
 
 
 async def notifications(tx: Tx, wanted: Filter, before: tuple[datetime, UUID], limit: int) -> list[Shown]:
-    """Newest first, behind a (create_time, id). Only the filters given are part of the query, so each finds its index."""
+    """Newest first, after a (create_time, id). Only the filters given are part of the query, so each finds its index."""
     before_time, before_id = before
     page = _page(frozenset(wanted.states))(
         org_id=tx.org_id,
@@ -109,7 +110,8 @@ async def notifications(tx: Tx, wanted: Filter, before: tuple[datetime, UUID], l
 async def dead_letters(
     tx: Tx, *, user: str, redriven: bool, before: tuple[datetime, UUID], limit: int
 ) -> list[DeadLetterHead]:
-    """Newest first, without their jobs. A transaction of all tenants sees all, and what no tenant could be read from."""
+    """Newest first, without their jobs. A transaction of all tenants sees all of them, including those that name no
+    tenant."""
     before_time, before_id = before
     values = {"before_time": before_time, "before_id": before_id, "limit": limit, "user_id": user or None}
     if tx.org_id == SYSTEM:

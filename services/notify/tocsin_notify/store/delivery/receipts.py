@@ -1,4 +1,4 @@
-"""Evidence of attempts, and the notifications that it moves."""
+"""Evidence of attempts, and the notifications that it changes."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -42,7 +42,7 @@ UPDATE notifications SET state = 'dead', state_reason = $3, send_time = NULL, re
   failed_attempt = attempts
 WHERE org_id = $1 AND id = $2 AND state = 'sent'
 """
-# What is older is not waited for any more: receipts may have been switched on since.
+# Older messages are not waited for any more: receipts may have been switched on since.
 _OVERDUE: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method,
   n.send_time > app_now() - make_interval(secs => $1 + 3600) AND f.reason IS NULL AS matters, p.type
@@ -63,12 +63,12 @@ LEFT JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method
   AND c.delete_time IS NULL AND NOT c.user_disabled
 WHERE n.org_id = $1 AND n.id = $2
 """
-# A redrive begins anew with `tries`, and not with the numbers of the attempts.
+# A redrive resets `tries`, but not the numbers of the attempts.
 _CALLS_BEFORE: Final = """
 SELECT count(*) FROM attempts a JOIN notifications n ON n.org_id = a.org_id AND n.id = a.notification_id
 WHERE a.org_id = $1 AND a.notification_id = $2 AND a.number < $3 AND a.number > n.attempts - n.tries AND a.evidence <> ''
 """
-# Other providers say what they like about a message: only Slack's word counts.
+# Other providers choose their own names for a message: only those of Slack have this form.
 _OF_SLACK_MESSAGE: Final = f"""
 SELECT n.org_id, n.id, a.number FROM attempts a
 JOIN notifications n ON n.org_id = a.org_id AND n.id = a.notification_id AND n.channel = 'slack'
@@ -81,29 +81,30 @@ FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id) WHERE n.org_id = g.org_id A
 
 
 async def overdue(tx: Tx, timeout: float, limit: int) -> list[Unreceipted]:
-    """Messages that a provider took `timeout` seconds ago and of which nothing came since, oldest first, held."""
+    """Messages that a provider accepted `timeout` seconds ago without a receipt since, oldest first, locked."""
     return [Unreceipted(**dict(row)) for row in await tx.fetch(_OVERDUE, timeout, limit)]
 
 
 async def settle(tx: Tx, notifications: Sequence[tuple[str, UUID]]) -> None:
-    """Receipts of these (tenant and id) are not waited for any more."""
+    """Stop waiting for receipts of these (tenant and id)."""
     await tx.execute(_SETTLE, [org_id for org_id, _ in notifications], [id for _, id in notifications])
 
 
 async def lock(tx: Tx, notification: UUID, attempt: int) -> Receipted | None:
-    """The notification, held, with the evidence of this attempt and the reason why its incident was stopped, if it was."""
+    """The notification, locked, with the evidence of this attempt and the reason why its incident was stopped, if it
+    was."""
     row = await tx.fetchrow(_LOCK, tx.org_id, notification, attempt)
     return None if row is None else Receipted(**dict(row))
 
 
 async def calls_before(tx: Tx, notification: UUID, attempt: int) -> int:
-    """How many earlier attempts of the same run the provider has told something of: these were calls."""
+    """How many earlier attempts of the same run have a report of the provider: these were calls."""
     found: int = await tx.fetchval(_CALLS_BEFORE, tx.org_id, notification, attempt)
     return found
 
 
 async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt, *, settles: bool) -> None:
-    """What is known of the attempt now. `settles`: receipts of its notification are not waited for any more."""
+    """Write what is known of the attempt now. `settles`: stop waiting for receipts of its notification."""
     together = Together(tx)
     if settles:
         await settle(together, [(tx.org_id, notification)])
@@ -112,12 +113,12 @@ async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt, *, se
 
 
 async def mark_sent(tx: Tx, notification: UUID, attempt: int, fence: str | None) -> None:
-    """The provider took it, although its answer did not come, or has not come yet."""
+    """The provider accepted it, although its answer was lost, or has not come yet."""
     await tx.execute(_MARK_SENT, tx.org_id, notification, attempt, fence)
 
 
 async def mark_failed(tx: Tx, notification: UUID, reason: str) -> None:
-    """Taken, and not delivered: given up, unless the caller has it tried on."""
+    """Accepted and not delivered: given up, unless the caller has it retried."""
     await mark_failed_of(tx, tx.org_id, notification, reason)
 
 
@@ -139,6 +140,6 @@ async def of_slack_message(tx: Tx, channel: str, stamp: str) -> tuple[str, UUID,
 
 
 async def tenant_of(tx: Tx, notification: UUID) -> str | None:
-    """Whose it is; in a transaction of all tenants."""
+    """The tenant of it; in a transaction of all tenants."""
     found: str | None = await tx.fetchval("SELECT org_id FROM notifications WHERE id = $1", notification)
     return found

@@ -1,4 +1,4 @@
-"""Notifications as the store answers them: each class holds the columns that one question asks for, in their order."""
+"""Rows of notifications as the store returns them: each class has the columns of one query, in their order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from tocsin_notify.store.pages.people import StoredTarget
 
 @dataclass(frozen=True, slots=True)
 class NotificationHead:
-    """Which notification, of which page, for whom and about what."""
+    """A notification with its page, user and incident."""
 
     id: UUID
     org_id: str
@@ -24,7 +24,7 @@ class NotificationHead:
 
 @dataclass(frozen=True, slots=True)
 class Claimed(NotificationHead):
-    """What a claim found. `verdict`: see `notifications.claim`. `attempts` and `tries` count the one that begins now."""
+    """A claimed row. `verdict`: see `notifications.claim`. `attempts` and `tries` include the attempt that begins now."""
 
     channel: str
     address: str
@@ -39,17 +39,17 @@ class Claimed(NotificationHead):
     verdict: str
     now: datetime
     language: str | None
-    """What the user has chosen, or the organisation."""
+    """The user's choice, or the organisation's."""
 
     @property
     def target(self) -> StoredTarget:
-        """Where its method leads."""
+        """The address of its method."""
         return StoredTarget(Channel(self.channel), self.address, self.secret, self.key_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Concluded(NotificationHead):
-    """One whose attempt ended. `delay`: seconds until the next attempt, of one whose new `state` is pending."""
+    """A notification whose attempt ended. `delay`: seconds until the next attempt, if its new `state` is pending."""
 
     detail: str
     delay: float
@@ -61,9 +61,9 @@ class Concluded(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class Receipted(NotificationHead):
-    """One whose receipt came, with what was known of the attempt before, and why its incident was stopped if it was.
+    """A notification whose receipt came, with the earlier evidence, and why its incident was stopped, if it was.
 
-    `outdone`: a later attempt is under way, or the provider took it.
+    `outdone`: a later attempt is under way, or the provider accepted it.
     """
 
     channel: str
@@ -78,7 +78,7 @@ class Receipted(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class Unreceipted(NotificationHead):
-    """One whose receipt did not come. `matters`: its incident was not stopped, and its receipt was expected lately."""
+    """A notification without a receipt. `matters`: its incident was not stopped, and its receipt was expected lately."""
 
     matters: bool
     type: str
@@ -86,9 +86,9 @@ class Unreceipted(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredPage:
-    """The page of an attempt: whose it is and about what, and when the attempt began; `now` is the database's clock.
+    """The page of an attempt: its user and incident, and when the attempt began; `now` is the database's clock.
 
-    `gone`: the contact method to which it went was deleted, perhaps with its user.
+    `gone`: the contact method it was sent to was deleted, perhaps with its user.
     """
 
     page_id: UUID
@@ -105,7 +105,7 @@ class AnsweredPage:
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """One that is due later, or with `message` a scheduled message; `now` is the database's clock."""
+    """A notification that is due later, or with `message` a scheduled message; `now` is the database's clock."""
 
     id: UUID
     due_time: datetime
@@ -116,7 +116,7 @@ class Upcoming:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One as people read it, with what its page holds."""
+    """A notification for a list, with fields of its page."""
 
     id: UUID
     page_id: UUID
@@ -139,7 +139,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try, with what is known of it since."""
+    """An attempt, with its evidence."""
 
     number: int
     start_time: datetime

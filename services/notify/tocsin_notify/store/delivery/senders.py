@@ -1,26 +1,29 @@
-"""Which processes that send are alive. A dead one's attempts are taken over at once, instead of when their leases end.
+"""Which processes that send are alive. The attempts of a dead process are taken over at once, not at the end of their
+leases.
 
 Each process holds an advisory lock of its own, on a session of its own, for as long as it lives, and writes the lock's
 key into the attempts it makes. The kernel closes the session of a process that dies, so the lock is free within
-milliseconds. A process that stands still keeps its session, and with it the lock: its calls may be under way, and
-calling again would ring twice, so they wait for their lease. So do those of a host that lost its power or its network,
-until PostgreSQL gives up its sessions (`tocsin_kit.db.dialing`).
+milliseconds. A process that is stopped keeps its session, and with it the lock. Its calls may be under way, and a
+repeat would ring twice, so its attempts wait for their lease. The same holds for a host that lost its power or its
+network, until PostgreSQL gives up its sessions (`tocsin_kit.db.dialing`).
 
 A session can end while its process lives: PostgreSQL restarts, an operator ends it. The process takes the lock again
 within a fraction of a second, on a new session; others count it as dead only after `LOOKS` looks that found it free,
-`LOOK_SECONDS` apart. As long as a process does not hold its lock on the server to which it writes, it names itself in no new
-attempt.
+`LOOK_SECONDS` apart. While a process does not hold its lock on the server to which it writes, it writes no key into new
+attempts.
 
-**A free lock proves something only if it was held.** When PostgreSQL restarts or another server takes over, every process loses
-its lock at once, and one may be slower to come back than the others. So a process that looks counts another one as dead only if
-it has held its lock since `Presence.since`: it was seen to, or made its attempt after that. All others keep their lease.
+**A free lock proves something only if it was held.** When PostgreSQL restarts or another server takes over, every
+process loses its lock at once, and some processes reconnect later than others. So a process counts another one as dead
+only if that one has held its lock since `Presence.since`: it was seen to hold it, or it made its attempt after that.
+The attempts of all others wait for their lease.
 
-**A lease that ran out while nobody could write proves nothing either**: its owner may hold an answer that it could not write
-down. Whoever finds that PostgreSQL was away gives such leases `RECOVERY_SECONDS` more (`app.delivery.take_over`). Nor does one
-that is over because PostgreSQL's clock was set ahead: its owner may be calling.
+**A lease that ran out while no process could write proves nothing either**: its owner may hold an outcome that it could
+not write. A process that finds that PostgreSQL was away extends such leases by `RECOVERY_SECONDS`
+(`app.delivery.take_over`). The same holds for a lease that ended because PostgreSQL's clock was set forward: its call
+may be under way.
 
-A call that has not begun yet cannot begin after another process took it over: attempts younger than `YOUNG_SECONDS` are left
-alone, and older ones ask the gate first (`app.delivery.permits`), where they find that their lease is over.
+A call that has not begun cannot begin after another process took it over. Attempts younger than `YOUNG_SECONDS` are
+never taken over, and older ones ask the gate first (`app.delivery.permits`), which finds that their lease is over.
 """
 
 import asyncio
@@ -43,24 +46,27 @@ _log = get_logger(__name__)
 LOOK_SECONDS: Final = 0.5
 LOOKS: Final = 4
 RECOVERY_SECONDS: Final = 5.0
-"""For owners to write down what they could not while PostgreSQL was away: many times what they need to find it again."""
+"""Time for owners to write the outcomes that they could not write while PostgreSQL was away: many times what they need
+to reconnect."""
 YOUNG_SECONDS: Final = PROOF_SECONDS + 0.5
 _PING_SECONDS: Final = 1.0
 _LONGEST_PAUSE: Final = 0.3
-"""Seconds between two dials: well below the time after which others count this process as dead."""
+"""Seconds between two attempts to connect: well below the time after which others count this process as dead."""
 
 NAMES: Final = "(SELECT {own}::bigint WHERE NOT pg_try_advisory_xact_lock_shared({own}))"
-"""What an attempt names: the sender `own` while its lock is held on this server, which may be another one than a moment ago."""
+"""The key that an attempt stores: `own` while its lock is held on this server, which may be another server than a
+moment ago."""
 
 _TAKE: Final = "SELECT pg_advisory_lock($1)"
-# When sessions may have ended at once, so that a lock which is free since then proves nothing. A server that lost a process starts
-# the others anew without starting itself; it drops its statistics then.
+# The time at which sessions may have ended at once: a lock that is free since then proves nothing. A server that lost
+# one process restarts the others without restarting itself; it resets its statistics then.
 _UPTIME: Final = """
 SELECT extract(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(),
   (SELECT stats_reset FROM pg_stat_bgwriter)))::float8
 """
-# A free lock is held in shared mode until the transaction ends, so that no process is judged while it comes back, and
-# two that look at the same time see the same. On a server where this process does not hold its own lock, nobody is judged.
+# A free lock is taken in shared mode until the transaction ends, so that no process is counted as dead while it
+# reconnects, and two processes that look at the same time see the same. On a server where this process does not hold
+# its own lock, no process is counted as dead.
 _LOOK: Final = """
 WITH named AS MATERIALIZED (
   SELECT DISTINCT a.sender FROM notifications n
@@ -100,21 +106,21 @@ UPDATE notifications n SET lease_until = app_now() + make_interval(secs => $1) F
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The locks of those who have attempts under way."""
+    """The locks of the processes that have attempts under way."""
 
     counts: bool
-    """Whether who looks holds its own lock on this server."""
+    """Whether the process that looks holds its own lock on this server."""
     held: set[int]
     free: set[int]
 
 
 async def others(tx: Tx, own: int) -> bool:
-    """Whether any attempt under way is of another sender than `own`."""
+    """Whether an attempt of another sender than `own` is under way."""
     return bool(await tx.fetchval(_OTHERS, own))
 
 
 async def look(tx: Tx, own: int) -> Look:
-    """The locks of senders of attempts under way, but `own`."""
+    """The locks of the senders of attempts under way, except `own`."""
     free = {row["sender"]: row["free"] for row in await tx.fetch(_LOOK, own)}
     counts = not free.pop(own)
     return Look(
@@ -123,17 +129,17 @@ async def look(tx: Tx, own: int) -> Look:
 
 
 async def end_leases(tx: Tx, senders: Collection[int], seen: Collection[int], since: float) -> list[UUID]:
-    """End the leases of what these had under way, so that any replica may take it.
+    """End the leases of the attempts of these senders, so that any replica may take them over.
 
-    Of senders that are not in `seen`, only attempts of the last `since` seconds. Run it in the transaction in which `look` found
-    their locks free.
+    Of senders that are not in `seen`, only attempts of the last `since` seconds. Run it in the transaction in which
+    `look` found the locks free.
     """
     rows = await tx.fetch(_END_LEASES, list(senders), YOUNG_SECONDS, list(seen), since)
     return [row["id"] for row in rows]
 
 
 async def prolong(tx: Tx, seconds: float) -> int:
-    """Give leases that are over so much more; how many."""
+    """Extend leases that are over; returns how many."""
     return int((await tx.execute(_PROLONG, seconds)).rpartition(" ")[2])
 
 
@@ -142,7 +148,8 @@ class Presence:
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         self.key: Final = random.SystemRandom().getrandbits(63)
-        """Names this process. Such a key among those of incidents (`store.delivery.gate`), which are hashes, is no danger."""
+        """The key that names this process. A collision with a key of an incident (`store.delivery.gate`), which is a
+        hash, does no harm."""
         self._connect = connect
         self._held = asyncio.Event()
         self._since: float | None = None
@@ -150,7 +157,7 @@ class Presence:
 
     @classmethod
     async def open(cls, url: str, *, name: str) -> "Presence":
-        """Return when the lock is held, and after three seconds anyway: then it is taken in the background."""
+        """Return when the lock is held, or after three seconds: then it is taken in the background."""
 
         def connect() -> Awaitable[Connection]:
             return dial(
@@ -167,19 +174,20 @@ class Presence:
 
     @property
     def sender(self) -> int | None:
-        """What attempts name; None while the lock is not held: only their lease protects them then."""
+        """The key for attempts; None while the lock is not held: then only their lease protects them."""
         return self.key if self._held.is_set() else None
 
     @property
     def since(self) -> float | None:
-        """Since when the session of no process has ended with all others, by `time.monotonic`; None while this one has none.
+        """The time since which sessions have not ended all at once, by `time.monotonic`; None while this process has no
+        session.
 
         It may be earlier than this process.
         """
         return self._since if self._held.is_set() else None
 
     async def close(self) -> None:
-        """Give the lock back. Attempts under way are taken over by others soon."""
+        """Give the lock back. Other processes soon take over the attempts under way."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -194,7 +202,7 @@ class Presence:
                     self._held.clear()
                     connection.terminate()
             except Exception as error:
-                # Any error: were this task to end, the process would count as dead for ever.
+                # Any error: if this task ended, the process would count as dead for ever.
                 _log.debug("presence_failed", error=repr(error))
             await wait_or_stop(asyncio.Event(), random.uniform(0, _LONGEST_PAUSE))
 
@@ -209,16 +217,16 @@ class Presence:
         while not await wait_or_stop(lost, _PING_SECONDS):
             await connection.execute("SELECT 1")
             if is_read_only(connection):
-                break  # a primary that was replaced: the locks that count are on another server
+                break  # a primary that was replaced: the valid locks are on another server
         _log.warning("presence_lost", meaning="until it is back, attempts of this process wait for their lease")
 
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """How long attempts that begin in this process are its own."""
+    """How long attempts that begin in this process belong to it."""
 
     seconds: float
-    """After which a row whose sender said nothing may be taken by another replica."""
+    """After this time without an outcome, another replica may take the row."""
     presence: Presence
 
     @property

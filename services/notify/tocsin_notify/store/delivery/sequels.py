@@ -1,6 +1,6 @@
-"""Messages that were sent before their incident was stopped, and show so only when their provider is told.
+"""Sent messages whose incident was stopped since: they show it only after a call to their provider.
 
-A fence stays open until each of its messages was told, so none is forgotten however many processes die meanwhile.
+A fence stays open until each of its messages was updated, so none is forgotten, even if processes die meanwhile.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from tocsin_notify.store.delivery.rows import NotificationHead
 
 @dataclass(frozen=True, slots=True)
 class Followed(NotificationHead):
-    """A message to tell of. `reason`: why its incident was stopped; `upto`: the generation up to which it was."""
+    """A message to update. `reason`: why its incident was stopped; `upto`: the last generation that was stopped."""
 
     channel: str
     address: str
@@ -37,17 +37,17 @@ class Followed(NotificationHead):
 
 
 _BEHIND: Final = "n.generation <= f.generation AND n.followed < f.generation"
-# A provider may have taken it although it was cancelled: its answer came after the process that waited for it had lost the row.
-# (A scalar subquery: the planner would hash one in EXISTS beside an OR, and walk the table for that.)
+# A provider may have accepted it although it was cancelled: its answer came after its process had lost the row. (A
+# scalar subquery: with EXISTS beside an OR, the planner would hash the subquery and read the whole table for it.)
 _LEFT_A_MESSAGE: Final = """(n.state = 'sent' OR n.state = 'cancelled' AND (
     SELECT true FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'sent' LIMIT 1))"""
-# A call that is under way may still leave one. An attempt that has no answer for so long died with its process.
+# A call that is under way may still leave a message. An attempt without an answer for this long died with its process.
 _MAY_LEAVE_ONE: Final = f"""(n.state = 'sending' OR {_LEFT_A_MESSAGE} OR n.state = 'cancelled' AND (
     SELECT true FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'started'
       AND a.start_time > app_now() - interval '10 minutes' LIMIT 1))"""
 _DUE: Final = f"{_BEHIND} AND {_LEFT_A_MESSAGE} AND (n.follow_due IS NULL OR n.follow_due <= app_now())"
-# One turn of every tenant before the second of any, in each channel; tenants are found by hopping through the index of open
-# fences. What wakes goes first, then what was not tried yet, then the oldest fence.
+# One row of every tenant before the second of any, in each channel; tenants are found by jumping through the index of
+# open fences. Messages that ring are first, then those that were not tried yet, then those of the oldest fence.
 _FIND: Final = f"""
 WITH RECURSIVE orgs(org_id, n) AS (
   (SELECT org_id, 1 FROM cancel_fences WHERE NOT followed AND org_id > $3 ORDER BY org_id LIMIT 1)
@@ -95,7 +95,7 @@ SELECT {columns(Followed)} FROM (
   JOIN pages p ON p.org_id = c.org_id AND p.id = c.page_id
 ) AS followed
 """
-# Asked for each fence. As NOT EXISTS the planner may join, and read all notifications that there are.
+# Evaluated for each fence. With NOT EXISTS the planner may join, and read all notifications.
 _NOTHING_LEFT: Final = f"""NOT f.followed AND (
     SELECT true FROM notifications n WHERE n.org_id = f.org_id AND n.incident = f.incident AND {_BEHIND}
       AND n.channel = ANY($1::text[]) AND {_MAY_LEAVE_ONE} LIMIT 1) IS NULL"""
@@ -119,7 +119,7 @@ WHERE n.org_id = g.org_id AND n.id = g.id
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What became of a message: it shows what happened up to a generation, or is tried again after `wait` seconds."""
+    """The result for a message: it shows what happened up to a generation, or is tried again after `wait` seconds."""
 
     org_id: str
     id: UUID
@@ -128,13 +128,14 @@ class Noted:
 
 
 Named = tuple[str, UUID]
-"""A tenant, and the id of a notification or incident of its."""
+"""A tenant, and the id of one of its notifications or incidents."""
 
 
 async def find(tx: Tx, rooms: Mapping[str, int], *, after_org: str, orgs: int) -> tuple[list[Named], str]:
-    """Messages to tell of, found without a lock: of each channel at most as many as it has room, in fair order of tenants.
+    """Messages to update, found without a lock: for each channel at most as many as it has slots, in fair order of
+    tenants.
 
-    Looks at `orgs` tenants after `after_org`; also returns the last of these, empty if there are no more.
+    Reads `orgs` tenants after `after_org`; also returns the last of these, empty if there are no more.
     """
     rows = await tx.fetch(_FIND, list(rooms), list(rooms.values()), after_org, orgs)
     last = next((row["tenant"] for row in rows if row["id"] is None and (row["n"] or 0) >= orgs), "")
@@ -142,26 +143,27 @@ async def find(tx: Tx, rooms: Mapping[str, int], *, after_org: str, orgs: int) -
 
 
 async def claim(tx: Tx, named: Sequence[Named], lease: float) -> list[Followed]:
-    """Those of these that are still to be told. `lease`: seconds after which another process may take one that stays untold."""
+    """Those of these that are still to be updated. `lease`: seconds after which another process may take one that was
+    not updated."""
     return [Followed(*row) for row in await tx.fetch(_CLAIM, *_split(named), lease)]
 
 
 async def finished(tx: Tx, channels: Collection[str], limit: int) -> list[Named]:
-    """Incidents (with their tenants) behind whose fences nothing that is committed is left to tell."""
+    """Incidents (with their tenants) that have no committed message left to update."""
     return [(row["org_id"], row["incident"]) for row in await tx.fetch(_FINISHED, list(channels), limit)]
 
 
 async def close_fences(tx: Tx, channels: Collection[str], incidents: Collection[Named]) -> int:
-    """Close those of these behind which nothing is left; how many.
+    """Close those of these fences that have no message left; returns how many.
 
-    Run it while the gate of these incidents is shut (`gate.shut`): what a claim commits after this statement's snapshot would
-    never be told.
+    Run it while the gate of these incidents is shut (`gate.shut`): a message that a claim commits after this
+    statement's snapshot would never be updated.
     """
     return int((await tx.execute(_CLOSE, list(channels), *_split(incidents))).rpartition(" ")[2])
 
 
 async def note(tx: Tx, noted: Sequence[Noted]) -> None:
-    """What became of messages that were claimed."""
+    """Write the results for claimed messages."""
     rows = sorted(noted, key=lambda each: each.id)
     await tx.execute(
         _NOTE,

@@ -1,4 +1,4 @@
-"""Events for subscriptions: stored, taken to be sent, and what came of each request."""
+"""Events for subscriptions: stored, claimed, and the outcome of each request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tocsin_notify.domain.subscription import TRIES_IN_ORDER
 LOGGED: Final = 20
 """Attempts that are kept of each delivery."""
 _WINDOW: Final = 500
-"""Of the oldest waiting deliveries of a subscription that a claim looks at."""
+"""The oldest waiting deliveries of a subscription that a claim reads."""
 Named = tuple[str, UUID]
 """A tenant and an id."""
 
@@ -35,7 +35,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class EventDelivery:
-    """One as it is kept. `incident` is None for a ping."""
+    """A stored delivery. `incident` is None for a ping."""
 
     id: UUID
     org_id: str
@@ -68,8 +68,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many deliveries of a locked subscription may be taken. `probing`: none beside one that is under way, and whichever was
-    tried least, however long its pause is: that the endpoint refuses one event for good says nothing about the others.
+    """How many deliveries of a locked subscription may be taken. `probing`: none while another one is under way. The
+    one with the fewest tries is taken, whatever its pause: that the endpoint always refuses one event says nothing
+    about the others.
     """
 
     org_id: str
@@ -99,8 +100,8 @@ _PING: Final = f"""
 INSERT INTO event_deliveries (id, org_id, subscription, sequence, type, event, state, attempts, lease_until)
 VALUES ($2, $1, $3, 0, $4, $5, 'sending', 1, app_now() + make_interval(secs => $6)) RETURNING {_COLUMNS}
 """
-# An event waits for the one before it of its incident until that has failed often enough. One that is sent again by hand holds up
-# nothing.
+# An event waits for the previous event of its incident until that has failed often enough. An event that is sent again
+# by hand delays no other one.
 _TAKE: Final = f"""
 WITH chosen AS (
   SELECT d.id, d.org_id FROM unnest($1::text[], $2::uuid[], $3::int[], $4::boolean[]) AS g(org_id, subscription, room, probing)
@@ -124,7 +125,7 @@ UPDATE event_deliveries e SET state = 'sending', attempts = e.attempts + 1, due_
   lease_until = app_now() + make_interval(secs => $5)
 FROM chosen c WHERE e.id = c.id AND e.org_id = c.org_id RETURNING {columns(EventDelivery, of="e")}
 """
-# When to look at them again: an answer sets that anew. Until then a lease may end, or a pause.
+# When to read them again, unless an answer changes that. Until then a lease or a pause may end.
 _NEXT: Final = f"""
 UPDATE subscriptions s SET due_time = coalesce(n.due_time, app_now() + interval '5 s')
 FROM (SELECT g.org_id, g.subscription, (
@@ -175,7 +176,7 @@ async def known(tx: Tx, ids: Sequence[Named]) -> set[UUID]:
 
 
 async def last(tx: Tx, pairs: Sequence[tuple[str, UUID, UUID]]) -> dict[tuple[UUID, UUID], int]:
-    """The highest number that each subscription has of each incident (tenant, subscription, incident); 0 without one."""
+    """The highest number that each subscription has for each incident (tenant, subscription, incident); 0 without one."""
     rows = await tx.fetch(_LAST, *map(list, zip(*pairs, strict=True)))
     return {(row["subscription"], row["incident"]): row["sequence"] for row in rows}
 
@@ -195,14 +196,15 @@ async def insert(tx: Tx, deliveries: Sequence[NewDelivery]) -> None:
 
 
 async def insert_ping(tx: Tx, id: UUID, subscription: UUID, type_: str, event: bytes, lease: float) -> EventDelivery:
-    """A ping whose only attempt is the caller's for `lease` seconds."""
+    """A ping whose only attempt is leased by the caller for `lease` seconds."""
     row = await tx.fetchrow(_PING, tx.org_id, id, subscription, type_, event, lease)
     assert row is not None
     return _delivery(row)
 
 
 async def take(tx: Tx, rooms: Sequence[Room], lease: float) -> list[EventDelivery]:
-    """Deliveries of locked subscriptions that are the caller's for `lease` seconds; sets when each is to be looked at again."""
+    """Deliveries of locked subscriptions, leased by the caller for `lease` seconds; sets when each subscription is to
+    be read again."""
     names = [room.org_id for room in rooms], [room.subscription for room in rooms]
     rows = await tx.fetch(_TAKE, *names, [room.room for room in rooms], [room.probing for room in rooms], lease)
     await tx.execute(_NEXT, *names)
@@ -210,24 +212,25 @@ async def take(tx: Tx, rooms: Sequence[Room], lease: float) -> list[EventDeliver
 
 
 async def conclude(tx: Tx, id: UUID, number: int, *, taken: bool, due_time: datetime | None) -> bool:
-    """What came of attempt `number`; without a `due_time` the delivery has ended. False when another replica has taken it over."""
+    """The outcome of attempt `number`; without a `due_time` the delivery has ended. False when another replica has
+    taken it over."""
     return await tx.fetchval(_CONCLUDE, tx.org_id, id, number, taken, due_time) is not None
 
 
 async def log(tx: Tx, id: UUID, attempt: Attempt) -> None:
-    """Keep one request, and forget those that are too many."""
+    """Store one request, and delete the oldest beyond the limit."""
     await tx.execute(_LOG, tx.org_id, id, attempt.number, attempt.start_time, attempt.status, attempt.detail)
     if attempt.number > LOGGED:
         await tx.execute(_FORGET, tx.org_id, id, attempt.number - LOGGED)
 
 
 async def give_back(tx: Tx, id: UUID, number: int) -> bool:
-    """Let any replica take it at once: this one stops. False when another one has."""
+    """End the lease because this process stops. False when another replica has taken the delivery."""
     return await tx.fetchval(_GIVE_BACK, tx.org_id, id, number) is not None
 
 
 async def send_again(tx: Tx, id: UUID) -> EventDelivery | None:
-    """One is due at once, whether it has ended or waits; None when a request of it is under way."""
+    """Make one due at once, whether it has ended or waits; None when a request of it is under way."""
     row = await tx.fetchrow(_AGAIN, tx.org_id, id)
     return None if row is None else _delivery(row)
 

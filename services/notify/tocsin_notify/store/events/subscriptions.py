@@ -1,4 +1,4 @@
-"""Subscriptions: what their tenant chose, and how they fare."""
+"""Subscriptions: the tenant's choices, and their state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +15,8 @@ from tocsin_notify.domain.subscription import Standing
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What its tenant chose. `event_types` by name, `policies` as `policies/{policy}`; empty: all. `least_severity` 0: all."""
+    """The tenant's choices. `event_types` by name, `policies` as `policies/{policy}`; empty: all. `least_severity` 0:
+    all."""
 
     display_name: str
     url: str
@@ -27,7 +28,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Subscription(Chosen):
-    """One as it is kept. Secrets are closed; `former_live`: requests carry the signature of the former one as well."""
+    """One as it is kept. Secrets are encrypted; `former_live`: requests carry the signature of the former one as well."""
 
     id: UUID
     org_id: str
@@ -53,7 +54,7 @@ class Subscription(Chosen):
 
     @property
     def standing(self) -> Standing:
-        """How it fares."""
+        """Its state."""
         return Standing(self.failures, self.failing_since, self.failure, self.resume_time, self.stop_time, self.proven)
 
 
@@ -85,7 +86,7 @@ WHERE org_id = $1 AND id = $2 RETURNING {_COLUMNS}
 """
 _DELETE: Final = "DELETE FROM subscriptions WHERE org_id = $1 AND id = $2"
 _LOCK_OF: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE org_id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"
-# One that fails is not looked at before its pause is over, however much of it waits.
+# A failing one is not read before its pause is over, however many deliveries wait.
 _COUNT: Final = """
 UPDATE subscriptions s SET pending = s.pending + g.stored, lost = s.lost + g.lost,
   loss_time = CASE WHEN g.lost > 0 THEN app_now() ELSE s.loss_time END,
@@ -94,10 +95,10 @@ FROM unnest($1::text[], $2::uuid[], $3::int[], $4::int[]) AS g(org_id, id, store
 WHERE s.id = g.id AND s.org_id = g.org_id
 """
 _MOST_LOOKED_AT: Final = 5000
-"""Subscriptions among whom the tenants take turns, the longest due."""
+"""Subscriptions that are read, the longest due first; the tenants alternate among them."""
 _READY: Final = "due_time <= app_now() AND NOT disabled AND stop_time IS NULL"
-# Tenants take turns: of each one at most as many as it has slots for. One that another replica looks at is passed over. Rows are
-# looked up by their ids: what lies behind IS TRUE fits no index.
+# Tenants alternate: of each one at most as many as it has slots. Subscriptions that another replica holds are skipped.
+# Rows are found by their ids: the condition after IS TRUE fits no index.
 _CLAIM: Final = f"""
 WITH due AS MATERIALIZED (
   SELECT id, org_id, due_time FROM subscriptions
@@ -122,7 +123,7 @@ _TENANTS: Final = "SELECT DISTINCT org_id FROM subscriptions WHERE org_id > $1 O
 
 
 async def insert(tx: Tx, id: UUID, secret: bytes, creator: str, chosen: Chosen) -> Subscription:
-    """A new one; `secret` is closed."""
+    """A new one; `secret` is encrypted."""
     return _required(await tx.fetchrow(_INSERT, tx.org_id, id, secret, creator, *_values(chosen)))
 
 
@@ -138,17 +139,17 @@ async def page(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[Subscri
 
 
 async def update(tx: Tx, id: UUID, chosen: Chosen) -> Subscription:
-    """A locked one's new values. What waits is looked at, at once: it may lead elsewhere now."""
+    """The new values of a locked one. Its waiting deliveries are read at once: it may have another URL now."""
     return _required(await tx.fetchrow(_UPDATE, tx.org_id, id, *_values(chosen)))
 
 
 async def enable(tx: Tx, id: UUID) -> Subscription:
-    """Let a locked one go on as if it had never failed."""
+    """Let a locked one send as if it had never failed."""
     return _required(await tx.fetchrow(_ENABLE, tx.org_id, id))
 
 
 async def rotate(tx: Tx, id: UUID, secret: bytes, keep_seconds: float) -> Subscription:
-    """A locked one's new secret, closed. The one before it signs as well for `keep_seconds`."""
+    """The new secret of a locked one, encrypted. The former one signs as well for `keep_seconds`."""
     return _required(await tx.fetchrow(_ROTATE, tx.org_id, id, secret, keep_seconds))
 
 
@@ -163,24 +164,24 @@ async def lock_of(tx: Tx, org_ids: Sequence[str]) -> list[Subscription]:
 
 
 async def count(tx: Tx, changes: Sequence[tuple[str, UUID, int, int]]) -> None:
-    """How many deliveries were stored for locked ones (tenant, id, stored, lost), and how many events were not kept."""
+    """How many deliveries were stored for locked ones (tenant, id, stored, lost), and how many events were dropped."""
     await tx.execute(_COUNT, *map(list, zip(*changes, strict=True)))
 
 
 async def claim(
     tx: Tx, *, full: Sequence[str], busy: Sequence[UUID], doubtful: bool, per_tenant: int, limit: int
 ) -> list[Subscription]:
-    """Those of all tenants that may have something due, locked until the transaction ends.
+    """Subscriptions of all tenants that may have due deliveries, locked until the transaction ends.
 
-    Without the tenants in `full` and the subscriptions in `busy`; unless `doubtful`, without those whose last request failed and
-    those that never took one.
+    Excludes the tenants in `full` and the subscriptions in `busy`. Unless `doubtful`, it also excludes those whose last
+    request failed and those that never accepted one.
     """
     rows = await tx.fetch(_CLAIM, list(full), list(busy), doubtful, per_tenant, limit)
     return [_subscription(row) for row in rows]
 
 
 async def fare(tx: Tx, id: UUID, standing: Standing, pending: int) -> None:
-    """How a locked one of the tenant fares after a request; `pending` is what is added to its deliveries that wait."""
+    """The state of a locked one after a request; `pending` is added to the number of its waiting deliveries."""
     await tx.execute(
         _FARE,
         tx.org_id,
@@ -202,7 +203,7 @@ async def count_all(tx: Tx, most: int) -> int:
 
 
 async def tenants(tx: Tx, after: str, limit: int) -> list[str]:
-    """Tenants that have any, in the order of their ids, behind one."""
+    """Tenants that have any, in the order of their ids, after one."""
     return [row["org_id"] for row in await tx.fetch(_TENANTS, after, limit)]
 
 

@@ -1,4 +1,4 @@
-"""Digests: who wants one and how, when the next is due, and what became of the latest."""
+"""Digests: the user's choice, the next time, and the result of the latest one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Digest(Choice):
-    """One as it is kept."""
+    """A stored digest."""
 
     org_id: str
     next_time: datetime
@@ -45,7 +45,7 @@ class Digest(Choice):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of a digest that was due. `page`: None if nothing is sent."""
+    """The result of a digest that was due. `page`: None if nothing is sent."""
 
     of: Digest
     planned: datetime
@@ -55,7 +55,7 @@ class Made:
 
 
 _COLUMNS: Final = columns(Digest)
-# What a replica works on is free again at once when it was changed: its work is given up then.
+# When the choice is changed, the lease ends at once: the replica that works on it will drop its result.
 _WRITE: Final = f"""
 INSERT INTO digests AS d (org_id, user_id, frequency, hour, weekday, time_zone, contact_method, when_empty, next_time)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -70,7 +70,7 @@ SELECT {_COLUMNS} FROM digests
 WHERE org_id = $1 AND (user_id, frequency) > ($2, $3) AND ($4 = '' OR user_id = $4) ORDER BY user_id, frequency LIMIT $5
 """
 _DELETE: Final = "DELETE FROM digests WHERE org_id = $1 AND user_id = $2 AND frequency = $3"
-# One question of each tenant before the second of any. What another replica claims at this moment is passed over.
+# One group of each tenant before the second group of any. Rows that another replica is claiming are skipped.
 _CLAIM: Final = f"""
 WITH due AS (
   SELECT org_id, user_id, frequency, next_time FROM digests
@@ -105,7 +105,7 @@ WHERE d.org_id = $1 AND d.user_id = g.user_id AND d.frequency = g.frequency
 
 
 async def write(tx: Tx, choice: Choice, next_time: datetime) -> Digest:
-    """Make it, or replace what was chosen. No digest is made for the old choice any more."""
+    """Insert it, or replace the choice. No digest is made for the old choice any more."""
     return _digest(
         await tx.fetchrow(
             _WRITE,
@@ -123,13 +123,13 @@ async def write(tx: Tx, choice: Choice, next_time: datetime) -> Digest:
 
 
 async def read(tx: Tx, user: str, frequency: Frequency, *, lock: bool = False) -> Digest | None:
-    """One; with `lock` none is made until the transaction ends."""
+    """One; with `lock` no digest is made until the transaction ends."""
     row = await tx.fetchrow(_READ + (" FOR UPDATE" if lock else ""), tx.org_id, user, frequency)
     return None if row is None else _digest(row)
 
 
 async def page(tx: Tx, user: str, after: tuple[str, str], limit: int) -> list[Digest]:
-    """By user, behind a (user, frequency); of one user, or with an empty `user` of all."""
+    """By user, after a (user, frequency); of one user, or of all if `user` is empty."""
     return [_digest(row) for row in await tx.fetch(_PAGE, tx.org_id, *after, user, limit)]
 
 
@@ -139,20 +139,21 @@ async def delete(tx: Tx, user: str, frequency: Frequency) -> None:
 
 
 async def forget(tx: Tx, user: str) -> None:
-    """The user gets no more of any frequency."""
+    """Delete the user's digests of every frequency."""
     await tx.execute("DELETE FROM digests WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
 
 
 async def claim(tx: Tx, *, behind: float, limit: int, at_once: int, look: int, lease: float) -> list[Digest]:
-    """Those of all tenants that were due `behind` seconds ago, at most `limit`, leased; tenants in turns of `at_once`.
+    """Digests of all tenants that were due `behind` seconds ago, at most `limit`, leased; tenants in turns of
+    `at_once`.
 
-    `look`: how many due ones are looked at. Those of a frequency that only a newer version knows are left to it.
+    `look`: how many due ones are read. Those of a frequency that only a newer version knows are left to it.
     """
     return [_digest(row) for row in await tx.fetch(_CLAIM, behind, limit, at_once, look, lease, list(Frequency))]
 
 
 async def hold(tx: Tx, claimed: Sequence[Digest]) -> list[Digest]:
-    """Those of the tenant that are still due as they were claimed, as they are chosen now, locked."""
+    """Those of the tenant that are still due as they were claimed, with the present choice, locked."""
     rows = await tx.fetch(
         _HOLD,
         tx.org_id,
@@ -164,7 +165,7 @@ async def hold(tx: Tx, claimed: Sequence[Digest]) -> list[Digest]:
 
 
 async def settle(tx: Tx, made: Sequence[Made]) -> None:
-    """Write what became of locked ones, and when they are due next."""
+    """Write the results of locked ones, and when they are due next."""
     await tx.execute(
         _SETTLE,
         tx.org_id,

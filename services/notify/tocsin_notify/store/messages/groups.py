@@ -1,4 +1,4 @@
-"""Group messages: those that are due, and the messages that they become."""
+"""Group messages that are due, and the messages that they become."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from tocsin_notify.store.turns import taken_in_turns
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """One that this replica works on. `tries`: how often it was leased since it is due. `expired`: it may not be sent any more."""
+    """A group message that this replica works on. `tries`: how often it was leased since it became due. `expired`: it
+    may not be sent any more."""
 
     message: Message
     tries: int
@@ -73,19 +74,19 @@ WHERE org_id = $1 AND parent = $2 AND state IN ('scheduled', 'released') RETURNI
 
 
 async def claim(tx: Tx, *, limit: int, lease: float) -> list[Leased]:
-    """Those of all tenants that are due, in turns, at most `limit`, leased; without those that another replica works on."""
+    """Due ones of all tenants, tenants in turns, at most `limit`, leased; without those that another replica works on."""
     rows = await tx.fetch(_CLAIM, limit, lease)
     return [Leased(message_of(row), row["tries"], row["expired"]) for row in rows]
 
 
 async def hold(tx: Tx, messages: Sequence[Message]) -> set[UUID]:
-    """Those of the tenant that are still as they were leased, locked."""
+    """Those of the tenant whose lease is unchanged, locked."""
     rows = await tx.fetch(_HOLD, tx.org_id, [each.id for each in messages], [each.version for each in messages])
     return {row["id"] for row in rows}
 
 
 async def divide(tx: Tx, children: Sequence[tuple[UUID, UUID, str]]) -> None:
-    """Make these messages (group message, id, user), scheduled for its time."""
+    """Insert these messages (group message, id, user), scheduled for its time."""
     parents, ids, users = zip(*children, strict=True) if children else ((), (), ())
     await tx.execute(_DIVIDE, tx.org_id, parents, ids, users)
 
@@ -103,17 +104,17 @@ async def wait(tx: Tx, delays: Sequence[tuple[Message, float]], reason: str) -> 
 
 
 async def send_again(tx: Tx, org_id: str, id: UUID) -> bool:
-    """Have a group message that had no receivers sent anew; whether it is one."""
+    """Send a group message again that had no receivers; returns whether it is one."""
     return await tx.fetchval(_AGAIN, id, org_id, GROUP) is not None
 
 
 async def receivers(tx: Tx, parent: UUID, limit: int) -> list[str]:
-    """The users whom a group message went to, by name."""
+    """The users who got a group message, by name."""
     return [row["user_id"] for row in await tx.fetch(_RECEIVERS, tx.org_id, parent, limit)]
 
 
 async def parts(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
-    """How the notifications of each group message's receivers stand: one step for all that are alike."""
+    """The state of the notifications of each group message's receivers: one step for all that are equal."""
     found: dict[UUID, list[Step]] = {id: [] for id in ids}
     if ids:
         for row in await tx.fetch(_PARTS, tx.org_id, list(ids)):
@@ -122,7 +123,8 @@ async def parts(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
 
 
 async def cancel(tx: Tx, parent: UUID, reason: str) -> tuple[list[UUID], list[UUID]]:
-    """Cancel what a locked group message became: the ids of those that were no pages yet, and of those that were."""
+    """Cancel the messages of a locked group message: returns the ids of those that were no pages yet, and of those that
+    were."""
     await tx.fetch(_LOCK, tx.org_id, parent)
     ended = await tx.fetch(_CANCEL, tx.org_id, parent, reason)
     return (

@@ -19,8 +19,8 @@ from tocsin_notify.store.turns import taken_in_turns
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a caller chose. Exactly one of `user_id` and `channel` is set; an address belongs to a channel. That of GROUP is a
-    team or a schedule.
+    """A caller's choices. Exactly one of `user_id` and `channel` is set; an address belongs to a channel. With GROUP,
+    the address is a team or a schedule.
 
     `local_time` and `time_zone` are kept as they were given; `send_time` is what counts.
     """
@@ -50,7 +50,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Message(Content):
-    """One as it is kept. `parent`: the group message that it was made of."""
+    """A stored message. `parent`: the group message that it was made of."""
 
     id: UUID
     org_id: str
@@ -89,8 +89,9 @@ UPDATE messages SET ({", ".join(_CHOSEN)}) = ({", ".join(f"${number}" for number
 WHERE org_id = $1 AND id = $2 AND state = 'scheduled' RETURNING {columns(Message)}
 """
 _READ: Final = f"SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND id = $2"
-# In the order of ids, so that two transactions that hold some of the same wait for each other instead of deadlocking. Rows are
-# looked up by id alone: while statistics are young the planner prefers an index of the tenant's rows, and walks all of them.
+# In the order of ids, so that two transactions that hold some of the same rows wait for each other and do not deadlock.
+# Rows are found by id alone: while statistics are young the planner prefers an index of the tenant's rows, and reads
+# all of them.
 _HOLD: Final = f"""
 SELECT {columns(Message)} FROM messages WHERE id = ANY($2::uuid[]) AND org_id IS NOT DISTINCT FROM $1 ORDER BY id FOR UPDATE
 """
@@ -112,7 +113,7 @@ _IS_DUE: Final = (
 )
 _TURNS: Final = taken_in_turns("messages", time="send_time", living="state = 'scheduled'", due=_IS_DUE)
 _DUE: Final = f"WITH RECURSIVE {_TURNS} SELECT id FROM turns ORDER BY turn, place, id LIMIT $1"
-# A message that is changed or cancelled meanwhile is locked: it is passed over, and the next look finds its new version.
+# A message that is being changed or cancelled is locked: it is skipped, and the next round finds its new version.
 _CLAIM: Final = f"""
 WITH taken AS (
   SELECT id FROM messages WHERE id = ANY($1::uuid[]) AND id IS NOT NULL AND (state = 'scheduled' AND {_IS_DUE}) IS TRUE
@@ -181,23 +182,23 @@ async def insert(tx: Tx, new: Sequence[New]) -> list[Message]:
 
 
 async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Message | None:
-    """One; with `lock` held against its sending until the transaction ends."""
+    """One; with `lock` it is not sent until the transaction ends."""
     row = await tx.fetchrow(_READ + (" FOR UPDATE" if lock else ""), tx.org_id, id)
     return None if row is None else _message(row)
 
 
 async def hold(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Message]:
-    """Those of these that there are, held against their sending until the transaction ends."""
+    """Those of these that exist; they are not sent until the transaction ends."""
     return {row["id"]: _message(row) for row in await tx.fetch(_HOLD, tx.org_id, list(ids))}
 
 
 async def update(tx: Tx, id: UUID, content: Content) -> Message:
-    """A locked, scheduled one's new content."""
+    """The new content of a locked, scheduled one."""
     return _message(await tx.fetchrow(_UPDATE, tx.org_id, id, *_chosen(content)))
 
 
 async def end(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> dict[UUID, Message]:
-    """Write what became of locked ones, and why."""
+    """Write the final state of locked ones, and why."""
     if not ends:
         return {}
     ids, states, reasons = zip(*ends, strict=True)
@@ -205,14 +206,14 @@ async def end(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> dict[UUID, Me
 
 
 async def forget(tx: Tx, user: str, time: datetime, reason: str) -> None:
-    """Cancel what was written to this user until `time` and waits: another user of the same id is not meant."""
+    """Cancel waiting messages that were written to this user until `time`: a later user of the same id is another one."""
     await tx.execute(_FORGET, tx.org_id, user, time, reason)
 
 
 async def stop_steps(tx: Tx, pages: Mapping[UUID, str]) -> list[UUID]:
-    """Cancel what of the notifications of these waits, each with its reason; their ids.
+    """Cancel the pending notifications of these, each with its reason; returns their ids.
 
-    Those that an attempt is under way for are waited for and left.
+    Waits for attempts under way, and does not change their notifications.
     """
     return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, list(pages), list(pages.values()))]
 
@@ -227,37 +228,37 @@ async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
 
 
 async def due(tx: Tx, limit: int) -> list[UUID]:
-    """Those of all tenants that are due, in turns, at most `limit`; not what only a newer version can send."""
+    """Due ones of all tenants, tenants in turns, at most `limit`; without those that only a newer version can send."""
     return [row["id"] for row in await tx.fetch(_DUE, limit, list(Channel))]
 
 
 async def claim(tx: Tx, ids: Sequence[UUID]) -> list[Message]:
-    """Those of these that are due and that nobody else holds, released by it, in the order given."""
+    """Those of these that are due and that no other transaction holds; marked as released, in the order given."""
     found = {row["id"]: _message(row) for row in await tx.fetch(_CLAIM, ids, list(Channel))}
     return [found[id] for id in ids if id in found]
 
 
 async def note_unreachable(tx: Tx, reasons: dict[tuple[str, UUID], str]) -> None:
-    """Say of released ones (tenant, id) why nothing was made of them."""
+    """Write why no notification was made of released ones (tenant, id)."""
     ids = list(reasons)
     await tx.execute(_UNREACHABLE, [org for org, _ in ids], [id for _, id in ids], list(reasons.values()))
 
 
 async def add_addresses(tx: Tx, messages: dict[UUID, Message]) -> None:
-    """A contact method of nobody for the address of each of these, with the given id."""
+    """Insert a contact method without a user for the address of each of these, with the given id."""
     given = [(id, message.org_id, message.channel, message.address) for id, message in messages.items()]
     await tx.execute(_ADDRESSES, *_TARGETS.parameters(given))
 
 
 async def count_scheduled(tx: Tx, most: int) -> int:
-    """How many of the tenant wait, counted up to `most`."""
+    """How many scheduled messages the tenant has, counted up to `most`."""
     count: int = await tx.fetchval(_COUNT, tx.org_id, most)
     return count
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which are listed: those to one user, or those that one group message became; without both all but the latter."""
+    """Which are listed: those to one user, or those of one group message; without both, all except the latter."""
 
     user: str = ""
     parent: UUID | None = None
@@ -270,13 +271,13 @@ class Filter:
 
 
 async def latest(tx: Tx, which: Filter, before: tuple[datetime, UUID], limit: int) -> list[Message]:
-    """By send time, the latest first, behind a (send_time, id)."""
+    """By send time, the latest first, after a (send_time, id)."""
     statement, values = which.of(_LATEST)
     return [_message(row) for row in await tx.fetch(statement, tx.org_id, *before, limit, *values)]
 
 
 async def upcoming(tx: Tx, which: Filter, after: tuple[datetime, UUID], limit: int) -> list[Message]:
-    """Scheduled ones, the next first, behind a (send_time, id)."""
+    """Scheduled ones, the next first, after a (send_time, id)."""
     statement, values = which.of(_NEXT)
     return [_message(row) for row in await tx.fetch(statement, tx.org_id, *after, limit, *values)]
 
@@ -291,7 +292,7 @@ def _message(row: asyncpg.Record | None) -> Message:
 
 
 def message_of(row: asyncpg.Record) -> Message:
-    """From a row that begins with its columns: by their places, as thousands may be due at once."""
+    """From a row that begins with its columns: by position, as thousands may be due at once."""
     values = list(row)[: len(_COLUMNS)]
     for place, read in _READ_AS:
         if values[place] is not None:

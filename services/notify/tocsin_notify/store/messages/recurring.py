@@ -17,7 +17,8 @@ from tocsin_notify.store.turns import taken_in_turns
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a caller chose. Exactly one of `user_id` and `channel` is set. `start_time` is a local time, kept as it was given."""
+    """A caller's choices. Exactly one of `user_id` and `channel` is set. `start_time` is a local time, kept as it was
+    given."""
 
     user_id: str
     channel: Channel | None
@@ -34,7 +35,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Recurring(Template):
-    """One as it is kept. `next_time`: set while it is active."""
+    """A stored recurring message. `next_time`: set while it is active."""
 
     id: UUID
     org_id: str
@@ -49,7 +50,7 @@ class Recurring(Template):
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """The message of a recurring one, to be made, with the time it is planned for."""
+    """The message of an occurrence, to be made, with its planned time."""
 
     id: UUID
     of: Recurring
@@ -58,7 +59,7 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What becomes of a recurring message that was due. `made`: its message, None without one."""
+    """The new state of a recurring message that was due. `made`: its message, None without one."""
 
     of: Recurring
     state: RecurringState
@@ -89,7 +90,7 @@ WITH mine AS (
 UPDATE recurring_messages r SET state = 'ended', state_reason = $4, next_time = NULL, update_time = app_now()
 FROM mine WHERE r.id = mine.id AND r.org_id = $1
 """
-# One that is paused or ended meanwhile is locked: it is passed over, and its new state is looked at by the next round.
+# One that is being paused or ended is locked: it is skipped, and the next round reads its new state.
 _TAKEN: Final = taken_in_turns(
     "recurring_messages", time="next_time", living="state = 'active'", due="next_time <= app_now()", what=_COLUMNS
 )
@@ -124,22 +125,22 @@ async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Recurring | None:
 
 
 async def page(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[Recurring]:
-    """Oldest first, behind a (create_time, id)."""
+    """Oldest first, after a (create_time, id)."""
     return [_row(row) for row in await tx.fetch(_PAGE, tx.org_id, *after, limit)]
 
 
 async def change(tx: Tx, id: UUID, state: RecurringState, reason: str, next_time: datetime | None) -> Recurring:
-    """A locked one is paused, resumed or ended."""
+    """Pause, resume or end a locked one."""
     return _row(await tx.fetchrow(_SET, tx.org_id, id, state, reason, next_time))
 
 
 async def forget(tx: Tx, user: str, time: datetime, reason: str) -> None:
-    """End those to this user that were made until `time`: another user of the same id is not meant."""
+    """End those to this user that were made until `time`: a later user of the same id is another one."""
     await tx.execute(_FORGET, tx.org_id, user, time, reason)
 
 
 async def due(tx: Tx, limit: int) -> list[Recurring]:
-    """Those of all tenants that are due, in turns, locked; without those that another replica works on."""
+    """Due ones of all tenants, tenants in turns, locked; without those that another replica works on."""
     return [_row(row) for row in await tx.fetch(_DUE, limit)]
 
 
@@ -155,7 +156,7 @@ async def occur(tx: Tx, occurrences: Sequence[Occurrence]) -> None:
 
 
 async def settle(tx: Tx, turns: Sequence[Turn]) -> None:
-    """Write what becomes of locked ones."""
+    """Write the new state of locked ones."""
     await tx.execute(
         _SETTLE,
         [turn.of.org_id for turn in turns],

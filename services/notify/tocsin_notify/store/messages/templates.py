@@ -18,7 +18,7 @@ _KNOWN: Final = frozenset(Kind)
 
 @dataclass(frozen=True, slots=True)
 class TemplateRow:
-    """One as it is kept. A part that is empty is the default text's."""
+    """One as it is kept. An empty part means the default text."""
 
     id: UUID
     type: str
@@ -35,12 +35,12 @@ class TemplateRow:
 
     @property
     def kind(self) -> Kind:
-        """Of the messages that it is for."""
+        """The kind of its messages."""
         return Kind(self.type)
 
     @property
     def parts(self) -> Wording:
-        """Those that it says."""
+        """The parts that it replaces."""
         return {part: text for part in Part if (text := getattr(self, part))}
 
 
@@ -77,13 +77,14 @@ _VERSIONS: Final = "SELECT org_id, version FROM template_sets WHERE live"
 
 
 async def begin(tx: Tx) -> int:
-    """Before a change of the tenant's templates, which waits for those before it: the new version of them all."""
+    """Call it before a change of the tenant's templates: it waits for earlier changes, and returns the new version of
+    all of them."""
     version: int = await tx.fetchval(_BUMP, tx.org_id)
     return version
 
 
 async def insert(tx: Tx, id: UUID, kind: Kind, language: str, parts: Mapping[Part, str]) -> TemplateRow | None:
-    """A new one; None: there is one for these messages and this language."""
+    """A new one; None: there is one already for these messages and this language."""
     row = await tx.fetchrow(_INSERT, tx.org_id, id, kind, language, *_values(parts))
     return None if row is None else TemplateRow(*row)
 
@@ -119,7 +120,7 @@ async def size(tx: Tx) -> int:
 
 
 async def all_of(tx: Tx) -> tuple[int, list[TemplateRow]]:
-    """The version of the tenant's templates, and they themselves, but those of kinds that only a newer version knows."""
+    """The version of the tenant's templates, and the templates, except those of kinds that only a newer version knows."""
     rows = await tx.fetch(_ALL, tx.org_id)
     version = rows[0]["version"] if rows else 0
     found = [row for row in rows if row["id"] is not None and row["type"] in _KNOWN]

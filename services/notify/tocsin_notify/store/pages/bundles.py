@@ -1,4 +1,4 @@
-"""What each person got lately, and the pages that are sent to them together; always in sets."""
+"""The paces of people, and the pages that are sent to them together; always in sets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,18 @@ from tocsin_notify.store.turns import taken_in_turns
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
 Named = tuple[str, UUID]
-"""A tenant and the id of a bundle or incident of its."""
+"""A tenant and the id of one of its bundles or incidents."""
 
-# Held until the transaction ends, in one order: submits of two replicas that page the same people wait for each other.
+# Locked until the transaction ends, in one order: submits of two replicas that page the same people wait for each
+# other.
 _PACES: Final = """
 INSERT INTO paces AS p (org_id, user_id) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2
 ON CONFLICT (org_id, user_id) DO UPDATE SET update_time = app_now()
 RETURNING p.org_id, p.user_id, p.alone, p.storm_until, p.bundle, p.bundle_due, p.bundles
 """
-# As `domain.bundling.place` does for pages that all go by themselves, in one statement: in calm times it is the only one. Nothing
-# is done if one of these is not known yet: rows are held in one order only, be it here or by `_PACES`.
+# The same as `domain.bundling.place`, for pages that are all sent alone, in one statement: in calm times no other one
+# is needed. It does nothing if one of these people has no row yet: rows are locked in one order only, here and by
+# `_PACES`.
 _TAKE: Final = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::float8[]) AS g(org_id, user_id, pages, most, span)
@@ -60,8 +62,9 @@ _JOIN: Final = """
 INSERT INTO bundle_pages (org_id, bundle, page_id, incident, generation)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
 """
-# Waits for submits that put something into one of these at this moment: the members are read by a later statement, which sees it.
-# Locked in the order in which submits lock them: as one value, since an index that has this order leads through all people.
+# Waits for submits that are adding pages to one of these: a later statement reads the members, and sees those pages.
+# Locked in the order in which submits lock them. The order is one value, since an index in this order would read all
+# people.
 _TAKEN: Final = taken_in_turns(
     "paces",
     key="bundle",
@@ -79,9 +82,9 @@ WITH RECURSIVE {_TAKEN}, due AS (
 UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
 RETURNING d.org_id, d.user_id, d.bundle
 """
-# Gives the oldest pages of those that are too large the id `part`. The rest stays, and is due again at once: `paces`, or
-# `quiet_bundles` still, names it, so that pages which come meanwhile, and cancels, find it.
-# Locks the notifications in the order in which a cancel does.
+# Moves the oldest pages of those that are too large to the id `part`. The other pages stay, and are due again at once.
+# `paces` or `quiet_bundles` still names their bundle, so that cancels and later pages find it. Locks the notifications
+# in the order in which a cancel does.
 _PART: Final = """
 WITH large AS MATERIALIZED (
   SELECT g.org_id, g.user_id, g.bundle, g.part, g.waited
@@ -115,7 +118,7 @@ JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
 LEFT JOIN cancel_fences f ON {stops_in_bundle("f", "b")}
 ORDER BY since, p.id
 """
-# The steps keep the times that their person's rules give them now: (method, step) is unique within a page.
+# The steps have the times that their person's rules give now: (method, step) is unique within a page.
 _RELEASE: Final = """
 WITH mine AS (
   SELECT n.id, coalesce(d.delay, 0) AS delay, g.reason
@@ -170,7 +173,7 @@ JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
 
 @dataclass(frozen=True, slots=True)
 class BundledPage:
-    """One page of a bundle. `stopped`: why its incident was stopped since, if it was."""
+    """One page of a bundle. `stopped`: why its incident was stopped meanwhile, if it was."""
 
     bundle: UUID
     id: UUID
@@ -186,7 +189,7 @@ class BundledPage:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A bundle to be sent. `waited`: it is of `quiet_bundles`."""
+    """A bundle to be sent. `waited`: it is a row of `quiet_bundles`."""
 
     org_id: str
     user_id: str
@@ -207,7 +210,8 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A page that leaves its bundle. `steps`: method, step and delay in seconds of each that its person's rules give it now."""
+    """A page that is taken out of its bundle. `steps`: method, step and delay in seconds of each that its person's
+    rules give it now."""
 
     org_id: str
     page_id: UUID
@@ -217,7 +221,7 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """So many `pages` for one person, whose budget is `most` within `window` seconds."""
+    """A number of `pages` for one person, whose budget is `most` within `window` seconds."""
 
     pages: int
     most: int
@@ -225,9 +229,10 @@ class Asked:
 
 
 async def take(tx: Tx, asked: Mapping[User, Asked]) -> dict[User, Pace]:
-    """Let those have their pages one by one in whose budget all of them fit; what each of the others got lately.
+    """Count the pages of people in whose budget all of them fit, so that they are sent alone; returns the pace of each
+    other person.
 
-    Held until the transaction ends.
+    Locked until the transaction ends.
     """
     rows = await tx.fetch(
         _TAKE,
@@ -244,7 +249,7 @@ async def take(tx: Tx, asked: Mapping[User, Asked]) -> dict[User, Pace]:
 
 
 async def paces(tx: Tx, users: Collection[User]) -> dict[User, Pace]:
-    """What these got lately, held until the transaction ends."""
+    """The paces of these people, locked until the transaction ends."""
     rows = await tx.fetch(_PACES, [org_id for org_id, _ in users], [user for _, user in users])
     return {(row["org_id"], row["user_id"]): _pace(row) for row in rows}
 
@@ -254,7 +259,7 @@ def _pace(row: asyncpg.Record) -> Pace:
 
 
 async def keep(tx: Tx, changed: Mapping[User, Pace]) -> None:
-    """Write down what they have got now."""
+    """Write their new paces."""
     await tx.execute(
         _KEEP,
         [org_id for org_id, _ in changed],
@@ -280,20 +285,22 @@ async def join(tx: Tx, joined: Sequence[Joined]) -> None:
 
 
 async def claim(tx: Tx, limit: int) -> list[Due]:
-    """Bundles that are due, closed by it. Pages that come from now on begin another one."""
+    """Due bundles, closed by it. Later pages begin another bundle."""
     return [Due(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
 
 
 async def end(tx: Tx, user: str) -> None:
-    """What is collected for this user of the tenant is due now."""
+    """Make the bundle of this user of the tenant due now."""
     await tx.execute(_END, tx.org_id, user)
 
 
 async def part(tx: Tx, due: Sequence[Due], parts: Sequence[UUID], most: int, reason: str) -> dict[UUID, UUID]:
-    """Of each of these that holds more than `most` pages, the oldest `most` become a bundle of their own, under its id in `parts`.
+    """For each of these with more than `most` pages, move the oldest `most` into a bundle of their own, under its id in
+    `parts`.
 
-    The rest keeps its id and is due at once. Answers the new id of each bundle that was too large. Run it in the transaction that
-    claimed them. `reason`: what the notifications of the moved pages say; `{bundle}` in it stands for the new id.
+    The rest keeps its id and is due at once. Returns the new id of each bundle that was too large. Run it in the
+    transaction that claimed them. `reason`: the text on the notifications of the moved pages; `{bundle}` in it stands
+    for the new id.
     """
     rows = await tx.fetch(
         _PART,
@@ -322,9 +329,10 @@ async def incidents(tx: Tx, bundles: Collection[Named]) -> list[Named]:
 
 
 async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int]]:
-    """Send these by themselves; what waits for it now: id, delay in seconds and priority of each notification.
+    """Send these alone; returns id, delay in seconds and priority of each notification that is now pending.
 
-    Run it in the transaction that claimed their bundles: a cancel that waits for it finds these like any other that waits.
+    Run it in the transaction that claimed their bundles: a cancel that waits for it then finds these notifications like
+    all others.
     """
     steps = [(each.page_id, method, step, delay) for each in alone for method, step, delay in each.steps]
     rows = await tx.fetch(
@@ -341,19 +349,20 @@ async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int
 
 
 async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
-    """The bundles that hold pages of these incidents that a fence stops."""
+    """The bundles with pages of these incidents that a fence stops."""
     return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *_split(incidents))]
 
 
 async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> tuple[list[UUID], list[Named]]:
-    """Cancel what fences stop in the bundles of these incidents and was not sent; which bundles were sent and hold nothing more
-    that is true. `bundles`: those that `pages.raise_fences` found.
+    """Cancel pages that a fence stops, in unsent bundles of these incidents. Returns the bundles that were sent and
+    have no open page left. `bundles`: those that `pages.raise_fences` found.
 
-    Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both.
+    Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both
+    fences.
     """
     await tx.execute(_HOLD, *_split(bundles))
     await tx.execute(_HOLD_QUIET, *_split(bundles))
-    # A claim that this waited for may have parted them: pages of these incidents may be in another bundle by now.
+    # A claim that this waited for may have divided them: pages of these incidents may be in another bundle now.
     bundles = sorted({*bundles, *await touched(tx, incidents)})
     cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *_split(bundles))]
     return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *_split(bundles))]

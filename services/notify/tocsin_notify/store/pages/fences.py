@@ -1,4 +1,4 @@
-"""Which fence stops which notification, and which page that waits in a bundle."""
+"""Which fence stops which notification, and which page in a bundle."""
 
 
 def stops(fence: str, row: str) -> str:

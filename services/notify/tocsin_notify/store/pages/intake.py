@@ -1,4 +1,4 @@
-"""Pages stored, and what planning must know of their users, in one statement: a round trip less on each page's way."""
+"""Stores pages and reads the users that planning needs, in one statement, which saves each page a round trip."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -24,8 +24,9 @@ _GIVEN: Final = RowArrays(
 
 
 def storing(then: str) -> str:
-    """The statement that stores pages, of which `columns_of` are given, and goes on so. `stored`: those that are new."""
-    # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
+    """A statement that stores pages, given by `columns_of`, and continues with the given text. `stored`: those that are
+    new."""
+    # In the order of ids, so that two submits of the same pages wait for each other and do not deadlock.
     return f"""
 WITH given AS (
   SELECT * FROM {_GIVEN.sql} AS g
@@ -75,7 +76,8 @@ SELECT DISTINCT b.org_id, b.bundle FROM raised f
 JOIN bundle_pages b ON {stops_in_bundle("f", "b")}
 """
 
-# FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.
+# FOR NO KEY UPDATE: transactions that give up notifications of one page run one after the other, while inserts may go
+# on.
 _LOCK: Final = """
 SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.outlasts, p.job
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
@@ -102,17 +104,17 @@ class NewPage:
     planned_time: datetime | None
     job: NotificationJob
     expire_time: datetime | None = None
-    """From then on no attempt begins; None: however late it is."""
+    """No attempt begins after this time; None: there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of the pages handed over."""
+    """The result for pages that were stored."""
 
     fences: dict[UUID, str | None]
-    """The new pages' ids, each with the reason it is stopped already, if it is."""
+    """The new pages' ids, each with the reason why it is stopped already, if it is."""
     now: datetime | None
-    """The database's clock; None when nothing was new."""
+    """The database's clock; None when no page was new."""
     paused: bool
     """The queue is paused."""
 
@@ -130,16 +132,16 @@ class Fence:
     generation: int
     reason: str
     final_generation: int
-    """Up to which generation it stops those that outlast an acknowledge as well; `NOTHING`: it spares them."""
+    """Up to which generation it also stops those that outlast an acknowledge; `NOTHING`: it does not stop them."""
 
 
 async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
-    """Store the pages that are not there yet, and say which those are."""
+    """Store the pages that are not stored yet, and return which those are."""
     return stored(await tx.fetch(_INSERT, *columns_of(pages)))
 
 
 def columns_of(pages: Sequence[NewPage]) -> Sequence[object]:
-    """What `STORING` takes."""
+    """The values for `STORING`."""
     return _GIVEN.parameters(
         [
             (
@@ -175,16 +177,17 @@ def stored(rows: Sequence[asyncpg.Record]) -> Stored:
 
 
 async def latest_about(tx: Tx, incident: UUID) -> tuple[UUID, bytes] | None:
-    """The page of the newest notification about an incident of the tenant, with its job: a reminder if there is nothing else."""
+    """The page of the newest notification about an incident of the tenant, with its job; a reminder only if there is no
+    other."""
     row = await tx.fetchrow(_LATEST_ABOUT, tx.org_id, incident)
     return None if row is None else (row["id"], row["job"])
 
 
 async def lock(tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool = False) -> Held:
-    """The pages (tenant, id) with their jobs, held against others who give up notifications of them.
+    """The pages (tenant, id) with their jobs, locked against other transactions that give up their notifications.
 
-    A transaction that holds pages takes no further ones by waiting: it would deadlock with one that holds those and waits for
-    these. `only_free`: without those that another session holds at this moment.
+    A transaction that holds pages must not wait for further ones: it would deadlock with a transaction that holds those
+    and waits for these. `only_free`: without those that another session holds at this moment.
     """
     if not pages:
         return {}
@@ -201,7 +204,7 @@ async def expire(tx: Tx, ids: Sequence[UUID]) -> None:
 
 
 async def ensure(tx: Tx, page: NewPage) -> str | None:
-    """Store the page unless it is there; the reason it is stopped, if it is."""
+    """Store the page unless it is stored; returns the reason why it is stopped, if it is."""
     await insert(tx, [page])
     reason: str | None = await tx.fetchval(
         _FENCE_OF,
@@ -221,9 +224,9 @@ def _page(row: asyncpg.Record) -> Page:
 
 
 async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> list[tuple[str, UUID]]:
-    """From now on nothing of these generations is sent. A fence never goes back.
+    """From now on no page of these generations is sent. The generation of a fence never decreases.
 
-    The bundles (tenant, id) that hold pages which the fences stop.
+    Returns the bundles (tenant, id) with pages that the fences stop.
     """
     rows = await tx.fetch(
         _FENCE,
@@ -237,6 +240,6 @@ async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> list[tuple[str, UUID]
 
 
 async def known(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> set[tuple[str, UUID]]:
-    """Those of the pages (tenant, id) that there are, no matter what became of them."""
+    """Those of the pages (tenant, id) that exist, in whatever state."""
     rows = await tx.fetch(_KNOWN, [org_id for org_id, _ in claims], [id for _, id in claims])
     return {(row["org_id"], row["id"]) for row in rows}

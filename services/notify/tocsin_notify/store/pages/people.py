@@ -1,4 +1,4 @@
-"""What planning must know of users: their contact methods and rules."""
+"""The contact methods and rules of users, as planning needs them."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -17,15 +17,16 @@ COLUMNS: Final = (
     *("urgency", "delay_seconds", "create_time", "place", "position"),
     *("chosen_by", "budget_pages", "budget_window", "quiet_hours", "language"),
 )
-"""Of the rows that `people_of` takes."""
+"""The rows that `people_of` takes."""
 IN_ORDER: Final = "ORDER BY create_time, place, position"
 
 
 def rows_of(users: str) -> str:
-    """What reads the rows of people. `users`: a relation of tenants and users, in SQL."""
-    # Methods, and behind them, for they have no creation time, the rules and what was chosen by the user and for all users: one
-    # round trip of the page's way. Each user is looked up by itself: joined, a plan that was made when there were few methods reads
-    # those of all tenants for each page. Rows are compared as a whole, and the order names the user, so that no other index serves.
+    """The query for the rows of people. `users`: a relation of tenants and users, in SQL."""
+    # One round trip reads the methods, and after them, for these have no creation time, the rules and the settings of
+    # the user and of all users. Each user is looked up separately: a join whose plan was made when there were few
+    # methods reads those of all tenants for each page. Rows are compared as a whole, and the order names the user, so
+    # that no other index fits.
     return f"""
 SELECT m.org_id, m.user_id, m.id AS method, m.channel, m.address, m.secret, m.key_id, m.disabled, m.user_disabled,
   m.verify_time IS NOT NULL AS verified, NULL::text AS urgency, NULL::float8 AS delay_seconds, m.create_time, m.id AS place,
@@ -62,7 +63,7 @@ User = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class StoredTarget:
-    """Where a method leads, its secret still closed."""
+    """The address of a method, its secret still encrypted."""
 
     channel: Channel
     address: str
@@ -81,7 +82,7 @@ class Person:
 
 
 async def read(tx: Tx, users: Collection[User]) -> dict[User, Person]:
-    """Everybody asked for; an unknown user has no methods."""
+    """Everyone asked for; an unknown user has no methods."""
     rows = await tx.fetch(_READ, [org_id for org_id, _ in users], [user for _, user in users])
     return people_of(users, rows)
 
@@ -100,7 +101,7 @@ def people_of(users: Collection[User], rows: Iterable[asyncpg.Record]) -> dict[U
             person.rules.append(Rule(Urgency(row["urgency"]), method, row["delay_seconds"]))
             continue
         if row["channel"] not in _KNOWN:
-            continue  # a newer version made it, and sends by it
+            continue  # a newer version made it, for a channel that this version does not have
         person.methods.append(
             Method(method, Channel(row["channel"]), row["verified"], row["disabled"], row["user_disabled"])
         )

@@ -13,15 +13,16 @@ from tocsin_notify.store.turns import taken_in_turns
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
 
-# Held until the transaction ends, in one order. Its sender deletes the row: a submit that waits for it begins another bundle.
+# Locked until the transaction ends, in one order. Its sender deletes the row: a submit that waits for it then begins
+# another bundle.
 _OPEN: Final = """
 INSERT INTO quiet_bundles AS q (org_id, user_id, bundle, due_time)
 SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[]) ORDER BY 1, 2
 ON CONFLICT (org_id, user_id) DO UPDATE SET due_time = q.due_time
 RETURNING org_id, user_id, bundle
 """
-# Waits for submits that put something into one of these at this moment: the pages are read by a later statement, which sees it.
-# Ordered as one value, since an index that has this order leads through all people.
+# Waits for submits that are adding pages to one of these: a later statement reads the pages, and sees those. The order
+# is one value, since an index in this order would read all people.
 _TAKEN: Final = taken_in_turns(
     "quiet_bundles", key="bundle", time="due_time", living="true", due="due_time <= app_now()", passing_over=False
 )
@@ -50,7 +51,7 @@ UPDATE quiet_bundles q SET due_time = app_now() FROM mine m WHERE q.org_id = m.o
 
 
 async def open_for(tx: Tx, until: Mapping[User, tuple[UUID, datetime]]) -> dict[User, UUID]:
-    """The bundle in which each of these waits: the one that is open, or a new one of this id, which is due then."""
+    """The bundle in which each of these waits: the open one, or a new one with this id, which is due at that time."""
     rows = await tx.fetch(
         _OPEN,
         [org_id for org_id, _ in until],
@@ -62,21 +63,21 @@ async def open_for(tx: Tx, until: Mapping[User, tuple[UUID, datetime]]) -> dict[
 
 
 async def due(tx: Tx, limit: int) -> list[Due]:
-    """Those whose quiet hours may be over, held."""
+    """Those whose quiet hours may be over, locked."""
     return [Due(row["org_id"], row["user_id"], row["bundle"], waited=True) for row in await tx.fetch(_DUE, limit)]
 
 
 async def close(tx: Tx, users: Sequence[User]) -> None:
-    """These are sent: what comes from now on begins another one."""
+    """These are sent: later pages begin another bundle."""
     await tx.execute(_CLOSE, [org_id for org_id, _ in users], [user for _, user in users])
 
 
 async def put_off(tx: Tx, until: Mapping[User, datetime]) -> None:
-    """Let these wait until a later time."""
+    """Postpone these until a later time."""
     users = list(until)
     await tx.execute(_PUT_OFF, [org_id for org_id, _ in users], [user for _, user in users], list(until.values()))
 
 
 async def look_anew(tx: Tx, user: str | None) -> None:
-    """The quiet hours of this user, or of any of the tenant, are other ones: see at once whether they are over."""
+    """The quiet hours of this user, or of any of the tenant, have changed: check at once whether they are over."""
     await tx.execute(_LOOK_ANEW, tx.org_id, user)

@@ -1,4 +1,4 @@
-"""What people answered with."""
+"""Tables of answers to pages."""
 
 from typing import Final
 
@@ -38,7 +38,8 @@ sms_senders: Final = Table(
     primary_key("number"),
     index("sms_senders_oldest", "update_time"),
 )
-"""How often a number, or a member of Slack (`slack U…`), was answered that said what means nothing here. They name no tenant."""
+"""How many answers a number, or a Slack member (`slack U…`), got to messages that were not understood. They name no
+tenant."""
 
 texts_received: Final = Table(
     "texts_received",
@@ -53,4 +54,4 @@ texts_received: Final = Table(
     check("(action = '') = (notification_id IS NULL)", name="texts_received_action"),
     index("texts_received_oldest", "create_time"),
 )
-"""Text messages that came in, by the provider's name for them, with what each was taken to mean. A number names no tenant."""
+"""Received text messages, by the provider's name for them, with the meaning that was decided. A number names no tenant."""

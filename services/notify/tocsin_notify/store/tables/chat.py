@@ -34,4 +34,4 @@ slack_groups: Final = Table(
     index("slack_groups_due", "look_time", "id"),
     index("slack_groups_turns", "org_id", "look_time", "id"),
 )
-"""Which user group of Slack follows which schedule, and what it was told last. A group is of one tenant."""
+"""Which Slack user group follows which schedule, and the members that Slack was sent last. A group is of one tenant."""

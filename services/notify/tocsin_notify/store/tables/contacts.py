@@ -1,4 +1,4 @@
-"""How users are reached, and how much they want to get."""
+"""Contact methods, rules and notification settings of users."""
 
 from typing import Final
 
@@ -50,9 +50,10 @@ contact_methods: Final = Table(
     index("contact_methods_deleted", "delete_time", where="delete_time IS NOT NULL"),
     index("contact_methods_of_nobody", "create_time", where="user_id = '' AND delete_time IS NULL"),
 )
-"""Ways to reach a user. The row of a deleted one stays as long as notifications that name it may. One of nobody (an empty user) is
-where a method led before another user changed it, for the notice of that, or the address of a message. `stop_time`: when its
-phone said STOP, which disabled it. `user_disabled`: as escalation told it last, of `user_change_time`."""
+"""Ways to reach a user. The row of a deleted one stays as long as notifications may name it. One with an empty user
+holds the address that a method had before another user changed it, for the notice of that; or the address of a message.
+`stop_time`: when its phone sent STOP, which disabled it. `user_disabled`: the last state that escalation sent, at
+`user_change_time`."""
 
 rule_sets: Final = Table(
     "rule_sets",
@@ -107,7 +108,7 @@ notification_settings: Final = Table(
         name="notification_settings_budget",
     ),
 )
-"""How much a user wants to get, when, and in which language; `users/*` is what the organisation wants for all others."""
+"""How many messages a user wants, when, and in which language; `users/*` is the organisation's choice for all others."""
 
 verifications: Final = Table(
     "verifications",

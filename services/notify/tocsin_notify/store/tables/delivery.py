@@ -1,4 +1,4 @@
-"""Notifications, and what came of them."""
+"""Notifications, their attempts and their dead letters."""
 
 from typing import Final
 
@@ -18,10 +18,12 @@ from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, p
 from tocsin_notify.store.tables.metadata import METADATA
 
 IS_RECEIPTED: Final = "channel IN ('sms', 'voice', 'web_push')"
-"""Those whose provider, or browser, tells that a message arrived. Statements say it like the index, or it does not serve them."""
+"""Channels whose provider, or browser, reports that a message was delivered. Statements must use the same expression as
+the index, or it is not used."""
 
 NAMES_A_SLACK_MESSAGE: Final = "provider_id LIKE '% %'"
-"""Slack's name of a message is a channel and a time. Statements say it like the index, or it does not serve them."""
+"""Slack's name of a message is a channel and a time. Statements must use the same expression as the index, or it is not
+used."""
 
 notifications: Final = Table(
     "notifications",
@@ -128,7 +130,7 @@ dead_letters: Final = Table(
     index("dead_letters_oldest", "create_time"),
     index("dead_letters_of_incident", "org_id", "incident", where="redrive_time IS NULL AND incident IS NOT NULL"),
 )
-"""What could not be read or sent, kept until an operator redrives or discards it."""
+"""Messages that could not be read or sent, kept until an operator redrives or discards them."""
 
 queue_counters: Final = Table(
     "queue_counters",
@@ -139,4 +141,4 @@ queue_counters: Final = Table(
     column("failed", BigInteger, default="0"),
     primary_key("queue", "shard"),
 )
-"""What the queue finished, in shards so that senders do not wait for one row."""
+"""Counters of finished tasks, in shards so that senders do not wait for one row."""

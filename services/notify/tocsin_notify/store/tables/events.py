@@ -50,8 +50,8 @@ subscriptions: Final = Table(
     index("subscriptions_oldest", "org_id", "create_time", "id"),
     index("subscriptions_due", "due_time", where="due_time IS NOT NULL AND NOT disabled AND stop_time IS NULL"),
 )
-"""Endpoints of a tenant that are told of its incidents. `failures`: requests in a row that failed. `due_time`: when to look for
-deliveries to send. `pending`: deliveries that have not ended. `lost`: events that were not kept.
+"""Endpoints of a tenant that are told of its incidents. `failures`: requests in a row that failed. `due_time`: when to
+check for due deliveries. `pending`: deliveries that have not ended. `lost`: events that were dropped.
 """
 
 event_deliveries: Final = Table(
@@ -84,7 +84,7 @@ event_deliveries: Final = Table(
     index("event_deliveries_newest", "subscription", "create_time DESC", "sequence DESC", "id DESC"),
     index("event_deliveries_ended", "end_time", where="end_time IS NOT NULL"),
 )
-"""Events, each for one subscription, as escalation handed them over. `since`: when stored, or last sent again by hand."""
+"""Events, each for one subscription, as escalation sent them. `since`: when stored, or last sent again by hand."""
 
 delivery_attempts: Final = Table(
     "delivery_attempts",
@@ -101,4 +101,4 @@ delivery_attempts: Final = Table(
         ["delivery_id"], "event_deliveries", ["id"], name="delivery_attempts_delivery_fkey", ondelete="CASCADE"
     ),
 )
-"""The last requests of each delivery. One of a process that died has no row."""
+"""The last requests of each delivery. A request whose process died has no row."""

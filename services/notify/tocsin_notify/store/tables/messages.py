@@ -55,10 +55,11 @@ messages: Final = Table(
     index("messages_latest_shown", "org_id", "send_time DESC", "id DESC", where="parent IS NULL"),
     index("messages_oldest", "update_time", where="state <> 'scheduled'"),
 )
-"""Messages of users and machines. One that is due becomes the page of the same id; its notifications tell what comes of it.
+"""Messages of users and machines. A due one becomes the page of the same id; the notifications of that page show its
+state.
 
-A group message becomes messages of its people instead, whose `parent` it is. `lease_until`: until then a replica works on
-one that is due, or nobody does, after `tries` that failed.
+A group message becomes messages to its people instead, whose `parent` it is. `lease_until`: until then one replica
+works on a due one; after a failed try, no replica does. `tries` counts the tries.
 """
 
 recurring_messages: Final = Table(
@@ -127,7 +128,7 @@ digests: Final = Table(
     check("when_empty IN ('nothing', 'one_line')", name="digests_when_empty"),
     index("digests_due", "next_time"),
 )
-"""Who wants a digest, and how. `lease_until`: until then a replica makes the one that is due."""
+"""Who wants a digest, and how. `lease_until`: until then one replica makes the due digest."""
 
 template_sets: Final = Table(
     "template_sets",
@@ -137,7 +138,7 @@ template_sets: Final = Table(
     column("live", Boolean, default="true"),
     primary_key("org_id"),
 )
-"""The version of each tenant's templates, which every replica looks at again and again. `live`: there are some."""
+"""The version of each tenant's templates, which every replica reads again and again. `live`: the tenant has templates."""
 
 templates: Final = Table(
     "templates",
@@ -161,4 +162,4 @@ templates: Final = Table(
     check("type ~ '^[a-z][a-z0-9_]{0,31}$'", name="templates_type"),
     index("templates_oldest", "org_id", "create_time", "id"),
 )
-"""Texts of messages. A part that is empty is the default text's; `language` empty: for users of any language."""
+"""Texts of messages. An empty part means the default text; `language` empty: for users of any language."""

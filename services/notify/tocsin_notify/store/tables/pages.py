@@ -1,4 +1,4 @@
-"""Pages: what is to reach whom, what is sent together, and what was stopped."""
+"""Pages, bundles of pages, and fences."""
 
 from typing import Final
 
@@ -49,7 +49,7 @@ pages: Final = Table(
     check("priority IN (0, 1)", name="pages_priority"),
     index("pages_oldest", "create_time"),
 )
-"""Wishes of escalation to reach a user, each with the job as it came."""
+"""Requests of escalation to reach a user, each with the job as it was received."""
 
 paces: Final = Table(
     "paces",
@@ -69,7 +69,7 @@ paces: Final = Table(
     index("paces_by_bundle", "bundle", where="bundle IS NOT NULL"),
     index("paces_oldest", "update_time"),
 )
-"""What each person got lately, and the bundle that collects their further pages."""
+"""The pages that each person got lately, and the bundle that collects their further pages."""
 
 quiet_bundles: Final = Table(
     "quiet_bundles",
@@ -83,7 +83,7 @@ quiet_bundles: Final = Table(
     index("quiet_bundles_turns", "org_id", "due_time", "bundle"),
     index("quiet_bundles_by_bundle", "bundle"),
 )
-"""The bundle in which a person's pages of low urgency wait, and when their quiet hours end as far as is known."""
+"""The bundle in which a person's pages of low urgency wait, and the known end of their quiet hours."""
 
 bundle_pages: Final = Table(
     "bundle_pages",
@@ -98,7 +98,8 @@ bundle_pages: Final = Table(
     index("bundle_pages_by_bundle", "bundle"),
     index("bundle_pages_by_incident", "org_id", "incident"),
 )
-"""Pages that are sent together. The bundle is the id of the page that stands for them, and that page's incident."""
+"""Pages that are sent together. The bundle's id is also the id of the page that stands for them, and of that page's
+incident."""
 
 cancel_fences: Final = Table(
     "cancel_fences",
@@ -115,4 +116,4 @@ cancel_fences: Final = Table(
     index("cancel_fences_to_follow", "update_time", where="NOT followed"),
     index("cancel_fences_open_by_org", "org_id", "update_time", where="NOT followed"),
 )
-"""Incidents that were stopped: pages up to this generation are not sent."""
+"""Fences of stopped incidents: pages up to this generation are not sent."""

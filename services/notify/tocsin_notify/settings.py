@@ -69,8 +69,7 @@ class NotifySettings(ServiceSettings):
     allow_private_webhooks: bool = False
     """Whether webhooks may lead to private, loopback and link-local addresses."""
     console_contacts: bool = True
-    """Whether contact methods may be made whose messages are lines in notify's log. Off: existing ones stay as they
-    are."""
+    """Whether contact methods may be made whose messages are lines in notify's log. Off: existing ones stay as they are."""
     concurrency: int = Field(300, ge=2, le=10_000)
     """Calls to providers at once, in each replica."""
     critical_reserve: int = Field(75, ge=1)
@@ -82,39 +81,39 @@ class NotifySettings(ServiceSettings):
     org_burst: float = Field(200.0, ge=1)
     """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE_PER_SECOND limits it."""
     provider_rates: Annotated[str, AfterValidator(checked_rates)] = "telegram=30"
-    """Calls per second that providers allow, over all replicas and tenants, such as `telegram=30,sms=10,email=14`. For
-    email, sms, voice, pushover, telegram and slack, where all tenants share the operator's account. High-urgency pages
-    count and never wait for it. A channel without a rate has no limit."""
+    """Calls per second that providers allow, over all replicas and tenants, such as `telegram=30,sms=10,email=14`. For email,
+    sms, voice, pushover, telegram and slack, where all tenants share the operator's account. High-urgency pages count and never
+    wait for it. A channel without a rate has no limit."""
     tenant_notifications_per_minute: int = Field(6000, ge=1)
     """Notifications per minute of one tenant, over all replicas; as many at once. High-urgency pages count and never wait for it;
     others wait, and codes and test pages are RATE_LIMITED. LimitService changes it by tenant."""
     tenant_addressed_messages_per_minute: int = Field(60, ge=1)
-    """Messages per minute of one tenant to addresses that are not users' contact methods, over all replicas; as many at
-    once. LimitService changes it by tenant."""
+    """Messages per minute of one tenant to addresses that are not users' contact methods, over all replicas; as many at once.
+    LimitService changes it by tenant."""
     tenant_scheduled_messages: int = Field(10_000, ge=1)
     """Messages of one tenant that may wait for their time. LimitService changes it by tenant."""
     message_countries: str = Field("", pattern="^(|[A-Z]{2}(,[A-Z]{2})*)$")
-    """Countries of the telephone numbers to which messages may be sent that are not users' contact methods, as ISO 3166
-    codes separated by commas, such as `DE,AT,CH`. Empty: all."""
+    """Countries of the telephone numbers to which messages may be sent that are not users' contact methods, as ISO 3166 codes
+    separated by commas, such as `DE,AT,CH`. Empty: all."""
     worker_concurrency: int = Field(200, ge=1, le=10_000)
     """Tasks of the stream that are worked on at once, in each replica."""
     attempts: int = Field(5, ge=1, le=100)
     """Attempts through one contact method before the page goes to the user's next one."""
     backoff_base_seconds: float = Field(2.0, gt=0, le=3600)
-    """The longest pause before the second attempt, in seconds; doubled for each further one. The wait is random below
-    that (full jitter)."""
+    """The longest pause before the second attempt, in seconds; doubled for each further one. The wait is random below that (full
+    jitter)."""
     backoff_cap_seconds: float = Field(300.0, gt=0, le=86_400)
     """The most that NOTIFY_BACKOFF_BASE_SECONDS grows to. A provider's Retry-After is followed up to 900 seconds."""
     retry_window_seconds: float = Field(6 * 3600.0, ge=0, le=86_400)
-    """How long a page is retried slowly after its attempts are used up, if its user has no other contact method. 0: no
-    slow retries."""
+    """How long a page is retried slowly after its attempts are used up, if its user has no other contact method. 0: no slow
+    retries."""
     circuit_failures: int = Field(5, ge=0, le=1000)
-    """Number of contact methods that a provider must fail within a minute, while it serves hardly any other one, before
-    pages go around it: they are sent through the user's next method at once. Each replica finds out for itself. 0:
-    pages never go around a provider."""
+    """Number of contact methods that a provider must fail within a minute, while it serves hardly any other one, before pages go
+    around it: they are sent through the user's next method at once. Each replica finds out for itself. 0: pages never go around a
+    provider."""
     circuit_probe_seconds: float = Field(10.0, gt=0, le=600)
-    """Seconds until a page tries such a provider again (the probe). Doubled for each probe that fails, up to 60 (or
-    this, if it is more)."""
+    """Seconds until a page tries such a provider again (the probe). Doubled for each probe that fails, up to 60 (or this, if it
+    is more)."""
     attempt_timeout_seconds: float = Field(10.0, gt=0, le=120)
     """Seconds that one call to a provider may take."""
     lease_seconds: float = Field(15.0, gt=0, le=600)
@@ -123,8 +122,7 @@ class NotifySettings(ServiceSettings):
     retention_days: float = Field(90.0, gt=0)
     """Days that finished pages, their notifications and attempts, and dead letters are kept."""
     fence_retention_days: float = Field(8.0, gt=0)
-    """Days that the fence of a stopped incident is kept. A page of the incident that arrives later than that would be
-    sent."""
+    """Days that the fence of a stopped incident is kept. A page of the incident that arrives later than that would be sent."""
 
     tenant_subscriptions: int = Field(50, ge=1)
     """Subscriptions of one tenant to incident events. LimitService changes it by tenant (`subscriptions`)."""
@@ -132,11 +130,11 @@ class NotifySettings(ServiceSettings):
     """Deliveries that may wait for one subscription. Further events are dropped for it; the subscription counts them.
     LimitService changes it by tenant (`pending_events`)."""
     subscription_concurrency: int = Field(64, ge=4, le=10_000)
-    """Requests to endpoints of subscriptions at once, in each replica; a tenant has at most a quarter of them. They are apart from
-    NOTIFY_CONCURRENCY: no page waits for them."""
+    """Requests to endpoints of subscriptions at once, in each replica; a tenant has at most a quarter of them. They are apart
+    from NOTIFY_CONCURRENCY: no page waits for them."""
     event_backoff_base_seconds: float = Field(5.0, gt=0, le=3600)
-    """The longest pause before the second request of a delivery to a subscription, in seconds; doubled for each further
-    one. Half of it is random."""
+    """The longest pause before the second request of a delivery to a subscription, in seconds; doubled for each further one. Half
+    of it is random."""
     event_backoff_cap_seconds: float = Field(600.0, gt=0, le=86_400)
     """The most that NOTIFY_EVENT_BACKOFF_BASE_SECONDS grows to, for a delivery and for a subscription whose requests all fail."""
     event_retry_window_seconds: float = Field(86_400.0, ge=0, le=30 * 86_400)
@@ -147,20 +145,19 @@ class NotifySettings(ServiceSettings):
     """Days that deliveries to subscriptions are kept after they ended."""
 
     storm_pages: int = Field(10, ge=0, le=1000)
-    """Pages that a person gets one by one within NOTIFY_STORM_WINDOW_SECONDS. Further ones are sent together as one
-    message, until no page came for that long. Critical pages do not count, and are always sent at once. 0: pages are
-    never bundled."""
+    """Pages that a person gets one by one within NOTIFY_STORM_WINDOW_SECONDS. Further ones are sent together as one message,
+    until no page came for that long. Critical pages do not count, and are always sent at once. 0: pages are never bundled."""
     storm_window_seconds: float = Field(300.0, ge=1, le=86_400)
     """See NOTIFY_STORM_PAGES."""
     storm_collect_seconds: float = Field(30.0, ge=1, le=3600)
-    """Seconds from the first page of a bundle to its message. Doubled for each further message of the same storm, up to
-    four times as long."""
+    """Seconds from the first page of a bundle to its message. Doubled for each further message of the same storm, up to four
+    times as long."""
     digest_late_seconds: float = Field(6 * 3600.0, ge=300, le=86_400)
-    """How late a digest may be sent, in seconds, if it could not be made at its time. A later one is skipped, and
-    ListDigests shows that."""
+    """How late a digest may be sent, in seconds, if it could not be made at its time. A later one is skipped, and ListDigests
+    shows that."""
     board_url: Annotated[str, AfterValidator(_base_url)] = ""
-    """The base URL at which operators open the board: `https://tocsin-admin.example.com` for `/board` below it.
-    Required with NOTIFY_BOARD_OIDC_ISSUER, whose client must allow the redirect to `/board/login/oidc/done` below it."""
+    """The base URL at which operators open the board: `https://tocsin-admin.example.com` for `/board` below it. Required with
+    NOTIFY_BOARD_OIDC_ISSUER, whose client must allow the redirect to `/board/login/oidc/done` below it."""
     board_oidc_issuer: str = Field("", pattern="^(|https?://[!-~]+)$")
     """The OpenID Connect provider through which operators may log in at the board, beside their tokens. Empty: none."""
     board_oidc_client_id: str = ""
@@ -170,38 +167,37 @@ class NotifySettings(ServiceSettings):
     board_oidc_claim: str = Field("groups", min_length=1)
     """The claim of the provider's ID token that lists a person's groups or roles."""
     board_oidc_readers: str = ""
-    """Values of that claim, separated by commas, whose holders may read the board. All of them are operators of every
-    tenant."""
+    """Values of that claim, separated by commas, whose holders may read the board. All of them are operators of every tenant."""
     board_oidc_writers: str = ""
     """Values of that claim, separated by commas, whose holders may also act at the board."""
     public_url: Annotated[str, AfterValidator(_base_url)] = ""
-    """The base URL at which people and providers reach this service's HTTP, such as `https://tocsin.example.com`. If it
-    has a path, the proxy must remove that path and change nothing else. Empty: messages have no answer link, and
-    providers send no receipts."""
+    """The base URL at which people and providers reach this service's HTTP, such as `https://tocsin.example.com`. If it has a
+    path, the proxy must remove that path and change nothing else. Empty: messages have no answer link, and providers send no
+    receipts."""
 
     receipt_timeout_seconds: float = Field(120.0, ge=5, le=3600)
-    """Seconds that a page waits for the receipt that its message arrived. Then it is sent through the user's next
-    method, if there is one. Used only with NOTIFY_PUBLIC_URL."""
+    """Seconds that a page waits for the receipt that its message arrived. Then it is sent through the user's next method, if
+    there is one. Used only with NOTIFY_PUBLIC_URL."""
     link_lifetime_seconds: float = Field(86_400.0, ge=60, le=30 * 86_400)
     """Seconds for which the link in a message can be used to answer. Later it only shows the state of the incident."""
 
     mail_listen: Listen | Literal[""] = ""
-    """The address of the SMTP listener for replies to mails of pages. STARTTLS is offered with TLS_CERT_FILE. Empty: no
-    listener."""
+    """The address of the SMTP listener for replies to mails of pages. STARTTLS is offered with TLS_CERT_FILE. Empty: no listener.
+    """
     mail_domain: str = Field("", max_length=190, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.|$))*$")
     """The domain of reply addresses, after the `@`. Its MX record, or the mail server that forwards its mails, leads to
     NOTIFY_MAIL_LISTEN. It must differ from INGEST_MAIL_DOMAIN. Empty: mails of pages cannot be replied to."""
     mail_require_tls: bool = False
     """Whether replies are accepted over STARTTLS only."""
     mail_max_connections: int = Field(100, ge=2, le=10_000)
-    """SMTP connections that may be open at once; one host may have half of them. At most an eighth of them may carry a
-    mail at one time."""
+    """SMTP connections that may be open at once; one host may have half of them. At most an eighth of them may carry a mail at
+    one time."""
 
     twilio_account_sid: str = Field("", validation_alias="TWILIO_ACCOUNT_SID", pattern="^[A-Za-z0-9-]{0,64}$")
     """The account that sends text messages and calls people, at Twilio or a provider that speaks its API. Empty: neither."""
     twilio_auth_token: SecretStr = Field(SecretStr(""), validation_alias="TWILIO_AUTH_TOKEN")
-    """Its auth tokens, separated by commas. The first is used to log in; a receipt may be signed with any of them, so
-    that they can be rotated."""
+    """Its auth tokens, separated by commas. The first is used to log in; a receipt may be signed with any of them, so that they
+    can be rotated."""
     twilio_from: str = Field(
         "",
         validation_alias="TWILIO_FROM",
@@ -209,33 +205,32 @@ class NotifySettings(ServiceSettings):
     )
     """The sender: a number with its plus sign, a sender id of at most 11 letters and digits, or a messaging service (`MG…`)."""
     twilio_voice_from: str = Field("", validation_alias="TWILIO_VOICE_FROM", pattern=r"^(|\+[1-9][0-9]{3,14})$")
-    """The number that calls come from, with its plus sign. Empty: TWILIO_FROM, if that is a number; else no calls are
-    made."""
+    """The number that calls come from, with its plus sign. Empty: TWILIO_FROM, if that is a number; else no calls are made."""
     twilio_ring_seconds: int = Field(30, validation_alias="TWILIO_RING_SECONDS", ge=5, le=120)
-    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; a call that a mailbox takes has
-    reached no one."""
+    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; a call that a mailbox takes has reached no
+    one."""
     twilio_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.twilio.com", validation_alias="TWILIO_BASE_URL", min_length=1
     )
     """The base URL of its API."""
     twilio_sms_validity_seconds: int = Field(300, validation_alias="TWILIO_SMS_VALIDITY_SECONDS", ge=5, le=14_400)
-    """Seconds after which the provider gives up a message that no carrier accepted. Then the page is sent through the
-    next method."""
+    """Seconds after which the provider gives up a message that no carrier accepted. Then the page is sent through the next
+    method."""
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
-    """The most segments of one text message. Each segment is charged; it holds 153 characters, or 67 if the text has a
-    character outside of GSM-7."""
+    """The most segments of one text message. Each segment is charged; it holds 153 characters, or 67 if the text has a character
+    outside of GSM-7."""
 
     twilio_replies: bool = Field(False, validation_alias="TWILIO_REPLIES")
-    """Whether the provider's webhook for incoming messages is set to NOTIFY_PUBLIC_URL + `/v1/twilio/reply`. On: each page by text
-    message says how to answer by reply. TWILIO_FROM must be a number or a messaging service then."""
+    """Whether the provider's webhook for incoming messages is set to NOTIFY_PUBLIC_URL + `/v1/twilio/reply`. On: each page by
+    text message says how to answer by reply. TWILIO_FROM must be a number or a messaging service then."""
 
     telegram_bot_token: SecretStr = Field(SecretStr(""), validation_alias="TELEGRAM_BOT_TOKEN")
     """The token of the operator's bot at Telegram. Empty: nothing is sent by Telegram."""
     telegram_webhook_secret: Annotated[SecretStr, AfterValidator(_secret_tokens)] = Field(
         SecretStr(""), validation_alias="TELEGRAM_WEBHOOK_SECRET"
     )
-    """The `secret_token` that its webhook was set with: 16 to 256 letters, digits, `_` and `-`. Several, separated by
-    commas, during a rotation. Empty: messages have no buttons."""
+    """The `secret_token` that its webhook was set with: 16 to 256 letters, digits, `_` and `-`. Several, separated by commas,
+    during a rotation. Empty: messages have no buttons."""
     telegram_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.telegram.org", validation_alias="TELEGRAM_BASE_URL", min_length=1
     )
@@ -243,12 +238,12 @@ class NotifySettings(ServiceSettings):
     slack_bot_token: SecretStr = Field(SecretStr(""), validation_alias="SLACK_BOT_TOKEN")
     """The bot token (`xoxb-…`) of the operator's app at Slack, with the scope `chat:write`. Empty: nothing is sent by Slack."""
     slack_signing_secret: SecretStr = Field(SecretStr(""), validation_alias="SLACK_SIGNING_SECRET")
-    """The secret with which the app signs its requests. Several, separated by commas, during a rotation. Empty:
-    messages have no buttons."""
+    """The secret with which the app signs its requests. Several, separated by commas, during a rotation. Empty: messages have no
+    buttons."""
     slack_user_groups: Annotated[str, AfterValidator(_tenants_groups)] = Field("", validation_alias="SLACK_USER_GROUPS")
-    """The user groups of the workspace that each tenant may let follow a schedule: `tenant:group`, separated by commas,
-    such as `acme:S0604QSJC`. `*` stands for every tenant, or every group. Empty: none. The app needs the scope
-    `usergroups:write`, and the workspace's settings must allow every member to change user groups."""
+    """The user groups of the workspace that each tenant may let follow a schedule: `tenant:group`, separated by commas, such as
+    `acme:S0604QSJC`. `*` stands for every tenant, or every group. Empty: none. The app needs the scope `usergroups:write`, and
+    the workspace's settings must allow every member to change user groups."""
     slack_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://slack.com", validation_alias="SLACK_BASE_URL", min_length=1
     )
@@ -256,9 +251,9 @@ class NotifySettings(ServiceSettings):
     vapid_private_key: Annotated[SecretStr, AfterValidator(_vapid_key)] = Field(
         SecretStr(""), validation_alias="VAPID_PRIVATE_KEY"
     )
-    """The private key by which push services of browsers know this installation (RFC 8292): 32 bytes in base64url, as
-    `web-push generate-vapid-keys` prints them. When it changes, subscribed browsers must subscribe again. Empty:
-    nothing is sent by web push."""
+    """The private key by which push services of browsers know this installation (RFC 8292): 32 bytes in base64url, as `web-push
+    generate-vapid-keys` prints them. When it changes, subscribed browsers must subscribe again. Empty: nothing is sent by web
+    push."""
     vapid_subject: str = Field(
         "", validation_alias="VAPID_SUBJECT", pattern="^(|mailto:.+@.+|https://.+)$", max_length=255
     )
@@ -275,15 +270,15 @@ class NotifySettings(ServiceSettings):
     """Seconds after which such a page stops ringing."""
 
     apprise_schemes: str = Field("", pattern="^(|[a-z0-9]{1,32}(,[a-z0-9]{1,32})*)$")
-    """Schemes of Apprise that contact methods may use, separated by commas, such as `gotifys,rocket,zulip`. Empty:
-    none. A scheme is third-party code that gets the text of pages and calls the URL of its contact method. It runs in
-    processes of its own, which may connect to the same addresses as webhooks, and may do nothing else."""
+    """Schemes of Apprise that contact methods may use, separated by commas, such as `gotifys,rocket,zulip`. Empty: none. A scheme
+    is third-party code that gets the text of pages and calls the URL of its contact method. It runs in processes of its own,
+    which may connect to the same addresses as webhooks, and may do nothing else."""
     apprise_workers: int = Field(4, ge=1, le=64)
     """Processes that run Apprise at once, in each replica; about 50 MB each. They are started on demand."""
 
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
-    """The mail server that sends mails. Empty: no mail is sent, and a page by e-mail is sent through the user's next
-    contact method at once."""
+    """The mail server that sends mails. Empty: no mail is sent, and a page by e-mail is sent through the user's next contact
+    method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
     """Its port. 587 with STARTTLS and 465 with SMTP_IMPLICIT_TLS are usual."""
     smtp_username: str = Field("", validation_alias="SMTP_USERNAME")

@@ -88,7 +88,7 @@ class NotifySettings(ServiceSettings):
     """Notifications per minute of one tenant, over all replicas; as many at once. High-urgency pages count and never wait for it;
     others wait, and codes and test pages are RATE_LIMITED. LimitService changes it by tenant."""
     tenant_addressed_messages_per_minute: int = Field(60, ge=1)
-    """Messages per minute of one tenant to addresses that are not users' contact methods, over all replicas; as many at once.
+    """Messages per minute of one tenant to addresses that are not contact methods, over all replicas; as many at once.
     LimitService changes it by tenant."""
     tenant_scheduled_messages: int = Field(10_000, ge=1)
     """Messages of one tenant that may wait for their time. LimitService changes it by tenant."""
@@ -100,20 +100,16 @@ class NotifySettings(ServiceSettings):
     attempts: int = Field(5, ge=1, le=100)
     """Attempts through one contact method before the page goes to the user's next one."""
     backoff_base_seconds: float = Field(2.0, gt=0, le=3600)
-    """The longest pause before the second attempt, in seconds; doubled for each further one. The wait is random below that (full
-    jitter)."""
+    """Longest pause before the second attempt, in seconds; doubled for each further one. The pause is random below that."""
     backoff_cap_seconds: float = Field(300.0, gt=0, le=86_400)
     """The most that NOTIFY_BACKOFF_BASE_SECONDS grows to. A provider's Retry-After is followed up to 900 seconds."""
     retry_window_seconds: float = Field(6 * 3600.0, ge=0, le=86_400)
-    """How long a page is retried slowly after its attempts are used up, if its user has no other contact method. 0: no slow
-    retries."""
+    """How long a page is retried slowly after its attempts, if its user has no other contact method. 0: no slow retries."""
     circuit_failures: int = Field(5, ge=0, le=1000)
     """Number of contact methods that a provider must fail within a minute, while it serves hardly any other one, before pages go
-    around it: they are sent through the user's next method at once. Each replica finds out for itself. 0: pages never go around a
-    provider."""
+    around it, to the user's next method. Each replica finds out for itself. 0: pages never go around a provider."""
     circuit_probe_seconds: float = Field(10.0, gt=0, le=600)
-    """Seconds until a page tries such a provider again (the probe). Doubled for each probe that fails, up to 60 (or this, if it
-    is more)."""
+    """Seconds until a page tries such a provider again. Doubled for each try that fails, up to 60 (or this, if it is more)."""
     attempt_timeout_seconds: float = Field(10.0, gt=0, le=120)
     """Seconds that one call to a provider may take."""
     lease_seconds: float = Field(15.0, gt=0, le=600)
@@ -133,8 +129,7 @@ class NotifySettings(ServiceSettings):
     """Requests to endpoints of subscriptions at once, in each replica; a tenant has at most a quarter of them. They are apart
     from NOTIFY_CONCURRENCY: no page waits for them."""
     event_backoff_base_seconds: float = Field(5.0, gt=0, le=3600)
-    """The longest pause before the second request of a delivery to a subscription, in seconds; doubled for each further one. Half
-    of it is random."""
+    """Longest pause before the second request of a delivery, in seconds; doubled for each further one. Half of it is random."""
     event_backoff_cap_seconds: float = Field(600.0, gt=0, le=86_400)
     """The most that NOTIFY_EVENT_BACKOFF_BASE_SECONDS grows to, for a delivery and for a subscription whose requests all fail."""
     event_retry_window_seconds: float = Field(86_400.0, ge=0, le=30 * 86_400)
@@ -150,11 +145,9 @@ class NotifySettings(ServiceSettings):
     storm_window_seconds: float = Field(300.0, ge=1, le=86_400)
     """See NOTIFY_STORM_PAGES."""
     storm_collect_seconds: float = Field(30.0, ge=1, le=3600)
-    """Seconds from the first page of a bundle to its message. Doubled for each further message of the same storm, up to four
-    times as long."""
+    """Seconds from the first page of a bundle to its message. Doubled for each further one of the storm, up to four times."""
     digest_late_seconds: float = Field(6 * 3600.0, ge=300, le=86_400)
-    """How late a digest may be sent, in seconds, if it could not be made at its time. A later one is skipped, and ListDigests
-    shows that."""
+    """How late a digest may be sent, in seconds. A later one is skipped, and ListDigests shows that."""
     board_url: Annotated[str, AfterValidator(_base_url)] = ""
     """The base URL at which operators open the board: `https://tocsin-admin.example.com` for `/board` below it. Required with
     NOTIFY_BOARD_OIDC_ISSUER, whose client must allow the redirect to `/board/login/oidc/done` below it."""
@@ -190,14 +183,12 @@ class NotifySettings(ServiceSettings):
     mail_require_tls: bool = False
     """Whether replies are accepted over STARTTLS only."""
     mail_max_connections: int = Field(100, ge=2, le=10_000)
-    """SMTP connections that may be open at once; one host may have half of them. At most an eighth of them may carry a mail at
-    one time."""
+    """SMTP connections at once; one host may have half of them. At most an eighth of them may carry a mail at one time."""
 
     twilio_account_sid: str = Field("", validation_alias="TWILIO_ACCOUNT_SID", pattern="^[A-Za-z0-9-]{0,64}$")
     """The account that sends text messages and calls people, at Twilio or a provider that speaks its API. Empty: neither."""
     twilio_auth_token: SecretStr = Field(SecretStr(""), validation_alias="TWILIO_AUTH_TOKEN")
-    """Its auth tokens, separated by commas. The first is used to log in; a receipt may be signed with any of them, so that they
-    can be rotated."""
+    """Its auth tokens, separated by commas. The first is the login; each may have signed a receipt (rotation)."""
     twilio_from: str = Field(
         "",
         validation_alias="TWILIO_FROM",
@@ -207,18 +198,15 @@ class NotifySettings(ServiceSettings):
     twilio_voice_from: str = Field("", validation_alias="TWILIO_VOICE_FROM", pattern=r"^(|\+[1-9][0-9]{3,14})$")
     """The number that calls come from, with its plus sign. Empty: TWILIO_FROM, if that is a number; else no calls are made."""
     twilio_ring_seconds: int = Field(30, validation_alias="TWILIO_RING_SECONDS", ge=5, le=120)
-    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; a call that a mailbox takes has reached no
-    one."""
+    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; such a call has reached no one."""
     twilio_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.twilio.com", validation_alias="TWILIO_BASE_URL", min_length=1
     )
     """The base URL of its API."""
     twilio_sms_validity_seconds: int = Field(300, validation_alias="TWILIO_SMS_VALIDITY_SECONDS", ge=5, le=14_400)
-    """Seconds after which the provider gives up a message that no carrier accepted. Then the page is sent through the next
-    method."""
+    """Seconds after which the provider gives up a message that no carrier accepted. The page goes to the next method then."""
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
-    """The most segments of one text message. Each segment is charged; it holds 153 characters, or 67 if the text has a character
-    outside of GSM-7."""
+    """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
 
     twilio_replies: bool = Field(False, validation_alias="TWILIO_REPLIES")
     """Whether the provider's webhook for incoming messages is set to NOTIFY_PUBLIC_URL + `/v1/twilio/reply`. On: each page by
@@ -238,8 +226,7 @@ class NotifySettings(ServiceSettings):
     slack_bot_token: SecretStr = Field(SecretStr(""), validation_alias="SLACK_BOT_TOKEN")
     """The bot token (`xoxb-…`) of the operator's app at Slack, with the scope `chat:write`. Empty: nothing is sent by Slack."""
     slack_signing_secret: SecretStr = Field(SecretStr(""), validation_alias="SLACK_SIGNING_SECRET")
-    """The secret with which the app signs its requests. Several, separated by commas, during a rotation. Empty: messages have no
-    buttons."""
+    """Signs the app's requests. Several, separated by commas, during a rotation. Empty: messages have no buttons."""
     slack_user_groups: Annotated[str, AfterValidator(_tenants_groups)] = Field("", validation_alias="SLACK_USER_GROUPS")
     """The user groups of the workspace that each tenant may let follow a schedule: `tenant:group`, separated by commas, such as
     `acme:S0604QSJC`. `*` stands for every tenant, or every group. Empty: none. The app needs the scope `usergroups:write`, and
@@ -277,8 +264,7 @@ class NotifySettings(ServiceSettings):
     """Processes that run Apprise at once, in each replica; about 50 MB each. They are started on demand."""
 
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
-    """The mail server that sends mails. Empty: no mail is sent, and a page by e-mail is sent through the user's next contact
-    method at once."""
+    """The mail server that sends mails. Empty: no mail is sent, and e-mail goes to the user's next contact method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
     """Its port. 587 with STARTTLS and 465 with SMTP_IMPLICIT_TLS are usual."""
     smtp_username: str = Field("", validation_alias="SMTP_USERNAME")

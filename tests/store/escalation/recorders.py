@@ -102,7 +102,7 @@ class Desk:
         async def work(tx: Tx) -> None:
             for user in ("ana", "ben"):
                 await people.create_user(tx, UserRow(user, user, "", False))
-            await policies.create(tx, POLICY, "Night", False)
+            await policies.create(tx, POLICY, "Night", False, Questions())
 
         await self.db.run(ORG, work)
 
@@ -132,10 +132,10 @@ class Desk:
 
         return await self.db.run(org_id, work)
 
-    async def asks(self, work: Callable[[Tx, Questions], Awaitable[T]]) -> T:
+    async def asks(self, work: Callable[[Tx, Questions], Awaitable[T]], *, org_id: str = ORG) -> T:
         """What work gives that has questions about schedules."""
         questions = Questions()
-        return await questions.answering(ORG, lambda: self.db.run(ORG, lambda tx: work(tx, questions)))
+        return await questions.answering(org_id, lambda: self.db.run(org_id, lambda tx: work(tx, questions)))
 
     async def run(self, incident_id: UUID) -> Escalation:
         async with self.db.system() as tx:

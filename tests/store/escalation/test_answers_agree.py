@@ -84,7 +84,7 @@ async def set_up(desk: Desk) -> None:
             holidays=holidays,
         )
         await schedules.create(tx, ScheduleRow("web", "Web", "", ZONE, True, (days, feasts)))
-        await policies.create(tx, POLICY, "Web", False)
+        await policies.create(tx, POLICY, "Web", False, Questions())
         shifts = [FixedShift(minute_of(day(n)), minute_of(day(n + 0.25)), ("eva",)) for n in (0.5, 1.6, 3.7, 8.1, 12.3)]
         row = ImportRow(new_id(), "web", "a rota", b"", "example.com", "", 3, Mode.ADD, {}, "users/ana")
         await imports.insert(tx, row)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.figures.count_figures import CountFigures
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.incidents.advance import advance
@@ -279,7 +280,7 @@ async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
 
     async def day_shift(tx: Tx) -> None:
         await people.create_team(tx, TeamRow("web", "Web", ("ana", "ben")))
-        await policies.create(tx, replace(POLICY, id="day", team="web"), "Day", False)
+        await policies.create(tx, replace(POLICY, id="day", team="web"), "Day", False, Questions())
 
     await desk.db.run(ORG, day_shift)
     await at(desk, SPRING + timedelta(days=9))

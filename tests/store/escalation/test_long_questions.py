@@ -10,10 +10,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1.swap_pb2 import Swap, SwapStretch
 from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight.check_policy import check_policy
+from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import planned, schedules, swaps
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
+from tocsin_escalation.domain.schedules.versions import Rollout
 from tocsin_escalation.rpc import schedule_mapping
 from tocsin_escalation.rpc.schedule_service import ScheduleService
+from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_kit import loops
 from tocsin_kit.auth import Principal, SigningKeys
@@ -120,6 +125,40 @@ async def test_a_swap_is_worked_out_while_no_transaction_is_open(desk: Desk, mon
     accept = pb.AcceptSwapRequest(name=made.swap.name, user="users/ben")
     accepted = await asking.AcceptSwap(accept, None)  # type: ignore[arg-type]
     assert accepted.swap.accepted_by == "users/ben"
+    assert seen == [0, 0, 0]
+
+
+async def test_large_schedules_are_read_while_no_transaction_is_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = await rotas(desk), list[int]()
+    read = on_call._read
+    monkeypatch.setattr(on_call, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(on_call, "KEPT_CHARACTERS", 0)
+    monkeypatch.setattr(on_call, "_read", without_a_transaction(desk.db, read, seen))
+    whole = await schedules.stretches(desk.db, ORG, (), now, now + timedelta(days=3), "", 10)
+    standing = await schedules.on_calls(desk.db, ORG, (), now, "", 10)
+    one = await schedules.resolved(desk.db, ORG, "one", now, now + timedelta(days=3))
+    draft = ScheduleRow("one", "one", "", "UTC", False, (DAYS,))
+    preview = await schedules.preview(desk.db, ORG, draft, Rollout.NOW, now, now + timedelta(days=3))
+    assert [id for id, _ in whole] == [id for id, _ in standing] == list(NAMES)
+    assert whole[0][1] == one == preview
+    assert seen == [0] * 8
+
+
+async def test_what_a_policy_costs_is_worked_out_while_no_transaction_is_open(desk: Desk, monkeypatch: Any) -> None:
+    await rotas(desk)
+    seen = list[int]()
+    monkeypatch.setattr(policies, "READ_AT_ONCE", 0)
+    costs = without_a_transaction(desk.db, policies._costs_too_much, seen)
+    monkeypatch.setattr(policies, "_costs_too_much", costs)
+    one, both = (
+        Policy("p", (Level(tuple(Target(TargetKind.SCHEDULE, name) for name in names), timedelta(minutes=5)),))
+        for names in (NAMES[:1], NAMES)
+    )
+    await desk.asks(lambda tx, questions: policies.create(tx, one, "P", False, questions))
+    await desk.asks(lambda tx, questions: policies.update(tx, "p", "", lambda _: (both, "P", False), questions))
+    await check_policy(desk.db, Notify(), ORG, both, [], 1, 1, saved=False)
     assert seen == [0, 0, 0]
 
 

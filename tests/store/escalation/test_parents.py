@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tocsin_escalation.app.access import service_accounts
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.notices import shift_notices
 from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.tell_changes import TellChanges
@@ -79,11 +80,11 @@ async def key(desk: Desk, name: str) -> Write:
 async def turns(desk: Desk, name: str) -> Write:
     before = Policy(name, TURNS)
     after = Policy(name, (Level(TURNS[0].targets, TURNS[0].timeout, in_turn=True),))
-    await desk.db.run(ORG, lambda tx: policies.create(tx, before, "", False))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, before, "", False, Questions()))
     return Write(
         "policy_turns",
         f"DELETE FROM policies WHERE id = '{name}'",
-        lambda: desk.db.run(ORG, lambda tx: policies.update(tx, name, "", lambda row: (after, "", False))),
+        lambda: desk.db.run(ORG, lambda tx: policies.update(tx, name, "", lambda row: (after, "", False), Questions())),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.incidents.apply_events import Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.known import Known
@@ -136,20 +137,20 @@ async def test_a_policy_whose_schedules_cost_too_much_together_is_refused_and_to
 
     await desk.db.run(HEAVY, grow)
     few, many = naming("p", count - 1), naming("p", count)
-    await desk.db.run(HEAVY, lambda tx: policies.create(tx, few, "P", False))
+    await desk.asks(lambda tx, questions: policies.create(tx, few, "P", False, questions), org_id=HEAVY)
 
-    async def create(tx: Tx) -> None:
-        await policies.create(tx, replace(many, id="q"), "Q", False)
+    async def create(tx: Tx, questions: Questions) -> None:
+        await policies.create(tx, replace(many, id="q"), "Q", False, questions)
 
-    async def update(tx: Tx) -> None:
-        await policies.update(tx, "p", "", lambda row: (many, "P", False))
+    async def update(tx: Tx, questions: Questions) -> None:
+        await policies.update(tx, "p", "", lambda row: (many, "P", False), questions)
 
-    async def check(tx: Tx) -> None:
-        await policies.check(tx, many)
+    async def check(tx: Tx, questions: Questions) -> None:
+        await policies.check(tx, many, questions)
 
     for attempt in (create, update, check):
         with pytest.raises(TocsinError) as refused:
-            await desk.db.run(HEAVY, attempt)
+            await desk.asks(attempt, org_id=HEAVY)
         [field] = refused.value.fields
         assert field.field == "policy.levels"
         assert f"the {count} schedules" in field.description
@@ -157,7 +158,7 @@ async def test_a_policy_whose_schedules_cost_too_much_together_is_refused_and_to
 
     async def old(tx: Tx) -> None:
         await policy_store.update(tx, many, "P", False)
-        await policies.update(tx, "p", "", lambda row: (replace(row.policy, repeat_count=3), "Old", False))
+        await policies.update(tx, "p", "", lambda row: (replace(row.policy, repeat_count=3), "Old", False), Questions())
 
     await desk.db.run(HEAVY, old)
 

@@ -67,8 +67,8 @@ class Questions:
             try:
                 return await work()
             except _Unknown as unknown:
-                answer = await aside(org_id, unknown.function, *unknown.args)
-                self._answers.append(((unknown.function, *unknown.args), answer))
+                answer = await aside(org_id, unknown.function, *unknown.asked)
+                self._answers.append(((unknown.function, *unknown.asked), answer))
         raise TocsinError(
             reasons.ERROR_REASON_CONFLICT, "what the call is about was changed again and again meanwhile; send it again"
         )
@@ -80,4 +80,4 @@ class _Unknown(Exception):
     def __init__(self, function: Callable[..., Any], args: tuple[object, ...]) -> None:
         super().__init__(function.__qualname__)
         self.function: Final = function
-        self.args = args
+        self.asked: Final = args

@@ -20,6 +20,7 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.foresight import gap_warnings
 from tocsin_escalation.app.foresight.check_policy import check_policy
 from tocsin_escalation.app.people import policies, reach
@@ -62,15 +63,18 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
     async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
         """See the contract."""
+        questions = Questions()
 
         async def create(tx: Tx) -> pb.CreatePolicyResponse:
             given = request.policy
             policy = mapping.policy_from(request.policy_id or str(new_id()), given)
             await require_room(tx, "policies", self._budgets)
-            row = await policies.create(tx, policy, given.display_name, given.tenant_fallback)
+            row = await policies.create(tx, policy, given.display_name, given.tenant_fallback, questions)
             return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
 
-        response = await self._once("CreatePolicy", request, pb.CreatePolicyResponse, create)
+        response = await questions.answering(
+            current_call().org_id, lambda: self._once("CreatePolicy", request, pb.CreatePolicyResponse, create)
+        )
         await self._warn([response.policy])
         return response
 
@@ -148,6 +152,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
     async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
         """See the contract."""
+        questions = Questions()
         id = parse_name(request.policy.name, "policies", field="policy.name")
 
         def change(row: PolicyRow) -> tuple[Policy, str, bool]:
@@ -157,10 +162,12 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             return mapping.policy_from(id, merged), merged.display_name, merged.tenant_fallback
 
         async def update(tx: Tx) -> pb.UpdatePolicyResponse:
-            row = await policies.update(tx, id, request.policy.etag, change)
+            row = await policies.update(tx, id, request.policy.etag, change, questions)
             return pb.UpdatePolicyResponse(policy=mapping.policy_to(row))
 
-        response = await self._once("UpdatePolicy", request, pb.UpdatePolicyResponse, update)
+        response = await questions.answering(
+            current_call().org_id, lambda: self._once("UpdatePolicy", request, pb.UpdatePolicyResponse, update)
+        )
         await self._warn([response.policy])
         return response
 

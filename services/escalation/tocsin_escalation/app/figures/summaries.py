@@ -9,6 +9,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database
 
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.figures import (
     DigestFigures,
     DigestPerson,
@@ -72,8 +73,9 @@ class Summaries:
                 until = now + AHEAD
                 named = [id for id, _, _ in people]
                 ids = await calendar_feeds.schedules_naming(tx, named, now, until, _MOST_SCHEDULES + 1)
-                found = await on_call.load(tx, [(org_id, id) for id in ids[:_MOST_SCHEDULES]], now, until)
+                begun = await reading.begin(tx, [(org_id, id) for id in ids[:_MOST_SCHEDULES]], now, until)
                 names = await calendar_feeds.display_names(tx, (), ids)
+            found = await begun.finish(self._db, org_id)
             titles = {id: name or id for (_, id), name in names.items()}
             shifts_of = await asyncio.to_thread(_next_shifts, found, titles, named, minute_of(now), minute_of(until))
         incomplete = len(ids) > _MOST_SCHEDULES

@@ -1,13 +1,13 @@
 """Policies: what an operator writes down about who is paged."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
+from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
@@ -18,6 +18,7 @@ from tocsin_escalation.domain.urgencies import deferral
 from tocsin_escalation.store.people import policies
 from tocsin_escalation.store.people.policies import PolicyRow
 from tocsin_escalation.store.schedules import schedules
+from tocsin_escalation.store.schedules.on_call import READ_AT_ONCE
 
 
 async def get(db: Database, org_id: str, id: str) -> PolicyRow:
@@ -26,9 +27,9 @@ async def get(db: Database, org_id: str, id: str) -> PolicyRow:
         return await _must(tx, id)
 
 
-async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow:
-    """A new policy. Raises ALREADY_EXISTS, USER_NOT_FOUND, TEAM_NOT_FOUND."""
-    await check(tx, policy)
+async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool, questions: Questions) -> PolicyRow:
+    """A new policy. Raises ALREADY_EXISTS, and what `check` raises."""
+    await check(tx, policy, questions)
     row = await policies.insert(tx, policy, display_name, tenant_fallback)
     if row is None:
         name = f"policies/{policy.id}"
@@ -36,12 +37,14 @@ async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
     return row
 
 
-async def update(tx: Tx, id: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]]) -> PolicyRow:
+async def update(
+    tx: Tx, id: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]], questions: Questions
+) -> PolicyRow:
     """What `change` makes of the policy as it is. Raises POLICY_NOT_FOUND, ETAG_MISMATCH and what `change` raises."""
     row = await _must(tx, id, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
-    await check(tx, policy, kept=row.policy)
+    await check(tx, policy, questions, kept=row.policy)
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
@@ -60,7 +63,7 @@ async def _must(tx: Tx, id: str, *, lock: bool = False) -> PolicyRow:
     return row
 
 
-async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None = None) -> None:
+async def check(tx: Tx, policy: Policy, questions: Questions, at: str = "policy", kept: Policy | None = None) -> None:
     """Raises what CreatePolicy and UpdatePolicy refuse: INVALID_FIELD, USER_NOT_FOUND, TEAM_NOT_FOUND, SCHEDULE_NOT_FOUND.
 
     `at` is the field of the policy. `kept`: the policy as it is so far; the work of its schedules counts only if it names others.
@@ -108,7 +111,7 @@ async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None 
         raise targets.no_policy(policy.next_policy, f"{at}.next_policy")
     named_before = set(kept.schedules()) if kept else set[str]()
     if not set(policy.schedules()) <= named_before:
-        await _afford(tx, policy, at)
+        await _afford(tx, policy, questions, at)
 
 
 def _check_repeats(level: Level, at: str) -> None:
@@ -141,14 +144,16 @@ async def _check_urgency(tx: Tx, policy: Policy, at: str) -> None:
             raise invalid(f"{at}.urgency_rules[{found.rule - 1}].urgency", text)
 
 
-async def _afford(tx: Tx, policy: Policy, at: str) -> None:
+async def _afford(tx: Tx, policy: Policy, questions: Questions, at: str) -> None:
     """The rows of incidents are locked while their schedules are looked at, so a policy may not name any number of large ones."""
     layers = await schedules.layers_of(tx, policy.schedules())
-    # In a thread: to read hundreds of large schedules takes longer than other calls may wait.
-    problem = await asyncio.to_thread(_costs_too_much, layers)
+    if sum(map(len, layers.values())) <= READ_AT_ONCE:
+        problem = _costs_too_much(layers)
+    else:
+        problem = questions.answer(_costs_too_much, layers)
     if problem:
         raise invalid(f"{at}.levels", problem)
 
 
-def _costs_too_much(layers: Mapping[str, str]) -> str:
+def _costs_too_much(layers: dict[str, str]) -> str:
     return too_much_together({id: coming(current(schedules.layers_from_json(text))) for id, text in layers.items()})

@@ -16,6 +16,7 @@ from tocsin_kit.keys.secret import CHARACTERS, SHOWN, key_hash, new_key
 
 from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.people import targets
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.calendars.feed import MOST_SCHEDULES, Event, Shift, events_of, shifts_of, window
 from tocsin_escalation.domain.calendars.ical import Names, document
 from tocsin_escalation.domain.policy import Target, TargetKind
@@ -23,7 +24,6 @@ from tocsin_escalation.domain.schedules.clock import minute_of, time_of
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.store.schedules import calendar_feeds as store
-from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.calendar_feeds import FeedRow, FoundFeed, Shown
 
 PREFIX: Final = "tck_"
@@ -109,7 +109,8 @@ class CalendarFeeds:
             if row.user_id:
                 ids = await store.schedules_naming(tx, [row.user_id], first, last, MOST_SCHEDULES + 1)
             wanted = [(org_id, each) for each in ids[:MOST_SCHEDULES]]
-            found = await on_call.load(tx, wanted, first, last)
+            begun = await reading.begin(tx, wanted, first, last)
+        found = await begun.finish(self._db, org_id)
         shifts = [
             shift
             for key in wanted

@@ -11,6 +11,7 @@ from typing import Final
 from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Coverage, Schedule, Segment
 from tocsin_escalation.domain.schedules.questions import times
@@ -42,7 +43,8 @@ class Watch:
                 keys = await policies.schedules_named(tx, after, _AT_ONCE)
                 now = await tx.now()
                 until = now + timedelta(days=self._days)
-                found = await on_call.load(tx, keys, now, until)
+                begun = await reading.begin(tx, keys, now, until)
+            found = await begun.finish(self._db, None)
             segments = await asyncio.to_thread(_segments, found, now, until)
             seen |= {key: gaps[0] for key, each in segments.items() if (gaps := times(each, Coverage.GAP))}
             if len(keys) < _AT_ONCE:

@@ -12,6 +12,7 @@ from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app.aside import aside
 from tocsin_escalation.app.people import targets
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import problems, too_much, zone_problem
 from tocsin_escalation.domain.schedules.clock import minute_of
@@ -69,7 +70,8 @@ async def resolved(
     first, last = span(since, until)
     async with db.transaction(org_id) as tx:
         beyond = (since - LOOK_BACK, until + LOOK_AHEAD) if overflow else (since, until)
-        found = await on_call.load(tx, [(org_id, id)], *beyond)
+        begun = await reading.begin(tx, [(org_id, id)], *beyond)
+    found = await begun.finish(db, org_id)
     if (org_id, id) not in found:
         raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
     schedule = found[org_id, id]
@@ -83,17 +85,17 @@ async def preview(
 ) -> tuple[Segment, ...]:
     """Who would be on call if `wanted` were saved; of an existing schedule if it has an id. Raises as `update` does."""
     first, last = span(since, until)
-    schedule = Schedule(wanted.id, wanted.time_zone)
     async with db.transaction(org_id) as tx:
+        begun = await reading.begin(tx, [(org_id, wanted.id)] if wanted.id else [], since, until)
         if wanted.id:
             kept = await must(tx, wanted.id)
-            schedule = (await on_call.load(tx, [(org_id, wanted.id)], since, until))[org_id, wanted.id]
             wanted = await _changed(tx, kept, wanted, rollout)
         else:
             await _check(tx, wanted)
         users = [(org_id, user) for layer in wanted.layers for group in layer.line_up for user in group]
-        found = await on_call.people_gone(tx, users, since, until)
-    gone = found.get(org_id, on_call.Gone())
+        gone = (await on_call.people_gone(tx, users, since, until)).get(org_id, on_call.Gone())
+    found = await begun.finish(db, org_id)
+    schedule = found.get((org_id, wanted.id)) or Schedule(wanted.id, wanted.time_zone)
     draft = replace(
         schedule,
         zone=wanted.time_zone,
@@ -112,7 +114,8 @@ async def on_calls(
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
         time = at or await tx.now()
-        found = await on_call.load(tx, [(org_id, id) for id in ids], time - LOOK_BACK, time + LOOK_AHEAD)
+        begun = await reading.begin(tx, [(org_id, id) for id in ids], time - LOOK_BACK, time + LOOK_AHEAD)
+    found = await begun.finish(db, org_id)
     minute = minute_of(time)
 
     def ask() -> list[tuple[str, Standing]]:
@@ -129,7 +132,8 @@ async def stretches(
     first, last = span(since, until, LONGEST_OF_ALL)
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
-        found = await on_call.load(tx, [(org_id, id) for id in ids], since, until)
+        begun = await reading.begin(tx, [(org_id, id) for id in ids], since, until)
+    found = await begun.finish(db, org_id)
     return [(id, await aside(org_id, resolve, found[org_id, id], first, last)) for id in ids if (org_id, id) in found]
 
 

@@ -19,12 +19,13 @@ from tocsin_kit.loops import Rounds, run_every
 from tocsin_kit.rpc.outlets import Outlet, Outlets
 
 from tocsin_escalation.app.people import targets
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.schedules.questions import Standing, standing
 from tocsin_escalation.store.people import policies
-from tocsin_escalation.store.schedules import on_call
+from tocsin_escalation.store.schedules import schedules as store
 from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK, Key
 
 MOST: Final = 50
@@ -118,7 +119,8 @@ class OnCalls:
                 ids = {each: _schedules_of(each, found) for each in watches}
                 now = await tx.now()
                 keys = {(each.org_id, id) for each in watches for id in ids[each]}
-                schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
+                begun = await reading.begin(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
+            schedules = await begun.finish(self._db, None)
             # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
             states = await asyncio.to_thread(_states, schedules, minute_of(now))
             for each in watches:
@@ -133,10 +135,9 @@ class OnCalls:
             await targets.policy(self._db, org_id, policy, "policy")
         if named:
             async with self._db.transaction(org_id) as tx:
-                now = await tx.now()
-                found = await on_call.load(tx, [(org_id, id) for id in named], now, now)
+                found = await store.ids(tx, "", len(named), list(named))
             for id in named:
-                if (org_id, id) not in found:
+                if id not in found:
                     raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
 
 

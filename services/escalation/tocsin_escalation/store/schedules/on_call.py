@@ -106,29 +106,71 @@ class Gone:
 _EVERYBODY_THERE: Final = Gone()
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Schedules as PostgreSQL gives them, with everything of them that matters within [since, until)."""
+
+    since: datetime
+    until: datetime
+    by_key: Mapping[Key, _Text]
+
+    @property
+    def is_much(self) -> bool:
+        """Whether `read` takes longer than other calls may wait."""
+        texts = self.by_key.values()
+        return sum(text.size for text in texts) > READ_AT_ONCE or any(unknown(text.layers) for text in texts)
+
+    def read(self) -> "Read":
+        """What they say."""
+        return Read(self, {key: _kept(text) if text.kept else _read(text) for key, text in self.by_key.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Schedules, and whom each names."""
+
+    texts: Texts
+    found: Mapping[Key, tuple[Schedule, frozenset[str]]]
+
+    async def with_people(self, tx: Tx) -> dict[Key, Schedule]:
+        """The schedules, and who of those whom they name is gone or away."""
+        named = [(org, user) for (org, _), (_, users) in self.found.items() for user in users]
+        gone = await people_gone(tx, named, self.texts.since, self.texts.until)
+        return {
+            key: _without(schedule, gone.get(key[0], _EVERYBODY_THERE).among(users), kept=self.texts.by_key[key].kept)
+            for key, (schedule, users) in self.found.items()
+        }
+
+
 async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> dict[Key, Schedule]:
-    """Those of the schedules that exist, with everything that matters within [since, until)."""
+    """Those of the schedules that exist, with everything that matters within [since, until).
+
+    For what must have it within its transaction. What callers ask has `app.schedules.reading`, which waits for no thread in one.
+    """
+    texts = await texts_of(tx, wanted, since, until)
+    if texts.is_much:
+        read = await asyncio.get_running_loop().run_in_executor(THREADS, texts.read)
+    else:
+        read = texts.read()
+    return await read.with_people(tx)
+
+
+async def texts_of(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> Texts:
+    """Those of the schedules that exist, not read yet."""
     keys = list(dict.fromkeys(wanted))
     if not keys:
-        return {}
+        return Texts(since, until, {})
     records = await tx.fetch(_LOAD, [org for org, _ in keys], [id for _, id in keys], since, until)
-    texts = {
-        (r["org_id"], r["id"]): _Text(
-            r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"], r["imported"]
-        )
-        for r in records
-    }
-    if sum(text.size for text in texts.values()) > READ_AT_ONCE or any(unknown(text.layers) for text in texts.values()):
-        found = await asyncio.get_running_loop().run_in_executor(THREADS, _read_all, texts)
-    else:
-        found = _read_all(texts)
-    gone = await people_gone(
-        tx, [(org, user) for (org, _), (_, named) in found.items() for user in named], since, until
+    return Texts(
+        since,
+        until,
+        {
+            (r["org_id"], r["id"]): _Text(
+                r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"], r["imported"]
+            )
+            for r in records
+        },
     )
-    return {
-        key: _without(schedule, gone.get(key[0], _EVERYBODY_THERE).among(named), kept=texts[key].kept)
-        for key, (schedule, named) in found.items()
-    }
 
 
 async def people_gone(tx: Tx, named: Sequence[tuple[str, str]], since: datetime, until: datetime) -> dict[str, Gone]:
@@ -148,11 +190,6 @@ async def people_gone(tx: Tx, named: Sequence[tuple[str, str]], since: datetime,
         org: Gone(frozenset(unusable.get(org, ())), tuple(absences.get(org, ())))
         for org in unusable.keys() | absences.keys()
     }
-
-
-def _read_all(texts: Mapping[Key, _Text]) -> dict[Key, tuple[Schedule, frozenset[str]]]:
-    """With everybody whom each names."""
-    return {key: _kept(text) if text.kept else _read(text) for key, text in texts.items()}
 
 
 @lru_cache(KEPT)

@@ -103,6 +103,19 @@ async def test_a_mail_resolves_by_the_rules_of_its_integration(mails: Mails) -> 
     assert len(await mails.alerts()) == 1
 
 
+async def test_a_problem_that_becomes_worse_and_recovers_is_one_alert(mails: Mails) -> None:
+    """Recorded from Icinga 2.13, whose subjects end with the state, with exim before Tocsin."""
+    await mails.integration(
+        resolve_subject=r"^\[RECOVERY\] (?P<about>.*) is \w+!$", open_subject=r"^\[PROBLEM\] (?P<about>.*) is \w+!$"
+    )
+    for state in ("WARNING", "CRITICAL"):
+        assert (await mails.send(f"[PROBLEM] disk /var on db-1 (Köln) is {state}!"))[0] == 250
+    [alert] = await mails.alerts()
+    assert (alert.dedup_key, alert.count) == ("disk /var on db-1 (köln)", 2)
+    assert (await mails.send("[RECOVERY] disk /var on db-1 (Köln) is OK!"))[0] == 250
+    assert [each.state for each in await mails.alerts()] == [ALERT_STATE_RESOLVED]
+
+
 async def test_an_answer_is_about_the_alert_of_the_mail_that_it_answers(mails: Mails) -> None:
     await mails.integration(resolve_body="(?i)^solved")
     assert (await mails.send("Disk full", Message_ID="<first@example.com>"))[0] == 250

@@ -61,6 +61,43 @@ def test_an_alert_is_known_by_what_its_subject_is_about(subject: str, key: str) 
     assert key_of(compile_mail(NAGIOS), subject) == key
 
 
+ICINGA = MailRules(
+    resolve_subject=r"^\[RECOVERY\] (?P<about>.*) is \w+!$", open_subject=r"^\[PROBLEM\] (?P<about>.*) is \w+!$"
+)
+NAGIOS_CORE = MailRules(
+    resolve_subject=r"^\*\* RECOVERY (?P<about>.*) is \w+ \*\*$",
+    open_subject=r"^\*\* PROBLEM (?P<about>.*) is \w+ \*\*$",
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "subjects", "key"),
+    [
+        (
+            ICINGA,  # recorded from Icinga 2.13 with the scripts that Debian ships
+            [
+                "[PROBLEM] disk /var on db-1 (Köln) is WARNING!",
+                "[PROBLEM] disk /var on db-1 (Köln) is CRITICAL!",
+                "Re: [RECOVERY] disk /var on db-1 (Köln) is OK!",
+            ],
+            "disk /var on db-1 (köln)",
+        ),
+        (
+            NAGIOS_CORE,  # as in the commands.cfg that comes with Nagios Core 4
+            ["** PROBLEM Service Alert: db-1/disk is CRITICAL **", "** RECOVERY Service Alert: db-1/disk is OK **"],
+            "service alert: db-1/disk",
+        ),
+        (MailRules(open_subject="^PROBLEM: (?P<about>.*)?"), ["PROBLEM: "], "problem:"),
+        (MailRules(open_subject="^PROBLEM: (?P<about>ab)?"), ["PROBLEM: disk"], "disk"),
+        (MailRules(open_subject="^(PROBLEM|TROUBLE): "), ["PROBLEM: disk", "TROUBLE: disk"], "disk"),
+    ],
+)
+def test_a_rule_names_what_the_subject_is_about(rules: MailRules, subjects: list[str], key: str) -> None:
+    """The state stands at the end of a subject, and differs between the problem and its recovery."""
+    compiled = compile_mail(rules)
+    assert {key_of(compiled, each) for each in subjects} == {key}
+
+
 def test_an_expression_that_is_none_is_named() -> None:
     with pytest.raises(TocsinError, match=r"integration.mail.open_body: is not a regular expression"):
         compile_mail(MailRules(open_body="("))

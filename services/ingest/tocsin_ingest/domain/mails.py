@@ -1,7 +1,7 @@
 """What a mail does, and to which alert."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -23,15 +23,26 @@ class Refusal(StrEnum):
     NO_RULE = "neither the rule for mails that open nor the one for mails that resolve holds for it (integration.mail)"
 
 
+ABOUT: Final = "about"
+"""The group of a rule's expression that finds what the alert is known by."""
+
+
 class Found(Protocol):
     """A place where an expression was found."""
 
     def span(self) -> tuple[int, int]:
         """From and to."""
 
+    def group(self, name: str, /) -> str | None:
+        """What a group found; None when it was not used."""
+
 
 class Expression(Protocol):
     """A compiled regular expression."""
+
+    @property
+    def groupindex(self) -> Mapping[str, int]:
+        """The groups that have names."""
 
     def search(self, text: str, /) -> Found | None:
         """The first place where it is found."""
@@ -102,7 +113,11 @@ def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
 
 
 def key_of(rules: Rules, subject: str) -> str:
-    """What the subject (`about`) is about, in any case and with any blanks; the whole subject when nothing else is left."""
+    """What the subject (`about`) is about, in any case and with any blanks.
+
+    It is what a group `ABOUT` of the rules finds; otherwise the subject without what the rules find in it, or all of it when nothing
+    else is left. Most programs end a subject with the state ("is CRITICAL"), which no rule could cut off beside its beginning.
+    """
     rest = subject
     for _ in range(_PREFIXES):
         prefix = _REPLY.match(rest)
@@ -110,12 +125,21 @@ def key_of(rules: Rules, subject: str) -> str:
             break
         rest = rest[prefix.end() :].lstrip()
     conditions = [each for each in (rules.resolves, rules.opens) if each is not None]
-    return _words(_without(rest, [each.subject for each in conditions])) or _words(subject)
+    expressions = [each.subject for each in conditions if each.subject is not None]
+    return _words(_named(rest, expressions)) or _words(_without(rest, expressions)) or _words(subject)
 
 
-def _without(subject: str, expressions: Sequence[Expression | None]) -> str:
+def _named(subject: str, expressions: Sequence[Expression]) -> str:
     for each in expressions:
-        found = None if each is None else each.search(subject)
+        found = each.search(subject) if ABOUT in each.groupindex else None
+        if found is not None and (named := found.group(ABOUT)):
+            return named
+    return ""
+
+
+def _without(subject: str, expressions: Sequence[Expression]) -> str:
+    for each in expressions:
+        found = each.search(subject)
         if found is not None:
             start, end = found.span()
             subject = f"{subject[:start]} {subject[end:]}"

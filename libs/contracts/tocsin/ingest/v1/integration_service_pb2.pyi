@@ -378,8 +378,9 @@ class MailRules(_message.Message):
     instructions, 20 for each expression and those it compiles to. An empty one holds for every mail where the other of its pair is set.
 
     An alert is known by its subject, without reply prefixes such as `Re:` and without what `resolve_subject` and `open_subject` are found
-    in: with `^RECOVERY:` and `^PROBLEM:` the mails "PROBLEM: disk full" and "RECOVERY: disk full" are of one alert. A mail that
-    answers one that was taken before (`In-Reply-To`, `References`) is of that one's alert.
+    in: with `^RECOVERY:` and `^PROBLEM:` the mails "PROBLEM: disk full" and "RECOVERY: disk full" are of one alert. Where a
+    subject ends with the state, too, a group called `about` finds what the alert is known by: `^PROBLEM (?P<about>.*) is \\w+$` and
+    `^RECOVERY (?P<about>.*) is \\w+$`. A mail that answers one that was taken before (`In-Reply-To`, `References`) is of that one's alert.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

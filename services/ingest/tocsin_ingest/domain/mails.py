@@ -115,8 +115,8 @@ def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
 def key_of(rules: Rules, subject: str) -> str:
     """What the subject (`about`) is about, in any case and with any blanks.
 
-    It is what a group `ABOUT` of the rules finds; otherwise the subject without what the rules find in it, or all of it when nothing
-    else is left. Most programs end a subject with the state ("is CRITICAL"), which no rule could cut off beside its beginning.
+    It is what a group `ABOUT` of the rules finds; otherwise the subject without what the rules find in it, or all of it if that is
+    nothing. Most programs end a subject with the state ("is CRITICAL"), which no rule could cut off beside its beginning.
     """
     rest = subject
     for _ in range(_PREFIXES):

@@ -16,7 +16,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.domain.fingerprint import fingerprint
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.format import Format, Item, Json, answer_each_or_503, refuse_or_503
 from tocsin_ingest.http.severities import severity_of
 
 _log = get_logger(__name__)
@@ -75,6 +75,8 @@ FORMAT: Final = Format(
     list_field="alerts",
     check=check,
     read_with=READ_WITH,
+    answer=answer_each_or_503,
+    refuse=refuse_or_503,
 )
 
 

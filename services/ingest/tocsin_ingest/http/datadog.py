@@ -6,18 +6,19 @@ recovers.
 https://docs.datadoghq.com/integrations/webhooks/
 """
 
+from dataclasses import replace
 from typing import Final
 
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER
 from tocsin.ingest.v1.integration_service_pb2 import AlertMapping
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
 
-from tocsin_ingest.http.format import Format
+from tocsin_ingest.http.format import Format, answer_each_or_503, refuse_or_503
 from tocsin_ingest.http.generic import preset
 
 _FIRES: Final = ("Triggered", "Re-Triggered", "Warn", "Re-Warn", "No Data", "Re-No Data", "Renotify")
 
-FORMAT: Final[Format] = preset(
+_PRESET: Final = preset(
     "/v1/datadog",
     "datadog",
     "Datadog",
@@ -42,3 +43,4 @@ FORMAT: Final[Format] = preset(
     ),
     action="transition",
 )
+FORMAT: Final[Format] = replace(_PRESET, answer=answer_each_or_503, refuse=refuse_or_503)

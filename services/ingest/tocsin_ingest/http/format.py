@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -61,6 +62,8 @@ class Results:
     """Refused for good: the same alert would be refused again."""
     delayed: int = 0
     """Not taken now; a repeat can help."""
+    limited: int = 0
+    """Of these, those that a limit or a full queue refused."""
     wait: float = 0.0
     """Seconds until a repeat can help."""
     errors: list[tuple[str, TocsinError]] = field(default_factory=list)
@@ -79,6 +82,7 @@ class Results:
             return
         if is_transient(answer):
             self.delayed += 1
+            self.limited += answer.reason in THROTTLED
             self.wait = max(self.wait, answer.retry_after or 1.0)
         else:
             self.refused += 1
@@ -116,11 +120,11 @@ def no_key(_body: Json) -> str:
     return ""
 
 
-def answer_each(results: Results) -> web.Response:
+def answer_each(results: Results, *, limited: int = 429) -> web.Response:
     """200 once all are committed. Otherwise the rest is committed all the same, and the answer says which are not.
 
-    503 when a repeat can help, which makes senders repeat; they may repeat everything, as what is committed is only
-    counted once more. 400 when it cannot.
+    503 when a repeat can help, or `limited` when limits alone are why; senders may repeat everything, as what is committed is
+    only counted once more. 400 when it cannot.
     """
     body: dict[str, Any] = {**results.notes, "accepted": results.accepted}
     failed = results.refused + results.delayed
@@ -134,15 +138,22 @@ def answer_each(results: Results) -> web.Response:
         ],
     }
     if results.delayed:
-        return web.json_response(body, status=503, headers=retry_after(results.wait))
+        status = limited if results.limited == results.delayed else 503
+        return web.json_response(body, status=status, headers=retry_after(results.wait))
     return web.json_response(body, status=400)
 
 
-def refuse(status: int, error: TocsinError) -> web.Response:
-    """The whole request is refused."""
+def refuse(status: int, error: TocsinError, *, limited: int = 429) -> web.Response:
+    """The whole request is refused, with the status `limited` by a limit or a full queue."""
     response = error_response(error)
-    response.set_status(status)
+    response.set_status(limited if error.reason in THROTTLED else status)
     return response
+
+
+answer_each_or_503: Final = partial(answer_each, limited=503)
+"""For formats whose senders repeat what is answered 5xx, and nothing that is answered 4xx."""
+refuse_or_503: Final = partial(refuse, limited=503)
+"""See `answer_each_or_503`."""
 
 
 def is_transient(error: TocsinError) -> bool:

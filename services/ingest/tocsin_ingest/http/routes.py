@@ -128,7 +128,7 @@ class _Receiver:
             key = clean_key(self._format.key(request))
             if key:
                 sender = await sender_of(self._rpc, self._directory, key, request)
-                self._count(sender, RPCS)
+                self._budgets.take(sender.org_id, RPCS)
             with self._bodies.lend() as loan:
                 data = await loan.read(request)
                 # A large one is not asked for: to copy it, and to compute its hash, takes longer than a turn.
@@ -141,8 +141,8 @@ class _Receiver:
                     inside = known.key
                 if sender is None:
                     sender = await sender_of(self._rpc, self._directory, clean_key(inside), request)
-                    self._count(sender, RPCS)
-                self._count(sender, BYTES, len(data))
+                    self._budgets.take(sender.org_id, RPCS)
+                self._budgets.take(sender.org_id, BYTES, len(data))
                 sender = await self._signed(sender, request, data)
                 if known is None:
                     assert document is not None
@@ -192,13 +192,6 @@ class _Receiver:
         else:
             check_signature(rule, request.headers, body, now)
         return replace(sender, signed=True)
-
-    def _count(self, sender: Sender, limit: str, count: int = 1) -> None:
-        """Raises Refused with 503 when the tenant has used up a limit: many senders repeat that and no 4xx."""
-        try:
-            self._budgets.take(sender.org_id, limit, count)
-        except TocsinError as error:
-            raise Refused(503, error) from error
 
     async def _refuse_masked(
         self, sender: Sender | None, failure: Exception, document: Document | None

@@ -15,7 +15,7 @@ from tocsin_kit.errors import invalid
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import fit, generic, mapped
 from tocsin_ingest.http.documents import Document
-from tocsin_ingest.http.format import Format, Item, Json, Reading
+from tocsin_ingest.http.format import Format, Item, Json, Reading, answer_each_or_503, refuse_or_503
 from tocsin_ingest.http.severities import severity_of
 
 _CLIENT: Final = "Sentry"
@@ -53,7 +53,15 @@ def read(document: Document, routing: Routing) -> Reading:
     return Reading(generic.never, iter(()))
 
 
-FORMAT: Final = Format(("/v1/sentry", "/v1/sentry/{key}"), "sentry", generic.never, read=read)
+FORMAT: Final = Format(
+    ("/v1/sentry", "/v1/sentry/{key}"),
+    "sentry",
+    generic.never,
+    read=read,
+    # An integration that is published repeats what is answered 503 or 504; an internal one repeats nothing.
+    answer=answer_each_or_503,
+    refuse=refuse_or_503,
+)
 
 
 def _mapped(mapping: Any, given: Any, _body: Json, place: str) -> Item:

@@ -30,7 +30,7 @@ from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import documents, fit, generic, mapped
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.fetcher import Fetcher
-from tocsin_ingest.http.format import Format, Item, Json, Reading
+from tocsin_ingest.http.format import Format, Item, Json, Reading, answer_each_or_503, refuse_or_503
 
 _log = get_logger(__name__)
 _CLIENT: Final = "Amazon SNS"
@@ -100,7 +100,15 @@ def read(document: Document, routing: Routing) -> Reading:
     return Reading(partial(_item, routing))
 
 
-FORMAT: Final = Format(("/v1/sns", "/v1/sns/{key}"), "sns", generic.never, read=read, prove=prove)
+FORMAT: Final = Format(
+    ("/v1/sns", "/v1/sns/{key}"),
+    "sns",
+    generic.never,
+    read=read,
+    prove=prove,
+    answer=answer_each_or_503,
+    refuse=refuse_or_503,
+)
 
 
 def _item(routing: Routing, _given: Any, body: Json, place: str) -> Item:

@@ -265,6 +265,9 @@ def rule(**fields: Any) -> Integration:
         (rule(group_window=Duration(seconds=60)), "integration.routing_rules[1]"),
         (rule(group_by=["a"], group_window=Duration(seconds=59)), "integration.routing_rules[1].group_window"),
         (rule(group_by=["a"], group_window=Duration(seconds=86401)), "integration.routing_rules[1].group_window"),
+        (rule(dedup_window=Duration(seconds=59)), "integration.routing_rules[1].dedup_window"),
+        (rule(dedup_window=Duration(seconds=604801)), "integration.routing_rules[1].dedup_window"),
+        (rule(dedup_window=Duration(seconds=60), suppress=True), "integration.routing_rules[1]"),
         (rule(continue_matching=True, suppress=True), "integration.routing_rules[1]"),
         (rule(threshold=TriggerThreshold(count=3)), "integration.routing_rules[1].threshold.window"),
         (

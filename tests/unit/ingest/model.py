@@ -28,6 +28,7 @@ def message(
     pause: timedelta | None = None,
     threshold: Threshold | None = None,
     window: timedelta | None = None,
+    dedup: timedelta | None = None,
 ) -> Message:
     """A message; alerts with the same `group` share an incident, within the `window`."""
     by = ("group",) if group else ()
@@ -47,6 +48,7 @@ def message(
         pause=pause,
         threshold=threshold,
         group_window=window,
+        dedup_window=dedup,
     )
 
 

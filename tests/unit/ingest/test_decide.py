@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, lists, tuples
 from tocsin_ingest.domain.decide import AlertState, Incident, Outcome
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
+from tocsin_ingest.domain.incident_events import Pending
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.domain.snapshot import Pending, Snapshot
+from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_kit.ids import new_id
 
 from tests.rounds import examples

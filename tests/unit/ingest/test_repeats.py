@@ -13,10 +13,11 @@ from tocsin_ingest.app.alerts.commit_batch import Entry, _Batch
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome
 from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Expiry
+from tocsin_ingest.domain.incident_events import Pending
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched, Window
-from tocsin_ingest.domain.snapshot import Pending, Snapshot
+from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.domain.thresholds import Threshold
 
 from tests.rounds import examples
@@ -74,6 +75,7 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
             pause=draw(PAUSES),
             threshold=draw(THRESHOLDS),
             window=draw(WINDOWS),
+            dedup=draw(WINDOWS),
         )
         silenced = draw(SOMETIMES)
         started = draw(STARTS)
@@ -159,7 +161,7 @@ def going_on(key: str) -> Snapshot:
     event = AlertsAdded(7, Severity.INFO, "what was said before", 0)
     incident = Incident(UUID(int=2), first.group_key, Severity.INFO, 7, 1)
     made.put_incident(incident, 3, Pending(event, 11, 3), NOW - timedelta(minutes=5))
-    made.put_alert(Alert(UUID(int=3), first.key, AlertState.FIRING, UUID(int=2), 7))
+    made.put_alert(Alert(UUID(int=3), first.key, AlertState.FIRING, UUID(int=2), 7), NOW - timedelta(minutes=5))
     return made
 
 
@@ -169,6 +171,7 @@ def going_on(key: str) -> Snapshot:
 @example([[B, A, A, A, B, B, A, A]])
 @example([[B, B, B, A, A, A, replace(A, action=Action.ACKNOWLEDGE), B, A, A, B, B]])
 @example([[B, A, A, A, replace(A, summary="a says more"), B, B, A]])
+@example([[B, B, replace(A, dedup_window=timedelta(minutes=5)), A, B, B, A]])
 def test_they_continue_an_event_that_was_not_delivered_yet(batches: list[list[Message]]) -> None:
     together, single = going_on("a"), going_on("a")
     together.play(batches[0])

@@ -19,7 +19,8 @@ from tocsin_ingest.domain.thresholds import Threshold
 
 from tests.rounds import examples
 
-FIELDS: Final = ("policy", "severity", "group_by", "group_window", "suppress", "pause", "threshold")
+FIELDS: Final = ("policy", "severity", "group_by", "group_window", "dedup_window", "suppress", "pause", "threshold")
+MESSAGES: Final = ("group_window", "dedup_window", "pause", "threshold")
 LABELS: Final = {"a": "1", "b": "2"}
 
 
@@ -44,6 +45,8 @@ def rules(draw: st.DrawFn) -> RoutingRule:
     if not drawn.continue_matching and draw(st.booleans()):
         drawn.suppress = True
     elif draw(st.booleans()):
+        drawn.dedup_window.FromTimedelta(timedelta(minutes=draw(st.integers(1, 3))))
+    elif draw(st.booleans()):
         drawn.pause.FromTimedelta(timedelta(seconds=draw(st.integers(1, 3))))
     elif draw(st.booleans()):
         drawn.threshold.CopyFrom(TriggerThreshold(count=draw(st.integers(2, 4)), window=Duration(seconds=60)))
@@ -55,7 +58,7 @@ def matches(rule: RoutingRule, labels: Mapping[str, str]) -> bool:
 
 
 def says(rule: RoutingRule, field: str) -> bool:
-    return rule.HasField(field) if field in ("group_window", "pause", "threshold") else bool(getattr(rule, field))  # type: ignore[arg-type]
+    return rule.HasField(field) if field in MESSAGES else bool(getattr(rule, field))  # type: ignore[arg-type]
 
 
 def stated_by(field: str, rules: Sequence[RoutingRule], place: int = 0) -> int | None:
@@ -89,7 +92,7 @@ def test_each_field_is_of_the_first_rule_that_states_it_and_is_asked(listed: lis
     groups = found["group_by"]
     found["group_window"] = groups if groups is not None and says(listed[groups], "group_window") else None
     if found["suppress"] is not None:
-        found["pause"] = found["threshold"] = None
+        found["dedup_window"] = found["pause"] = found["threshold"] = None
     of = {field: RoutingRule() if place is None else listed[place] for field, place in found.items()}
     tried: list[Trial] = []
     path = routed(listed, tried)
@@ -100,6 +103,8 @@ def test_each_field_is_of_the_first_rule_that_states_it_and_is_asked(listed: lis
     assert path.pause == (None if found["pause"] is None else of["pause"].pause.ToTimedelta())
     window = of["group_window"].group_window.ToTimedelta()
     assert path.group_window == (None if found["group_window"] is None else window)
+    window = of["dedup_window"].dedup_window.ToTimedelta()
+    assert path.dedup_window == (None if found["dedup_window"] is None else window)
     below = of["threshold"].threshold
     assert path.threshold == (
         None if found["threshold"] is None else Threshold(below.count, below.window.ToTimedelta())

@@ -44,9 +44,19 @@ class AlertState(Word):
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """An alert that ended since the next trigger of its key came too late to repeat it. `heard`: when its newest trigger came."""
+
+    alert_id: UUID
+    incident_id: UUID
+    heard: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A decision about an alert, to be told later. `route`: see `Message`. `at`: where the clock was asked. `passed`: the incident
-    of its group that was open, and that it came too late for."""
+    of its group that was open, and that it came too late for. `earlier`: the alert that ended as this one began; `later_alert`: the
+    one that began as this one ended."""
 
     outcome: Outcome
     route: bytes
@@ -55,6 +65,8 @@ class Step:
     pause: Pause | None = None
     below: Below | None = None
     passed: Passed | None = None
+    earlier: Earlier | None = None
+    later_alert: UUID | None = None
 
 
 @value
@@ -88,7 +100,8 @@ class Alert:
 
 @value
 class Incident:
-    """What people react to. Open exactly while an alert of it is firing; its severity never falls.
+    """What people react to. Open exactly while an alert of it fires, or has ended with nobody saying that it is over
+    (`tocsin_ingest.domain.dedup_windows`): these are its `firing_count`. Its severity never falls.
 
     `group_key`: alerts with this one join it; its own id, which is no group's: none do. `first` is the message that opened it, when
     that was since the snapshot.
@@ -122,13 +135,14 @@ class Incident:
 @value
 class Decision:
     """The alert and incident as they are after the message (None: there is none), and what escalation must hear. `passed`: the
-    incident of its group that is open, and that it came too late for."""
+    incident of its group that is open, and that it came too late for. `earlier`: the alert that ended with it."""
 
     outcome: Outcome
     alert: Alert | None = None
     incident: Incident | None = None
     event: Event | None = None
     passed: Passed | None = None
+    earlier: Earlier | None = None
 
     @property
     def incident_resolved(self) -> bool:

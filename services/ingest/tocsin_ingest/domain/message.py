@@ -34,8 +34,9 @@ class Message:
     `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
     a person. `pause`: of an alert that opens no incident before it has fired for so long. `threshold`: of one that opens
     an incident only when so many triggers of its group have come. `group_window`: of one that joins the open incident of its group
-    only so long after the last one that did; None: however late it comes. `route`: what routed it, to be told later and never read
-    by a decision; fields of a serialized `AlertDecision`.
+    only so long after the last one that did; None: however late it comes. `dedup_window`: of a trigger that repeats the alert of
+    its key only so long after the last one; None: until that is resolved. `route`: what routed it, to be told later and never
+    read by a decision; fields of a serialized `AlertDecision`.
     """
 
     integration_id: str
@@ -61,6 +62,7 @@ class Message:
     threshold: Threshold | None = None
     route: bytes = b""
     group_window: timedelta | None = None
+    dedup_window: timedelta | None = None
 
     @property
     def waits(self) -> bool:
@@ -93,4 +95,5 @@ class Message:
             self.threshold,
             self.route,
             self.group_window,
+            self.dedup_window,
         )

@@ -74,6 +74,7 @@ class Rule:
     """When it matches the rules behind it are tried as well, and add what it does not state."""
     group_window: timedelta | None = None
     """A part of `group_by`: see `Route`."""
+    dedup_window: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class Contribution:
 @value
 class Route:
     """What routing decided about one alert. `group_by`: the labels whose alerts share an incident. `group_window`: how long after
-    the last one that joined it others may; None: as long as it is open."""
+    the last one that joined it others may; None: as long as it is open. `dedup_window`: how long after its last trigger the
+    next one repeats an alert; None: until it is resolved."""
 
     group_by: tuple[str, ...]
     policy: str
@@ -102,6 +104,7 @@ class Route:
     contributions: tuple[Contribution, ...] = ()
     """Where a rule matched that continues: the rules of which something was taken, in order. Empty: all is of `rule`."""
     group_window: timedelta | None = None
+    dedup_window: timedelta | None = None
 
 
 _SEVERITY_NAMES: Final = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
@@ -211,6 +214,7 @@ def route(
                 threshold=rule.threshold,
                 rule=rule,
                 group_window=rule.group_window,
+                dedup_window=rule.dedup_window,
             )
     if continued is not None:
         return _together(continued, default_policy, severity)
@@ -222,9 +226,18 @@ def states(rule: Rule) -> list[str]:
     return [field for field in _STATEMENTS if getattr(rule, field)]
 
 
-_STATEMENTS: Final = ("policy", "severity", "group_by", "group_window", "suppress", "pause", "threshold")
-_NEEDLESS: Final = ("pause", "threshold")
-"""What is suppressed opens no incident that these could keep back."""
+_STATEMENTS: Final = (
+    "policy",
+    "severity",
+    "group_by",
+    "group_window",
+    "dedup_window",
+    "suppress",
+    "pause",
+    "threshold",
+)
+_NEEDLESS: Final = ("dedup_window", "pause", "threshold")
+"""What is suppressed opens no incident that it could leave, or that could be kept back."""
 
 
 def _together(matched: Sequence[Rule], default_policy: str, severity: Severity) -> Route:
@@ -252,4 +265,5 @@ def _together(matched: Sequence[Rule], default_policy: str, severity: Severity) 
         rule=matched[-1],
         contributions=tuple(Contribution(rule, fields) for rule, fields in taken if fields),
         group_window=of["group_window"].group_window,
+        dedup_window=of["dedup_window"].dedup_window,
     )

@@ -1,66 +1,20 @@
 """A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome, decide
-from tocsin_ingest.domain.events import AlertsAdded, Event, fold
+from tocsin_ingest.domain import dedup_windows
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Earlier, Incident, Outcome, decide
+from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Ending, Expiry
+from tocsin_ingest.domain.incident_events import Events, Pending
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.silences import Hold, Window, hold
 from tocsin_ingest.domain.thresholds import Below, Tally
-
-
-@dataclass(slots=True)
-class Pending:
-    """The incident's last event when it is an AlertsAdded that is not being delivered yet: it can still be rewritten."""
-
-    event: AlertsAdded
-    row_id: int
-    sequence: int
-
-
-@dataclass(slots=True)
-class Events:
-    """One incident's events of this batch. `pending` is its undelivered one from before, changed if `rewritten`."""
-
-    sequence: int
-    pending: Pending | None = None
-    rewritten: bool = False
-    new: list[Event] = field(default_factory=list)
-
-    @property
-    def last_sequence(self) -> int:
-        """The number of the incident's last event after the batch."""
-        return self.sequence + len(self.new)
-
-    @property
-    def last_summary(self) -> str:
-        """What the last event says of the alerts that it tells of; empty when it does not."""
-        last = self.new[-1] if self.new else self.pending.event if self.pending is not None else None
-        return last.summary if isinstance(last, AlertsAdded) else ""
-
-    @property
-    def tells_of_more(self) -> bool:
-        """Whether the last event waits for its delivery and tells how many alerts there are."""
-        return isinstance(self.new[-1], AlertsAdded) if self.new else self.pending is not None
-
-    def add(self, event: Event) -> None:
-        """Folds the event into the last one where that loses nothing."""
-        if not self.new:
-            if self.pending and (folded := fold(self.pending.event, event)):
-                assert isinstance(folded, AlertsAdded)
-                self.pending.event, self.rewritten = folded, True
-                return
-            self.new.append(event)
-        elif folded := fold(self.new[-1], event):
-            self.new[-1] = folded
-        else:
-            self.new.append(event)
 
 
 @dataclass(slots=True)
@@ -109,6 +63,7 @@ class Snapshot:
         self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
         self._joins: dict[UUID, datetime] = {}
+        self._heard: dict[UUID, datetime] = {}
         self._known: set[UUID] = set()
         self._ended: dict[UUID, datetime] = {}
         self._said: dict[UUID, int] = {}
@@ -131,9 +86,11 @@ class Snapshot:
         self.endings: dict[UUID, Ending] = {}
         """When live alerts are over that triggers of this batch give an end."""
 
-    def put_alert(self, alert: Alert) -> None:
-        """Adds a live alert of the snapshot."""
+    def put_alert(self, alert: Alert, heard: datetime | None = None) -> None:
+        """Adds a live alert of the snapshot. `heard`: when its newest trigger came, for messages with a dedup window."""
         self._known.add(alert.id)
+        if heard is not None:
+            self._heard[alert.id] = heard
         self._live[alert.key] = alert
         if alert.hold is not None:
             self._holds[alert.id] = alert.hold
@@ -158,7 +115,7 @@ class Snapshot:
 
     def put_windows(self, windows: Mapping[UUID, Window], now: datetime) -> None:
         """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry, a
-        pause, a threshold or a group window."""
+        pause, a threshold or a window."""
         self._windows, self._now = windows, now
 
     def put_incident(
@@ -285,12 +242,19 @@ class Snapshot:
         events.add(AlertsAdded(incident.alert_count, incident.severity, summary, 0))
 
     def _play_one(self, message: Message) -> Decision:
-        alert = self._live.get(message.key)
+        alert = live = self._live.get(message.key)
+        ended = self._ended.get(message.key)
+        earlier = None
+        if live is not None and message.dedup_window is not None:
+            earlier = dedup_windows.ends(message, live, self._heard.get(live.id), ended, self._now)
+            alert = live if earlier is None else None
         incident: Incident | None
         if alert is not None and alert.incident_id is not None:
             incident = self._incidents[alert.incident_id]
         else:
             incident = self._open.get(message.group_key)
+            if earlier is not None and incident is not None and incident.id == earlier.incident_id:
+                incident = None
         held = None if self._now is None else hold(message.silences, self._windows, self._now)
         if held is not None and message.labels is not None:
             held = replace(held, labels=message.labels)
@@ -301,9 +265,10 @@ class Snapshot:
             assert self._now is not None
             self._waits = True
             tally = self._tallies.get(message.group_key, Tally()).one_more(self._now, message.threshold.window)
-        ended = self._ended.get(message.key)
         joined = None if message.group_window is None or incident is None else self._joins.get(incident.id)
         decision = decide(message, alert, incident, self._new_id, ended, held, self._now, tally, joined)
+        if earlier is not None and live is not None:
+            decision = self._end_earlier(earlier, live, message, decision)
         if tally is not None:
             self._keep_tally(message.group_key, tally, decision)
         if decision.outcome is Outcome.SILENCED and held is not None:
@@ -313,12 +278,13 @@ class Snapshot:
             self._ended[message.key] = self.ended[message.key] = max(known, message.started)
         if decision.alert is not None and decision.alert is not alert:
             self._keep_alert(decision.alert)
+            if self._now is not None and message.action is Action.TRIGGER:
+                self._heard[decision.alert.id] = self._now
             if message.expiry is not None and message.action is Action.TRIGGER:
                 self._end(decision.alert, message.expiry)
         if decision.outcome is Outcome.OPENED and incident is not None:
             # It came too late for that one, and takes its key for the new one.
-            del self._open[incident.group_key]
-            self._keep_incident(incident.passed())
+            self._leave(incident)
         if decision.incident is not None:
             if decision.outcome in _JOINS:
                 self.joined.add(decision.incident.id)
@@ -329,7 +295,26 @@ class Snapshot:
                 self._keep_incident(decision.incident)
             if decision.event is not None:
                 self.events[decision.incident.id].add(decision.event)
+            if earlier is not None and decision.outcome is Outcome.OPENED:
+                self.events[decision.incident.id].add(dedup_windows.opened(message, earlier))
         return decision
+
+    def _end_earlier(self, earlier: Earlier, alert: Alert, message: Message, decision: Decision) -> Decision:
+        """The decision as it is to be kept, and nothing of its key but that."""
+        assert self._now is not None
+        decision = dedup_windows.anew(decision, earlier, self._now)
+        assert decision.alert is not None
+        self._keep_alert(dedup_windows.over(alert, message, decision.alert.id, self._now))
+        incident = self._incidents[earlier.incident_id]
+        if incident.group_key != incident.id:
+            self._leave(incident)
+            self.events[incident.id].add(dedup_windows.left(message, decision))
+        return decision
+
+    def _leave(self, incident: Incident) -> None:
+        """Its group goes on in another incident."""
+        del self._open[incident.group_key]
+        self._keep_incident(incident.passed())
 
     def _end(self, alert: Alert, expiry: Expiry) -> None:
         assert self._now is not None

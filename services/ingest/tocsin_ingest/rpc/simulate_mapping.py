@@ -9,7 +9,7 @@ from tocsin_kit.ids import format_name
 from tocsin_ingest.app.alerts.simulate_alert import Simulated, explain, shown
 from tocsin_ingest.app.alerts.simulate_pages import Pages
 from tocsin_ingest.domain.routing import Trial
-from tocsin_ingest.store.alerts.decisions import passed, progress
+from tocsin_ingest.store.alerts.decisions import earlier, passed, progress
 
 
 def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResponse:
@@ -30,6 +30,8 @@ def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResp
     response.time.FromDatetime(simulated.time)
     if route.group_window is not None:
         response.group_window.FromTimedelta(route.group_window)
+    if message.dedup_window is not None:
+        response.dedup_window.FromTimedelta(message.dedup_window)
     if pages is not None:
         response.explanation.extend(pages.explanation)
         if pages.plan is not None:
@@ -46,6 +48,8 @@ def simulated_to(simulated: Simulated, pages: Pages | None) -> SimulateAlertResp
             response.threshold.CopyFrom(progress(decision.alert.below))
     if decision.passed is not None:
         response.passed.CopyFrom(passed(decision.passed))
+    if decision.earlier is not None:
+        response.earlier.CopyFrom(earlier(decision.earlier))
     if decision.incident is not None and not simulated.new_incident:
         response.incident = format_name("incidents", decision.incident.id)
     return response

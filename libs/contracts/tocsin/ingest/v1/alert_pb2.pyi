@@ -463,8 +463,8 @@ class RuleContribution(_message.Message):
     """The rule's name then."""
     @_builtins.property
     def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the fields of `RoutingRule` that were taken: `policy`, `severity`, `group_by`, `group_window`, `suppress`, `pause`,
-        `threshold`.
+        """Names of the fields of `RoutingRule` that were taken: `policy`, `severity`, `group_by`, `group_window`, `dedup_window`,
+        `suppress`, `pause`, `threshold`.
         """
 
     def __init__(
@@ -511,6 +511,38 @@ class PassedIncident(_message.Message):
 Global___PassedIncident: _TypeAlias = PassedIncident  # noqa: Y015
 
 @_typing.final
+class EarlierAlert(_message.Message):
+    """The alert of the same key that ended with a trigger which came too late to repeat it (`RoutingRule.dedup_window`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERT_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    LAST_TRIGGER_TIME_FIELD_NUMBER: _builtins.int
+    alert: _builtins.str
+    """`alerts/{uuid}`."""
+    incident: _builtins.str
+    """The incident that it fired in, which is not resolved by that: `incidents/{uuid}`."""
+    @_builtins.property
+    def last_trigger_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was triggered for the last time."""
+
+    def __init__(
+        self,
+        *,
+        alert: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        last_trigger_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_trigger_time", b"last_trigger_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "incident", b"incident", "last_trigger_time", b"last_trigger_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EarlierAlert: _TypeAlias = EarlierAlert  # noqa: Y015
+
+@_typing.final
 class AlertDecision(_message.Message):
     """A decision about an alert, as it was made: what became of a trigger of it, and by which routing rules."""
 
@@ -530,6 +562,9 @@ class AlertDecision(_message.Message):
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     GROUP_WINDOW_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
+    DEDUP_WINDOW_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    LATER_ALERT_FIELD_NUMBER: _builtins.int
     outcome: Global___AlertOutcome.ValueType
     """What became of it. Repeats that changed nothing are not recorded."""
     rule: _builtins.int
@@ -546,6 +581,8 @@ class AlertDecision(_message.Message):
     """The regular expressions of the rules took too long on it, so the default route was taken."""
     silence: _builtins.str
     """The silence that held it back: `silences/{uuid}`."""
+    later_alert: _builtins.str
+    """With `ALERT_OUTCOME_RESOLVED`: the alert of its key that began with a trigger which came too late to repeat it: `alerts/{uuid}`."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When. Unset where it was not kept."""
@@ -574,6 +611,14 @@ class AlertDecision(_message.Message):
     def passed(self) -> Global___PassedIncident:
         """The incident of its group that was open, and that it did not join since `group_window` was over. Unset: there was none."""
 
+    @_builtins.property
+    def dedup_window(self) -> _duration_pb2.Duration:
+        """How long after its last trigger the next one repeats it. Unset: until it is resolved."""
+
+    @_builtins.property
+    def earlier(self) -> Global___EarlierAlert:
+        """The alert of its key that ended with its first trigger, since `dedup_window` was over. Unset: there was none."""
+
     def __init__(
         self,
         *,
@@ -591,10 +636,13 @@ class AlertDecision(_message.Message):
         contributions: _abc.Iterable[Global___RuleContribution] | None = ...,
         group_window: _duration_pb2.Duration | None = ...,
         passed: Global___PassedIncident | None = ...,
+        dedup_window: _duration_pb2.Duration | None = ...,
+        earlier: Global___EarlierAlert | None = ...,
+        later_alert: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "group_window", b"group_window", "passed", b"passed", "rule", b"rule", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "dedup_window", b"dedup_window", "earlier", b"earlier", "group_window", b"group_window", "passed", b"passed", "rule", b"rule", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "contributions", b"contributions", "etag", b"etag", "group_by", b"group_by", "group_window", b"group_window", "outcome", b"outcome", "passed", b"passed", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "contributions", b"contributions", "dedup_window", b"dedup_window", "earlier", b"earlier", "etag", b"etag", "group_by", b"group_by", "group_window", b"group_window", "later_alert", b"later_alert", "outcome", b"outcome", "passed", b"passed", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

@@ -451,7 +451,7 @@ class SimulateAlertRequest(_message.Message):
 
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it comes in: whether silences are in force then, and whether group windows are over. Not in the past, at most 400 days ahead.
+        """When it comes in: whether silences are in force then, and whether windows are over. Not in the past, at most 400 days ahead.
         Unset: now.
         """
 
@@ -494,8 +494,8 @@ class RuleTrial(_message.Message):
 
     @_builtins.property
     def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the fields of `RoutingRule` that are taken of this rule: `policy`, `severity`, `group_by`, `group_window`, `suppress`, `pause`,
-        `threshold`. What a rule before it states is not taken.
+        """Names of the fields of `RoutingRule` that are taken of this rule: `policy`, `severity`, `group_by`, `group_window`,
+        `dedup_window`, `suppress`, `pause`, `threshold`. What a rule before it states is not taken.
         """
 
     def __init__(
@@ -541,6 +541,8 @@ class SimulateAlertResponse(_message.Message):
     PAGES_FIELD_NUMBER: _builtins.int
     GROUP_WINDOW_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
+    DEDUP_WINDOW_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     outcome: _alert_pb2.AlertOutcome.ValueType
     """What would become of it."""
     dedup_key: _builtins.str
@@ -603,6 +605,14 @@ class SimulateAlertResponse(_message.Message):
     def passed(self) -> _alert_pb2.PassedIncident:
         """The incident of its group that is open now, and that it would not join since `group_window` would be over. Unset: there is none."""
 
+    @_builtins.property
+    def dedup_window(self) -> _duration_pb2.Duration:
+        """How long after its last trigger the next one repeats an alert that fires. Unset: until it is resolved."""
+
+    @_builtins.property
+    def earlier(self) -> _alert_pb2.EarlierAlert:
+        """The alert of its key that would end with it, since `dedup_window` would be over. Unset: there is none."""
+
     def __init__(
         self,
         *,
@@ -626,10 +636,12 @@ class SimulateAlertResponse(_message.Message):
         pages: _incident_service_pb2.SimulateIncidentResponse | None = ...,
         group_window: _duration_pb2.Duration | None = ...,
         passed: _alert_pb2.PassedIncident | None = ...,
+        dedup_window: _duration_pb2.Duration | None = ...,
+        earlier: _alert_pb2.EarlierAlert | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "group_window", b"group_window", "pages", b"pages", "passed", b"passed", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "dedup_window", b"dedup_window", "earlier", b"earlier", "group_window", b"group_window", "pages", b"pages", "passed", b"passed", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "group_window", b"group_window", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pages", b"pages", "passed", b"passed", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "dedup_window", b"dedup_window", "earlier", b"earlier", "explanation", b"explanation", "group_by", b"group_by", "group_window", b"group_window", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pages", b"pages", "passed", b"passed", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

@@ -29,7 +29,8 @@ class AlertServiceStub:
     """Takes alerts in. OK means committed: an alert answered OK is in PostgreSQL.
 
     What becomes of a trigger is decided in this order; the first that applies decides:
-    1. Its alert fires already: it is counted there, no matter what the rules say now.
+    1. Its alert fires already: it is counted there, no matter what the rules say now. Where its rule has a `dedup_window`: unless that is
+    over. Then that alert ends, and what follows is decided as if it had not fired.
     2. Its rule suppresses it: it is kept, and opens nothing.
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
     4. An incident of its group is open: it joins at once, paused or not. Where its rule has a `group_window`: unless that is over.
@@ -95,7 +96,8 @@ class AlertServiceServicer:
     """Takes alerts in. OK means committed: an alert answered OK is in PostgreSQL.
 
     What becomes of a trigger is decided in this order; the first that applies decides:
-    1. Its alert fires already: it is counted there, no matter what the rules say now.
+    1. Its alert fires already: it is counted there, no matter what the rules say now. Where its rule has a `dedup_window`: unless that is
+    over. Then that alert ends, and what follows is decided as if it had not fired.
     2. Its rule suppresses it: it is kept, and opens nothing.
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
     4. An incident of its group is open: it joins at once, paused or not. Where its rule has a `group_window`: unless that is over.
@@ -239,7 +241,8 @@ class AlertService:
     """Takes alerts in. OK means committed: an alert answered OK is in PostgreSQL.
 
     What becomes of a trigger is decided in this order; the first that applies decides:
-    1. Its alert fires already: it is counted there, no matter what the rules say now.
+    1. Its alert fires already: it is counted there, no matter what the rules say now. Where its rule has a `dedup_window`: unless that is
+    over. Then that alert ends, and what follows is decided as if it had not fired.
     2. Its rule suppresses it: it is kept, and opens nothing.
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
     4. An incident of its group is open: it joins at once, paused or not. Where its rule has a `group_window`: unless that is over.

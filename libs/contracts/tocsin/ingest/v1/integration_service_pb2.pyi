@@ -128,6 +128,7 @@ class RoutingRule(_message.Message):
     SEVERITY_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     GROUP_WINDOW_FIELD_NUMBER: _builtins.int
+    DEDUP_WINDOW_FIELD_NUMBER: _builtins.int
     SUPPRESS_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
@@ -142,9 +143,9 @@ class RoutingRule(_message.Message):
     """Such alerts are kept, and no user is paged for them."""
     continue_matching: _builtins.bool
     """When this rule matches, the rules behind it are tried as well. What it states (`policy`, `severity`, `group_by` with
-    `group_window`, `pause`, `threshold`) stays; a rule behind it adds what is not stated yet, and the first one that matches without
+    `group_window`, `dedup_window`, `pause`, `threshold`) stays; a rule behind it adds what is not stated yet, and the first one that matches without
     `continue_matching` ends the search. When none does, the integration's default policy is added where no policy is stated. A rule
-    behind it with `suppress` suppresses the alert, and then no pause and no threshold counts. Matchers look at the alert as it came, not at what rules state.
+    behind it with `suppress` suppresses the alert, and then no window, no pause and no threshold counts. Matchers look at the alert as it came, not at what rules state.
 
     Unlike `continue` of Alertmanager it adds no second receiver: an alert belongs to one incident, and an incident runs on one policy, so that one
     acknowledgement ends all its pages. A second `policy` is ignored. To page two teams give a level of the policy several targets; to tell
@@ -166,6 +167,22 @@ class RoutingRule(_message.Message):
         nothing begin anew. 1 minute to 1 day; unset: an alert joins for as long as the incident is open. It goes by the clock of the
         database. The rule of the alert that comes decides: a change of it holds for the next alert. With `continue_matching` it is
         taken with the `group_by` of its own rule.
+        """
+
+    @_builtins.property
+    def dedup_window(self) -> _duration_pb2.Duration:
+        """A trigger repeats the alert of its key that fires in an incident only if that alert was triggered less than this long ago. Each repeat lets
+        the time begin anew. A later trigger is a new alert: the older alert ends, the new one is routed as if its key did not fire, joins the
+        newer incident of its group or opens another one, and pages. Use it for senders that never say that something is over. 1 minute to 7 days;
+        unset: it repeats that alert until it is resolved. Nothing happens when the time is over: the next trigger decides, by the clock of the
+        database and the rule that it matches.
+
+        The incident that the alert leaves is not resolved, acknowledged or not: nobody said that it is over, and its pages go on. It takes in no
+        other alert, and its timeline has a note. It stays open until somebody resolves it or `auto_resolve_after` does; to resolve the key ends the
+        new alert alone. An alert without an incident (suppressed, silenced, paused, below a threshold) has no such window.
+
+        Set it longer than the sender waits between two repeats, of Alertmanager `repeat_interval`: otherwise each repeat pages. Alerts of Tocsin itself
+        (missing heartbeats, refused alerts) have none.
         """
 
     @_builtins.property
@@ -193,14 +210,15 @@ class RoutingRule(_message.Message):
         severity: _severity_pb2.Severity.ValueType = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         group_window: _duration_pb2.Duration | None = ...,
+        dedup_window: _duration_pb2.Duration | None = ...,
         suppress: _builtins.bool = ...,
         pause: _duration_pb2.Duration | None = ...,
         threshold: Global___TriggerThreshold | None = ...,
         continue_matching: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group_window", b"group_window", "pause", b"pause", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dedup_window", b"dedup_window", "group_window", b"group_window", "pause", b"pause", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continue_matching", b"continue_matching", "display_name", b"display_name", "group_by", b"group_by", "group_window", b"group_window", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continue_matching", b"continue_matching", "dedup_window", b"dedup_window", "display_name", b"display_name", "group_by", b"group_by", "group_window", b"group_window", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from tocsin.ingest.v1.alert_pb2 import (
     ALERT_STATE_RESOLVED,
     Alert,
     AlertDecision,
+    EarlierAlert,
     PassedIncident,
     ThresholdProgress,
 )
@@ -31,8 +32,9 @@ def explain(alert: Alert, decisions: Sequence[AlertDecision], incident_open: boo
         when = f"{_time(decision.time)}: " if decision.HasField("time") else ""
         # The same route once more is not told again.
         route = "" if before is not None and _route(before) == _route(decision) else f"{_route(decision)}; "
+        earlier = f"{_earlier(decision.earlier)}; " if decision.HasField("earlier") else ""
         late = f"{_late(decision.passed)}; " if decision.HasField("passed") else ""
-        lines.append(f"{when}{route}{late}{_outcome(decision, alert.incident)}")
+        lines.append(f"{when}{route}{earlier}{late}{_outcome(decision, alert.incident)}")
         group = _group(decision, alert)
         if before is None or _group(before, alert) != group:
             lines.append(group)
@@ -70,6 +72,11 @@ def _group(decision: AlertDecision, alert: Alert) -> str:
     return f"alerts of the integration and policy that agree in {values} share an incident{limit}"
 
 
+def _earlier(earlier: EarlierAlert) -> str:
+    last = _time(earlier.last_trigger_time)
+    return f"it came too late to repeat {earlier.alert}, whose last trigger came at {last}, and ended that"
+
+
 def _late(passed: PassedIncident) -> str:
     return f"it came too late for {passed.incident}, which the last alert had joined at {_time(passed.last_join_time)}"
 
@@ -89,6 +96,9 @@ def _outcome(decision: AlertDecision, incident: str) -> str:
             return f"the rule paused it until {until}, so it opened no incident at once"
         case Outcome.BELOW_THRESHOLD:
             return f"it was {_progress(decision.threshold)}, so it opened no incident"
+        case Outcome.RESOLVED:
+            window = words(decision.dedup_window.ToTimedelta())
+            return f"a trigger came {window} or longer after the last one: {decision.later_alert} began, and this alert ended"
         case _:
             return f"{Outcome(decision.outcome).name.lower()}"
 

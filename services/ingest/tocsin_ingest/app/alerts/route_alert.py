@@ -119,6 +119,7 @@ def routed(
         threshold=None if path.threshold is None or dedup_key in OWN else path.threshold,
         route=routing.records.of(path),
         group_window=path.group_window,
+        dedup_window=None if dedup_key in OWN else path.dedup_window,
     )
     return message, path, matched is None
 

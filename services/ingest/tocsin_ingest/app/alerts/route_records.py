@@ -45,6 +45,7 @@ def records_of(rules: Sequence[Rule], default_policy: str, version: int) -> Rout
                 rule_name=rule.name,
                 group_by=rule.group_by,
                 group_window=duration(rule.group_window),
+                dedup_window=duration(rule.dedup_window),
             )
             for rule in rules
             if not rule.continues
@@ -63,6 +64,7 @@ def _together(route: Route, last: Rule, version: int) -> bytes:
         rule_name=last.name,
         group_by=route.group_by,
         group_window=duration(route.group_window),
+        dedup_window=duration(route.dedup_window),
         contributions=[
             RuleContribution(rule=each.rule.place, rule_name=each.rule.name, taken=each.taken)
             for each in route.contributions

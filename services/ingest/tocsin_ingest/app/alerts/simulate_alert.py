@@ -129,12 +129,20 @@ def explain(simulated: Simulated) -> list[str]:
     if simulated.route.group_by:
         limit = unless_over(simulated.route.group_window)
         lines.append(f"alerts that agree in {', '.join(simulated.route.group_by)} share an incident{limit}")
+    if message.dedup_window is not None:
+        lines.append(f"a trigger repeats its alert only within {words(message.dedup_window)} of the last one")
     in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
     lines += [
         f"silences/{each.id} matches, and is not the one that holds it back at {time_in_words(simulated.time)}"
         for each in message.silences
         if in_force is None or each.id != in_force.silence_id
     ]
+    earlier = simulated.decision.earlier
+    if earlier is not None:
+        lines.append(
+            f"alerts/{earlier.alert_id} would end, as its last trigger came at {time_in_words(earlier.heard)}; "
+            f"incidents/{earlier.incident_id} stays open"
+        )
     passed = simulated.decision.passed
     if passed is not None:
         lines.append(

@@ -149,6 +149,7 @@ def _rule(rule: RoutingRule, place: int, path: str, compiling: _Compiling) -> Ru
         name=rule.display_name,
         continues=rule.continue_matching,
         group_window=rule.group_window.ToTimedelta() if rule.HasField("group_window") else None,
+        dedup_window=rule.dedup_window.ToTimedelta() if rule.HasField("dedup_window") else None,
     )
 
 

@@ -7,13 +7,19 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from tocsin.ingest.v1.alert_pb2 import AlertDecision, AlertDecisions, PassedIncident, ThresholdProgress
+from tocsin.ingest.v1.alert_pb2 import (
+    AlertDecision,
+    AlertDecisions,
+    EarlierAlert,
+    PassedIncident,
+    ThresholdProgress,
+)
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Statement, param
 from tocsin_kit.ids import format_name
 from tocsin_kit.rpc.unopened import enclosed
 
-from tocsin_ingest.domain.decide import Outcome, Step
+from tocsin_ingest.domain.decide import Earlier, Outcome, Step
 from tocsin_ingest.domain.group_windows import Passed
 from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.store.tables import alerts, incidents
@@ -72,6 +78,10 @@ def _own(step: Step) -> bytes:
         decision.threshold.CopyFrom(progress(step.below))
     if step.passed is not None:
         decision.passed.CopyFrom(passed(step.passed))
+    if step.earlier is not None:
+        decision.earlier.CopyFrom(earlier(step.earlier))
+    if step.later_alert is not None:
+        decision.later_alert = format_name("alerts", step.later_alert)
     return decision.SerializeToString()
 
 
@@ -87,6 +97,15 @@ def passed(incident: Passed) -> PassedIncident:
     passed = PassedIncident(incident=format_name("incidents", incident.incident_id))
     passed.last_join_time.FromDatetime(incident.joined)
     return passed
+
+
+def earlier(alert: Earlier) -> EarlierAlert:
+    """The alert that ended as another one of its key began."""
+    earlier = EarlierAlert(
+        alert=format_name("alerts", alert.alert_id), incident=format_name("incidents", alert.incident_id)
+    )
+    earlier.last_trigger_time.FromDatetime(alert.heard)
+    return earlier
 
 
 async def read(tx: Tx, alert_id: UUID) -> Decided:

@@ -13,16 +13,18 @@ from tocsin_ingest.domain.message import Message
 # reads it then; without such an event the repeat must make one, and is left to the batch that reads. Ten seconds, because the
 # event may go without a delivery: an operator may discard it. Both rows of a repeat are counted or the caller must roll back:
 # a delivery may begin between the look at the incident and its update. Rows are touched in one order, alerts before incidents.
-# What `alerts` holds of the newest message is written again: another message of the key may have come in between.
+# What `alerts` holds of the newest message is written again: another message of the key may have come in between. A trigger that
+# comes too late to repeat its alert (`dedup_window`) is left to the batch that reads as well.
 COUNT: Final = """
 WITH counted AS (
   UPDATE alerts SET count = alerts.count + u.more, last_receive_time = app_now(), severity = u.severity, summary = u.summary,
     source = u.source, newest = u.newest
-  FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::text[], $7::text[], $8::bytea[])
-    AS u(id, incident_id, more, severity, summary, source, newest)
+  FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::text[], $7::text[], $8::bytea[], $9::interval[])
+    AS u(id, incident_id, more, severity, summary, source, newest, dedup_window)
   JOIN incidents ON incidents.id = ANY(ARRAY[u.incident_id]) AND incidents.org_id IS NOT DISTINCT FROM $1
     AND incidents.state = 'open' AND incidents.count_waits_since > app_now() - interval '10 seconds'
   WHERE alerts.id = ANY(ARRAY[u.id]) AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state = 'firing'
+    AND (u.dedup_window IS NULL OR app_now() - alerts.last_receive_time < u.dedup_window)
   RETURNING alerts.id, alerts.incident_id, alerts.count, u.more
 ), sums AS MATERIALIZED (
   SELECT incident_id, sum(more)::bigint AS more FROM counted GROUP BY incident_id ORDER BY incident_id
@@ -86,6 +88,7 @@ async def count(tx: Tx, repeats: Sequence[Repeat]) -> dict[UUID, int]:
         [each.message.summary for each in ordered],
         [each.message.source for each in ordered],
         [each.message.content for each in ordered],
+        [each.message.dedup_window for each in ordered],
     )
     if rows and not rows[0]["whole"]:
         raise NotWhole

@@ -12,10 +12,11 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.decide import Alert, AlertState, Incident
+from tocsin_ingest.domain.incident_events import Pending
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Hold
-from tocsin_ingest.domain.snapshot import Pending, Snapshot
+from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import silences
 from tocsin_ingest.store.alerts import ended_firings, thresholds
 from tocsin_ingest.store.alerts.events import ALERTS_ADDED, decode_alerts_added
@@ -59,7 +60,7 @@ def _read(pending: str) -> str:
     return f"""
 WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time,
-    alert_holds.silence_id, alert_holds.due_time, alert_holds.labels, {_INCIDENT}
+    alerts.last_receive_time, alert_holds.silence_id, alert_holds.due_time, alert_holds.labels, {_INCIDENT}
   FROM alerts
   LEFT JOIN alert_holds ON alert_holds.alert_id = ANY(ARRAY[CASE WHEN alerts.state = 'suppressed' THEN alerts.id END])
     AND alert_holds.org_id IS NOT DISTINCT FROM alerts.org_id
@@ -74,9 +75,9 @@ WITH live AS MATERIALIZED (
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, NULL,
   id, payload FROM pending
 """
 
@@ -118,6 +119,7 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
         or each.expiry is not None
         or each.seen is not None
         or each.group_window is not None
+        or each.dedup_window is not None
     ]
     if special:
         await _put_waiting(tx, snapshot, special)
@@ -133,7 +135,8 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
 def _asks_the_clock(message: Message) -> bool:
     if message.silences or message.expiry is not None or message.waits or message.seen is not None:
         return True
-    return message.group_window is not None and message.action is Action.TRIGGER
+    windows = message.group_window is not None or message.dedup_window is not None
+    return windows and message.action is Action.TRIGGER
 
 
 async def look(tx: Tx, snapshot: Snapshot, message: Message, now: datetime) -> None:
@@ -176,7 +179,7 @@ def _put(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:
             alert = Alert(
                 row["alert_id"], row["key"], state, row["incident_id"], row["count"], None, row["start_time"], hold
             )
-            snapshot.put_alert(alert)
+            snapshot.put_alert(alert, row["last_receive_time"])
 
 
 def _put_ended(snapshot: Snapshot, ended: Mapping[UUID, datetime]) -> None:

@@ -15,7 +15,8 @@ from tocsin_kit.db.row_arrays import RowArrays
 
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
-from tocsin_ingest.domain.snapshot import Events, Snapshot
+from tocsin_ingest.domain.incident_events import Events
+from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import silences
 from tocsin_ingest.store.alerts import ended_firings, endings, holds, pauses, thresholds
 from tocsin_ingest.store.alerts.decisions import encode as encode_steps
@@ -277,9 +278,9 @@ def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
 def _changed_alert(alert: Alert) -> tuple[Any, ...]:
     newest = alert.newest
     head = (alert.id, alert.state, alert.incident_id, alert.count, alert.started)
-    if newest is None:
-        return (*head, *(None,) * 5)
     decided = encode_steps(alert.steps) if alert.steps else None
+    if newest is None:
+        return (*head, *(None,) * 4, decided)
     return (*head, newest.severity, newest.summary, newest.source, newest.content, decided)
 
 

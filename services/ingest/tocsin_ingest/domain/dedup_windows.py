@@ -1,0 +1,65 @@
+"""For how long a trigger repeats the alert of its key that fires, and what becomes of that alert when one comes later.
+
+The incident stays open in which the earlier alert fired: nobody has said that it is over, and who is on it, or is still to be paged
+for it, must not lose it. So that alert stays one of its `firing_count`.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Earlier, Outcome, Step
+from tocsin_ingest.domain.events import Noted
+from tocsin_ingest.domain.message import Action, Message
+
+
+def ends(
+    message: Message, alert: Alert | None, heard: datetime | None, ended: datetime | None, now: datetime | None
+) -> Earlier | None:
+    """The alert that ends with the message, as that comes too late to repeat it; None: nothing ends. The end of the window is no
+    more in it.
+
+    `alert`, `ended` and `now` are those of `decide`; `heard`: when the newest trigger of the alert came. An alert without an
+    incident has no window: its pause would begin anew with each repeat, and never be over.
+    """
+    if message.dedup_window is None or message.action is not Action.TRIGGER or message.seen is not None:
+        return None
+    if alert is None or alert.incident_id is None:
+        return None
+    if ended is not None and message.started is not None and message.started <= ended:
+        # A copy from the firing before, which has come late: no news of the key.
+        return None
+    assert now is not None
+    assert heard is not None
+    return Earlier(alert.id, alert.incident_id, heard) if now - heard >= message.dedup_window else None
+
+
+def over(alert: Alert, message: Message, later_alert: UUID, now: datetime) -> Alert:
+    """The earlier alert, which ended with the message: that is the first one of the later alert."""
+    step = Step(Outcome.RESOLVED, message.route, now, later_alert=later_alert)
+    return replace(alert, state=AlertState.RESOLVED, steps=(step,))
+
+
+def anew(decision: Decision, earlier: Earlier, now: datetime) -> Decision:
+    """A decision that was made as if the earlier alert had not fired, with that alert."""
+    assert decision.alert is not None, "a trigger that ends an alert begins one"
+    *steps, last = decision.alert.steps
+    last = replace(last, at=now, earlier=earlier)
+    return replace(decision, alert=replace(decision.alert, steps=(*steps, last)), earlier=earlier)
+
+
+def left(message: Message, decision: Decision) -> Noted:
+    """What is told of the incident in which the earlier alert fired."""
+    goes_on = "" if decision.incident is None else f" in incidents/{decision.incident.id}"
+    return Noted(
+        message.actor,
+        f"{message.dedup_key!r} fired again, too late to repeat its alert here: a new alert began{goes_on}. "
+        "This incident takes in no other alert and stays open until somebody resolves it",
+    )
+
+
+def opened(message: Message, earlier: Earlier) -> Noted:
+    """What is told of the incident that the later alert opened."""
+    return Noted(
+        message.actor, f"{message.dedup_key!r} fired before in incidents/{earlier.incident_id}, which is still open"
+    )

@@ -13,13 +13,14 @@ from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import OUTBOX_ROWS, Limit, per_second
 from tocsin_kit.budgets.serving import serve_limits, share
 from tocsin_kit.db.outbox import Relay
+from tocsin_kit.db.relay import Sets
+from tocsin_kit.db.relay_serving import serve_relay
 from tocsin_kit.keys.record import RemoteKeyRecord
 from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.mail.server import MailServer
 from tocsin_kit.rpc.client import channel
-from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials, server_context
@@ -64,7 +65,6 @@ from tocsin_ingest.work.retention import EVERY, Retention
 from tocsin_ingest.work.substitute import substitute
 
 _REDIS_SECONDS: Final = 1.0
-_RELAY_LEASE: Final = 10.0
 _APPLY_SECONDS: Final = 5.0  # within the share of the lease that a delivery may take
 
 
@@ -85,12 +85,10 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         database,
         EventDelivery(escalation, IncidentRecords(database), metrics).deliver,
         kinds=KINDS,
-        max_bytes=settings.grpc_max_message_bytes // 2,
-        lease=_RELAY_LEASE,
+        sets=Sets(max_bytes=settings.grpc_max_message_bytes // 2),
         channel=to_escalation,
         substitute=substitute,
         metrics=runtime.metrics,
-        max_age=settings.outbox_max_age_seconds,
     )
 
     reconciler = Reconciler(database, escalation, metrics, relay.nudge, grace=settings.reconcile_grace_seconds)
@@ -164,9 +162,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
             runtime.loops.add("mail", mails.run, everywhere=True)
             close.append(mails.close)
         runtime.http.add_routes(heartbeat.routes(heartbeats, times, directory, runtime.rpc))
-    runtime.loops.add("relay", relay.run, everywhere=True)
-    runtime.loops.add("outbox", relay.watch.sweep, everywhere=True)
-    runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
+    serve_relay(runtime, relay)
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)
     runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))

@@ -176,7 +176,7 @@ async def test_how_many_timers_a_second_the_workers_take(desk: Desk) -> None:
 async def test_from_which_age_on_what_waits_is_late(desk: Desk, relay: str) -> None:
     for seconds, late in (("60", True), ("600", False)):
         async with escalation(desk, OUTBOX_MAX_AGE_SECONDS=seconds) as runtime:
-            watch = loop_of(runtime, f"{relay}-relay").__self__.watch
+            watch = loop_of(runtime, f"outbox-{relay}")._work.__self__
             async with desk.db.transaction(ORG) as tx:
                 await tx.execute(
                     """INSERT INTO outbox (org_id, ordering_key, kind, payload, create_time)

@@ -188,7 +188,7 @@ async def test_for_how_many_days_what_is_over_is_kept(database_url: str, databas
 async def test_from_which_age_on_what_waits_is_late(database_url: str, database: Database) -> None:
     for seconds, late in (("60", True), ("600", False)):
         async with made(database_url, OUTBOX_MAX_AGE_SECONDS=seconds) as runtime:
-            watch = loop_of(runtime, "relay").__self__.watch
+            watch = loop_of(runtime, "outbox")._work.__self__
             async with database.transaction("acme") as tx:
                 await tx.execute(
                     """INSERT INTO outbox (org_id, ordering_key, kind, payload, create_time)

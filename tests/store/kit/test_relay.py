@@ -21,6 +21,7 @@ from tocsin_kit.db.outbox import (
 )
 from tocsin_kit.db.outbox_admin import find, list_dead, redrive
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay import Sets
 from tocsin_kit.errors import TocsinError
 
 from tests.store.kit.receiver import KIND, Eventually, Receiver, left, move_time, put
@@ -148,7 +149,7 @@ async def test_a_delivery_is_cut_off_before_its_lease_ends(db: Database) -> None
         await asyncio.Event().wait()
         return []
 
-    await Relay(db, hang, kinds=[KIND], lease=0.05).run_once()
+    await Relay(db, hang, kinds=[KIND], sets=Sets(lease=0.05)).run_once()
     async with db.system() as tx:
         assert await tx.fetchval("SELECT last_error FROM outbox") == "the delivery took too long"
 
@@ -224,7 +225,7 @@ async def test_order_holds_under_random_failures_and_three_replicas(
 
     async def replica() -> None:
         while not stop.is_set():
-            relay = Relay(db, deliver, kinds=[KIND], batch=5, lease=0.8, sweep_every=0.02, parallel=3)
+            relay = Relay(db, deliver, kinds=[KIND], sets=Sets(rows=5, parallel=3, lease=0.8), sweep_every=0.02)
             running = asyncio.create_task(relay.run(stop))
             await asyncio.wait([running], timeout=rng.uniform(0.05, 0.4))
             if stop.is_set():

@@ -10,6 +10,7 @@ import pytest
 from tocsin_kit.crowds import Crowds
 from tocsin_kit.db.outbox import OutboxRow, Outcome, Relay, append_across
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay import Courtesy, Sets
 
 from tests.store.kit.peer import (
     KIND,
@@ -45,7 +46,7 @@ async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_sec
 ) -> None:
     """Those of a storm come a few at a time, too."""
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"))) as relay:
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(crowds=one_crowd("storm")))) as relay:
         for number in range(1, 4):
             async with db.system() as tx:
                 rows = [(org_id, "", b"x") for org_id in ("storm", "victim", "storm", "other")]
@@ -62,7 +63,7 @@ async def test_what_a_crowd_brings_next_is_gathered_and_others_do_not_wait_for_i
 ) -> None:
     monkeypatch.setattr("tocsin_kit.db.relay._REST", 3600.0)
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"))) as relay:
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(crowds=one_crowd("storm")))) as relay:
         await put(db, "storm", [b"first"])
         relay.nudge("storm")
         await eventually(lambda: is_true(peer.of("storm") == [b"first"]))
@@ -87,7 +88,9 @@ async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Databas
             await answered.wait()
         return await peer.deliver(rows)
 
-    relay = Relay(db, deliver, kinds=[KIND], parallel=2, lease=3600, crowds=one_crowd("storm"))
+    relay = Relay(
+        db, deliver, kinds=[KIND], sets=Sets(parallel=2, lease=3600), courtesy=Courtesy(crowds=one_crowd("storm"))
+    )
     async with relaying(relay):
         try:
             for org_id, count in (("storm", 1), ("storm", 2), ("slow", 1)):
@@ -103,7 +106,9 @@ async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Databas
 
 async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventually: Eventually) -> None:
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], crowds=one_crowd("storm"), sweep_every=3600)) as relay:
+    async with relaying(
+        Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(crowds=one_crowd("storm")), sweep_every=3600)
+    ) as relay:
         for number in range(1, 20):
             await put(db, "storm", [b"x"])
             relay.nudge("storm")
@@ -122,7 +127,9 @@ async def test_between_two_sets_of_a_crowd_a_patient_relay_leaves_the_receiver_t
     await put(db, "storm", [b"x"] * 100)
     peer = Peer()
     crowds = one_crowd("storm")
-    relay = Relay(db, peer.deliver, kinds=[KIND], batch=40, parallel=1, crowds=crowds, patient=True)
+    relay = Relay(
+        db, peer.deliver, kinds=[KIND], sets=Sets(rows=40, parallel=1), courtesy=Courtesy(patient=True, crowds=crowds)
+    )
 
     async def only_the_storm_is_left() -> bool:
         async with db.system() as tx:
@@ -147,11 +154,9 @@ async def test_a_patient_relay_delivers_all_that_a_crowd_brought(db: Database, e
     relay = Relay(
         *(db, peer.deliver),
         kinds=[KIND],
-        batch=30,
-        parallel=1,
+        sets=Sets(rows=30, parallel=1),
+        courtesy=Courtesy(patient=True, crowds=one_crowd("storm")),
         sweep_every=3600,
-        crowds=one_crowd("storm"),
-        patient=True,
     )
     async with relaying(relay):
         await eventually(lambda: is_true(len(peer.of("storm")) == 100))

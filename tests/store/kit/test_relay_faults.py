@@ -13,6 +13,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db import outbox_claims
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay import Sets
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.busy import within
 
@@ -346,7 +347,7 @@ async def test_whatever_is_refused_every_good_row_arrives_and_in_order(
         else:
             good.setdefault((org_id, key), []).append(payload)
     peer.refuse = lambda row: rng.choice([defect, too_large])() if row.payload.startswith(b"poison") else None
-    first, second = (Relay(db, peer.deliver, kinds=[KIND], batch=30) for _ in range(2))
+    first, second = (Relay(db, peer.deliver, kinds=[KIND], sets=Sets(rows=30)) for _ in range(2))
     async with relaying(first), relaying(second):
         for _ in range(3):
             await asyncio.sleep(rng.uniform(0, 0.05))

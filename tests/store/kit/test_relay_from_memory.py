@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Outcome, Relay, Retry, append_mixed
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay import Sets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
@@ -113,7 +114,7 @@ async def none(db: Database) -> bool:
 
 async def test_a_delivery_from_memory_is_cut_by_bytes(db: Database) -> None:
     receiver = Receiver()
-    relay = Relay(db, receiver.deliver, kinds=[KIND], max_bytes=1000)
+    relay = Relay(db, receiver.deliver, kinds=[KIND], sets=Sets(max_bytes=1000))
     relay.hand_over(await written(db, "x" * 600, "y" * 600, "z" * 3000))
     await relay._from_memory.drain()
     assert [len(batch) for batch in receiver.batches] == [1, 1, 1]

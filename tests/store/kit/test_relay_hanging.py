@@ -2,6 +2,7 @@
 
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay import Sets
 
 from tests.store.kit.peer import KIND, Eventually, Peer, dead_of, is_true, put, relaying
 
@@ -9,7 +10,7 @@ from tests.store.kit.peer import KIND, Eventually, Peer, dead_of, is_true, put, 
 async def test_a_tenant_whose_deliveries_hang_leaves_places_to_others(db: Database, eventually: Eventually) -> None:
     peer = Peer()
     peer.hangs = lambda row: row.org_id == "slow"
-    relay = Relay(db, peer.deliver, kinds=[KIND], batch=2, parallel=2, lease=3600)
+    relay = Relay(db, peer.deliver, kinds=[KIND], sets=Sets(rows=2, parallel=2, lease=3600))
     async with relaying(relay):
         await put(db, "slow", [b"%d" % number for number in range(20)])
         relay.nudge()
@@ -27,7 +28,7 @@ async def test_a_hanging_row_does_not_keep_its_tenants_other_rows(db: Database, 
     await put(db, "a", [b"hangs", b"one", b"two"])
     # A delivery lasts longer than the pause between two probes: else each probe takes what hangs along, and none proves that the
     # receiver works.
-    relay = Relay(db, peer.deliver, kinds=[KIND], lease=1)
+    relay = Relay(db, peer.deliver, kinds=[KIND], sets=Sets(lease=1))
     async with relaying(relay):
 
         async def only_it_is_left() -> bool:
@@ -51,5 +52,5 @@ async def test_a_hanging_row_keeps_no_other_tenant_waiting_where_nothing_more_co
     peer.hangs = lambda row: row.payload == b"hangs"
     await put(db, "a", [b"hangs"])
     await put(db, "b", [b"page"])
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], lease=1)):
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], sets=Sets(lease=1))):
         await eventually(lambda: is_true(peer.of("b") == [b"page"]))

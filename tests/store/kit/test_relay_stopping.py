@@ -11,6 +11,7 @@ from tocsin_kit.db.outbox import (
     Relay,
 )
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay import Sets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 from tocsin_stack.postgres import Postgres
@@ -21,7 +22,7 @@ from tests.store.kit.receiver import KIND, Eventually, Receiver, left, move_time
 async def test_a_dead_replicas_rows_come_due_by_lease_and_it_settles_nothing_afterwards(db: Database) -> None:
     await put(db, ("k", "first"), ("k", "second"))
     receiver = Receiver()
-    dying, living = (Relay(db, receiver.deliver, kinds=[KIND], lease=30) for _ in range(2))
+    dying, living = (Relay(db, receiver.deliver, kinds=[KIND], sets=Sets(lease=30)) for _ in range(2))
     held = (await dying._claims.fair(10, after="", without=())).rows
     assert await living.run_once() == 0
     await move_time(db, 31)
@@ -130,7 +131,7 @@ async def test_what_was_delivered_before_an_outage_is_settled_after_it_and_not_w
 
     await put(db, ("k", "before"), ("k", "behind it"))
     stop = asyncio.Event()
-    relay = Relay(db, deliver, kinds=[KIND], sweep_every=0.05, lease=600)
+    relay = Relay(db, deliver, kinds=[KIND], sets=Sets(lease=600), sweep_every=0.05)
     running = asyncio.create_task(relay.run(stop))
     await settling.wait()
     await asyncio.sleep(3)  # an outage is real time

@@ -7,7 +7,7 @@ from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry
 from tocsin_kit.db.outbox_admin import find_many, list_waiting
 from tocsin_kit.db.outbox_figures import figures
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay_watch import OutboxLate
+from tocsin_kit.db.relay_watch import OutboxLate, OutboxWatch
 from tocsin_kit.metrics import Metrics
 
 from tests.store.kit.peer import KIND, put
@@ -21,10 +21,11 @@ async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database)
 
     await put(db, "a", [b"x"], key="k")
     await put(db, "b", [b"y"])
-    relay = Relay(db, deliver, kinds=[KIND], metrics=metrics, max_age=60)
+    relay = Relay(db, deliver, kinds=[KIND], metrics=metrics)
+    watch = OutboxWatch(db, [KIND], max_age=60, metrics=metrics)
     await relay.run_once()
-    await relay.watch.measure()
-    await relay.watch.check()
+    await watch.measure()
+    await watch.check()
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, {"kind": KIND, **labels})
@@ -43,7 +44,7 @@ async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database)
         assert found.blocked[KIND].oldest_id == blocked.id
         assert await find_many(tx, [KIND], [blocked.id, 0]) == {blocked.id: blocked}
         await tx.execute("UPDATE outbox SET create_time = create_time - interval '90 seconds'")
-    await relay.watch.measure()
+    await watch.measure()
     assert value("tocsin_outbox_late_tenants") == 1
     with pytest.raises(OutboxLate, match="1 tenants have undelivered rows older than 60 s; the oldest is 9"):
-        await relay.watch.check()
+        await watch.check()

@@ -25,6 +25,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
@@ -33,24 +34,21 @@ from tocsin_kit.crowds import Crowds
 from tocsin_kit.db.outbox_claims import Claimed, Claims
 from tocsin_kit.db.outbox_rows import OutboxRow, Retry
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay_delivery import Deliver, Delivery
+from tocsin_kit.db.relay_delivery import Deliver, Delivery, Sets
 from tocsin_kit.db.relay_doubtful import Doubtful
 from tocsin_kit.db.relay_from_memory import MemoryDeliveries
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
 from tocsin_kit.db.relay_verdicts import Verdict
-from tocsin_kit.db.relay_watch import OutboxWatch
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_or_stop, while_away
 from tocsin_kit.metrics import Metrics
 
-__all__ = ["Deliver", "Relay", "Substitute"]
+__all__ = ["Courtesy", "Deliver", "Relay", "Sets", "Substitute"]
 
 _log = get_logger(__name__)
 
-MAX_BYTES: Final = 512 << 10
-"""Of one delivery: half of what a receiver takes by default (GRPC_MAX_MESSAGE_BYTES)."""
 _DELIVER_SHARE: Final = 0.8
 """Of the lease: a delivery is cut off while the lease still holds, so that no other replica delivers the row meanwhile."""
 _CALLS: Final = 64
@@ -63,37 +61,44 @@ _SOME: Final = 60
 """Rows of a crowd. After a larger set more come at once, so that the next one is large as well."""
 _LONGEST_REST: Final = 0.1
 """Seconds. Of a patient relay, between two sets of one crowd: thousands are told within seconds also when each set takes long."""
+_SETS: Final = Sets()
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
 _MOST_PASSED: Final = 3
 """Sweeps in a row that give way to other work."""
 
 
+@dataclass(frozen=True, slots=True)
+class Courtesy:
+    """How a relay behaves beside other work."""
+
+    busy: Callable[[], bool] = lambda: False
+    """Whether this process has more urgent work: rows without a nudge wait for another sweep then, three times at most, and go in
+    larger sets."""
+    patient: bool = False
+    """Nobody waits for these rows. After each set of a crowd its next one follows only when the receiver has had as long for
+    other work."""
+    crowds: Crowds = field(default_factory=Crowds)
+    """The tenants that bring many rows a second."""
+
+
 class Relay:
     """Delivers rows of `kinds`.
 
-    `deliver` gets up to `batch` rows, no two of one ordering key and together at most `max_bytes` bytes (a larger row
-    travels alone), and answers one outcome per row, or raises. What it raises is judged: "away" (UNAVAILABLE,
-    DEADLINE_EXCEEDED, CANCELLED, a lost connection; UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED as well) leaves
-    every row as it was; anything else makes the relay deliver the rows in halves until the one that is refused stands
-    alone. `deliver` may run several times at once and must end within 0.8 of the lease (seconds), after which it is
-    cancelled; the receiver must therefore take a row twice and act once. `parallel` bounds the deliveries that
-    hold rows of one and the same tenant; as many more places are free for other tenants.
+    `deliver` gets a set of rows, no two of one ordering key, and answers one outcome per row, or raises. What it raises is
+    judged: "away" (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, a lost connection; UNAUTHENTICATED, PERMISSION_DENIED,
+    UNIMPLEMENTED as well) leaves every row as it was; anything else makes the relay deliver the rows in halves until the one
+    that is refused stands alone. `deliver` may run several times at once and must end within 0.8 of the lease, after which it
+    is cancelled; the receiver must therefore take a row twice and act once.
 
     `channel` is the one `deliver` calls through: while the receiver is away, the relay asks it as soon as the channel is
-    connected again. A tenant whose oldest row is older than `max_age` seconds is reported by `watch`.
+    connected again.
 
     `substitute(row, reason)` is called when a row is about to die, with the reason that will stand in the dead letter.
     It returns another payload for the same message, or None. With a payload the original is kept as a dead row, and
     the row itself goes on in its place: same id, same place in its ordering key, due at once, in one transaction. This
     happens once per row (`OutboxRow.substituted`): when the substitute is refused as well, the row dies. The function
     must not wait and must not raise; an exception is logged and counts as None.
-
-    `busy` says that this process has more urgent work: rows without a nudge wait for another sweep then, three times
-    at most, and go in larger sets.
-
-    `patient`: nobody waits for these rows. After each set of a crowd its next one follows only when the receiver has had as
-    long for other work.
     """
 
     def __init__(
@@ -102,37 +107,27 @@ class Relay:
         deliver: Deliver,
         *,
         kinds: Iterable[str],
-        batch: int = 200,
-        max_bytes: int = MAX_BYTES,
-        lease: float = 10.0,
+        sets: Sets = _SETS,
         sweep_every: float = 1.0,
-        parallel: int = 4,
         substitute: Substitute | None = None,
         channel: grpc.aio.Channel | None = None,
         metrics: Metrics | None = None,
-        max_age: float = 60.0,
-        busy: Callable[[], bool] = lambda: False,
-        crowds: Crowds | None = None,
-        patient: bool = False,
+        courtesy: Courtesy | None = None,
     ) -> None:
-        self._busy = busy
-        self._patient = patient
-        self._crowds = Crowds() if crowds is None else crowds
-        self._kinds = list(kinds)
+        self._courtesy = courtesy or Courtesy()
+        self._crowds = self._courtesy.crowds
+        self.kinds: Final = list(kinds)
         self._deliver = deliver
-        self._batch = batch
-        self._lease = lease
+        self._sets = sets
         self._sweep_every = sweep_every
-        self._parallel = parallel
-        self._claims = Claims(database, self._kinds, lease=lease, max_bytes=max_bytes)
-        self._settling = Settling(database, lease=lease, substitute=substitute, metrics=metrics)
-        self._receiver = Receiver(self._kinds, channel)
+        self._claims = Claims(database, self.kinds, lease=sets.lease, max_bytes=sets.max_bytes)
+        self._settling = Settling(database, lease=sets.lease, substitute=substitute, metrics=metrics)
+        self._receiver = Receiver(self.kinds, channel)
         self._nudged = asyncio.Event()
         self._doubtful = Doubtful(
             self._claims,
             self._deliver_and_settle,
-            batch=batch,
-            parallel=parallel,
+            sets=sets,
             sweep_every=sweep_every,
             away=lambda: self._receiver.away,
             released=self._nudged.set,
@@ -141,17 +136,13 @@ class Relay:
             database,
             deliver,
             self._crowds,
-            batch=batch,
-            max_bytes=max_bytes,
-            parallel=parallel,
+            sets=sets,
             few=_CROWD,
             nudge=self.nudge,
             accepted=self._accepted,
         )
         self._stopping = False
         self._metrics = metrics
-        self.watch: Final = OutboxWatch(database, self._kinds, max_age=max_age, metrics=metrics)
-        """Measures the outbox. The service adds `watch.sweep` as a loop and `watch.check` as a health check."""
         self._cursor = ""
         self._told = float("-inf")
         self._in_flight: set[asyncio.Task[Settled]] = set()
@@ -201,7 +192,7 @@ class Relay:
                         raise
                     failures += 1
                     if failures == 1:
-                        _log.warning("relay_waits", kinds=self._kinds, error=error.message)
+                        _log.warning("relay_waits", kinds=self.kinds, error=error.message)
                     await wait_or_stop(stop, while_away(failures))
                     continue
                 failures = 0
@@ -214,7 +205,7 @@ class Relay:
             try:
                 await self._round()
             except TocsinError as error:
-                _log.info("relay_left_rows", kinds=self._kinds, error=error.message)
+                _log.info("relay_left_rows", kinds=self.kinds, error=error.message)
         except asyncio.CancelledError:
             self._cut_short()
             raise
@@ -226,7 +217,7 @@ class Relay:
 
     async def run_once(self) -> int:
         """Claim one batch, deliver and settle it; how many rows there were. Without any: rows that were set aside."""
-        claimed = await self._claims.fair(self._batch, after="", without=self._doubtful.tenants)
+        claimed = await self._claims.fair(self._sets.rows, after="", without=self._doubtful.tenants)
         if claimed.rows:
             await self._deliver_and_settle(claimed.rows)
             return len(claimed.rows)
@@ -234,10 +225,10 @@ class Relay:
 
     async def _round(self) -> bool:
         """Start one delivery; whether another one can be started at once."""
-        while len(self._in_flight) >= 2 * self._parallel:
+        while len(self._in_flight) >= 2 * self._sets.parallel:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-        full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._parallel}
-        limit = min(self._batch, self._receiver.probe_rows) if self._receiver.away else self._batch
+        full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._sets.parallel}
+        limit = min(self._sets.rows, self._receiver.probe_rows) if self._receiver.away else self._sets.rows
         resting = set() if self._receiver.away else self._resting
         self._passed_over |= bool(resting)
         claimed = await self._claims.fair(limit, after=self._cursor, without=full | resting | self._doubtful.tenants)
@@ -287,7 +278,7 @@ class Relay:
 
     async def _wait_for_work(self) -> None:
         for _ in range(1 + _MOST_PASSED):
-            if await self._is_nudged() or not self._busy():
+            if await self._is_nudged() or not self._courtesy.busy():
                 return
 
     async def _is_nudged(self) -> bool:
@@ -326,19 +317,19 @@ class Relay:
 
     def _delivery_ended(self, task: asyncio.Task[Settled], tenants: set[str], began: float) -> None:
         self._in_flight.discard(task)
-        crowds = {org_id for org_id in tenants if org_id in self._crowds} if self._patient else set()
+        crowds = {org_id for org_id in tenants if org_id in self._crowds} if self._courtesy.patient else set()
         if crowds and not self._stopping:
             self._rest(crowds, min(time.monotonic() - began, _LONGEST_REST))
-        if any(self._in_flight_of[org_id] >= self._parallel for org_id in tenants):
+        if any(self._in_flight_of[org_id] >= self._sets.parallel for org_id in tenants):
             self._nudged.set()  # rows of such a tenant were left out
         self._in_flight_of.subtract(tenants)
         self._in_flight_of += Counter()
         if not task.cancelled() and task.exception() is not None:
-            _log.error("relay_settle_failed", kinds=self._kinds, exc_info=task.exception())
+            _log.error("relay_settle_failed", kinds=self.kinds, exc_info=task.exception())
 
     async def _deliver_and_settle(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Settled:
         """Deliver and settle. `alone`: rows of one tenant that is in doubt."""
-        seconds = self._lease * _DELIVER_SHARE
+        seconds = self._sets.lease * _DELIVER_SHARE
         delivery = Delivery(self._deliver, rows, self._receiver, seconds=seconds, calls=_CALLS, alone=alone)
         began = time.monotonic()
         try:
@@ -357,7 +348,7 @@ class Relay:
     def _conclude(self, delivery: Delivery, settled: Settled, *, works: bool) -> None:
         if delivery.defect is not None and time.monotonic() - self._told >= _TELL_EVERY:
             self._told = time.monotonic()  # not each time: many rows meet the same one
-            _log.error("relay_delivery_failed", kinds=self._kinds, exc_info=delivery.defect)
+            _log.error("relay_delivery_failed", kinds=self.kinds, exc_info=delivery.defect)
         if delivery.answered and self._receiver.answered():
             self._nudged.set()
             self._doubtful.look()

@@ -37,6 +37,20 @@ class Returned:
 Result = Outcome | Refused | Returned
 
 
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """How rows are claimed and delivered together."""
+
+    rows: int = 200
+    """Of one delivery, at most."""
+    max_bytes: int = 512 << 10
+    """Of one delivery; a larger row travels alone. The default is half of what a receiver takes (GRPC_MAX_MESSAGE_BYTES)."""
+    parallel: int = 4
+    """Deliveries at once that hold rows of one and the same tenant. As many more places are free for other tenants."""
+    lease: float = 10.0
+    """Seconds for which a set is claimed. A delivery is cancelled after 0.8 of them."""
+
+
 class Delivery:
     """Delivers rows and keeps a result for each.
 

@@ -17,6 +17,7 @@ import grpc
 
 from tocsin_kit.db.outbox_claims import Claims
 from tocsin_kit.db.outbox_rows import OutboxRow
+from tocsin_kit.db.relay_delivery import Sets
 from tocsin_kit.db.relay_settling import Settled
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -49,25 +50,23 @@ class _Doubt:
 
 
 class Doubtful:
-    """At most `parallel` deliveries at once, each of another tenant."""
+    """At most `sets.parallel` deliveries at once, each of another tenant."""
 
     def __init__(
         self,
         claims: Claims,
         deliver_and_settle: DeliverAndSettle,
         *,
-        batch: int,
-        parallel: int,
+        sets: Sets,
         sweep_every: float,
         away: Callable[[], bool],
         released: Callable[[], None],
     ) -> None:
         """`away`: whether the receiver is. `released` is called when a tenant may travel with others again."""
-        self._batch = batch
+        self._sets = sets
         self._released = released
         self._claims = claims
         self._deliver_and_settle = deliver_and_settle
-        self._parallel = parallel
         self._sweep_every = sweep_every
         self._away = away
         self._doubts: dict[str, _Doubt] = {}
@@ -99,13 +98,13 @@ class Doubtful:
     def add(self, tenants: Iterable[str]) -> None:
         """A delivery was refused because of these tenants' rows."""
         for org_id in tenants:
-            self._doubts.setdefault(org_id, _Doubt(self._batch))
+            self._doubts.setdefault(org_id, _Doubt(self._sets.rows))
             self._nudged.set()
 
     def slow(self, tenants: Iterable[str], *, rows: int) -> None:
         """A delivery of `rows` rows of these tenants got no answer, while others did."""
         for org_id in tenants:
-            doubt = self._doubts.setdefault(org_id, _Doubt(self._batch))
+            doubt = self._doubts.setdefault(org_id, _Doubt(self._sets.rows))
             doubt.limit = max(1, min(doubt.limit, rows) // 2)
             _postpone(doubt)
             self._nudged.set()
@@ -142,7 +141,7 @@ class Doubtful:
         started = 0
         now = time.monotonic()
         for org_id, doubt in list(self._doubts.items()):
-            if org_id in self._busy or doubt.not_before > now or len(self._busy) >= self._parallel:
+            if org_id in self._busy or doubt.not_before > now or len(self._busy) >= self._sets.parallel:
                 continue
             claimed = await self._claims.of(org_id, doubt.limit)
             if claimed.rows:
@@ -150,7 +149,7 @@ class Doubtful:
                 self._start(org_id, claimed.rows)
             elif not claimed.more:
                 self._leaves(org_id)
-        if len(self._busy) < self._parallel:
+        if len(self._busy) < self._sets.parallel:
             claimed = await self._claims.refused(_REFUSED_ROWS, after=self._cursor, without=self._busy.keys())
             self._cursor = claimed.cursor
             started += len(claimed.rows)

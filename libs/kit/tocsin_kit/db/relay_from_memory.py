@@ -18,7 +18,7 @@ from tocsin_kit.crowds import Crowds
 from tocsin_kit.db.outbox_confirmed import GIVEN, NAMED, Named, arguments, delete
 from tocsin_kit.db.outbox_rows import Done, OutboxRow
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay_delivery import Deliver
+from tocsin_kit.db.relay_delivery import Deliver, Sets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -55,9 +55,7 @@ class MemoryDeliveries:
         deliver: Deliver,
         crowds: Crowds,
         *,
-        batch: int,
-        max_bytes: int,
-        parallel: int,
+        sets: Sets,
         few: int,
         nudge: Callable[[], None],
         accepted: Accepted,
@@ -67,16 +65,16 @@ class MemoryDeliveries:
         self._deliver = deliver
         self._crowds = crowds
         self._few = few
-        self._max_bytes = max_bytes
+        self._max_bytes = sets.max_bytes
         self._nudge = nudge
         self._accepted = accepted
         self._rests_until = float("-inf")
         self._batches: Batches[OutboxRow, None] = Batches(
             self._deliver_all,
-            most=batch,
+            most=sets.rows,
             waiting=2 * _MOST_WAITING,
             lane=lambda row: row.org_id,
-            at_once=parallel,
+            at_once=sets.parallel,
             together=few,
             alone=crowds.__contains__,
         )

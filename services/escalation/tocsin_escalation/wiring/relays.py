@@ -4,8 +4,9 @@ from typing import Final
 
 import grpc
 from tocsin_kit.db.outbox import Relay
+from tocsin_kit.db.relay import Sets
+from tocsin_kit.db.relay_serving import serve_relay
 from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.rpc.health import HealthCheck
 
 from tocsin_escalation.app.incidents.incident_events import EVENT
 from tocsin_escalation.app.incidents.jobs import CANCEL, PAGE, USER
@@ -21,17 +22,16 @@ class Relays:
 
     def __init__(self, runtime: Runtime[EscalationSettings], notify: Notify, channel: grpc.aio.Channel) -> None:
         """`channel`: the one that `notify` calls through."""
-        settings, delivery = runtime.settings, Delivery(notify)
+        sets, delivery = Sets(max_bytes=runtime.settings.grpc_max_message_bytes // 2), Delivery(notify)
         self.page, self.cancel, self.event, self.notice = (
             Relay(
                 runtime.database,
                 deliver,
                 kinds=kinds,
-                max_bytes=settings.grpc_max_message_bytes // 2,
+                sets=sets,
                 channel=channel,
                 substitute=substitute,
                 metrics=runtime.metrics,
-                max_age=settings.outbox_max_age_seconds,
             )
             for kinds, deliver, substitute in (
                 ([PAGE], delivery.pages, less_of_page),
@@ -50,6 +50,4 @@ class Relays:
     def add_loops(self, runtime: Runtime[EscalationSettings]) -> None:
         """Add the loops of each relay, and the check that tells when it is late."""
         for name, relay in self._named.items():
-            runtime.loops.add(f"{name}-relay", relay.run, everywhere=True)
-            runtime.loops.add(f"outbox-{name}", relay.watch.sweep, everywhere=True)
-            runtime.health.add(HealthCheck(f"outbox-{name}", relay.watch.check, critical=False))
+            serve_relay(runtime, relay, name)

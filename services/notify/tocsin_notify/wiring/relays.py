@@ -6,8 +6,9 @@ from typing import Final
 
 import grpc
 from tocsin_kit.db.outbox import Relay
+from tocsin_kit.db.relay import Courtesy, Sets
+from tocsin_kit.db.relay_serving import serve_relay
 from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.rpc.health import HealthCheck
 
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.settings import NotifySettings
@@ -32,22 +33,18 @@ class OutcomeRelays:
     ) -> None:
         """`channel`: the one that `escalation` uses. `busy`: whether pages wait, which are sent before outcomes are
         reported."""
-        settings, deliver = runtime.settings, OutcomeDelivery(escalation).deliver
+        max_bytes, deliver = runtime.settings.grpc_max_message_bytes // 2, OutcomeDelivery(escalation).deliver
         self._not_reached, self._sent = (
             Relay(
                 runtime.database,
                 deliver,
                 kinds=[kind],
-                batch=batch,
-                parallel=parallel,
-                max_bytes=settings.grpc_max_message_bytes // 2,
+                sets=Sets(rows, max_bytes, parallel),
                 channel=channel,
                 metrics=runtime.metrics,
-                max_age=settings.outbox_max_age_seconds,
-                busy=busy,
-                patient=patient,
+                courtesy=Courtesy(busy, patient),
             )
-            for kind, batch, parallel, patient in ((NOT_REACHED, 200, 4, False), (SENT, _SENT_AT_ONCE, 1, True))
+            for kind, rows, parallel, patient in ((NOT_REACHED, 200, 4, False), (SENT, _SENT_AT_ONCE, 1, True))
         )
         self._named: Final = {"not-reached": self._not_reached, "sent": self._sent}
 
@@ -63,6 +60,4 @@ class OutcomeRelays:
     def add_loops(self, runtime: Runtime[NotifySettings]) -> None:
         """Add the loops of each relay, and the check that tells when it is late."""
         for name, relay in self._named.items():
-            runtime.loops.add(f"{name}-relay", relay.run, everywhere=True)
-            runtime.loops.add(f"outbox-{name}", relay.watch.sweep, everywhere=True)
-            runtime.health.add(HealthCheck(f"outbox-{name}", relay.watch.check, critical=False))
+            serve_relay(runtime, relay, name)

@@ -11,6 +11,7 @@ import pytest
 from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
 
+from tests.pagerduty_client import posting
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running, until
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -218,6 +219,21 @@ async def test_too_fast_is_429_with_a_time(database_url: str, escalation: FakeEs
         async with http.post(f"{ingest.http}/v2/enqueue", json=body) as response:
             assert int(response.headers["Retry-After"]) >= 5
             assert (await response.json())["status"] == "throttle exceeded"
+
+
+async def test_their_own_client_waits_where_it_is_too_fast_and_each_of_its_events_counts_once(
+    database_url: str, escalation: FakeEscalation, tmp_path: Path
+) -> None:
+    async with running(database_url, escalation.target, rate_per_second=5, rate_burst=2) as ingest:
+        org = new_org()
+        _, key = await ingest.integration(org)
+        async with posting(tmp_path, ingest.http.removeprefix("http://"), key) as [client]:
+            for number in range(8):
+                assert await client("trigger", "disk full", "db1", dedup_key=f"disk-{number}") == f"disk-{number}"
+        assert set(client.answers) == {202, 429}
+        assert client.answers.count(202) == 8
+        listed = await ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(org))
+        assert sorted((each.dedup_key, each.count) for each in listed.alerts) == [(f"disk-{n}", 1) for n in range(8)]
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00", "soon"])

@@ -3,11 +3,13 @@
 import asyncio
 import uuid
 
+import pytest
 from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped]
 from tocsin.notify.v1 import message_service_pb2 as pb
+from tocsin_notify.app.messages import release
 
 from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
-from tests.store.notify.support import Notify, World, new_org
+from tests.store.notify.support import Notify, World, new_org, until
 
 __all__ = ["sender"]
 
@@ -45,6 +47,29 @@ async def test_each_message_of_a_batch_is_answered_by_itself(world: World, sende
     assert [each.cancelled.in_time for each in ended.results] == [False, False, True]
     assert _said(ended.results[1]) == "MESSAGE_NOT_FOUND"
     assert ended.results[2].cancelled.message.state == State.MESSAGE_STATE_CANCELLED
+
+
+async def test_messages_that_are_due_together_wait_for_room_and_are_claimed_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a look is old before its first round has ended: the channel goes on, so there will be room."""
+    monkeypatch.setattr(release, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(release, "_SLOW_SECONDS", 30.0)
+    org, many = new_org(), 200
+    await world.method(org, email="ana@example.com")
+    async with world.replica(works=False) as door:
+        sender = Sender(door, world, org)
+        await sender.call(
+            "BatchSendMessages",
+            pb.BatchSendMessagesRequest(messages=[pb.Message(user=ANA, text="Standup.") for _ in range(many)]),
+        )
+    async with world.replica(SMTP_CONNECTIONS=60, org_concurrency=150, org_rate_per_second=0.0):
+        await until(lambda: world.arrived("ana@example.com") == many)
+        together = await world.admin.fetchval(
+            """SELECT count(*) FROM pages p JOIN notifications n ON n.page_id = p.id JOIN attempts a ON a.notification_id = n.id
+               WHERE a.start_time = p.create_time"""
+        )
+    assert together == many
 
 
 async def test_calls_that_arrive_together_share_transactions_and_are_each_answered_and_noted(

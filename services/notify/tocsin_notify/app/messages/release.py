@@ -48,6 +48,8 @@ _MOST_PER_LOOK: Final = 500
 """One query reads more rows than it finds messages, so its result is used for many rounds."""
 _SIDE_BY_SIDE: Final = 2
 """Rounds at once: while PostgreSQL stores the pages of one round, the calls of the other one leave."""
+_SLOW_SECONDS: Final = 0.25
+"""Seconds without room for a round after which a channel is slow, and is not waited for."""
 _PAUSE: Final = 0.002
 _QUIET: Final = "no contact method for messages: each of those that are verified and enabled rings"
 
@@ -60,6 +62,17 @@ class _Made:
     """By the database's clock; None: no message was due."""
     rows: list[NewNotification] = field(default_factory=list)
     letters: list[NewDeadLetter] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one look found."""
+
+    ids: deque[UUID]
+    end: float
+    """When it is not fresh any more, by `monotonic`."""
+    slow: bool = False
+    """A channel had no room for too long."""
 
 
 class Release:
@@ -94,40 +107,49 @@ class Release:
 
     async def everything(self) -> None:
         """Rounds until no more is due. Raises DATABASE_UNAVAILABLE: due messages stay due, or are tried again soon."""
-        while await self._look():
-            pass
+        follows = False
+        while await self._look(follows):
+            follows = True
 
-    async def _look(self) -> bool:
-        """Release the messages that one query finds, as long as its result is fresh; returns whether any was released."""
+    async def _look(self, follows: bool) -> bool:
+        """Release the messages that one query finds, as long as its result is fresh; returns whether any was released.
+        `follows`: on a look that released some."""
         async with self._db.autocommit() as tx:
-            found = deque(await messages.due(tx, _MOST_PER_LOOK))
-        end = monotonic() + FRESH_SECONDS
-        lanes = min(_SIDE_BY_SIDE, -(-len(found) // _LEAST_PER_ROUND))
-        ended = await asyncio.gather(*(self._lane(found, end) for _ in range(lanes)), return_exceptions=True)
+            found = _Found(deque(await messages.due(tx, _MOST_PER_LOOK)), monotonic() + FRESH_SECONDS)
+        lanes = min(_SIDE_BY_SIDE, -(-len(found.ids) // _LEAST_PER_ROUND))
+        ended = await asyncio.gather(*(self._lane(found, follows) for _ in range(lanes)), return_exceptions=True)
         for each in ended:
             if isinstance(each, BaseException):
                 raise each
         return any(ended)
 
-    async def _lane(self, found: deque[UUID], end: float) -> bool:
+    async def _lane(self, found: _Found, waits: bool) -> bool:
         """Rounds, one after the other, each with about as many messages as can leave at once. Returns whether a round
-        released something.
+        released something. `waits`: the first round waits for room as well.
 
         A message that is released earlier leaves no sooner: it would be found and claimed by itself later, at twice the
-        cost. A slow channel is waited for until `end`. Then all messages that were found are released, for some may
-        leave by another channel.
+        cost. So each round waits for room in its channel. Once that takes too long, all messages that were found are
+        released without waiting, for some may leave by another channel.
         """
         released, limit = False, _LEAST_PER_ROUND
-        while found:
-            released |= await self._round([found.popleft() for _ in range(min(limit, len(found)))])
-            if not found:
-                break
-            await until(lambda: self._fits() is not None, end - monotonic(), step=_PAUSE)
-            fits = self._fits()
-            if fits is not None and monotonic() > end:
-                break
-            limit = MOST_PER_ROUND if fits is None else max(_LEAST_PER_ROUND, fits)
+        while found.ids:
+            if waits:
+                fits = await self._room(found)
+                if released and fits is not None and monotonic() > found.end:
+                    break
+                limit = MOST_PER_ROUND if fits is None else max(_LEAST_PER_ROUND, fits)
+            waits = True
+            if found.ids:  # the other lane may have taken the rest
+                released |= await self._round([found.ids.popleft() for _ in range(min(limit, len(found.ids)))])
         return released
+
+    async def _room(self, found: _Found) -> int | None:
+        """How many calls could begin; None: the channel is slow, or was in this look."""
+        if not found.slow:
+            await until(lambda: self._fits() is not None, _SLOW_SECONDS, step=_PAUSE)
+        fits = self._fits()
+        found.slow |= fits is None
+        return fits
 
     async def _round(self, ids: Sequence[UUID]) -> bool:
         """Whether any of these was released."""

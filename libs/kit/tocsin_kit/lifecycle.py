@@ -120,62 +120,29 @@ async def serve(
 
     `process`: it is one of several of the service.
     """
-    try:
-        certificates = certificate_checks(settings)
-    except OSError as error:
-        _log.error("refused_to_start", reason=f"TLS: {error}")
-        raise SystemExit(1) from error
+    certificates = _certificate_checks(settings)
     stop_asked, stop = asyncio.Event(), asyncio.Event()
     _install_signals(stop_asked)
     if process is not None:
         process.when_orphaned(stop_asked.set)
     metrics = Metrics()
-    database = await Database.open(
-        settings.database_url.get_secret_value(),
-        name=name,
-        tenant_url=settings.tenant_database_url.get_secret_value(),
-        size=settings.database_pool_size,
-        max_age=settings.database_connection_max_age_seconds,
-        metrics=metrics,
-    )
+    database = await _open_database(name, settings, metrics)
     health = Health((HealthCheck("database", Probe(database).check), *certificates), metrics)
-    schema_ready, refused = asyncio.Event(), asyncio.Event()
-
-    async def check_schema() -> None:
-        if not schema_ready.is_set():
-            if await bypasses_row_security(database):
-                refused.set()
-                stop_asked.set()
-                raise unavailable(_BYPASSES)
-            await require_revision(database, head_revision)
-            await database.require_rights()
-            schema_ready.set()
-
+    schema = _Schema(database, head_revision, refused=stop_asked.set)
     if head_revision:
-        health.add(HealthCheck("schema", check_schema))
-    else:
-        schema_ready.set()
+        health.add(HealthCheck("schema", schema.check))
+    oidc = OidcAuthenticator.from_settings(settings) if settings.auth_oidc_issuer else None
     authenticators: list[Authenticator] = [
         JwtAuthenticator(settings.signing_keys, max_lifetime=settings.auth_max_token_seconds)
     ]
-    close: list[Callable[[], Awaitable[object]]] = []
-    if settings.auth_oidc_issuer:
-        oidc = OidcAuthenticator.from_settings(settings)
+    if oidc is not None:
         authenticators.append(oidc)
-        close.append(oidc.close)
     rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
     admin = process.admin_socket() if process is not None else None
     http = HttpServer(settings, metrics=metrics, health=health, admin=admin)
     loops = Loops(metrics)
     runtime = Runtime(name, settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)
-    _log.info("starting", service=name, only=only or "all", settings=settings.redacted())
-    for former, variable in former_names(type(settings), os.environ).items():
-        _log.warning("renamed_setting", variable=former, name=variable, meaning=MEANING)
-    for unknown in unknown_variables(type(settings), os.environ):
-        _log.warning("unknown_setting", variable=unknown.variable, nearest=unknown.nearest, effect="it is not read")
-    if not settings.tenant_database_url.get_secret_value():
-        _log.warning("no_tenant_login", meaning="a statement of a call that sets another tenant would see it")
-    grace = settings.shutdown_grace_seconds
+    _tell_settings(runtime)
     own = Loops(metrics)
     own.add("health", health.run)
     own.add("loop-lag", Watchdog(metrics).run)
@@ -183,34 +150,104 @@ async def serve(
     calls_ended = asyncio.Event()
     try:
         service = await build(runtime)
-        if only == "work":
-            rpc.drop_services()
-        collector.tune()
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        await http.start()
-        await rpc.start()
+        await _start(runtime)
         own.start(stop)
-        await wait_for_any(schema_ready, stop_asked)
+        await wait_for_any(schema.ready, stop_asked)
         if not stop_asked.is_set():
             loops.start(stop, works=runtime.works, calls_ended=calls_ended)
             await stop_asked.wait()
             await _leave(runtime)
-        _log.info("stopping", grace_seconds=grace)
+        _log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
     finally:
-        stop.set()
-        health.shut_down()
-        http.leave()
-        await asyncio.gather(loops.join(grace), rpc.stop(grace))
-        await http.stop()
-        calls_ended.set()
-        await asyncio.gather(loops.join_everywhere(grace), own.join(grace))
-        for each in (*service.close, *close):
+        await _stop(runtime, own, calls_ended)
+        for each in service.close:
             await each()
+        if oidc is not None:
+            await oidc.close()
         await database.close()
         _log.info("stopped", service=name)
-    if refused.is_set():
+    if schema.is_refused:
         _log.error("refused_to_start", reason=_BYPASSES)
         raise SystemExit(1)
+
+
+class _Schema:
+    """Whether the service may work on its database. Without a revision it may at once."""
+
+    def __init__(self, database: Database, head_revision: str, refused: Callable[[], None]) -> None:
+        self._database = database
+        self._head_revision = head_revision
+        self._refused = refused
+        self.ready: Final = asyncio.Event()
+        self.is_refused = False
+        if not head_revision:
+            self.ready.set()
+
+    async def check(self) -> None:
+        """A health check, until it succeeds for the first time. Calls `refused` for a login that row security does not bind."""
+        if self.ready.is_set():
+            return
+        if await bypasses_row_security(self._database):
+            self.is_refused = True
+            self._refused()
+            raise unavailable(_BYPASSES)
+        await require_revision(self._database, self._head_revision)
+        await self._database.require_rights()
+        self.ready.set()
+
+
+def _certificate_checks(settings: ServiceSettings) -> Sequence[HealthCheck]:
+    """Raises SystemExit for certificates that cannot be used."""
+    try:
+        return certificate_checks(settings)
+    except OSError as error:
+        _log.error("refused_to_start", reason=f"TLS: {error}")
+        raise SystemExit(1) from error
+
+
+async def _open_database(name: str, settings: ServiceSettings, metrics: Metrics) -> Database:
+    return await Database.open(
+        settings.database_url.get_secret_value(),
+        name=name,
+        tenant_url=settings.tenant_database_url.get_secret_value(),
+        size=settings.database_pool_size,
+        max_age=settings.database_connection_max_age_seconds,
+        metrics=metrics,
+    )
+
+
+def _tell_settings(runtime: Runtime[S]) -> None:
+    """Log them, and what is odd about them."""
+    settings = runtime.settings
+    _log.info("starting", service=runtime.name, only=runtime.only or "all", settings=settings.redacted())
+    for former, variable in former_names(type(settings), os.environ).items():
+        _log.warning("renamed_setting", variable=former, name=variable, meaning=MEANING)
+    for unknown in unknown_variables(type(settings), os.environ):
+        _log.warning("unknown_setting", variable=unknown.variable, nearest=unknown.nearest, effect="it is not read")
+    if not settings.tenant_database_url.get_secret_value():
+        _log.warning("no_tenant_login", meaning="a statement of a call that sets another tenant would see it")
+
+
+async def _start(runtime: Runtime[S]) -> None:
+    """The servers of what `build` has added. Loops wait for the schema."""
+    if not runtime.serves:
+        runtime.rpc.drop_services()
+    collector.tune()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    await runtime.http.start()
+    await runtime.rpc.start()
+
+
+async def _stop(runtime: Runtime[S], own: Loops, calls_ended: asyncio.Event) -> None:
+    """Calls and loops end, within the grace; then the loops that carry on what the calls committed, and the process's `own`."""
+    grace = runtime.settings.shutdown_grace_seconds
+    runtime.stop.set()
+    runtime.health.shut_down()
+    runtime.http.leave()
+    await asyncio.gather(runtime.loops.join(grace), runtime.rpc.stop(grace))
+    await runtime.http.stop()
+    calls_ended.set()
+    await asyncio.gather(runtime.loops.join_everywhere(grace), own.join(grace))
 
 
 def main(

@@ -1,8 +1,8 @@
-"""Reads a calendar of others (RFC 5545) and says which events it has: a program of its own, `python -m
+"""Reads an external calendar (RFC 5545) and returns its events: a program of its own, `python -m
 tocsin_escalation.calendar_reader`.
 
-Rules of others may recur without end, and libraries look for a rule's next day until the year 9999. So this runs beside the
-service, with bounds on its processor time and memory, and the service goes on when it is killed.
+Recurrence rules of others may have no end, and libraries search for a rule's next day until the year 9999. So this runs as its
+own process, with limits on processor time and memory, and the service goes on when it is killed.
 
 It reads one line of JSON, `{"since": …, "until": …, "zone": …, "most": …}` with instants in minutes, and then the calendar. It
 writes one JSON object: `{"events": [[start, end, [attendees], summary], …], "cut": …, "unread": [summary, …]}`, or
@@ -20,11 +20,11 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 MOST_EVENTS: Final = 5000
-"""Events as they are written, a recurring one counted once."""
+"""Events as written, a recurring one counted once."""
 CPU_SECONDS: Final = 5
 NICE: Final = 5
-"""A third of the processor that a busy process beside it gets (sched(7)). With 19 it would be a seventieth: one busy process on
-the same core, and a calendar of 0.4 s of work would take half a minute, after which it counts as one that cannot be read."""
+"""With this niceness it gets a third of the processor beside a busy process (sched(7)). With 19 it would get a seventieth: beside
+one busy process on the same core, a calendar of 0.4 s of work would take half a minute, and would count as unreadable."""
 MEMORY_BYTES: Final = 1 << 29
 LONGEST: Final = timedelta(days=366)
 """A longer event is no shift."""
@@ -37,19 +37,20 @@ _MINUTE: Final = timedelta(minutes=1)
 
 
 class NoCalendar(ValueError):
-    """The text is none that can be read; the message says why."""
+    """The text cannot be read; the message says why."""
 
 
 _UNFIT: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
-"""What libraries raise for texts that are none of RFC 5545."""
+"""The exceptions of libraries for texts that violate RFC 5545."""
 _ZONE: Final = "X-WR-TIMEZONE"
 
 
 def read(content: bytes, since: int, until: int, zone: str, most: int) -> tuple[list[list[Any]], bool, list[str]]:
-    """The events within [since, until) by start, whether there are more than `most`, and what those say that cannot be read.
+    """The events within [since, until) by start, whether there are more than `most`, and the summaries of those that cannot be
+    read.
 
-    Raises NoCalendar; also when there are events and none can be read. `zone`: of events without one and of whole days, where the
-    calendar itself names none.
+    Raises NoCalendar, also when there are events and none can be read. `zone`: for events without a zone and for whole days, if
+    the calendar itself names none.
     """
     import icalendar
 
@@ -94,7 +95,7 @@ def _within(calendar: Any, span: tuple[datetime, datetime], local: ZoneInfo) -> 
 
 
 def _series(calendar: Any) -> Iterator[tuple[Any, str]]:
-    """The events of each UID as a calendar of their own, and the summary of the first: one that cannot be read costs no other."""
+    """The events of each UID as a calendar of their own, and the summary of the first: one that cannot be read affects no other."""
     by_uid: dict[str, list[Any]] = {}
     others = []
     for part in calendar.subcomponents:
@@ -145,9 +146,9 @@ def _time(minute: int) -> datetime:
 
 
 def _zone_of(calendar: Any) -> str:
-    """The zone that the calendar names for what has none; empty without one that is known. Windows has names of its own.
+    """The zone that the calendar names for events without one; empty without a known zone. Windows has names of its own.
 
-    The calendar itself names it as the IANA database does afterwards, or not at all: the libraries fail on others.
+    The calendar's own entry is replaced by the IANA name, or removed: the libraries fail on other names.
     """
     from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
@@ -163,7 +164,7 @@ def _zone_of(calendar: Any) -> str:
 
 
 def main() -> None:
-    """One calendar, behind what else the machine has to do."""
+    """One calendar, with a lower priority than other processes."""
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

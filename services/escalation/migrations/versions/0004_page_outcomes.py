@@ -1,7 +1,7 @@
-"""What became of pages: which ones are open, whether any reached somebody, and each outcome once in the timeline.
+"""The outcomes of pages: which pages are open, whether any reached a person, and each outcome once in the timeline.
 
-The default of `pages` holds a page that never ends. Rows of code before this migration have it: what became of their
-pages is not known, so they must never count as "nobody was reached".
+The default of `pages` holds a page that never ends. Rows of code before this migration have it: the outcomes of their pages are
+unknown, so they must never count as "reached no one".
 """
 
 from alembic import op

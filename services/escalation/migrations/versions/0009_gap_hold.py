@@ -1,4 +1,4 @@
-"""A timer of a level that waits until somebody comes on call.
+"""A timer of a level that waits until a user comes on call.
 
 Revision ID: 0009
 Revises: 0008

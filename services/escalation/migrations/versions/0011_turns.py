@@ -1,4 +1,4 @@
-"""Levels that page one person in turn: whose turn it is, and when such a level ends.
+"""Levels that page one person after the other: whose turn it is, and when such a level ends.
 
 Revision ID: 0011
 Revises: 0010

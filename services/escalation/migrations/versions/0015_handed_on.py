@@ -1,4 +1,4 @@
-"""How often an escalation was handed on to another policy because nobody answered.
+"""How often an escalation was handed on to another policy because no person answered.
 
 Revision ID: 0015
 Revises: 0014

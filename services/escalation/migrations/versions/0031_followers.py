@@ -1,4 +1,4 @@
-"""Users who follow an incident: with its row, so that a change of one that nobody follows costs no look for them.
+"""Users who follow an incident: stored in its row, so that a change of an incident without followers needs no query.
 
 Revision ID: 0031
 Revises: 0030

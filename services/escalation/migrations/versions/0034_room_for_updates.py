@@ -1,7 +1,7 @@
-"""Half of each page of escalations is left for the next versions of its rows: what becomes of their pages is written into
-nearly every one within seconds, and a version beside the old one needs no entry in any index.
+"""Half of each page of escalations is left free for new versions of its rows. The outcomes of pages change nearly every row
+within seconds, and a new version on the same page needs no new index entry.
 
-The table does not grow by it: without the room the second versions took as much elsewhere.
+The table does not grow by it: without the free space, the new versions took as much space elsewhere.
 
 Revision ID: 0034
 Revises: 0033

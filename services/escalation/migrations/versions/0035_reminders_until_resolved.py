@@ -1,4 +1,4 @@
-"""Reminders that come again and again although somebody has acknowledged the incident.
+"""Reminders that repeat although the incident is acknowledged.
 
 Revision ID: 0035
 Revises: 0034

@@ -1,7 +1,7 @@
-"""What callers ask that takes long to compute: in one thread, and of each tenant one question after the other.
+"""Runs long computations for callers in one thread, for each tenant one after the other.
 
-Threads share the interpreter with the loop, which waits for each that computes whenever it has something to do: thirty such
-questions of one tenant at once kept the pages of all others for a minute. Pages have threads of their own.
+Threads share the interpreter with the event loop, which waits for each thread that computes: thirty such requests of one tenant
+at once delayed the pages of all others for a minute. Pages have threads of their own.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _MOST_BEGINNINGS: Final = 4
 
 
 class _Line:
-    """The questions of one tenant. Of each tenant one at a time is before the thread, so tenants take turns."""
+    """The questions of one tenant. Only one request of each tenant waits for the thread, so tenants alternate."""
 
     def __init__(self) -> None:
         self.lock: Final = asyncio.Lock()
@@ -30,7 +30,7 @@ class _Line:
 
 
 async def aside(org_id: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function` gives. Not within a transaction: others of the tenant may be before it."""
+    """The result of `function`. Not within a transaction: other requests of the tenant may be first."""
     run = contextvars.copy_context().run
     line = _lines.setdefault(org_id, _Line())
     line.callers += 1
@@ -44,17 +44,18 @@ async def aside(org_id: str, function: Callable[P, T], *args: P.args, **kwargs: 
 
 
 class Questions:
-    """What work in a transaction has to know and what takes long to compute.
+    """Long computations that a transaction needs.
 
-    A transaction keeps its connection and its locks, so it must not wait for the thread, before which others of the tenant may be.
-    It ends with its first question, and begins anew when that is answered. If what it read is the same then, so is the question.
+    A transaction holds its connection and its locks, so it must not wait for the thread, where other requests of the tenant may
+    be first. The transaction ends at its first question, and starts again when the answer is there. If it reads the same data
+    then, it asks the same question, whose answer is known.
     """
 
     def __init__(self) -> None:
         self._answers: list[tuple[tuple[object, ...], Any]] = []
 
     def answer(self, function: Callable[..., T], *args: object) -> T:
-        """What `function` gives. Ends the transaction when that is not known: only in the work of `answering`."""
+        """The result of `function`. Ends the transaction when the result is not known; call it only in the work of `answering`."""
         for asked, answer in self._answers:
             if asked == (function, *args):
                 found: T = answer
@@ -62,7 +63,7 @@ class Questions:
         raise _Unknown(function, args)
 
     async def answering(self, org_id: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives, which has a transaction of its own. Raises CONFLICT if what it asks about changes again and again."""
+        """The result of `work`, which has its own transaction. Raises CONFLICT if the data it asks about changes again and again."""
         for _ in range(_MOST_BEGINNINGS):
             try:
                 return await work()
@@ -75,7 +76,7 @@ class Questions:
 
 
 class _Unknown(Exception):
-    """A question that was not answered yet."""
+    """The answer is not known yet."""
 
     def __init__(self, function: Callable[..., Any], args: tuple[object, ...]) -> None:
         super().__init__(function.__qualname__)

@@ -1,4 +1,4 @@
-"""Work on many things together, in which one that fails holds up no other."""
+"""Runs work on a set in which one item may fail without delaying the others."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -13,11 +13,12 @@ Locked = TypeVar("Locked")
 
 
 class Lost(TocsinError):
-    """The database ended a transaction after it had begun. What was done in it may be why: it took too long, or too much."""
+    """The database ended a transaction after it had begun. The work of the transaction may be the cause: it took too long, or
+    used too much."""
 
 
 async def begun(database: Database, org_id: str | None, work: Callable[[Tx], Awaitable[T]]) -> T:
-    """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE once `work` has begun, if that may be the reason."""
+    """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE after `work` began, if the work may be the cause."""
 
     async def nothing(tx: Tx) -> None:
         pass
@@ -31,12 +32,12 @@ async def begun_after(
     lock: Callable[[Tx], Awaitable[Locked]],
     work: Callable[[Tx, Locked], Awaitable[T]],
 ) -> T:
-    """`begun`, with what `lock` gave. That it takes too long is the fault of another transaction: it never raises Lost."""
+    """`begun`, with the result of `lock`. If `lock` takes too long, another transaction is the cause: it never raises Lost."""
     locked = False
 
     async def noting(tx: Tx) -> T:
         nonlocal locked
-        locked = False  # the database may run this anew
+        locked = False  # the database may run this again
         held = await lock(tx)
         locked = True
         return await work(tx, held)
@@ -52,10 +53,11 @@ async def begun_after(
 async def in_halves(
     items: Sequence[T], work: Callable[[Sequence[T]], Awaitable[object]], failed: Callable[[T], None]
 ) -> None:
-    """`work` with all of them; where it raises, with their halves, down to the one that fails, of which `failed` is told.
+    """Runs `work` with the whole set. If it raises, runs it with halves of the set, down to the item that fails, and calls
+    `failed` for that one.
 
-    `work` is one transaction, so what it has done before it raises is undone. Raises DATABASE_UNAVAILABLE, which stands for all of
-    them: the database is away. Not so Lost: one whose fault it is would end each round before the others had their turn.
+    `work` is one transaction, so its writes are undone when it raises. Raises DATABASE_UNAVAILABLE, which holds for all items:
+    the database is away. It does not raise Lost: the item that causes it would end each round before the others were handled.
     `failed` is called while the exception is handled.
     """
     try:
@@ -80,8 +82,8 @@ def _is_away(error: Exception) -> bool:
 
 
 def _may_be_to_blame(error: TocsinError) -> bool:
-    """Whether the database ended a transaction in such a way that what was done in it may be why.
+    """Whether the database ended a transaction in a way whose cause may be the work of the transaction.
 
-    It is not when the server is full, is read-only or denies a right: then the database is away, for all alike.
+    A server that is full, read-only or denies a right is away for all work alike.
     """
     return error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE and not is_of_server(error)

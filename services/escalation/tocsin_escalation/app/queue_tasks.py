@@ -32,7 +32,7 @@ class TimerTasks:
     effects: Effects
     name: str = "timers"
     drains: bool = False
-    """Each removal ends an escalation: that is done to one incident at a time, by somebody who names it."""
+    """Each removal ends an escalation, so it must name its incident."""
 
     async def page(
         self, tx: Tx, state: TaskState, org_id: str | None, after: Position | None, limit: int
@@ -47,8 +47,8 @@ class TimerTasks:
         return next((_timer(row) for row in await stored.timers_named(tx, [id])), None)
 
     async def lock(self, tx: Tx, ids: Sequence[UUID]) -> list[Task]:
-        """See `TaskKind`. The escalation's row is what decides about its timer. It is waited for: a timer that fires at this
-        moment is another one afterwards, or none."""
+        """See `TaskKind`. The escalation's row is what decides about its timer. It waits for the lock: a timer that is firing at
+        this moment is replaced by another one, or by none."""
         held = await escalations.lock(tx, ids)
         return [_timer(row) for row in await stored.timers_named(tx, list(held))]
 
@@ -57,7 +57,7 @@ class TimerTasks:
         return await stored.history(tx, org_id, id, limit)
 
     async def lost_by_promoting(self, tx: Tx, task: Task) -> list[Loss]:
-        """See `TaskKind`. Nobody, unless the escalation ends by it."""
+        """See `TaskKind`. No user is lost, unless the escalation ends by it."""
         run, decision = (await self._fired(tx, [task])).get(task.id, (None, None))
         if run is None or decision is None or decision.next.state is not State.EXHAUSTED or _paged(decision):
             return []
@@ -65,7 +65,7 @@ class TimerTasks:
         return [Loss(task.org_id, f"incidents/{task.id}", "", told)]
 
     async def lost_by_removing(self, tx: Tx, tasks: Sequence[Task]) -> Losses:
-        """See `TaskKind`: those whom the timer would page if it fired now, or that nobody knows who they are."""
+        """See `TaskKind`: the users whom the timer would page if it fired now, or a mark that they are not known."""
         return {id: _lost(run, decision) for id, (run, decision) in (await self._fired(tx, tasks)).items()}
 
     async def promote(self, tx: Tx, task: Task, by: str) -> None:
@@ -90,7 +90,7 @@ class TimerTasks:
                 raise answer
 
     async def _fired(self, tx: Tx, tasks: Sequence[Task]) -> dict[UUID, tuple[Escalation, Decision]]:
-        """What would come of each timer if it fired now. Nothing of it is written."""
+        """The result of each timer if it fired now. It is not written."""
         runs = await escalations.lock(tx, [task.id for task in tasks], wait=False)
         now = await tx.now()
         due = {
@@ -130,7 +130,7 @@ class ReminderTasks:
         return [_reminder(row) for row in await stored.lock_reminders(tx, ids)]
 
     async def history(self, tx: Tx, org_id: str, id: UUID, limit: int) -> list[TaskEvent]:
-        """See `TaskKind`: a reminder keeps how often it was sent, and no more."""
+        """See `TaskKind`: a reminder stores only how often it was sent."""
         return []
 
     async def lost_by_promoting(self, tx: Tx, task: Task) -> list[Loss]:

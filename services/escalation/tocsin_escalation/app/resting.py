@@ -1,15 +1,15 @@
-"""Long looks, again and again, with rests between them."""
+"""Long work that repeats, with a pause after each run."""
 
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 _REST: Final = 10
-"""Times as long as a look took, no further one begins."""
+"""The pause is this many times as long as the run took."""
 
 
 class Resting:
-    """`look`, unless the last one was so long that pages would feel another one so soon."""
+    """`look`, unless the last run was so long that another one so soon would delay pages."""
 
     def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
         self._look = look

@@ -1,4 +1,4 @@
-"""A look at what is coming for all tenants: a few of them are read together, and one that fails holds up no other."""
+"""One round over all tenants: a few of them are read together, and one that fails delays no other."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from tocsin_escalation.store.notices import shift_notices
 from tocsin_escalation.store.schedules import on_call
 
 Work = Callable[[Sequence[str], Sequence[on_call.Key]], Awaitable[object]]
-"""On these tenants, whose schedules are these."""
+"""Work on these tenants and their schedules."""
 
 
 async def look(
@@ -22,10 +22,10 @@ async def look(
     together: int,
     schedules: int,
 ) -> None:
-    """Once around. `tenants` lists those behind one, and so many; of one whose `work` raises, `failed` is told.
+    """One round. `tenants` returns up to so many tenants after a given one; `failed` is called for a tenant whose `work` raises.
 
-    `together`: tenants that are read together, and `schedules`: of all of them. A transaction that reads for many seconds keeps the
-    database from tidying up. Raises DATABASE_UNAVAILABLE.
+    `together`: tenants that are read together, and `schedules`: of all of them. A transaction that reads for many seconds keeps
+    PostgreSQL from vacuuming. Raises DATABASE_UNAVAILABLE.
     """
 
     async def of(org_ids: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Calendars of others: fetched over HTTP, and read by a program of its own."""
+"""External calendars: fetched over HTTP, and read by a program of its own."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ from tocsin_escalation.domain.calendars.matching import Event, NotRead, Reading
 MOST_BYTES: Final = 2 << 20
 FETCH_SECONDS: Final = 15.0
 READ_SECONDS: Final = 30.0
-"""For the program, on a processor that is busy; it bounds its own work to less."""
+"""Time for the program on a busy processor; its own limit is lower."""
 MOST_HOPS: Final = 3
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
-# Some servers answer with a page for people unless they know the program that asks, or answer it in another form.
+# Some servers answer with a page for people, or in another format, if they do not know the client.
 _HEADERS: Final = {"User-Agent": "Tocsin", "Accept": "text/calendar, */*;q=0.5", "Accept-Encoding": "identity"}
 
 
@@ -54,7 +54,7 @@ class CalendarSource:
                     content, moved = await self._get(url)
                     if moved is None:
                         return content
-                    # Each place is looked at as the first one was.
+                    # Each redirect is checked like the first URL.
                     url = read_url(str(url.join(moved)), allow_private=self._allow_private)
         except BadUrl as error:
             raise NotRead(f"the URL, or one that it leads to, {error}") from None
@@ -88,7 +88,7 @@ class CalendarSource:
 
 
 def _reason(error: Exception) -> str:
-    """In words that hold no part of the URL, as those of the client do."""
+    """In words that contain no part of the URL, as the client's do."""
     match error:
         case TimeoutError():
             return f"no answer within {FETCH_SECONDS:g} s"
@@ -103,7 +103,7 @@ def _reason(error: Exception) -> str:
 
 
 async def _run(content: bytes) -> bytes:
-    """What the program says; nothing if it was killed. It sees none of this service's settings."""
+    """The output of the program; empty if it was killed. It gets none of this service's settings."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

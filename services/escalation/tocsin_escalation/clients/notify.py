@@ -17,7 +17,7 @@ from tocsin_escalation.domain.explanation import Contact, Delivery, Tried
 
 _SUBMIT_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 1.0
-"""The caller waits for a policy, and a warning is not worth more time."""
+"""The caller waits for a policy, and a warning must not cost more time."""
 _MOST_USERS: Final = 1000
 _MOST_PAGES: Final = 1000
 
@@ -30,7 +30,7 @@ class Notify:
         self._cancel_timeout = cancel_timeout
 
     async def submit(self, jobs: Sequence[notification_pb2.NotificationJob]) -> None:
-        """Hand pages over; returns once notify has committed them."""
+        """Send pages; returns once notify has committed them."""
         request = pb.SubmitNotificationsRequest(jobs=jobs)
         try:
             await hedged(self._stub.SubmitNotifications, request, seconds=_SUBMIT_SECONDS)
@@ -51,7 +51,7 @@ class Notify:
         return known
 
     async def publish(self, events: Sequence[IncidentEvent]) -> None:
-        """Hand incident events over; returns once notify has committed them."""
+        """Send incident events; returns once notify has committed them."""
         request = pb.PublishIncidentEventsRequest(events=events)
         try:
             await hedged(self._stub.PublishIncidentEvents, request, seconds=_SUBMIT_SECONDS)
@@ -59,7 +59,7 @@ class Notify:
             raise from_rpc_error(error, service="notify") from error
 
     async def change_users(self, changes: Sequence[pb.UserChange]) -> None:
-        """Tell what became of users; returns once notify has committed it."""
+        """Send changes of users; returns once notify has committed them."""
         request = pb.ApplyUserChangesRequest(changes=changes)
         try:
             await hedged(self._stub.ApplyUserChanges, request, seconds=_SUBMIT_SECONDS)

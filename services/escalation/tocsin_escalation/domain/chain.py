@@ -1,4 +1,4 @@
-"""The policies on which an incident runs one after the other when nobody answers."""
+"""The policies on which an incident runs, one after the other, when no person answers."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ MOST_HAND_ONS: Final = 5
 
 
 def chain(policy: Policy, directory: Directory) -> tuple[Policy, ...]:
-    """This policy and those to which it is handed on. The fallback target of the last one is paged in the end."""
+    """This policy and those to which it is handed on. After the last policy its fallback target is paged."""
     found = [policy]
     while len(found) <= MOST_HAND_ONS and (following := directory.following(found[-1])) is not None:
         found.append(following)

@@ -11,7 +11,8 @@ from tocsin_escalation.domain.urgencies import deferral
 
 
 def _may_page(policy: Policy, level: Level, directory: Directory, *, waits: bool) -> bool:
-    """Users, once the level's condition holds: those on it, the one who comes on call after a gap, or the target for gaps."""
+    """The users whom a level may page once its condition holds: its targets, the next user on call after a gap, or the target for
+    gaps."""
     if directory.resolve(level.targets):
         return True
     if policy.on_gap is GapChoice.HOLD or waits:
@@ -22,10 +23,10 @@ def _may_page(policy: Policy, level: Level, directory: Directory, *, waits: bool
 
 
 def _why_not(policies: Sequence[Policy], severity: int, now: datetime, directory: Directory) -> str:
-    """Why the first of these policies, which hand on to each other, pages nobody for such an incident once it begins;
-    empty when it does.
+    """Why the first of these policies, which hand on to each other, pages no one for such an incident when it begins; empty when
+    it pages someone.
 
-    Empty as well when no level is for the severity at any time: that is how it was meant.
+    Also empty when no level is for the severity at any time: that is intended.
     """
     last = policies[-1].fallback_target
     if last is not None and directory.resolve([last]):
@@ -48,10 +49,11 @@ def _why_not(policies: Sequence[Policy], severity: int, now: datetime, directory
 def choose(
     wanted: str, named: Policy | None, fallback: Policy | None, directory: Directory, severity: int, now: datetime
 ) -> Started:
-    """The policy that routing asked for if it can page anybody or waits for somebody, else the tenant's fallback, else the one
-    asked for, else none.
+    """The policy that routing asked for, if it can page a user or waits for one; else the tenant's fallback; else the one asked
+    for; else none.
 
-    `wanted` is the id that was asked for, empty for none. An incident is never parked in silence: the cause is said.
+    `wanted` is the id that was asked for, empty for none. An incident that runs on another policy is never silent: its timeline
+    has the cause.
     """
     why_not = _why_not(chain(named, directory), severity, now, directory) if named is not None else ""
     if named is not None and not why_not:

@@ -43,7 +43,7 @@ class Condition:
     def times(self, since: int, until: int) -> list[Interval]:
         """When the windows are open within [since, until), in minutes.
 
-        Always with a zone that the time zone database has no more: then somebody is paged.
+        Always, for a zone that the time zone database has no more: then users are paged.
         """
         if not self.windows:
             return [(since, until)]

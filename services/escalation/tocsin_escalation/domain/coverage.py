@@ -1,8 +1,8 @@
-"""How much of some time a policy reaches somebody, and when its levels find nobody.
+"""For which part of a time a policy can page a user, and when its levels find none.
 
-By the function that paging uses, so that a time that is told to be covered pages somebody. How long an incident takes to get to
-a level is not looked at: timeouts, a level that waits in a gap, urgency rules that defer. What is deferred is paged later, and
-makes no gap. Severities are not looked at either.
+It uses the same function as paging, so a time that counts as covered really pages a user. It ignores how long an incident takes
+to reach a level: timeouts, levels that wait in a gap, urgency rules that defer. A deferred page is sent later, so it makes no
+gap. Severities are ignored as well.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,16 @@ from tocsin_escalation.domain.schedules.windows import Interval, both, merged, w
 from tocsin_escalation.domain.schedules.work import spans, weight
 
 MOST_WORK: Final = 5_000_000
-"""What looking at one policy may cost, in the unit of `domain.schedules.work`: some two seconds."""
+"""The limit of work for one policy, in the unit of `domain.schedules.work`: about two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelCoverage:
-    """When a level finds nobody, and not on purpose. `covered`: the part of its own hours without that, between 0 and 1.
+    """When a level finds no user, except where that is intended. `covered`: the part of its own hours without that, between 0 and
+    1.
 
-    `of_schedules`: those of the gaps in which one of its schedules has one. In the others nobody whom it names can be paged at all.
+    `of_schedules`: the gaps in which one of its schedules has a gap. In the other gaps none of the users it names can be paged at
+    all.
     """
 
     level: int
@@ -37,10 +39,10 @@ class LevelCoverage:
 
 @dataclass(frozen=True, slots=True)
 class PolicyCoverage:
-    """`reached`: the part of the time in which any level or the fallback target finds somebody; `unreached`: the other times.
+    """`reached`: the part of the time in which any level or the fallback target finds a user; `unreached`: the other times.
 
-    Those of policies to which it is handed on count. `levels` are its own, the fallback target last, as level 0. `until`: the
-    minute up to which all of this is; earlier than was asked for where more would cost too much.
+    Policies to which it is handed on count as well. `levels` are its own, the fallback target last, as level 0. `until`: the
+    minute up to which all of this was computed; earlier than requested where more would be too much work.
     """
 
     policy: str
@@ -52,7 +54,7 @@ class PolicyCoverage:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When somebody is there to be paged, and when nobody is and not on purpose; `of_schedules`: because of a gap of a schedule."""
+    """When a user can be paged, and when none can although that is not intended; `of_schedules`: because of a gap of a schedule."""
 
     there: Sequence[Interval]
     gaps: Sequence[Interval]
@@ -68,11 +70,11 @@ class _Found:
 
 
 class Look:
-    """Looks at policies within [since, until), in minutes. A schedule is resolved once, no matter how many levels name it."""
+    """Examines policies within [since, until), in minutes. A schedule is resolved once, even if many levels name it."""
 
     def __init__(self, directory: Directory, schedules: Mapping[str, Schedule], since: int, until: int) -> None:
         self.work = 0
-        """What looking has cost so far, in the unit of `domain.schedules.work`."""
+        """The work so far, in the unit of `domain.schedules.work`."""
         self._directory = directory
         self._schedules = schedules
         self._since = since
@@ -82,9 +84,10 @@ class Look:
         self._levels: dict[str, list[_Found]] = {}
 
     def at_policy(self, policy: Policy) -> PolicyCoverage:
-        """What becomes of incidents that routing gives to it.
+        """The coverage of incidents that routing gives to this policy.
 
-        For a shorter time when its schedules, and those of the policies to which it is handed on, would cost more than `MOST_WORK`.
+        For a shorter time when its schedules, and those of the policies to which it is handed on, would be more work than
+        `MOST_WORK`.
         """
         policies = chain(policy, self._directory)
         until = self._affordable(policies)
@@ -96,17 +99,17 @@ class Look:
         return found
 
     def at_levels(self, policy: Policy) -> list[LevelCoverage]:
-        """Of the levels of a policy alone, without its fallback target and without what comes after it."""
+        """Only for the levels of a policy, without its fallback target and the policies after it."""
         return [_told(number, found) for number, found in enumerate(self._of_levels(policy), 1)]
 
     def cost(self, policies: Iterable[Policy]) -> int:
-        """What looking at these is going to cost. What was looked at before costs nothing."""
+        """The work that these will take. Schedules that are resolved already cost nothing."""
         return sum(
             _work(each, self._since, self._until) for each in self._named(policies) if each.id not in self._times
         )
 
     def _affordable(self, policies: Sequence[Policy]) -> int:
-        """The last minute up to which they may be looked at; a day is looked at in any case."""
+        """The last minute up to which they may be examined; one day is always examined."""
         until, cost = self._until, self.cost(policies)
         while until - self._since > DAY and cost > MOST_WORK:
             until = max(self._since + (until - self._since) // 2, self._since + DAY)
@@ -120,7 +123,7 @@ class Look:
     def _at(self, policies: Sequence[Policy]) -> PolicyCoverage:
         policy, unreached = policies[0], self._always
         for each in policies:
-            # Those behind need not be looked at once nothing is left for them.
+            # The remaining policies need not be examined once all time is covered.
             unreached = unreached and without(unreached, merged(self._reached(each)))
         if unreached and (last := policies[-1].fallback_target):
             unreached = without(unreached, self._of_target(last).there)
@@ -142,7 +145,7 @@ class Look:
         return self._levels[policy.id]
 
     def _of_targets(self, policy: Policy, targets: Sequence[Target]) -> _Times:
-        """Those whom the policy pages instead because of a gap in a schedule are there as well."""
+        """If the policy pages other users in a gap of a schedule, they count as well."""
         found = [self._of_target(target) for target in targets]
         there = merged(interval for each in found for interval in each.there)
         empty = merged(interval for each in found for interval in each.of_schedules)
@@ -167,7 +170,7 @@ class Look:
 
 
 def _work(schedule: Schedule, since: int, until: int) -> int:
-    """What is planned for other times costs nothing."""
+    """Plans for other times cost nothing."""
     within = replace(
         schedule,
         overrides=tuple(each for each in schedule.overrides if each.start < until and each.end > since),
@@ -182,7 +185,7 @@ def _told(number: int, found: _Found) -> LevelCoverage:
 
 
 def _part_without(these: Sequence[Interval], whole: Sequence[Interval]) -> float:
-    """1 when there is nothing to look at: hours that do not come within the time."""
+    """1 when there is nothing to cover: hours outside of the time."""
     minutes = _minutes(whole)
     return 1 - _minutes(these) / minutes if minutes else 1
 

@@ -1,9 +1,9 @@
-"""The whole escalation policy: no clock, no I/O, no exceptions for late events.
+"""All decisions about escalations: no clock, no I/O, no exceptions for late events.
 
     TRIGGERED -> ACKNOWLEDGED -> (ack timeout) -> TRIGGERED, SNOOZED -> TRIGGERED, EXHAUSTED, RESOLVED (absorbing);
     each but RESOLVED -> MERGED -> TRIGGERED
 
-Every person's command and every change of hands bumps the generation: timers of older ones do nothing.
+Every person's command and every change of the holder raises the generation: timers of older ones do nothing.
 """
 
 from dataclasses import replace
@@ -58,13 +58,13 @@ from tocsin_escalation.domain.responders import add_responders, edit, restart
 from tocsin_escalation.domain.turns import holder
 from tocsin_escalation.domain.urgency import raise_severity
 
-# Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
+# The clocks of Redis and PostgreSQL may differ; a timer that is early by this much counts as due.
 EARLY_TOLERANCE: Final = timedelta(milliseconds=100)
 _GENERATIONS_BEGIN: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def decide(run: Escalation, event: Event, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """What `event` does to `run`. `timer_id` names the timer that the decision may arm."""
+    """The effect of `event` on `run`. `timer_id`: the id of a timer that the decision may set."""
     if run.state is State.RESOLVED and not isinstance(event, Noted):
         return _after_the_end(run, event)
     if run.state is State.MERGED and not isinstance(event, Noted | Resolved | Merged | Unmerged | PageOutcome):
@@ -159,20 +159,20 @@ def _start(run: Escalation, event: Started, now: datetime, directory: Directory,
 
 
 def _unused_generation(now: datetime) -> int:
-    """A generation above all that an incident had before it was lost.
+    """A generation above all that the incident had before its record was lost.
 
-    Pages are known by their generation, and those of stopped generations are never sent: an incident that begins again
-    at 1 could reach nobody. Seconds since 2020 grow faster than people act on an incident, and fit 32 bits until 2088.
+    Pages are identified by their generation, and those of stopped generations are never sent: an incident that starts again at 1
+    could reach no one. Seconds since 2020 grow faster than any number of actions on an incident, and fit 32 bits until 2088.
     """
     return int((now - _GENERATIONS_BEGIN).total_seconds())
 
 
 def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """New alerts page again only if they make the incident urgent, or severe enough for a level that it passed.
+    """New alerts page again only if they make the incident urgent, or severe enough for a level that was passed.
 
-    On one that a person holds they are noted, once per generation.
+    On an incident that a person holds they are noted, once per generation.
     """
-    # A repeat of an alert that is known says nothing new to a person who has set the severity; an alert of a new key does.
+    # A repeat of a known alert is nothing new to a person who has set the severity; an alert of a new key is.
     may_raise = not run.severity_set or event.new_keys > 0
     worse = may_raise and 0 < event.severity < run.facts.severity
     quiet = run.state in (State.ACKNOWLEDGED, State.SNOOZED, State.EXHAUSTED)
@@ -199,7 +199,7 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
         return Decision(run)
     late = max(0, round((now - timer.due_time).total_seconds() * 1000))
     if timer.kind is TimerKind.GAP_HOLD:
-        # Looked at with its timer: a level that is held already says nothing anew.
+        # It is checked again with its timer: a level that is waiting already writes no new entry.
         return start_level(run, run.level, Beginning(timer.due_time, now, directory, timer_id, late), wanted=True)
     run = replace(run, timer=None)
     match timer.kind:
@@ -218,7 +218,7 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
         case TimerKind.SNOOZE_END:
             note = Note(NoteKind.SNOOZE_ENDED, actor, "the snooze is over", run.level, lateness_ms=late)
             return _page_again(run, note, timer.due_time, now, directory, timer_id)
-        case _:  # the level is over; of a kind that only a newer version knows rather somebody is paged than nobody
+        case _:  # The level is over; for a kind of a newer version, paging a user is better than paging no one
             if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
                 return _end_part(run, timer, now, directory, timer_id, late)
             planned = timer.level_end or timer.due_time
@@ -229,7 +229,7 @@ def _end_part(
     run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
 ) -> Decision:
     if (until := deferred(run, now)) is not None:
-        # Its pages of the morning are others than those that it has made: the level begins anew then.
+        # Its pages after the deferral differ from those that it has made: the level starts anew then.
         return defer(next_generation(run), run.level, until, timer_id)
     again = page_again(run, timer, now, directory, timer_id, late)
     if again is not None:
@@ -289,7 +289,7 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     started = start_level(bumped, wanted, Beginning(now, now, directory, timer_id), wanted=level > 0, urged=True)
     pages = any(isinstance(command, Page) for command in started.commands)
     if not level and not pages and started.next.state is State.EXHAUSTED:
-        # Otherwise the incident would be exhausted by a command that succeeds, and nobody would be paged any more.
+        # Otherwise a command that succeeds would exhaust the incident, and no user would be paged any more.
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
     return Decision(started.next, started.commands, (note, *started.notes))
 
@@ -322,7 +322,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
 
 
 def _unmerge(run: Escalation, event: Unmerged, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """Trigger again at the level at which it was merged: the user who had acknowledged it is told anew, and may do so again."""
+    """Trigger again at the level at which it was merged: the user who had acknowledged it is told, and may acknowledge again."""
     if run.state is not State.MERGED:
         return Decision(run, refusal=Refusal.NOT_MERGED)
     why = f"because {event.because}" if event.because else f"by {event.actor}"
@@ -336,7 +336,7 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     why = f" because {event.because}" if event.because else ""
     note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event)}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}", final=True)
-    # Of a merged one people hear through the other incident.
+    # People hear of a merged incident through its target.
     told = () if run.state is State.MERGED else news(following, PageType.RESOLUTION, actor, now)
     return Decision(following, (stop, *told), (note,))
 
@@ -354,12 +354,12 @@ def _by(event: Acknowledged | Snoozed | Escalated | Resolved) -> str:
 def _page_again(
     run: Escalation, note: Note, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision:
-    """Trigger again at the level the run is at, for the people who are there by now."""
+    """Trigger again at the run's level, for the people who are there now."""
     beginning = Beginning(planned, now, directory, timer_id, note.lateness_ms)
     started = start_level(_let_go(run), max(run.level, 1), beginning, wanted=run.level > 0)
     return Decision(started.next, started.commands, (note, *started.notes))
 
 
 def _let_go(run: Escalation) -> Escalation:
-    """No person holds it any more; its timer is over."""
+    """No person holds it any more; its timer is deleted."""
     return replace(run, state=State.TRIGGERED, acknowledged_by="", acknowledge_time=None, timer=None)

@@ -1,4 +1,4 @@
-"""What a decision consists of: the next state, what must be done for it, and what the timeline says."""
+"""The parts of a decision: the next state, its consequences, and the timeline entries."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ class PageType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The wish to reach one user once. `urgent`: by which contact rules; None for those of the incident's severity."""
+    """A request to reach one user once. `urgent`: which contact rules apply; None for those of the incident's severity."""
 
     id: UUID
     user: str
@@ -38,7 +38,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StopPages:
-    """Stop every page of `generation` and before. `final`: reminders that come once as well, because the incident is over."""
+    """Stop every page of `generation` and before. `final`: also reminders that come once, because the incident is over."""
 
     generation: int
     reason: str
@@ -47,7 +47,7 @@ class StopPages:
 
 @dataclass(frozen=True, slots=True)
 class TurnTaken:
-    """It was the user's turn at a level of the policy. The others of the level come before them now."""
+    """The user had a turn at a level of the policy. The other users of the level come before them now."""
 
     policy: str
     user: str
@@ -99,10 +99,10 @@ class NoteKind(Word):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One timeline entry, without what the state beside it says already.
+    """One timeline entry, without what the state beside it shows already.
 
-    `page` and `outcome` are set when it tells what became of a page: the page, and the outcome's key. `gap` is set when a level
-    found nobody because of a gap in a schedule: what was done about it. `anew`: an incident is opened that there was before.
+    `page` and `outcome` are set for the outcome of a page: the page, and the outcome's key. `gap` is set when a level found no
+    user because of a gap in a schedule: what the policy did about it. `anew`: an incident starts that existed before.
     """
 
     kind: NoteKind
@@ -132,7 +132,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one event. With a refusal nothing else is set and nothing may be written."""
+    """The result of one event. With a refusal no other field is set, and nothing may be written."""
 
     next: Escalation
     commands: tuple[Command, ...] = ()
@@ -142,9 +142,9 @@ class Decision:
 
 
 ASKED: Final = "asked"
-"""Keeps the page of a person who was asked for apart from that of their level: they may get both."""
+"""Distinguishes the page of a person who was asked for from that of their level: they may get both."""
 
 
 def page_id(run: Run, type_: str, level: int, user: str) -> UUID:
-    """The same page has the same id however often it is decided: a page handed over twice stays one page."""
+    """The same page has the same id however often it is decided: a page that is sent twice stays one page."""
     return uuid5(NAMESPACE_URL, f"{run.incident_id}/{run.generation}/{run.repeat}/{level}/{type_}/{user}")

@@ -1,6 +1,7 @@
-"""A level that waits for the morning, because the policy defers incidents of its urgency at this time.
+"""Levels that wait, because the policy defers incidents of their urgency at this time.
 
-What a person asks for is not deferred: a level that they escalate to, and users whom they hand the incident to or ask for help.
+Requests of a person are not deferred: a level that they escalate to, and users to whom they reassign the incident or whom they
+ask for help.
 """
 
 from dataclasses import replace
@@ -13,7 +14,7 @@ from tocsin_escalation.domain.urgencies import Deferral, Urgency, deciding, defe
 
 
 def deferred(run: Escalation, now: datetime) -> Deferral | None:
-    """Until when no level of the run may begin; None when it may now, or when that time would never end."""
+    """Until when no level of the run may begin; None when it may begin now, or when that time would never end."""
     if run.policy is None or not run.policy.urgency_rules:
         return None
     found = deferral(run.policy.urgency_rules, run.facts.severity, now)
@@ -48,7 +49,7 @@ def defer_end(run: Escalation, found: Deferral, timer_id: UUID) -> Decision:
 
 
 def urgent(run: Escalation, now: datetime) -> tuple[bool | None, str]:
-    """How urgent a page is that is made now, and in words why; None and nothing where the severity decides."""
+    """The urgency of a page that is made now, and the reason in words; None and an empty text where the severity decides."""
     if run.policy is None or not run.policy.urgency_rules:
         return None, ""
     rules = run.policy.urgency_rules

@@ -1,7 +1,7 @@
-"""When each user of a level is on call next, or is now: the first stretch of each, within the level's hours.
+"""When each user of a level is on call next, or is now: the first stretch of time of each, within the level's hours.
 
-By the function that paging uses, so that a user who is told "you are next" is paged. Severities are not looked at: a level that is
-for some of them has the same users for each.
+It uses the same function as paging, so a user who is shown as next is really paged. Severities are ignored: a level that is for
+some of them has the same users for each.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,16 +18,17 @@ from tocsin_escalation.domain.schedules.windows import Interval
 from tocsin_escalation.domain.schedules.work import spans, weight
 
 BACK: Final = HORIZONS[-1]
-"""How far is looked for the start of a stretch that has begun."""
+"""How far back the start of a running stretch is searched."""
 AHEAD: Final = (HORIZONS[-1], 92 * DAY)
-"""How far is looked for the start of the next one, in minutes; farther only while somebody is not found nearer."""
+"""How far ahead the next stretch is searched, in minutes; the second value only while a user is not found within the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Earliest:
     """The user is on call within [start, end), through `schedule`; empty when the level names them, or a team of theirs.
 
-    The start of one that began longer ago than `BACK` is `ALWAYS`, the end of one that lasts beyond what is looked at `FOREVER`.
+    The start of a stretch that began longer ago than `BACK` is `ALWAYS`; the end of one that lasts beyond the searched time is
+    `FOREVER`.
     """
 
     user: str
@@ -38,7 +39,7 @@ class Earliest:
 
 @dataclass
 class Spent:
-    """What looking has cost so far, in the unit of `domain.schedules.work`."""
+    """The work so far, in the unit of `domain.schedules.work`."""
 
     work: int = 0
 
@@ -71,7 +72,7 @@ def of_level(
 
 
 def _order(each: Earliest, minute: int) -> tuple[int, int]:
-    """Of two that have begun by now, the one that lasts longer."""
+    """Of two that have begun already, the one that lasts longer."""
     return max(each.start, minute), -each.end
 
 
@@ -95,7 +96,7 @@ def _of_schedule(
         at, hours = until, condition.times(since, until)
         for user in sorted(missing):
             first = _first([(each.start, each.end) for each in shifts(segments, user)], hours, minute)
-            # One that reaches to where it was looked at may go on: then it is looked at farther.
+            # A stretch that reaches the end of the searched time may continue: then more is searched.
             if first is not None and (first[1] < until or ahead == AHEAD[-1]):
                 missing.remove(user)
                 found.append(Earliest(user, schedule.id, *_open(first, since, until)))
@@ -115,6 +116,6 @@ def _first(stretches: Iterable[Interval], hours: Sequence[Interval], minute: int
 
 
 def _open(stretch: Interval, since: int, until: int) -> Interval:
-    """What begins or ends where it is looked at has no start or end that is known."""
+    """A stretch that touches an end of the searched time has no known start or end there."""
     start, end = stretch
     return (ALWAYS if start == since else start), (FOREVER if end == until else end)

@@ -12,7 +12,7 @@ from tocsin_escalation.domain.words import Word
 
 
 class State(Word):
-    """Where an escalation is. The database's CHECKs name the same words."""
+    """The state of an escalation. The database's CHECKs name the same words."""
 
     TRIGGERED = "triggered"
     ACKNOWLEDGED = "acknowledged"
@@ -23,7 +23,7 @@ class State(Word):
 
 
 class PageState(Word):
-    """What is known of a page. The words are kept in `escalations.pages`."""
+    """The state of a page. The words are kept in `escalations.pages`."""
 
     OPEN = "open"
     SENT = "sent"
@@ -31,7 +31,7 @@ class PageState(Word):
 
 
 class Reached(Word):
-    """Whether any page of an incident was taken by a provider. The database's CHECK names the same words."""
+    """Whether a provider accepted any page of an incident. The database's CHECK names the same words."""
 
     UNKNOWN = "unknown"
     SOMEBODY = "somebody"
@@ -39,25 +39,25 @@ class Reached(Word):
 
 
 class TimerKind(Word):
-    """What happens when a timer is due."""
+    """The effect of a timer when it is due."""
 
     LEVEL_TIMEOUT = "level_timeout"
     ACK_TIMEOUT = "ack_timeout"
     SNOOZE_END = "snooze_end"
     GAP_HOLD = "gap_hold"
-    """The level waits until somebody comes on call: its schedules are looked at again."""
+    """The level waits until a user comes on call: its schedules are checked again."""
     DEFERRED = "deferred"
     """The level waits for the hours in which the policy pages incidents of this urgency."""
     DEFERRED_END = "deferred_end"
-    """What comes after the last level, the fallback target, waits for them. A version without this word does the same then."""
+    """The fallback target after the last level waits for these hours. A version without this word does the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timer:
     """One due time of one escalation and generation. An escalation has at most one.
 
-    `level_end`: set while people of the level are paged one in turn, or again and again. The level is over then; before it, a turn
-    is, or the time until the next repeat.
+    `level_end`: set while people of the level are paged one after the other, or repeatedly. The level ends at that time; the
+    timer before it ends a turn, or starts the next repeat.
     """
 
     id: UUID
@@ -69,7 +69,7 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What responders are told about the incident. `severity` is tocsin.type.v1.Severity's number: 1 is the worst."""
+    """The facts about the incident that responders see. `severity` is tocsin.type.v1.Severity's number: 1 is the worst."""
 
     title: str
     source: str
@@ -82,7 +82,7 @@ class Facts:
 
     @property
     def urgent(self) -> bool:
-        """Critical or error: never waits behind what is not."""
+        """Critical or error: never waits behind others."""
         return self.severity <= 2
 
 
@@ -90,11 +90,10 @@ class Facts:
 class Escalation:
     """One incident's run. `level` counts from 1 and is 0 before the first page; `repeat` counts from 0.
 
-    `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels.
-    `handed_on`: how often the run was handed on at the end of a policy since one was chosen for it.
-    `merged_into`: the incident into which this one was merged; also when it was resolved afterwards.
-    `followers`: users who hear of each change, and through which channel, empty for as their rules say.
-    `severity_set`: a person has said how severe it is, so that repeats of alerts that are known do not change it.
+    `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels. `handed_on`: how
+    often the run was handed on at the end of a policy since one was chosen for it. `merged_into`: the incident into which this
+    one was merged; also when it was resolved afterwards. `followers`: users who hear of each change, and the channel, empty for
+    the channels of their rules. `severity_set`: a person has set the severity, so repeats of known alerts do not change it.
     """
 
     org_id: str
@@ -130,7 +129,7 @@ _VALUES: Final = attrgetter(*_NAMES)
 
 
 def changed(run: Escalation, **values: Any) -> Escalation:
-    """As `dataclasses.replace`, in a third of the time: every page's way goes through several of these."""
+    """Like `dataclasses.replace`, in a third of the time: every page goes through several of these."""
     given = list(_VALUES(run))
     for name, value in values.items():
         given[_PLACES[name]] = value
@@ -139,7 +138,7 @@ def changed(run: Escalation, **values: Any) -> Escalation:
 
 @dataclass(frozen=True, slots=True)
 class PagedRun:
-    """What of an escalation a page's id, a timeline entry and an outcome that moves nothing are made of."""
+    """The part of an escalation that a page's id, a timeline entry and an outcome without effect on the level need."""
 
     org_id: str
     incident_id: UUID

@@ -1,4 +1,4 @@
-"""What can happen to an escalation."""
+"""The events of an escalation."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,9 +12,9 @@ from tocsin_escalation.domain.policy import Policy, Target
 class Started:
     """The incident was opened. `policy` is the one to run on; None when not even a fallback is usable.
 
-    `fallback_cause` says why the policy asked for is not the one that runs; empty when it is. `anew_because` is set when
-    the incident was opened before and is not known here (any more); `over_by` when it is resolved by now. `left_out`: parts
-    of the alert that ingest left out.
+    `fallback_cause` says why the policy asked for is not the one that runs; empty when it is. `anew_because` is set when the
+    incident was opened before and is not known here (any more); `over_by` when it is resolved already. `left_out`: parts of the
+    alert that ingest left out.
     """
 
     policy: Policy | None
@@ -28,7 +28,7 @@ class Started:
 class AlertsAdded:
     """More alerts were folded into the incident.
 
-    `source`: into which incident they were, when that one is merged into this one. They count there, not here.
+    `source`: the merged incident that they were folded into, if its target is this one. They are counted there, not here.
     """
 
     alert_count: int
@@ -40,7 +40,7 @@ class AlertsAdded:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """A timer is due, says Redis or the sweep."""
+    """A timer is due, according to Redis or the sweep."""
 
     timer_id: UUID
     generation: int
@@ -48,7 +48,7 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class TimerPromoted:
-    """An operator lets its timer be due now."""
+    """An operator makes its timer due now."""
 
     actor: str
 
@@ -62,9 +62,10 @@ class TimerRemoved:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A person works on it. `via`: through what they answered, in words; empty for a call of the API.
+    """A person works on it. `via`: the channel of the answer, in words; empty for a call of the API.
 
-    `source`: the incident that they answered, when that one is merged into this one. So in `Snoozed`, `Escalated` and `Resolved`.
+    `source`: the incident that they answered, if it is merged into this one. The same holds for `Snoozed`, `Escalated` and
+    `Resolved`.
     """
 
     actor: str
@@ -110,7 +111,7 @@ class Reassigned:
 
 @dataclass(frozen=True, slots=True)
 class RespondersAdded:
-    """A person asks for further people, beside those who are on it."""
+    """A person asks for further people, in addition to those who are paged already."""
 
     actor: str
     targets: tuple[Target, ...]
@@ -118,7 +119,7 @@ class RespondersAdded:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """A person lets the policy begin again. `policy` is what it says now; None when it is gone: then it runs as frozen."""
+    """A person starts the policy again. `policy` is its present version; None when it was deleted: then the frozen one runs."""
 
     actor: str
     policy: Policy | None = None
@@ -126,7 +127,7 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A person corrects what the incident says. None leaves a fact as it is."""
+    """A person corrects facts of the incident. None leaves a fact as it is."""
 
     actor: str
     title: str | None = None
@@ -135,9 +136,9 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A person or a sender writes something down. `source`: about which incident, when that one is merged into this one.
+    """A person or a sender adds a note. `source`: the incident of the note, if it is merged into this one.
 
-    `via`: through what a person wrote it, in words; empty for a call of the API.
+    `via`: the channel of a person's note, in words; empty for a call of the API.
     """
 
     actor: str
@@ -148,7 +149,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The incident is over, says ingest. `because` is set when neither a sender nor a person resolved it."""
+    """Ingest says that the incident is resolved. `because` is set when neither a sender nor a person resolved it."""
 
     actor: str
     because: str = ""
@@ -158,7 +159,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """It is one with the incident `into`, says a person. `along`: it was merged before, into an incident that is merged now."""
+    """A person merges it into the incident `into`. `along`: it was merged before into an incident that is merged now."""
 
     actor: str
     into: UUID
@@ -178,7 +179,7 @@ class MergedFrom:
 
 @dataclass(frozen=True, slots=True)
 class Unmerged:
-    """It is an incident of its own again: says a person, or `because` the other one ended."""
+    """It is taken out of the merge: by a person, or `because` the target ended."""
 
     actor: str
     because: str = ""
@@ -186,7 +187,7 @@ class Unmerged:
 
 @dataclass(frozen=True, slots=True)
 class UnmergedFrom:
-    """`source` is no part of this incident any more, because a person said so, or because it is `over`."""
+    """`source` is no longer merged into this incident, because a person took it out, or because it is `over`."""
 
     actor: str
     source: UUID
@@ -194,7 +195,7 @@ class UnmergedFrom:
 
 
 class OutcomeKind(StrEnum):
-    """What became of a page."""
+    """The outcome of a page."""
 
     UNREACHABLE = "unreachable"
     FAILED = "failed"
@@ -205,10 +206,10 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageOutcome:
-    """Something became of a page, says notify.
+    """Notify reports an outcome of a page.
 
-    `channel` is a word for people, empty when nothing was tried. `notification` is the one it happened to, as named by
-    notify; empty when none could be made. `undelivered`, of a failure: a provider had taken the page, and it did not arrive.
+    `channel` is a word for people, empty when no channel was tried. `notification` is notify's name of the notification; empty
+    when none could be made. `undelivered`, of a failure: a provider had accepted the page, and it was not delivered.
     """
 
     page: UUID
@@ -223,20 +224,20 @@ class PageOutcome:
 
     @property
     def ends(self) -> bool:
-        """Whether the page ended without having reached anybody."""
+        """Whether the page ended without having reached a person."""
         return self.kind in (OutcomeKind.UNREACHABLE, OutcomeKind.FAILED)
 
     @property
     def key(self) -> str:
-        """The same outcome has the same key however often it is told."""
+        """The same outcome has the same key however often it is reported."""
         return f"{self.page}/{self.kind}/{self.notification}"
 
 
 @dataclass(frozen=True, slots=True)
 class PageForgotten:
-    """Notify was handed the page and does not know it any more: its database was restored from a backup.
+    """Notify got the page and does not know it any more: its database was restored from a backup.
 
-    The rest is what the page was made of. `first`: it was of the first that the incident paged.
+    The other fields describe how the page was made. `first`: it was one of the incident's first pages.
     """
 
     page: UUID

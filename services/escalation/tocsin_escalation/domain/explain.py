@@ -1,7 +1,7 @@
-"""Why a person was or was not paged for an incident: statements in words, each with the names of what proves it.
+"""Why a person was or was not paged for an incident: statements in words, each with the names of the records that prove it.
 
-Everything is read from records: the timeline says what was decided, schedules say who was on call then, notify says what became
-of the pages, and the same rules that decide, played on, say what comes next.
+Everything is read from records. The timeline shows the decisions, schedules show who was on call then, notify shows the outcomes
+of the pages. The rules that decide, simulated further, show what comes next.
 """
 
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ _MOST_UPCOMING: Final = 3
 
 
 def explain(case: Case) -> Explanation:
-    """Every statement there is: what was decided, what became of it, what comes next."""
+    """All statements: the decisions, their results, and what comes next."""
     statements = [*_user(case), *_rule(case)]
     for entry in case.happened:
         statements += _entry(case, entry)
@@ -169,12 +169,12 @@ def _in_turn(case: Case, level: int) -> bool:
 
 
 def _is_there(case: Case, segment: Segment | None) -> bool:
-    """Whether a target stands for the person then: of a schedule only those who are on call."""
+    """Whether the person is behind a target at that time: of a schedule only users who are on call."""
     return segment is None or case.user in segment.people
 
 
 def _on_call(case: Case, entry: Happened) -> Iterator[Statement]:
-    """Who was on call in the schedules of the level that may page the person, what put them there, and absences."""
+    """Who was on call in the schedules through which the level may page the person, why, and absences."""
     if entry.id < case.chosen:
         return
     for target in _ways(case, entry.level):

@@ -1,4 +1,4 @@
-"""What an explanation is made from, and what it consists of."""
+"""The input of an explanation, and its parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 
 class About(StrEnum):
-    """What a statement is about. Each is ExplanationKind's value of the same name."""
+    """The subject of a statement. Each is ExplanationKind's value of the same name."""
 
     USER = "user"
     RULE = "rule"
@@ -54,7 +54,7 @@ class About(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. `time` is None for what holds at present."""
+    """One statement. `time` is None for a present fact."""
 
     about: About
     message: str
@@ -103,7 +103,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notification: its resource name, that of its page, and what became of it in words."""
+    """One notification: its resource name, that of its page, and its state in words."""
 
     name: str
     page: str
@@ -116,9 +116,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """What notify knows of the person. `unreachable`: why no page can be sent to them at present, empty when one can.
+    """What notify knows of the person. `unreachable`: why no page can be sent to them at present; empty when one can.
 
-    `quiet_hours`: when their pages of low urgency wait, empty: never.
+    `quiet_hours`: when their pages of low urgency wait; empty: never.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -129,10 +129,10 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Everything that is known. `contact` is None when notify did not answer.
+    """All known facts. `contact` is None when notify did not answer.
 
-    `members`: of teams, as they are now. `line_ups`: everybody whom a schedule names. `segments`: who was on call when an entry
-    was written, by schedule and entry, as the schedule is written down now. `plan`: what follows if nobody answers.
+    `members`: of teams, at present. `line_ups`: all users whom a schedule names. `segments`: who was on call when an entry was
+    written, by schedule and entry, according to the present schedule. `plan`: what follows if no person answers.
     """
 
     run: Escalation
@@ -165,13 +165,13 @@ class Case:
 
     @property
     def chosen(self) -> int:
-        """The id of the entry with which the present policy came."""
+        """The id of the entry that chose the present policy."""
         return max((entry.id for entry in self.happened if entry.kind in _CHOSEN), default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer, and how it came to be."""
+    """The verdict, and the statements behind it."""
 
     verdict: Verdict
     summary: str

@@ -1,4 +1,4 @@
-"""What is asked about the past, and what the answer consists of."""
+"""Questions about the past, and the answers."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Group(StrEnum):
-    """By what figures are kept apart."""
+    """By what figures are grouped."""
 
     DAY = "day"
     WEEK = "week"
@@ -21,9 +21,9 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`start` and `end` are at full quarters of an hour. An empty filter lets everything through.
+    """`start` and `end` are at full quarters of an hour. An empty filter matches all.
 
-    `zone`: of days, weeks, months and hours; empty for figures of people: each person's own.
+    `zone`: the zone of days, weeks, months and hours; empty for figures of people: each person's own.
     """
 
     start: datetime
@@ -38,7 +38,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What the figures of one row are about; None for what they are not kept apart by.
+    """The group of one row; None for dimensions that are not grouped by.
 
     `first_day`: of a day, week (Monday) or month. `day_of_week`: 1 is Monday.
     """
@@ -54,7 +54,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class IncidentFigures:
-    """Of incidents that were opened in a time. Times of answers are summed over those that have one."""
+    """Of incidents that were opened in a time. Times to answer are summed over the incidents that have one."""
 
     keys: Keys
     opened: int
@@ -90,7 +90,7 @@ class OpenIncident:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The incidents of one title, and the alerts that they hold."""
+    """The incidents of one title, and the number of their alerts."""
 
     title: str
     incidents: int
@@ -99,7 +99,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class DigestFigures:
-    """What a tenant's digests of one time have in common. Times of answers are summed; `open` is counted up to a bound."""
+    """The part that a tenant's digests of one time have in common. Times to answer are summed; `open` is counted up to a limit."""
 
     opened: int
     acknowledged: int
@@ -122,7 +122,7 @@ class OwnShift:
 
 @dataclass(frozen=True, slots=True)
 class DigestPerson:
-    """What a digest tells one user alone. `shifts_incomplete`: more schedules name users of the question than are looked at."""
+    """The part of a digest for one user. `shifts_incomplete`: more schedules name these users than are resolved."""
 
     user: str
     pages: int

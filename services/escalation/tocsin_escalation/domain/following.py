@@ -1,4 +1,4 @@
-"""What users hear who follow an incident."""
+"""Messages to users who follow an incident."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -32,11 +32,11 @@ NEWS: Final = frozenset(
         NoteKind.RESOLVED,
     }
 )
-"""Entries of the timeline that are told. What became of single pages is not among them."""
+"""Entries of the timeline that followers are told. The outcomes of single pages are not among them."""
 
 
 def news(notes: Iterable[Note], user: str) -> list[str]:
-    """What of these a user hears: nothing that they did themselves, and not that they are paged."""
+    """Those of these that a user is told: without their own actions, and without pages to them."""
     return [
         note.message
         for note in notes

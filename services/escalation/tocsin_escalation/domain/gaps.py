@@ -1,6 +1,6 @@
-"""A level that finds nobody because a schedule has a gap, and what its policy wants then.
+"""A level without a user because a schedule has a gap, and what its policy does then.
 
-Nobody on purpose is no gap: such a level is skipped at once, no matter what the policy says.
+A shift that is empty on purpose is no gap: such a level is skipped at once, whatever the policy says.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from tocsin_escalation.domain.escalation import Escalation, PageState, State, Ti
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall, Target
 
 LOOK_AGAIN: Final = timedelta(minutes=1)
-"""How often the schedules of a held level are read again: an override that is made meanwhile ends the wait this soon."""
+"""How often the schedules of a waiting level are read again: a new override ends the wait this soon."""
 
 
 def comes_on(targets: Sequence[Target], directory: Directory) -> OnCall | None:
-    """The gap among these schedules that ends first, of those that end at all within the time that is looked ahead."""
+    """The gap among these schedules that ends first, of those with a known end."""
     ending = [(gap.comes_on, gap) for gap in directory.gaps(targets) if gap.comes_on is not None]
     return min(ending, key=lambda pair: pair[0])[1] if ending else None
 
 
 def holds(run: Escalation, level: int) -> bool:
-    """Whether the run waits at this level for somebody to come on call."""
+    """Whether the run waits at this level for a user to come on call."""
     return run.timer is not None and run.timer.kind is TimerKind.GAP_HOLD and run.level == level
 
 
@@ -46,12 +46,12 @@ def hold(run: Escalation, level: int, ending: OnCall, now: datetime, timer_id: U
 
 
 def still_held(run: Escalation, ending: OnCall, now: datetime, timer_id: UUID) -> Decision:
-    """The gap goes on: look again, and say nothing anew. Users who were added meanwhile stay paged."""
+    """The gap continues: check again later, without a new entry. Users who were added meanwhile stay paged."""
     return Decision(replace(run, timer=_look_again(run, ending, now, timer_id)))
 
 
 def _look_again(run: Escalation, ending: OnCall, now: datetime, timer_id: UUID) -> Timer:
     assert ending.comes_on is not None, "only a gap that ends is waited for"
-    # Never at once again: two clocks may differ by a moment, and a timer that is due already would fire without end.
+    # Always later than now: two clocks may differ a little, and a timer that is due already would fire without end.
     due = max(min(ending.comes_on, now + LOOK_AGAIN), now + timedelta(seconds=1))
     return Timer(timer_id, TimerKind.GAP_HOLD, due, run.generation)

@@ -1,7 +1,7 @@
-"""Incidents that are one for the people who react to them.
+"""Merged incidents: several incidents that people handle as one.
 
-A merged incident pages nobody. Its alerts still come to it, and raise the severity of the incident into which it was merged.
-It never outlives that one unseen: when the other one is resolved and this one is not, it pages again by itself.
+A merged incident pages no one. Its alerts still come to it, and raise the severity of the incident into which it was merged. It
+cannot stay open unnoticed: when the target is resolved and it is not, it pages again by itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ from tocsin_escalation.domain.urgency import raise_severity
 
 
 def merge(run: Escalation, event: Merged) -> Decision:
-    """Stop all pages. One that is merged already stays where it is, unless that incident is merged further (`along`)."""
+    """Stop all pages. One that is merged already stays merged into its target, unless that target is merged further (`along`)."""
     note = Note(NoteKind.MERGED, event.actor, f"merged into incidents/{event.into} by {event.actor}", run.level)
     if run.state is State.MERGED:
         if run.merged_into == event.into:
@@ -64,7 +64,7 @@ def take_in(run: Escalation, event: MergedFrom, now: datetime, directory: Direct
 
 
 def let_out(run: Escalation, event: UnmergedFrom) -> Decision:
-    """The other one goes on by itself, or is over. The severity stays as it is."""
+    """The merge is undone, or the other incident is resolved. The severity stays as it is."""
     what = f"is resolved by {event.actor}" if event.over else f"was taken out of this one by {event.actor or 'itself'}"
     return Decision(
         run, notes=(Note(NoteKind.UNMERGED_FROM, event.actor, f"incidents/{event.source} {what}", run.level),)
@@ -72,7 +72,7 @@ def let_out(run: Escalation, event: UnmergedFrom) -> Decision:
 
 
 def while_merged(run: Escalation, event: Event) -> Decision:
-    """What happens to a merged incident, but merge, unmerge, resolve, notes and outcomes of its earlier pages."""
+    """Events of a merged incident, except merge, unmerge, resolve, notes and outcomes of its earlier pages."""
     match event:
         case AlertsAdded():
             severity = min(event.severity or run.facts.severity, run.facts.severity)
@@ -86,7 +86,7 @@ def while_merged(run: Escalation, event: Event) -> Decision:
                 run, notes=(Note(NoteKind.STALE, f"timers/{fired}", "timer fired after a merge", run.level),)
             )
         case Acknowledged(actor=actor) if actor.startswith("integrations/"):
-            # A sender says so and cannot be asked to say it of the other incident: refused, it would say so again for ever.
+            # A sender cannot be asked to send it for the target: if it were refused, the sender would repeat it for ever.
             note = Note(
                 NoteKind.NOTE, actor, f"acknowledged by {actor}, while it is merged into another one", run.level
             )
@@ -98,10 +98,9 @@ def while_merged(run: Escalation, event: Event) -> Decision:
 
 
 def refuse(target: Escalation) -> Refusal | None:
-    """Why no incident can be merged into `target`.
+    """Why incidents cannot be merged into `target`.
 
-    A target that is merged itself is refused, so that no incidents are merged into each other in a ring, and none is merged
-    into one that does not page.
+    A target that is merged itself is refused. So merges form no ring, and none leads to an incident that does not page.
     """
     match target.state:
         case State.RESOLVED:
@@ -115,7 +114,7 @@ def refuse(target: Escalation) -> Refusal | None:
 def merge_all(
     source: Escalation, target: Escalation, parts: Iterable[Escalation], actor: str
 ) -> Iterator[tuple[UUID, Event]]:
-    """Everything that one merge is. `parts`: incidents that are merged into the source; they follow it."""
+    """All steps of one merge. `parts`: incidents that are merged into the source; they follow it."""
     yield source.incident_id, Merged(actor, target.incident_id)
     facts = source.facts
     yield target.incident_id, MergedFrom(actor, source.incident_id, facts.title, facts.severity, facts.alert_count)
@@ -124,13 +123,14 @@ def merge_all(
 
 
 PassedOn = Acknowledged | Snoozed | Escalated
-"""What a person means for the incident that pages, when they answer a page of one that is merged into it by now."""
+"""The commands that are passed on to the target when a person answers a page of a merged incident."""
 
 
 def pass_on(id: UUID, event: Event, runs: Mapping[UUID, Escalation]) -> tuple[UUID, Event]:
-    """The incident and the event that a person means who answers a page of this incident. Its own for one that is not merged.
+    """The incident and the event that are meant when a person answers a page of this incident. Its own for one that is not
+    merged.
 
-    A level that is named is one of its own policy.
+    A named level is a level of the incident's own policy.
     """
     into = last_of(id, runs)
     if into == id or not isinstance(event, PassedOn) or (isinstance(event, Escalated) and event.level):
@@ -139,7 +139,7 @@ def pass_on(id: UUID, event: Event, runs: Mapping[UUID, Escalation]) -> tuple[UU
 
 
 def last_of(id: UUID, runs: Mapping[UUID, Escalation]) -> UUID:
-    """The incident that pages for this one: itself, or the one into which it is merged, as far as `runs` know that one."""
+    """The incident that pages for this one: itself, or its target, as far as `runs` contain it."""
     seen = {id}
     while (run := runs.get(id)) is not None and run.state is State.MERGED and run.merged_into in runs.keys() - seen:
         assert run.merged_into is not None, "a key of runs"
@@ -149,7 +149,7 @@ def last_of(id: UUID, runs: Mapping[UUID, Escalation]) -> UUID:
 
 
 def passed_on(into: UUID, event: PassedOn) -> Noted:
-    """What the timeline of the merged incident says of it."""
+    """The timeline entry of the merged incident about it."""
     match event:
         case Acknowledged():
             did = "acknowledged"
@@ -162,7 +162,7 @@ def passed_on(into: UUID, event: PassedOn) -> Noted:
 
 
 def follow(events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]) -> Iterator[tuple[UUID, Event]]:
-    """What events of a transaction mean for the incidents with which theirs are merged. To be taken after them.
+    """The effects of a transaction's events on the incidents that theirs are merged with. To be applied after them.
 
     `runs` are the incidents as they were before, with those into which they are merged and those that are merged into them.
     """

@@ -1,4 +1,4 @@
-"""Who is on call in a schedule at an instant, as decisions take it."""
+"""Who is on call in a schedule at an instant, in the form that decisions use."""
 
 from tocsin_escalation.domain.policy import OnCall
 from tocsin_escalation.domain.schedules.clock import time_of
@@ -8,7 +8,8 @@ from tocsin_escalation.domain.schedules.words import tell
 
 
 def on_call_at(schedule: Schedule, minute: int, work: Work | None = None) -> OnCall:
-    """With the reason in words, and, in a gap, who comes on next. `work`: what looking ahead may cost, with other schedules."""
+    """With the reason in words, and, in a gap, the next user on call. `work`: the limit for looking ahead, shared with other
+    schedules."""
     here = now(schedule, minute, work or Work())
     gap = here.segment.coverage is Coverage.GAP
     next_ = here.next

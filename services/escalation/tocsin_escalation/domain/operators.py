@@ -1,4 +1,4 @@
-"""What an operator does to an escalation's timer."""
+"""Actions of an operator on an escalation's timer."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -20,8 +20,8 @@ def promote(run: Escalation, event: TimerPromoted, now: datetime) -> Decision:
 
 
 def remove(run: Escalation, event: TimerRemoved) -> Decision:
-    """Nothing moves the escalation any more. A running or snoozed one is exhausted then: one without a timer that is neither
-    would be repaired as damaged, and fire at once. An acknowledged one stays so, for good."""
+    """No timer will move the escalation any more. A triggered or snoozed one becomes exhausted: in its state without a timer it
+    would be repaired as damaged, and fire at once. An acknowledged one stays acknowledged, without an end."""
     if run.timer is None:
         return Decision(run, already=True)
     following = replace(run, timer=None)

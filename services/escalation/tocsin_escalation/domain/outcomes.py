@@ -1,9 +1,8 @@
-"""What became of a page, and what follows from it.
+"""The outcomes of pages, and their effects.
 
-An outcome always informs: it is one timeline entry. It moves the escalation only when it ends the last page of the
-current level without having reached anybody: then the next level starts at once, or, where people are paged one in turn, the
-next turn. Pages of earlier levels, repeats and
-generations have other ids than those of the current level, so their outcomes never move anything.
+Each outcome becomes one timeline entry. It changes the escalation only when it ends the last page of the current level without
+having reached a person. Then the next level starts at once, or the next turn where people are paged one after the other. Pages of
+earlier levels, repeats and generations have other ids than those of the current level, so their outcomes never change the level.
 """
 
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.turns import holder
 
 PROMPT: Final = timedelta(seconds=2)
-"""An outcome this soon after its level was due counts as at once: the level has taken no time."""
+"""An outcome within this time after its level was due counts as immediate."""
 _NOTIFY: Final = "services/notify"
 _KINDS: Final = {
     OutcomeKind.UNREACHABLE: NoteKind.PAGE_UNREACHABLE,
@@ -35,7 +34,7 @@ _KINDS: Final = {
 def take_outcome(
     run: Escalation, outcome: PageOutcome, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision:
-    """What the outcome does to a run that is not resolved."""
+    """The effect of the outcome on a run that is not resolved."""
     note = tell(outcome)
     if outcome.kind is OutcomeKind.DELAYED:
         return Decision(run, notes=(note,))
@@ -56,7 +55,7 @@ def take_outcome(
 
 
 def inform(run: PagedRun, outcome: PageOutcome) -> PagedRun:
-    """What an outcome that does not end its page makes of what is known: as `decide`, for a run of which no more was read."""
+    """The effect of an outcome that does not end its page: like `decide`, for a run that was only partly read."""
     if run.state is State.RESOLVED or outcome.kind is OutcomeKind.DELAYED:
         return run
     pages = _settled(run, outcome, PageState.SENT)
@@ -66,7 +65,7 @@ def inform(run: PagedRun, outcome: PageOutcome) -> PagedRun:
 
 
 def hand_again(run: Escalation, event: PageForgotten, now: datetime) -> Decision:
-    """The same page once more, under its own id, if nothing is known of what became of it. Pages that were stopped stay so."""
+    """The same page once more, under its own id, if its outcome is unknown. Pages that were stopped stay so."""
     if run.pages.get(event.page) is not PageState.OPEN:
         return Decision(run, already=True)
     high, _ = urgent(run, now)
@@ -86,7 +85,7 @@ def hand_again(run: Escalation, event: PageForgotten, now: datetime) -> Decision
 
 
 def tell(outcome: PageOutcome) -> Note:
-    """The outcome as a responder reads it."""
+    """The outcome as text for responders."""
     who, channel = outcome.user, outcome.channel or "page"
     match outcome.kind:
         case OutcomeKind.SENT:
@@ -105,15 +104,15 @@ def tell(outcome: PageOutcome) -> Note:
 
 
 def _level_pages(run: Run) -> Iterator[UUID]:
-    """The pages that people of the current level may have: one because of the level, one because they were asked for."""
+    """The pages that people of the current level may have: one from the level, one because they were asked for."""
     return (page_id(run, type_, run.level, user) for user in run.assignees for type_ in (PageType.ESCALATION, ASKED))
 
 
 def _settled(run: Run, outcome: PageOutcome, state: PageState) -> dict[UUID, PageState]:
-    """What is known of the pages once this one ended.
+    """The page states after this one ended.
 
-    One that was sent stays sent: a failure that is told later is older, or of another method. Unless its provider told
-    since that it did not arrive.
+    A page that was sent stays sent: a failure that is reported later is older, or of another method. The exception: its provider
+    reported later that it was not delivered.
     """
     pages = dict(run.pages)
     known = pages.pop(outcome.page, None)
@@ -133,7 +132,7 @@ def _reaches_nobody(run: Escalation) -> bool:
 
 
 def _was_repeated(run: Escalation) -> bool:
-    """Whether its people were paged before at this level, so that one of them may have heard of it and be on the way."""
+    """Whether its people were paged before at this level, so that one of them may know of it and be on the way."""
     step = current_level(run)
     if step is None or run.timer is None or run.timer.level_end is None or step.in_turn or step.repeat_interval is None:
         return False
@@ -143,7 +142,7 @@ def _was_repeated(run: Escalation) -> bool:
 def _pass_turn(
     run: Escalation, outcome: PageOutcome, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision | None:
-    """The next turn, if it was the turn of the person who could not be reached and somebody is left."""
+    """The next turn, if the person whose turn it is cannot be reached and another person is left."""
     user = holder(run)
     page = page_id(run, PageType.ESCALATION, run.level, user)
     if run.timer is None or not user or page != outcome.page or run.pages[page] is not PageState.FAILED:
@@ -154,9 +153,9 @@ def _pass_turn(
 def _leave_level(run: Escalation, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
     """Start the next level now.
 
-    Its time to answer counts from the planned time of the level that is left when the outcome was prompt, as for a level
-    that resolves to nobody: so passes through the same unreachable level do not add up their delays. Otherwise, after
-    minutes of failed attempts or an outage of notify, it counts from now: the next level gets its whole time.
+    After an immediate outcome, the new level's timeout counts from the planned time of the level that is left, as for a level
+    without users. So repeated passes through the same unreachable level do not add up their delays. Otherwise, after minutes of
+    failed attempts or an outage of notify, it counts from now: the next level gets its whole timeout.
     """
     planned = now
     if run.timer is not None and run.policy is not None and 0 < run.level <= len(run.policy.levels):

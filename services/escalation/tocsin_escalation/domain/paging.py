@@ -1,4 +1,4 @@
-"""Which level comes next, and who is paged there. Every path to a page goes through here."""
+"""Which level is next, and who is paged there. All pages are decided here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,32 +14,32 @@ from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
 from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
 from tocsin_escalation.domain.turns import line_up, waiting
 
-# The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
+# The number of the fallback target, which is paged after the last level; it keeps its pages apart from those of levels.
 FALLBACK_LEVEL: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a level begins with."""
+    """The input for the start of a level."""
 
     planned: datetime
     """When it was due. The next due time counts from it, so that lateness never adds up."""
     now: datetime
     directory: Directory
     timer_id: UUID
-    """Of the timer that it gets."""
+    """The id of its timer."""
     lateness_ms: int = 0
 
 
 def start_level(
     run: Escalation, level: int, beginning: Beginning, *, wanted: bool = False, urged: bool = False
 ) -> Decision:
-    """Page `level`, or one in turn of it, and arm its timeout; a level that resolves to nobody is skipped at once and says so.
+    """Page `level`, or one person of it, and set its timer. A level without a user is skipped at once, with an entry.
 
-    So is one whose condition does not hold, unless this level is `wanted`: by a person who named it, or as it has begun before.
-    Where the policy defers incidents of this urgency now the level waits, unless a person has `urged` it or its wait is over.
-    After the last level the policy begins again while repeats are left; then the escalation is exhausted. A policy none of whose
-    levels pages anybody now is not repeated.
+    So is a level whose condition does not hold, unless this level is `wanted`: a person named it, or it has begun before. Where
+    the policy defers incidents of this urgency now, the level waits, unless a person has `urged` it or its wait is over. After
+    the last level the policy begins again while repeats are left; then the escalation is exhausted. A policy of which no level
+    pages a user now is not repeated.
     """
     notes: list[Note] = []
     now, timer_id = beginning.now, beginning.timer_id
@@ -48,7 +48,7 @@ def start_level(
     while run.policy is not None:
         policy = run.policy
         if level > len(policy.levels):
-            # From the first one on: every level was tried in this very moment, so that a repeat would find nobody either.
+            # From the first level on: every level was tried in this moment, so a repeat would find no user either.
             again = _after_the_last(run, policy, beginning.directory, may_repeat=not from_the_first)
             if again is None:
                 if until is not None and policy.fallback_target is not None:
@@ -77,7 +77,7 @@ def start_level(
 
 
 def _following(notes: Sequence[Note], decision: Decision) -> Decision:
-    """The decision behind what was noted on the way to it."""
+    """The decision, with the entries that were written before it."""
     return replace(decision, notes=(*notes, *decision.notes))
 
 
@@ -97,14 +97,14 @@ def _after_the_last(
 
 
 def _hand_on(run: Escalation, policy: Policy) -> Escalation:
-    """A generation of its own, so that its pages are others than those of the policy before. Those are not stopped."""
+    """A generation of its own, so that its pages differ from those of the previous policy. The earlier pages are not stopped."""
     return replace(
         next_generation(run), policy=policy, on_fallback_policy=False, level=0, repeat=0, handed_on=run.handed_on + 1
     )
 
 
 def _begin(run: Escalation, step: Level, level: int, beginning: Beginning) -> Decision | None:
-    """Page the level's people, or do what the policy wants of a gap; None to skip the level."""
+    """Page the level's people, or handle a gap as the policy says; None to skip the level."""
     directory = beginning.directory
     users = directory.resolve(step.targets)
     if not users:
@@ -135,9 +135,9 @@ def _skipped(step: Level, level: int, directory: Directory) -> Note:
 def next_turn(
     run: Escalation, timer: Timer, missed: str, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision | None:
-    """Page the user who is next in turn at the level that the run is at, after a miss; None when everybody has had a turn.
+    """Page the next user at the run's level, after the last one did not answer; None when every user has had a turn.
 
-    Those who have missed theirs stay paged, and may still answer. The end of the level does not move. `missed` says what happened.
+    Users who did not answer stay paged, and may still answer. The end of the level does not change. `missed` says what happened.
     """
     policy, step = run.policy, current_level(run)
     if policy is None or step is None or timer.level_end is None or not step.in_turn:
@@ -164,10 +164,10 @@ def next_turn(
 def page_again(
     run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
 ) -> Decision | None:
-    """Page everybody of the level once more, with those who are on call by now; None when no repeat is left.
+    """Page all users of the level once more, with those who are on call now; None when no repeat is left.
 
-    Their pages belong to a generation of their own, so that they are others than the ones before, which go on. The end of the level
-    does not move, and repeats count from its start, so that lateness does not add up.
+    Their pages belong to a generation of their own, so they differ from the earlier ones, which go on. The end of the level does
+    not change, and repeats count from its start, so that delays do not add up.
     """
     step = current_level(run)
     if step is None or timer.level_end is None or step.in_turn or step.repeat_interval is None:
@@ -195,7 +195,7 @@ def page_again(
 def level_timer(
     step: Level, planned: datetime, now: datetime, generation: int, timer_id: UUID, *, in_parts: bool
 ) -> Timer:
-    """Of a level that starts: its timeout, or with `in_parts` the end of the first turn, or when all are paged again."""
+    """For a level that starts: its timeout, or with `in_parts` the end of the first turn, or the time of the first repeat."""
     end = due_after(planned, step.timeout, now)
     if not in_parts or (not step.in_turn and step.part is None):
         return Timer(timer_id, TimerKind.LEVEL_TIMEOUT, end, generation)
@@ -204,7 +204,7 @@ def level_timer(
 
 
 def _meet_gap(run: Escalation, step: Level, level: int, beginning: Beginning) -> Decision | None:
-    """What the policy wants of a gap; None to skip the level, also when waiting or the fallback target would be of no use."""
+    """Handle a gap as the policy says; None to skip the level, also when waiting or the fallback target would be of no use."""
     policy, directory = run.policy, beginning.directory
     assert policy is not None, "only a policy has levels"
     planned, now, timer_id = beginning.planned, beginning.now, beginning.timer_id
@@ -234,7 +234,7 @@ def page_users(
     why: str = "",
     timer: Timer | None = None,
 ) -> Decision:
-    """Page these users as `level`. `why` says why they are on call. `timer`: of the level, in place of the one that the run has."""
+    """Page these users as `level`. `why`: why they are on call. `timer`: the new timer of the level, instead of the run's."""
     type_ = PageType.ESCALATION if run.paged_users else PageType.NEW_INCIDENT
     high, how = urgent(run, now)
     pages = tuple(
@@ -268,7 +268,7 @@ def page_users(
 
 
 def exhaust(run: Escalation, beginning: Beginning) -> Decision:
-    """Nothing is left to try: page the fallback target once, if there is one, and say loudly that nobody answered."""
+    """No level is left: page the fallback target once, if there is one, and write that no person answered."""
     directory, late = beginning.directory, beginning.lateness_ms
     following = replace(judge_reached(replace(run, state=State.EXHAUSTED)), timer=None)
     why = _with(_why_exhausted(following), _why_not_handed_on(run, directory))
@@ -287,18 +287,18 @@ def _with(message: str, why: str) -> str:
 
 
 def current_level(run: Escalation) -> Level | None:
-    """The step of the policy that the run is at; the first before any was paged."""
+    """The step of the policy that the run is at; the first one before any was paged."""
     levels = run.policy.levels if run.policy else ()
     return levels[max(run.level, 1) - 1] if levels else None
 
 
 def next_generation(run: Escalation) -> Escalation:
-    """Timers of the run as it was, and cancelled pages, do nothing any more."""
+    """Timers of the former generation, and cancelled pages, have no effect any more."""
     return replace(run, generation=run.generation + 1, added_alerts_noted=False)
 
 
 def halt(run: Escalation) -> Escalation:
-    """The next generation of a run whose pages are stopped: what becomes of them is not waited for any more."""
+    """The next generation of a run whose pages are stopped: their outcomes are not waited for any more."""
     return replace(next_generation(run), pages={})
 
 
@@ -308,7 +308,7 @@ def open_pages(run: Escalation) -> dict[UUID, PageState]:
 
 
 def judge_reached(run: Escalation) -> Escalation:
-    """An exhausted escalation none of whose pages was taken and none is open has reached nobody."""
+    """An exhausted escalation without an open page, none of whose pages was accepted, has reached no one."""
     if run.state is not State.EXHAUSTED or run.reached is Reached.SOMEBODY or open_pages(run):
         return run
     return replace(run, reached=Reached.NOBODY)
@@ -335,18 +335,18 @@ def _why_not_handed_on(run: Escalation, directory: Directory) -> str:
 
 
 def due_after(planned: datetime, timeout: timedelta, now: datetime) -> datetime:
-    """When the time to answer is over.
+    """The end of the time to answer.
 
-    Counted from the planned time, so that lateness does not add up from level to level. Only when that has passed
-    already (everything was down for longer than the timeout) it counts from now: otherwise every level would be paged
-    in the same second after an outage, and no user would have had time to answer.
+    Counted from the planned time, so that delays do not add up from level to level. Only when that has passed already, because
+    everything was down for longer than the timeout, it counts from now. Otherwise every level would be paged in the same second
+    after an outage, without time to answer.
     """
     due = planned + timeout
     return due if due > now else now + timeout
 
 
 def news(run: Escalation, type_: PageType, actor: str, now: datetime) -> tuple[Command, ...]:
-    """Tell everybody who was paged, but the one who did it, that the incident is acknowledged or over."""
+    """Tell all users who were paged, except the one who did it, that the incident is acknowledged or resolved."""
     if run.policy is None or not run.policy.status_updates:
         return ()
     users = [user for user in run.paged_users if f"users/{user}" != actor]

@@ -1,4 +1,4 @@
-"""Policies: who is paged, in which order, how fast."""
+"""Policies: who is paged, in which order, and how fast."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tocsin_escalation.domain.words import Word
 
 
 class TargetKind(Word):
-    """What a target names."""
+    """The kind of a target."""
 
     USER = "user"
     TEAM = "team"
@@ -19,7 +19,7 @@ class TargetKind(Word):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is paged: one user, every member of a team, or the users who are on call in a schedule.
+    """One user, all members of a team, or the users who are on call in a schedule.
 
     `id` is the part behind `users/`, `teams/` or `schedules/`.
     """
@@ -32,7 +32,7 @@ class Target:
 
 
 class GapChoice(Word):
-    """What a level does that finds nobody because of a gap in a schedule. The words are kept in policies."""
+    """What a level does when it has no user because of a gap in a schedule. The words are kept in policies."""
 
     SKIP = "skip"
     HOLD = "hold"
@@ -43,9 +43,9 @@ class GapChoice(Word):
 class Level:
     """One step: its targets are paged, then there is `timeout` to answer.
 
-    `in_turn`: one person of them is paged, and the next one after each miss. `turn_timeout`: how long each has to answer; None for
-    as long as the level lasts. `condition`: which incidents it is for, and when. `repeats`: how many more times all are
-    paged within the time to answer, one `repeat_interval` after the other.
+    `in_turn`: one person of them is paged, and the next one if that person does not answer. `turn_timeout`: how long each has to
+    answer; None for as long as the level lasts. `condition`: which incidents it is for, and when. `repeats`: how many more times
+    all are paged within the time to answer, once every `repeat_interval`.
     """
 
     targets: tuple[Target, ...]
@@ -58,13 +58,13 @@ class Level:
 
     @property
     def part(self) -> timedelta | None:
-        """How long a part of the level's time lasts: a person's turn, or the time until all are paged again; None without parts."""
+        """The length of a part of the level's time: a person's turn, or the time until all are paged again; None without parts."""
         return self.turn_timeout if self.in_turn else self.repeat_interval
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy as an escalation keeps it: frozen when it starts, so that editing a policy changes nothing under way."""
+    """A policy as an escalation keeps it: frozen when it starts, so that editing a policy changes no running escalation."""
 
     id: str
     levels: tuple[Level, ...]
@@ -78,20 +78,20 @@ class Policy:
     next_policy: str = ""
     unresolved_after: timedelta | None = None
     unresolved_target: Target | None = None
-    """Who is reminded so long after the opening of an incident that is not resolved by then. Both or neither."""
+    """Who is reminded if the incident is not resolved this long after it opened. Both are set, or neither."""
     urgency_rules: tuple[UrgencyRule, ...] = ()
 
     @property
     def has_turns(self) -> bool:
-        """Whether any level pages one in turn."""
+        """Whether any level pages one person after the other."""
         return any(level.in_turn for level in self.levels)
 
     def targets(self) -> tuple[Target, ...]:
-        """Everybody the policy could ever page."""
+        """All targets that the policy could ever page."""
         return (*self.targets_from(0), *self.targets_before(0))
 
     def targets_from(self, level: int) -> tuple[Target, ...]:
-        """Those of the level (0 is as 1) and of what comes after it."""
+        """Those of the level (0 means 1) and of the levels after it."""
         named = tuple(target for each in self.levels[max(level - 1, 0) :] for target in each.targets)
         return (*named, self.fallback_target) if self.fallback_target else named
 
@@ -106,10 +106,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """Who is on call in a schedule in this moment, and in words why and until when.
+    """Who is on call in a schedule at this moment, with the reason and the end in words.
 
-    `gap`: nobody is, and not on purpose. `comes_on`: when the next person begins, None when nobody does within the time that
-    `standing` looks ahead; `next_users` are these people.
+    `gap`: no user is, and that is not on purpose. `comes_on`: when the next user begins, None when none does within the time that
+    `standing` looks ahead; `next_users` are these users.
     """
 
     users: tuple[str, ...]
@@ -121,10 +121,11 @@ class OnCall:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The people a decision may meet: users who can be paged, the members of teams, who is on call in schedules.
+    """The people that a decision may need: users who can be paged, the members of teams, who is on call in schedules.
 
-    `turns`: by policy, the users who have had a turn, whose is longest ago first. `away`: those who are absent. Both are known for
-    policies that page people in turn, and matter to such levels only. `policies`: those to which a run may be handed on.
+    `turns`: by policy, the users who have had a turn, the one of longest ago first. `away`: those who are absent. Both are loaded
+    only for policies that page one person after the other, and only their levels use them. `policies`: those to which a run may
+    be handed on.
     """
 
     users: frozenset[str] = frozenset()
@@ -142,7 +143,7 @@ class Directory:
         return tuple(found)
 
     def following(self, policy: Policy) -> Policy | None:
-        """The policy to which a run is handed on when nobody answers on this one; None when there is none."""
+        """The policy to which a run is handed on when no person answers; None when there is none."""
         return (self.policies or {}).get(policy.next_policy) if policy.next_policy else None
 
     def why(self, targets: Iterable[Target]) -> str:
@@ -165,4 +166,4 @@ class Directory:
             TargetKind.TEAM: (self.teams or {}).get(target.id, ()),
             TargetKind.SCHEDULE: schedule.users if schedule else (),
         }
-        return members.get(target.kind, ())  # of a kind that only a newer version knows: nobody
+        return members.get(target.kind, ())  # of a kind that only a newer version knows: no users

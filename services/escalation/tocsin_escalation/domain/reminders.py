@@ -1,4 +1,4 @@
-"""Reminders: whether one that is due is sent, and when it comes next."""
+"""Reminders: whether a due one is sent, and its next time."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ class ReminderState(Word):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a reminder that is due. `next_time`: None when it comes no more; then `state` and `reason` say why."""
+    """The new state of a due reminder. `next_time`: None when it does not come again; then `state` and `reason` say why."""
 
     sends: bool
     state: ReminderState
@@ -28,9 +28,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often a reminder comes. `every`: the pause after which it comes again; None: it comes once.
+    """How often a reminder comes. `every`: the pause until it comes again; None: it comes once.
 
-    `until_resolved`: one that comes again and again does so while the incident is acknowledged as well.
+    `until_resolved`: a repeating one also comes while the incident is acknowledged.
     """
 
     every: timedelta | None = None
@@ -38,16 +38,16 @@ class Rhythm:
 
     @property
     def outlasts_acknowledge(self) -> bool:
-        """Whether it comes although somebody has acknowledged the incident."""
+        """Whether it comes although the incident is acknowledged."""
         return self.every is None or self.until_resolved
 
 
 def judge(state: State | None, who: str, planned: datetime, rhythm: Rhythm, now: datetime) -> Verdict:
-    """A reminder that was due at `planned`, of an incident in this state; None: of none, so that only its own end ends it.
-    `who` acknowledged or resolved the incident, empty if nobody did.
+    """A reminder that was due at `planned`, of an incident in this state. None: it has no incident, so only its own end ends it.
+    `who` acknowledged or resolved the incident; empty if it is neither.
 
-    Times do not drift: the next one is the first after now that lies a whole number of pauses behind the planned one. So what was
-    missed while everything was down is made up for by one.
+    Times do not drift: the next one is the first after now at a whole number of pauses after the planned one. So one reminder
+    replaces all that were missed during an outage.
     """
     if (ended := why_over(state, who, rhythm)) is not None:
         return Verdict(False, ReminderState.STOPPED, reason=ended)
@@ -58,7 +58,7 @@ def judge(state: State | None, who: str, planned: datetime, rhythm: Rhythm, now:
 
 
 def why_over(state: State | None, who: str, rhythm: Rhythm) -> str | None:
-    """Why the incident needs no such reminder any more; None while it does."""
+    """Why the incident no longer needs such a reminder; None while it does."""
     by = f" by {who}" if who else ""
     if state is State.RESOLVED:
         return f"the incident was resolved{by}"
@@ -68,8 +68,8 @@ def why_over(state: State | None, who: str, rhythm: Rhythm) -> str | None:
 
 
 def page_id(reminder: UUID, planned: datetime, member: str = "") -> UUID:
-    """The id of the page that a reminder becomes: the same however often it is decided, so that it is sent once.
+    """The id of the page of a reminder: the same however often it is decided, so that it is sent once.
 
-    `member`: whose page it is, for the reminder of a team.
+    `member`: the member of the team whose page it is.
     """
     return uuid5(reminder, f"{planned.isoformat()}/{member}" if member else planned.isoformat())

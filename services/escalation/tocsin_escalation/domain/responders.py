@@ -1,4 +1,4 @@
-"""What responders change beside what the policy says: who else is paged, where it begins again, what it says."""
+"""Changes by responders beside the policy: further people, a restart, corrections."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from tocsin_escalation.domain.urgency import raise_severity
 
 
 def add_responders(run: Escalation, event: RespondersAdded, now: datetime, directory: Directory) -> Decision:
-    """Page further people now. State, level and timer stay; a person is asked once per generation."""
+    """Page further people now. State, level and timer do not change; a person is asked once per generation."""
     users = tuple(user for user in directory.resolve(event.targets) if f"users/{user}" != event.actor)
     if not users:
         return Decision(run, refusal=Refusal.NO_RESPONDERS)
@@ -53,7 +53,7 @@ def add_responders(run: Escalation, event: RespondersAdded, now: datetime, direc
 
 
 def restart(run: Escalation, event: Restarted, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """Stop all pages and begin again at level 1, with every repeat left."""
+    """Stop all pages and start again at level 1, with all repeats."""
     policy = event.policy or run.policy
     if policy is None:
         return Decision(run, refusal=Refusal.NO_POLICY)
@@ -75,7 +75,7 @@ def restart(run: Escalation, event: Restarted, now: datetime, directory: Directo
 
 
 def edit(run: Escalation, event: Edited, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """Correct title and severity. A raised severity pages as when an alert raises it."""
+    """Correct title and severity. A raised severity pages as one that an alert raises."""
     facts, said = run.facts, []
     if event.title is not None and event.title != facts.title:
         said.append(f"title: {event.title} (was: {facts.title})")

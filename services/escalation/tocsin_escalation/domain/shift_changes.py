@@ -1,6 +1,6 @@
-"""What changes did to a user's time on call: what became theirs, and what they lost.
+"""The effect of changes on a user's shifts: time that became theirs, and time they lost.
 
-What a user knows is compared with what the schedules say, so each change of who is on call counts. Instants are minutes, see
+What a user knows is compared with the schedules, so each change of who is on call is noticed. Instants are minutes, see
 `schedules.clock`.
 """
 
@@ -12,11 +12,11 @@ from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.shift_notices import Shift
 
 LOOKED_AT: Final = 28 * DAY
-"""Minutes from now for which changes are told."""
+"""Minutes from now for which changes are reported."""
 SETTLES: Final = 2
-"""Minutes for which a difference must last before it is told: schedules are often changed in several steps."""
+"""Minutes for which a difference must last before it is reported: schedules are often changed in several steps."""
 MOST: Final = 1000
-"""Stretches that are known of one user, the nearest."""
+"""Stretches that are stored for one user, the nearest."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,7 +30,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a user knows: all of their time on call up to `until`. `changed`: since when the schedules say something else."""
+    """What a user knows: all their shifts up to `until`. `changed`: since when the schedules differ from it."""
 
     until: int
     stretches: tuple[Stretch, ...]
@@ -39,7 +39,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became the user's, and what they lost."""
+    """The time that became the user's, and the time they lost."""
 
     gained: tuple[Stretch, ...] = ()
     lost: tuple[Stretch, ...] = ()
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the user knows from now on, None if that is the same; and what is to be told."""
+    """What the user knows from now on, None if that is unchanged; and what is reported."""
 
     known: Known | None = None
     told: Change | None = None
@@ -62,7 +62,7 @@ NOTHING: Final = Change()
 
 
 def present(shifts: Iterable[Shift], now: int, until: int) -> Known:
-    """What the schedules say of the user's time from now until then."""
+    """The user's shifts from now until then, by the schedules."""
     found = [
         Stretch(shift.schedule, max(shift.start or now, now), min(until if shift.end is None else shift.end, until))
         for shift in shifts
@@ -75,7 +75,8 @@ def present(shifts: Iterable[Shift], now: int, until: int) -> Known:
 
 
 def judge(known: Known | None, said: Known, now: int, not_looked_at: Collection[str] = ()) -> Verdict:
-    """What follows from what a user knows and what the schedules say. Of those that were not looked at, what is known stays."""
+    """The consequences of the difference between what a user knows and the schedules. For schedules that were not resolved, the
+    known shifts are kept."""
     if known is None:
         return Verdict(said)
     kept = tuple(
@@ -94,7 +95,7 @@ def judge(known: Known | None, said: Known, now: int, not_looked_at: Collection[
 
 
 def difference(known: Known, said: Known, now: int) -> Change:
-    """Within the time of which both tell."""
+    """Within the time that both cover."""
     until = min(known.until, said.until)
     before, after = _within(known.stretches, now, until), _within(said.stretches, now, until)
     if before == after:
@@ -108,7 +109,7 @@ def _within(stretches: Sequence[Stretch], since: int, until: int) -> list[Stretc
 
 
 def _without(these: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
-    """What is left of `these` where `others` are not."""
+    """The parts of `these` that are not in `others`."""
     taken: dict[str, list[Stretch]] = {}
     for other in sorted(others):
         taken.setdefault(other.schedule, []).append(other)

@@ -1,4 +1,4 @@
-"""What messages about time on call tell beside the shifts themselves: names, open incidents, and why a shift is as it is."""
+"""Details of notices about shifts: names, open incidents, and the reason for a shift."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ _CAUSES: Final = (
     SourceKind.STAND_IN,
     SourceKind.CALENDAR,
 )
-"""The first of them that is among the sources of a segment is told."""
+"""The first of them among the sources of a segment is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What people call schedules and users. A user or schedule that is not in it is called by its id."""
+    """Display names of schedules and users. A user or schedule without one is named by its id."""
 
     schedules: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def of_schedules(incidents: Sequence[OpenIncident], schedules: frozenset[str]) -
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What became of time that was a user's. `people`: who has it now. `deleted`: its schedule is not there any more."""
+    """The reason why a user lost time. `people`: who has it now. `deleted`: its schedule is not there any more."""
 
     people: Group = ()
     absent: bool = False
@@ -69,13 +69,13 @@ class Loss:
 
 
 def why_gained(segment: Segment | None, user: str) -> SourceKind | None:
-    """What made a user's time theirs; None: the layers."""
+    """What gave the time to the user; None: the layers."""
     kinds = {source.kind for source in segment.sources if user in source.people} if segment else set()
     return next((kind for kind in _CAUSES if kind in kinds), None)
 
 
 def why_lost(segment: Segment | None, user: str) -> tuple[Loss, SourceKind | None]:
-    """What became of it, and what took it; None: the layers. `segment`: at the beginning of what was lost."""
+    """Who has the time now, and what took it; None: the layers. `segment`: at the start of the lost time."""
     if segment is None:
         return Loss(deleted=True), None
     kinds = {source.kind for source in segment.sources} - {SourceKind.STAND_IN}

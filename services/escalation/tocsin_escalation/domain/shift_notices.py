@@ -1,7 +1,7 @@
-"""Notices of shifts: which of them a user is to get, and when.
+"""Notices of shifts: which ones a user gets, and when.
 
-Instants are minutes, see `schedules.clock`. What is planned is looked at again when it is due, with the schedules as they are by
-then: a notice goes out only if it would be planned once more.
+Instants are minutes, see `schedules.clock`. A planned notice is checked again when it is due, with the schedules of that moment:
+it is sent only if it would be planned again.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ AHEAD: Final = DAY
 MOST: Final = 500
 """Notices that are planned for one user, the nearest."""
 LATE: Final = 60
-"""Minutes after the beginning of a shift in which its notices may still come."""
+"""Minutes after the start of a shift in which its notices may still be sent."""
 LATE_WEEK: Final = DAY
 """The same for a look ahead."""
 
@@ -36,12 +36,13 @@ class NoticeState(Word):
     PLANNED = "planned"
     SENT = "sent"
     SKIPPED = "skipped"
-    """Its time had passed by more than it may be late, another notice said it, or the user wanted it no more."""
+    """It was later than allowed, another notice covered it, or the user no longer wanted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What notices a user wants. `before`: minutes before each shift. `week`: minutes after Monday 00:00 on the wall of `zone`.
+    """The notices that a user wants. `before`: minutes before each shift. `week`: minutes after Monday 00:00 local time of
+    `zone`.
 
     `since`: they are wanted from then on.
     """
@@ -55,8 +56,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A user comes on call in a schedule at `start`. None: they were on call already when the stretch began that was looked at.
-    `end` None: later than anybody has looked.
+    """A user comes on call in a schedule at `start`. None: they were on call already when the resolved time began. `end` None:
+    after the end of the resolved time.
 
     `hands_over`: who is on call until `start` and no longer. `beside`: who else is on call at `start`.
     """
@@ -71,7 +72,7 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What makes a notice of a user one and the same. `start`: of the shift, or when the look ahead is due."""
+    """The identity of a user's notice. `start`: of the shift, or when the weekly notice is due."""
 
     kind: NoticeKind
     schedule: str
@@ -80,7 +81,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One to be sent at `due`. `shift` None: a look ahead."""
+    """A notice to be sent at `due`. `shift` None: a weekly notice."""
 
     key: Key
     due: int
@@ -104,9 +105,10 @@ def shifts_in(schedule: str, segments: Sequence[Segment]) -> Iterator[Shift]:
 
 
 def planned(choice: Choice, shifts: Iterable[Shift], now: int, told: Collection[Key] = ()) -> list[Notice]:
-    """What a user is to get until `AHEAD` from now; `shifts` are theirs. `told`: what they have got, or will not get any more.
+    """The notices for a user until `AHEAD` from now; `shifts` are the user's. `told`: notices that they have got, or will not
+    get.
 
-    A notice before a shift that has begun says so, unless that of the hand-over does.
+    A notice before a shift that has begun says so, unless the hand-over notice does.
     """
     found: list[Notice] = []
     for shift in shifts:
@@ -129,7 +131,7 @@ def planned(choice: Choice, shifts: Iterable[Shift], now: int, told: Collection[
 
 
 def within_week(shifts: Iterable[Shift], now: int) -> list[Shift]:
-    """Those of the coming seven days, with what is under way, in their order."""
+    """Those of the coming seven days, with those that are running, in their order."""
     found = [
         shift
         for shift in shifts
@@ -139,17 +141,17 @@ def within_week(shifts: Iterable[Shift], now: int) -> list[Shift]:
 
 
 def in_order(shifts: Iterable[Shift]) -> list[Shift]:
-    """By their beginning."""
+    """By their start."""
     return sorted(shifts, key=lambda shift: (shift.start or 0, shift.schedule))
 
 
 def too_late(key: Key, now: int) -> bool:
-    """Whether a notice that is due comes no more."""
+    """Whether a due notice is too late to be sent."""
     return now - key.start >= (LATE_WEEK if key.kind is NoticeKind.WEEK else LATE)
 
 
 def ends(key: Key, now: int) -> int:
-    """Until when a notice that is handed on at `now` is still true enough to be delivered."""
+    """Until when a notice that is sent at `now` is of use."""
     if key.kind is NoticeKind.WEEK:
         return key.start + LATE_WEEK
     return key.start if now < key.start else key.start + LATE
@@ -168,8 +170,8 @@ def _end(segments: Sequence[Segment], number: int, user: str) -> int | None:
 
 
 def _weekly(zone: str, week: int, now: int) -> list[int]:
-    """That minute of the last, this and the next week. A time that the clocks skip is the first instant after it; of one that they
-    show twice it is the first."""
+    """That minute of the last, this and the next week. A skipped local time is the first instant after the gap; of one that
+    occurs twice it is the first."""
     at = clock(zone)
     day = at.local(now) // DAY
     monday = (day - weekday_of(day)) * DAY

@@ -1,4 +1,4 @@
-"""What would happen to an escalation that is not answered, by the same rules that decide about real ones."""
+"""What would happen to an escalation that is not answered, by the same rules that decide real ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from tocsin_escalation.domain.turns import taken
 HORIZON: Final = timedelta(days=35)
 MOST_STEPS: Final = 1000
 MOST_EVENTS: Final = 5000
-"""Also events without a step count: a level that waits and waits must not keep a processor busy."""
+"""Events without a step count as well: a level that keeps waiting must not use a processor without end."""
 
 People = Callable[[datetime], Directory]
 """Who can be paged, and who is on call, at an instant."""
@@ -41,7 +41,7 @@ class Plan:
     truncated: bool
 
     def next_page_of(self, user: str) -> datetime | None:
-        """When this user would be paged first."""
+        """The first step that would page this user."""
         paging = (step.time for step in self.steps if any(page.user == user for page in step.note.pages))
         return next(paging, None)
 
@@ -49,9 +49,9 @@ class Plan:
 def simulate(
     run: Escalation, event: Event | None, start: datetime, people: People, unreachable: Mapping[str, str]
 ) -> Plan:
-    """Play `run` to its end, from `event` on or from where it is.
+    """Simulate `run` to its end, after `event` or from its present state.
 
-    `unreachable`: why, by the ids of users whom no page can be sent to; such pages end at once, as notify would tell.
+    `unreachable`: the reason, by the ids of users to whom no page can be sent; such pages end at once, as notify would report.
     """
     play = _Play(run, people, unreachable)
     now = start
@@ -63,7 +63,7 @@ def simulate(
             return Plan(tuple(play.steps), play.run, truncated=True)
         timer = play.run.timer
         if timer.kind is TimerKind.GAP_HOLD:
-            # It is moved to the end of the gap: the looks in between change nothing.
+            # It is moved to the end of the gap: the checks in between change nothing.
             play.run = replace(play.run, timer=replace(timer, due_time=now))
         play.take(TimerFired(timer.id, timer.generation), now)
     return Plan(tuple(play.steps), play.run, truncated=False)
@@ -79,7 +79,7 @@ def _due(run: Escalation, there: Directory) -> datetime:
 
 
 class _Play:
-    """A run that is played on. Its timers have numbers of their own, so that the same play has the same outcome."""
+    """A run that is being simulated. Its timers have numbers of their own, so that the same simulation has the same result."""
 
     def __init__(self, run: Escalation, people: People, unreachable: Mapping[str, str]) -> None:
         self.run = run

@@ -1,8 +1,8 @@
-"""Levels that page one person in turn: whose turn it is.
+"""Levels that page one person after the other: whose turn it is.
 
-The unit of a turn is one person. When a level starts, its teams and schedules are replaced by the people who are members or on call
-then, and the one who has waited longest is next. A policy has one order for all its levels, so that a person who was paged at one
-level is not the first of the next one too.
+The unit of a turn is one person. When a level starts, its teams and schedules are replaced by the people who are members or on
+call then, and the person whose last turn is the longest ago is next. A policy has one order for all its levels, so that a person
+who was paged at one level is not the first of the next one too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,23 @@ from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.policy import Directory, Policy
 
 MOST: Final = 1000
-"""Users of one policy whose turns are remembered: the row stays small, however many people are paged through it over the years."""
+"""Users of one policy whose turns are stored: the row stays small, however many people are paged through it over the years."""
 
 
 def line_up(policy: Policy, users: Sequence[str], directory: Directory) -> tuple[str, ...]:
-    """These people of a level, whose turn is next first. Those who are away have turns only when nobody else is there."""
+    """The people of a level, the next one first. Those who are away have turns only when no other person is there."""
     there = [user for user in users if user not in directory.away] or users
     had = {user: place for place, user in enumerate((directory.turns or {}).get(policy.id, ()))}
     return tuple(sorted(there, key=lambda user: had.get(user, -1)))
 
 
 def waiting(run: Escalation, line: Iterable[str]) -> tuple[str, ...]:
-    """Those of the line who have had no turn since the present level began."""
+    """The people who have had no turn since the present level began."""
     return tuple(user for user in line if _page(run, user) not in run.pages)
 
 
 def holder(run: Escalation) -> str:
-    """The person whose turn it is, or of a level that pages again the last one; empty outside of levels with parts."""
+    """The person whose turn it is; at a level that pages again, the last one; empty for levels without parts."""
     if run.timer is None or run.timer.level_end is None:
         return ""
     return next((user for user in reversed(run.assignees) if _page(run, user) in run.pages), "")
@@ -40,7 +40,7 @@ def _page(run: Escalation, user: str) -> object:
 
 
 def taken(turns: Mapping[str, tuple[str, ...]], commands: Iterable[Command]) -> dict[str, tuple[str, ...]]:
-    """The turns after what was decided."""
+    """The turns after the decision."""
     after = dict(turns)
     for command in commands:
         if isinstance(command, TurnTaken):

@@ -1,4 +1,4 @@
-"""How urgent incidents of a policy are at a time, and when those of low urgency wait for the morning.
+"""How urgent incidents of a policy are at a time, and when those of low urgency are deferred.
 
 Rules of the policy decide, the first whose condition holds. Where none does, the severity decides: critical and error are urgent.
 """
@@ -25,7 +25,7 @@ class Urgency(Word):
     HIGH = "high"
     LOW = "low"
     DEFERRED = "deferred"
-    """Low, and no level begins: the incident waits until another rule decides, or none."""
+    """Low, and no level begins: the incident waits until another rule applies, or no rule does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class UrgencyRule:
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """Until when an incident waits; None when no other rule ever decides. `rule` counts from 1."""
+    """Until when an incident waits; None when no other rule ever applies. `rule` counts from 1."""
 
     until: datetime | None
     rule: int
@@ -59,7 +59,7 @@ def urgency_at(rules: Rules, severity: int, now: datetime) -> Urgency:
 
 
 def deferral(rules: Rules, severity: int, now: datetime) -> Deferral | None:
-    """None when nothing is waited for at the instant."""
+    """None when nothing is deferred at the instant."""
     number = deciding(rules, severity, now)
     if not number or rules[number - 1].urgency is not Urgency.DEFERRED:
         return None

@@ -1,4 +1,4 @@
-"""What a policy warns of: targets through which nobody can be reached, and times at which its levels find nobody."""
+"""Warnings of a policy: targets that reach no one, and times at which its levels have no user."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Warned:
 
 
 def warn(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -> tuple[Warned, ...]:
-    """Every such target of the policy, in its order. `unreachable`: why, by the ids of users whom no page can be sent to."""
+    """Every such target of the policy, in its order. `unreachable`: the reason, by the ids of users to whom no page can be sent."""
     named = [(number, target) for number, level in enumerate(policy.levels, 1) for target in level.targets]
     if policy.fallback_target:
         named.append((0, policy.fallback_target))
@@ -39,7 +39,8 @@ def warn(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -
 
 
 def warn_of_turns(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -> tuple[Warned, ...]:
-    """Targets of levels that page one in turn, some of whose people cannot be reached: in their turns the next one is paged."""
+    """Targets of levels that page one person after the other, some of whom cannot be reached: in their turns the next one is
+    paged."""
     warned = []
     for number, level in enumerate(policy.levels, 1):
         for target in level.targets if level.in_turn else ():
@@ -55,7 +56,8 @@ def warn_of_turns(policy: Policy, directory: Directory, unreachable: Mapping[str
 def warn_of_conditions(policy: Policy, directory: Directory, minute: int) -> tuple[Warned, ...]:
     """Severities for which no level is, at some time of the week that begins at `minute`.
 
-    The policies to which it is handed on count as well. A fallback target is for all severities, but only that of the last one.
+    The policies to which it is handed on count as well. A fallback target is for all severities, but only the one of the last
+    policy is used.
     """
     policies = chain(policy, directory)
     if policies[-1].fallback_target is not None:
@@ -88,7 +90,7 @@ def warn_of_next(policy: Policy, directory: Directory) -> tuple[Warned, ...]:
 
 
 def warn_of_gaps(policy: Policy, levels: Sequence[LevelCoverage]) -> tuple[Warned, ...]:
-    """The first gap of each level that its schedules leave. `levels` are the policy's, without its fallback target."""
+    """The first gap of each level, caused by its schedules. `levels` are the policy's, without its fallback target."""
     warned = []
     for found in levels:
         if not found.of_schedules:

@@ -1,1 +1,1 @@
-"""What calendar programs read."""
+"""HTTP routes for calendar programs."""

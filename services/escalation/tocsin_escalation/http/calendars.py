@@ -1,7 +1,7 @@
-"""Calendar feeds over HTTP. A feed's URL is all that its reader has, so it must not tell what else there is.
+"""Calendar feeds over HTTP. A feed's URL is the reader's only credential, so answers must not show which other feeds exist.
 
-An unknown secret, a deleted one and a text that can be none get the same answer. The secret is in the path, and neither the
-log nor a metric has paths, only the pattern of the route.
+An unknown secret, a deleted one and a text that cannot be a secret get the same answer. The secret is in the path. Logs and
+metrics contain no paths, only the pattern of the route.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _SUFFIX: Final = ".ics"
 _PER_SECOND: Final = 1 / 20
 _AT_ONCE: Final = 20
 _KEPT: Final = 0.25
-"""The part of a tenant's calls that is left to calls that change something, as other reads leave it."""
+"""The part of a tenant's rate that is reserved for calls that change something, as for other reads."""
 _HEADERS: Final = {
     "Cache-Control": "private, no-cache",
     "Referrer-Policy": "no-referrer",
@@ -34,7 +34,7 @@ _HEADERS: Final = {
 
 
 def path_of(secret: str) -> str:
-    """Where a feed is found at this listener."""
+    """The URL of a feed at this listener."""
     return f"{PATH}{secret}{_SUFFIX}"
 
 
@@ -75,7 +75,7 @@ class Calendars:
         try:
             body = (await self._feeds.read(feed.org_id, UUID(feed.subject.rpartition("/")[2]))).encode()
         except TocsinError as error:
-            # Deleted in this very moment: the answer must be that of any other moment.
+            # The feed was deleted at this very moment: the answer must be the same as at any other time.
             raise (_unknown() if error.reason == _NOT_FOUND else error) from None
         tag = hashlib.sha256(body).hexdigest()[:32]
         response = web.Response(headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""BulkChangeIncidents: what its request asks for, and its answer."""
+"""The request and the answer of BulkChangeIncidents."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -48,16 +48,16 @@ _NEEDED: Final = {
     Action.ADD_NOTE: ("note",),
     Action.MERGE: ("into",),
 }
-"""What an action needs: exactly one of these fields."""
+"""The detail that an action needs: exactly one of these fields."""
 _ALLOWED: Final = {Action.ESCALATE: ("level",)}
 _DETAILS: Final = ("snooze_duration", "level", "targets", "policy", "severity", "note", "into")
 
 
 async def change_from(db: Database, org_id: str, actor: str, request: pb.BulkChangeIncidentsRequest) -> Change:
-    """What is to be done.
+    """The requested change.
 
-    Raises INVALID_FIELD for a detail that the action does not have, or lacks, and as INVALID_ARGUMENT USER_NOT_FOUND,
-    TEAM_NOT_FOUND, SCHEDULE_NOT_FOUND and POLICY_NOT_FOUND.
+    Raises INVALID_FIELD for a detail that the action does not have, or lacks; and USER_NOT_FOUND, TEAM_NOT_FOUND,
+    SCHEDULE_NOT_FOUND and POLICY_NOT_FOUND as INVALID_ARGUMENT.
     """
     action = _ACTIONS[request.action]
     _check_details(action, request)
@@ -122,7 +122,7 @@ def changed(
     action: Action, ids: Sequence[UUID], answers: Sequence[Advanced | TocsinError], token: str
 ) -> pb.BulkChangeIncidentsResponse:
     """The answer of a call that changed them."""
-    # All to resolve were unresolved when they were found, and ingest's own event about this very resolve may have come first.
+    # All of them were unresolved when they were found, and ingest's own event about this resolve may have arrived first.
     resolved = action is Action.RESOLVE
     return pb.BulkChangeIncidentsResponse(
         results=results(ids, answers),

@@ -76,7 +76,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
                 return pb.CreateCalendarFeedResponse(calendar_feed=_to(row))
 
             response = await once(tx, "CreateCalendarFeed", request, pb.CreateCalendarFeedResponse, create)
-            # Only now, so that the answer that is kept for repeats never holds it.
+            # Set only now, so that the stored answer for repeats never contains it.
             response.url = self._url_of(secret) if secret else ""
             return response
 

@@ -134,7 +134,7 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
                 return pb.CreateApiKeyResponse(api_key=mapping.key_to(row))
 
             response = await once(tx, "CreateApiKey", request, pb.CreateApiKeyResponse, create)
-            # Only now, so that the answer that is kept for repeats never holds it.
+            # Set only now, so that the stored answer for repeats never contains it.
             response.key = key
             return response
 

@@ -1,4 +1,4 @@
-"""What became of each incident of many, as answers say it."""
+"""The result for each incident of many, in an answer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -26,10 +26,10 @@ def results(ids: Sequence[UUID], answers: Sequence[Advanced | TocsinError]) -> l
 
 
 def told(runs: Iterable[tuple[Escalation, datetime]]) -> Iterator[pb.IncidentResult]:
-    """Each of them, without labels and links once those before it fill a page.
+    """Each of them; labels and links are left out once the earlier ones fill an answer.
 
-    Their labels may be a thousand times as large as all else. 250 incidents could be acknowledged, and the answer be larger than
-    clients read, also when the call was repeated.
+    Their labels may be a thousand times as large as all else. Otherwise 250 incidents could be acknowledged, and the answer, also
+    to each repeat, would be larger than clients accept.
     """
     room = ANSWER_BYTES
     for run, update_time in runs:

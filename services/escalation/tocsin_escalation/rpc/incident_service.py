@@ -52,11 +52,11 @@ R = TypeVar("R", bound=Message)
 
 
 _DELIVERIES: Final = "notifications:read"
-"""The scope without which an explanation leaves out what notify knows: contact rules, attempts, receipts."""
+"""The scope without which an explanation leaves out notify's part: contact rules, attempts, receipts."""
 
 
 class IncidentService(pb_grpc.IncidentServiceServicer):
-    """What responders do with incidents."""
+    """Actions of responders on incidents."""
 
     def __init__(self, db: Database, commands: Commands, notify: Describing, pages: PageTokens) -> None:
         self._notify = notify
@@ -184,11 +184,12 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         row = await read.incident(self._db, org_id, id)
         resolved_before = row.run.state is State.RESOLVED
         if not resolved_before:
-            # Of a resolved one the etag no longer matters, or the repeat of a request would not get its first answer.
+            # For a resolved incident the etag no longer matters: otherwise the repeat of a request would not get its first
+            # answer.
             require_etag(request.etag, row.run.version)
 
         def respond(done: Advanced) -> pb.ResolveIncidentResponse:
-            # Not `done.already`: ingest's own event about this very resolve may have come first.
+            # Not `done.already`: ingest's own event about this resolve may have arrived first.
             return pb.ResolveIncidentResponse(incident=_incident(done), already_resolved=resolved_before)
 
         if request.via and not request.etag:
@@ -291,7 +292,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         call, method, answer = current_call(), "BulkChangeIncidents", pb.BulkChangeIncidentsResponse
         org_id, limit = call.org_id, request.max_incidents or bulk.MOST
         filters, behind = filters_from(request.filter, "filter."), self._pages.decode(request.filter)
-        # Incidents that a repeat of the request finds anew must not be resolved: it gets its first answer.
+        # Incidents that a repeat of the request would find must not be resolved: it gets its first answer.
         before = None if request.dry_run else await self._commands.answered(org_id, method, request, answer)
         if before is not None:
             return before

@@ -1,4 +1,4 @@
-"""Requests that name one incident, as the steps that they ask for."""
+"""Requests about one incident, as steps."""
 
 from dataclasses import replace
 from typing import Protocol
@@ -9,14 +9,14 @@ from tocsin_escalation.rpc import mapping
 
 
 class Command(Protocol):
-    """A request that names one incident in the state in which its sender saw it."""
+    """A request about one incident, with the etag of the state that its sender saw."""
 
     name: str
     etag: str
 
 
 def step_of(request: Command, event: Event) -> Step:
-    """Of a person or machine that changes it."""
+    """The step of a person or machine that changes it."""
     return Step(mapping.incident_id(request.name), event, request.etag)
 
 
@@ -27,5 +27,5 @@ class Answering(Command, Protocol):
 
 
 def answer_of(request: Answering, event: Event) -> Step:
-    """Of a person who answers a page. With an etag it is about this very incident, also when it was merged since."""
+    """The step of a person who answers a page. With an etag it is about this very incident, even if it was merged since."""
     return replace(step_of(request, event), answers=bool(request.via) and not request.etag)

@@ -1,4 +1,4 @@
-"""EscalationInternalService: what ingest tells and asks, and what notify tells."""
+"""EscalationInternalService: calls of ingest and notify."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -72,11 +72,11 @@ CHANNELS: Final = {
     for name, number in notification_pb2.Channel.items()
     if number
 }
-"""As the timeline says it."""
+"""The words of the timeline."""
 
 
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
-    """What Tocsin's other services tell and ask."""
+    """Calls of Tocsin's other services."""
 
     def __init__(
         self, db: Database, effects: Effects, summaries: Summaries, notify: Reaching, page_reconciler: PageReconciler
@@ -273,7 +273,7 @@ def _told(message: pb.PageOutcome, position: int) -> OutcomeArrival:
         level=message.level,
         channel=CHANNELS.get(message.channel, ""),
         attempts=message.attempts,
-        # PostgreSQL holds no NUL; the words come from a provider.
+        # PostgreSQL stores no NUL; the text comes from a provider.
         reason=message.reason.replace("\0", " "),
         notification=message.notification.replace("\0", " "),
         undelivered=message.undelivered,

@@ -1,4 +1,4 @@
-"""The record of API keys and revocations that every service follows. This one has it in its own database."""
+"""The record of API keys and revocations that every service follows. Escalation has it in its own database."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ class OwnKeyRecord:
         self._db = db
 
     async def find_keys(self, hashes: Sequence[bytes]) -> Mapping[bytes, FoundKey]:
-        """Those that work. Raises DATABASE_UNAVAILABLE."""
+        """The working keys among these. Raises DATABASE_UNAVAILABLE."""
         async with self._db.system() as tx:
             found = await api_keys.find(tx, hashes)
         return {

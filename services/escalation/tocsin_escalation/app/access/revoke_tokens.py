@@ -17,7 +17,7 @@ _SERVICES: Final = "services/"
 async def revoke_tokens(
     tx: Tx, wanted: RevocationRow, issued_before: datetime | None, expire: datetime | None, longest: float
 ) -> RevocationRow:
-    """What is refused now. `longest`: seconds that a token may live. Raises INVALID_FIELD."""
+    """The revocation. `longest`: seconds that a token may live. Raises INVALID_FIELD."""
     now = await tx.now()
     latest = now + timedelta(seconds=longest + LEEWAY)
     if wanted.subject:
@@ -40,7 +40,7 @@ async def revoke_tokens(
 
 
 def owner_of(org_id: str, given: str, *, of_subject: bool) -> str:
-    """Whose credentials are meant by a caller of tenant `org_id`. Raises INVALID_FIELD."""
+    """The tenant whose credentials a caller of tenant `org_id` may revoke. Raises INVALID_FIELD."""
     if org_id != ALL_ORGS:
         if given not in ("", org_id):
             raise invalid("org_id", "must be empty or the credential's own tenant")

@@ -23,7 +23,7 @@ from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
 
 _GRANTABLE: Final = ROLES["owner"]
 _REMEMBERED: Final = timedelta(seconds=2 * KNOWN_SECONDS)
-"""How long the end of a key is told: longer than any replica takes a key without another look at the record."""
+"""How long the end of a key is reported: longer than any replica accepts a key without asking the record again."""
 
 
 async def create(tx: Tx, row: ServiceAccountRow) -> ServiceAccountRow:
@@ -46,14 +46,14 @@ async def get(tx: Tx, id: str, *, lock: bool = False) -> ServiceAccountRow:
 async def update(
     tx: Tx, id: str, etag: str, change: Callable[[ServiceAccountRow], ServiceAccountRow]
 ) -> ServiceAccountRow:
-    """What `change` makes of it. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
+    """The account after `change`. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
     row = await get(tx, id, lock=True)
     require_etag(etag, row.version)
     return await service_accounts.update(tx, change(row))
 
 
 async def delete(tx: Tx, id: str, etag: str, author: str) -> ServiceAccountRow:
-    """Its end, and that of its keys; what it was. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
+    """Delete the account and its keys; returns the account as it was. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
     row = await get(tx, id, lock=True)
     require_etag(etag, row.version)
     await service_accounts.delete(tx, id)
@@ -68,7 +68,7 @@ async def delete(tx: Tx, id: str, etag: str, author: str) -> ServiceAccountRow:
 async def create_key(
     tx: Tx, wanted: ApiKeyRow, lifetime: timedelta | None, held: frozenset[str]
 ) -> tuple[ApiKeyRow, str]:
-    """A new key, and how it is written. `held`: the scopes of who makes it.
+    """A new key, and its text. `held`: the scopes of the caller who makes it.
 
     Raises INVALID_FIELD, SERVICE_ACCOUNT_NOT_FOUND, SCOPE_MISSING.
     """
@@ -90,7 +90,7 @@ async def create_key(
 
 
 async def revoke_key(tx: Tx, id: UUID, author: str) -> ApiKeyRow:
-    """The key, which is over now. Raises API_KEY_NOT_FOUND."""
+    """The key, which is revoked now. Raises API_KEY_NOT_FOUND."""
     row = await api_keys.revoke(tx, id)
     if row is None:
         raise not_found(reasons.ERROR_REASON_API_KEY_NOT_FOUND, f"apiKeys/{id}")
@@ -103,5 +103,5 @@ async def revoke_key(tx: Tx, id: UUID, author: str) -> ApiKeyRow:
 
 
 def granted(row: ApiKeyRow) -> frozenset[str]:
-    """What a key may do."""
+    """The scopes of a key."""
     return frozenset(row.scopes) | ROLES.get(row.role, frozenset())

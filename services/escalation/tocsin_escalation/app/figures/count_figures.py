@@ -1,4 +1,4 @@
-"""Counts what stands in timelines, some seconds after it was written, tenant by tenant."""
+"""Counts timeline entries some seconds after they were written, tenant by tenant."""
 
 from typing import Final
 
@@ -13,13 +13,14 @@ _log = get_logger(__name__)
 
 _TENANTS: Final = 500
 _ENTRIES: Final = 2000
-"""Of one transaction: some ten milliseconds of PostgreSQL's time."""
+"""Entries in one transaction: about ten milliseconds of PostgreSQL's time."""
 _MOST_LOST: Final = 3
-"""Tenants in a row for whom the database fails: then it is away."""
+"""If the database fails for this many tenants in a row, it counts as away."""
 
 
 class CountFigures:
-    """Counts the figures of all tenants. Two replicas share the work: a tenant that one counts is passed by the other."""
+    """Counts the figures of all tenants. Two replicas share the work: a tenant that one of them is counting is skipped by the
+    other."""
 
     def __init__(self, db: Database, *, entries: int = _ENTRIES) -> None:
         self._db = db
@@ -27,7 +28,7 @@ class CountFigures:
         self._lost = 0
 
     async def everything(self) -> None:
-        """One round. A tenant with much to count takes turns with the others."""
+        """One round. A tenant with many entries alternates with the others."""
         after, waiting = "", list[str]()
         while True:
             async with self._db.system() as tx:
@@ -45,7 +46,7 @@ class CountFigures:
         try:
             more = await self._some(org_id)
         except TocsinError:
-            # The database is away, or it has ended what takes too long for this tenant.
+            # The database is away, or it ended a transaction that took too long for this tenant.
             self._lost += 1
             if self._lost >= _MOST_LOST:
                 raise
@@ -58,7 +59,7 @@ class CountFigures:
         return more
 
     async def _some(self, org_id: str) -> bool:
-        """Count the tenant's next entries; whether there are more."""
+        """Count the tenant's next entries; returns whether there are more."""
         async with self._db.transaction(org_id) as tx:
             place = await counting.begin(tx)
             if place is None:

@@ -1,4 +1,4 @@
-"""Questions about the past, a few at a time: each may keep PostgreSQL busy for a second, and commands share its connections."""
+"""Queries about the past, a few at a time: each may keep PostgreSQL busy for a second, and commands share its connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from tocsin_escalation.store.figures import digests, figures, page_figures
 from tocsin_escalation.store.schedules import calendar_feeds, on_call
 
 _AT_ONCE: Final = 2
-"""In this process."""
+"""Queries at once in this process."""
 AHEAD: Final = timedelta(days=14)
 """How far digests look for the next shifts of their users."""
 _MOST_SCHEDULES: Final = 200
@@ -35,14 +35,14 @@ _MOST_SHIFTS: Final = 5
 
 @dataclass(slots=True)
 class _Line:
-    """A tenant's questions: one is answered, the others wait for it and take no place of other tenants."""
+    """A tenant's queries: one runs, the others wait for it and occupy no place of other tenants."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     callers: int = 0
 
 
 class Summaries:
-    """Answers at most `limit` rows, and until when the tenant's timeline is counted."""
+    """Returns at most `limit` rows, and the time up to which the tenant's timeline is counted."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -64,7 +64,7 @@ class Summaries:
     async def for_digests(
         self, org_id: str, users: Sequence[str], start: datetime, end: datetime
     ) -> tuple[DigestFigures, list[DigestPerson]]:
-        """What the digests of these users tell of [start, end), and when they are on call from now on."""
+        """The content of these users' digests for [start, end), and their next shifts."""
         async with self._place(org_id):
             async with self._db.transaction(org_id) as tx:
                 common = await digests.of_tenant(tx, start, end)

@@ -1,4 +1,4 @@
-"""A policy as a whole, before or after it is saved: what it warns of, and who would be paged at each level at a few times."""
+"""Checks a whole policy, before or after it is saved: its warnings, and who would be paged at each level at some times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Everything that is known. `reachability_known`: notify has answered."""
+    """All results. `reachability_known`: notify has answered."""
 
     reachability: Reachability
     gaps: gap_warnings.Found
@@ -58,7 +58,7 @@ async def check_policy(
     *,
     saved: bool,
 ) -> Checked:
-    """Raises INVALID_FIELD about `start_times`, and for a policy that is not `saved` what CreatePolicy refuses."""
+    """Raises INVALID_FIELD for `start_times`, and for a policy that is not `saved` the errors of CreatePolicy."""
     questions = Questions()
 
     async def look(tx: Tx) -> list[foresee.Opened]:
@@ -79,7 +79,7 @@ async def check_policy(
 
 
 def forecast(start: datetime, plan: Plan) -> Forecast:
-    """Of a plan the steps of the levels, up to the first repeat or the end, whichever comes first."""
+    """The steps of the levels in a plan, up to the first repeat or the end."""
     ends = next((at for at, step in enumerate(plan.steps) if step.note.kind in _ENDS), len(plan.steps))
     found = [step for step in plan.steps[: ends + 1] if step.note.kind in (*_LEVELS, *_ENDS)]
     cut = plan.truncated and ends == len(plan.steps)

@@ -1,4 +1,4 @@
-"""How much of the coming weeks policies reach somebody: a page of policies, read at once and looked at together."""
+"""For how much of the coming weeks policies page a user: one page of policies, whose schedules are read together."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,13 +41,13 @@ async def of_policies(
                 break
         return found
 
-    # In a thread: weeks of many schedules take longer than other calls may wait.
+    # In a thread: resolving weeks of many schedules takes longer than other calls may wait.
     found = await aside(org_id, ask)
     return found, found[-1].policy if found and (more or len(found) < len(wanted)) else ""
 
 
 async def _policies(tx: Tx, only: Sequence[str], after: str, limit: int) -> tuple[list[Policy], bool]:
-    """In the order of their ids, and whether more follow. Those that cannot be read are left out."""
+    """In the order of their ids, and whether more follow. Unreadable ones are left out."""
     while True:
         ids = await policies.ids(tx, after, limit + 1, list(only) or None)
         found = await policies.usable(tx, {(tx.org_id, id) for id in ids[:limit]}, set())

@@ -1,4 +1,4 @@
-"""Who comes on call when at the levels of policies: a page of levels, read at once and looked at together."""
+"""When each user of the levels of policies comes on call: one page of levels, whose schedules are read together."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from tocsin_escalation.store.schedules import on_call
 WORK_AT_ONCE: Final = 2_000_000
 """Of one page, in the unit of `domain.schedules.work`: about a second. A page ends early with the level that reaches it."""
 _BEHIND: Final = 1 << 16
-"""A place behind all levels of a policy."""
+"""A place after all levels of a policy."""
 _BACK: Final = timedelta(minutes=earliest.BACK)
 _AHEAD: Final = timedelta(minutes=earliest.AHEAD[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which are asked for; empty: all. With `schedules` only who is on call through one of these."""
+    """Which policies are asked for; empty: all. With `schedules`, only users who are on call through one of these."""
 
     policies: Collection[str] = ()
     schedules: Collection[str] = ()
@@ -45,7 +45,7 @@ class LevelOnCall:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """`place` counts the levels of a policy from 0; the fallback target comes behind the last."""
+    """`place` counts the levels of a policy from 0; the fallback target is after the last one."""
 
     policy: str
     place: int
@@ -77,7 +77,7 @@ async def of_levels(
                 break
         return found
 
-    # In a thread: months of many schedules take longer than other calls may wait.
+    # In a thread: resolving months of many schedules takes longer than other calls may wait.
     found = await aside(org_id, look)
     following = steps[len(found)] if len(found) < len(steps) else None
     return found, (following.policy, following.place) if following else None
@@ -88,7 +88,7 @@ async def _steps(tx: Tx, asked: Asked, after: tuple[str, int], limit: int) -> li
     id, place = after
     steps: list[_Step] = []
     while len(steps) < limit:
-        # The policy of the cursor may have more levels than the last page had room for.
+        # The policy of the cursor may have more levels than fitted into the last page.
         ids = await policies.ids(tx, id, limit, list(asked.policies) or None)
         found = await policies.usable(tx, {(tx.org_id, each) for each in (id, *ids)}, set())
         for each in (id, *ids):

@@ -1,4 +1,4 @@
-"""Why a person was or was not paged: gathers what the domain explains from."""
+"""Why a person was or was not paged: collects the data for the explanation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,19 +33,19 @@ _log = get_logger(__name__)
 MOST_ENTRIES: Final = 5000
 _MOST_ABSENCES: Final = 200
 _MOST_LOOKED_UP: Final = 200
-"""Entries at whose time schedules are asked who was on call; the newest count."""
+"""The newest entries, for whose times it is looked up who was on call."""
 
 
 class Describing(Reaching, Protocol):
-    """Notify, as far as explaining goes."""
+    """Notify, for explanations."""
 
     async def describe(self, org_id: str, incident_id: UUID, user: str) -> Contact:
-        """What it knows of one user's pages of one incident. Raises TocsinError when it does not answer."""
+        """What notify knows of one user's pages of one incident. Raises TocsinError when it does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """An explanation. `truncated`: the timeline is longer than what was read."""
+    """An explanation. `truncated`: the timeline is longer than the part that was read."""
 
     explanation: Explanation
     deliveries_known: bool

@@ -1,4 +1,4 @@
-"""What would happen if nobody answers: reads the people and schedules once, and plays by the rules of the domain."""
+"""What would happen if no person answers: reads the people and schedules once, and applies the rules of the domain."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,14 +36,14 @@ FARTHEST: Final = timedelta(days=92)
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """The people behind some policies, and who of them is on call, and away, when."""
+    """The people of some policies, and when each is on call or away."""
 
     base: Directory
     schedules: dict[str, Schedule]
     away: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
     def at(self, time: datetime) -> Directory:
-        """As decisions take them, at an instant."""
+        """In the form that decisions use, at an instant."""
         minute = minute_of(time)
         found = {id: on_call_at(schedule, minute) for id, schedule in self.schedules.items()}
         away = frozenset(
@@ -54,14 +54,14 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """A plan. `reachability_known`: notify has answered; otherwise everybody is taken to be reachable."""
+    """A plan. `reachability_known`: notify has answered; otherwise all users count as reachable."""
 
     plan: Plan
     reachability_known: bool
 
 
 async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datetime) -> People:
-    """Everybody these policies may page within [since, until)."""
+    """All users whom these policies may page within [since, until)."""
     wanted = list(wanted)
     ahead = await handing_on.load(tx, [(tx.org_id, policy) for policy in wanted])
     wanted += ahead.values()
@@ -108,7 +108,7 @@ async def of_opening(
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A new incident that routing gives to the policy `wanted`, and that is not played yet."""
+    """A new incident that routing gives to the policy `wanted`; not simulated yet."""
 
     org_id: str
     wanted: str
@@ -119,7 +119,7 @@ class Opened:
     there: People
 
     async def play(self, unreachable: Mapping[str, str]) -> Plan:
-        """To its end. In a thread: weeks of many schedules take longer than other calls may wait."""
+        """Simulate it to its end. In a thread: resolving weeks of many schedules takes longer than other calls may wait."""
         return await aside(self.org_id, self._play, unreachable)
 
     def _play(self, unreachable: Mapping[str, str]) -> Plan:
@@ -130,7 +130,7 @@ class Opened:
 
 
 def begin(now: datetime, start: datetime | None, field: str) -> datetime:
-    """When a new incident begins; now if nobody said. Raises INVALID_FIELD about `field`."""
+    """When a new incident begins; now if no time is given. Raises INVALID_FIELD about `field`."""
     begins = start or now
     if abs(begins - now) > FARTHEST:
         raise invalid(field, f"must be at most {FARTHEST.days} days from now")
@@ -147,14 +147,14 @@ def _facts(severity: int, begins: datetime) -> Facts:
 
 
 async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, facts: Facts) -> Opened:
-    """A new incident that routing gives to the policy `wanted`, empty for none; `policy` is what there is of it."""
+    """A new incident that routing gives to the policy `wanted`, empty for none; `policy` is that policy if it exists."""
     fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
     there = await people(tx, [each for each in (policy, fallback) if each is not None], begins, begins + HORIZON)
     return Opened(tx.org_id, wanted, policy, fallback, facts, begins, there)
 
 
 async def of_incident(db: Database, notify: Reaching, org_id: str, id: UUID, event: Event | None = None) -> Foreseen:
-    """An incident, from where it is, or from an event on that comes now. Raises INCIDENT_NOT_FOUND."""
+    """An incident from its present state, or after an event that comes now. Raises INCIDENT_NOT_FOUND."""
     async with db.transaction(org_id) as tx:
         row = await escalations.get(tx, id)
         if row is None:
@@ -167,13 +167,13 @@ async def of_incident(db: Database, notify: Reaching, org_id: str, id: UUID, eve
 async def play_on(
     notify: Reaching, run: Escalation, now: datetime, there: People, event: Event | None = None
 ) -> Foreseen:
-    """This run, from where it is, or from an event on that comes now."""
+    """This run from its present state, or after an event that comes now."""
     unreachable, known = await unreachable_of(notify, run.org_id, there)
     return Foreseen(await aside(run.org_id, simulate, run, event, now, there.at, unreachable), known)
 
 
 async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple[dict[str, str], bool]:
-    """Why, by user, for those of these people whom no page can be sent to, and whether notify has answered."""
+    """The reason, by user, for those of these people to whom no page can be sent; and whether notify has answered."""
     users = sorted(frozenset[str]().union(*(each.base.users for each in there)))
     try:
         return await notify.unreachable(org_id, users) if users else {}, True

@@ -1,4 +1,4 @@
-"""Gaps of the coming days that leave a level without anybody, as ListCoverage has them: policies warn of them in time."""
+"""Warnings of policies about levels that have no user because of a gap in the coming days, as ListCoverage shows them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,12 +16,12 @@ from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.warnings import Warned, warn_of_gaps
 
 Found = Sequence[Warned] | None
-"""What a policy warns of; None when its schedules were too many, or too large, to be looked at beside those before it."""
+"""The warnings of a policy; None when its schedules were too many, or too large, to be resolved after those of earlier policies."""
 
 
 async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days: int) -> list[Found]:
     """For each policy the first gap of each of its levels within the coming days."""
-    # What it is handed on to is not looked at.
+    # The policies it is handed on to are not checked.
     alone = [replace(policy, next_policy="") for policy in wanted]
     taken = _within_bounds(alone)
     if not any(policy.schedules() for policy in taken):
@@ -35,7 +35,7 @@ async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days:
         look = Look(there.base, there.schedules, minute_of(now), minute_of(until))
         return [_of_policy(look, policy) for policy in taken]
 
-    # In a thread: days of many schedules take longer than other calls may wait.
+    # In a thread: resolving days of many schedules takes longer than other calls may wait.
     found = iter(await aside(org_id, ask))
     kept = {id(policy) for policy in taken}
     return [next(found) if id(policy) in kept else None for policy in alone]

@@ -1,6 +1,6 @@
-"""The only writer of escalations: lock, decide, save, and everything that follows in the same transaction.
+"""The only writer of escalations: lock, decide, save, with all consequences in the same transaction.
 
-RPCs, timers and ingest's events all end here, one or a thousand at a time.
+RPCs, timers and ingest's events are all written here, one or a thousand at a time.
 """
 
 from collections import Counter
@@ -35,8 +35,9 @@ from tocsin_escalation.store.incidents.timeline import Entry
 
 _log = get_logger(__name__)
 
-# How long the quick way has before the row takes the sure way by RPC: for a page, that through Redis; for a cancellation, the
-# call of whoever commits it. Both ways are taken: notify knows a page by its id, and a stopped incident by its generation.
+# How long the fast way has before the relay sends the row by RPC. The fast way is Redis for a page, and the committing caller's
+# own call for a cancellation. Both ways are always used: notify recognises a page by its id, and a stopped incident by its
+# generation.
 SURE_WAY_SECONDS: Final = 1.0
 
 
@@ -44,12 +45,12 @@ _NOBODY: Final = Directory()
 
 
 class Overtaken(Exception):
-    """Another transaction has made one of the new incidents meanwhile. This one can only be rolled back and begun again."""
+    """Another transaction has made one of the new incidents meanwhile. This one must roll back and start again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """What became of a step: the escalation after it, when it changed, and whether it was so already."""
+    """The result of a step: the escalation after it, when it changed, and whether the command found it done already."""
 
     run: Escalation
     update_time: datetime
@@ -68,12 +69,12 @@ async def advance(
     entries: bool = True,
     confirms: bool = False,
 ) -> list[Advanced | TocsinError]:
-    """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
+    """Apply every step in order; each gets its result, or the error to show; none of them raises.
 
-    Steps of one incident see each other. A refused step changes nothing; the others go on. `known`: what this
-    transaction has locked and read already. Raises Overtaken. Without `entries` the results carry no timeline entries: cheaper, for
-    callers that do not read them. `confirms`: the caller tells notify itself what is to stop, right after the commit
-    (`app.incidents.confirm`); the relay does a second later.
+    Steps of one incident see each other. A refused step changes nothing; the others are applied. `known`: the rows that this
+    transaction has locked and read already. Raises Overtaken. Without `entries` the results carry no timeline entries: cheaper,
+    for callers that do not read them. `confirms`: the caller itself sends the cancellations to notify right after the commit
+    (`app.incidents.confirm`); the relay does so a second later.
     """
     followed: list[Step] = []
     if known is None:
@@ -105,7 +106,7 @@ def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
 
 
 def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
-    """What the steps mean for incidents that are merged with theirs. `runs` were locked with their kin."""
+    """Steps for incidents that are merged with those of the given steps. `runs` were locked together with these."""
     found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
     return [Step(id, event, org_id=runs[id].org_id) for id, event in found if id in runs]
 
@@ -137,7 +138,7 @@ class _Work:
         self.entries: dict[UUID, list[Entry]] = {}
 
     def take_answer(self, step: Step) -> Advanced | TocsinError:
-        """`take`. An answer that is passed on to another incident is told in the timeline of the one that it was for as well."""
+        """`take`. An answer that is passed on to another incident is also shown in the timeline of the incident it was given for."""
         answer = self.take(step)
         event = step.event
         if isinstance(answer, TocsinError) or answer.already or not isinstance(event, merging.PassedOn):
@@ -162,21 +163,21 @@ class _Work:
         return Advanced(self.runs[run.incident_id], self.now, decision.already, before=run)
 
     def _may_touch(self, run: Escalation, step: Step) -> bool:
-        """The second fence beside the statements': a run that was read by mistake is not decided about."""
+        """The second tenant check beside the statements': no decision is made about a run that was read by mistake."""
         return self.org_id in (SYSTEM, run.org_id) and step.org_id in ("", run.org_id)
 
     def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
         following = decision.next
         if run.version == 0:
-            # Every page's way: what is new needs no comparison.
+            # On the path of every page: a new row needs no comparison.
             self.versioned.add(run.incident_id)
             following = changed(following, last_sequence=max(sequence, following.last_sequence), version=1)
         elif sequence > following.last_sequence:
             following = replace(following, last_sequence=sequence)
         if following is not run and (run.version == 0 or following != run):
-            # The version grows by one per transaction, however many steps it takes. What became of a page is no reason
-            # to refuse a person who acts on what they read a second ago.
-            # Nor is it that a held level looked at its schedules once more.
+            # The version grows by one per transaction, however many steps it takes. The outcome of a page is no reason to refuse
+            # a person who acts on what they read a second ago. Neither is another check of the schedules of a level that waits in
+            # a gap.
             timer = following.timer if _still_held(run, following) else run.timer
             if run.incident_id not in self.versioned and following != replace(
                 run, pages=following.pages, reached=following.reached, timer=timer
@@ -201,7 +202,7 @@ class _Work:
                 self._turn(following.org_id, command)
 
     def _turn(self, org_id: str, turn: TurnTaken) -> None:
-        """Steps behind this one see it: of two incidents of one batch each pages another person."""
+        """Later steps see it, so each of two incidents of one batch pages another person."""
         directory = self.people[org_id]
         self.people[org_id] = replace(directory, turns=taken(directory.turns or {}, [turn]))
         self.turned.add((org_id, turn.policy))
@@ -210,7 +211,7 @@ class _Work:
         new = [run for run in self.changed.values() if self._is_new(run)]
         saved = [run for run in self.changed.values() if not self._is_new(run)]
         moved = [run for run in self.changed.values() if self._moves_timer(run)]
-        # One round trip for all of it: no row is written by two of these, and none is read.
+        # One round trip for all of these: no row is written by two of them, and none is read.
         together = Together(tx)
         retitled = {run.incident_id for run in saved if self._retitled(run)}
         await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
@@ -240,7 +241,7 @@ class _Work:
         tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:
-        """It is not a row yet: `Known` has it as version 0."""
+        """It has no row yet: in `Known` it has version 0."""
         return self.before[run.incident_id].version == 0
 
     def _events(self) -> Iterable[feeds.Told]:

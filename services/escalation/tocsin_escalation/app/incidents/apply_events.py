@@ -1,4 +1,4 @@
-"""What ingest says became of incidents: the way escalations begin and end."""
+"""Incident events from ingest: they start and end escalations."""
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ from tocsin_escalation.store.people import policies
 _log = get_logger(__name__)
 
 _MOST_TRANSACTIONS: Final = 24
-"""Of one call. What is left then is BUSY, and comes again within a moment."""
+"""Transactions of one call. Events that are left then are BUSY, and are sent again within a moment."""
 
 
 class Result(StrEnum):
-    """How an event went; IncidentEventResult's values."""
+    """The result of an event; IncidentEventResult's values."""
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"
@@ -45,14 +45,14 @@ class Result(StrEnum):
 Policies = Mapping[tuple[str, str], Policy]
 """By tenant and id."""
 _Chosen = tuple[str, str, int]
-"""The tenant, the policy that was asked for and the severity: what a choice depends on within a transaction."""
+"""The tenant, the requested policy and the severity: the choice of a policy depends on these within a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
     """The first event of an incident, or one that stands for all events before it (`anew_because` says why).
 
-    `policy` is the id routing chose, empty for none. `over_by`: it is resolved by now. `left_out`: see `Started`.
+    `policy` is the id routing chose, empty for none. `over_by`: it is resolved already. `left_out`: see `Started`.
     """
 
     facts: Facts
@@ -74,7 +74,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An arrival and where it stands in its incident's order. `starts`: it is applied, and the first of its incident."""
+    """An event and its place in its incident's order. `starts`: it is applied, and is the first of its incident."""
 
     arrival: Arrival
     result: Result
@@ -82,9 +82,9 @@ class Placed:
 
 
 class _Left(Exception):
-    """Incidents that this transaction does not decide about: what is locked for them is let go.
+    """Incidents that this transaction does not decide: their locks are released.
 
-    `held`: another transaction takes turns of policies on which they may page. `apart`: see `app.incidents.sharing`.
+    `held`: another transaction holds the turns of policies on which they may page. `apart`: see `app.incidents.sharing`.
     """
 
     def __init__(self, held: Collection[UUID], apart: Collection[UUID]) -> None:
@@ -93,11 +93,12 @@ class _Left(Exception):
 
 
 async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
-    """Apply events, idempotent by their incident's own numbers; all of them in one transaction, as far as that delays nobody.
+    """Apply events, idempotent by the numbers within their incident; in one transaction, unless that delays other incidents.
 
-    It never waits for a turn: incidents whose policy is taking one elsewhere are left out (BUSY), since a replica that stands
-    still inside its transaction would hold up the openings of every tenant. Nor do incidents wait for those of policies that name
-    many schedules (`sharing`): these come after them, and are BUSY when there are many. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    It never waits for turns. Incidents whose policy's turns are held by another transaction are left out (BUSY): a replica that
+    is stopped inside its transaction would delay the openings of every tenant. Incidents of policies that name many schedules
+    (`sharing`) do not delay the others: they are decided after them, and are BUSY when there are many. Raises
+    DATABASE_UNAVAILABLE, CONFLICT.
     """
     results: dict[int, Result] = {}
     waiting = deque([tuple(range(len(arrivals)))])
@@ -117,7 +118,7 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
             if apart:
                 waiting.append(tuple(sorted(apart)))
         except Overtaken:
-            waiting.appendleft(places)  # their rows are there now, with what the other transaction did
+            waiting.appendleft(places)  # their rows exist now, as the other transaction wrote them
         except Lost:
             _log.exception("events_batch_lost", events=len(given))
             waiting.extend(_halves(places, arrivals))
@@ -125,18 +126,18 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
 
 
 def _halves(places: Sequence[int], arrivals: Sequence[Arrival]) -> list[tuple[int, ...]]:
-    """Two parts, neither of which has events of an incident of the other one."""
+    """Two parts; all events of an incident are in the same part."""
     incidents = list(dict.fromkeys(arrivals[at].incident_id for at in places))
     first = set(incidents[: len(incidents) // 2])
     return [tuple(at for at in places if (arrivals[at].incident_id in first) is half) for half in (True, False)]
 
 
 async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
-    """`_apply`, for one incident as often as it may help: without its schedules when the database ended it twice.
+    """`_apply`, for one incident as often as that may help; without its schedules if the database ended it twice.
 
-    They cost more than anything else about an incident. Its policy goes on with users and teams, and the tenant's fallback policy
-    takes its place when it names none. Raises _Left and Overtaken, Lost for several incidents, and
-    CONFLICT when nothing helped.
+    Schedules cost more than anything else of an incident. Its policy then uses users and teams only; if it names none, the
+    tenant's fallback policy is used. Raises _Left and Overtaken, Lost for several incidents, and CONFLICT when no attempt
+    succeeded.
     """
     try:
         return await _apply(db, effects, arrivals)
@@ -149,8 +150,9 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
         except Lost as error:
             _log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
             lost = error
-    # Not as a database that is away: the relay would send it first again and again, with everything behind it. Nor as a defect: the
-    # event would be given up within two seconds, and a server that is in trouble for so long ends the transactions of any event.
+    # It is not reported as "database unavailable": the relay would send it first again and again, with all others behind it. It
+    # is not reported as a defect either: the event would be given up within two seconds, although a server in trouble ends the
+    # transactions of any event.
     raise TocsinError(
         reasons.ERROR_REASON_CONFLICT, "the database ended each transaction that applied this event"
     ) from lost
@@ -159,7 +161,7 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
 async def _apply(
     db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
 ) -> list[Result]:
-    """Raises _Left, Overtaken and Lost; in each case nothing was done."""
+    """Raises _Left, Overtaken and Lost; in each case nothing was changed."""
 
     async def work(tx: Tx, locked: tuple[dict[UUID, Escalation], frozenset[str] | None]) -> list[Result]:
         runs, fed = locked
@@ -196,7 +198,7 @@ async def _apply(
 
 
 def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:
-    """The incidents that begin with one of these and are not over by now."""
+    """The incidents that start with one of these events and are not resolved already."""
     for step in steps:
         if isinstance(step.event, Started) and not step.event.over_by:
             yield step.org_id, step.incident_id, step.event.policy
@@ -205,7 +207,7 @@ def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:
 def _because_of(
     left: Collection[UUID], arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]
 ) -> frozenset[UUID]:
-    """The incidents of these events that are left, or whose events mean something for a merged one that is."""
+    """The incidents of these events that are left, or whose events also affect a merged incident that is left."""
     kin = {id for id in left if id in runs}
     into = {runs[id].merged_into for id in kin}
     return frozenset(
@@ -218,7 +220,8 @@ def _because_of(
 def _running(
     applied: Sequence[Placed], going_on: Sequence[Step], found: Policies, runs: Mapping[UUID, Escalation]
 ) -> dict[UUID, list[tuple[str, Policy]]]:
-    """The policies on which each incident may page by these events. One that starts may take its own or the tenant's fallback."""
+    """The policies on which each incident may page by these events. An incident that starts may use its own policy or the
+    tenant's fallback."""
     running = turning.running_of(going_on, runs)
     for arrival in (each.arrival for each in applied if each.starts):
         named = (arrival.event.policy, "") if isinstance(arrival.event, Opening) else ()
@@ -228,10 +231,10 @@ def _running(
 
 
 async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> tuple[dict[UUID, Escalation], frozenset[str] | None]:
-    """The incidents' escalations, locked; and as version 0 those that begin with one of these events. They are inserted as they are
-    after their first steps, and only then it shows whether another transaction was quicker (`Overtaken`).
+    """The incidents' escalations, locked; and as version 0 those that start with one of these events. The latter are inserted
+    after their first steps, and only then it shows whether another transaction was faster (`Overtaken`).
 
-    And the tenants that have a feed, if it was asked.
+    It also returns the tenants that have a feed, if they were read.
     """
     first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
     old, fed = {a.incident_id for a in arrivals} - first.keys(), None
@@ -267,7 +270,7 @@ def _step(
     now: datetime | None,
     started: dict[_Chosen, Started],
 ) -> Step:
-    """`now`: for incidents that start. `started`: what was chosen in this transaction."""
+    """`now`: for incidents that start. `started`: the policies that this transaction has chosen."""
     arrival, event = placed.arrival, placed.arrival.event
     if isinstance(event, Opening):
         event = _choose(arrival, event, found, people, now, started) if placed.starts and now else _catch_up(event)
@@ -275,15 +278,15 @@ def _step(
 
 
 def _opens(arrival: Arrival) -> bool:
-    """Whether an unknown incident may begin with this event."""
+    """Whether an unknown incident may start with this event."""
     event = arrival.event
     return isinstance(event, Opening) and (arrival.sequence == 1 or (arrival.sequence > 1 and bool(event.anew_because)))
 
 
 def _place(arrival: Arrival, last: int) -> Result:
-    """Where an event stands in its incident's order.
+    """The place of an event in its incident's order.
 
-    A resolve may come before what was still on its way, and what stands for all events before it waits for none of them.
+    A resolve may arrive before earlier events, and an event that stands for all earlier ones waits for none of them.
     """
     event = arrival.event
     if arrival.sequence <= last:
@@ -297,7 +300,7 @@ def _place(arrival: Arrival, last: int) -> Result:
 
 
 def _catch_up(opening: Opening) -> Event:
-    """What an opening says of an incident that is known: no user is paged again."""
+    """Applies an opening to a known incident: no user is paged again."""
     if opening.over_by:
         return Resolved(opening.over_by, opening.anew_because)
     facts = opening.facts
@@ -305,7 +308,7 @@ def _catch_up(opening: Opening) -> Event:
 
 
 async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
-    """The policies new incidents ask for, and their tenants' fallbacks under an empty id."""
+    """The policies that new incidents ask for, and the tenants' fallbacks under an empty id."""
     if not fresh:
         return {}
     openings = [(a.org_id, a.event.policy) for a in fresh if isinstance(a.event, Opening)]
@@ -314,7 +317,7 @@ async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
 
 
 def _targets(found: Policies) -> list[OrgTarget]:
-    """Everybody whom policies on which incidents start could page; of those that name few schedules first."""
+    """All targets that policies of starting incidents could page; policies with few schedules first."""
     by_size = sorted(found.items(), key=lambda each: len(each[1].schedules()))
     return [(org_id, target) for (org_id, _), policy in by_size for target in policy.targets()]
 

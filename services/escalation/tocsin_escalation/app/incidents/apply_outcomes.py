@@ -1,4 +1,4 @@
-"""What notify says became of pages."""
+"""Page outcomes from notify."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 
 class OutcomeResult(StrEnum):
-    """How an outcome went; PageOutcomeResult's values."""
+    """The result of an outcome; PageOutcomeResult's values."""
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"
@@ -32,7 +32,7 @@ class OutcomeResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutcomeArrival:
-    """One outcome as it came."""
+    """One outcome as it was received."""
 
     org_id: str
     incident_id: UUID
@@ -40,12 +40,12 @@ class OutcomeArrival:
 
 
 async def apply_outcomes(db: Database, effects: Effects, arrivals: Sequence[OutcomeArrival]) -> list[OutcomeResult]:
-    """Apply outcomes, each once however often it is told.
+    """Apply outcomes, each once, however often it is sent.
 
-    Incidents that may be moved, because a page of them ended, are one transaction; then those that are only informed are another,
-    which reads less. Incidents that may page on a policy of which another transaction takes a turn wait for it by themselves, when
-    the others are committed and hold no lock any more. So do those that may page many schedules (`sharing`), one incident after
-    the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    Incidents whose level may change, because one of their pages ended, are one transaction. Those that only get information are
+    another, which reads less. Incidents whose policy's turns another transaction holds wait for it alone, after the others are
+    committed and hold no lock any more. So do those that may page many schedules (`sharing`), one incident after the other.
+    Raises DATABASE_UNAVAILABLE, CONFLICT.
     """
     results: dict[int, OutcomeResult] = {}
     ending = {each.incident_id for each in arrivals if each.outcome.ends}
@@ -53,7 +53,7 @@ async def apply_outcomes(db: Database, effects: Effects, arrivals: Sequence[Outc
         applied, taking = await _apply(db, effects, [arrivals[place] for place in moving])
         results |= zip(moving, applied, strict=True)
         for incidents in filter(None, (taking.held, *({each} for each in sorted(taking.apart))) if taking else ()):
-            # What was applied above is a duplicate now, and keeps its first answer.
+            # Outcomes that were applied above are duplicates now, and keep their first result.
             again = [place for place in moving if arrivals[place].incident_id in incidents]
             waited, _ = await _apply(db, effects, [arrivals[place] for place in again], wait=True)
             results |= zip(again, waited, strict=True)
@@ -63,7 +63,7 @@ async def apply_outcomes(db: Database, effects: Effects, arrivals: Sequence[Outc
 
 
 async def _inform(db: Database, effects: Effects, arrivals: Sequence[OutcomeArrival]) -> list[OutcomeResult]:
-    """Most outcomes of all: what was sent, or is tried on, changes no level and needs no people, policy and timer."""
+    """Most outcomes: a page that was sent, or is being retried, changes no level and needs no people, policy or timer."""
 
     async def work(tx: Tx) -> list[OutcomeResult]:
         locked = await pages.lock(tx, list({each.incident_id for each in arrivals}))
@@ -85,15 +85,15 @@ async def _inform(db: Database, effects: Effects, arrivals: Sequence[OutcomeArri
 async def _apply(
     db: Database, effects: Effects, arrivals: Sequence[OutcomeArrival], *, wait: bool = False
 ) -> tuple[list[OutcomeResult], Taking | None]:
-    """With `wait` False, incidents that are held or apart are left as they are, and named in the answer.
+    """With `wait` False, incidents that are held or apart are not changed; they are returned.
 
-    The incident is locked before the timeline is asked what it holds, so that two replicas that are told the same at the
-    same time take it one after the other.
+    The incident is locked before its timeline is read, so that two replicas that get the same outcome apply it one after the
+    other.
     """
 
     async def work(tx: Tx) -> tuple[list[OutcomeResult], Taking | None]:
         locked = await escalations.lock(tx, list({each.incident_id for each in arrivals}))
-        # The lock shows every tenant's rows: an incident named together with another tenant is not there.
+        # The lock returns the rows of every tenant: an incident that is named with another tenant counts as unknown.
         runs = {each.incident_id: locked[each.incident_id] for each in arrivals if _owns(locked, each)}
         results, new = await _sort(tx, locked, arrivals)
         steps = [Step(each.incident_id, each.outcome, org_id=each.org_id) for each in new]
@@ -105,7 +105,7 @@ async def _apply(
 async def _sort(
     tx: Tx, locked: Mapping[UUID, Run], arrivals: Sequence[OutcomeArrival]
 ) -> tuple[list[OutcomeResult], list[OutcomeArrival]]:
-    """How each goes, and those that are new. The incidents are locked, so that nobody else takes them meanwhile."""
+    """The result of each, and those that are new. The incidents are locked, so that no other transaction applies them meanwhile."""
     known = await timeline.outcomes_recorded(
         tx, [(each.org_id, each.incident_id, each.outcome.key) for each in arrivals]
     )
@@ -127,8 +127,8 @@ async def _sort(
 async def _take(
     tx: Tx, effects: Effects, runs: Mapping[UUID, Escalation], steps: Sequence[Step], *, wait: bool
 ) -> Taking:
-    """What was taken, and the incidents that were left alone."""
-    # What was sent, or is tried on, changes no level: it needs no people and no turns.
+    """The applied outcomes, and the incidents that were left alone."""
+    # Pages that were sent, or are being retried, change no level: they need no people and no turns.
     moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
     taking = await turning.lock_for(tx, turning.running_of(moving, runs), wait=wait)
     left = taking.held | taking.apart

@@ -1,4 +1,4 @@
-"""Look for what cannot be: a running escalation that no timer will ever move."""
+"""Checks for an impossible state: a running escalation without a timer, which would never move."""
 
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id

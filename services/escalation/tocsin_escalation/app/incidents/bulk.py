@@ -1,4 +1,4 @@
-"""One command for every incident that a filter finds."""
+"""One command for every incident that matches a filter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,13 +24,13 @@ from tocsin_escalation.store.incidents.finding import Filters
 MOST: Final = 250
 MOST_COUNTED: Final = 10_000
 _ROUNDS: Final = 20
-"""Each looks at 10,000 incidents at most when no index knows the filter."""
+"""Each reads at most 10,000 incidents, when no index covers the filter."""
 Place = tuple[datetime, UUID]
-"""Of an incident, in the order of lists."""
+"""The place of an incident in the order of lists."""
 
 
 class Action(Enum):
-    """What is done to each incident."""
+    """The action on each incident."""
 
     ACKNOWLEDGE = "acknowledge"
     SNOOZE = "snooze"
@@ -61,12 +61,13 @@ _NEED: Final = {
     Action.MERGE: _UNRESOLVED,
     Action.UNMERGE: (State.MERGED,),
 }
-"""The states in which an incident can need the action: in others it is left out."""
+"""The states in which an incident can need the action; incidents in other states are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is done, by whom. `event`: what happens to each incident, if it is the same. `into`: to merge, the one that goes on."""
+    """The action, and who does it. `event`: the event for each incident, if it is the same for all. `into`: for a merge, the
+    target."""
 
     action: Action
     actor: str
@@ -76,7 +77,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """Incidents, newest first. `end`: behind which others may fit."""
+    """Matching incidents, newest first. `end`: the place after which more may match."""
 
     rows: Sequence[EscalationRow]
     end: Place | None
@@ -85,7 +86,7 @@ class Fitting:
 async def fitting(
     db: Database, org_id: str, filters: Filters, change: Change, behind: Sequence[object] | None, limit: int
 ) -> Fitting:
-    """The incidents that fit and need the change. Raises INVALID_FIELD for a filter that says nothing."""
+    """The incidents that match and need the change. Raises INVALID_FIELD for an empty filter."""
     wanted = _wanted(filters, change)
     if not wanted.states:
         return Fitting((), None)
@@ -100,7 +101,7 @@ async def fitting(
 
 
 async def count(db: Database, org_id: str, filters: Filters, change: Change, behind: Sequence[object] | None) -> int:
-    """How many incidents fit and need the change; MOST_COUNTED stands for more."""
+    """How many incidents match and need the change; MOST_COUNTED stands for more."""
     wanted = _wanted(filters, change)
     if not wanted.states:
         return 0
@@ -124,13 +125,13 @@ def _wanted(filters: Filters, change: Change) -> Filters:
 
 
 async def check(db: Database, org_id: str, change: Change) -> None:
-    """Refuse what would be refused for each incident: a merge into one that takes none in."""
+    """Refuse a change that would be refused for each incident: a merge into an incident that can be no target."""
     if change.into is not None:
         check_target((await read.incident(db, org_id, change.into)).run)
 
 
 async def steps(commands: Commands, org_id: str, change: Change, incident_ids: Sequence[UUID]) -> list[Step]:
-    """One step for each incident. To resolve, ingest has resolved them before; raises SERVICE_UNAVAILABLE when it cannot."""
+    """One step for each incident. For a resolve, ingest has resolved them before; raises SERVICE_UNAVAILABLE when it cannot."""
     if change.action is Action.RESOLVE:
         return await commands.resolving(org_id, change.actor, incident_ids)
     if change.action is Action.RESTART:
@@ -141,7 +142,7 @@ async def steps(commands: Commands, org_id: str, change: Change, incident_ids: S
 
 
 def plan(change: Change) -> Plan | None:
-    """How each incident is merged, or taken out of another one; None of an action that is one step of each incident."""
+    """How each incident is merged, or taken out of a merge; None for an action that is one step of each incident."""
     if change.action is Action.UNMERGE:
         return lambda runs, id: plan_unmerge(runs, id, change.actor, "")
     into = change.into

@@ -1,4 +1,5 @@
-"""What a person does to incidents: one transaction with its answer kept by request_id, then the certainty that pages stop."""
+"""Commands of people on incidents: one transaction, whose answer is stored by request_id, and then the confirmation that pages
+stop."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ _log = get_logger(__name__)
 
 R = TypeVar("R", bound=Message)
 Plan = Callable[[Mapping[UUID, Escalation], UUID], Sequence[Step]]
-"""The steps of one incident of many, its own one first, by the incidents as they are locked; or it raises the error of this one."""
+"""The steps for one of many incidents, its own one first, computed from the locked incidents; or it raises that incident's error.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Closed:
 
 
 class Closing(Protocol):
-    """Ingest, as far as resolving goes: it owns the key that resolving frees."""
+    """Ingest, for resolving: it owns the dedup key that a resolve frees."""
 
     async def resolve(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Closed]:
         """Resolve these, in order. Raises TocsinError when ingest does not answer; then nothing is resolved here either."""
@@ -52,7 +54,7 @@ class Commands:
         self._confirming = Confirming(db, notify, effects.relay)
 
     async def close(self) -> None:
-        """Return when nothing of what was answered is left to do."""
+        """Return when all work that follows the answers is done."""
         await self._confirming.drain()
 
     async def one(
@@ -66,8 +68,8 @@ class Commands:
     ) -> R:
         """One command on one incident, idempotent by request_id.
 
-        Raises what `advance` answers (such as INCIDENT_NOT_FOUND, INCIDENT_RESOLVED), REQUEST_ID_REUSED, and CANCEL_UNCONFIRMED
-        when the command holds and notify has not confirmed it.
+        Raises the errors of `advance` (such as INCIDENT_NOT_FOUND, INCIDENT_RESOLVED), REQUEST_ID_REUSED, and CANCEL_UNCONFIRMED
+        when the command is committed and notify has not confirmed it.
         """
 
         async def take(tx: Tx) -> R:
@@ -105,9 +107,9 @@ class Commands:
         plan: Callable[[Mapping[UUID, Escalation]], Sequence[Step]],
         respond: Callable[[Sequence[Advanced]], R],
     ) -> R:
-        """Several steps that hold together: when one is refused none is taken, and its error is raised. Idempotent by request_id.
+        """Several steps, all or none: when one is refused none is applied, and its error is raised. Idempotent by request_id.
 
-        `plan` says which, of the incidents as they are locked, with those with which they are merged; it may raise too.
+        `plan` returns the steps for the locked incidents and those they are merged with; it may raise too.
         """
 
         async def take(tx: Tx) -> R:
@@ -132,7 +134,8 @@ class Commands:
         plan: Plan,
         respond: Callable[[Sequence[Advanced | TocsinError]], R],
     ) -> R:
-        """Several steps for each incident, answered by itself; idempotent by request_id as a whole. `also`: others they act on."""
+        """Several steps for each incident, answered by itself; idempotent by request_id as a whole. `also`: other incidents that
+        the steps change."""
 
         async def take(tx: Tx) -> R:
             runs = await escalations.lock(tx, [*incident_ids, *also], kin=True)
@@ -157,7 +160,8 @@ class Commands:
         incident_ids: Sequence[UUID],
         steps: Sequence[Step] = (),
     ) -> R:
-        """One transaction, with its answer kept by request_id; then the certainty that pages of these incidents have stopped."""
+        """One transaction, whose answer is stored by request_id; then the confirmation that pages of these incidents have
+        stopped."""
 
         async def work(tx: Tx) -> tuple[R, Stops]:
             response = await once(tx, method, request, response_type, lambda: take(tx))
@@ -168,7 +172,7 @@ class Commands:
         return response
 
     async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
-        """What this request was answered before, with the certainty again that pages have stopped; None for a new one."""
+        """The stored answer of this request, with a new confirmation that pages have stopped; None for a new request."""
         async with self.db.transaction(org_id) as tx:
             before = await answered(tx, method, request, response_type)
             if before is None:
@@ -179,10 +183,10 @@ class Commands:
         return before
 
     async def answering(self, org_id: str, actor: str, run: Escalation, via: str) -> tuple[Step, bool]:
-        """`resolving` for a person who answers a page of this incident: if it is merged, they mean the other one as well.
+        """`resolving` for a person who answers a page of this incident: if it is merged, the target is resolved as well.
 
-        It is resolved itself first, which settles whether it is still merged at that moment. The answer says as well whether the
-        incident of the step was resolved before.
+        The incident itself is resolved first; that decides whether it is still merged. The answer also says whether the incident
+        of the step was resolved before.
         """
         own = await self.resolving(org_id, actor, [run.incident_id], via)
         before = run.state is State.RESOLVED
@@ -199,11 +203,11 @@ class Commands:
         return replace(step, event=Resolved(actor, via=via, source=run.incident_id)), False
 
     async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str = "") -> list[Step]:
-        """Have ingest resolve these, and return what is left to do here: one step for each.
+        """Let ingest resolve these, and return the remaining steps, one for each.
 
-        Incidents that are merged into them are resolved before, here as well: they would page again otherwise. One that ingest does
-        not know is resolved here alone. Ingest's database was restored from a backup, or it has forgotten what was over long ago;
-        either way nothing else would end it.
+        Incidents that are merged into them are resolved first, here as well: otherwise they would page again. An incident that
+        ingest does not know is resolved here alone. Ingest's database was restored from a backup, or has deleted an incident that
+        ended long ago; in both cases no other event would end it.
         """
         async with self.db.transaction(org_id) as tx:
             parts = [id for id in await escalations.merged_into(tx, incident_ids) if id not in incident_ids]
@@ -231,7 +235,7 @@ def _planned(plan: Plan, runs: Mapping[UUID, Escalation], id: UUID) -> Sequence[
 
 
 def _others(response: Message, steps: Sequence[Step]) -> list[UUID]:
-    """The incidents to which answers were passed on; that their pages have stopped is to be certain as well."""
+    """The incidents to which answers were passed on; the stop of their pages must be confirmed as well."""
     if not any(step.answers for step in steps):
         return []
     named = list[str]()

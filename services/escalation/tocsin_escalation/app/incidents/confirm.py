@@ -1,7 +1,7 @@
-"""Make sure that notify has stopped what a person wanted stopped, before the person is told OK.
+"""Wait until notify has stopped the pages that a person's command stops, before the person gets OK.
 
-The cancellation is an outbox row of the same transaction, so it is delivered even if this fails: a second later, by the relay.
-But an OK means that no provider call starts any more, and only notify's own answer can promise that.
+The cancellation is an outbox row of the same transaction, so the relay delivers it a second later, even if this fails. But an OK
+means that no provider call starts any more, and only notify's own answer can promise that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,28 +23,29 @@ _log = get_logger(__name__)
 
 
 class Cancelling(Protocol):
-    """Notify, as far as stopping goes."""
+    """Notify, for cancellations."""
 
     async def cancel(self, cancellations: Sequence[internal_service_pb2.Cancellation]) -> None:
-        """Returns once no provider call starts for them. Raises TocsinError when that is not certain."""
+        """Returns once no provider call starts for them. Raises TocsinError when that is not confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """Cancellations of some incidents of a tenant that were on their way at the end of a transaction: ids and payloads."""
+    """Cancellations of some incidents of a tenant that were in the outbox at the end of a transaction: ids and payloads."""
 
     incidents: Sequence[str]
     rows: Sequence[tuple[int, bytes]]
 
     @classmethod
     async def of(cls, tx: Tx, incident_ids: Iterable[UUID]) -> "Stops":
-        """Those of these incidents, also of earlier commands that were not confirmed. Read them when the incidents are locked."""
+        """Those of these incidents, including those of earlier commands that were not confirmed. Read them when the incidents are
+        locked."""
         keys = [str(id) for id in incident_ids]
         return cls(keys, await outbox.pending_of(tx, CANCEL, keys))
 
 
 class Confirming:
-    """Tells notify what is to stop, and lets the caller wait for its answer alone."""
+    """Sends cancellations to notify; each caller waits for its own answer only."""
 
     def __init__(self, db: Database, notify: Cancelling, relay: Nudging) -> None:
         self._notify = notify
@@ -70,5 +71,5 @@ class Confirming:
         self._confirmed.note([(id, org_id) for id, _ in stops.rows])
 
     async def drain(self) -> None:
-        """Return when the rows of all that was confirmed are gone."""
+        """Return when the outbox rows of all confirmed cancellations are deleted."""
         await self._confirmed.drain()

@@ -1,4 +1,4 @@
-"""What a committed decision sets going. All of it is hints: every effect has a row that a sweep finds without them."""
+"""What follows the commit of a decision. All of it is hints: a sweep finds the row of every effect without them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,31 +15,31 @@ from tocsin_escalation.store.incidents.timers import LiveTimer
 
 
 class Arming(Protocol):
-    """Puts timers into Redis and takes them out, after the commit and without waiting for it."""
+    """Adds timers to Redis and removes them, after the commit and without waiting for it."""
 
     def arm(self, timers: Sequence[LiveTimer], now: datetime) -> None:
         """Arm these; `now` is the database's clock when they were read or written."""
 
     def disarm(self, incident_ids: Sequence[UUID]) -> None:
-        """Disarm these."""
+        """Remove these."""
 
 
 class Paging(Protocol):
-    """Hands pages to notify, after the commit and without waiting for it."""
+    """Sends pages to notify, after the commit and without waiting for it."""
 
     def page(self, jobs: Sequence[NotificationJob]) -> None:
-        """Hand these over now; their outbox rows do it again a second later, the sure way."""
+        """Send these now; the relay sends their outbox rows again a second later, by RPC."""
 
 
 class Nudging(Protocol):
     """Wakes the relay."""
 
     def nudge(self) -> None:
-        """There is something to deliver."""
+        """The outbox has rows to deliver."""
 
 
 class Watching(Protocol):
-    """Tells those who watch."""
+    """Tells the streams of changes."""
 
     def changed(self, org_ids: Collection[str]) -> None:
         """These tenants have new entries in their timelines."""
@@ -47,14 +47,14 @@ class Watching(Protocol):
 
 class _Nobody:
     def changed(self, org_ids: Collection[str]) -> None:
-        """Nobody watches."""
+        """There are no streams."""
 
 
 @dataclass(slots=True)
 class TimerRetries:
-    """What follows when a timer cannot be fired. Pauses are seconds. Options of the queue change it while the process runs.
+    """The retries of a timer whose firing failed. Pauses are seconds. Options of the queue change it while the process runs.
 
-    A timer is never given up: somebody would stay unpaged. After `attempts` failures its trouble is told loudly.
+    A timer is never given up: a user would not be paged. After `attempts` failures an error is logged.
     """
 
     attempts: int = 3
@@ -64,7 +64,7 @@ class TimerRetries:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Where committed decisions go."""
+    """Receives committed decisions."""
 
     arming: Arming
     paging: Paging
@@ -75,7 +75,7 @@ class Effects:
     retries: TimerRetries = field(default_factory=TimerRetries)
 
     def note(self, happened: Iterable[Noted]) -> None:
-        """It is committed: the journal of the queue may be told."""
+        """It is committed: write it to the queue's journal."""
         for each in happened:
             self.notes.note(each)
 

@@ -1,4 +1,4 @@
-"""Fire due timers: as a set that waits for no lock, and in halves when it fails, so that no row can hold up the others."""
+"""Fires due timers: as a set that waits for no lock, and in halves when it fails, so that no row can delay the others."""
 
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -25,15 +25,15 @@ from tocsin_escalation.store.incidents import escalations, timers
 _log = get_logger(__name__)
 
 _MOST_TRANSACTIONS: Final = 24
-"""Of one call. What is left then is left to the next one."""
+"""Transactions of one call. The rest is left to the next call."""
 
 Fired = tuple[UUID, TimerFired]
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Timers that were left alone. `rows`: another transaction decides about their incident. `turns`: it takes a turn of a policy
-    on which they may page, or too many of them page many schedules.
+    """Timers that were not fired. `rows`: another transaction holds their incident. `turns`: it holds the turns of a policy on
+    which they may page, or too many of them page many schedules.
     """
 
     rows: tuple[Fired, ...] = ()
@@ -49,12 +49,12 @@ class Left:
 async def fire_timers(
     db: Database, effects: Effects, fired: Sequence[Fired], way: str = "redis", *, wait: bool = False
 ) -> Left:
-    """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing.
+    """Fire these timers. A timer that fails is postponed with a growing pause; a stale one does nothing.
 
-    Answers with those it left alone. A set never waits for what another transaction holds: a replica that stands still inside its
-    transaction would hold up the timers of every tenant. With `wait` one timer does, and CONFLICT is raised when it takes too long.
-    Timers of policies that name many schedules are fired after the others (`app.incidents.sharing`).
-    `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
+    Returns the timers that were not fired. A set never waits for locks of another transaction: a replica that is stopped inside
+    its transaction would delay the timers of every tenant. With `wait`, a single timer waits, and CONFLICT is raised when that
+    takes too long. Timers of policies that name many schedules are fired after the others (`app.incidents.sharing`). `way` says
+    who found them due, `redis` or `sweep`: the lateness of each is measured separately.
     """
     left = Left()
     waiting = deque([tuple(fired)])
@@ -71,12 +71,13 @@ async def fire_timers(
 async def _fire(
     db: Database, effects: Effects, fired: Sequence[Fired], way: str, *, wait: bool
 ) -> tuple[Left, tuple[Fired, ...]]:
-    """One transaction, or several when it fails. Also those that are fired apart from the others."""
+    """One transaction, or several when it fails. Includes those that are fired apart from the others."""
     try:
         return await _transaction(db, effects, fired, way, wait=wait)
     except Exception as error:
-        # A database that is away is nobody's fault. One that ends a transaction which has begun may do so because of one of these:
-        # deciding about it took too long. It would be the first of each batch again, and the others would wait behind it.
+        # A database that is away is no fault of these timers. A database that ends a transaction after it began may do so because
+        # the decision about one of these took too long. That timer would be the first of each batch again, and the others would
+        # wait behind it.
         if isinstance(error, TocsinError) and not isinstance(error, Lost):
             raise
         if len(fired) == 1:
@@ -94,9 +95,10 @@ async def _fire(
 
 
 async def _fired_with_less(db: Database, effects: Effects, fired: Sequence[Fired], way: str) -> bool:
-    """Whether one timer that has lost the database was fired after all: as it is, or else without the schedules of its policy.
+    """Whether a timer that lost the database was fired after all: unchanged, or else without the schedules of its policy.
 
-    These cost more than anything else about it. Its level is skipped then, unless it names users and teams, and says why.
+    Schedules cost more than anything else of a timer. Its level is then skipped, with the reason, unless it names users and
+    teams.
     """
     for most_schedules in (sharing.MOST_LOOKED_AT, 0):
         try:
@@ -150,7 +152,7 @@ async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, w
             if answer.before is not None:
                 notes += journal_notes.fired(answer.before, answer.run, step.event.timer_id, answer.update_time)
             if way == "sweep" and timer is not None and timer.id == step.event.timer_id:
-                # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
+                # It was due and had no effect: without a pause the sweep would find it again at once, for ever.
                 _log.error("timer_without_effect", incident=str(step.incident_id), timer=str(timer.id))
                 await timers.postpone(tx, step.incident_id)
             for entry in answer.entries:
@@ -179,9 +181,9 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID, error: Ex
 
 
 async def sweep_overdue(db: Database, effects: Effects, queue: str, grace: float, limit: int) -> int:
-    """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many that were.
+    """Fire overdue timers from PostgreSQL, whether or not Redis has them; returns how many.
 
-    None while `queue` is paused. What another transaction holds is left to the next round.
+    None while `queue` is paused. Timers that another transaction holds are left to the next round.
     """
 
     due: list[timers.LiveTimer] = []

@@ -1,4 +1,5 @@
-"""Users who follow an incident: who does, and the messages that they get, as outbox rows of the transaction that moves it."""
+"""Users who follow an incident: their list, and the messages to them, as outbox rows of the transaction that changes the
+incident."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.store.incidents import followers
 
 _USE: Final = timedelta(days=1)
-"""For how long news are news."""
+"""How long such a message is of use."""
 _ACTOR: Final = "an incident that you follow"
 _TITLE: Final = 500
 _TEXT: Final = 4000
@@ -65,7 +66,7 @@ async def _lock(tx: Tx, incident: UUID, *, lock: bool = True) -> tuple[State, di
 
 
 def told(notes: Iterable[tuple[Escalation, Note]], now: datetime) -> list[Row]:
-    """One message for each follower of each incident, of everything that happened in this step."""
+    """One message for each follower of each incident, about all changes of this step."""
     runs: dict[UUID, Escalation] = {}
     happened = defaultdict[UUID, list[Note]](list)
     for run, note in notes:
@@ -81,7 +82,7 @@ def told(notes: Iterable[tuple[Escalation, Note]], now: datetime) -> list[Row]:
 
 
 def _job(run: Escalation, user: str, channel: str, lines: list[str], now: datetime) -> notification_pb2.NotificationJob:
-    # Without `incident`, which says what stops a message: an acknowledge stops pages, and is news itself.
+    # Without `incident`, which decides what stops a message: an acknowledge stops pages, but followers are to be told of it.
     job = notification_pb2.NotificationJob(
         page=f"pages/{new_id()}",
         org_id=run.org_id,

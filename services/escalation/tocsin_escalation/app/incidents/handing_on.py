@@ -1,4 +1,4 @@
-"""The policies to which runs may be handed on. Policies that name none cost nothing here."""
+"""The policies to which runs may be handed on. Policies that name no next policy cost nothing here."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +9,7 @@ from tocsin_escalation.domain.policy import Policy, Target
 from tocsin_escalation.store.people import policies
 
 Ahead = Mapping[tuple[str, str], Policy]
-"""By tenant and id, as they are defined now."""
+"""By tenant and id, in their present version."""
 
 
 async def load(tx: Tx, named: Iterable[tuple[str, Policy]]) -> Ahead:
@@ -27,7 +27,7 @@ async def load(tx: Tx, named: Iterable[tuple[str, Policy]]) -> Ahead:
 
 
 def targets(ahead: Ahead) -> list[tuple[str, Target]]:
-    """Everybody whom they may page."""
+    """All targets that they may page."""
     return [(org_id, target) for (org_id, _), policy in ahead.items() for target in policy.targets()]
 
 

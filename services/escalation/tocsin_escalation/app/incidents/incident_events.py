@@ -1,7 +1,7 @@
-"""What subscriptions are told of incidents: timeline entries turned into contract messages.
+"""Events for subscriptions: timeline entries as contract messages.
 
-The events are rows of the outbox, written for tenants that have a feed and for no other (`feeds`). They have an ordering key
-and a relay of their own: a subscription never holds up a page or a cancellation.
+The events are outbox rows, written only for tenants that have a feed (`feeds`). They have an ordering key and a relay of their
+own: a subscription never holds up a page or a cancellation.
 """
 
 from collections.abc import Mapping
@@ -42,11 +42,11 @@ TYPES: Final[Mapping[NoteKind, pb.EventType.ValueType]] = MappingProxyType(
         NoteKind.RESOLVED: pb.EVENT_TYPE_INCIDENT_RESOLVED,
     }
 )
-"""Timeline entries that subscriptions are told of. What became of single pages is not among them: it would be most of all rows."""
+"""Timeline entries that become events. The outcomes of single pages are not among them: they would be most of all rows."""
 
 
 def event_of(run: Escalation, note: Note, before: Escalation, time: Timestamp) -> bytes | None:
-    """The event of an entry at `time`, serialized; None when nobody is told of it. `before`: as the transaction found the run."""
+    """The event of an entry at `time`, serialized; None when the entry is no event. `before`: as the transaction found the run."""
     type_ = TYPES.get(note.kind)
     if type_ is None:
         return None
@@ -74,5 +74,5 @@ def event_of(run: Escalation, note: Note, before: Escalation, time: Timestamp) -
 
 
 def ordering_key(run: Escalation) -> str:
-    """Events of one incident wait for one another, and its cancellations for none of them."""
+    """Events of one incident wait for one another; its cancellations wait for none of them."""
     return f"event:{run.incident_id}"

@@ -1,4 +1,4 @@
-"""What notify is asked to do, as it travels: decisions turned into contract messages."""
+"""Jobs for notify: decisions as contract messages."""
 
 from typing import Final
 

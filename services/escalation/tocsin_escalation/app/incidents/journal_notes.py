@@ -1,4 +1,4 @@
-"""What escalation's journal is told of timers (`tocsin_kit.tasks.journal`). A timer's id is its incident's."""
+"""Notes for escalation's journal about timers (`tocsin_kit.tasks.journal`). A timer's id is its incident's."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ _TASK: Final = "timers"
 
 
 def added(runs: Iterable[Escalation], now: datetime) -> list[Noted]:
-    """These have a timer that is new, or was moved."""
+    """These have a new timer, or one that was moved."""
     return [
         Noted(
             pb.TASK_CHANGE_KIND_ADDED,
@@ -32,7 +32,7 @@ def added(runs: Iterable[Escalation], now: datetime) -> list[Noted]:
 
 
 def fired(before: Escalation, after: Escalation, timer_id: UUID, now: datetime) -> list[Noted]:
-    """A timer fired; nothing when nothing came of it: a stale one is no work."""
+    """A timer fired; no note if it had no effect: a stale one is no work."""
     timer = before.timer
     if timer is None or timer.id != timer_id or after.timer == timer:
         return []

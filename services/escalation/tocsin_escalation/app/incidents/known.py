@@ -1,4 +1,4 @@
-"""What is to be done with incidents, and what must be known for it: locked escalations, and the people who may be paged."""
+"""The steps for incidents, and the data that decisions need: locked escalations, and the people who may be paged."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ OrgTarget = tuple[str, Target]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number.
+    """One event for one incident. `etag`: apply it only if it is still the incident's. `sequence`: ingest's number.
 
-    `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which no tenant asked for.
-    `answers`: a person answers a page. If the incident is merged by now, they mean the one into which it was merged.
+    `org_id`: in a system transaction, the tenant that asked for the step; empty for a timer. `answers`: a person answers a page.
+    If the incident is merged meanwhile, the answer is for its target.
     """
 
     incident_id: UUID
@@ -36,12 +36,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Locked escalations, and the people their steps may page, by tenant. Those of version 0 are new: `advance` inserts them."""
+    """Locked escalations, and the people whom their steps may page, by tenant. Those of version 0 are new: `advance` inserts
+    them."""
 
     runs: Mapping[UUID, Escalation]
     people: Mapping[str, Directory]
     fed: Collection[str] | None = None
-    """The tenants of these that have a feed of events; None: it was not asked, and the statement that writes them looks."""
+    """The tenants of these that have a feed of events; None: not read, and the statement that writes events checks."""
 
     @classmethod
     async def read(
@@ -59,8 +60,8 @@ class Known:
     ) -> "Known":
         """With the people whom these steps and `others` may page. `runs` are locked already.
 
-        `starting`: policies that runs may start on. `ahead`: those to which the steps may hand on, and `locked`: the turns that
-        they may take, if these are known already. `most_schedules`: of each tenant, those that are looked at.
+        `starting`: policies that runs may start on. `ahead`: policies to which the steps may hand on; `locked`: turns that they
+        may take; both if known already. `most_schedules`: of each tenant, the number that are resolved.
         """
         running = [*starting, *(each for step in steps for each in turning.running(step, runs.get(step.incident_id)))]
         if ahead is None:
@@ -74,7 +75,7 @@ class Known:
 
 
 def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
-    """Everybody these steps could page, but the levels that are passed. An acknowledge looks at no schedule."""
+    """All targets that these steps could page, except those of passed levels. An acknowledge resolves no schedule."""
     for step, run in _known_of(steps, runs):
         if isinstance(step.event, Reassigned | RespondersAdded):
             yield from ((run.org_id, target) for target in step.event.targets)

@@ -32,9 +32,9 @@ def plan_merge(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, acto
 
 
 def plan_part(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, actor: str) -> list[Step]:
-    """As `plan_merge`, for one of many whose steps are taken together: a source that would be refused raises here.
+    """Like `plan_merge`, for one of many incidents whose steps are applied together: a source that would be refused raises here.
 
-    Otherwise the target would tell of a merge that has not been.
+    Otherwise the target's timeline would show a merge that did not happen.
     """
     run = _known(runs, source)
     if run.state is State.RESOLVED:

@@ -1,4 +1,4 @@
-"""What those who watch, the log and the metrics are told of entries of the timeline, once they are committed."""
+"""Reports committed timeline entries to streams of changes, the log and the metrics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _log = get_logger(__name__)
 
 
 def publish(effects: Effects, notes: Sequence[tuple[Run, Note]]) -> None:
-    """Each note beside the run as it is after it."""
+    """Each note, with the run as it is after it."""
     effects.watching.changed({run.org_id for run, _ in notes})
     for kind, count in Counter(note.kind.value for _, note in notes).items():
         effects.metrics.events.labels(kind).inc(count)

@@ -1,4 +1,4 @@
-"""What responders look at."""
+"""Reads for responders."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ from tocsin_escalation.store.incidents.timeline import Entry
 
 
 async def incident(db: Database, org_id: str, id: UUID) -> EscalationRow:
-    """One incident. Raises INCIDENT_NOT_FOUND."""
+    """One incident. Matching incidents, newest first; the cursor is the place after which to continue."""
     async with db.transaction(org_id) as tx:
         row = await escalations.get(tx, id)
     if row is None:
@@ -32,7 +32,7 @@ async def newest(db: Database, org_id: str, filters: Filters, cursor: Sequence[o
 async def worst(
     db: Database, org_id: str, filters: Filters, cursor: Sequence[object] | None, limit: int
 ) -> list[EscalationRow]:
-    """Unresolved incidents that fit, critical ones first; the cursor is the last one's severity and place."""
+    """Unresolved matching incidents, critical ones first; the cursor is the last one's severity and place."""
     behind = None
     if cursor is not None:
         severity, *behind_it = cursor
@@ -45,7 +45,7 @@ async def worst(
 
 
 def place(cursor: Sequence[object] | None) -> tuple[datetime, UUID] | None:
-    """The place of a list behind which a page token goes on."""
+    """The place in a list after which a page token continues."""
     if cursor is None:
         return None
     created, id = cursor

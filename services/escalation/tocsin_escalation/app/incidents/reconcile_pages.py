@@ -1,8 +1,8 @@
-"""Compare the pages that escalation waits to hear of with those that notify knows, and hand over again what it does not know.
+"""Compares the pages whose outcome is open with those that notify knows, and sends the missing ones again.
 
-Notify has committed each page before escalation forgets that it is to be handed over. So the two differ only while pages are on
-their way, and when notify's database was restored from a backup. Then nothing would be sent, and the next page would be that of
-the next level. The comparison runs all the time, a little at a time.
+Notify commits each page before escalation deletes its outbox row. So the two differ only while pages are being sent, and after
+notify's database was restored from a backup. Without this, such pages would not be sent, and the next page would be that of the
+next level. The comparison runs continuously, over a part of the incidents at a time.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,9 +30,9 @@ BATCH: Final = 500
 _BATCHES_A_ROUND: Final = 10
 _HANDED_TOGETHER: Final = 100
 _YOUNGER: Final = 86_400.0
-"""Seconds. A page of which nothing was heard for longer may be one that notify has deleted as old."""
+"""Seconds. A page without any outcome for longer may have been deleted by notify because of its age."""
 _ONCE_IN: Final = 3600.0
-"""Seconds. What notify refuses for good is a dead message by then, and is not to become another one at each look."""
+"""Seconds. A page that notify refuses for good is a dead message by then, and must not become another one in each round."""
 
 
 class Knowing(Protocol):
@@ -44,7 +44,7 @@ class Knowing(Protocol):
 
 @dataclass(slots=True)
 class Report:
-    """What one comparison of everything found, and which of it was handed over again."""
+    """The result of one whole comparison, and the pages that were sent again."""
 
     compared: int = 0
     found: list[OpenPage] = field(default_factory=list)
@@ -52,12 +52,13 @@ class Report:
 
 
 class PageReconciler:
-    """Compares and hands over. `grace`: seconds for which notify must not know a page before the background rounds do so."""
+    """Compares and sends again. `grace`: seconds for which notify must not know a page before the background rounds send it
+    again."""
 
     def __init__(
         self, database: Database, notify: Knowing, effects: Effects, nudge: Callable[[], None], *, grace: float
     ) -> None:
-        """`nudge`: tells the relay of pages that there are more."""
+        """`nudge`: tells the relay of pages that the outbox has more rows."""
         self._database = database
         self._notify = notify
         self._effects = effects
@@ -67,7 +68,7 @@ class PageReconciler:
         self._position: UUID | None = None
 
     async def round(self) -> None:
-        """One round in the background: the pages of up to 5,000 incidents, from where the last one ended.
+        """One round in the background: the pages of up to 5,000 incidents, after those of the last round.
 
         Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE.
         """
@@ -93,14 +94,15 @@ class PageReconciler:
                 return report
 
     async def _look(self, after: UUID | None) -> tuple[int, list[OpenPage], UUID | None]:
-        """How many pages were compared, those that notify does not know, and where to go on."""
+        """How many pages were compared, those that notify does not know, and where to continue."""
         async with self._database.system() as tx:
             found, position = await pages.open_after(tx, after, BATCH)
         known = await self._notify.knows([(each.org_id, each.page) for each in found]) if found else []
         return len(found), [each for each, is_known in zip(found, known, strict=True) if not is_known], position
 
     async def _handed_before(self, unknown: Sequence[OpenPage]) -> list[OpenPage]:
-        """Without those of tenants whose pages are held up: notify may not have had them yet, and gets them without this."""
+        """Without those of tenants whose pages wait in the outbox: notify may not have got them yet, and will get them from
+        there."""
         if not unknown:
             return []
         async with self._database.system() as tx:
@@ -108,7 +110,7 @@ class PageReconciler:
         return [each for each in unknown if each.org_id not in waiting]
 
     async def _hand_over(self, unknown: Sequence[OpenPage]) -> set[UUID]:
-        """Which pages were. One that fails holds up no other. Raises DATABASE_UNAVAILABLE."""
+        """Which pages were sent again. A page that fails delays no other one. Raises DATABASE_UNAVAILABLE."""
         handed: set[UUID] = set()
 
         async def work(some: Sequence[OpenPage]) -> None:
@@ -134,7 +136,7 @@ class PageReconciler:
 
     def _again(self, some: Sequence[OpenPage]) -> Callable[[Tx], Awaitable[set[UUID]]]:
         async def work(tx: Tx) -> set[UUID]:
-            # Locked first: what another replica hands over meanwhile is in the timeline then.
+            # Locked first: what another replica sent again meanwhile is then visible in the timeline.
             runs = await pages.lock(tx, list({each.incident_id for each in some}))
             wanted = [
                 (each.org_id, each.incident_id, each.page)

@@ -1,8 +1,8 @@
-"""Which incidents are decided together in one transaction, by how many schedules they may page.
+"""Which incidents share a transaction, by the number of schedules that they may page.
 
-The rows of all of them are locked until the last schedule has been looked at. So incidents of policies that name many schedules are
-decided after the others and by themselves, and incidents of other tenants do not wait for them. Schedules are counted and no
-time is measured: each may cost about the same at most (`domain.schedules.paging`), and what goes together is the same everywhere.
+The rows of all of them are locked until the last schedule has been resolved. So incidents of policies that name many schedules
+are decided after the others and by themselves, and incidents of other tenants do not wait for them. Schedules are counted, and no
+time is measured: the cost of each is limited (`domain.schedules.paging`), and the grouping is the same on every machine.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,13 +17,13 @@ MOST: Final = 200
 MOST_OF_TENANT: Final = 20
 """The same for the incidents of one tenant."""
 MOST_LOOKED_AT: Final = 250
-"""Schedules of one tenant that one transaction looks at, those of the levels that come next first. A policy names 200 at most."""
+"""Schedules of one tenant that one transaction resolves, those of the next levels first. A policy names 200 at most."""
 
 
 def apart(named: Mapping[UUID, Collection[Key]]) -> frozenset[UUID]:
-    """Those of the incidents that are left to another transaction, given the schedules each may page.
+    """Those of the incidents that are left to another transaction, given the schedules that each may page.
 
-    The lightest are taken first. At least one of them is taken, also when it goes alone.
+    The lightest are taken first. At least one of them is taken, even if it must be alone.
     """
     seen = set[Key]()
     of_tenant: dict[str, int] = {}

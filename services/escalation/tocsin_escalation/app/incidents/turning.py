@@ -1,4 +1,4 @@
-"""Whose turn it is, for decisions about policies that page one in turn. Other policies cost nothing here."""
+"""Whose turn it is, for decisions about policies that page one person after the other. Other policies cost nothing here."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,14 +43,14 @@ class Stepping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The turns that this transaction may take. `busy`: those that another one holds."""
+    """The turns that this transaction holds. `busy`: those that another transaction holds."""
 
     turns: Mapping[Key, tuple[str, ...]]
     busy: frozenset[Key] = frozenset()
 
 
 def running(step: Stepping, run: Escalation | None) -> list[tuple[str, Policy]]:
-    """The policies on which this step may page. An acknowledge pages on none, so it waits for no other transaction."""
+    """The policies on which this step may page. An acknowledge pages on no policy, so it waits for no other transaction."""
     if run is None or not _may_page(run, step.event):
         return []
     named = [run.policy]
@@ -81,7 +81,7 @@ def _may_page(run: Escalation, event: Event) -> bool:
 
 
 async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> Locked:
-    """Lock these turns. With `wait` False those that another transaction holds are `busy`; a policy that is gone has none."""
+    """Lock these turns. With `wait` False those that another transaction holds are `busy`; a deleted policy has none."""
     if not keys:
         return Locked({})
     known = set() if wait else set(await turns.read(tx, keys))
@@ -91,8 +91,8 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> Locked:
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What incidents may page on. `held`: incidents of which another transaction takes a turn. `apart`: those that may page more
-    schedules than are looked at in a transaction that others share (`app.incidents.sharing`).
+    """The policies on which incidents may page. `held`: incidents whose turns another transaction holds. `apart`: those that may
+    page more schedules than a shared transaction resolves (`app.incidents.sharing`).
     """
 
     ahead: Ahead
@@ -104,7 +104,7 @@ class Taking:
 async def lock_for(tx: Tx, running: Mapping[UUID, Sequence[tuple[str, Policy]]], *, wait: bool) -> Taking:
     """Lock the turns that incidents may take on these policies, and on those to which they hand on.
 
-    With `wait` none is held or apart: the transaction is that of one incident, and no other waits for it.
+    With `wait` none is held or apart: the transaction has one incident only, and no other one waits for it.
     """
     ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
     reaching = {id: [*named, *handing_on.from_(named, ahead)] for id, named in running.items()}
@@ -127,7 +127,7 @@ def running_of(steps: Iterable[Stepping], runs: Mapping[UUID, Escalation]) -> di
 
 
 async def add(tx: Tx, people: Mapping[str, Directory], keys: Collection[Key], locked: Locked) -> dict[str, Directory]:
-    """The people with the turns that they have had, and who of them is away."""
+    """The people with their turns so far, and who of them is away."""
     orgs = {org_id for org_id, _ in keys}
     if not orgs:
         return dict(people)

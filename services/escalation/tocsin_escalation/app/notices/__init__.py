@@ -1,1 +1,1 @@
-"""What users are told of their time on call, and reminders."""
+"""Notices to users about their shifts, and reminders."""

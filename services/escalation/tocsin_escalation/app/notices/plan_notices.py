@@ -1,7 +1,7 @@
-"""Plans notices of shifts: a look at the schedules of all users who want any, again and again.
+"""Plans notices of shifts: reads the schedules of all users who want notices, again and again.
 
-A look compares what should come with what is planned, so each change of who is on call counts, however it was written. What is
-planned is a row. It is sent by `send_notices`, which asks the schedules once more.
+A round compares the notices that are due with those that are planned, so each change of who is on call is noticed, whatever wrote
+it. What is planned is a row. `send_notices` sends it after it has resolved the schedules once more.
 """
 
 from collections import defaultdict
@@ -29,11 +29,11 @@ from tocsin_escalation.store.schedules import on_call
 _log = get_logger(__name__)
 
 _TENANTS: Final = 50
-"""That are read together."""
+"""Tenants that are read together."""
 _SCHEDULES: Final = 2000
 """The same of all of them."""
 _USERS: Final = 200
-"""Whose notices one transaction writes: it holds their choices, and pages wait while it is worked out."""
+"""Users whose notices one transaction writes: it locks their choices, and pages wait while it computes."""
 
 _Who = tuple[str, str]
 """Tenant and user."""
@@ -41,7 +41,7 @@ _Who = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is planned for a user and should not be, and the other way round."""
+    """Notices of a user to remove, and notices to add."""
 
     gone: tuple[Key, ...]
     new: tuple[Notice, ...]
@@ -50,14 +50,14 @@ class Change:
 class PlanNotices:
     """Plans the notices of all tenants.
 
-    Every replica may run it: what is different is written under the lock of the user's choice.
+    Every replica may run it: differences are written under the lock of the user's choice.
     """
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def look(self) -> None:
-        """Once. Raises DATABASE_UNAVAILABLE."""
+        """One round. Raises DATABASE_UNAVAILABLE."""
         await rounds.look(
             self._db, shift_notices.tenants, self._tenants, _failed, together=_TENANTS, schedules=_SCHEDULES
         )
@@ -93,7 +93,7 @@ def _failed(org_id: str) -> None:
 
 
 async def _write(tx: Tx, users: Mapping[str, Chooser], shifts: Shifts) -> None:
-    """Someone may have sent something since, or changed their mind: the latter are left for the next look."""
+    """Another replica may have sent some since, or the user may have changed the choice: the latter is left for the next round."""
     held = [each for each in await shift_notices.lock(tx, users) if each.version == users[each.user_id].version]
     ids = [each.user_id for each in held]
     rows = _by_user([(tx.org_id, row) for row in await shift_notices.of_users(tx, ids)])
@@ -118,12 +118,12 @@ def choice_of(chooser: Chooser) -> Choice:
 
 
 def told_in(rows: Sequence[NoticeRow]) -> frozenset[Key]:
-    """What the user has got, or will not get any more."""
+    """The notices that the user has got, or will not get."""
     return frozenset(row.key for row in rows if row.state is not NoticeState.PLANNED)
 
 
 def change_of(chooser: Chooser, shifts: Sequence[Shift], rows: Sequence[NoticeRow], now: datetime) -> Change:
-    """What is different. What is due is left to be sent: it is judged then."""
+    """The differences. Due notices are left to be sent: they are checked then."""
     wanted = {each.key: each for each in planned(choice_of(chooser), shifts, minute_of(now), told_in(rows))}
     kept = {row.key: row.due_time for row in rows if row.state is NoticeState.PLANNED}
     return Change(

@@ -1,7 +1,7 @@
 """Reminders: made, moved, stopped, and sent when they are due.
 
-The rows are the record, and a sweep finds what is due, within its pause. What is sent travels as pages do: an outbox row of
-the same transaction, with the incident's generation. So what stops an incident's pages stops its reminders that are on their way.
+The rows are the record, and a sweep finds due ones within its interval. A reminder is sent as pages are: as an outbox row of the
+same transaction, with the incident's generation. So whatever stops an incident's pages also stops reminders that are being sent.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _NOBODY: Final = Standing(UUID(int=0), "", State.RESOLVED, 0, "", "", 0, "", "")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a caller asks a reminder to be. `incident_id` None: of its text alone. `whom`: a user or a team."""
+    """The reminder that a caller asks for. `incident_id` None: it has its own text and no incident. `whom`: a user or a team."""
 
     incident_id: UUID | None
     whom: Target
@@ -92,7 +92,7 @@ async def find(tx: Tx, id: UUID, *, lock: bool = False) -> ReminderRow:
 
 
 async def as_they_stand(tx: Tx, rows: Sequence[ReminderRow]) -> list[ReminderRow]:
-    """For whoever reads: one whose incident needs it no more comes no more, although its row says so only once it would be due."""
+    """For reads: a reminder whose incident no longer needs it is shown as ended, although its row says so only when it is due."""
     incidents = {(row.org_id, row.incident_id) for row in rows if row.next_time and row.incident_id is not None}
     known = await reminders.standings(tx, list(incidents)) if incidents else {}
     return [row if row.incident_id is None else _as_it_stands(row, known.get(row.incident_id, _NOBODY)) for row in rows]
@@ -104,7 +104,7 @@ def _as_it_stands(row: ReminderRow, standing: Standing) -> ReminderRow:
 
 
 async def snooze(tx: Tx, id: UUID, duration: timedelta) -> ReminderRow:
-    """It comes next so much later than now. Raises REMINDER_NOT_FOUND, ALREADY_ENDED."""
+    """Postpone it by this time from now. Raises REMINDER_NOT_FOUND, ALREADY_ENDED."""
     [row] = await as_they_stand(tx, [await find(tx, id, lock=True)])
     if row.state is not ReminderState.SCHEDULED:
         name = f"reminders/{id}"
@@ -121,14 +121,14 @@ async def stop(tx: Tx, id: UUID, by: str) -> ReminderRow:
 
 
 class Remind:
-    """Sends what is due. Every replica may run it: a reminder is claimed by its row, in the transaction that hands it on."""
+    """Sends due reminders. Every replica may run it: a reminder is claimed by its row, in the transaction that sends it."""
 
     def __init__(self, db: Database, effects: Effects) -> None:
         self._db = db
         self._effects = effects
 
     async def everything(self) -> None:
-        """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """Rounds until no more is due. Raises DATABASE_UNAVAILABLE: due reminders stay due."""
         async with self._db.autocommit() as tx:
             if not await reminders.is_any_due(tx):
                 return
@@ -177,7 +177,7 @@ def _why_nobody(whom: Target) -> str:
 
 
 def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notification_pb2.NotificationJob:
-    """The message that a reminder becomes for a user. What stops the pages of the incident's generation stops it too."""
+    """The message that a reminder becomes for a user. A stop of the incident's pages of its generation stops it too."""
     assert row.next_time is not None, "it was due"
     planned = Timestamp()
     planned.FromDatetime(row.next_time)

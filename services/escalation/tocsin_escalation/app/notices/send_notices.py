@@ -1,8 +1,9 @@
 """Sends notices of shifts that are due.
 
-The rows are the record, and a sweep finds what is due. A message and the end of its notices are one transaction, under the lock
-of the user's choice: each is sent once, also if a process is killed or two of them do it. A notice goes out only if the schedules,
-as they are by then, still say so. Its outbox rows have a relay of their own, and a round is bounded: pages do not wait for notices.
+The rows are the record, and a sweep finds due ones. A message and the end of its notices are one transaction, under the lock of
+the user's choice: each is sent once, even if a process is killed or two processes do the same. A notice is sent only if the
+schedules still give it at that time. Its outbox rows have a relay of their own, and a round is bounded: pages do not wait for
+notices.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ _REST: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """All notices of one kind that a user gets now."""
+    """All notices of one kind that a user gets at this time."""
 
     chooser: Chooser
     kind: NoticeKind
@@ -74,7 +75,7 @@ class SendNotices:
         self._nudge = nudge
 
     async def round(self) -> None:
-        """Those who have waited longest; tenants take turns. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        """Those who have waited longest; tenants alternate. Raises DATABASE_UNAVAILABLE: due notices stay due."""
         async with self._db.autocommit() as tx:
             due = await shift_notices.due(tx, self._most)
         by_tenant: defaultdict[str, list[str]] = defaultdict(list)
@@ -123,7 +124,7 @@ class SendNotices:
 
 
 def _failed(failed: list[str], org_id: str, user: str) -> None:
-    """What was due stays due, and is tried again after a rest."""
+    """Due notices stay due, and are tried again after a pause."""
     _log.exception("notice_not_sent", org_id=org_id, user=user)
     failed.append(user)
 

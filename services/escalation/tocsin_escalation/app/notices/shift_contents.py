@@ -1,4 +1,4 @@
-"""What messages about time on call tell, as the contract's `ShiftContent`: notify puts it into the language of its reader."""
+"""The content of notices about shifts, as the contract's `ShiftContent`: notify translates it into the user's language."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ _NOTICES: Final = {
     NoticeKind.WEEK: pb.SHIFT_NOTICE_WEEK_AHEAD,
 }
 SegmentAt = Callable[[str, int], Segment | None]
-"""Who is on call in a schedule at an instant; None: the schedule is not there any more."""
+"""Who is on call in a schedule at an instant; None: the schedule was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """For whom it is told: the zone of their wall. `now`: the minute in which it is."""
+    """The reader's time zone. `now`: the present minute."""
 
     zone: str
     now: int
@@ -50,7 +50,7 @@ def of_shifts(
     for shift in shifts[:MOST_LISTED]:
         stretch = told.stretches.add(schedule=names.schedule(shift.schedule))
         begun = kind is NoticeKind.WEEK and shift.start is not None and shift.start <= reader.now
-        if shift.start is not None and not begun:  # of the coming week it does not matter when
+        if shift.start is not None and not begun:  # for the coming week the time of the hand-over does not matter
             stretch.start_time.FromDatetime(time_of(shift.start))
         if shift.end is not None:
             stretch.end_time.FromDatetime(time_of(shift.end))
@@ -65,7 +65,7 @@ def of_shifts(
 
 
 def of_change(change: Change, user: str, at: SegmentAt, names: Names, reader: Reader) -> pb.ShiftContent:
-    """What became the user's, and what they lost, with who has it now."""
+    """The time that became the user's, and the time they lost, with who has it now."""
     told = _content(pb.SHIFT_NOTICE_CHANGED, reader, sorted(change.schedules, key=names.schedule), names)
     for gained in change.gained[:MOST_LISTED]:
         made = told.stretches.add()
@@ -102,7 +102,7 @@ def of_offer(offer: Offer, names: Names, reader: Reader) -> pb.ShiftContent:
 
 
 def of_answer(offer: Offer, who: Collection[str], names: Names, reader: Reader, *, accepted: bool) -> pb.ShiftContent:
-    """To the one who made it. `who`: has taken it, or declined it."""
+    """To the user who made it. `who`: has taken it, or declined it."""
     kind = pb.SHIFT_NOTICE_SWAP_ACCEPTED if accepted else pb.SHIFT_NOTICE_SWAP_DECLINED
     return _swap(kind, offer, who, names, reader)
 

@@ -12,7 +12,7 @@ from tocsin_escalation.store.notices.shift_notices import ChoiceRow, Wanted
 from tocsin_escalation.store.people import directory
 
 NOTHING: Final = ChoiceRow("", None, False, None, "", 0, None)
-"""What a user wants who has never said."""
+"""The choice of a user who has made none."""
 
 
 async def find(tx: Tx, user: str) -> ChoiceRow:
@@ -23,7 +23,8 @@ async def find(tx: Tx, user: str) -> ChoiceRow:
 
 async def replace(tx: Tx, user: str, etag: str, wanted: Wanted) -> tuple[ChoiceRow, ChoiceRow]:
     """What the user had chosen, and what they have now. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
-    await must_exist(tx, user, lock=True)  # who is deleted meanwhile has no row to which the settings could belong
+    # For a user who is deleted meanwhile, the settings would have no row to refer to.
+    await must_exist(tx, user, lock=True)
     before = await shift_notices.get(tx, user, lock=True) or NOTHING
     require_etag(etag, before.version)
     if not wanted.changes:

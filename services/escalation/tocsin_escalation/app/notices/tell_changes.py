@@ -1,7 +1,7 @@
-"""Tells users whose time on call was changed: a look at what they know and what the schedules say, again and again.
+"""Tells users whose shifts were changed: compares what they know with the schedules, again and again.
 
-What a user knows is a row, and it is written in the transaction of the message about it: each change is told once, also if a
-process is killed or two of them do it.
+What a user knows is a row, written in the transaction of the message about it: each change is told once, even if a process is
+killed or two processes do the same.
 """
 
 from collections import defaultdict
@@ -39,11 +39,11 @@ _SCHEDULES: Final = 1000
 _USERS: Final = 100
 """Whom one transaction tells."""
 _MARGIN: Final = DAY
-"""What is resolved at once is kept for some hours, so a little more is looked at."""
+"""A resolved time is cached for some hours, so a little more is resolved."""
 
 
 class TellChanges:
-    """Tells users of all tenants what moved in their shifts. Every replica may run it."""
+    """Tells users of all tenants about changes of their shifts. Every replica may run it."""
 
     def __init__(self, db: Database, metrics: EscalationMetrics) -> None:
         self._db = db
@@ -65,7 +65,7 @@ class TellChanges:
             await turns.give()
             said = present(coming.shifts.get((org_id, user), ()), now, min(coming.until, now + LOOKED_AT))
             known = {each.schedule for each in recipient.known.stretches} if recipient.known else set()
-            # A schedule that is not there any more is lost; one that there was no time to look at is not.
+            # A schedule that was deleted is a loss; one that there was no time to resolve is not.
             unsure = {
                 each
                 for each in known
@@ -104,7 +104,7 @@ async def _read(
 
 
 def _full(keys: Sequence[on_call.Key]) -> frozenset[str]:
-    """Tenants that may have more schedules than are looked at."""
+    """Tenants that may have more schedules than are resolved."""
     count: defaultdict[str, int] = defaultdict(int)
     for org_id, _ in keys:
         count[org_id] += 1

@@ -43,7 +43,7 @@ async def create_team(tx: Tx, team: TeamRow) -> TeamRow:
 
 
 async def update_user(tx: Tx, id: str, etag: str, change: Callable[[UserRow], UserRow]) -> UserRow:
-    """What `change` makes of the user as they are. Raises USER_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD."""
+    """The user after `change`. Raises USER_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD."""
     row = await _user(tx, id, lock=True)
     require_etag(etag, row.version)
     changed = change(row)
@@ -55,7 +55,7 @@ async def update_user(tx: Tx, id: str, etag: str, change: Callable[[UserRow], Us
 
 
 async def update_team(tx: Tx, id: str, etag: str, change: Callable[[TeamRow], TeamRow]) -> TeamRow:
-    """What `change` makes of the team as it is. Raises TEAM_NOT_FOUND, ETAG_MISMATCH, USER_NOT_FOUND."""
+    """The team after `change`. Raises TEAM_NOT_FOUND, ETAG_MISMATCH, USER_NOT_FOUND."""
     row = await _team(tx, id, lock=True)
     require_etag(etag, row.version)
     changed = change(row)
@@ -64,7 +64,7 @@ async def update_team(tx: Tx, id: str, etag: str, change: Callable[[TeamRow], Te
 
 
 async def delete_user(tx: Tx, id: str, etag: str) -> UserRow:
-    """The end of a user, and what it was. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
+    """Delete a user; returns it as it was. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
     row = await _user(tx, id, lock=True)
     require_etag(etag, row.version)
     await directory.delete_user(tx, id)
@@ -73,7 +73,7 @@ async def delete_user(tx: Tx, id: str, etag: str) -> UserRow:
 
 
 async def delete_team(tx: Tx, id: str, etag: str) -> TeamRow:
-    """The end of a team, and what it was. Raises TEAM_NOT_FOUND, ETAG_MISMATCH."""
+    """Delete a team; returns it as it was. Raises TEAM_NOT_FOUND, ETAG_MISMATCH."""
     row = await _team(tx, id, lock=True)
     require_etag(etag, row.version)
     await directory.delete_team(tx, id)
@@ -81,7 +81,7 @@ async def delete_team(tx: Tx, id: str, etag: str) -> TeamRow:
 
 
 async def _tell(tx: Tx, id: str, standing: pb.UserStanding.ValueType) -> None:
-    """Notify is to hear of it: it holds pages that wait for the user, and where these lead."""
+    """Notify must be told: it holds pages that wait for the user, and the user's contact methods."""
     change = pb.UserChange(org_id=tx.org_id, user=f"users/{id}", standing=standing)
     change.change_time.FromDatetime(await tx.now())
     await outbox.append_many(tx, USER, [(f"users/{id}", change.SerializeToString())])

@@ -1,4 +1,4 @@
-"""Policies: what an operator writes down about who is paged."""
+"""Policies: who is paged, and in which order."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
 async def update(
     tx: Tx, id: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]], questions: Questions
 ) -> PolicyRow:
-    """What `change` makes of the policy as it is. Raises POLICY_NOT_FOUND, ETAG_MISMATCH and what `change` raises."""
+    """The policy after `change`. Raises POLICY_NOT_FOUND, ETAG_MISMATCH and what `change` raises."""
     row = await _must(tx, id, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
@@ -49,7 +49,7 @@ async def update(
 
 
 async def delete(tx: Tx, id: str, etag: str) -> PolicyRow:
-    """The end of a policy, and what it was. Incidents under way have their own copy. Raises POLICY_NOT_FOUND, ETAG_MISMATCH."""
+    """Delete a policy; returns it as it was. Incidents under way have their own copy. Raises POLICY_NOT_FOUND, ETAG_MISMATCH."""
     row = await _must(tx, id, lock=True)
     require_etag(etag, row.version)
     await policies.delete(tx, id)
@@ -64,9 +64,11 @@ async def _must(tx: Tx, id: str, *, lock: bool = False) -> PolicyRow:
 
 
 async def check(tx: Tx, policy: Policy, questions: Questions, at: str = "policy", kept: Policy | None = None) -> None:
-    """Raises what CreatePolicy and UpdatePolicy refuse: INVALID_FIELD, USER_NOT_FOUND, TEAM_NOT_FOUND, SCHEDULE_NOT_FOUND.
+    """Raises the errors with which CreatePolicy and UpdatePolicy refuse a policy: INVALID_FIELD, USER_NOT_FOUND, TEAM_NOT_FOUND,
+    SCHEDULE_NOT_FOUND.
 
-    `at` is the field of the policy. `kept`: the policy as it is so far; the work of its schedules counts only if it names others.
+    `at` is the field of the policy. `kept`: the stored policy; the work of its schedules is checked only if the new one names
+    others.
     """
     for number, level in enumerate(policy.levels):
         problem = None if level.condition is ALWAYS else level.condition.problem()
@@ -145,7 +147,8 @@ async def _check_urgency(tx: Tx, policy: Policy, at: str) -> None:
 
 
 async def _afford(tx: Tx, policy: Policy, questions: Questions, at: str) -> None:
-    """The rows of incidents are locked while their schedules are looked at, so a policy may not name any number of large ones."""
+    """The rows of incidents are locked while their schedules are resolved, so the schedules of a policy are limited in number and
+    size."""
     layers = await schedules.layers_of(tx, policy.schedules())
     if sum(map(len, layers.values())) <= READ_AT_ONCE:
         problem = _costs_too_much(layers)

@@ -1,4 +1,4 @@
-"""Whether the targets of policies can be reached: people are known here, their contact methods to notify."""
+"""Whether the targets of policies can be reached: escalation knows the people, and notify their contact methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +21,18 @@ _ROUNDS: Final = 10
 
 
 class Reaching(Protocol):
-    """Notify, as far as reachability goes."""
+    """Notify, for reachability."""
 
     async def unreachable(self, org_id: str, users: Sequence[str]) -> dict[str, str]:
-        """Why, by user id, for those of the users whom no page can be sent to. Raises TocsinError when it is not known."""
+        """The reason, by user id, for each of the users to whom no page can be sent. Raises TocsinError when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reachability:
     """What is known of one policy. `complete`: notify has answered; otherwise only empty teams and the like are known.
 
-    `turns`: where some people of a level that pages one in turn cannot be reached. `conditions`: incidents for which no level is.
-    `following`: a next policy that is gone, also behind others.
+    `turns`: levels that page one person after the other, some of whom cannot be reached. `conditions`: incidents that no level is
+    for. `following`: a next policy that was deleted, also after other ones.
     """
 
     warned: tuple[Warned, ...]
@@ -54,7 +54,7 @@ class Found:
 async def of_policies(
     db: Database, notify: Reaching, org_id: str, wanted: Sequence[Policy], *, strict: bool = False
 ) -> list[Reachability]:
-    """One answer per policy. With `strict`, raises what notify raised; otherwise says that it is not known."""
+    """One answer per policy. With `strict` it raises notify's error; otherwise the result says that reachability is not known."""
     targets = [(org_id, target) for policy in wanted for target in policy.targets()]
     async with db.transaction(org_id) as tx:
         people = (await directory.load(tx, targets)).get(org_id, Directory())
@@ -84,16 +84,16 @@ async def of_policies(
 async def list_unreachable(
     db: Database, notify: Reaching, org_id: str, after: tuple[str, int], limit: int
 ) -> tuple[list[Found], tuple[str, int] | None]:
-    """Targets behind (policy id, position), and where the next page begins; None at the end.
+    """Targets after (policy id, position), and where the next page begins; None at the end.
 
-    Looks at a bounded number of policies, so that a tenant with thousands of sound ones gets an answer in time.
-    Raises SERVICE_UNAVAILABLE.
+    Reads a limited number of policies, so that a tenant with thousands of correct ones gets an answer in time. Raises
+    SERVICE_UNAVAILABLE.
     """
     found: list[Found] = []
     cursor, position = after
     for _ in range(_ROUNDS):
         async with db.transaction(org_id) as tx:
-            # The policy of the cursor itself may have more targets than the last page had room for.
+            # The policy of the cursor may have more targets than fitted into the last page.
             current = await policies.get(tx, cursor) if cursor else None
             rows = [current] if current else []
             rows += await policies.page(tx, cursor, _POLICIES_AT_ONCE)

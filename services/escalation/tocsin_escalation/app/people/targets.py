@@ -1,4 +1,4 @@
-"""What a request names must exist: the error says which field names an unknown target."""
+"""Targets that a request names must exist: the error says which field names an unknown one."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -65,12 +65,12 @@ def no_policy(id: str, field: str) -> TocsinError:
 
 
 async def policy_of(db: Database, org_id: str, incident_id: UUID) -> Policy | None:
-    """The policy an incident runs on, as it is defined now; None when the incident, or by now the policy, is not there."""
+    """The policy of an incident in its present version; None when the incident or the policy does not exist."""
     return (await policies_of(db, org_id, [incident_id])).get(incident_id)
 
 
 async def policies_of(db: Database, org_id: str, incident_ids: Sequence[UUID]) -> dict[UUID, Policy]:
-    """The policies these run on, as they are defined now; without incidents, or policies, that are not there."""
+    """The policies of these incidents in their present version; without incidents or policies that do not exist."""
     async with db.transaction(org_id) as tx:
         rows = await escalations.get_many(tx, incident_ids)
         named = {id: row.run.policy.id for id, row in rows.items() if row.run.policy is not None}

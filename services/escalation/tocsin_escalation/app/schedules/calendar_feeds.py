@@ -1,4 +1,4 @@
-"""Calendar feeds: made and deleted by people, read by calendar programs that show nothing but a secret."""
+"""Calendar feeds: made and deleted by people, read by calendar programs that have a secret and no other credential."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ _MOST_LOOKUPS: Final = 1000
 _TRIES: Final = 3
 _AT_ONCE: Final = 2
 _MOST_WAITING: Final = 50
-"""Reads of one replica that wait for the two under way. More are told to come again."""
+"""Reads of one replica that wait for the two that run. Further ones are refused, to be repeated."""
 _RETRY_AFTER: Final = 5.0
 
 
@@ -58,7 +58,7 @@ async def must(tx: Tx, id: UUID, *, lock: bool = False) -> FeedRow:
 
 
 class CalendarFeeds:
-    """What stands behind the URLs."""
+    """The feeds behind the URLs."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -67,10 +67,10 @@ class CalendarFeeds:
         self._waiting = 0
 
     async def authenticate(self, token: str) -> Principal | None:
-        """An `Authenticator`: a secret stands for its feed and may do nothing else. Looked up each time, so that a deleted
-        feed is gone at once. Raises CREDENTIAL_INVALID.
+        """An `Authenticator`: the secret gives access to its feed and to nothing else. It is looked up each time, so that a
+        deleted feed ends at once. Raises CREDENTIAL_INVALID.
         """
-        # What cannot be a secret costs no query.
+        # Text that cannot be a secret costs no query.
         found = await self._lookups.submit(key_hash(token)) if _SECRET.fullmatch(token) else None
         if found is None:
             raise invalid_credential(_UNKNOWN)
@@ -92,13 +92,13 @@ class CalendarFeeds:
                     text, noted = await self._once(org_id, id)
                     if noted:
                         return text
-                # Another reader is always quicker: what it notes is the same but for changes of this very moment.
+                # Another reader was faster each time: it stores the same, except for changes of this very moment.
                 return (await self._once(org_id, id))[0]
         finally:
             self._waiting -= 1
 
     async def _once(self, org_id: str, id: UUID) -> tuple[str, bool]:
-        """The text, and whether it is known that this was shown."""
+        """The text, and whether it is stored that this was shown."""
         async with self._db.transaction(org_id) as tx:
             row = await must(tx, id)
             shown = await store.shown(tx, id) or Shown((), 0)
@@ -128,7 +128,7 @@ class CalendarFeeds:
         return document(org_id, names, events, until), noted
 
     async def _look_up(self, hashes: list[bytes]) -> list[FoundFeed | None]:
-        # The tenant is what the secret tells, so it cannot be known before.
+        # The secret itself tells the tenant, so the tenant is not known before.
         async with self._db.system() as tx:
             found = {each.secret_hash: each for each in await store.find(tx, hashes)}
         return [found.get(digest) for digest in hashes]

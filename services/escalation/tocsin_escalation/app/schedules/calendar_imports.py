@@ -1,6 +1,6 @@
-"""Calendars of others as layers of schedules: made and deleted by people, read again and again by a loop.
+"""External calendars as layers of schedules: made and deleted by people, read again and again by a loop.
 
-Paging never fetches anything: it finds what a calendar said last in the row.
+Paging never fetches a calendar: the row has its latest content.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ COLLECTION: Final = "calendarImports"
 PURPOSE: Final = b"tocsin escalation calendar urls"
 MOST_OF_SCHEDULE: Final = 5
 MOST_SHIFTS: Final = 500
-"""Of one calendar: a schedule is read as a whole with each page that it decides."""
+"""Shifts of one calendar: a schedule is read as a whole for each page that it decides."""
 BACK: Final = timedelta(days=35)
 AHEAD: Final = timedelta(days=180)
 _AT_ONCE: Final = 4
@@ -44,17 +44,17 @@ _MOST_UNMATCHED: Final = 20
 
 
 class Source(Protocol):
-    """Where calendars are read."""
+    """Reads calendars."""
 
     async def read(self, url: str, since: int, until: int, zone: str, most: int) -> Reading:
         """The events within [since, until) by start, at most `most`. Raises NotRead."""
 
 
 class CalendarImports:
-    """What people do with them."""
+    """Use cases of people."""
 
     def __init__(self, boxes: Boxes, nudge: Callable[[], None], *, allow_private: bool) -> None:
-        """`nudge`: there is a calendar to be read."""
+        """`nudge`: a calendar is to be read."""
         self._boxes = boxes
         self._nudge = nudge
         self._allow_private = allow_private
@@ -79,7 +79,7 @@ class CalendarImports:
     async def update(
         self, tx: Tx, id: UUID, etag: str, change: Callable[[ImportRow], tuple[ImportRow, str]]
     ) -> ImportRow:
-        """The import as `change` wants it, and the new URL; an empty one leaves it as it is.
+        """The import after `change`, and the new URL; an empty one keeps the old URL.
 
         Raises CALENDAR_IMPORT_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT).
         """
@@ -96,7 +96,7 @@ class CalendarImports:
 
     def _with_url(self, tx: Tx, row: ImportRow, url: str) -> ImportRow:
         try:
-            # Calendar programs write webcal for what is fetched by https.
+            # Calendar programs write webcal for a URL that is fetched by https.
             wanted = "https:" + url[len("webcal:") :] if url.lower().startswith("webcal:") else url
             host = read_url(wanted, allow_private=self._allow_private).host or ""
         except BadUrl as error:
@@ -161,10 +161,11 @@ class ReadCalendars:
         self._told: set[UUID] = set()
 
     async def round(self) -> None:
-        """What is due, a few at a time."""
+        """Due calendars, a few at a time."""
         while True:
             async with self._db.system() as tx:
-                # Due again before anything is fetched: a calendar that ends a process does not end the next one at once.
+                # The next time is set before anything is fetched: a calendar that crashes a process is not read at once by the
+                # next process.
                 due = await store.claim(tx, self._every_seconds, _AT_ONCE)
                 now = await tx.now()
             since, until = minute_of(now - BACK), minute_of(now + AHEAD)
@@ -173,7 +174,7 @@ class ReadCalendars:
                 return
 
     async def watch(self) -> None:
-        """Tell of those that could not be read for long."""
+        """Report calendars that could not be read for long."""
         async with self._db.system() as tx:
             stale = await store.stale(tx, self._stale_after, _MOST_STALE)
         self._metrics.calendars_stale.set(len(stale))
@@ -221,7 +222,7 @@ async def _known(tx: Tx, names: Mapping[str, str], events: Sequence[Event]) -> d
 
 
 def _shifts(events: Sequence[Event], known: Mapping[str, str]) -> tuple[list[FixedShift], list[str]]:
-    """The shifts, and what events say that are about nobody."""
+    """The shifts, and the summaries of events that name no known user."""
     shifts: list[FixedShift] = []
     unmatched: dict[str, None] = {}
     for event in events:

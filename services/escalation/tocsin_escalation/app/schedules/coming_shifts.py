@@ -1,4 +1,4 @@
-"""The shifts of the coming days, of any number of schedules: resolved once for as long as a schedule stays the same."""
+"""The shifts of the coming days, for any number of schedules; the result is cached as long as a schedule is unchanged."""
 
 import asyncio
 from collections import defaultdict
@@ -23,7 +23,7 @@ from tocsin_escalation.store.schedules import on_call
 _log = get_logger(__name__)
 
 _STEP: Final = 6 * 60
-"""Minutes for which what was resolved is kept."""
+"""Minutes for which a result is cached."""
 _LOOKED_AT: Final = 2 * _STEP + 8 * DAY
 _AT_ONCE: Final = 200
 
@@ -33,7 +33,7 @@ Shifts = Mapping[tuple[str, str], Sequence[Shift]]
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """Shifts up to `until`, without those of schedules that are too much work."""
+    """Shifts up to `until`, without those of schedules that would be too much work."""
 
     shifts: Shifts
     until: int
@@ -41,14 +41,15 @@ class Coming:
 
 
 async def of(tx: Tx, keys: Sequence[on_call.Key], users: Collection[tuple[str, str]], now: datetime) -> Shifts:
-    """Those of these (tenant, user) in these schedules that begin up to eight days ahead, or began within six hours."""
+    """The shifts of these (tenant, user) in these schedules that begin within the next eight days, or began within the last six
+    hours."""
     return (await within(tx, keys, users, now, _LOOKED_AT)).shifts
 
 
 async def within(
     tx: Tx, keys: Sequence[on_call.Key], users: Collection[tuple[str, str]], now: datetime, minutes: int
 ) -> Coming:
-    """The same of so many minutes, a little of which are past."""
+    """The same for so many minutes, a few of which are in the past."""
     since = (minute_of(now) // _STEP - 1) * _STEP
     found: defaultdict[tuple[str, str], list[Shift]] = defaultdict(list)
     passed_over: set[on_call.Key] = set()
@@ -56,7 +57,7 @@ async def within(
     for begin in range(0, len(keys), _AT_ONCE):
         some = keys[begin : begin + _AT_ONCE]
         schedules = await on_call.load(tx, some, time_of(since), time_of(since + minutes))
-        # In a thread: hundreds of schedules that are not known yet take longer than other calls may wait.
+        # In a thread: resolving hundreds of schedules that are not cached takes longer than other calls may wait.
         passed_over |= await asyncio.to_thread(_add, found, schedules, users, (since, minutes), works)
     return Coming(found, since + minutes, frozenset(passed_over))
 
@@ -68,7 +69,7 @@ def _add(
     looked_at: tuple[int, int],
     works: Mapping[str, Work],
 ) -> set[on_call.Key]:
-    """What was too much work."""
+    """Returns the schedules that would be too much work."""
     passed_over = set()
     for (org_id, id), schedule in schedules.items():
         if not any((org_id, user) in users for user in users_of(schedule)):
@@ -90,7 +91,7 @@ def _add(
 
 @lru_cache(2 * on_call.KEPT)
 def _kept(schedule: Schedule, since: int, minutes: int) -> tuple[Shift, ...]:
-    """Notices and changes look at different lengths of time, each of them at every schedule."""
+    """Notices and changes need different lengths of time, for every schedule."""
     return _resolved(schedule, since, minutes)
 
 

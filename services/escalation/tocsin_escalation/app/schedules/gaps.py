@@ -1,6 +1,6 @@
-"""Gaps of the coming days in schedules that policies name: counted and logged while there is time to do something about them.
+"""Gaps of the coming days in schedules that policies name: counted and logged while a person can still fill them.
 
-What they mean for each policy is told by `app.foresight.gap_warnings`.
+`app.foresight.gap_warnings` says what they mean for each policy.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _AT_ONCE: Final = 200
 
 
 class Watch:
-    """Looks at the schedules that policies of all tenants name. A gap is logged once by each process, and counted always."""
+    """Checks the schedules that policies of all tenants name. A gap is logged once by each process, and counted always."""
 
     def __init__(self, db: Database, metrics: EscalationMetrics, days: int) -> None:
         self._db = db
@@ -52,7 +52,7 @@ class Watch:
             after = keys[-1]
         self._metrics.gaps_ahead.set(len(seen))
         for (org_id, id), (start, end) in seen.items():
-            # The end names the gap: its start moves with the present once it has begun.
+            # A gap is identified by its end: its start moves with the present time once it has begun.
             if ((org_id, id), end) not in self._logged:
                 _log.warning("schedule_gap_ahead", org_id=org_id, schedule=id, gap=stretch(start, end))
         self._logged = {(key, end) for key, (_, end) in seen.items()}

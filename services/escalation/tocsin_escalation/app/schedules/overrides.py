@@ -1,4 +1,4 @@
-"""Overrides, fixed periods and absences: what is planned beside the turns of a schedule."""
+"""Overrides, fixed periods and absences: changes beside the turns of a schedule."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +20,8 @@ from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.schedules.overrides import OverrideRow
 
 MOST_SHIFTS: Final = 1500
-"""Of the fixed periods of one schedule that have not ended: three a day for the 400 days that can be planned. A look at the
-schedule works on each of them for each boundary, so without a bound a tenant could make a question cost minutes."""
+"""Of the fixed periods of one schedule that have not ended: three a day for the 400 days that can be planned. Resolving the
+schedule handles each of them at each boundary, so without a limit one call could take minutes."""
 
 
 async def create_override(tx: Tx, row: OverrideRow, field: str = "override") -> OverrideRow:
@@ -77,7 +77,7 @@ async def create_fixed_periods(tx: Tx, rows: Sequence[FixedPeriodRow]) -> list[F
 
 
 async def _lock_all(tx: Tx, field: str, ids: Sequence[str]) -> None:
-    """These schedules, by id and not in the order of the request: two requests that come at once cannot deadlock."""
+    """Locks these schedules by id, not in the order of the request, so that two requests at once cannot deadlock."""
     named = [(f"{field}[{number}].schedule", Target(TargetKind.SCHEDULE, id)) for number, id in enumerate(ids)]
     await targets.check(tx, named)
     for id in sorted(set(ids)):

@@ -1,4 +1,4 @@
-"""What is planned for a stretch of time: overrides, fixed periods and absences. The past of each stays as it was."""
+"""Plans for a time: overrides, fixed periods and absences. The past of each never changes."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,14 +14,14 @@ from tocsin_escalation.store.schedules.planned import Planned, Stretch
 R = TypeVar("R", bound=Stretch)
 
 MOST: Final = 200
-"""Of one schedule or user that have not ended."""
+"""Plans of one schedule or user that have not ended."""
 LONGEST: Final = timedelta(days=400)
 
 
 async def begin(tx: Tx, table: Planned[R], row: R, about: str, message: str) -> datetime:
     """When the new row begins: at its start, or now. `message` is the field that holds it.
 
-    Raises INVALID_FIELD for what lies in the past or is too far away, LIMIT_REACHED.
+    Raises INVALID_FIELD for a time in the past or too far away, LIMIT_REACHED.
     """
     now = minute(await tx.now())
     if row.end_time <= now:
@@ -36,7 +36,7 @@ async def begin(tx: Tx, table: Planned[R], row: R, about: str, message: str) -> 
 
 
 def too_many(about: str, limit: str, allowed: int) -> TocsinError:
-    """LIMIT_REACHED for what may have no more of something that has not ended."""
+    """LIMIT_REACHED for a schedule or user with too many plans that have not ended."""
     return TocsinError(
         reasons.ERROR_REASON_LIMIT_REACHED,
         f"{about} has {limit} that have not ended, and may have {allowed} at most",
@@ -48,7 +48,7 @@ def too_many(about: str, limit: str, allowed: int) -> TocsinError:
 async def page(
     db: Database, org_id: str, table: Planned[R], about: str, ended: bool, cursor: Sequence[object] | None, limit: int
 ) -> list[R]:
-    """Rows by their end; with `ended` also those that have."""
+    """Rows by their end; with `ended` also those that have ended."""
     after = None
     if cursor is not None:
         time, id = cursor
@@ -61,7 +61,7 @@ async def page(
 
 
 async def take_back(tx: Tx, table: Planned[R], id: UUID, name: str, absent: "reasons.ErrorReason.ValueType") -> R:
-    """Take a row back, and answer what it was; one that has begun ends now. Raises `absent`, ALREADY_ENDED."""
+    """Take a row back, and return it as it was; one that has begun ends now. Raises `absent`, ALREADY_ENDED."""
     row = await table.get(tx, id)
     if row is None:
         raise not_found(absent, name)

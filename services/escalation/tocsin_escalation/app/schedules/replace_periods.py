@@ -1,4 +1,4 @@
-"""A stretch of time is taken out of the fixed periods of a schedule, and others are planned, in one transaction."""
+"""In one transaction, cuts a time out of the fixed periods of a schedule, and makes new ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """`before`: those that were changed, as they were. `remaining`: what is left of them, by start. `made`: the new ones."""
+    """`before`: those that were changed, as they were. `remaining`: the parts of them that are left, by start. `made`: the new
+    ones."""
 
     before: Sequence[FixedPeriodRow]
     remaining: Sequence[FixedPeriodRow]

@@ -1,4 +1,4 @@
-"""Schedules: what people write down about who is on call, and what comes of it."""
+"""Schedules: stored, changed, and resolved to who is on call."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,12 +25,12 @@ from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 
 LONGEST: Final = timedelta(days=92)
-"""What is asked for at once: more would keep a processor busy for seconds."""
+"""The longest time of one request: a longer one would use a processor for seconds."""
 LONGEST_OF_ALL: Final = timedelta(days=35)
-"""What is asked of many schedules at once."""
+"""The longest time of a request over many schedules."""
 
 Change = Callable[[ScheduleRow], ScheduleRow]
-"""What is wanted of a schedule as it is; its layers are those that people wrote down, without versions."""
+"""Changes a stored schedule; its layers are those that people wrote, without versions."""
 
 
 async def get(db: Database, org_id: str, id: str) -> ScheduleRow:
@@ -46,14 +46,14 @@ async def create(tx: Tx, row: ScheduleRow) -> ScheduleRow:
 
 
 async def update(tx: Tx, id: str, etag: str, change: Change, rollout: Rollout) -> ScheduleRow:
-    """The schedule as `change` wants it. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND."""
+    """The schedule after `change`. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND."""
     row = await must(tx, id, lock=True)
     require_etag(etag, row.version)
     return await schedules.update(tx, await _changed(tx, row, change(row), rollout))
 
 
 async def delete(tx: Tx, id: str, etag: str) -> ScheduleRow:
-    """The end of a schedule, and what it was. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH."""
+    """Delete a schedule; returns it as it was. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH."""
     row = await must(tx, id, lock=True)
     require_etag(etag, row.version)
     await schedules.delete(tx, id)
@@ -63,7 +63,7 @@ async def delete(tx: Tx, id: str, etag: str) -> ScheduleRow:
 async def resolved(
     db: Database, org_id: str, id: str, since: datetime, until: datetime, *, overflow: bool = False
 ) -> tuple[Segment, ...]:
-    """Who is on call within [since, until). `overflow`: what begins before it or ends after it is not cut.
+    """Who is on call within [since, until). `overflow`: segments that begin before it or end after it are not cut.
 
     Raises SCHEDULE_NOT_FOUND, INVALID_FIELD.
     """
@@ -121,7 +121,7 @@ async def on_calls(
     def ask() -> list[tuple[str, Standing]]:
         return [(id, standing(found[org_id, id], minute)) for id in ids if (org_id, id) in found]
 
-    # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
+    # In a thread: resolving hundreds of schedules that are not cached takes longer than other calls may wait.
     return await aside(org_id, ask)
 
 
@@ -138,7 +138,7 @@ async def stretches(
 
 
 def span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:
-    """The minutes of a stretch that is asked for. Raises INVALID_FIELD about `end_time`."""
+    """The minutes of the requested time. Raises INVALID_FIELD about `end_time`."""
     first, last = minute_of(since), minute_of(until)
     if not first < last:
         raise invalid("end_time", "must be at least a minute later than start_time")
@@ -156,7 +156,7 @@ async def must(tx: Tx, id: str, *, lock: bool = False) -> ScheduleRow:
 
 
 def warnings(row: ScheduleRow) -> list[str]:
-    """What is wrong with a schedule as it is kept, in words."""
+    """What is wrong with a stored schedule, in words."""
     zones = dict.fromkeys((row.time_zone, *(layer.zone for layer in current(row.layers))))
     return [f"time_zone: {problem}; UTC counts instead" for zone in zones if (problem := zone_problem(zone))]
 
@@ -167,7 +167,7 @@ async def _changed(tx: Tx, kept: ScheduleRow, wanted: ScheduleRow, rollout: Roll
 
 
 async def _check(tx: Tx, row: ScheduleRow, kept: Sequence[Layer] = ()) -> None:
-    """Users who are named by `kept` already may be deleted by now: they must not stand in the way of a change."""
+    """Users whom `kept` names may be deleted by now: they must not prevent a change."""
     found = problems(row.time_zone, row.layers)
     if not found and (costly := too_much(row.layers, current(kept))):
         found = [costly]

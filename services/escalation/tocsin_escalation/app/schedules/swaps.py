@@ -1,4 +1,4 @@
-"""Swaps: a user offers time on call, others accept or decline, and overrides come of it."""
+"""Swaps: a user offers time on call, others accept or decline, and an accepted swap becomes overrides."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -29,7 +29,7 @@ from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_escalation.store.schedules.swaps import SwapRow, SwapState
 
 LONGEST: Final = LONGEST_OF_ALL
-"""Of a stretch."""
+"""Of one stretch of time."""
 COLLECTION: Final = "swaps"
 
 
@@ -40,11 +40,11 @@ async def create(tx: Tx, row: SwapRow, questions: Questions) -> SwapRow:
     await targets.check(tx, [("swap.schedule", Target(TargetKind.SCHEDULE, row.schedule_id)), giver, *others])
     if row.user_id in row.offered_to:
         raise invalid("swap.offered_to", f"names users/{row.user_id}, whose time is offered")
-    # The schedule stays as it is until this has committed.
+    # The schedule is not changed until this has committed.
     kept = await must(tx, row.schedule_id, lock=True)
     _check_times(row, planned.minute(await tx.now()))
     await planned.begin(tx, swaps.TABLE, row, row.user_id, "swap.offered")
-    # Who takes it is known when it is offered to one; others are looked at when they accept.
+    # An offer to one user is checked with that user; in other offers a user is checked when they accept.
     taker = row.offered_to[0] if len(row.offered_to) == 1 else ""
     schedule = await _schedule(tx, row, taker)
     stretches = _stretches(row, taker) if taker else [_offered(row, taker)]
@@ -68,14 +68,14 @@ async def must_read(tx: Tx, id: UUID) -> tuple[SwapRow, datetime]:
 async def page(
     tx: Tx, schedule: str, user: str, closed: bool, after: Cursor | None, limit: int
 ) -> tuple[list[SwapRow], datetime]:
-    """Swaps by their end, and what time it is; with `closed` also those that are not offered any more."""
+    """Swaps by their end, and the present time; with `closed` also those that are no longer offered."""
     now = await tx.now()
     since = now - planned.LONGEST if closed else now
     return await swaps.page(tx, schedule, user, closed=closed, ended_after=since, after=after, limit=limit), now
 
 
 async def must_be_offered(tx: Tx, id: UUID, etag: str) -> SwapRow:
-    """A locked one that is offered still. Raises SWAP_NOT_FOUND, ETAG_MISMATCH, SWAP_STATE."""
+    """A locked one that is still offered. Raises SWAP_NOT_FOUND, ETAG_MISMATCH, SWAP_STATE."""
     name = f"{COLLECTION}/{id}"
     row = await swaps.TABLE.get(tx, id)
     if row is None:
@@ -89,7 +89,7 @@ async def must_be_offered(tx: Tx, id: UUID, etag: str) -> SwapRow:
 
 
 async def accept(tx: Tx, row: SwapRow, user: str, author: str, questions: Questions) -> SwapRow:
-    """The overrides of a locked swap that is offered, `user` taking it.
+    """The overrides of a locked, offered swap that `user` accepts.
 
     Raises INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT), SWAP_NOT_POSSIBLE, LIMIT_REACHED.
     """
@@ -111,7 +111,7 @@ async def accept(tx: Tx, row: SwapRow, user: str, author: str, questions: Questi
 
 
 async def decline(tx: Tx, row: SwapRow, user: str) -> SwapRow:
-    """A locked swap that is offered, without `user`. Raises INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT)."""
+    """A locked, offered swap, without `user` as a receiver. Raises INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT)."""
     await _may_take(tx, row, await must(tx, row.schedule_id), user)
     declined = row.declined_by if user in row.declined_by else (*row.declined_by, user)
     gone = row.offered_to and set(row.offered_to) <= set(declined)
@@ -121,12 +121,12 @@ async def decline(tx: Tx, row: SwapRow, user: str) -> SwapRow:
 
 
 async def withdraw(tx: Tx, row: SwapRow) -> SwapRow:
-    """The end of a locked swap that is offered."""
+    """Withdraw a locked, offered swap."""
     return await swaps.close(tx, row.id, SwapState.WITHDRAWN, "", row.declined_by)
 
 
 def _check_times(row: SwapRow, now: datetime) -> None:
-    """The lengths and the beginnings; `planned.begin` looks at the rest of what is offered."""
+    """Checks the lengths and the starts; `planned.begin` checks the other times."""
     for field, start, end in (
         ("offered", row.start_time, row.end_time),
         ("in_return", row.return_start_time, row.return_end_time),
@@ -157,7 +157,7 @@ def _line_ups(schedule: ScheduleRow) -> set[str]:
 
 
 async def _schedule(tx: Tx, row: SwapRow, taker: str) -> Schedule:
-    """With all that matters to the stretches, and whether the one who takes over is there."""
+    """With all data that affects the stretches; and whether the user who takes over can be paged."""
     since, until = row.begins, max(row.end_time, row.return_end_time or row.end_time)
     key = (tx.org_id, row.schedule_id)
     schedule = (await on_call.load(tx, [key], since, until))[key]
@@ -168,7 +168,7 @@ async def _schedule(tx: Tx, row: SwapRow, taker: str) -> Schedule:
 
 
 def _content(schedule: Schedule) -> tuple[Any, ...]:
-    """All of it. A schedule that was read again is another one, also if it has not changed."""
+    """All fields. Compared by content, because a schedule that was read again is a new object even if it is unchanged."""
     return tuple(getattr(schedule, each.name) for each in fields(schedule))
 
 

@@ -1,8 +1,8 @@
-"""Changes of incidents for those who watch: one reader for each tenant that is watched in this process.
+"""Streams of incident changes: one reader for each tenant that has a stream in this process.
 
-PostgreSQL is read when a hint says that a tenant has changes, and once a second for all watched tenants together, so a hint
-that is lost costs a second. Watchers get what their tenant's reader found; one that comes back with a cursor reads by itself
-until it has what the reader has.
+PostgreSQL is read when a hint says that a tenant has changes, and once a second for all these tenants together, so a lost hint
+costs a second. Streams get the changes that their tenant's reader found. A stream that resumes with a cursor reads by itself
+until it has reached the reader's place.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _SHOWN: Final = KEPT + timedelta(hours=1)
 """An entry is as old as the beginning of its transaction, which is a little older than cursors before it."""
 _LOOK_SECONDS: Final = 1.0
 _STALE_SECONDS: Final = 5.0
-"""Without a look at the changes for so long, no heartbeat says that there are none."""
+"""If changes could not be read for this long, no heartbeat says that there are none."""
 _MOST_READING: Final = 4
 _HELD_UP_SECONDS: Final = 0.002
 _MOST_HELD_UP_SECONDS: Final = 0.1
@@ -46,12 +46,12 @@ _MOST_HELD_UP_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a watcher is."""
+    """The place of a stream."""
 
     position: Position
     epoch: str
     time: datetime
-    """When that was the end of what could be read, or the change before it was made."""
+    """When that was the end of the readable changes, or when the change before it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a watcher wants to hear of; empty means any."""
+    """The filter of a stream; an empty field matches all."""
 
     states: frozenset[str] = frozenset()
     severities: frozenset[int] = frozenset()
@@ -75,7 +75,7 @@ class Wanted:
     incidents: frozenset[UUID] = frozenset()
 
     def fits(self, change: Change) -> bool:
-        """Whether the incident is so after the change."""
+        """Whether the incident matches after the change."""
         run = change.incident.run
         policy = run.policy
         return (
@@ -91,12 +91,12 @@ class Wanted:
 
 @dataclass(slots=True)
 class Batch:
-    """Changes for one message, and the cursor behind them. Empty: there are none up to the cursor."""
+    """Changes for one message, and the cursor after them. Empty: there are none up to the cursor."""
 
     changes: list[Change]
     cursor: Cursor
     message: object = field(default=None)
-    """Listed once for all watchers that want the same."""
+    """Converted once for all streams with the same filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +124,21 @@ class Feeds:
         return len(self._feeds)
 
     def changed(self, org_ids: Iterable[str]) -> None:
-        """A hint: these tenants have changes that are committed."""
+        """A hint: these tenants have committed changes."""
         for org_id in org_ids:
             feed = self._feeds.get(org_id)
             if feed is not None:
                 self._advance_soon(feed)
 
     async def run(self, ended: asyncio.Event) -> None:
-        """The loop: finds what no hint told. Must run wherever calls are served."""
+        """The loop: finds changes without a hint. Must run in every process that serves calls."""
         await run_every(_LOOK_SECONDS, self.look, ended)
         self._ended.set()
         for task in tuple(self._tasks):
             task.cancel()
 
     async def look(self) -> None:
-        """Once. Raises DATABASE_UNAVAILABLE."""
+        """One round. Raises DATABASE_UNAVAILABLE."""
         places = {org_id: feed.cursor for org_id, feed in self._feeds.items() if feed.cursor is not None}
         if places:
             async with self._db.system() as tx:
@@ -150,7 +150,7 @@ class Feeds:
         self._looked = time.monotonic()
 
     def _note_quiet(self, org_id: str, place: Cursor, horizon: Horizon) -> None:
-        """Nothing is behind `place` up to the horizon: a watcher of a quiet tenant must not come back with an old cursor."""
+        """There is nothing between `place` and the horizon: a stream of a quiet tenant must not resume with an old cursor."""
         feed = self._feeds.get(org_id)
         if feed is None or feed.cursor is not place:
             return
@@ -160,10 +160,10 @@ class Feeds:
             feed.cursor = Cursor(horizon.end, horizon.epoch, horizon.now)
 
     async def watch(self, principal: Principal, wanted: Wanted, cursor: Cursor | None) -> AsyncGenerator[Batch, None]:
-        """What the caller's tenant has that fits, from the cursor on, without end.
+        """The matching changes of the caller's tenant from the cursor on, without end.
 
-        Raises CURSOR_TOO_OLD, WATCH_TOO_SLOW, SERVICE_UNAVAILABLE when the process stops, DATABASE_UNAVAILABLE, and what the
-        credential's end is.
+        Raises CURSOR_TOO_OLD, WATCH_TOO_SLOW, SERVICE_UNAVAILABLE when the process stops, DATABASE_UNAVAILABLE, and the error of
+        a credential that ends.
         """
         with self._entered(principal.org_id) as feed:
             outlet = Outlet(principal, lambda: self._heartbeat(feed), self._most_waiting)
@@ -173,7 +173,7 @@ class Feeds:
                 async for batch in self._catch_up(feed, place, wanted):
                     outlet.check()
                     yield batch
-                # Nothing is awaited between the end of the loop above and this line: no change comes between the two.
+                # There is no await between the end of the loop above and this line, so no change can come in between.
                 feed.attach(wanted, outlet)
                 assert feed.cursor is not None, "it was read"
                 yield Batch([], feed.cursor)
@@ -184,7 +184,7 @@ class Feeds:
                 self._outlets.remove(outlet)
 
     async def _begin(self, feed: "_Feed", cursor: Cursor | None) -> Cursor:
-        """Where a watcher begins; the feed has been read that far at least."""
+        """Where a stream begins; the feed has been read at least up to there."""
         known = feed.cursor is not None and cursor is not None and cursor.position <= feed.cursor.position
         if not known and await self._advance(feed):
             self._advance_soon(feed)
@@ -197,7 +197,7 @@ class Feeds:
         return cursor
 
     async def _catch_up(self, feed: "_Feed", place: Cursor, wanted: Wanted) -> AsyncGenerator[Batch, None]:
-        """What the feed's other watchers have got since `place`. At its end the two are at the same place."""
+        """The changes since `place` that the feed's other streams have got. Afterwards both are at the same place."""
         while feed.cursor is not None and place.position < feed.cursor.position:
             page = await self._read(feed.org_id, place.position, feed.cursor.position)
             place = page.batch.cursor
@@ -231,7 +231,7 @@ class Feeds:
             feed.task.add_done_callback(self._tasks.discard)
 
     async def _follow(self, feed: "_Feed") -> None:
-        """Reads while there is something to read. What fails is found again by the next look."""
+        """Reads while there are changes. After a failure the next round finds them."""
         pause = _HELD_UP_SECONDS
         try:
             while feed.asked and feed.users:
@@ -247,9 +247,10 @@ class Feeds:
             feed.task = None
 
     async def _advance(self, feed: "_Feed") -> bool:
-        """Reads all there is and hands it out. Whether entries wait for an older transaction. Raises DATABASE_UNAVAILABLE.
+        """Reads all changes and distributes them. Returns whether entries wait for an older transaction. Raises
+        DATABASE_UNAVAILABLE.
 
-        Those who ask while another reading is under way share the next one.
+        Callers that come while a read is under way share the next one.
         """
         return bool(await feed.rounds.after_now(lambda: self._read_on(feed)))
 
@@ -266,7 +267,7 @@ class Feeds:
                 return page.held_up
 
     async def _read(self, org_id: str, behind: Position | None, until: Position | None) -> _Page:
-        """One page. `behind` None: nothing but the place where changes begin. `until`: what follows it is left out."""
+        """One page. `behind` None: only the place where changes begin. `until`: what follows it is left out."""
         async with self._reading, self._db.transaction(org_id) as tx:
             horizon = await changes.horizon(tx)
             if behind is None or horizon.end < behind:
@@ -284,7 +285,7 @@ class Feeds:
 
 
 class _Feed:
-    """One tenant's reader: how far it has read, and for whom."""
+    """One tenant's reader: how far it has read, and its streams."""
 
     def __init__(self, org_id: str) -> None:
         self.org_id: Final = org_id
@@ -296,11 +297,11 @@ class _Feed:
         self._groups: dict[Wanted, set[Outlet[Batch]]] = {}
 
     def attach(self, wanted: Wanted, outlet: Outlet[Batch]) -> None:
-        """It gets what is read from now on."""
+        """The stream gets what is read from now on."""
         self._groups.setdefault(wanted, set()).add(outlet)
 
     def detach(self, wanted: Wanted, outlet: Outlet[Batch]) -> None:
-        """It gets nothing any more."""
+        """The stream gets nothing any more."""
         group = self._groups.get(wanted)
         if group is not None:
             group.discard(outlet)
@@ -308,7 +309,7 @@ class _Feed:
                 del self._groups[wanted]
 
     def hand_out(self, batch: Batch) -> None:
-        """Those who want the same get the same object."""
+        """Streams with the same filter get the same object."""
         self.cursor = batch.cursor
         if not batch.changes:
             return
@@ -319,7 +320,7 @@ class _Feed:
                     outlet.offer(fitting, len(fitting.changes))
 
     def restart(self, cursor: Cursor) -> None:
-        """The database was restored: nobody knows what became of the changes that were told."""
+        """The database was restored: changes that were sent may not exist any more."""
         self.cursor = cursor
         for outlets in self._groups.values():
             for outlet in outlets:

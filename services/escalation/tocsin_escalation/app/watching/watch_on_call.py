@@ -1,7 +1,8 @@
-"""Who is on call, for those who watch: one look a second at all schedules that are watched in this process.
+"""Streams of who is on call: one round a second over all schedules that have a stream in this process.
 
-Time changes who is on call without a row that says so, so there is nothing to be told of but the answer itself. A watcher's
-cursor holds a digest of what it was told of each schedule; what is different by now is sent. So a cursor is good at any replica.
+Time alone changes who is on call, without a change of a row, so the only way to notice is to resolve the schedules. A stream's
+cursor holds a digest of the last state of each schedule that was sent; schedules with another state now are sent. So a cursor is
+valid at any replica.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ _STALE_SECONDS: Final = 5.0
 _DELETED: Final = b"-"
 
 Shown = dict[str, bytes]
-"""By schedule, a digest of what a watcher was told last."""
+"""By schedule, a digest of the state that a stream was sent last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one message tells, and what its reader knows by then."""
+    """The content of one message, and the digests after it."""
 
     states: tuple[State, ...]
     shown: Mapping[str, bytes]
@@ -71,7 +72,7 @@ class _Watch:
 
 
 class OnCalls:
-    """All watches of this process. `run` must be one of its loops, wherever calls are served."""
+    """All streams of this process. `run` must be a loop of every process that serves calls."""
 
     def __init__(self, db: Database, outlets: Outlets) -> None:
         self._db = db
@@ -87,10 +88,10 @@ class OnCalls:
     async def watch(
         self, principal: Principal, named: Sequence[str], policy: str, shown: Shown | None
     ) -> AsyncGenerator[News, None]:
-        """News of these schedules and those of the policy, beginning with what differs from `shown`.
+        """Changes of these schedules and those of the policy, beginning with those that differ from `shown`.
 
         Raises SCHEDULE_NOT_FOUND, POLICY_NOT_FOUND, WATCH_TOO_SLOW, SERVICE_UNAVAILABLE when the process stops,
-        DATABASE_UNAVAILABLE, and what the credential's end is.
+        DATABASE_UNAVAILABLE, and the error of a credential that ends.
         """
         await self._must_exist(principal.org_id, named, policy)
         watch = _Watch(principal.org_id, tuple(named), policy, dict(shown or {}))
@@ -106,7 +107,7 @@ class OnCalls:
             self._outlets.remove(outlet)
 
     async def look(self) -> None:
-        """Once: look at all that is watched, and tell what is different. Raises DATABASE_UNAVAILABLE."""
+        """One round: resolve all watched schedules, and send the changes. Raises DATABASE_UNAVAILABLE."""
         await self._rounds.after_now(self._look)
 
     async def _look(self) -> None:
@@ -121,7 +122,7 @@ class OnCalls:
                 keys = {(each.org_id, id) for each in watches for id in ids[each]}
                 begun = await reading.begin(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
             schedules = await begun.finish(self._db, None)
-            # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
+            # In a thread: resolving hundreds of schedules that are not cached takes longer than other calls may wait.
             states = await asyncio.to_thread(_states, schedules, minute_of(now))
             for each in watches:
                 _tell(each, ids[each], states)
@@ -151,7 +152,7 @@ def _states(schedules: Mapping[Key, Schedule], minute: int) -> dict[Key, State]:
 
 
 def _state(id: str, found: Standing) -> State:
-    # The beginning is left out: time alone makes it unknown, when it lies too far back.
+    # The start is left out: when it is too far in the past it becomes unknown as time passes.
     now, following = found.segment, found.next
     shown = (
         (now.end, now.people, now.coverage.value, now.away, [str(source) for source in now.sources]),
@@ -161,7 +162,7 @@ def _state(id: str, found: Standing) -> State:
 
 
 def _tell(watch: _Watch, ids: Iterable[str], states: Mapping[Key, State]) -> None:
-    """The first message comes also when nothing is different: it says that the stream is open."""
+    """The first message is sent even without a change: it says that the stream is open."""
     now = [states.get((watch.org_id, id)) or State(id, None, _DELETED) for id in ids]
     different = tuple(state for state in now if watch.shown.get(state.schedule) != state.digest)
     if not different and watch.begun:

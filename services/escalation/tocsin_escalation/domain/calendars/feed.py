@@ -1,8 +1,8 @@
-"""What a calendar feed shows: shifts as events that keep their identity while who is on call changes.
+"""The events of a calendar feed: shifts that keep their identity while who is on call changes.
 
-Calendar programs know an event by its UID and copy it. So an event that was shown and is not true any more must be shown as
-cancelled, and one whose end has moved must have a higher SEQUENCE (RFC 5545 §3.8.7.4). A feed therefore remembers what it
-has shown. Instants are minutes, see `domain.schedules.clock`.
+Calendar programs know an event by its UID and copy it. So an event that was shown and is no longer true must be shown as
+cancelled, and one whose end has moved must have a higher SEQUENCE (RFC 5545 §3.8.7.4). A feed therefore remembers what it has
+shown. Instants are minutes, see `domain.schedules.clock`.
 """
 
 import hashlib
@@ -54,16 +54,16 @@ class Event:
 
 
 def window(now: int) -> tuple[int, int]:
-    """What a feed shows: [since, until). Whole days and weeks, so that the same feed a minute later has the same text."""
+    """What a feed shows: [since, until). Whole days and weeks, so that the same feed has the same text a minute later."""
     since = now // DAY * DAY - BACK
     until = now + AHEAD
     return since, until + (_MONDAY - until) % WEEK
 
 
 def shifts_of(schedule: str, segments: Sequence[Segment], user: str = "") -> list[Shift]:
-    """The shifts in a schedule's segments, of everybody or of one user.
+    """The shifts in a schedule's segments, of all users or of one user.
 
-    Two turns of one user that follow each other are two shifts; what others do meanwhile does not divide a shift.
+    Two turns of one user that follow each other are two shifts; turns of others do not divide a shift.
     """
     found: list[Shift] = []
     running: dict[str, tuple[tuple[Source, ...], int]] = {}
@@ -83,7 +83,7 @@ def shifts_of(schedule: str, segments: Sequence[Segment], user: str = "") -> lis
 
 
 def events_of(published: Sequence[Event], shifts: Sequence[Shift], since: int, now: int) -> list[Event]:
-    """What a feed shows now, when it has shown `published` before and these are the shifts from `since` on.
+    """The events that a feed shows now, if it has shown `published` before and these are the shifts from `since` on.
 
     By start. Events that have ended before `since` are forgotten.
     """
@@ -101,7 +101,7 @@ def events_of(published: Sequence[Event], shifts: Sequence[Shift], since: int, n
             continue
         before = known.pop((shift.schedule, shift.user, shift.start), None)
         if before is None and shift.start == since:
-            # It began before the window, which has moved on since it was shown first.
+            # It began before the window, which has moved since it was shown first.
             before = running.get((shift.schedule, shift.user))
             if before is not None:
                 shift = replace(shift, start=before.shift.start)

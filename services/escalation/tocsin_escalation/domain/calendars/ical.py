@@ -1,6 +1,6 @@
 """A calendar feed as text: iCalendar (RFC 5545) with the properties of RFC 7986 that calendar programs refresh by.
 
-Instants are written in UTC, so no reader has to know a zone and no change of clocks moves a shift.
+Instants are written in UTC, so readers need no zone data, and no change of clocks moves a shift.
 """
 
 import re
@@ -12,13 +12,13 @@ from tocsin_escalation.domain.calendars.feed import MOST_SCHEDULES, Event
 from tocsin_escalation.domain.schedules.clock import time_of
 
 REFRESH: Final = "PT15M"
-"""How often calendar programs are asked to look. Most of them look less often."""
+"""How often calendar programs are asked to read it. Most of them read less often."""
 _LINE: Final = 75
 """Octets of a line without its end (RFC 5545 §3.1)."""
 _LONGEST: Final = 600
 """Characters of a text; names are at most 255."""
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""What a TEXT may not hold, and what some readers take for the end of a line. Tab and line feed are not among it."""
+"""Characters that a TEXT may not hold, or that some readers take for the end of a line. Tab and line feed are not among it."""
 _ESCAPES: Final = str.maketrans({"\\": r"\\", ";": r"\;", ",": r"\,", "\n": r"\n"})
 _REASONS: Final[Mapping[str, str]] = {
     "override": "by an override",
@@ -39,7 +39,7 @@ class Names:
     of_user: bool
     """Of one user, whose name the events need not repeat."""
     left_out: bool = False
-    """Whether the user is named by more schedules than a feed shows."""
+    """Whether more schedules name the user than a feed shows."""
 
 
 def document(org_id: str, names: Names, events: Sequence[Event], until: int) -> str:
@@ -85,7 +85,7 @@ def _event(org_id: str, names: Names, event: Event) -> Iterator[str]:
     yield f"SUMMARY:{_text(f'On call: {schedule}' if names.of_user else f'{user}: {schedule}')}"
     yield f"DESCRIPTION:{_text(' '.join(why))}"
     yield f"STATUS:{'CANCELLED' if event.cancelled else 'CONFIRMED'}"
-    # Who is on call can still be invited to meetings.
+    # A user who is on call can still be invited to meetings.
     yield "TRANSP:TRANSPARENT"
     yield "END:VEVENT"
 

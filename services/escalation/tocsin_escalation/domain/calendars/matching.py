@@ -1,9 +1,9 @@
-"""Whom an event of a calendar of others is about.
+"""Which users an event of an external calendar is about.
 
-The rule: the attendees who have not declined; if none of them is known, the names in the summary. A text is looked for, in
-this order, among the names that the import says, the ids of users, and their display names; of an e-mail address the part
-before the `@` is looked for as well. Upper and lower case are the same. In a summary a part in brackets and all up to a colon
-are left out (`[L2] On call: Ana`), and several names are divided by `,`, `;`, `/`, `+` or `&`.
+The rule: the attendees who have not declined; if none of them is known, the names in the summary. A text is compared, in this
+order, with the names that the import defines, the ids of users, and their display names; of an e-mail address the part before the
+`@` is compared as well. Case does not matter. In a summary a part in brackets and all up to a colon are left out (`[L2] On call:
+Ana`), and several names are divided by `,`, `;`, `/`, `+` or `&`.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class NotRead(Exception):
-    """There is no calendar to be had; the message says why, and holds no part of a URL but its host."""
+    """The calendar cannot be read; the message says why, and contains no part of the URL except its host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a calendar says. `cut`: there are more events. `unread`: the summaries of events that cannot be read."""
+    """The content of a calendar. `cut`: there are more events. `unread`: the summaries of events that cannot be read."""
 
     events: Sequence[Event]
     cut: bool
@@ -42,18 +42,18 @@ MOST_TEXTS: Final = 20
 
 
 def texts_of(attendees: Iterable[str], summary: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What may name users, in lower case: the attendees, and the names in the summary."""
+    """Texts that may name users, in lower case: the attendees, and the names in the summary."""
     named = _DIVIDED.split(_BRACKETS.sub(" ", summary).rpartition(":")[2])
     return _plain(attendees), _plain((summary, *named))
 
 
 def candidates(text: str) -> tuple[str, ...]:
-    """What a text is looked for as."""
+    """The forms in which a text is compared."""
     return (text, text.partition("@")[0]) if "@" in text else (text,)
 
 
 def people_of(attendees: Iterable[str], summary: str, known: Mapping[str, str]) -> tuple[str, ...]:
-    """The users, each once, in their order. `known`: users by all that they are called, in lower case."""
+    """The users, each once, in their order. `known`: users by all their names, in lower case."""
     for texts in texts_of(attendees, summary):
         found = [known[each] for text in texts for each in candidates(text)[: _first(text, known)] if each in known]
         if found:
@@ -62,7 +62,7 @@ def people_of(attendees: Iterable[str], summary: str, known: Mapping[str, str]) 
 
 
 def _first(text: str, known: Mapping[str, str]) -> int:
-    """The whole address comes before the part before its `@`."""
+    """The whole address is compared before the part before its `@`."""
     return 1 if text in known else 2
 
 

@@ -1,1 +1,1 @@
-"""Who is on call when. `resolve` is the only answer; paging, previews, lists and coverage all ask it."""
+"""Who is on call when. `resolve` is the only function that answers it; paging, previews, lists and coverage all use it."""

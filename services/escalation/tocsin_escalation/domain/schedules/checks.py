@@ -1,4 +1,4 @@
-"""What is wrong with layers as they are written down, beyond their shape."""
+"""Faults of layers beyond their shape."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -10,7 +10,7 @@ from tocsin_escalation.domain.schedules.work import COMING, MOST, MOST_TOGETHER,
 
 _MOST: Final = {Unit.HOUR: 8760, Unit.DAY: 365, Unit.WEEK: 52, Unit.MONTH: 12}
 MOST_USERS: Final = 100
-"""Named by one line-up. A schedule is read as a whole with each page that it decides."""
+"""Users in one line-up. A schedule is read as a whole for each page that it decides."""
 MOST_COVERED_WINDOWS: Final = 7
 _WEEK: Final = 7 * 24 * 60
 _COMING: Final = COMING // DAY
@@ -37,9 +37,9 @@ def problems(zone: str, layers: Sequence[Layer]) -> list[Problem]:
 
 
 def too_much(layers: Sequence[Layer], kept: Sequence[Layer] = ()) -> Problem | None:
-    """Whether the coming days of layers without other problems cost too much to be looked at while somebody is to be paged.
+    """Whether the coming days of otherwise correct layers are too much work for the moment in which a page is decided.
 
-    `kept`: the layers as they are so far. A change that makes their work no more is never refused.
+    `kept`: the stored layers. A change that does not increase their work is never refused.
     """
     work = coming(layers)
     if work <= MOST or work <= coming(kept):
@@ -53,7 +53,7 @@ def too_much(layers: Sequence[Layer], kept: Sequence[Layer] = ()) -> Problem | N
 
 
 def too_much_together(work: Mapping[str, int]) -> str:
-    """What is wrong with a policy that names schedules of this much work, by id; empty for one that may."""
+    """What is wrong with a policy whose schedules have this much work, by id; empty for a correct one."""
     total = sum(work.values())
     if total <= MOST_TOGETHER:
         return ""
@@ -93,7 +93,7 @@ def _layer(path: str, layer: Layer, zone: str) -> list[Problem]:
 
 
 def _covered_holidays(path: str, layer: Layer) -> list[Problem]:
-    """Holidays do not repeat like weeks: each turn since the first is looked at."""
+    """Holidays do not repeat like weeks: each turn since the first must be examined."""
     found: list[Problem] = []
     if any(turn.unit is Unit.HOUR for turn in layer.turns):
         found.append((f"{path}.counting", "with holidays needs turns of days, weeks or months"))
@@ -104,7 +104,7 @@ def _covered_holidays(path: str, layer: Layer) -> list[Problem]:
 
 
 def _start(path: str, layer: Layer) -> list[Problem]:
-    """A time that a person writes down must exist, once."""
+    """A time that a person enters must occur exactly once."""
     instants = clock(layer.zone).candidates(layer.anchor)
     if len(instants) == 1:
         return []
@@ -121,7 +121,7 @@ def _start(path: str, layer: Layer) -> list[Problem]:
 
 
 def zone_problem(zone: str) -> str:
-    """What is wrong with the name of a zone; empty for one that there is."""
+    """What is wrong with the name of a zone; empty for a known one."""
     return "" if _known(zone) else _no_zone(zone)
 
 

@@ -1,7 +1,7 @@
 """Local time of an IANA zone and back, in whole minutes.
 
-An instant is an `int`: minutes since 1970-01-01 00:00 UTC. A local time is an `int` as well: minutes since 1970-01-01 00:00
-on the wall. Zone data comes from the pinned package `tzdata` and never from the host, so that all replicas agree.
+An instant is an `int`: minutes since 1970-01-01 00:00 UTC. A local time is an `int` as well: minutes since 1970-01-01 00:00 in
+local time. Zone data comes from the pinned package `tzdata` and never from the host, so that all replicas agree.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 DAY: Final = 1440
 WEEK: Final = 7 * DAY
 EPOCH: Final = datetime.fromisoformat("1970-01-01")
-"""On the wall; as an instant it is in UTC."""
+"""Used for local times; as an instant it is in UTC."""
 _MINUTE: Final = timedelta(minutes=1)
 _BLOCK: Final = 19
 """Zone tables are made for 2^19 minutes (364 days) at a time."""
@@ -37,19 +37,19 @@ class Clock:
         self._blocks: dict[int, tuple[list[int], list[int]]] = {}
 
     def offset(self, minute: int) -> int:
-        """Minutes between UTC and the wall at this instant."""
+        """Minutes from UTC to local time at this instant."""
         starts, offsets = self._block(minute >> _BLOCK)
         return offsets[bisect_right(starts, minute) - 1]
 
     def local(self, minute: int) -> int:
-        """What the wall shows at this instant."""
+        """The local time at this instant."""
         return minute + self.offset(minute)
 
     def instant(self, local: int, *, last: bool = False) -> int:
-        """When the wall shows `local`.
+        """The instant of the local time `local`.
 
-        A time that the clocks skip is the first instant after the gap. Of one that they show twice it is the first, or
-        the second with `last`.
+        For a time that the clocks skip it is the first instant after the gap. For a time that they show twice it is the first
+        instant, or the second with `last`.
         """
         starts, offsets = self._block(local + _REACH >> _BLOCK)
         position = bisect_right(starts, local - _REACH)
@@ -65,7 +65,7 @@ class Clock:
         return max(later, change)
 
     def candidates(self, local: int) -> tuple[int, ...]:
-        """Every instant at which the wall shows `local`: none when the clocks skip it, two when they show it twice."""
+        """Every instant with the local time `local`: none when the clocks skip it, two when they show it twice."""
         found = {local - self.offset(local - _REACH), local - self.offset(local + _REACH)}
         return tuple(sorted(minute for minute in found if self.local(minute) == local))
 
@@ -74,7 +74,7 @@ class Clock:
         position = bisect_right(starts, minute) - 1
         if position:
             return starts[position]
-        # The block itself begins here: the change, if there is one, lies before it.
+        # The block begins here: the change, if there is one, is before it.
         return self._change_before(starts[0] - 1) if self.offset(starts[0] - 1) == self.offset(starts[0]) else starts[0]
 
     def _block(self, number: int) -> tuple[list[int], list[int]]:
@@ -110,10 +110,10 @@ def clock(zone: str) -> Clock:
 
 
 def clock_or_utc(zone: str) -> Clock:
-    """`clock`; that of UTC for a zone that is not known any more, or not yet: it was when it was written down.
+    """`clock`; that of UTC for a zone that this version does not know (any more): it was known when it was stored.
 
-    Zone data give names up and get new ones, and replicas of two versions know different ones. People are paged some hours off
-    rather than not at all.
+    Zone data lose and gain names, and replicas of two versions have different ones. Paging people some hours off is better than
+    not paging them.
     """
     try:
         return clock(zone)
@@ -140,17 +140,17 @@ def minute_of(time: datetime) -> int:
 
 
 def time_of(minute: int) -> datetime:
-    """The instant as a datetime in UTC."""
+    """Returns the instant as a datetime in UTC."""
     return datetime.fromtimestamp(minute * 60, UTC)
 
 
 def local_of(time: datetime) -> int:
-    """A wall time without a zone."""
+    """A local time without a zone."""
     return (time - EPOCH) // _MINUTE
 
 
 def wall_of(local: int) -> datetime:
-    """A wall time as a datetime without a zone."""
+    """A local time as a datetime without a zone."""
     return EPOCH + local * _MINUTE
 
 

@@ -10,7 +10,7 @@ from tocsin_escalation.domain.schedules.windows import opened
 
 
 class Span(NamedTuple):
-    """Within [start, end) it is the turn of the group at `place` of the line-up, and of the `concurrent - 1` behind it."""
+    """Within [start, end) it is the turn of the group at `place` of the line-up, and of the `concurrent - 1` groups after it."""
 
     start: int
     end: int
@@ -19,7 +19,7 @@ class Span(NamedTuple):
 
 
 def spans(layer: Layer, since: int, until: int) -> Iterator[Span]:
-    """The layer's spans within [since, until), in order: turns clipped by windows and by when the layer counts."""
+    """The layer's spans within [since, until), in order: turns cut by windows and by the times at which the layer counts."""
     turns = turns_of(layer)
     since, until = max(since, layer.since, layer.not_before, turns.start(0)), min(until, layer.until)
     if since >= until:
@@ -46,7 +46,7 @@ def groups(layer: Layer, place: int) -> list[Group]:
 
 
 def behind(layer: Layer, place: int) -> Iterator[Group]:
-    """The groups that come after those on call, nearest first."""
+    """The groups after those on call, nearest first."""
     size = len(layer.line_up)
     for step in range(min(layer.concurrent, size), size):
         yield layer.line_up[(place + step) % size]

@@ -1,4 +1,4 @@
-"""What people write down about who is on call. Instants and local times are minutes, see `clock`."""
+"""The definition of a schedule, as people write it. Instants and local times are minutes, see `clock`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ FOREVER: Final = 1 << 40
 ALWAYS: Final = -(1 << 40)
 
 Group = tuple[str, ...]
-"""Users who are on call together; empty: nobody, on purpose."""
+"""Users who are on call together; empty: no user, on purpose."""
 
 
 class Mode(Word):
-    """What a layer does to the layers of a lower rank while it has users on call."""
+    """What a layer does to layers of a lower rank while it has users on call."""
 
     MASK = "mask"
     ADD = "add"
 
 
 class Unit(StrEnum):
-    """Of the length of a turn."""
+    """The unit of the length of a turn."""
 
     HOUR = "hour"
     DAY = "day"
@@ -37,7 +37,7 @@ class Counts(Word):
 
     ELAPSED = "elapsed"
     COVERED = "covered"
-    """Only those that have time within a window: the user of Friday is followed by the next one on Monday."""
+    """Only turns that have time within a window: after the user of Friday, the next one has Monday."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Turn:
 
     @property
     def hours(self) -> int:
-        """Its length in hours that pass; 0 if it is counted in something longer."""
+        """Its length in real hours; 0 if it is counted in something longer."""
         return self.count if self.unit is Unit.HOUR else 0
 
     @property
@@ -65,7 +65,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """On these weekdays (Monday is 0), from `start` minutes after midnight for `length` minutes on the wall; at most a week.
+    """On these weekdays (Monday is 0), from `start` minutes after midnight for `length` minutes of local time; at most a week.
 
     A window belongs to the day it begins on.
     """
@@ -94,12 +94,12 @@ class Holidays:
 
 @dataclass(frozen=True)
 class Layer:
-    """One line-up with its rhythm. A version of it: what has begun is never changed, see `versions`.
+    """One line-up with its rhythm. This is one version of it: a version that has begun is never changed, see `versions`.
 
-    `turns` are applied in turn (a day, then three days); `anchor` is the local time at which the first begins. `shift`
-    moves the line-up against the turns, so that a changed line-up goes on with the right person. The version counts only
-    within `since` and `until`, and not before `not_before`, which people write down. `ended`: a change took the layer away.
-    `holidays` are about the day on which a window begins; without windows they are about whole days.
+    `turns` are applied in turn (a day, then three days); `anchor` is the local time at which the first begins. `shift` moves the
+    line-up against the turns, so that a changed line-up continues with the right person. The version counts only within `since`
+    and `until`, and not before `not_before`, which people set. `ended`: a change took the layer away. `holidays` are about the
+    day on which a window begins; without windows they are about whole days.
     """
 
     id: str
@@ -128,15 +128,15 @@ class Scope(Word):
     LAYER = "layer"
     PERSON = "person"
     BESIDE = "beside"
-    """Replaces nobody: its people come in beside those who are on call."""
+    """Replaces no user: its people are on call in addition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Within [start, end) others are on call: `people`, or nobody on purpose.
+    """Within [start, end) others are on call: `people`, or no user on purpose.
 
-    `of` is the layer's id or the user whom it replaces. `order` counts overrides in the order of their creation. `swap`: the
-    swap that it came from, if one did.
+    `of` is the layer's id or the user who is replaced. `order` counts overrides in the order of their creation. `swap`: the swap
+    that made it, if one did.
     """
 
     id: str
@@ -171,7 +171,7 @@ class FixedPeriod:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A layer whose shifts come from a calendar of others. Shifts at the same time are on call together."""
+    """A layer whose shifts come from an external calendar. Shifts at the same time are on call together."""
 
     id: str
     rank: int
@@ -181,10 +181,10 @@ class Imported:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Everything that `resolve` needs. Each is equal to itself only, so that answers can be kept by it.
+    """All input of `resolve`. Compared by identity, so that results can be cached by it.
 
-    `absences`: by user, the times [start, end) at which they are away. `unusable`: users who are disabled or deleted.
-    `stand_in`: whether the next in the line-up steps in for a user of a layer who is away.
+    `absences`: by user, the times [start, end) at which they are away. `unusable`: users who are disabled or deleted. `stand_in`:
+    whether the next user of the line-up steps in for a user of a layer who is away.
     """
 
     id: str
@@ -208,15 +208,14 @@ class SourceKind(StrEnum):
     FIXED_PERIOD = "fixed_period"
     STAND_IN = "stand_in"
     CALENDAR = "calendar"
-    """A calendar of others."""
+    """An external calendar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Why these people are on call. `id` names the layer, the override, the swap, the fixed period or the import.
 
-    `turn` counts a layer's turns from 0. `instead_of`: the user who would be on call without a person's override, or who
-    is away and is stood in for.
+    `turn` counts a layer's turns from 0. `turn` counts a layer's turns from 0.
     """
 
     kind: SourceKind
@@ -227,17 +226,17 @@ class Source:
 
 
 class Coverage(StrEnum):
-    """Whether anybody is on call."""
+    """Whether any user is on call."""
 
     ON_CALL = "on_call"
     NOBODY = "nobody"
-    """On purpose."""
+    """No user, on purpose."""
     GAP = "gap"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Within [start, end) the same people are on call for the same reasons. `away`: those who would be, and are away."""
+    """Within [start, end) the same people are on call for the same reasons. `away`: users who would be on call, and are away."""
 
     start: int
     end: int

@@ -1,7 +1,7 @@
-"""Who is on call right now, as paging asks: the instant exactly, and what comes after it only as far as little work shows it.
+"""Who is on call right now, for paging: the instant exactly, and the time after it only as far as little work shows it.
 
-A page needs the people of this minute. Until when they are on call is told in the timeline, and who comes on next matters in a
-gap. Schedules that are legal may need seconds to tell that, and the rows of incidents of all tenants are locked meanwhile.
+A page needs the people of this minute. The end of their shift is shown in the timeline, and the next user matters in a gap. Valid
+schedules may need seconds to compute these, while the rows of incidents of all tenants are locked.
 """
 
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from tocsin_escalation.domain.schedules.resolve import pieces, resolve, same
 from tocsin_escalation.domain.schedules.work import spans, weight
 
 AHEAD: Final = (0, 60, DAY, *HORIZONS)
-"""Minutes from now. Each stretch is looked at only when those before it do not tell, so that turns that end soon cost little."""
+"""Minutes from now. Each stretch of time is resolved only if the earlier ones give no answer, so that short turns cost little."""
 WORK: Final = 50_000
-"""What looking ahead in one schedule may cost. Two layers with daily turns and windows cost 1,000 for five weeks."""
+"""The limit of work for looking ahead in one schedule. Two layers with daily turns and windows cost 1,000 for five weeks."""
 WORK_TOGETHER: Final = 500_000
-"""What it may cost for all schedules of one transaction, which is some 0.2 s; beyond it each may cost `WORK_LEAST`."""
+"""The limit for all schedules of one transaction, about 0.2 s; beyond it each schedule may use `WORK_LEAST`."""
 WORK_LEAST: Final = 5_000
-"""Enough for ordinary schedules, so that those of one tenant never shorten what others are told."""
+"""Enough for ordinary schedules, so that the schedules of one tenant never shorten the answers for others."""
 
 
 class Work:
-    """What is left for looking ahead. One unit is one person of one piece of a schedule."""
+    """The work that is left for looking ahead. One unit is one person in one piece of a schedule."""
 
     def __init__(self, left: int = WORK) -> None:
         self.left = left
 
     def may(self, cost: int) -> bool:
-        """Whether there was enough left, which is gone now."""
+        """Whether enough was left; if so, it is used now."""
         if cost > self.left:
             return False
         self.left -= cost
@@ -42,16 +42,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The stretch from the instant on; its end is `FOREVER` when that is not known. `next`: who comes on after a gap."""
+    """The segment from the instant on; its end is `FOREVER` when it is unknown. `next`: the next users after a gap."""
 
     segment: Segment
     next: Segment | None
 
 
 def now(schedule: Schedule, minute: int, together: Work) -> Now:
-    """Who is on call at an instant. What looking ahead costs is taken from `together`, and is `WORK` at most.
+    """Who is on call at an instant. Looking ahead takes its work from `together`, at most `WORK`.
 
-    The newest answer is kept with the schedule while it is known to last.
+    The newest answer is cached with the schedule while it is known to be valid.
     """
     memo = _memo(schedule)
     if memo and memo[0].segment.start <= minute < memo[0].segment.end:

@@ -1,4 +1,4 @@
-"""Fixed periods out of which a stretch of time is taken."""
+"""Cuts a time out of fixed periods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from tocsin_escalation.domain.schedules.windows import Interval, without
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is left of a period: within [start, end) its shifts count."""
+    """A part of a period that is left: within [start, end) its shifts count."""
 
     start: int
     end: int
@@ -17,7 +17,7 @@ class Piece:
 
 
 def pieces_without(period: Interval, shifts: Sequence[FixedShift], gone: Interval) -> list[Piece]:
-    """What is left of a period, in order: nothing, one piece, or two."""
+    """The parts of a period that are left, in order: none, one, or two."""
     return [Piece(start, end, _within(shifts, start, end)) for start, end in without([period], [gone])]
 
 

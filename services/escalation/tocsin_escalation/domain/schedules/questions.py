@@ -1,4 +1,4 @@
-"""What people ask of a schedule at an instant."""
+"""Questions about a schedule at an instant."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,16 @@ from tocsin_escalation.domain.schedules.resolve import pieces, resolve, same
 from tocsin_escalation.domain.schedules.windows import Interval, merged
 
 HORIZONS: Final = (8 * DAY, 35 * DAY)
-"""How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
+"""How far around an instant a schedule is resolved: most segments end within a week, those of monthly turns within five."""
 _LOOKS_BACK: Final = (DAY, *HORIZONS)
-"""Where nights have people of their own no stretch lasts longer than a day."""
+"""Where nights have their own people no segment lasts longer than a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The stretch in which an instant lies, and the next one with users on call.
+    """The segment that contains an instant, and the next one with users on call.
 
-    Where it goes on beyond the last horizon, its start is `ALWAYS` or its end `FOREVER`.
+    If it continues beyond the last horizon, its start is `ALWAYS` or its end `FOREVER`.
     """
 
     segment: Segment
@@ -29,9 +29,9 @@ class Standing:
 
 
 def standing(schedule: Schedule, minute: int) -> Standing:
-    """Who is on call at an instant, since when and until when, and who comes next.
+    """Who is on call at an instant, from when to when, and who is next.
 
-    The newest answer is kept with the schedule while it lasts: lists of many schedules ask again and again.
+    The newest answer is cached with the schedule while it is valid: lists of many schedules repeat the question.
     """
     memo = _memo(schedule)
     if memo and memo[0].segment.start <= minute < memo[0].segment.end:
@@ -42,9 +42,9 @@ def standing(schedule: Schedule, minute: int) -> Standing:
 
 
 def uncut(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
-    """As `resolve`, but the first segment begins and the last one ends when they really do.
+    """Like `resolve`, but the first segment has its real start and the last one its real end.
 
-    They are `ALWAYS` and `FOREVER` if that is farther away than the last horizon.
+    These are `ALWAYS` and `FOREVER` if they are beyond the last horizon.
     """
     found = resolve(schedule, since, until)
     first = replace(found[0], start=standing(schedule, since).segment.start)
@@ -56,7 +56,8 @@ def uncut(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A user is on call within [start, end) without a break, for any reason. `swaps`: those by which, in a part of it."""
+    """A user is on call within [start, end) without a break, for any reason. `swaps`: the swaps that put the user on call for a
+    part of it."""
 
     start: int
     end: int
@@ -85,12 +86,12 @@ def covered(segments: Sequence[Segment]) -> float:
 
 
 def times(segments: Iterable[Segment], coverage: Coverage) -> list[Interval]:
-    """When it is so, disjoint and in order."""
+    """The times of these, disjoint and in order."""
     return merged((each.start, each.end) for each in segments if each.coverage is coverage)
 
 
 def users_of(schedule: Schedule) -> Iterator[str]:
-    """Everybody whom the schedule names, some of them more than once."""
+    """All users whom the schedule names, some of them more than once."""
     for layer in schedule.layers:
         for group in layer.line_up:
             yield from group
@@ -107,7 +108,7 @@ def _memo(schedule: Schedule) -> list[Standing]:
 
 
 def _find(schedule: Schedule, minute: int) -> Standing:
-    """Pieces behind what is asked for are not looked at: it takes less than a hundred pieces of weeks."""
+    """Pieces after the requested time are not computed: less than a hundred pieces of weeks are needed."""
     nearest, *farther = _LOOKS_BACK
     began, here, end = minute - nearest, None, FOREVER
     following: Segment | None = None
@@ -134,7 +135,7 @@ def _find(schedule: Schedule, minute: int) -> Standing:
 
 
 def _began(schedule: Schedule, minute: int, back: int) -> int | None:
-    """When the stretch in which the instant lies began, if that is less than `back` minutes ago."""
+    """The start of the segment that contains the instant, if that is less than `back` minutes ago."""
     around = resolve(schedule, minute - back, minute + 1)
     return around[-1].start if len(around) > 1 else None
 

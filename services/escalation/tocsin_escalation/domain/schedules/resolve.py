@@ -1,19 +1,19 @@
-"""Who is on call within a stretch of time: the one function that everybody asks.
+"""Who is on call within a stretch of time: the one function that all callers use.
 
 Its rules, in this order:
-1. Each layer deals its turns to its line-up, clipped by its windows. A calendar of others is a layer whose shifts it names.
-2. Overrides of a layer replace its people where it has a turn: of several the one created last.
+1. Each layer deals its turns to its line-up, clipped by its windows. An external calendar is a layer with given shifts.
+2. Overrides of a layer replace its people where it has a turn; of several the newest counts.
 3. Layers of one rank add up. If one of them masks, it hides the lower ranks; otherwise they add to them.
-4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last. One that puts people
-   beside those who are on call adds them, unless an override of the whole schedule was created after it.
-5. Overrides of a person replace that person once. Those created before the override that put the person there do not
-   count, and a substitute is not replaced again.
-6. Within a fixed period only its shifts count: of several periods the one created last.
-7. Who is away, disabled or deleted drops out. If the schedule says so, the next of the layer's line-up who is there steps in,
-   and if one person is next in several layers, in the one of the highest rank.
-8. Equal neighbours are one segment. Nobody on call is a gap, unless the schedule says that nobody should be.
+4. An override of the whole schedule replaces everything so far, also a gap; of several the newest counts. An override that adds
+   people adds them to those on call, unless a newer override replaces the whole schedule.
+5. Overrides of a person replace that person once. An override of a person is ignored if it is older than the override that put
+   the person there, and a substitute is not replaced again.
+6. Within a fixed period only its shifts count; of several periods the newest one.
+7. Users who are away, disabled or deleted are removed. If the schedule says so, the next available user of the layer's line-up
+   steps in. If one person is next in several layers, they step in for the layer of the highest rank.
+8. Equal neighbours are one segment. A time without a user on call is a gap, unless the schedule leaves it empty on purpose.
 
-A segment begins at its start and ends right before its end: an instant at a boundary belongs to the segment that begins.
+A segment includes its start and excludes its end: an instant at a boundary belongs to the segment that begins.
 """
 
 from bisect import bisect_right
@@ -41,14 +41,14 @@ from tocsin_escalation.domain.schedules.model import (
 from tocsin_escalation.domain.schedules.windows import merged
 
 _BY_LAYER: Final = -1
-"""The order of what no override has put there."""
+"""The order of people whom no override has put on call."""
 
 T = TypeVar("T", Override, FixedPeriod)
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One person, why, and where the line-up goes on. `user` is empty for nobody on purpose."""
+    """One person, the reason, and where the line-up continues. `user` is empty for no user on purpose."""
 
     user: str
     kind: SourceKind
@@ -61,7 +61,7 @@ class _Slot:
 
 
 class _Line:
-    """A layer's spans, and what each deals, both once somebody asks: those who look ahead stop long before the last span."""
+    """A layer's spans, and the people of each, both computed on demand: callers that look ahead stop long before the last span."""
 
     def __init__(self, layer: Layer, since: int, until: int) -> None:
         self.layer = layer
@@ -73,14 +73,14 @@ class _Line:
         return next(self._spans, None)
 
     def slots(self, span: Span) -> tuple[_Slot, ...]:
-        """Pieces of one span come one after the other, so the newest answer is kept."""
+        """Pieces of one span follow one another, so the newest answer is cached."""
         if self._dealt is None or self._dealt[0] is not span:
             self._dealt = (span, _slots(self.layer, span))
         return self._dealt[1]
 
 
 class _ImportedLine:
-    """As `_Line`, of a calendar of others: a span for each stretch in which the same shifts hold."""
+    """Like `_Line`, for an external calendar: a span for each stretch with the same shifts."""
 
     def __init__(self, layer: Imported, since: int, until: int) -> None:
         self.layer = layer
@@ -117,14 +117,14 @@ def resolve(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
 
 
 def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
-    """As `resolve`, one by one as they are asked for, and equal neighbours are not one yet. Raises ValueError."""
+    """Like `resolve`, one by one on demand, and equal neighbours are not joined. Raises ValueError."""
     if since >= until:
         raise ValueError("the stretch of time is empty")
-    # What has ended, or begins later, costs nothing: a schedule keeps dozens of closed versions of its layers.
+    # Layers that have ended, or begin later, cost nothing: a schedule keeps dozens of closed versions of its layers.
     counting = tuple(layer for layer in schedule.layers if layer.until > since and layer.since < until)
     lines: list[_Line | _ImportedLine] = [_Line(layer, since, until) for layer in counting]
     lines += [_ImportedLine(each, since, until) for each in schedule.imported]
-    # Highest first; of one rank as they were written down.
+    # Highest rank first; within one rank in the order of their definition.
     lines.sort(key=lambda line: -line.layer.rank)
     if schedule.absences:
         schedule = replace(schedule, absences=_absences(schedule, since, until))
@@ -149,7 +149,7 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
 
 
 def _advance(lines: list[_Line | _ImportedLine], here: list[Span | None], start: int, edge: int) -> int:
-    """Let `here` be the span of each line that has not ended at `start`. Answers until when that holds, `edge` at the latest."""
+    """Make `here` the span of each line that has not ended at `start`. Returns until when that holds, at most `edge`."""
     for number, span in enumerate(here):
         while span is not None and span.end <= start:
             span = here[number] = lines[number].next_span()
@@ -160,7 +160,7 @@ def _advance(lines: list[_Line | _ImportedLine], here: list[Span | None], start:
 
 
 def _absences(schedule: Schedule, since: int, until: int) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Those within [since, until), of each user disjoint and in order: users who may step in are looked up again and again."""
+    """Absences within [since, until), of each user disjoint and in order: users who may step in are looked up again and again."""
     within = {
         user: merged(pair for pair in times if pair[0] < until and pair[1] > since)
         for user, times in schedule.absences.items()
@@ -183,7 +183,7 @@ def _within(found: tuple[T, ...], since: int, until: int) -> list[T]:
 def _edges(
     schedule: Schedule, overrides: list[Override], periods: list[FixedPeriod], since: int, until: int
 ) -> set[int]:
-    """Every instant at which anything but the spans of a line could change."""
+    """Every instant at which something else than the spans of a line may change."""
     edges = {since, until}
     others = [(each.start, each.end) for each in overrides] + [(each.start, each.end) for each in periods]
     others += [(shift.start, shift.end) for period in periods for shift in period.shifts]
@@ -195,7 +195,7 @@ def _edges(
 def _dealt(
     lines: list[_Line | _ImportedLine], here: list[Span | None], start: int, active: list[Override]
 ) -> tuple[_Slot, ...]:
-    """What the layers deal at `start`: rules 2 and 3. `here` has the span of each that has not ended."""
+    """The people of the layers at `start`: rules 2 and 3. `here` has the span of each that has not ended."""
     found: tuple[_Slot, ...] = ()
     rank, masked = None, False
     for number, line in enumerate(lines):
@@ -273,7 +273,7 @@ def _segment(start: int, end: int, slots: tuple[_Slot, ...], schedule: Schedule)
 
 
 def _present(slots: tuple[_Slot, ...], schedule: Schedule, start: int) -> tuple[tuple[_Slot, ...], tuple[str, ...]]:
-    """Those who are there, with those who step in; and those who are not."""
+    """The users who are available, with those who step in; and those who are not available."""
     present: list[_Slot] = []
     away: dict[str, None] = {}
     for slot in slots:
@@ -292,7 +292,7 @@ def _present(slots: tuple[_Slot, ...], schedule: Schedule, start: int) -> tuple[
 
 
 def _stand_ins(slot: _Slot, schedule: Schedule, start: int, taken: set[str]) -> list[_Slot]:
-    """The next of the line-up who is there and not on call already; one person for one."""
+    """The next users of the line-up who are available and not on call already; one for each missing one."""
     assert slot.layer is not None, "only layers have a line-up"
     for group in behind(slot.layer, slot.place):
         for user in group:

@@ -1,7 +1,7 @@
 """How two users swap: one gives a stretch of time on call to the other, who may give one in return.
 
-A swap becomes overrides of persons. Where the user who gives is on call in place of somebody else, that person's override is
-made anew: a substitute is not replaced again.
+A swap becomes overrides of persons. Where the giver is on call instead of another person, that person's override is made anew: a
+substitute is not replaced again.
 """
 
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.domain.schedules.words import at, name_of
 
 MOST_PIECES: Final = 20
-"""Overrides that one stretch becomes at most."""
+"""The most overrides that one stretch may need."""
 _LAST: Final = 1 << 62
-"""The order of overrides that are not kept yet: later than all others."""
+"""The order of overrides that are not stored yet: later than all others."""
 
 
 class NotPossible(ValueError):
-    """The stretch cannot change hands; the text says why. `stretch` is the one that cannot."""
+    """The swap is not possible; the text says why. `stretch` is the one that prevents it."""
 
     def __init__(self, stretch: "Stretch", why: str) -> None:
         super().__init__(why)
@@ -55,7 +55,7 @@ def must_have(schedule: Schedule, stretch: Stretch) -> tuple[Segment, ...]:
 
 
 def exchange(schedule: Schedule, *stretches: Stretch) -> tuple[Replacement, ...]:
-    """The overrides by which the stretches change hands, one after the other. Raises NotPossible."""
+    """The overrides for the swap of the stretches, one after the other. Raises NotPossible."""
     made: list[Replacement] = []
     for stretch in stretches:
         replacements = _replacements(schedule, stretch)
@@ -90,7 +90,7 @@ def _replacements(schedule: Schedule, stretch: Stretch) -> list[Replacement]:
 
 
 def _in_place_of(schedule: Schedule, segment: Segment, source: Source, stretch: Stretch) -> tuple[str, Group]:
-    """Whom an override must be about so that the taker comes in for the giver, and all whom it puts there."""
+    """The person whom an override must name so that the taker replaces the giver, and all people that it puts on call."""
     if source.kind is SourceKind.STAND_IN:
         why = f"users/{stretch.giver} stands in for users/{source.instead_of} {_when(segment)}: use an override"
         raise NotPossible(stretch, why)
@@ -114,7 +114,7 @@ def _in_place_of(schedule: Schedule, segment: Segment, source: Source, stretch: 
 
 
 def _check(schedule: Schedule, stretch: Stretch) -> None:
-    """Whether the overrides do what is wanted: a user who is away is not on call by them."""
+    """Whether the overrides have the wanted effect: a user who is away would not be on call."""
     for segment in resolve(schedule, stretch.start, stretch.end):
         if stretch.taker in segment.away:
             raise NotPossible(stretch, f"users/{stretch.taker} is away or disabled {_when(segment)}")

@@ -1,8 +1,8 @@
 """When a layer's turns begin, and whose turn it is.
 
-Days, weeks, months and hours that divide a day keep the time on the wall; other hours keep their length, no matter what the clocks
-do. Months are always counted from the anchor and clamp to the last day of the month. Boundaries never go back; where the
-clocks skip a whole turn, that turn has no length.
+Days, weeks, months and hours that divide a day keep the local time; other hours keep their real length, whatever the clocks do.
+Months are always counted from the anchor, and use the last day of a shorter month. Boundaries never go back; if the clocks skip a
+whole turn, that turn has length zero.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn
 from tocsin_escalation.domain.schedules.windows import touched
 
 _KEPT: Final = 16
-"""Turns of a layer whose beginnings are kept: each look asks for the first one, and for some around an instant."""
+"""Cached starts of turns of a layer: each question needs the first one, and some around an instant."""
 _MONTH: Final = 43829
 """Minutes of an average month; only to guess where to look."""
 
@@ -84,7 +84,7 @@ class Turns:
         return cycles * self._size + bisect_right(self._lengths, rest) - 1
 
     def _covered_before(self, turn: int) -> int:
-        """How many turns before this one have time on the wall within a window."""
+        """How many turns before this one have local time within a window."""
         period = self._period()
         cycles, rest = divmod(turn, period) if period else (0, turn)
         while len(self._covered) <= (period or rest):
@@ -106,7 +106,7 @@ def turns_of(layer: Layer) -> Turns:
 
 
 def keeps_wall(turns: tuple[Turn, ...]) -> bool:
-    """Whether turns of these lengths keep the time on the wall when the clocks change."""
+    """Whether turns of these lengths keep the local time when the clocks change."""
     hours = sum(turn.hours for turn in turns)
     return not hours or hours % 24 == 0 or 24 % hours == 0
 

@@ -1,7 +1,7 @@
-"""Changing a schedule without changing the past, nor who is on call today unless that is asked for.
+"""Changes a schedule without changing the past, and without changing who is on call today unless that is requested.
 
-A layer is kept as versions, one after the other in time. A version that has begun is never edited: it is closed, and the new
-one goes on behind it.
+A layer is kept as versions, one after the other in time. A version that has begun is never edited: it is closed, and the new one
+follows it.
 """
 
 from collections.abc import Iterable
@@ -14,20 +14,20 @@ from tocsin_escalation.domain.schedules.model import Group, Layer
 from tocsin_escalation.domain.schedules.turns import Turns, turns_of
 
 KEPT: Final = 400 * DAY
-"""How long a closed version answers questions about the past."""
+"""How long a closed version is kept for questions about the past."""
 MOST_CLOSED: Final = 50
 """Closed versions of a schedule that are kept at most, the newest."""
 
 
 class Rollout(StrEnum):
-    """When a changed layer comes in."""
+    """When a changed layer takes effect."""
 
     NOW = "now"
     """At once; the user who has the turn keeps it if the new line-up names them."""
     AFTER_SHIFT = "after_shift"
-    """With the end of the current turn; the next one of the new line-up goes on."""
+    """At the end of the current turn; the new line-up continues with its next group."""
     AFTER_ROUND = "after_round"
-    """Once everybody of the old line-up has had their turn; the new one begins with its first."""
+    """After every group of the old line-up has had its turn; the new one begins with its first."""
 
 
 def changed(kept: Iterable[Layer], wanted: Iterable[Layer], now: int, rollout: Rollout) -> tuple[Layer, ...]:
@@ -44,7 +44,7 @@ def changed(kept: Iterable[Layer], wanted: Iterable[Layer], now: int, rollout: R
 
 
 def current(kept: Iterable[Layer]) -> tuple[Layer, ...]:
-    """The newest version of each layer: what people see and edit. Layers that were ended by a change are not among them."""
+    """The newest version of each layer: what people see and edit. Layers that a change has ended are not among them."""
     newest: dict[str, Layer] = {}
     for layer in kept:
         if layer.id not in newest or layer.since >= newest[layer.id].since:
@@ -75,7 +75,7 @@ def _follow(versions: list[Layer], wanted: Layer, now: int, rollout: Rollout) ->
 
 
 def _alike(version: Layer, wanted: Layer) -> bool:
-    """Whether a change leaves the version as it is, but for its name."""
+    """Whether a change leaves the version unchanged, except for its name."""
     return replace(version, since=wanted.since, shift=wanted.shift, name=wanted.name, ended=wanted.ended) == wanted
 
 
@@ -92,7 +92,7 @@ def _cutover(layer: Layer, now: int, rollout: Rollout) -> int:
 
 
 def _round_ends(turns: Turns, turn: int) -> int:
-    """The next turn of the first of the line-up."""
+    """The next turn of the first group of the line-up."""
     following = turn + 1
     while turns.place(following) != 0:
         following += 1
@@ -100,7 +100,7 @@ def _round_ends(turns: Turns, turn: int) -> int:
 
 
 def _aligned(old: Layer, wanted: Layer, now: int, cutover: int, rollout: Rollout) -> Layer:
-    """The new version, its line-up moved so that the right group has the turn at the cutover."""
+    """The new version, its line-up moved so that the right group has the turn when it takes effect."""
     fresh = replace(wanted, since=cutover, shift=0)
     turns = turns_of(fresh)
     if turns.start(0) >= cutover:
@@ -119,7 +119,8 @@ def _aligned(old: Layer, wanted: Layer, now: int, cutover: int, rollout: Rollout
 
 
 def _kept_place(group: Group, place: int, line_up: tuple[Group, ...]) -> int | None:
-    """Where the group is in another line-up: at its old place if it can be, else the same group, else any of its people."""
+    """The place of the group in another line-up: its old place if possible, else that of the same group, else that of any of its
+    people."""
     if place < len(line_up) and line_up[place] == group:
         return place
     for number, other in enumerate(line_up):

@@ -15,12 +15,12 @@ def opened(
 ) -> Iterator[Interval]:
     """The instants within [since, until) that lie in a window, as disjoint intervals in order. Without windows: all.
 
-    One by one as they are asked for: who wants to know who is on call now needs one or two of weeks.
+    Computed one by one on demand: to know who is on call now, one or two of weeks are enough.
 
-    With `holidays` a window is there only on the days on which they hold.
+    With `holidays`, only windows on the days that these select.
 
-    A window that begins or ends at a time on the wall that the clocks skip begins or ends right after the gap; of a time
-    that they show twice it begins at the first and ends at the last.
+    A window that begins or ends at a skipped local time begins or ends right after the gap; of a local time that occurs twice it
+    begins at the first and ends at the last.
     """
     if not windows and holidays is None:
         yield since, until
@@ -41,7 +41,7 @@ def opened(
 
 
 def touched(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None = None) -> bool:
-    """Whether any time on the wall within [begins, ends) lies in a window. Without windows: yes."""
+    """Whether any local time within [begins, ends) is in a window. Without windows: yes."""
     if begins >= ends:
         return False
     if not windows and holidays is None:
@@ -78,14 +78,14 @@ def both(these: Sequence[Interval], others: Sequence[Interval]) -> list[Interval
 
 
 def without(these: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
-    """The time of these that lies in none of the others, as `both`."""
+    """The time of these that is in none of the others; otherwise like `both`."""
     starts = [ALWAYS, *(end for _, end in others)]
     ends = [*(start for start, _ in others), FOREVER]
     return both(these, list(zip(starts, ends, strict=True)))
 
 
 def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None) -> Iterable[Interval]:
-    """Every window that may touch [begins, ends), by their start, and a day more on each side: clocks change by up to a day."""
+    """Every window that may touch [begins, ends), by start, with one more day on each side: clocks change by up to a day."""
     in_order = windows or WHOLE_DAYS
     if len(in_order) > 1:
         in_order = tuple(sorted(in_order, key=lambda window: window.start))

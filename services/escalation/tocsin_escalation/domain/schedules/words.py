@@ -1,4 +1,4 @@
-"""A stretch of a schedule in words, as the timeline tells it."""
+"""A segment of a schedule as text for the timeline."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ COLLECTIONS: Final = {
     SourceKind.FIXED_PERIOD: "fixedPeriods",
     SourceKind.CALENDAR: "calendarImports",
 }
-"""Where what is planned beside the turns is found."""
+"""The collections of overrides, fixed periods and the like."""
 
 
 def tell(schedule: str, segment: Segment) -> str:
@@ -34,7 +34,7 @@ def at(minute: int) -> str:
 
 
 def name_of(source: Source) -> str:
-    """The resource name of what is planned beside the turns, the id of a layer."""
+    """The resource name of a plan, the id of a layer."""
     return f"{COLLECTIONS[source.kind]}/{source.id}" if source.kind in COLLECTIONS else source.id
 
 

@@ -63,7 +63,7 @@ class Questions:
         raise _Unknown(function, args)
 
     async def answering(self, org_id: str, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work`, which has its own transaction. Raises CONFLICT if the data it asks about changes again and again."""
+        """The result of `work`, which has its own transaction. Raises CONFLICT if its data change again and again."""
         for _ in range(_MOST_BEGINNINGS):
             try:
                 return await work()

@@ -1,4 +1,4 @@
-"""Objects that have a UUID and are listed in the order in which they were made: API keys, calendar feeds, reminders.
+"""Objects that have a UUID and are listed by their creation: API keys, calendar feeds, reminders.
 
 Each is a table with `org_id`, `id` and `create_time`.
 """
@@ -19,7 +19,7 @@ Cursor = tuple[datetime, UUID]
 
 
 class Listed(Generic[R]):
-    """The statements of one such table. `read` makes a row of the columns that `kind` has."""
+    """The statements of one such table. `read` makes a row object of the columns of `kind`."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class Listed(Generic[R]):
         await tx.execute(*self._delete(org_id=tx.org_id, id=id))
 
     def paging(self, org_id: str, after: Cursor | None, limit: int, **filters: object) -> Call:
-        """A tenant's, oldest first, behind `after`. A filter that is None filters nothing."""
+        """A tenant's, oldest first, after `after`. A filter that is None filters nothing."""
         after_time, id = after or (None, None)
         return self._page(org_id=org_id, after_time=after_time, after=id, limit=limit, **filters)
 
     def returned(self, record: Record | None) -> R:
-        """The row that a statement gives back of a new one, or of one that is locked."""
+        """The row that a statement returns, of a new object or of a locked one."""
         assert record is not None, "the row is locked by this transaction, or made by it"
         return self._read(record)

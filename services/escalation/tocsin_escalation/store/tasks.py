@@ -1,6 +1,6 @@
-"""Timers and reminders as tasks of the queue: what operators list, read and change, of all tenants.
+"""Timers and reminders as tasks of the queue: operators list, read and change them, over all tenants.
 
-A query reads an index of what is alive, in its order, as far as the page goes: it does not grow with history.
+A query reads an index of unfinished rows, in its order, for one page: it does not grow with history.
 """
 
 from collections.abc import Sequence
@@ -115,14 +115,14 @@ FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id) WHERE r.id = g.id AND r.org
 async def timers_in(
     tx: Tx, state: TaskState, org_id: str | None, after: Position | None, limit: int
 ) -> list[TimerTask]:
-    """Timers that are waiting or delayed, by due time, behind a (due_time, incident_id). `org_id` None: of all tenants."""
+    """Timers that are waiting or delayed, by due time, after a (due_time, incident_id). `org_id` None: of all tenants."""
     after_time, after_id = after or _BEGINNING
     call = _TIMERS_IN[state](org_id=org_id, after_time=after_time, after_id=after_id, limit=limit)
     return [TimerTask(*row) for row in await tx.fetch(*call)]
 
 
 async def timers_named(tx: Tx, incident_ids: Sequence[UUID]) -> list[TimerTask]:
-    """The live timers of these incidents. Lock the escalations before: they decide."""
+    """The live timers of these incidents. Lock the escalations first: their rows decide."""
     return [TimerTask(*row) for row in await tx.fetch(*_NAMED_TIMERS(ids=list(incident_ids)))]
 
 
@@ -141,7 +141,7 @@ async def end_rest(tx: Tx, org_id: str, incident_id: UUID) -> LiveTimer | None:
 async def reminders_in(
     tx: Tx, state: TaskState, org_id: str | None, after: Position | None, limit: int
 ) -> list[ReminderTask]:
-    """Reminders that are waiting or delayed, by their next time, behind a (next_time, id). `org_id` None: of all tenants."""
+    """Reminders that are waiting or delayed, by their next time, after a (next_time, id). `org_id` None: of all tenants."""
     after_time, after_id = after or _BEGINNING
     call = _REMINDERS_IN[state](org_id=org_id, after_time=after_time, after_id=after_id, limit=limit)
     return [ReminderTask(*row) for row in await tx.fetch(*call)]
@@ -163,5 +163,5 @@ async def remind_now(tx: Tx, org_id: str, id: UUID) -> None:
 
 
 async def stop_reminders(tx: Tx, named: Sequence[tuple[str, UUID]], reason: str) -> None:
-    """Locked reminders (tenant, id) come no more."""
+    """End locked reminders (tenant, id)."""
     await tx.execute(_STOP_REMINDERS, [org for org, _ in named], [id for _, id in named], reason)

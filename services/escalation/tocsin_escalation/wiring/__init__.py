@@ -1,4 +1,4 @@
-"""The one place that says what is connected to what."""
+"""Connects the parts of this service; no other package builds them."""
 
 from datetime import timedelta
 from typing import Final

@@ -1,4 +1,4 @@
-"""The options of escalation's queue: what they are by its settings, and what follows when an operator changes them."""
+"""The options of escalation's queue: their defaults from the settings, and the effect of a change by an operator."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from tocsin_escalation.work.tasks import QUEUE
 
 
 def queue_options(settings: EscalationSettings) -> LiveOptions:
-    """With the defaults. Timers have no rate by tenant: one that waited for it would page late."""
+    """With the defaults. Timers have no rate by tenant: a timer that waited for one would page late."""
     first = TimerRetries()
     defaults = QueueOptions(
         attempts=first.attempts,

@@ -1,4 +1,4 @@
-"""What escalation hands to notify, connected: a relay for each way, so that none waits for another. A part of `wiring`."""
+"""The relays from escalation to notify: one for each kind, so that none waits for another. A part of `wiring`."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Tells the other replicas that tenants have changes, through Redis. PostgreSQL has them: a hint that is lost costs a second."""
+"""Tells the other replicas that tenants have changes, through Redis. PostgreSQL has the changes: a lost hint costs a second."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ _ERRORS: Final = (RedisError, OSError)
 
 
 class ChangeHints:
-    """Stands where commits tell of changes: the watchers of this process hear at once, those of others through Redis."""
+    """Receives committed changes: streams of this process get them at once, those of other processes through Redis."""
 
     def __init__(self, feeds: Feeds, redis: Connections) -> None:
         self._feeds = feeds
@@ -32,14 +32,14 @@ class ChangeHints:
         self._wake = asyncio.Event()
 
     def changed(self, org_ids: Collection[str]) -> None:
-        """These tenants have changes that are committed."""
+        """These tenants have committed changes."""
         if org_ids:
             self._feeds.changed(org_ids)
             self._pending.update(org_ids)
             self._wake.set()
 
     async def tell(self, stop: asyncio.Event) -> None:
-        """The loop that tells. What is committed while Redis is asked is one more message, however much it is."""
+        """The loop that publishes. Changes that are committed while Redis is being called go into one further message."""
         while not stop.is_set():
             await wait_for_any(self._wake, stop)
             self._wake.clear()

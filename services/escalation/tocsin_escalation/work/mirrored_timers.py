@@ -1,4 +1,4 @@
-"""Escalation's timers in Redis: copies of the rows of `timers`, which a sweep fires where a copy did not."""
+"""Escalation's timers in Redis: copies of the rows of `timers`; the sweep fires a row whose copy did not fire."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,11 +38,11 @@ class MirroredTimers:
         self.mirror.arm(map(self._copy, timers), now)
 
     def disarm(self, incident_ids: Sequence[UUID]) -> None:
-        """See Arming. A timer that is not disarmed fires into a fence and does nothing."""
+        """See Arming. A timer that is not removed fires with an old generation, and has no effect."""
         self.mirror.disarm(map(str, incident_ids))
 
     async def later(self, after: tuple[datetime, UUID] | None) -> Chunk:
-        """See Record. Overdue ones are among them: armed, they fire at once."""
+        """See Record. They include overdue ones, which then fire at once."""
         async with self._db.claim() as tx:
             rows, now = await timers.nearest(tx, after, CHUNK), await tx.now()
         last = (rows[-1].due_time, rows[-1].incident_id) if len(rows) == CHUNK else None

@@ -1,10 +1,10 @@
-"""Hands pages to notify the quick way: straight from memory into notify's stream, right after their commit.
+"""Sends pages to notify the fast way: from memory into notify's stream, right after their commit.
 
-Several pages of one tenant travel as one task: in a storm a task for each would cost notify as much as its call.
+Several pages of one tenant are one task: in a storm a task for each would cost notify as much as its provider call.
 
-Each page is an outbox row as well, due a second later, which the relay hands over by RPC. So nothing here must succeed:
-a process that dies, a Redis that is flushed before notify read it, an overflow cost that second and no page. Notify
-knows a page by its id and takes the second copy as none.
+Each page is an outbox row as well, due a second later, which the relay sends by RPC. So nothing here has to succeed: a process
+that dies, a Redis that is flushed before notify read it, or an overflow costs that second, and no page. Notify recognises a page
+by its id and drops the second copy.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _log = get_logger(__name__)
 MOST_WAITING: Final = 10_000
 MOST_AT_ONCE: Final = 500
 MOST_IN_SET: Final = 50
-"""Pages of one task: while they are stored they keep one place of notify's worker."""
+"""Pages of one task: while they are stored they use one place of notify's worker."""
 _SET_BYTES: Final = 256 << 10
 """Of one task, unless a single page is larger."""
 PATIENCE: Final = 0.25
-"""Seconds after which pages go by RPC as well, though Redis has not failed yet: one that hangs takes a second to."""
+"""Seconds after which pages are sent by RPC as well, although Redis has not failed: a hanging Redis needs a second to time out."""
 URGENT: Final = (1, 2)
 _URGENT: Final = "critical"
 _NORMAL: Final = "normal"
@@ -56,7 +56,7 @@ class PageSender:
         self._kicks: set[asyncio.Task[Exception | None]] = set()
 
     def page(self, jobs: Sequence[NotificationJob]) -> None:
-        """See Paging. Beyond the bound they are left to their rows."""
+        """See Paging. Pages beyond the limit are left to their rows."""
         self._waiting += jobs[: max(0, MOST_WAITING - len(self._waiting))]
         self._arrived.set()
 
@@ -71,7 +71,7 @@ class PageSender:
 
     async def _hand_over(self, jobs: Sequence[NotificationJob]) -> None:
         kick = asyncio.create_task(self._kick(jobs))
-        # It goes on after that, so that its time-out tells the whole process that Redis hangs.
+        # It continues after that, so that its time-out tells the whole process that Redis hangs.
         self._kicks.add(kick)
         kick.add_done_callback(self._kicks.discard)
         await asyncio.wait({kick}, timeout=PATIENCE)
@@ -104,7 +104,7 @@ class PageSender:
 
 
 def sets_of(jobs: Sequence[NotificationJob]) -> Iterator[list[NotificationJob]]:
-    """What travels together: pages of one tenant and one stream, in their order, cut by number and bytes."""
+    """Pages that are sent together: of one tenant and one stream, in their order, limited by number and bytes."""
     of: dict[tuple[str, str], list[NotificationJob]] = {}
     for job in jobs:
         of.setdefault((job.org_id, priority(job)), []).append(job)
@@ -121,5 +121,5 @@ def sets_of(jobs: Sequence[NotificationJob]) -> Iterator[list[NotificationJob]]:
 
 
 def priority(job: NotificationJob) -> str:
-    """Which of notify's streams a page goes into."""
+    """The notify stream for a page."""
     return _URGENT if job.severity in URGENT else _NORMAL

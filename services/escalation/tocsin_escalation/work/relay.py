@@ -1,4 +1,4 @@
-"""Hands pages and cancellations to notify the sure way: by RPC, again and again until it is accepted."""
+"""Sends pages and cancellations to notify the safe way: by RPC, again and again until accepted."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -24,7 +24,7 @@ class Delivery:
         self._notify = notify
 
     async def pages(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One answer per row, in order. What notify answers to the call as a whole is raised."""
+        """One answer per row, in order. If notify refuses the call as a whole, its error is raised."""
         jobs, outcomes = _read(rows, notification_pb2.NotificationJob)
         if jobs:
             await self._notify.submit(jobs)
@@ -58,7 +58,7 @@ class Delivery:
 
 
 def _read(rows: Sequence[OutboxRow], message: type[M]) -> tuple[list[M], list[Outcome]]:
-    """The messages that can be read, and an outcome per row for when they have been accepted."""
+    """The readable messages, and an outcome per row for when they have been accepted."""
     messages: list[M] = []
     outcomes: list[Outcome] = []
     for row in rows:

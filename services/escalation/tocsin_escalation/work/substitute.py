@@ -1,7 +1,7 @@
-"""What goes to notify in place of a page or a cancellation that it refuses for good.
+"""Replacements for pages and cancellations that notify refuses for good.
 
-A person must be paged no matter what the alert's texts say, so everything that is not needed to reach them is left out, and the
-title says that something was. The original stays as a dead letter.
+A person must be paged whatever the alert's texts contain. So everything that is not needed to reach them is left out, and the
+title says so. The original stays as a dead letter.
 """
 
 import re
@@ -25,7 +25,7 @@ _SEVERITIES: Final = (SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_WARNING, SEVER
 
 
 def less_of_page(row: OutboxRow, reason: str) -> bytes | None:
-    """The page with nothing but what reaches its user; None when it cannot be read. `reason` is kept by the relay."""
+    """The page with only the fields that reach its user; None when it cannot be read. `reason` is kept by the relay."""
     try:
         job = NotificationJob.FromString(row.payload)
     except DecodeError:
@@ -44,12 +44,12 @@ def less_of_page(row: OutboxRow, reason: str) -> bytes | None:
 
 
 def less_of_notice(row: OutboxRow, reason: str) -> bytes | None:
-    """Of a notice of a shift as of a page. A change of a user has nothing to leave out."""
+    """For a notice of a shift the same as for a page. A change of a user has nothing to leave out."""
     return None if row.kind == USER else less_of_page(row, reason)
 
 
 def less_of_cancellation(row: OutboxRow, reason: str) -> bytes | None:
-    """The cancellation with a reason in plain words; None when it cannot be read or has nothing more to leave out."""
+    """The cancellation with a simple reason; None when it cannot be read, or has nothing left to leave out."""
     try:
         cancellation = Cancellation.FromString(row.payload)
     except DecodeError:
@@ -62,7 +62,7 @@ def less_of_cancellation(row: OutboxRow, reason: str) -> bytes | None:
 
 
 def less_of_event(row: OutboxRow, reason: str) -> bytes | None:
-    """The event with its texts in plain words; None when it cannot be read or has nothing more to leave out."""
+    """The event with simple texts; None when it cannot be read, or has nothing left to leave out."""
     try:
         event = IncidentEvent.FromString(row.payload)
     except DecodeError:

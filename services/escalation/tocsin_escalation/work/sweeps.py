@@ -1,4 +1,5 @@
-"""The loops that make Redis disposable: fire what is overdue, arm again what is due soon, notice what cannot be."""
+"""The loops that make Redis disposable: they fire overdue timers, add timers that are due soon to Redis again, and find
+impossible states."""
 
 from functools import partial
 from typing import Final
@@ -37,20 +38,20 @@ class Sweeps:
         self._settings = settings
 
     async def fire_overdue(self) -> None:
-        """Fire what Redis did not: at most the sweep's pause late."""
+        """Fire timers that Redis did not: late by at most the sweep's interval."""
         grace, batch = self._settings.sweep_grace_seconds, self._settings.sweep_batch
         while await sweep_overdue(self._db, self._effects, QUEUE, grace, batch) == batch:
             pass
 
     async def rearm_soon(self) -> None:
-        """Arm again what is due soon: an arming that was lost with its process costs nothing but this."""
+        """Add timers that are due soon to Redis again: an addition that was lost with its process costs no more than this."""
         async with self._db.system() as tx:
             soon = await timers.due_within(tx, self._settings.rearm_ahead_seconds, REARM_CHUNK)
             now = await tx.now()
         self._effects.arming.arm(soon, now)
 
     async def audit(self) -> None:
-        """A running escalation without a timer would never page again: count, shout, repair."""
+        """A running escalation without a timer would never page again: count it, log an error, repair it."""
         repaired = await repair_missing_timers(self._db, self._effects)
         self._effects.metrics.timers_missing.set(repaired)
 
@@ -64,7 +65,7 @@ class Sweeps:
         metrics.oldest_overdue_seconds.set(figures.oldest_overdue_seconds)
 
     async def forget(self) -> None:
-        """Retention: what is over for longer than it is kept, and answers kept for repeats."""
+        """Retention: rows older than their time, and answers kept for repeats."""
         await sweep_requests(self._db)
         old: list[Delete] = [
             *(partial(table.delete_ended, older_than_days=PLANNED_KEPT_DAYS) for table in PLANNED),

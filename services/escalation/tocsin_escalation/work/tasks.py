@@ -28,13 +28,13 @@ FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, N
 def register(broker: TimerBroker) -> FireTask:
     """The task that the broker runs when a timer is due. A process that runs a worker calls `consume_with` first.
 
-    It returns once the firing is committed, or cannot be: what Redis holds is a copy, and the sweep fires the row as soon
-    as PostgreSQL lets it. Tried again here it would end among dead letters that nobody has to redrive.
+    It returns once the firing is committed, or failed: Redis holds only a copy, and the sweep fires the row as soon as PostgreSQL
+    allows it. If it were retried here, it would become a dead letter that needs no redrive.
     """
 
     @broker.task(task_name="escalation.fire_timer")
     async def fire_timer(message: timer_pb2.FireTimer) -> None:
-        # Not as a TaskiqDepends: resolving one costs more than everything else that is done for a timer here.
+        # Not as a TaskiqDepends: resolving one costs more than all other work for a timer here.
         consumer: TimerConsumer = broker.state.timer_consumer
         timer = TimerFired(UUID(bytes=message.timer_id), message.generation)
         try:
@@ -46,12 +46,12 @@ def register(broker: TimerBroker) -> FireTask:
 
 
 def consume_with(broker: TimerBroker, consumer: TimerConsumer) -> None:
-    """Have this one fire the timers that are due."""
+    """Let this object fire the due timers."""
     broker.state.timer_consumer = consumer
 
 
 def fill_body(message: timer_pb2.FireTimer, timer: LiveTimer) -> timer_pb2.FireTimer:
-    """What a timer carries, written into `message`: one is enough for a million of them."""
+    """Write the body of a timer into `message`: one object serves a million of them."""
     message.timer_id = timer.timer_id.bytes
     message.incident_id = timer.incident_id.bytes
     message.generation = timer.generation

@@ -1,4 +1,4 @@
-"""Gathers timers that are due at the same moment, so that a thousand of them are a few transactions and not a thousand."""
+"""Collects timers that are due at the same moment, so that a thousand of them need a few transactions."""
 
 import asyncio
 import random
@@ -21,9 +21,9 @@ MOST_PER_TRANSACTION: Final = 200
 MOST_ALONE: Final = 2
 """Transactions that wait for the row of one incident. Each holds a connection of those that relays and sweeps use as well."""
 MOST_AGAIN: Final = 10_000
-"""Timers that are tried again from memory. More are left to the sweep, as are those that are held for longer."""
+"""Timers that are retried from memory. More are left to the sweep, as are those whose incident is held for longer."""
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4)
-"""Seconds, more or less by half, before a held timer is tried again: a turn is taken within milliseconds."""
+"""Seconds, plus or minus half, before a held timer is retried: turns are held for milliseconds."""
 
 
 class _Answer(Enum):
@@ -33,7 +33,7 @@ class _Answer(Enum):
 
 
 class TimerConsumer:
-    """A lone timer never waits; those that arrive while it is being committed are the next batch."""
+    """A single timer never waits; timers that arrive while it is being committed are the next batch."""
 
     def __init__(self, db: Database, effects: Effects) -> None:
         self._db = db
@@ -43,15 +43,15 @@ class TimerConsumer:
         self._again = 0
 
     async def fire(self, incident_id: UUID, event: TimerFired) -> None:
-        """Returns once it is committed, or held by another transaction: then it is tried again without its caller.
+        """Returns once it is committed, or held by another transaction: then it is retried without its caller.
 
-        A caller that waited would keep a place of the worker, and timers of one policy whose turn is held would fill all of them.
+        A caller that waited would use a place of the worker, and timers of one policy whose turns are held would use all of them.
         Raises TocsinError while the database is away, and when it was OVERLOADED.
         """
         fired = (incident_id, event)
         answer = await self._batches.submit(fired)
         if answer is _Answer.ROW_HELD and self._alone < MOST_ALONE:
-            # Its incident is locked elsewhere: this one waits for its turn, and nothing waits for it.
+            # Its incident is locked by another transaction: this timer waits for the lock, and no other timer waits for it.
             self._alone += 1
             try:
                 await fire_timers(self._db, self._effects, [fired], wait=True)

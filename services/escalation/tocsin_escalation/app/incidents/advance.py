@@ -138,7 +138,7 @@ class _Work:
         self.entries: dict[UUID, list[Entry]] = {}
 
     def take_answer(self, step: Step) -> Advanced | TocsinError:
-        """`take`. An answer that is passed on to another incident is also shown in the timeline of the incident it was given for."""
+        """`take`. An answer that is passed on to another incident is also in the timeline of the incident it was for."""
         answer = self.take(step)
         event = step.event
         if isinstance(answer, TocsinError) or answer.already or not isinstance(event, merging.PassedOn):

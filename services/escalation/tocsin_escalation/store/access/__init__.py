@@ -1,1 +1,1 @@
-"""Service accounts, their keys, and what is refused."""
+"""Service accounts, their keys, and revocations."""

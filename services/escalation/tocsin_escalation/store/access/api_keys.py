@@ -18,7 +18,7 @@ from tocsin_escalation.store.listed import Cursor, Listed
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
-    """A key as kept. `role` is empty or a name of `tocsin_kit.roles.ROLES`."""
+    """A stored key. `role` is empty or a name of `tocsin_kit.roles.ROLES`."""
 
     id: UUID
     service_account: str
@@ -36,7 +36,7 @@ class ApiKeyRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkingKey:
-    """A key that works, and whose it is. `remaining`: None until it is revoked."""
+    """A key that works, with its tenant and account. `remaining`: None until it is revoked."""
 
     hash: bytes
     org_id: str
@@ -125,16 +125,16 @@ async def revoke(tx: Tx, id: UUID) -> ApiKeyRow | None:
 
 
 async def find(tx: Tx, hashes: Sequence[bytes]) -> list[WorkingKey]:
-    """Those that work, among all tenants' keys: whose a key is only the key tells."""
+    """The working keys among all tenants' keys: the tenant is known only from the key."""
     records = await tx.fetch(*_FIND(hashes=list(hashes)))
     return [WorkingKey(each["key_hash"], each["org_id"], _row(each), each["remaining"]) for each in records]
 
 
 async def note_uses(tx: Tx, orgs: Sequence[str], ids: Sequence[UUID], ago: Sequence[timedelta]) -> None:
-    """How long ago keys were used, in one statement; an earlier time than the one noted changes nothing."""
+    """Store when keys were used last, in one statement; an earlier time than the stored one changes nothing."""
     await tx.execute(_NOTE_USES, list(orgs), list(ids), list(ago))
 
 
 async def delete_over(tx: Tx, limit: int, *, older_than_days: int) -> int:
-    """Forget keys of every tenant that were revoked or expired long ago, at most `limit`; how many that were."""
+    """Delete keys of every tenant that were revoked or expired long ago, at most `limit`; returns how many."""
     return len(await tx.fetch(_DELETE_OVER, older_than_days, limit))

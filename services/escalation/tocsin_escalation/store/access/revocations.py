@@ -1,4 +1,4 @@
-"""What is refused before its time, in PostgreSQL. Rows are kept until everything that they refuse has expired."""
+"""Revocations in PostgreSQL. Rows are kept until every credential that they refuse has expired."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tocsin_kit.db.statements import Filtered, Statement, columns_of, param, par
 from tocsin_escalation.store import tables
 
 SETTLED: Final = "30 seconds"
-"""No transaction takes longer to commit (its statements and pauses end after 5 s each), so no number before it is still to come."""
+"""No transaction takes longer to commit (its statements and pauses end after 5 s each), so no older number can still appear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,13 @@ async def insert(tx: Tx, row: RevocationRow) -> RevocationRow:
 
 
 async def page(tx: Tx, before: int | None, limit: int) -> list[RevocationRow]:
-    """The tenant's own that people made and that are not over, newest first, before a number; of all tenants in a system one."""
+    """The tenant's own that people made and that have not ended, newest first, before a number; of all tenants in a system
+    transaction."""
     call = _PAGE(org_id=None if tx.org_id == SYSTEM else tx.org_id, before=before, limit=limit)
     return [_row(record) for record in await tx.fetch(*call)]
 
 
-# One statement: every replica of every service asks each second, and there is hardly ever one.
+# One statement: every replica of every service sends it each second, and there is hardly ever a revocation.
 _AFTER: Final = f"""
 SELECT settled, later.* FROM (
   SELECT coalesce(max(number), 0) AS settled FROM revocations WHERE create_time < app_now() - interval '{SETTLED}'
@@ -81,14 +82,14 @@ SELECT settled, later.* FROM (
 
 
 async def after(tx: Tx, number: int, limit: int) -> tuple[Sequence[RevocationRow], int]:
-    """Of all tenants, by number; and the number up to which none is still to appear: each is drawn before its commit."""
+    """Of all tenants, by number; and the number up to which none can still appear: numbers are drawn before the commit."""
     records = await tx.fetch(_AFTER, number, limit)
     rows = [RevocationRow(*list(record)[1:]) for record in records if record["id"] is not None]
     return rows, records[0]["settled"]
 
 
 async def delete_over(tx: Tx, limit: int) -> int:
-    """Forget those of every tenant that refuse nothing any more, at most `limit`; how many that were."""
+    """Delete those of every tenant that refuse no credential any more, at most `limit`; returns how many."""
     records = await tx.fetch(
         """DELETE FROM revocations WHERE (org_id, id) IN (
              SELECT org_id, id FROM revocations WHERE expire_time < app_now() LIMIT $1 FOR UPDATE SKIP LOCKED)

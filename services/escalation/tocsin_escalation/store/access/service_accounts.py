@@ -38,7 +38,7 @@ _TABLE: Final = Named(
 get: Final = _TABLE.get
 page: Final = _TABLE.page
 delete: Final = _TABLE.delete
-"""Its keys go with it."""
+"""Its keys are deleted with it."""
 
 
 async def insert(tx: Tx, row: ServiceAccountRow) -> ServiceAccountRow | None:
@@ -49,7 +49,7 @@ async def insert(tx: Tx, row: ServiceAccountRow) -> ServiceAccountRow | None:
 
 
 async def update(tx: Tx, row: ServiceAccountRow) -> ServiceAccountRow:
-    """A locked one's new values."""
+    """The new values of a locked one."""
     record = await tx.fetchrow(*_TABLE.updating(org_id=tx.org_id, id=row.id, display_name=row.display_name))
     assert record is not None, "the row is locked by this transaction"
     return _row(record)

@@ -1,15 +1,15 @@
-"""Counts the timeline into figures, a tenant at a time and behind the last place that was counted.
+"""Counts timeline entries into figures, one tenant at a time, from the last counted place on.
 
-Nothing of it is on the way of a page: what an escalation writes is counted some seconds later, from the timeline. Entries are
-read in the order of `store.incidents.changes`, so that none is passed which commits late, and place and figures are written by
-one transaction, so that none is counted twice.
+This work delays no page: entries are counted some seconds after they were written. Entries are read in the order of
+`store.incidents.changes`, so that an entry that commits late is not missed. The place and the figures are written in one
+transaction, so that no entry is counted twice.
 
 An incident counts in the quarter of an hour in which it was opened, under the policy, team and severity that it had when it was
-counted first. What happens to it later is added there: of the incidents of a month one knows how long their answers took. Only
-`ended` counts in the quarter in which incidents were resolved.
+counted first. Later events of the incident are added there: so for the incidents of a month the times to answer are known. Only
+`ended` counts in the quarter in which an incident was resolved.
 
-`counted_incidents` has no foreign key to `escalations`: looking after it would wait for every step that holds an incident, and hold
-up the next one.
+`counted_incidents` has no foreign key to `escalations`: its check would wait for every step that holds an incident, and delay the
+next one.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ class Place:
 
 
 _SERVER: Final = "(SELECT system_identifier::text FROM pg_control_system())"
-"""Numbers of transactions are those of one server. A dump that is restored on another one brings some that mean nothing there."""
+"""Numbers of transactions are those of one server. A dump that is restored on another server contains some that mean nothing
+there."""
 _TENANTS: Final = f"""
 WITH RECURSIVE tenants AS (
   (SELECT org_id FROM timeline WHERE org_id > $1 AND transaction IS NOT NULL ORDER BY org_id LIMIT 1)
@@ -135,14 +136,14 @@ _MOVE: Final = "UPDATE counting_places SET transaction = $2, id = $3, count_time
 
 
 async def tenants(tx: Tx, after: str, limit: int) -> list[tuple[str, bool]]:
-    """The next tenants behind `after` that have a timeline, and whether there is something to count: one or two probes each."""
+    """The next tenants after `after` that have a timeline, and whether there are entries to count: one or two index reads each."""
     return [(record["org_id"], record["new"]) for record in await tx.fetch(_TENANTS, after, limit)]
 
 
 async def begin(tx: Tx) -> Place | None:
-    """Where to go on for the transaction's tenant, locked; None while another replica counts it."""
+    """The place of the transaction's tenant, locked; None while another replica counts it."""
     record: Record | None = await tx.fetchrow(_LOCK, tx.org_id)
-    # An INSERT ON CONFLICT waits for who holds the row, also where it then changes nothing.
+    # An INSERT ON CONFLICT waits for the transaction that holds the row, even if it then changes nothing.
     if record is None and not await tx.fetchval(_IS_THERE, tx.org_id):
         await tx.execute(_BEGIN, tx.org_id)
         record = await tx.fetchrow(_LOCK, tx.org_id)
@@ -150,7 +151,7 @@ async def begin(tx: Tx) -> Place | None:
 
 
 async def end_of(tx: Tx, place: Place, settled: int, limit: int) -> tuple[Position, bool]:
-    """Behind the next `limit` entries that are settled, and whether there are further ones."""
+    """The place after the next `limit` settled entries, and whether there are more."""
     record = await tx.fetchrow(_END, tx.org_id, *place.position, settled, limit - 1)
     if record is None:
         return max(place.position, Position(settled - 1, LAST_ID)), False
@@ -158,15 +159,16 @@ async def end_of(tx: Tx, place: Place, settled: int, limit: int) -> tuple[Positi
 
 
 async def count(tx: Tx, place: Place, end: Position) -> None:
-    """Count what is between the place and `end`, and move the place."""
+    """Count the entries between the place and `end`, and move the place."""
     between = (tx.org_id, *place.position, *end, place.since)
-    for statement in (_OPENED, _ACKNOWLEDGED, _RESOLVED, _EXHAUSTED, _PEOPLE):  # each needs what the one before wrote
+    # Each needs the rows that the previous one wrote.
+    for statement in (_OPENED, _ACKNOWLEDGED, _RESOLVED, _EXHAUSTED, _PEOPLE):
         await tx.execute(statement, *between)
     await tx.execute(_MOVE, tx.org_id, *end)
 
 
 async def delete_old(tx: Tx, limit: int, *, days: int) -> int:
-    """Forget figures older than `days`; how many rows, at most twice `limit`."""
+    """Delete figures older than `days`; returns how many rows, at most twice `limit`."""
     done = 0
     for table, keys in (("incident_figures", _KEYS), ("person_figures", _PERSON_KEYS)):
         status = await tx.execute(

@@ -1,4 +1,4 @@
-"""Reads what digests tell. Each statement reads a bounded number of rows: the figures of a time, the newest of incidents."""
+"""Reads the content of digests. Each statement reads a limited number of rows: the figures of a time, the newest incidents."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ WHERE u.org_id = $1 AND u.id = ANY($4::text[]) AND NOT u.disabled ORDER BY u.id
 
 
 async def of_tenant(tx: Tx, start: datetime, end: datetime) -> DigestFigures:
-    """Of the transaction's tenant within [start, end), and what is open now."""
+    """Of the transaction's tenant within [start, end), and the incidents that are open now."""
     [(opened, acknowledged, acknowledge_ms, ended)] = await tx.fetch(_SUMS, tx.org_id, start, end)
     [(open_now, unanswered)] = await tx.fetch(_COUNT_OPEN, tx.org_id)
     oldest = tuple(OpenIncident(*row) for row in await tx.fetch(_OLDEST, tx.org_id))

@@ -70,7 +70,7 @@ async def counted_until(tx: Tx) -> datetime | None:
 
 
 def values(tx: Tx, question: Question, last: Sequence[object], limit: int) -> tuple[object, ...]:
-    """Of the parameters, in their order."""
+    """The values of the parameters, in their order."""
     policies, teams = list(question.policies), list(question.teams)
     return tx.org_id, question.start, question.end, question.zone, policies, teams, last, limit
 
@@ -89,15 +89,15 @@ def _within(question: Question) -> tuple[str, str]:
 
 
 def _finest(question: Question) -> str:
-    """The unit of time in which the groups do not change; empty without groups of time."""
+    """The unit of time within which the groups do not change; empty without groups of time."""
     units = [unit for group, unit in _UNITS.items() if group in question.groups]
     return units[0] if units else ""
 
 
 def _runs(question: Question) -> str:
-    """Stretches of quarters that belong together: each is read from the index at once, and the zone is asked once for a quarter.
+    """Stretches of quarters in one group: each is one index read, and the zone is computed once for a quarter.
 
-    A clock that is set back after midnight comes to the day before for a second time: then a day is two stretches.
+    A clock that is set back after midnight shows the previous day a second time: then a day is two stretches.
     """
     unit = _finest(question)
     if not unit:
@@ -117,7 +117,7 @@ def _runs(question: Question) -> str:
 
 
 def outer(question: Question) -> str:
-    """The groups as columns of a result, each with a comma behind it."""
+    """The groups as columns of a result, each followed by a comma."""
     return "".join(f"{_expression(group)} AS k{n}, " for n, group in enumerate(question.groups))
 
 

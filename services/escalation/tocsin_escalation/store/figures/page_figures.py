@@ -1,8 +1,8 @@
-"""Reads figures of pages: of whole days of UTC from `person_days`, of what is left over from the quarters of an hour.
+"""Reads figures of pages: of whole days of UTC from `person_days`, of the remaining time from the quarters of an hour.
 
-Which quarters of a day are night or working hours depends on the zone of the person. A row of `person_days` names the quarters with
-pages as 96 bits, and so is a zone's night: what both have is counted. Questions by hours or days of a zone are answered from the
-quarters.
+Which quarters of a day are night or working hours depends on the zone of the person. A row of `person_days` holds the quarters
+with pages as 96 bits, and a zone's night is 96 bits as well: the bits in both are counted. Questions about hours or days of a
+zone are answered from the quarters.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def _midnight(moment: datetime) -> datetime:
 def _hours(inner: list[str], where: str, of: str = "person_figures") -> str:
     """The quarters with pages and acknowledges of each person, as `hours`."""
     columns = ", ".join(["quarter", "user_id", *inner])
-    # OFFSET 0: the planner would else write the conversion out wherever its result is used, and it would be done each time.
+    # OFFSET 0: otherwise the planner would copy the conversion to each place that uses its result, and compute it each time.
     return f"""
 WITH summed AS (
   SELECT {columns}, sum(pages::int) AS pages, sum(acknowledged::int) AS acknowledged
@@ -118,7 +118,7 @@ FROM {of} {ordered(question)} LIMIT $8"""
 
 
 def _bits(wanted: Callable[[int], bool]) -> str:
-    """A day on the wall; `wanted` is asked for each hour."""
+    """A day of local time; `wanted` is evaluated for each hour."""
     return "B'" + "".join("1111" if wanted(hour) else "0000" for hour in range(24)) + "'"
 
 
@@ -128,7 +128,7 @@ _BUSINESS: Final = _bits(lambda hour: 8 <= hour <= 17)
 
 
 def _turned(bits: str, by: str, today: str, tomorrow: str) -> str:
-    """Those of a day of UTC that begins so many quarters after midnight on the wall: it ends in the next day there."""
+    """The bits of a day of UTC that begins so many quarters after local midnight: it ends in the next local day."""
     return f"""((CASE WHEN {today} THEN {bits} << {by} ELSE {_NOTHING} END) | (CASE WHEN {tomorrow} THEN {bits} >> (96 - {by})
       ELSE {_NOTHING} END))"""
 

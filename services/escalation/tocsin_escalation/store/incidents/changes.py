@@ -1,8 +1,8 @@
-"""The timeline as a stream: entries in an order in which no later commit can put one before those that were read.
+"""The timeline as a stream: an order of entries in which no later commit can put an entry before those that were read.
 
 An entry's id is drawn before its transaction commits, so a later commit may bring a smaller id. Each entry therefore carries the
-number of its transaction, and a reader stops before the oldest transaction that is still under way: all that is older has
-ended, so the entries of a place that was passed are complete.
+number of its transaction, and a reader stops before the oldest transaction that has not ended. All older ones have ended, so no
+entry can appear before a place that was passed.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ LAST_ID: Final = (1 << 63) - 1
 
 
 class Position(NamedTuple):
-    """Behind an entry of a transaction; positions compare in the order of the stream."""
+    """The place after an entry of a transaction; positions compare in the order of the stream."""
 
     transaction: int
     id: int
@@ -28,18 +28,18 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """What a transaction knows of others: numbers below `settled` belong to none that is still under way."""
+    """What a transaction knows of others: those with numbers below `settled` have all ended."""
 
     settled: int
     next: int
     """No transaction has this number or a higher one yet."""
     epoch: str
-    """Names this life of the database. Numbers of another one, before a restore or on another server, mean nothing in it."""
+    """Names this life of the database. Numbers from before a restore, or from another server, mean nothing in it."""
     now: datetime
 
     @property
     def end(self) -> Position:
-        """Behind all entries that are settled."""
+        """The place after all settled entries."""
         return Position(self.settled - 1, LAST_ID)
 
 
@@ -53,7 +53,7 @@ class ChangeRow:
 
     @property
     def position(self) -> Position:
-        """Behind it."""
+        """The place after it."""
         return Position(self.transaction, self.entry.id)
 
 
@@ -66,16 +66,16 @@ class ChangePage:
     more: bool
     """Whether further entries are settled already."""
     held_up: bool
-    """Whether entries are committed that wait for an older transaction to end."""
+    """Whether committed entries wait for an older transaction to end."""
 
 
 _COLUMNS: Final = columns(Entry)
-# After a restore, entries carry numbers of another server, which may be higher than any here: they are no changes.
+# After a restore, entries carry numbers of another server, which may be higher than any here: they are not changes.
 NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
 async def horizon(tx: Tx) -> Horizon:
-    """The place behind which changes may still appear, as of now."""
+    """The place after which changes may still appear."""
     record = await tx.fetchrow(
         f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT},
               (SELECT system_identifier FROM pg_control_system()) || '.' || (SELECT timeline_id FROM pg_control_checkpoint()),
@@ -108,7 +108,7 @@ async def after(tx: Tx, position: Position, until: Horizon, limit: int) -> Chang
 
 
 async def newer(tx: Tx, positions: Mapping[str, Position]) -> set[str]:
-    """The tenants, of those named, that have changes behind their position: one probe of an index for each."""
+    """Those of these tenants that have changes after their position: one index read for each."""
     records = await tx.fetch(
         f"""SELECT w.org_id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w(org_id, transaction, id)
             WHERE EXISTS (

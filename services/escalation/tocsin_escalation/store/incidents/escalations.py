@@ -1,4 +1,4 @@
-"""Escalations and their live timers in PostgreSQL, always as sets: one statement for however many there are."""
+"""Escalations and their live timers in PostgreSQL, always as sets: one statement for any number of them."""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ from tocsin_escalation.store.people import policies
 
 E: Final = tables.escalations.alias("e")
 _T: Final = tables.timers.alias("t")
-# IS NOT DISTINCT FROM wherever incident ids lead: no index can be entered by that, so the planner keeps to the id's index.
+# IS NOT DISTINCT FROM where rows are found by incident ids: it cannot use an index, so the planner uses the id's index.
 SELECT: Final = sa.select(
     *E.c,
     _T.c.timer_id,
@@ -30,7 +30,7 @@ SELECT: Final = sa.select(
     _T.c.generation.label("timer_generation"),
     _T.c.level_end,
 ).outerjoin_from(E, _T, sa.and_(_T.c.incident_id == E.c.incident_id, _T.c.org_id.is_not_distinct_from(E.c.org_id)))
-"""Escalations with their live timers: what `to_row` reads."""
+"""Escalations with their live timers, in the form that `to_row` reads."""
 _NAMED: Final = E.c.incident_id == sa.any_(param("ids", sa.ARRAY(sa.UUID)))
 _OF_TENANT: Final = E.c.org_id == param("org_id")
 _NOW: Final = sa.func.app_now().label("now")
@@ -59,13 +59,13 @@ _MINE: Final = "($2 = '*' OR org_id = $2)"
 
 @lru_cache(1024)
 def people_json(users: tuple[str, ...]) -> str:
-    """Users as a statement takes a list in a list. Incidents of one set page the same few people."""
+    """Users in the form of a list within a list. Incidents of one set page the same few people."""
     return json.dumps(users)
 
 
 @dataclass(frozen=True, slots=True)
 class EscalationRow:
-    """An escalation with what only reads show."""
+    """An escalation with the fields that only reads show."""
 
     run: Escalation
     update_time: datetime
@@ -74,7 +74,7 @@ class EscalationRow:
 def _timer(r: Record) -> Timer:
     kind, level_end = TimerKind(r["timer_kind"]), r["level_end"]
     if kind is TimerKind.DEFERRED and level_end is not None:
-        # So replicas without a word of its own write down that what comes after the last level waits.
+        # Replicas without this word store the deferred fallback target in this way.
         kind, level_end = TimerKind.DEFERRED_END, None
     return Timer(r["timer_id"], kind, r["due_time"], r["timer_generation"], level_end)
 
@@ -131,23 +131,23 @@ _KIN: Final = f"""$1::uuid[]
 
 
 async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: bool = False) -> dict[UUID, Escalation]:
-    """Lock those of these escalations that the transaction's tenant has, a system transaction: those of every tenant.
+    """Lock those of these escalations that belong to the transaction's tenant; in a system transaction, those of every tenant.
 
-    In id order, so that two batches that share some cannot deadlock. `wait` False leaves out those that another transaction holds.
-    `kin`: also the incidents into which they are merged, and those that are merged into them; these are waited for.
+    In id order, so that two batches that share some cannot deadlock. `wait` False leaves out those that another transaction
+    holds. `kin`: also their merge targets, and the incidents merged into them; these are waited for.
 
-    Two statements on purpose: one that locks and joins would, after waiting for the lock, see the new escalation beside
-    the timer of its old snapshot (READ COMMITTED re-reads the locked row only), and a timer that an acknowledge has just
-    ended would fire. The transaction knows its time afterwards, unless nothing was found.
+    Two statements on purpose. One that locks and joins would, after waiting for the lock, see the new escalation with the timer
+    of its old snapshot (READ COMMITTED reads only the locked row again), and a timer that an acknowledge has just ended would
+    fire. The transaction knows its time afterwards, unless no row was found.
     """
     locked = await _lock(tx, incident_ids, wait=wait, kin=kin)
     read = _READ_WITH_KIN if kin else _READ_LOCKED
     records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
-    # What was merged while this transaction waited for a lock is not in the snapshot that it locked by, but in that of the reading.
+    # A merge that happened while this transaction waited for a lock is not in the snapshot of the lock, but in that of the read.
     while kin and (further := _kin(records, set(incident_ids)) - set(locked)):
         more = await _lock(tx, list(further), wait=True, kin=False)
         if not more:
-            break  # the others were forgotten
+            break  # the others were deleted
         locked += more
         records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
     if records:
@@ -174,9 +174,9 @@ async def _lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool, kin: bool) 
 
 
 async def present(tx: Tx, incident_ids: Sequence[UUID], org_ids: Collection[str]) -> tuple[set[UUID], frozenset[str]]:
-    """As `known`, and those of the tenants whose events are handed to notify (`store.incidents.feeds`).
+    """As `known`; and those of the tenants that have a feed (`store.incidents.feeds`).
 
-    The transaction knows its time afterwards, without a round trip for that.
+    The transaction knows its time afterwards, without a round trip for it.
     """
     query = f"""SELECT app_now() AS now,
       ARRAY(SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}) AS present,
@@ -209,7 +209,7 @@ _GIVEN: Final[Mapping[str, tuple[str, Callable[[Escalation], object]]]] = {
     "generation": ("int", lambda run: run.generation),
     "pages": ("jsonb", pages.to_json),
     "last_sequence": ("bigint", lambda run: run.last_sequence),
-    # What follows is the same of nearly all that were just opened and paged.
+    # The columns from here on have the same value for nearly all incidents that were just opened and paged.
     "repeat": ("int", lambda run: run.repeat),
     "reached": ("text", lambda run: run.reached),
     "acknowledged_by": ("text", lambda run: run.acknowledged_by),
@@ -226,7 +226,7 @@ _GIVEN: Final[Mapping[str, tuple[str, Callable[[Escalation], object]]]] = {
 _NEW: Final = RowArrays(
     2,
     ", ".join(f"{name} {type_}" for name, (type_, _) in _GIVEN.items())
-    # unnest flattens arrays of arrays, so lists of people travel as JSON. Few policies are those of many incidents.
+    # unnest flattens arrays of arrays, so lists of people travel as JSON. The policies of many incidents are few.
     + ", policy_place int, assigned jsonb, paged jsonb",
 )
 _INSERT: Final = f"""
@@ -239,8 +239,9 @@ ORDER BY incident_id ON CONFLICT ON CONSTRAINT escalations_pkey DO NOTHING RETUR
 
 
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
-    """New escalations as they are after their first steps; the ids that were new. A concurrent twin waits here and loses."""
-    # By identity: incidents of one set share what was read once, and to compare policies costs more than to send one twice.
+    """New escalations as they are after their first steps; returns the ids that were new. If another transaction inserts the same
+    id, the second one waits here and inserts nothing."""
+    # By identity: incidents of one set share the object, and comparing policies costs more than sending one twice.
     frozen = {id(run.policy): run.policy for run in runs if run.policy}
     places = {key: place for place, key in enumerate(frozen, 1)}
     values = [value for _, value in _GIVEN.values()]
@@ -260,7 +261,7 @@ async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
 async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID] = ()) -> None:
     """Write locked escalations; their timers are written by `store.incidents.timers.replace`.
 
-    The title is written of those in `retitled` only: people correct one rarely, and no other write carries it.
+    The title is written only for those in `retitled`: people rarely correct one, and no other write changes it.
     """
     if not runs:
         return
@@ -332,7 +333,7 @@ async def merged_into(tx: Tx, incident_ids: Sequence[UUID]) -> list[UUID]:
 
 
 async def delete_resolved(tx: Tx, limit: int, *, older_than_days: int) -> int:
-    """Forget incidents that were resolved long ago, at most `limit`; how many that were."""
+    """Delete incidents that were resolved long ago, at most `limit`; returns how many."""
     records = await tx.fetch(
         """WITH gone AS (
              DELETE FROM escalations WHERE incident_id IN (

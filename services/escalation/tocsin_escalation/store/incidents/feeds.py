@@ -1,4 +1,4 @@
-"""Tenants whose incident events are handed to notify, because it has subscriptions of theirs."""
+"""Tenants whose incident events are sent to notify, because notify has subscriptions of theirs."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,7 +7,7 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 DAYS: Final = 7
-"""Without being opened again for so long, a feed ends."""
+"""A feed ends when it was not opened again for this many days."""
 
 
 Told = tuple[str, str, str, bytes]
@@ -22,7 +22,8 @@ _TELL: Final = outbox.insert_from(
 
 
 async def tell(tx: Tx, events: Sequence[Told]) -> None:
-    """Put the events of those tenants that have a feed into the outbox. A tenant without one has none of them."""
+    """Put the events of tenants that have a feed into the outbox; those of other tenants are dropped. A tenant without one has
+    none of them."""
     if events:
         await tx.execute(_TELL, *map(list, zip(*events, strict=True)))
 
@@ -37,7 +38,7 @@ async def open_feeds(tx: Tx, org_ids: Sequence[str]) -> None:
 
 
 async def end_old(tx: Tx, limit: int) -> int:
-    """End feeds that nobody has opened again for `DAYS`; how many, at most `limit`."""
+    """End feeds that were not opened again for `DAYS`; returns how many, at most `limit`."""
     done = await tx.execute(
         f"""DELETE FROM event_feeds WHERE org_id IN (
               SELECT org_id FROM event_feeds WHERE update_time < app_now() - make_interval(days => {DAYS})

@@ -1,4 +1,4 @@
-"""Finding escalations: filters, words, orders and counts. No query here grows with a tenant's history."""
+"""Finds escalations: filters, words, orders and counts. No query here grows with a tenant's history."""
 
 import json
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from tocsin_escalation.store.incidents.escalations import SELECT, E, EscalationR
 
 MOST_WORDS: Final = 10
 MOST_SCANNED: Final = 10_000
-"""Rows that one page looks at when no index knows what is asked for: reading them takes some tens of milliseconds."""
+"""The most rows that one page reads when no index covers the filter: reading them takes some tens of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is asked for; unset means any. Each word must be in the title, the source or a label. `but`: all but this one."""
+    """A filter; unset fields match all. Each word must be in the title, the source or a label. `but`: all except this one."""
 
     states: tuple[str, ...] = ()
     policy: str = ""
@@ -40,13 +40,13 @@ class Filters:
 
     @property
     def scans(self) -> bool:
-        """Whether rows must be looked at one by one, as no index of an order knows this."""
+        """Whether rows must be read one by one, because no index of an order covers the filter."""
         return bool(self.reached or self.severities or self.labels or self.words or self.follower)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page, and where the next one begins behind: `end` is None when nothing is left."""
+    """A page, and the place after which the next one begins: `end` is None at the end."""
 
     rows: list[EscalationRow]
     end: tuple[datetime, UUID] | None
@@ -54,7 +54,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many incidents fit on a page, and where the next one begins behind: `end` is None when nothing is left."""
+    """How many incidents of a page match, and the place after which the next one begins: `end` is None at the end."""
 
     count: int
     end: tuple[datetime, UUID] | None
@@ -138,13 +138,14 @@ _COUNTS: Final = Filtered(
 
 
 async def newest(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int) -> Found:
-    """This tenant's escalations that fit, newest first, behind `before`; fewer than there are if too many must be looked at."""
+    """This tenant's matching escalations, newest first, after `before`; a page may be short if too many rows would have to be
+    read."""
     records, end = await _page(tx, filters, before, limit, whole=True)
     return Found(list(map(to_row, records)), end)
 
 
 async def count(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, most: int) -> Counted:
-    """How many `newest` gives with this limit, without reading them."""
+    """How many `newest` returns with this limit, without reading them."""
     records, end = await _page(tx, filters, before, most, whole=False)
     return Counted(len(records), end)
 
@@ -152,7 +153,7 @@ async def count(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, 
 async def _page(
     tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int, *, whole: bool
 ) -> tuple[list[Record], tuple[datetime, UUID] | None]:
-    """The records behind `before`, whole or only their places; and where the next ones begin behind, None when nothing is left."""
+    """The records after `before`, whole or only their places; and the place after which the next ones begin, None at the end."""
     before_time, before_id = before or (None, None)
     indexed = _indexed(filters) | {"org_id": tx.org_id, "before_time": before_time, "before_id": before_id}
     last = await tx.fetchrow(*_LAST_SCANNED(**indexed)) if filters.scans else None
@@ -167,7 +168,7 @@ async def _page(
 
 
 async def worst(tx: Tx, filters: Filters, behind: tuple[int, datetime, UUID] | None, limit: int) -> list[EscalationRow]:
-    """This tenant's unresolved escalations that fit, critical first and the newest of each severity first."""
+    """This tenant's unresolved matching escalations, critical first and the newest of each severity first."""
     severity, before_time, before_id = behind or (None, None, None)
     page = _WORST(
         **_indexed(filters),

@@ -1,4 +1,4 @@
-"""What is known of the pages of escalations, in PostgreSQL: read and written without the rest of their rows."""
+"""The states of pages of escalations, in PostgreSQL: read and written without the rest of their rows."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from tocsin_escalation.domain.escalation import PagedRun, PageState, Reached, Ru
 _OPEN_AFTER: Final = """SELECT org_id, incident_id, pages FROM escalations
   WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2"""
 _NOBODYS: Final = UUID(int=0)
-"""Stands in rows of before pages were kept."""
+"""Stands in rows that are older than the states of pages."""
 _LOCK: Final = """SELECT org_id, incident_id, state, level, repeat, generation, assignees, pages, reached FROM escalations
   WHERE incident_id = ANY($1::uuid[]) AND ($2 = '*' OR org_id = $2) ORDER BY incident_id FOR UPDATE"""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPage:
-    """A page of which it is not known what became of it."""
+    """A page without an outcome."""
 
     org_id: str
     incident_id: UUID
@@ -28,7 +28,7 @@ class OpenPage:
 
 
 async def open_after(tx: Tx, after: UUID | None, limit: int) -> tuple[list[OpenPage], UUID | None]:
-    """The open pages of up to `limit` unresolved incidents, by their ids, behind `after`; where to go on, None at the end."""
+    """The open pages of up to `limit` unresolved incidents, by their ids, after `after`; and where to continue, None at the end."""
     records = await tx.fetch(_OPEN_AFTER, after, limit)
     found = [
         OpenPage(org_id, incident_id, page)
@@ -40,7 +40,8 @@ async def open_after(tx: Tx, after: UUID | None, limit: int) -> tuple[list[OpenP
 
 
 async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:
-    """Lock escalations as `incidents.escalations.lock` does, and read what their pages need. One statement: it joins nothing."""
+    """Lock escalations as `incidents.escalations.lock` does, and read the columns that their pages need. One statement: it joins
+    nothing."""
     records = await tx.fetch(_LOCK, list(incident_ids), tx.org_id)
     return {
         id: PagedRun(
@@ -59,9 +60,9 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:
 
 
 async def save(tx: Tx, runs: Sequence[Run]) -> None:
-    """Write what is known of the pages of locked escalations of which nothing else has changed.
+    """Write the states of pages of locked escalations that have no other change.
 
-    Every page that is sent ends here: no indexed column is touched, and no policy travels.
+    Every sent page needs this write: no indexed column is touched, and no policy is sent.
     """
     if not runs:
         return

@@ -1,4 +1,4 @@
-"""How incidents stand here, in sets and across tenants: what ingest and notify compare their own records with."""
+"""The states of incidents, in sets and across tenants: ingest and notify compare their own records with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ FROM escalations
 WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2
 """
 
-# Each of these states begins by stopping all pages, and what is sent while it lasts is of the next generations. Its entry has the
-# first of them. When a state has ended, and people are paged again, their older pages may still be stopped: that is not told here.
+# Each of these states begins by stopping all pages; pages that are sent while it lasts are of the next generations. Its entry has
+# the first of them. When a state has ended and people are paged again, their older pages may still be stopped: that is not
+# returned here.
 _STOPS: Final = """
 SELECT e.org_id, e.incident_id, entry.generation - 1 AS generation, entry.message AS reason, e.state = 'resolved' AS final
 FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, incident_id)
@@ -35,7 +36,7 @@ WHERE e.state IN ('acknowledged', 'snoozed', 'merged', 'resolved') AND e.last_se
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Pages of this generation and before are not sent; `final`: nor is what is sent once, such as reminders."""
+    """Pages of this generation and before are not sent; `final`: single messages such as reminders are not sent either."""
 
     org_id: str
     incident_id: UUID
@@ -56,17 +57,17 @@ class Standing:
 
 
 async def of(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], Standing]:
-    """Those of the incidents (tenant, id) that are known. One that never began (sequence 0) is as good as unknown."""
+    """Those of the incidents (tenant, id) that are known. One that never started (sequence 0) counts as unknown."""
     rows = await tx.fetch(_OF, [org_id for org_id, _ in claims], [incident_id for _, incident_id in claims])
     return {(row["org_id"], row["incident_id"]): Standing(*row) for row in rows if row["sequence"] > 0}
 
 
 async def stops(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], Stop]:
-    """What stopped the pages of those of the incidents that nobody is paged for at present."""
+    """What stopped the pages of those of these incidents that page no one at present."""
     rows = await tx.fetch(_STOPS, [org_id for org_id, _ in claims], [incident_id for _, incident_id in claims])
     return {(row["org_id"], row["incident_id"]): Stop(*row) for row in rows}
 
 
 async def open_after(tx: Tx, after: UUID | None, limit: int) -> list[Standing]:
-    """Up to `limit` incidents that are not resolved, in the order of their ids, behind `after`."""
+    """Up to `limit` unresolved incidents, in the order of their ids, after `after`."""
     return [Standing(*row) for row in await tx.fetch(_OPEN_AFTER, after, limit)]

@@ -1,4 +1,4 @@
-"""The timeline in PostgreSQL: what happened, and enough to say later why a page was or was not sent."""
+"""The timeline in PostgreSQL: what happened, with enough detail to say later why a page was or was not sent."""
 
 import json
 from collections.abc import Sequence
@@ -59,14 +59,14 @@ _APPEND_RETURNING: Final = f"{_APPEND} RETURNING {COLUMNS}"
 
 
 async def append(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> list[Entry]:
-    """Write notes, each beside the escalation as it is after it; the entries they became."""
+    """Write notes, each with the escalation as it is after it; returns the entries."""
     if not notes:
         return []
     return [_entry(record) for record in await tx.fetch(_APPEND_RETURNING, *_columns(notes))]
 
 
 async def write(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> None:
-    """`append` for batches whose entries are not read: to send them back costs more than to write them."""
+    """`append` for batches whose entries are not read: returning them costs more than writing them."""
     if notes:
         await tx.execute(_APPEND, *_columns(notes))
 
@@ -114,15 +114,15 @@ async def outcomes_recorded(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> se
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A page that is to be handed over again, as its incident's escalation is told of it."""
+    """A page to be sent again, as its incident's escalation needs it."""
 
     org_id: str
     incident_id: UUID
     event: PageForgotten
 
 
-# The entry of a page names its user beside it. One that tells what became of it, or that it was handed over again, names no user.
-# `user` alone would be the login of the session: the columns are named with their table.
+# The entry that made a page names its user. An entry about an outcome of the page, or about sending it again, names no user.
+# `user` alone would be the login of the session, so the columns are named with their table.
 _PAGINGS: Final = f"""
 WITH paging AS (
   SELECT t.id, t.org_id, t.incident_id, g.page, t.paged_users[array_position(t.pages, g.page)] AS user,
@@ -143,9 +143,9 @@ SELECT org_id, incident_id, {columns(PageForgotten, of="paging")} FROM paging OR
 async def forgotten(
     tx: Tx, named: Sequence[tuple[str, UUID, UUID]], *, younger: float, unless_noted: float
 ) -> list[Forgotten]:
-    """Of what these pages (tenant, incident, page) were made, those of the last `younger` seconds.
+    """How these pages (tenant, incident, page) were made, for pages of the last `younger` seconds.
 
-    Without those that an entry of the last `unless_noted` seconds says were handed over again.
+    Without those that were sent again according to an entry of the last `unless_noted` seconds.
     """
     records = await tx.fetch(
         _PAGINGS,

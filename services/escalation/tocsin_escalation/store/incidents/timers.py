@@ -1,4 +1,4 @@
-"""Live timers in PostgreSQL: the record that every delayed task in Redis is only a copy of."""
+"""Live timers in PostgreSQL: the record; every delayed task in Redis is only a copy."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from tocsin_escalation.domain.escalation import Escalation
 
 
 class LiveTimer(NamedTuple):
-    """One escalation's live timer. A tuple, because an empty Redis is filled with a million of them."""
+    """One escalation's live timer. A tuple, because an empty Redis is filled with up to a million of them."""
 
     incident_id: UUID
     timer_id: UUID
@@ -31,7 +31,7 @@ _timer = LiveTimer._make
 
 
 async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
-    """Make each run's timer the live one, and nothing where it has none."""
+    """Make each run's timer the live one; delete the timer of a run that has none."""
     gone = [run for run in runs if run.timer is None]
     if gone:
         await tx.execute(
@@ -66,7 +66,7 @@ _GOES_ON: Final = f"NOT {queues.paused('$3')}"
 _OLDEST: Final = (
     f"SELECT {COLUMNS} FROM timers WHERE {DUE} AND {_GOES_ON} ORDER BY due_time LIMIT $2 FOR UPDATE SKIP LOCKED"
 )
-# The recursion walks from tenant to tenant by index, however many timers each of them has.
+# The recursion goes from tenant to tenant by index, however many timers each of them has.
 _FAIR: Final = f"""
 WITH RECURSIVE orgs AS (
   (SELECT org_id FROM timers ORDER BY org_id LIMIT 1)
@@ -88,19 +88,18 @@ SELECT {COLUMNS} FROM timers
 
 
 async def overdue(tx: Tx, grace: float, limit: int, queue: str, *, fair: bool = False) -> list[LiveTimer]:
-    """Timers that were due `grace` seconds ago and that no other replica works on, oldest first, at most `limit`.
+    """Timers that were due `grace` seconds ago and that no other replica holds, oldest first, at most `limit`.
 
-    `fair`, when there are more than that: tenants take turns, because one with a hundred thousand overdue timers must not make the
-    one timer of another wait behind them. SKIP LOCKED leaves out what another replica is working on at this moment. None while
-    `queue` is paused.
+    `fair`, when there are more than that: tenants alternate, because the timer of one tenant must not wait behind a hundred
+    thousand overdue timers of another. SKIP LOCKED leaves out those that another replica holds. None while `queue` is paused.
     """
     return [_timer(record) for record in await tx.fetch(_FAIR if fair else _OLDEST, grace, limit, queue)]
 
 
 async def postpone(tx: Tx, incident_id: UUID, backoff: float = 5.0, most: float = 300.0) -> int:
-    """Keep a timer whose firing failed from being tried again at once; how often it has failed. Pauses are seconds.
+    """Postpone a timer whose firing failed; returns how often it has failed. Pauses are seconds.
 
-    Without this one broken row would be the first of every sweep for ever, and the others would wait behind it.
+    Without this, one broken row would be the first of every sweep for ever, and the others would wait behind it.
     """
     attempts: int | None = await tx.fetchval(
         """UPDATE timers SET attempts = attempts + 1,
@@ -116,7 +115,7 @@ async def postpone(tx: Tx, incident_id: UUID, backoff: float = 5.0, most: float 
 
 
 async def nearest(tx: Tx, after: tuple[datetime, UUID] | None, limit: int) -> list[LiveTimer]:
-    """Live timers by due time, nearest first, behind `after`: how an empty Redis is filled again."""
+    """Live timers by due time, nearest first, after `after`, to fill an empty Redis."""
     if after is None:
         query = f"SELECT {COLUMNS} FROM timers ORDER BY due_time, incident_id LIMIT $1"
         return [_timer(record) for record in await tx.fetch(query, limit)]
@@ -127,14 +126,14 @@ async def nearest(tx: Tx, after: tuple[datetime, UUID] | None, limit: int) -> li
 
 
 async def due_within(tx: Tx, seconds: float, limit: int) -> list[LiveTimer]:
-    """Live timers due soon: armed again now and then, so that an arming that was lost costs nothing."""
+    """Live timers due soon: they are added to Redis again now and then, so that a lost addition costs nothing."""
     query = f"""SELECT {COLUMNS} FROM timers WHERE due_time > app_now() AND due_time <= app_now() + make_interval(secs => $1)
                 ORDER BY due_time LIMIT $2"""
     return [_timer(record) for record in await tx.fetch(query, seconds, limit)]
 
 
 async def figures(tx: Tx) -> RecordFigures:
-    """The record's side of the queue's figures."""
+    """The queue's figures from PostgreSQL."""
     record = await tx.fetchrow(
         """SELECT count(*) FILTER (WHERE due_time > app_now()) AS delayed, count(*) FILTER (WHERE due_time <= app_now()) AS overdue,
              coalesce(extract(epoch FROM app_now() - min(due_time) FILTER (WHERE due_time <= app_now())), 0)::float8 AS oldest,
@@ -155,7 +154,7 @@ async def missing(tx: Tx) -> list[UUID]:
 
 
 async def insert_due_now(tx: Tx, ids: Sequence[tuple[UUID, UUID]]) -> list[LiveTimer]:
-    """A timer due now for each (incident, timer id), of the kind its escalation's state calls for."""
+    """A timer due now for each (incident, timer id), of the kind that its escalation's state needs."""
     records = await tx.fetch(
         f"""INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time, urgent)
             SELECT e.incident_id, e.org_id, n.timer_id,

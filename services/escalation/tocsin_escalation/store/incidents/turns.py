@@ -1,4 +1,4 @@
-"""Whose turn it is at levels that page one in turn, in PostgreSQL."""
+"""Whose turn it is at levels that page one person after the other, in PostgreSQL."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -23,13 +23,14 @@ _SAVE: Final = """UPDATE policy_turns t SET users = ARRAY(SELECT jsonb_array_ele
 
 
 async def read(tx: Tx, keys: Collection[Key]) -> dict[Key, tuple[str, ...]]:
-    """Those that are there: of each the users who have had a turn, whose is longest ago first."""
+    """The existing rows: of each the users who have had a turn, the one of longest ago first."""
     records = await tx.fetch(_KNOWN, [org for org, _ in keys], [id for _, id in keys])
     return {(r["org_id"], r["policy_id"]): tuple(r["users"]) for r in records}
 
 
 async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> dict[Key, tuple[str, ...]]:
-    """As `read`, and nobody else takes a turn before this transaction ends. `wait` False leaves out those that another one holds.
+    """As `read`; no other transaction takes a turn before this one ends. `wait` False leaves out those that another transaction
+    holds.
 
     In the order of their keys, and after the escalations, so that two transactions that share some cannot deadlock.
     """
@@ -39,7 +40,7 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> dict[Key,
 
 
 async def save(tx: Tx, turns: Mapping[Key, tuple[str, ...]]) -> None:
-    """Write locked ones. One whose policy was deleted is gone: its incidents go on, and no turn is remembered."""
+    """Write locked ones. A deleted policy has no row any more: its incidents go on, and no turn is stored."""
     if turns:
         users = [json.dumps(had) for had in turns.values()]
         await tx.execute(_SAVE, [org for org, _ in turns], [id for _, id in turns], users)

@@ -1,4 +1,4 @@
-"""What users know of their shifts who want to be told when these change."""
+"""What users who want to be told of changes know of their shifts."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from tocsin_escalation.domain.shift_changes import Known, Stretch
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A user who wants to be told of changes, and what they know; None: nothing is written down so far. `version`: of that."""
+    """A user who wants to be told of changes, and the shifts that they know; None: no row yet. `version`: of that."""
 
     org_id: str
     user_id: str
@@ -41,12 +41,12 @@ FROM shift_notice_choices c JOIN users u ON u.org_id = c.org_id AND u.id = c.use
 LEFT JOIN known_shifts k ON k.org_id = c.org_id AND k.user_id = c.user_id
 WHERE c.org_id = ANY($1::text[]) AND c.changes AND NOT u.disabled
 """
-# The choice is locked: a user who wants to be told no more is not told.
+# The choice is locked: a user who no longer wants notices gets none.
 _LOCK: Final = """
 SELECT user_id FROM shift_notice_choices
 WHERE org_id = $1 AND user_id = ANY($2::text[]) AND changes ORDER BY user_id FOR UPDATE SKIP LOCKED
 """
-# A statement of its own: one that locks sees what was there when it began, also of what another replica has written since.
+# A statement of its own: a statement that locks sees the data of its start, also rows that another replica has written since.
 _VERSIONS: Final = "SELECT user_id, version FROM known_shifts WHERE org_id = $1 AND user_id = ANY($2::text[])"
 _SAVE: Final = """
 INSERT INTO known_shifts AS k (org_id, user_id, until, stretches, changed_time)
@@ -57,7 +57,7 @@ ON CONFLICT (org_id, user_id) DO UPDATE SET until = excluded.until, stretches = 
 
 
 async def tenants(tx: Tx, after: str, limit: int) -> list[str]:
-    """Those of whose users any wants to be told, behind `after`."""
+    """Tenants with a user who wants to be told, after `after`."""
     return [record["org_id"] for record in await tx.fetch(_TENANTS, after, limit)]
 
 
@@ -74,7 +74,7 @@ async def lock(tx: Tx, users: Collection[str]) -> dict[str, int]:
 
 
 async def save(tx: Tx, known: Sequence[tuple[str, Known]]) -> None:
-    """What locked users know from now on."""
+    """The shifts that locked users know from now on."""
     await tx.execute(
         _SAVE,
         tx.org_id,

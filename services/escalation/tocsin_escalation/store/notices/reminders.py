@@ -46,9 +46,9 @@ class ReminderRow:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an incident stands, as far as its reminders need it. Of a merged one: how that into which it was merged stands.
+    """The state of an incident, as far as its reminders need it. For a merged one it is the state of its target.
 
-    People react to that one, so what ends there ends the reminders of all that are merged into it.
+    People handle the target, so its end ends the reminders of all incidents merged into it.
     """
 
     incident_id: UUID
@@ -63,7 +63,7 @@ class Standing:
 
     @property
     def who(self) -> str:
-        """Who resolved it, or acknowledged it if it is not resolved; empty when nobody did."""
+        """Who resolved it, or acknowledged it if it is not resolved; empty for neither."""
         return self.resolved_by if self.state is State.RESOLVED else self.acknowledged_by
 
 
@@ -169,12 +169,12 @@ async def page(tx: Tx, incident_id: UUID | None, after: Cursor, limit: int) -> l
 
 
 async def move(tx: Tx, id: UUID, next_time: datetime) -> ReminderRow:
-    """A locked, scheduled one comes at another time."""
+    """Give a locked, scheduled one another time."""
     return _TABLE.returned(await tx.fetchrow(*_MOVE(org_id=tx.org_id, id=id, next_time=next_time)))
 
 
 async def stop(tx: Tx, id: UUID, reason: str) -> ReminderRow:
-    """A locked one comes no more."""
+    """End a locked one."""
     return _TABLE.returned(await tx.fetchrow(*_STOP(org_id=tx.org_id, id=id, reason=reason)))
 
 
@@ -190,7 +190,7 @@ async def due(tx: Tx, limit: int) -> list[ReminderRow]:
 
 
 async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> None:
-    """Write what becomes of locked ones."""
+    """Write the new state of locked ones."""
     await tx.execute(
         _SETTLE,
         [row.org_id for row, _ in verdicts],
@@ -203,7 +203,7 @@ async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> Non
 
 
 async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]], *, lock: bool = False) -> dict[UUID, Standing]:
-    """How these incidents (tenant, id) stand, by their own id. `lock`: none of them is deleted until the transaction ends."""
+    """The states of these incidents (tenant, id), by their own id. `lock`: none of them is deleted until the transaction ends."""
     sql = _STANDINGS + ("FOR KEY SHARE OF own" if lock else "")
     records = await tx.fetch(sql, [org for org, _ in incidents], [id for _, id in incidents])
     return {asked: Standing(**{**row, "state": State(row["state"])}) for asked, row in map(_asked, records)}

@@ -1,4 +1,4 @@
-"""What notices of shifts users want, and those that are planned."""
+"""The notices of shifts that users want, and the planned ones."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from tocsin_escalation.domain.shift_details import OpenIncident
 from tocsin_escalation.domain.shift_notices import Key, Notice, NoticeKind, NoticeState
 
 MOST_SCHEDULES: Final = 1000
-"""Of one tenant that are looked at for notices, the first by id."""
+"""Schedules of one tenant that are resolved for notices, the first by id."""
 MOST_OPEN: Final = 250
-"""Open incidents of each state that are looked at for a hand-over, the newest."""
+"""Open incidents of each state that are read for a hand-over, the newest."""
 _MOST_DUE: Final = 20_000
-"""Users among whom the tenants take turns, the longest due."""
+"""Users that are read, the longest due first; the tenants alternate among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a user asks for. None: not that notice. `channel` empty: as their rules say.
+    """What a user asks for. None: the user does not want that notice. `channel` empty: as their rules say.
 
     `changes`: a message when their shifts move. `swaps`: messages about swaps.
     """
@@ -39,7 +39,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRow:
-    """What one user wants, see `Wanted`. `update_time` None: they have never said."""
+    """What one user wants, see `Wanted`. `update_time` None: the user has not chosen."""
 
     user_id: str
     before_minutes: int | None
@@ -83,7 +83,7 @@ class NoticeRow:
 
     @property
     def key(self) -> Key:
-        """What makes it the same notice."""
+        """The identity of the notice."""
         return Key(self.kind, self.schedule_id, minute_of(self.start_time))
 
 
@@ -170,7 +170,7 @@ _NAMES: Final = """
 SELECT 'schedule' AS kind, id, display_name FROM schedules WHERE org_id = $1 AND id = ANY($2::text[])
 UNION ALL SELECT 'user', id, display_name FROM users WHERE org_id = $1 AND id = ANY($3::text[])
 """
-# The states one by one: an index gives the newest of each, however many are resolved.
+# One part for each state: an index gives the newest of each, however many are resolved.
 _OPEN: Final = """
 SELECT left(e.title, 200) AS title, e.severity, e.state, e.create_time, e.n,
   ARRAY(SELECT DISTINCT substr(t.name, 11) FROM jsonb_array_elements(e.policy->'levels') AS l(level),
@@ -188,7 +188,7 @@ DELETE FROM shift_notices WHERE ctid = ANY(ARRAY(
 
 
 async def get(tx: Tx, user: str, *, lock: bool = False) -> ChoiceRow | None:
-    """What a user of the tenant wants; None: they have never said. With `lock` held against planning and sending."""
+    """The choice of a user of the tenant; None: not chosen. With `lock`, planning and sending wait."""
     record = await tx.fetchrow(_GET + (" FOR UPDATE" if lock else ""), tx.org_id, user)
     return None if record is None else ChoiceRow(**record)
 
@@ -216,7 +216,7 @@ async def told_of_swaps(tx: Tx, users: Collection[str]) -> list[Chooser]:
 
 
 async def tenants(tx: Tx, after: str, limit: int) -> list[str]:
-    """Those of whose users any has chosen, behind `after`."""
+    """Tenants with a user who has chosen notices, after `after`."""
     return [record["org_id"] for record in await tx.fetch(_TENANTS, after, limit)]
 
 
@@ -226,7 +226,7 @@ async def choosers(tx: Tx, org_ids: Sequence[str]) -> list[Chooser]:
 
 
 async def lock(tx: Tx, users: Collection[str]) -> list[Chooser]:
-    """Those of the tenant's users, held against other planning and sending; without those that another replica works on."""
+    """Those of the tenant's users; other planning and sending waits for them; without those that another replica holds."""
     return [Chooser(**record) for record in await tx.fetch(_LOCK, tx.org_id, sorted(users))]
 
 
@@ -236,24 +236,24 @@ async def schedules(tx: Tx, org_ids: Sequence[str]) -> list[tuple[str, str]]:
 
 
 async def of_tenants(tx: Tx, org_ids: Sequence[str]) -> list[tuple[str, NoticeRow]]:
-    """All that are kept of these tenants, each with its tenant."""
+    """All stored notices of these tenants, each with its tenant."""
     return [(record["org_id"], _row(record)) for record in await tx.fetch(_NOTICES, list(org_ids))]
 
 
 async def of_users(tx: Tx, users: Collection[str]) -> list[NoticeRow]:
-    """All that are kept of these users."""
+    """All stored notices of these users."""
     return [_row(record) for record in await tx.fetch(_NOTICES_OF, tx.org_id, list(users))]
 
 
 async def due(tx: Tx, limit: int) -> list[tuple[str, str]]:
-    """Users of all tenants, as (tenant, user), with a notice that is due: the tenants take turns."""
+    """Users of all tenants, as (tenant, user), with a due notice: the tenants alternate."""
     return [(record["org_id"], record["user_id"]) for record in await tx.fetch(_DUE, limit, _MOST_DUE)]
 
 
 async def replan(
     tx: Tx, gone: Sequence[tuple[str, Key]], new: Sequence[tuple[str, Notice]], users: Collection[str]
 ) -> None:
-    """Planned ones of locked users that are not to come any more, and those that are; `users` are all of them."""
+    """Of locked users, the planned notices to remove, and those to add; `users` are all of them."""
     if gone:
         await tx.execute(_FORGET, tx.org_id, *_keys(gone))
     if new:
@@ -265,7 +265,7 @@ async def replan(
 async def settle(
     tx: Tx, ended: Sequence[tuple[str, Key, NoticeState]], gone: Sequence[tuple[str, Key]], users: Collection[str]
 ) -> None:
-    """What became of planned ones of locked users; those that are `gone` are forgotten."""
+    """The new states of planned notices of locked users; those that are `gone` are deleted."""
     if ended:
         states = [state for *_, state in ended]
         await tx.execute(_SETTLE, tx.org_id, *_keys((user, key) for user, key, _ in ended), states)
@@ -273,17 +273,17 @@ async def settle(
 
 
 async def rest(tx: Tx, users: Collection[str], time: timedelta) -> None:
-    """What is due of these users waits for so long."""
+    """Postpone the due notices of these users by this time."""
     await tx.execute(_REST, tx.org_id, list(users), time)
 
 
 async def page(tx: Tx, user: str, after: tuple[datetime, str, str, datetime], limit: int) -> list[NoticeRow]:
-    """Those of a user by their due time, behind (due_time, kind, schedule, start_time)."""
+    """Those of a user by their due time, after (due_time, kind, schedule, start_time)."""
     return [_row(record) for record in await tx.fetch(_PAGE, tx.org_id, user, *after, limit)]
 
 
 async def names(tx: Tx, schedule_ids: Collection[str], users: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What these schedules and users of the tenant are called."""
+    """The display names of these schedules and users of the tenant."""
     found: dict[str, dict[str, str]] = {"schedule": {}, "user": {}}
     for record in await tx.fetch(_NAMES, tx.org_id, list(schedule_ids), list(users)):
         found[record["kind"]][record["id"]] = record["display_name"]
@@ -301,7 +301,7 @@ async def open_incidents(tx: Tx) -> tuple[list[OpenIncident], bool]:
 
 
 async def delete_old(tx: Tx, limit: int, *, days: int) -> int:
-    """Forget what was sent or skipped that long ago; how many."""
+    """Delete notices that were sent or skipped that long ago; returns how many."""
     return int((await tx.execute(_FORGET_OLD, days, limit)).rpartition(" ")[2])
 
 

@@ -114,29 +114,29 @@ def _written_team(team: TeamRow) -> dict[str, object]:
 _FORGOTTEN: Final = (
     """UPDATE teams SET members = array_remove(members, $2), version = version + 1, update_time = app_now()
        WHERE org_id = $1 AND members @> ARRAY[$2::text]""",
-    # What was stays as it was.
+    # Absences that have begun stay unchanged.
     """DELETE FROM absences WHERE org_id = $1 AND user_id = $2 AND start_time >= date_trunc('minute', app_now())""",
     """UPDATE absences SET end_time = date_trunc('minute', app_now())
        WHERE org_id = $1 AND user_id = $2 AND end_time > app_now()""",
     "DELETE FROM calendar_feeds WHERE org_id = $1 AND user_id = $2",
-    # An offer to nobody would be one to everybody.
+    # An offer without a receiver would be an offer to every user.
     """UPDATE swaps SET version = version + 1, update_time = app_now(),
          state = CASE WHEN user_id = $2 THEN 'withdrawn' WHEN offered_to = ARRAY[$2::text] THEN 'declined' ELSE state END,
          offered_to = CASE WHEN offered_to = ARRAY[$2::text] THEN offered_to ELSE array_remove(offered_to, $2) END
        WHERE org_id = $1 AND state = 'offered' AND end_time > app_now() AND (user_id = $2 OR offered_to @> ARRAY[$2::text])""",
     """UPDATE reminders SET state = 'stopped', state_reason = 'users/' || $2 || ' was deleted', next_time = NULL
        WHERE org_id = $1 AND state = 'scheduled' AND user_id = $2 AND team_id IS NULL""",
-    # In the order in which everybody locks incidents.
+    # In the order in which all transactions lock incidents.
     """UPDATE escalations SET followers = followers - $2::text WHERE incident_id IN (
          SELECT incident_id FROM escalations
          WHERE org_id = $1 AND state IN ('triggered', 'acknowledged', 'snoozed', 'exhausted', 'merged') AND followers ? $2::text
          ORDER BY incident_id FOR UPDATE)""",
 )
-"""What else is a user's own, besides what foreign keys delete. Another user of the same id must get none of it."""
+"""Everything else that belongs to a user and that no foreign key deletes. A new user of the same id must get none of it."""
 
 
 async def delete_user(tx: Tx, id: str) -> None:
-    """A locked user's end, with what is theirs; teams forget them. Schedules and policies go on naming them."""
+    """Delete a locked user, with what belongs to them; teams lose the member. Schedules and policies still name them."""
     await _USERS.delete(tx, id)
     for statement in _FORGOTTEN:
         await tx.execute(statement, tx.org_id, id)
@@ -161,9 +161,10 @@ async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:
 async def load(
     tx: Tx, wanted: Sequence[tuple[str, Target]], *, most_schedules: int | None = None, time: datetime | None = None
 ) -> dict[str, Directory]:
-    """What decisions need to know of the people behind (org, target) pairs: by org, in one query. `time`: None for now.
+    """The people behind (org, target) pairs, in the form that decisions use: by org, in one query. `time`: None for now.
 
-    `most_schedules`: so many of each org are looked at, the first of them. The others have nobody on call, and say so.
+    `most_schedules`: the number of schedules of each org that are resolved, the first ones. The others count as having no one on
+    call, and say so.
     """
     if not wanted:
         return {}
@@ -216,7 +217,7 @@ async def _on_call(
     at = time or await tx.now()
     minute = minute_of(at)
     schedules = await on_call.load(tx, [key for key in keys if key not in beyond], at, at + LOOK_AHEAD)
-    # In a thread: many schedules that were not asked for yet take longer than other calls may wait.
+    # In a thread: resolving many schedules that are not cached takes longer than other calls may wait.
     found = await asyncio.get_running_loop().run_in_executor(on_call.THREADS, _at, schedules, minute)
     for org, id in beyond:
         why = f"schedules/{id} is not looked at: the policies of this incident name more than {most} schedules"
@@ -225,7 +226,7 @@ async def _on_call(
 
 
 def _beyond(keys: Sequence[on_call.Key], most: int | None) -> set[on_call.Key]:
-    """Those that are not looked at."""
+    """The schedules that are not resolved."""
     if most is None:
         return set()
     counted, beyond = Counter[str](), set[on_call.Key]()
@@ -245,7 +246,7 @@ def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dic
         try:
             on_call_now = on_call_at(schedule, minute, work)
         except Exception as error:
-            # Raised, it would keep every incident of its policies from being opened, and their other levels from being paged.
+            # If it were raised, no incident of its policies could be opened, and their other levels would not be paged.
             _log.exception("schedule_unusable", org_id=org, schedule=id)
             on_call_now = OnCall((), f"schedules/{id} cannot be resolved ({type(error).__name__})")
         found.setdefault(org, {})[id] = on_call_now

@@ -1,4 +1,4 @@
-"""Objects that people name, in PostgreSQL: users, teams, service accounts, policies and schedules have the same life.
+"""Objects with a name that people choose, in PostgreSQL: users, teams, service accounts, policies and schedules are stored alike.
 
 Each is a table with `org_id`, `id`, `version` and `update_time`.
 """
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Named(Generic[R]):
-    """The statements of one such table. `columns` are those that `read` makes a row of, `written` those that a change writes."""
+    """The statements of one such table. `read` makes a row object of `columns`; a change writes the columns `written`."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Named(Generic[R]):
         return [self._read(record) for record in records]
 
     async def ids(self, tx: Tx, after: str, limit: int, only: Sequence[str] | None) -> list[str]:
-        """The ids of this tenant's behind `after`; of `only` these, unless it is None."""
+        """The ids of this tenant's objects after `after`; only those in `only`, unless it is None."""
         call = self._ids(org_id=tx.org_id, after=after, limit=limit, only=only)
         return [record["id"] for record in await tx.fetch(*call)]
 

@@ -1,4 +1,4 @@
-"""Policies in PostgreSQL: rows to domain and back. A policy's definition is one JSON value, read as a whole or not at all."""
+"""Policies in PostgreSQL: converts rows to the domain and back. A policy's definition is one JSON value, read as a whole."""
 
 import json
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from tocsin_escalation.store.schedules.windows import windows_from, windows_to
 
 _log: Final = get_logger(__name__)
 _KEPT: Final = 256
-"""Policies whose two forms are kept: a burst of incidents runs on a few, and each freezes a copy of its own."""
+"""Policies whose two forms are cached: a burst of incidents runs on a few policies, and each incident freezes a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """A policy as it is kept, with what only its owner sees."""
+    """A stored policy, with the fields that only its owner sees."""
 
     policy: Policy
     display_name: str
@@ -67,7 +67,7 @@ def to_json(policy: Policy) -> str:
 
 @lru_cache(_KEPT)
 def from_json(text: str) -> Policy:
-    """The policy behind `to_json`."""
+    """The policy of a text from `to_json`."""
     data = json.loads(text)
     return Policy(
         id=data["id"],
@@ -88,7 +88,7 @@ def from_json(text: str) -> Policy:
         ack_timeout=_duration(data["ack_timeout"]),
         team=data["team"],
         status_updates=data["status_updates"],
-        page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
+        page_raised_urgency=data.get("page_raised_urgency", True),  # older policies have no such field
         on_gap=GapChoice(data.get("on_gap", GapChoice.SKIP)),
         next_policy=data.get("next_policy", ""),
         unresolved_after=_duration(data["unresolved"]["after"]) if "unresolved" in data else None,
@@ -163,7 +163,7 @@ delete: Final = _TABLE.delete
 
 
 async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[tuple[str, str], Policy]:
-    """The policies named as (org, id), and each org's fallback under (org, ""); without what cannot be read."""
+    """The policies named as (org, id), and each org's fallback under (org, ""); without unreadable ones."""
     records = await tx.fetch(
         """SELECT p.org_id, p.id, p.definition, false AS fallback
              FROM policies p JOIN unnest($1::text[], $2::text[]) AS w(org_id, id) USING (org_id, id)
@@ -178,7 +178,7 @@ async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[t
         try:
             policy = from_json(record["definition"])
         except (KeyError, TypeError, ValueError) as error:
-            # As one that does not exist: its incidents run on the tenant's fallback policy, and others' incidents on their own.
+            # It counts as deleted: its incidents run on the tenant's fallback policy, and other incidents on their own.
             _log.error("policy_unreadable", org_id=record["org_id"], policy=record["id"], error=repr(error))
             continue
         found[record["org_id"], "" if record["fallback"] else record["id"]] = policy

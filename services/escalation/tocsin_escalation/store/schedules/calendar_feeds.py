@@ -1,4 +1,4 @@
-"""Calendar feeds in PostgreSQL: their secrets as hashes, and what each has shown."""
+"""Calendar feeds in PostgreSQL: their secrets as hashes, and the events that each has shown."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tocsin_escalation.store import tables
 from tocsin_escalation.store.listed import Cursor, Listed
 
 _FETCH_NOTED: Final = "1 hour"
-"""A read of a feed is written down at most this often: calendar programs read all day."""
+"""A read of a feed is stored at most this often: calendar programs read all day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FeedRow:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a feed has shown. `version` counts its changes."""
+    """The events that a feed has shown. `version` counts its changes."""
 
     events: tuple[Event, ...]
     version: int
@@ -45,7 +45,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class FoundFeed:
-    """Whose secret it is."""
+    """The tenant and the feed of a secret."""
 
     secret_hash: bytes
     org_id: str
@@ -89,7 +89,7 @@ _NOTE_FETCH: Final = Statement(
 
 
 async def insert(tx: Tx, row: FeedRow, digest: bytes) -> FeedRow:
-    """A new feed, which has shown nothing yet."""
+    """A new feed, which has shown no event yet."""
     values = {name: getattr(row, name) for name in _WRITTEN}
     new = _TABLE.inserting(org_id=tx.org_id, id=row.id, secret_hash=digest, **values)
     return _TABLE.returned(await tx.fetchrow(*new))
@@ -102,7 +102,7 @@ async def page(tx: Tx, user: str, schedule: str, after: Cursor | None, limit: in
 
 
 async def find(tx: Tx, hashes: Sequence[bytes]) -> list[FoundFeed]:
-    """Those among all tenants' feeds: whose a feed is only its secret tells."""
+    """Those among all tenants' feeds: the tenant is known only from the secret."""
     return [FoundFeed(*record) for record in await tx.fetch(*_FIND(hashes=list(hashes)))]
 
 
@@ -113,13 +113,13 @@ async def shown(tx: Tx, id: UUID) -> Shown | None:
 
 
 async def show(tx: Tx, id: UUID, before: Shown, events: Sequence[Event]) -> bool:
-    """Note what the feed shows now; False when it was changed or deleted since `before` was read."""
+    """Store the events that the feed shows now; False when it was changed or deleted since `before` was read."""
     call = _SHOW(org_id=tx.org_id, id=id, version=before.version, events=_events_to(events))
     return await tx.fetchval(*call) is not None
 
 
 async def note_fetch(tx: Tx, id: UUID) -> None:
-    """The feed is read now."""
+    """Store that the feed is read now."""
     await tx.execute(*_NOTE_FETCH(org_id=tx.org_id, id=id))
 
 
@@ -147,7 +147,7 @@ async def schedules_naming(tx: Tx, users: Sequence[str], since: datetime, until:
 
 
 async def display_names(tx: Tx, users: Sequence[str], schedules: Sequence[str]) -> dict[tuple[str, str], str]:
-    """The names of those that exist, by `user` or `schedule` and the id."""
+    """The display names of those that exist, by `user` or `schedule` and the id."""
     records = await tx.fetch(
         """SELECT 'user' AS kind, id, display_name FROM users WHERE org_id = $1 AND id = ANY($2::text[])
            UNION ALL

@@ -1,4 +1,4 @@
-"""Calendars of others in PostgreSQL: where each is found, and what it said last."""
+"""External calendars in PostgreSQL: their URLs, and their latest content."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +19,9 @@ from tocsin_escalation.store.schedules.fixed_periods import shifts_from
 
 @dataclass(frozen=True, slots=True)
 class ImportRow:
-    """A layer of a schedule. `url` is encrypted; `names` are users by what they are called in the calendar.
+    """A layer of a schedule. `url` is encrypted; `names` are users by their names in the calendar.
 
-    `shifts` are those of the last time that it could be read, `read_time`; `error`: why it could not be read since.
+    `shifts` are those of the last successful read, at `read_time`; `error`: why later reads failed.
     """
 
     id: UUID
@@ -46,7 +46,7 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A calendar of any tenant that is to be read. `zone`: of events that name none."""
+    """A calendar of any tenant that is to be read. `zone`: for events without a zone."""
 
     org_id: str
     id: UUID
@@ -81,7 +81,7 @@ def _row(record: Record) -> ImportRow:
 
 
 _WRITTEN: Final = ("display_name", "url", "host", "time_zone", "rank", "mode", "names")
-"""What people say of one, and may change."""
+"""The fields that people set and may change."""
 _T: Final = tables.calendar_imports
 _C: Final = _T.c
 _MINE: Final = _C.org_id == param("org_id")
@@ -138,7 +138,7 @@ async def insert(tx: Tx, row: ImportRow) -> ImportRow:
 
 
 async def update(tx: Tx, row: ImportRow, *, read_anew: bool) -> ImportRow:
-    """What people say of it, as in `row`. With `read_anew` it is read as soon as it can be."""
+    """The fields that people set, as in `row`. With `read_anew` it is read as soon as it can be."""
     record = await tx.fetchrow(*_UPDATE(org_id=tx.org_id, id=row.id, read_anew=read_anew, **_said(row)))
     assert record is not None, "its row is locked"
     return _row(record)
@@ -168,12 +168,12 @@ async def of_schedule(tx: Tx, schedule: str) -> int:
 
 
 async def delete(tx: Tx, id: UUID) -> None:
-    """Its shifts go with it."""
+    """Its shifts are deleted with it."""
     await tx.execute(*_DELETE(org_id=tx.org_id, id=id))
 
 
 async def claim(tx: Tx, again_seconds: float, limit: int) -> list[Due]:
-    """Those of all tenants that are due, tenants in turn. Each is due again after so many seconds, also when it cannot be read."""
+    """Due ones of all tenants, tenants in turn. Each is due again after so many seconds, also when it cannot be read."""
     records = await tx.fetch(
         """UPDATE calendar_imports c SET due_time = app_now() + make_interval(secs => $1), fetch_time = app_now()
            FROM schedules s
@@ -192,19 +192,19 @@ async def claim(tx: Tx, again_seconds: float, limit: int) -> list[Due]:
 
 
 async def known(tx: Tx, texts: Collection[str]) -> dict[str, str]:
-    """Users of this tenant by id and display name in lower case, as far as the texts have them."""
+    """Users of this tenant by id and display name in lower case, if the texts contain them."""
     records = await tx.fetch(
         """SELECT id, lower(display_name) AS name FROM users
            WHERE org_id = $1 AND (id = ANY($2::text[]) OR lower(display_name) = ANY($2::text[])) ORDER BY id DESC""",
         tx.org_id,
         list(texts),
     )
-    # Of several who are called alike the first by id; an id comes before a display name.
+    # Of several with the same name, the first by id; an id is preferred to a display name.
     return {record["name"]: record["id"] for record in records} | {record["id"]: record["id"] for record in records}
 
 
 async def note_read(tx: Tx, due: Due, shifts: Sequence[FixedShift], unmatched: Sequence[str], *, cut: bool) -> None:
-    """What the calendar says. If people have changed the import meanwhile, it is left to the next reading."""
+    """The content of the calendar. If people have changed the import meanwhile, the next read stores it."""
     said = json.dumps([[shift.start, shift.end, shift.people] for shift in shifts])
     await tx.execute(
         *_NOTE_READ(org_id=tx.org_id, id=due.id, version=due.version, shifts=said, unmatched=list(unmatched), cut=cut)
@@ -212,7 +212,7 @@ async def note_read(tx: Tx, due: Due, shifts: Sequence[FixedShift], unmatched: S
 
 
 async def note_error(tx: Tx, due: Due, error: str) -> None:
-    """It could not be read. What it said last stays."""
+    """The calendar could not be read. Its latest content stays."""
     await tx.execute(*_NOTE_ERROR(org_id=tx.org_id, id=due.id, version=due.version, error=error))
 
 

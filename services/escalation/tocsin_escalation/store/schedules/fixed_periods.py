@@ -1,4 +1,4 @@
-"""Fixed periods of schedules in PostgreSQL. The shifts of one are a JSON value, read as a whole or not at all."""
+"""Fixed periods of schedules in PostgreSQL. The shifts of one are a JSON value, read as a whole."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ _CUT: Final = Statement(
     .values(start_time=param("start_time"), end_time=param("end_time"), shifts=param("shifts"))
     .returning(*columns_of(tables.fixed_periods, FixedPeriodRow))
 )
-# Its ordinal is that of the period of which it is a piece: among the others it counts as that one does.
+# It has the ordinal of the period it is a part of, so it has the same rank among the others.
 _PIECE: Final = f"""
 INSERT INTO fixed_periods (org_id, id, schedule_id, start_time, end_time, shifts, reason, author, ordinal, create_time)
 OVERRIDING SYSTEM VALUE
@@ -85,7 +85,7 @@ async def within(tx: Tx, schedule_id: str, since: datetime, until: datetime) -> 
 
 
 async def cut(tx: Tx, id: UUID, pieces: Sequence[Piece]) -> list[FixedPeriodRow]:
-    """What is left of a locked one, as rows of their own; nothing of it when there are no pieces."""
+    """The remaining parts of a locked one, as rows of their own; it is deleted when there are none."""
     if not pieces:
         await TABLE.delete(tx, id)
         return []

@@ -1,9 +1,9 @@
 """Public holidays of countries and their subdivisions, from the pinned package `holidays`.
 
-As time zones, they are computed from the package each time that a process needs them first, and stored nowhere: all replicas of one
-version agree, and what a new version of the package moves is moved for all schedules.
+They are computed from the package when a process first needs them, like time zones, and stored nowhere. All replicas of one
+version agree, and a change in a new version of the package applies to all schedules.
 
-The package takes some 0.5 s to load and some 0.1 s for a country. So code that may be the first to ask does it in a thread.
+The package takes some 0.5 s to load and some 0.1 s for a country. So code that may be the first to need it runs it in a thread.
 """
 
 import re
@@ -12,18 +12,18 @@ from functools import lru_cache
 from typing import Final
 
 YEARS: Final = range(2000, 2101)
-"""Outside of these no day is a holiday: for most countries the package knows no more."""
+"""Outside of these no day is a holiday: for most countries the package has no more."""
 KEPT: Final = 128
-"""Calendars that a process keeps. Each is some 1,500 days."""
+"""Calendars that a process caches. Each is some 1,500 days."""
 Place = tuple[str, str]
-"""A country (ISO 3166-1 alpha-2) and a subdivision of it, or an empty one for what holds in the whole country."""
+"""A country (ISO 3166-1 alpha-2) and a subdivision of it, or an empty one for holidays of the whole country."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _PLACE: Final = re.compile(r'"holidays": \["([A-Z]{2})", "([A-Za-z0-9-]*)"')
 _known: set[Place] = set()
 
 
 class UnknownPlace(ValueError):
-    """The package knows no holidays of it."""
+    """The package has no holidays of it."""
 
 
 def days_of(country: str, subdivision: str) -> frozenset[int]:
@@ -35,8 +35,8 @@ def days_of(country: str, subdivision: str) -> frozenset[int]:
 
 
 def subdivisions(country: str) -> list[str] | None:
-    """Those of a country that have holidays of their own; None for a country that the package does not know."""
-    # Here and not above: processes without such schedules never load it.
+    """The subdivisions of a country that have holidays of their own; None for a country that the package does not have."""
+    # Imported here: processes without such schedules never load it.
     import holidays
 
     found = holidays.list_supported_countries().get(country)
@@ -44,7 +44,7 @@ def subdivisions(country: str) -> list[str] | None:
 
 
 def unknown(text: str) -> bool:
-    """Whether layers, as PostgreSQL gives them, name a place whose holidays this process has not looked for yet."""
+    """Whether layers, as PostgreSQL returns them, name a place whose holidays this process has not loaded yet."""
     return '"holidays": [' in text and any(place not in _known for place in _PLACE.findall(text))
 
 

@@ -1,4 +1,4 @@
-"""Schedules with all that decides who is on call, as `resolve` takes them: of any number of tenants in two queries."""
+"""Schedules with all data that decide who is on call, for `resolve`: of any number of tenants in two queries."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tocsin_escalation.store.schedules.holiday_calendars import unknown
 from tocsin_escalation.store.schedules.schedules import layers_from_json
 
 LOOK_BACK = LOOK_AHEAD = timedelta(minutes=HORIZONS[-1])
-"""What `standing` looks at around an instant."""
+"""The time around an instant that `standing` examines."""
 
 Key = tuple[str, str]
 """The tenant and the schedule's id."""
@@ -28,7 +28,7 @@ Absence = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A schedule as PostgreSQL gives it. The same text is the same schedule, which is read once."""
+    """A schedule as PostgreSQL returns it. An equal text is the same schedule, which is parsed once."""
 
     id: str
     time_zone: str
@@ -45,18 +45,18 @@ class _Text:
 
     @property
     def kept(self) -> bool:
-        """Whether it is small enough to be kept after it was read."""
+        """Whether it is small enough to be cached after parsing."""
         return self.size <= KEPT_CHARACTERS
 
 
 THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="schedules")
-"""For what a page needs of schedules, which reads them while rows are locked: it does not wait for anything that callers ask."""
+"""For the schedules of a page, which are parsed while rows are locked: this work does not wait for requests of callers."""
 KEPT: Final = 2048
-"""Schedules that are not read anew as long as their text is the same."""
+"""Schedules that are cached as long as their text is unchanged."""
 KEPT_CHARACTERS: Final = 32_768
-"""Larger ones are read anew each time, so that no tenant fills the memory with them."""
+"""Larger ones are parsed each time, so that no tenant fills the memory."""
 READ_AT_ONCE: Final = 100_000
-"""Characters that are read without giving way to others: some 5 ms."""
+"""Characters that are parsed before other tasks run: about 5 ms."""
 
 _LOAD: Final = """
 SELECT s.org_id, s.id, s.time_zone, s.stand_in, s.layers,
@@ -143,7 +143,7 @@ class Read:
 
 
 async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> dict[Key, Schedule]:
-    """Those of the schedules that exist, with everything that matters within [since, until).
+    """Loads those of the schedules that exist, with all data for [since, until).
 
     For what must have it within its transaction. What callers ask has `app.schedules.reading`, which waits for no thread in one.
     """

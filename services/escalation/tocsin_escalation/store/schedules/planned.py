@@ -1,6 +1,6 @@
-"""What is planned for a stretch of time, in PostgreSQL: overrides, fixed periods, absences and swaps have the same life.
+"""Plans for a time, in PostgreSQL: overrides, fixed periods, absences and swaps are stored alike.
 
-Each is a table with `org_id`, `id`, `start_time`, `end_time`, and a column that says what it is about.
+Each is a table with `org_id`, `id`, `start_time`, `end_time`, and a column with its subject.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,14 +79,14 @@ class Planned(Generic[R]):
         return self._read(record) if record else None
 
     async def page(self, tx: Tx, about: str, ended_after: datetime, after: Cursor | None, limit: int) -> list[R]:
-        """Those of this tenant (about one thing, if `about` is not empty) that end later than `ended_after`, by end."""
+        """Those of this tenant (with one subject, if `about` is not empty) that end later than `ended_after`, by end."""
         end_time, id = after or (ended_after, UUID(int=0))
         values: dict[str, Any] = {"org_id": tx.org_id, "about": about or None, "ended_after": ended_after}
         records = await tx.fetch(*self._page(**values, end_time=end_time, after=id, limit=limit))
         return [self._read(record) for record in records]
 
     async def waiting(self, tx: Tx, about: str) -> int:
-        """How many that are about it have not ended."""
+        """How many with this subject have not ended."""
         found: int = await tx.fetchval(*self._waiting(org_id=tx.org_id, about=about))
         return found
 
@@ -95,9 +95,9 @@ class Planned(Generic[R]):
         await tx.execute(*self._end(org_id=tx.org_id, id=id, time=time))
 
     async def delete(self, tx: Tx, id: UUID) -> None:
-        """A locked one leaves no trace."""
+        """Delete a locked one."""
         await tx.execute(*self._delete(org_id=tx.org_id, id=id))
 
     async def delete_ended(self, tx: Tx, limit: int, *, older_than_days: int) -> int:
-        """Forget those of every tenant that ended long ago, at most `limit`; how many that were."""
+        """Delete those of every tenant that ended long ago, at most `limit`; returns how many."""
         return len(await tx.fetch(*self._delete_ended(days=older_than_days, limit=limit)))

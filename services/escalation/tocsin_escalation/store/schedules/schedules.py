@@ -1,4 +1,4 @@
-"""Schedules in PostgreSQL: rows to domain and back. A schedule's layers are one JSON value, with every version."""
+"""Schedules in PostgreSQL: converts rows to the domain and back. A schedule's layers are one JSON value, with every version."""
 
 import json
 from collections.abc import Collection
@@ -50,7 +50,8 @@ def layers_to_json(layers: tuple[Layer, ...]) -> str:
 
 
 def layers_from_json(text: str) -> tuple[Layer, ...]:
-    """The layers behind `layers_to_json`. One that only a newer version can read is left out, loudly: the others go on."""
+    """The layers behind `layers_to_json`. A layer that only a newer version can read is left out, with an error line: the other
+    layers still count."""
     layers: list[Layer] = []
     for data in json.loads(text):
         try:
@@ -111,7 +112,7 @@ def _holidays_from(data: tuple[str, str, bool] | None) -> Holidays | None:
     try:
         days = holiday_calendars.days_of(country, subdivision)
     except holiday_calendars.UnknownPlace:
-        # It was known when the layer was written: a new version of the package has given the place up.
+        # It was known when the layer was written: a new version of the package has dropped the place.
         days = frozenset()
     return Holidays(country, subdivision, only, days)
 
@@ -130,7 +131,7 @@ get: Final = _TABLE.get
 page: Final = _TABLE.page
 ids: Final = _TABLE.ids
 delete: Final = _TABLE.delete
-"""Its overrides go with it."""
+"""Its overrides are deleted with it."""
 
 
 async def layers_of(tx: Tx, ids: Collection[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Swaps in PostgreSQL. That one has expired is no state of its row: its first stretch has begun."""
+"""Swaps in PostgreSQL. "Expired" is no state of its row: it means that its first stretch has begun."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tocsin_escalation.store.schedules.planned import Cursor, Planned
 
 
 class SwapState(Word):
-    """What has become of a swap."""
+    """The state of a swap."""
 
     OFFERED = "offered"
     ACCEPTED = "accepted"
@@ -54,7 +54,7 @@ class SwapRow:
         return min(self.start_time, self.return_start_time or self.start_time)
 
     def state_at(self, now: datetime) -> SwapState:
-        """What has become of it by then."""
+        """Its state at that time."""
         return SwapState.EXPIRED if self.state is SwapState.OFFERED and self.begins <= now else self.state
 
 
@@ -140,7 +140,7 @@ async def insert(tx: Tx, row: SwapRow) -> SwapRow:
 
 
 async def close(tx: Tx, id: UUID, state: SwapState, accepted_by: str, declined_by: Sequence[str]) -> SwapRow:
-    """What became of a locked one."""
+    """The final state of a locked one."""
     values = {"state": state.value, "accepted_by": accepted_by, "declined_by": list(declined_by)}
     record = await tx.fetchrow(*_CLOSE(org_id=tx.org_id, id=id, **values))
     assert record is not None, "the row is locked by this transaction"

@@ -18,5 +18,5 @@ def windows_from(data: list[Any]) -> tuple[Window, ...]:
 
 @lru_cache(1024)
 def _window(days: tuple[int, ...], start: int, length: int) -> Window:
-    """Nights and weekends of many schedules are the same ones."""
+    """Cached: nights and weekends of many schedules are equal."""
     return Window(frozenset(days), start, length)

@@ -1,4 +1,4 @@
-"""Service accounts, their keys, and credentials that are refused."""
+"""Service accounts, their keys, and revocations."""
 
 from typing import Final
 
@@ -65,7 +65,7 @@ api_keys: Final = Table(
         where="expire_time IS NOT NULL OR revoke_time IS NOT NULL",
     ),
 )
-"""Keys of service accounts, as hashes, and what they may do."""
+"""Keys of service accounts, as hashes, and their rights."""
 
 revocations: Final = Table(
     "revocations",
@@ -88,4 +88,4 @@ revocations: Final = Table(
     index("revocations_by_end", "expire_time"),
     index("revocations_by_time", "create_time"),
 )
-"""Credentials that are refused although they have not expired, until they have."""
+"""Revocations of credentials, kept until the credentials have expired."""

@@ -43,7 +43,7 @@ counted_incidents: Final = Table(
     column("exhausted", Boolean, default="false"),
     primary_key("incident_id"),
 )
-"""Under what an incident is counted, and what of it is counted already."""
+"""The group of each counted incident, and which of its events are counted already."""
 
 _COUNTS: Final = ("opened", "acknowledged", "acknowledge_ms", "resolved", "resolve_ms", "exhausted", "ended")
 incident_figures: Final = Table(
@@ -58,7 +58,7 @@ incident_figures: Final = Table(
     primary_key("org_id", "quarter", "policy_id", "team", "severity"),
     index("incident_figures_by_time", "quarter"),
 )
-"""Of the incidents that were opened in a quarter of an hour. `ended` are those that were resolved in it."""
+"""Of the incidents that were opened in a quarter of an hour. `ended` counts those that were resolved in it."""
 
 person_figures: Final = Table(
     "person_figures",

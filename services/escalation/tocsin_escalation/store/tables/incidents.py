@@ -72,7 +72,7 @@ escalations: Final = Table(
     index("escalations_resolved", "resolve_time", where="state = 'resolved'"),
     index("escalations_merged", "merged_into", where="state = 'merged'"),
     index("escalations_open", "incident_id", where="state <> 'resolved'"),
-    # What is written into nearly every row within seconds stays beside it, without an entry in any index.
+    # Values that are written to nearly every row within seconds fit on the same page, without a new index entry.
     postgresql_with={"fillfactor": 50},
 )
 """The run of one incident: its state, its level, and the policy as it was when the run began."""
@@ -99,7 +99,7 @@ timers: Final = Table(
     index("timers_due", "due_time", "incident_id"),
     index("timers_by_org", "org_id", "urgent", "due_time"),
 )
-"""The one live timer of each running escalation. Redis holds a copy of it."""
+"""The one live timer of each running escalation. Redis has a copy of it."""
 
 timeline: Final = Table(
     "timeline",
@@ -136,4 +136,4 @@ event_feeds: Final = Table(
     primary_key("org_id"),
     index("event_feeds_oldest", "update_time"),
 )
-"""Tenants whose incident events are handed to notify. A tenant without a row has no subscription."""
+"""Tenants whose incident events are sent to notify. A tenant without a row has no subscription."""

@@ -40,7 +40,7 @@ reminders: Final = Table(
     index("reminders_oldest", "org_id", "create_time", "id"),
     index("reminders_by_incident", "incident_id", "create_time", "id"),
 )
-"""What users are reminded of, once or again and again."""
+"""Reminders of users, single or repeated."""
 
 shift_notice_choices: Final = Table(
     "shift_notice_choices",
@@ -69,7 +69,7 @@ shift_notice_choices: Final = Table(
     index("shift_notice_choices_due", "next_due", "org_id", "user_id", where="next_due IS NOT NULL"),
     index("shift_notice_choices_changes", "org_id", "user_id", where="changes"),
 )
-"""What notices of shifts a user wants. `next_due`: of the nearest that is planned."""
+"""The notices of shifts that a user wants. `next_due`: of the nearest planned one."""
 
 known_shifts: Final = Table(
     "known_shifts",
@@ -89,7 +89,7 @@ known_shifts: Final = Table(
         ondelete="CASCADE",
     ),
 )
-"""What users who want to be told of changes know of their time on call up to `until`."""
+"""The shifts up to `until` that users know who want to be told of changes."""
 
 shift_notices: Final = Table(
     "shift_notices",
@@ -115,4 +115,4 @@ shift_notices: Final = Table(
     index("shift_notices_by_due", "org_id", "user_id", "due_time", "kind", "schedule_id", "start_time"),
     index("shift_notices_oldest", "start_time", where="state <> 'planned'"),
 )
-"""Notices of shifts that are planned, and those of the last days, so that none comes twice."""
+"""Planned notices of shifts, and those of the last days, so that none is sent twice."""

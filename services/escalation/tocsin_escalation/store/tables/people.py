@@ -69,4 +69,4 @@ policy_turns: Final = Table(
         ["org_id", "policy_id"], "policies", ["org_id", "id"], name="policy_turns_policy_fkey", ondelete="CASCADE"
     ),
 )
-"""Who had a turn at the levels of a policy that page one in turn; whose was longest ago comes first."""
+"""Who had a turn at the levels of a policy that page one person after the other; the one of longest ago is first."""

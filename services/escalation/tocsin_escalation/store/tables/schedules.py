@@ -1,4 +1,4 @@
-"""Schedules, and what is planned beside their turns."""
+"""Schedules, and plans beside their turns."""
 
 from typing import Final
 
@@ -104,7 +104,7 @@ fixed_periods: Final = Table(
     index("fixed_periods_by_schedule", "org_id", "schedule_id", "end_time"),
     index("fixed_periods_by_end", "org_id", "end_time", "id"),
 )
-"""Times in which the shifts of a schedule are written down one by one."""
+"""Periods in which the shifts of a schedule are listed one by one."""
 
 calendar_feeds: Final = Table(
     "calendar_feeds",
@@ -132,7 +132,7 @@ calendar_feeds: Final = Table(
     index("calendar_feeds_by_secret", "secret_hash", unique=True),
     index("calendar_feeds_by_time", "org_id", "create_time", "id"),
 )
-"""Secret URLs at which calendar programs find shifts, and what they were shown."""
+"""Secret URLs at which calendar programs read shifts, and the events they were shown."""
 
 calendar_imports: Final = Table(
     "calendar_imports",
@@ -169,7 +169,7 @@ calendar_imports: Final = Table(
     index("calendar_imports_by_schedule", "org_id", "schedule_id"),
     index("calendar_imports_due", "due_time"),
 )
-"""Layers of schedules whose shifts come from calendars of others."""
+"""Layers of schedules whose shifts come from external calendars."""
 
 swaps: Final = Table(
     "swaps",
@@ -203,4 +203,4 @@ swaps: Final = Table(
     index("swaps_by_schedule", "org_id", "schedule_id"),
     index("swaps_by_end", "org_id", "end_time", "id"),
 )
-"""What people offer each other of their time on call."""
+"""Swaps: offers of users to exchange time on call."""

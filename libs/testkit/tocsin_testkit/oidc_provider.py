@@ -27,6 +27,7 @@ class _Code:
     redirect_uri: str
     challenge: str
     nonce: str
+    scopes: list[str]
 
 
 class OidcProvider:
@@ -40,6 +41,8 @@ class OidcProvider:
         """The one address that the client may name."""
         self.subject = "olga"
         self.groups: list[str] = ["sre"]
+        self.groups_need = "openid"
+        """The scope without which it tells no groups."""
         self.denies = False
         self.says: dict[str, Any] = {}
         """Claims in place of the right ones."""
@@ -88,7 +91,9 @@ class OidcProvider:
             answer["error"] = "access_denied"
         else:
             answer["code"] = secrets.token_urlsafe(16)
-            self._codes[answer["code"]] = _Code(asked["redirect_uri"], asked["code_challenge"], asked["nonce"])
+            self._codes[answer["code"]] = _Code(
+                asked["redirect_uri"], asked["code_challenge"], asked["nonce"], asked["scope"].split()
+            )
         return web.Response(status=302, headers={"Location": f"{asked['redirect_uri']}?{urlencode(answer)}"})
 
     async def _token(self, request: web.Request) -> web.Response:
@@ -109,7 +114,7 @@ class OidcProvider:
             "exp": now + 300,
             "nonce": code.nonce,
         }
-        token = jwt.encode(
-            claims | {"groups": self.groups} | self.says, self._key, algorithm="RS256", headers={"kid": "one"}
-        )
+        if self.groups_need in code.scopes:
+            claims["groups"] = self.groups
+        token = jwt.encode(claims | self.says, self._key, algorithm="RS256", headers={"kid": "one"})
         return web.json_response({"access_token": "opaque", "token_type": "Bearer", "id_token": token})

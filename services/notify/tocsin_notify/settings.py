@@ -157,6 +157,8 @@ class NotifySettings(ServiceSettings):
     """The client id of the board at the provider."""
     board_oidc_client_secret: SecretStr = SecretStr("")
     """Its secret. Empty: a public client, protected by PKCE alone."""
+    board_oidc_scopes: str = Field("openid profile", pattern=r"^openid( [!#-\[\]-~]+)*$")
+    """The scopes that it is asked for. Dex, Okta and others tell no groups unless `groups` is among them."""
     board_oidc_claim: str = Field("groups", min_length=1)
     """The claim of the provider's ID token that lists a person's groups or roles."""
     board_oidc_readers: str = ""
@@ -295,9 +297,7 @@ class NotifySettings(ServiceSettings):
         if self.mail_listen and not self.mail_domain:
             raise ValueError("NOTIFY_MAIL_LISTEN needs NOTIFY_MAIL_DOMAIN, the domain of the addresses for replies")
         if self.processes > 1 and self.mail_listen.endswith(":0"):
-            raise ValueError(
-                "NOTIFY_MAIL_LISTEN has port 0, and NOTIFY_PROCESSES is above 1: each process would take another port; name one"
-            )
+            raise ValueError("NOTIFY_MAIL_LISTEN needs a port: with 0 each of NOTIFY_PROCESSES would take another")
         if self.mail_require_tls and not self.tls_cert_file:
             raise ValueError("NOTIFY_MAIL_REQUIRE_TLS needs TLS_CERT_FILE and TLS_KEY_FILE")
         if self.twilio_account_sid and not (self.twilio_account.tokens and self.twilio_from):

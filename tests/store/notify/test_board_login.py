@@ -95,12 +95,27 @@ async def test_who_may_do_what_the_settings_say(browser: Browser, provider: Oidc
     for groups in (["sales"], [], ["SRE"]):
         provider.groups = groups
         assert await browser.logs_in() == 403
-        assert "you are no operator" in browser.text
+        assert ("you are no operator" if groups else "tells no groups of you") in browser.text
         assert (await browser.opens("/board"))[1] == "/board/login"
     provider.groups = ["support"]
     assert await browser.logs_in() == 200
     assert (await browser.opens("/board"))[0] == 200
     assert "Drain" not in browser.text, "without the scope it is for reading"
+
+
+async def test_a_provider_that_tells_groups_only_when_asked_for_them_is_asked(
+    world: World, provider: OidcProvider, browser: Browser
+) -> None:
+    """Dex and Okta; seen with oidc-provider 9 of npm."""
+    provider.groups_need = "groups"
+    assert await browser.logs_in() == 403
+    assert "what it is asked for is NOTIFY_BOARD_OIDC_SCOPES" in browser.text
+    asks: dict[str, Any] = {**settings(provider), "board_oidc_scopes": "openid profile groups"}
+    async with (
+        world.replica(works=False, **asks) as replica,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+    ):
+        assert await Browser(replica, http).logs_in() == 200
 
 
 async def test_only_the_claim_that_the_settings_name_says_who_may(world: World, provider: OidcProvider) -> None:

@@ -38,11 +38,15 @@ _WRITES: Final = (*_READS, "queues:write", "outbox:write")
 
 @dataclass(frozen=True, slots=True)
 class OidcClient:
-    """The client id at the provider, and which of its people are operators. `url`: where they open the board."""
+    """The client id at the provider, and which of its people are operators.
+
+    `url`: where they open the board. `asked`: the scopes that the provider is asked for, with blanks between.
+    """
 
     url: str
     client_id: str
     client_secret: str
+    asked: str
     claim: str
     readers: Collection[str]
     writers: Collection[str]
@@ -88,7 +92,7 @@ class OidcLogin:
             "response_type": "code",
             "client_id": self._client.client_id,
             "redirect_uri": self._client.url + DONE,
-            "scope": "openid profile",
+            "scope": self._client.asked,
             "state": state,
             "nonce": nonce,
             "code_challenge": challenge,
@@ -139,7 +143,9 @@ class OidcLogin:
         raise TocsinError(
             ErrorReason.ERROR_REASON_SCOPE_MISSING,
             f"you are no operator: none of what {self._client.claim} says of you is in NOTIFY_BOARD_OIDC_READERS or "
-            "NOTIFY_BOARD_OIDC_WRITERS",
+            "NOTIFY_BOARD_OIDC_WRITERS"
+            if names
+            else f"the login provider tells no {self._client.claim} of you: what it is asked for is NOTIFY_BOARD_OIDC_SCOPES",
             metadata={"scope": "queues:read"},
         )
 

@@ -56,6 +56,7 @@ def _login(settings: NotifySettings, issuer: OidcAuthenticator) -> OidcLogin | N
         url=settings.board_url,
         client_id=settings.board_oidc_client_id,
         client_secret=settings.board_oidc_client_secret.get_secret_value(),
+        asked=settings.board_oidc_scopes,
         claim=settings.board_oidc_claim,
         readers=_names(settings.board_oidc_readers),
         writers=_names(settings.board_oidc_writers),

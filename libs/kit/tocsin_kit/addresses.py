@@ -1,7 +1,7 @@
 """Which addresses outside a service may call for a tenant: public ones only, unless the operator allows more.
 
-The check happens on the addresses a name resolved to, and the connection goes to exactly those: a name that answers
-with a public address first and a private one later (DNS rebinding) gets nowhere.
+The addresses that a name resolved to are checked, and the connection goes to exactly these: a name that answers with a public
+address first and a private one later (DNS rebinding) does not help an attacker.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from tocsin_kit.public_addresses import is_public, literal
 
 _THREADS: Final = 64
-"""A tenant's slow name server holds a thread for seconds; the others must still find one."""
+"""A tenant's slow name server uses a thread for seconds; threads must be left for the others."""
 
 
 class NoPublicAddress(OSError):
-    """A name that leads to addresses this service must not call, or nowhere.
+    """A name that resolves to addresses this service must not call, or to none.
 
-    One answer for both: else a tenant could ask, name by name, what the operator's own name servers know.
+    One answer for both: otherwise a tenant could find out, name by name, which names the operator's own name servers have.
     """
 
     def __init__(self, host: str) -> None:
@@ -29,7 +29,7 @@ class NoPublicAddress(OSError):
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names with the system's resolver, in threads of its own, and drops what may not be called."""
+    """Resolves names with the system's resolver, in threads of its own, and removes addresses that may not be called."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -38,7 +38,7 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises NoPublicAddress. Where private addresses are allowed, an OSError that says why a name has none."""
+        """Raises NoPublicAddress. Where private addresses are allowed, it raises an OSError with the reason if a name has none."""
         looking = asyncio.get_running_loop().run_in_executor(self._threads, _lookup, host, port, family)
         if self._allow_private:
             return list(await looking)
@@ -52,7 +52,7 @@ class PublicResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Do not wait for lookups that hang."""
+        """Does not wait for look-ups that hang."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What a service adds so that its audit log can be read and old entries go."""
+"""What a service adds to serve its audit log and delete old entries."""
 
 from typing import Final, TypeVar
 

@@ -1,4 +1,4 @@
-"""Who calls: bearer tokens to principals, and the token the services show each other.
+"""Authentication: bearer tokens to principals, and the tokens that the services use between themselves.
 
 A credential names its tenant and its scopes; nothing in a request can change either. Tokens of Tocsin's own are
 HS256 JWTs (RFC 7519) with a key id in the header; tokens of an OIDC issuer are in `tocsin_kit.oidc`.
@@ -31,7 +31,7 @@ LEEWAY: Final = 60.0
 """Seconds by which the clocks of issuer and server may differ."""
 MIN_KEY_BYTES: Final = 32  # RFC 7518 §3.2: at least as long as the hash
 MIN_KEY_VALUES: Final = 8
-"""Different bytes that a key must hold. 32 random ones have fewer once in 10^27 keys; a placeholder mostly has one."""
+"""Different bytes that a key must hold. Of 32 random bytes, fewer occur once in 10^27 keys; a placeholder mostly has fewer."""
 _CACHE_SIZE: Final = 4096
 _ORG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -40,34 +40,35 @@ _MOST_SUBJECT: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a credential stands for."""
+    """The identity of a credential."""
 
     org_id: str
     """The tenant; `*` for operators, and for Tocsin's own services, which name the tenant they act for."""
     subject: str
-    """Such as `users/ana` or `services/escalation`; goes into logs and records."""
+    """For example `users/ana` or `services/escalation`; written to logs and records."""
     scopes: frozenset[str]
     token_id: str = field(default="", compare=False)
-    """What the credential can be revoked by: a token's `jti`, the id of an API key."""
+    """The id by which the credential can be revoked: a token's `jti`, the id of an API key."""
     issued: float = field(default=math.inf, compare=False)
-    """When the credential was made, in epoch seconds. A revocation of the subject hits what was made up to its time."""
+    """When the credential was made, in epoch seconds. A revocation of the subject covers credentials made up to its time."""
     sources: tuple[IPv4Network | IPv6Network, ...] = field(default=(), compare=False)
     """Where the credential may be used; empty: anywhere."""
     expires: float = field(default=math.inf, compare=False)
-    """When the credential ends by itself, in epoch seconds, leeway included. Calls that outlive it must end then."""
+    """When the credential ends by itself, in epoch seconds, leeway included. Calls that are still open then must end."""
 
 
 class Authenticator(Protocol):
     """One kind of credential."""
 
     async def authenticate(self, token: str) -> Principal | None:
-        """None: not of my kind, ask the next one. Raises CREDENTIAL_INVALID or CREDENTIAL_EXPIRED: mine, and bad."""
+        """None: another kind of credential, ask the next authenticator. Raises CREDENTIAL_INVALID or CREDENTIAL_EXPIRED for a
+        wrong credential of this kind."""
         ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SigningKeys:
-    """Symmetric keys by id. The first signs, all verify: rotate by putting a new one first, later dropping the old."""
+    """Symmetric keys by id. The first signs, all verify: rotate by putting a new one first and removing the old one later."""
 
     keys: tuple[tuple[str, bytes], ...]
 
@@ -94,7 +95,7 @@ class SigningKeys:
 
     @property
     def signing(self) -> tuple[str, bytes]:
-        """Id and key that sign."""
+        """The id of the signing key, and the key."""
         return self.keys[0]
 
     def get(self, kid: str) -> bytes | None:
@@ -125,7 +126,7 @@ def mint(
 
 
 class TokenSource:
-    """The token a service shows the others: all tenants, scope `internal`, minted anew before it runs out."""
+    """The token a service sends to the others: all tenants, scope `internal`, renewed before it expires."""
 
     def __init__(
         self, keys: SigningKeys, service: str, *, ttl: float = 600.0, clock: Callable[[], float] = wall_clock.now
@@ -149,7 +150,7 @@ class TokenSource:
 
 
 class TokenCache:
-    """Principals of verified tokens until those expire: a busy caller's signature is checked once, not per call."""
+    """Principals of verified tokens until these expire: the signature of a busy caller is checked once, not at each call."""
 
     def __init__(self, size: int = _CACHE_SIZE) -> None:
         self._entries: Bounded[str, tuple[Principal, float]] = Bounded(size)
@@ -160,12 +161,12 @@ class TokenCache:
         return entry[0] if entry is not None and now < entry[1] else None
 
     def put(self, token: str, principal: Principal, expiry: float) -> None:
-        """Remember until `expiry`; the oldest entry leaves when there is no room."""
+        """Remember until `expiry`; the oldest entry is dropped when the cache is full."""
         self._entries[token] = (principal, expiry)
 
 
 class JwtAuthenticator:
-    """Tokens that `mint` made, with any key of the set. Accepts HS256 only: no other algorithm can be confused in."""
+    """Tokens that `mint` made, with any key of the set. Accepts HS256 only, so that no other algorithm can be substituted."""
 
     def __init__(
         self, keys: SigningKeys, *, max_lifetime: float = math.inf, clock: Callable[[], float] = wall_clock.now
@@ -203,7 +204,7 @@ class JwtAuthenticator:
 
 
 async def authenticate(authenticators: Iterable[Authenticator], token: str) -> Principal:
-    """Ask each in turn. Raises CREDENTIAL_INVALID when none knows the token."""
+    """Ask each in turn. Raises CREDENTIAL_INVALID when none recognises the token."""
     for authenticator in authenticators:
         principal = await authenticator.authenticate(token)
         if principal is not None:
@@ -212,7 +213,7 @@ async def authenticate(authenticators: Iterable[Authenticator], token: str) -> P
 
 
 def unverified_header(token: str) -> dict[str, Any] | None:
-    """The header of a JWT, to choose who verifies it; None when it is no JWT."""
+    """The header of a JWT, to choose its verifier; None when it is no JWT."""
     try:
         return jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
@@ -239,14 +240,14 @@ def verified_claims(
             },
         )
     except jwt.PyJWTError as error:
-        # The library's text names the check that failed and holds nothing of the token.
+        # The library's text names the check that failed, and contains no part of the token.
         raise invalid_credential(str(error)) from error
 
 
 def check_times(claims: dict[str, Any], now: float, max_lifetime: float = math.inf) -> float:
     """When to stop trusting the token: epoch seconds, leeway included. Raises CREDENTIAL_EXPIRED or _INVALID.
 
-    A token that does not say when it was issued counts as issued now, so that it cannot live longer by saying less.
+    A token without an issue time counts as issued now, so that leaving the time out does not extend its life.
     """
     try:
         expiry = float(claims["exp"]) + LEEWAY
@@ -268,7 +269,7 @@ def check_times(claims: dict[str, Any], now: float, max_lifetime: float = math.i
 
 
 def issued_of(claims: dict[str, Any]) -> float:
-    """When a token whose times were checked was made. One that does not say may be as old as any that was revoked."""
+    """The issue time of a token whose times were checked. A token without one may be as old as any revoked token."""
     return float(claims.get("iat", 0))
 
 
@@ -279,7 +280,7 @@ def token_id_of(claims: dict[str, Any]) -> str:
 
 
 def _check_own_audience(claims: dict[str, Any]) -> None:
-    """Tokens that were made before `mint` named an audience have none; they are good until they expire."""
+    """Tokens that were made before `mint` set an audience have none; they are valid until they expire."""
     audience = claims.get("aud", AUDIENCE)
     if audience != AUDIENCE and not (isinstance(audience, list) and AUDIENCE in audience):
         raise invalid_credential("it was made for another audience")
@@ -300,7 +301,7 @@ def checked_org(org_id: object) -> str:
 
 
 def checked_subject(subject: object) -> str:
-    """Who a token speaks for. It is written beside what they do, so it must be text that can be stored.
+    """The subject of a token. It is stored with the subject's actions, so it must be storable text.
 
     At most 255 characters (OpenID Connect Core §2), none of them a control character. Raises CREDENTIAL_INVALID for others.
     """

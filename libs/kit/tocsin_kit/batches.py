@@ -1,4 +1,4 @@
-"""Group commit: what arrives while one batch runs travels together in the next."""
+"""Group commit: items that arrive while one batch runs form the next batch."""
 
 import asyncio
 import contextvars
@@ -19,30 +19,30 @@ _log = get_logger(__name__)
 
 _RETRY_AFTER: Final = 1.0
 _REPEATS: Final = 8
-"""Times `most` items that travel together at most, when some of them are the same."""
+"""Items in a batch, as a multiple of `most`, when some of them are equal."""
 _AT_ONCE: Final = 100
-"""Answers that are given out in one run of the event loop, or those of one future: in between the next batch goes on."""
+"""Answers that are delivered in one iteration of the event loop, or those of one future: between two of these the next batch
+makes progress."""
 
 _Parcel = tuple[Sequence[Item], "asyncio.Future[Any]", object]
-"""What waits for one future, and the call that it is of. Without a call: one item, and the future gets its answer; otherwise
-a list."""
+"""Items that wait for one future, and their call. Without a call: one item, and the future gets its answer; otherwise a list."""
 
 
 class _Lane(Generic[Item]):
-    """What waits in one lane."""
+    """The items that wait in one lane."""
 
     __slots__ = ("length", "parcels")
 
     def __init__(self) -> None:
         self.parcels: deque[_Parcel[Item]] = deque()
         self.length = 0
-        """Items in them."""
+        """The number of items."""
 
     def take(self, most: int, alike: Callable[[Item], Hashable]) -> "list[_Parcel[Item]]":
-        """Out of the queue: whole parcels, in their order, of `most` different items together.
+        """Remove whole parcels, in their order, with `most` different items together.
 
-        A parcel with too many new ones is left, and those of other calls behind it are taken still: calls that wait at the
-        same time have no order. What came without a call has one.
+        A parcel with too many new items is skipped, and parcels of other calls behind it are still taken: concurrent calls have
+        no order. Parcels without a call keep their order.
         """
         batch: list[_Parcel[Item]] = []
         left: list[_Parcel[Item]] = []
@@ -54,7 +54,7 @@ class _Lane(Generic[Item]):
             items, _, call = parcel
             new: set[Hashable] = set()
             fits = False
-            # Of what waits behind a full batch, one item mostly tells that it is no repeat.
+            # For parcels behind a full batch, one item is mostly enough to see that they are no repeats.
             if not batch or len(different) < most or alike(items[0]) in different:
                 new = set(map(alike, items)) - different
                 fits = len(different) + len(new) <= most and total + len(items) <= _REPEATS * most
@@ -78,34 +78,34 @@ class Several(Generic[Answer]):
     def __init__(self, waiting: "Sequence[asyncio.Future[Any]]", refused: int) -> None:
         self._waiting = waiting
         self.refused: Final = refused
-        """How many of the last ones there was no room for."""
+        """How many of the last items were refused because the queue was full."""
 
     async def answers(self) -> "list[Answer | Exception]":
-        """An answer or an exception for each, in order. When the caller is cancelled, those that wait are left out."""
-        # gather costs a callback for each, and mostly there is one.
+        """An answer or an exception for each, in order. When the caller is cancelled, items that still wait are dropped."""
+        # gather needs a callback for each future, and mostly there is only one.
         found = [await self._waiting[0]] if len(self._waiting) == 1 else await asyncio.gather(*self._waiting)
         answers: list[Answer | Exception] = [each for part in found for each in part]
         return answers + [overloaded()] * self.refused if self.refused else answers
 
 
 class Batches(Generic[Item, Answer]):
-    """Runs `work` on batches of at most `most` items; every caller gets its own item's answer, or its own error.
+    """Runs `work` on batches of at most `most` items; every caller gets the answer or the error of its own item.
 
-    `lane` tells which items may go together (all of them without it). One batch of a lane runs at a time, lanes take
-    turns, and `at_once` batches run side by side: a lane's flood makes its own batches bigger and does not make others wait
-    longer. At most `waiting` items wait, and with lanes at most half of that in one of them; more are refused.
+    `lane` returns the group of an item; only items of one group share a batch (without it: all items). One batch of a lane runs
+    at a time, lanes alternate, and `at_once` batches run concurrently: many items in one lane make its own batches larger, and do
+    not delay other lanes. At most `waiting` items wait, and in a single lane at most half of that; further ones are refused.
 
-    `together`: lanes in which at most so many items wait travel in one batch, so that a thousand lanes with one item each do not
-    need a thousand batches. What more waits in goes by itself: it would make the batch long for all who are in it. So does what is
-    in a lane that is `alone` at that moment.
+    `together`: lanes with at most this many waiting items share a batch, so that a thousand lanes with one item each do not need
+    a thousand batches. A lane with more waiting items has batches of its own: it would make the shared batch slow for all. The
+    same holds for a lane that is `alone` at that moment.
 
-    Items for which `alike` tells the same (without it: the same object) count once for `most`, and `work` gets each as often as
-    it came: what is done once for all of them lets more travel together, up to `_REPEATS` times `most`. Calls of items that are
-    in a batch already travel with it before a call of other items that came first.
+    Items with equal `alike` (without it: the same object) count once for `most`, and `work` gets each of them: work that is done
+    once for all equal items allows more items in a batch, up to `_REPEATS` times `most`. Calls whose items are all in the batch
+    already are taken before earlier calls with other items.
 
-    `work` answers each item with its answer or an exception. What it raises is the answer to the whole batch if it is a
-    TocsinError (the database is away). Anything else may be one item's fault: the batch is repeated in halves, so that this
-    item fails alone. So `work` must have done nothing when it raises.
+    `work` returns an answer or an exception for each item. A TocsinError that it raises is the answer for the whole batch (the
+    database is away). Any other error may be caused by one item: the batch is repeated in halves, so that only this item fails.
+    So `work` must have changed nothing when it raises.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Batches(Generic[Item, Answer]):
         self._lanes: dict[Hashable, _Lane[Item]] = {}
         self._turn: deque[Hashable] = deque()
         self._running: set[asyncio.Task[None]] = set()
-        """Batches at work, and those whose answers are given out."""
+        """Batches that run, and those whose answers are being delivered."""
         self._working = 0
         self._waiting = 0
         self._start_due = False
@@ -147,10 +147,10 @@ class Batches(Generic[Item, Answer]):
         return await self.enqueue(item)
 
     def enqueue_each(self, items: Sequence[Item], call: object = None) -> "Several[Answer]":
-        """For items of one lane that come together: they wait for one future, or one for each `most` of them.
+        """For items of one lane that arrive together: they wait for one future, or one for each `most` of them.
 
-        Those for which there is no room are answered OVERLOADED. `call`: what they are a part of, if it has several such parts,
-        which are committed in their order.
+        Items beyond the limit are answered OVERLOADED. `call`: the call they belong to, if it has several such parts, which are
+        committed in their order.
         """
         if not items:
             return Several((), 0)
@@ -163,7 +163,7 @@ class Batches(Generic[Item, Answer]):
         )
 
     def enqueue(self, item: Item) -> "asyncio.Future[Answer]":
-        """As `submit`, for callers that wait later. Raises OVERLOADED at once. A cancelled item is left out."""
+        """Like `submit`, for callers that wait later. Raises OVERLOADED at once. A cancelled item is dropped."""
         lane = self._lane_of(item)
         if self._room(lane) <= 0:
             raise overloaded()
@@ -188,13 +188,13 @@ class Batches(Generic[Item, Answer]):
         queue.length += len(items)
         self._waiting += len(items)
         if not self._start_due:
-            # At the end of this turn of the loop: what arrives in it goes together.
+            # At the end of this iteration of the event loop: items that arrive in it share a batch.
             self._start_due = True
             loop.call_soon(self._start)
         return future
 
     async def drain(self) -> None:
-        """Return when nothing waits or runs."""
+        """Return when no item waits or is being processed."""
         while self._running or self._waiting:
             if self._running:
                 await asyncio.wait(self._running)
@@ -205,13 +205,13 @@ class Batches(Generic[Item, Answer]):
         self._start_due = False
         while self._turn and self._working < self._at_once:
             self._working += 1
-            # A context of its own: a batch is no part of the call that happened to come first, nor are its log lines.
+            # A context of its own: a batch does not belong to the call that arrived first, and neither do its log lines.
             task = asyncio.get_running_loop().create_task(self._run(self._next()), context=contextvars.Context())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     def _next(self) -> list[Hashable]:
-        """The lanes of the next batch, out of the turn."""
+        """The lanes of the next batch, in rotation."""
         first = self._turn.popleft()
         chosen, total = [first], self._lanes[first].length
         if total > self._together or self._alone(first):
@@ -241,7 +241,7 @@ class Batches(Generic[Item, Answer]):
                     self._turn.append(lane)
                 else:
                     del self._lanes[lane]
-            # Before the callers go on: what they do with many answers takes as long as the next batch waits for the database.
+            # Started before the callers continue: processing many answers takes as long as the next batch waits for the database.
             self._start()
         await self._give_out(batch, answers)
 
@@ -277,7 +277,7 @@ class Batches(Generic[Item, Answer]):
 
 
 def overloaded() -> TocsinError:
-    """What an item is refused with for which there is no room."""
+    """The error for an item beyond the limit."""
     return TocsinError(
         ErrorReason.ERROR_REASON_OVERLOADED,
         "more waits to be stored than may wait; send it again a little later",

@@ -1,4 +1,4 @@
-"""A dictionary that cannot grow without end, for what a process remembers."""
+"""A dictionary with a maximum size, for data that a process may forget."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -9,9 +9,9 @@ V = TypeVar("V")
 
 
 class Bounded(OrderedDict[K, V]):
-    """At most `size` entries. Where there is no room for a new one, the one leaves that was set longest ago.
+    """At most `size` entries. When it is full, a new entry replaces the one that was set longest ago.
 
-    To set an entry again makes it the newest; to read it does not.
+    Setting an entry again makes it the newest; reading it does not.
     """
 
     def __init__(self, size: int) -> None:

@@ -11,13 +11,13 @@ _ROUNDING: Final = 1e-6
 
 
 class Bucket:
-    """One bucket. What it holds at most and how fast it fills is told with each use, so that both may change."""
+    """One bucket. Its size and its rate are given with each use, so that both may change."""
 
     __slots__ = ("time", "tokens")
 
     def __init__(self, tokens: float, now: float) -> None:
         self.tokens = tokens
-        """How many there were at `time`; below 0 while a large take is paid off."""
+        """The number of tokens at `time`; below 0 while a large take is paid off."""
         self.time = now
 
     def fill(self, rate: float, burst: float, now: float) -> float:
@@ -33,7 +33,7 @@ class Bucket:
     def take(self, count: float, rate: float, burst: float, now: float) -> float:
         """Takes `count` tokens; 0, or the seconds until there will be as many.
 
-        A full bucket gives more than it holds, and pays it off: otherwise what is larger than `burst` could never pass.
+        A full bucket gives more than it holds, and pays it off later: otherwise a take larger than `burst` could never succeed.
         """
         wanted = min(count, burst)
         if self.has(wanted, rate, burst, now):
@@ -48,11 +48,11 @@ class Buckets:
     def __init__(self, rate: float, burst: float, *, size: int = _SIZE) -> None:
         self._rate = rate
         self._burst = burst
-        # Who was not heard of for longest most likely has a full bucket by now.
+        # A key that was not used for longest most likely has a full bucket by now.
         self._buckets: Bounded[Hashable, Bucket] = Bounded(size)
 
     def __bool__(self) -> bool:
-        """Whether anybody has taken a share."""
+        """Whether any key has used a token."""
         return bool(self._buckets)
 
     def wait(self, key: Hashable, now: float) -> float:

@@ -1,4 +1,4 @@
-"""Python's cycle collector, set for a process that lives long and makes many objects at once."""
+"""Python's cycle collector, configured for a process that lives long and makes many objects at once."""
 
 import gc
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from typing import Final
 
 _YOUNG: Final = 10_000
-"""Containers made, less those freed, before the young generation is looked through: a few megabytes at most.
+"""Containers made, less those freed, before the young generation is examined: a few megabytes at most.
 
-CPython's 700 is a tenth of one batch: under load the collector then walked the same living rows and messages again
-and again, and cost more than all the work of filling an empty Redis with a million timers.
+CPython's 700 is a tenth of one batch: under load the collector then examined the same living rows and messages again and again.
+That cost more than all other work of filling an empty Redis with a million timers.
 """
 
 
 @contextmanager
 def resting() -> Iterator[None]:
-    """For the imports of a service: the collector rests, and what they made stays for good and is never looked through.
+    """For the imports of a service: the collector is off, and the objects of the imports are never examined.
 
-    Imports make 120,000 containers that all stay: to look through them again and again takes a sixth of the start.
+    Imports make 120,000 containers that all stay: examining them again and again takes a sixth of the start.
     """
     gc.disable()
     try:
@@ -28,7 +28,7 @@ def resting() -> Iterator[None]:
 
 
 def tune() -> None:
-    """Call once, when a service is built: what exists now stays for good and is never looked through again."""
+    """Call once, when a service is built: existing objects are never examined again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)

@@ -1,4 +1,4 @@
-"""How many there are of each, of things that come and go."""
+"""Counts of objects that come and go."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -8,10 +8,10 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Counts(Counter[K]):
-    """A Counter that forgets a key of which none is left, so that it is no larger than what there is."""
+    """A Counter that drops a key whose count is 0, so that it is never larger than what it counts."""
 
     def less(self, key: K, by: int = 1) -> None:
-        """So many fewer of one that was counted."""
+        """Decrease the count of a key."""
         left = self[key] - by
         if left > 0:
             self[key] = left

@@ -1,8 +1,8 @@
-"""Who calls, and how often a caller may be wrong about it: wrong credentials cost little, and senders of many are slowed down.
+"""Judges credentials, and limits wrong ones: they cost little, and callers that send many are slowed down.
 
-A credential that was right here before is judged at once, no matter what else its address sends: behind a proxy or a NAT all
-clients have one address, and a stranger among them must not lock out the others. Everything else of an address that
-has used up its failures waits a moment before it is judged, and is still judged.
+A credential that was right here before is accepted at once, whatever else its address sends: behind a proxy or a NAT all clients
+have one address, and a stranger among them must not lock out the others. Any other credential from an address that has used up
+its failures waits a moment, and is then judged.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from tocsin_kit.metrics import Metrics
 _log = get_logger(__name__)
 
 HOLD_SECONDS: Final = 0.25
-"""How long an unknown credential waits whose address has used up its failures."""
+"""How long an unknown credential from such an address waits."""
 _REMEMBERED: Final = 20_000
 _WRONG_SECONDS: Final = 5.0
-"""Short: a token may be early by the clocks of two machines, or of a key that its issuer has published just now."""
+"""Short: a token may be early because two clocks differ, or its issuer may have published its key just now."""
 _MOST_HELD: Final = 2000
 _MOST_HELD_OF_SOURCE: Final = 1000
 _LOG_SECONDS: Final = 60.0
 
 
 class Throttled(TocsinError):
-    """RATE_LIMITED for a wrong credential, or for one that could not be judged since too many wait already."""
+    """RATE_LIMITED for a wrong credential, or for one that could not be judged because too many wait already."""
 
     def __init__(self, what: str, retry_after: float) -> None:
         super().__init__(
@@ -61,16 +61,18 @@ class Credentials:
         self._total = metrics.credentials_refused
         self._report_elsewhere: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
         self.revocations: Final = Revocations()
-        """What is refused although it has not expired. Empty until something fills it (`tocsin_kit.keys.serving`)."""
+        """Credentials that are refused before they expire. Empty until `tocsin_kit.keys.serving` fills it."""
 
     async def judge(
         self, authenticators: Iterable[Authenticator], token: str, peer: Callable[[], str], *, way: str = "rpc"
     ) -> Principal:
-        """Whom `token` stands for. `peer` tells the caller's address; `way`: ways in with other authenticators.
+        """The principal of `token`. `peer` returns the caller's address; `way`: separates listeners that have other
+        authenticators.
 
-        Raises what the authenticators raise, CREDENTIAL_INVALID for what was revoked, SOURCE_NOT_ALLOWED, and `Throttled`.
+        Raises the errors of the authenticators, CREDENTIAL_INVALID for a revoked one, SOURCE_NOT_ALLOWED, and `Throttled`.
         """
-        key = hash((way, token))  # keyed by a secret of the process (SipHash), so that no sender can make two alike
+        # Keyed by a secret of the process (SipHash), so that no sender can make two equal ones.
+        key = hash((way, token))
         known = key in self._right
         if not known:
             await self._admit(way, token, peer)
@@ -90,7 +92,7 @@ class Credentials:
         return principal
 
     def require_still_good(self, principal: Principal) -> None:
-        """For calls that stay open. Raises CREDENTIAL_EXPIRED, and CREDENTIAL_INVALID for what was revoked."""
+        """For calls that stay open. Raises CREDENTIAL_EXPIRED, and CREDENTIAL_INVALID for a revoked one."""
         if wall_clock.now() >= principal.expires:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, "the credential has expired; call again with a new one"
@@ -98,11 +100,11 @@ class Credentials:
         self.revocations.check(principal)
 
     def watch_elsewhere(self, report: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
-        """`report` is awaited when a right credential comes from the wrong place, once a minute for each principal."""
+        """`report` is awaited when a right credential is used from a wrong address, once a minute for each principal."""
         self._report_elsewhere = report
 
     async def _require_source(self, principal: Principal, peer: str) -> None:
-        """A right credential from the wrong place: its owner must hear of it, once a minute, for it is lost or misconfigured."""
+        """A right credential from a wrong address: its owner is told, once a minute, for it is lost or misconfigured."""
         address = address_of(peer)
         if is_among(principal.sources, address):
             return
@@ -117,7 +119,7 @@ class Credentials:
         raise error
 
     async def _admit(self, way: str, token: str, peer: Callable[[], str]) -> None:
-        """Refuses what was wrong a moment ago, and holds up whom its address has made suspect."""
+        """Refuses a credential that was wrong a moment ago, and delays one from a suspect address."""
         if not self._wrong and not self._failures:
             return
         now, source = time.monotonic(), source_of(peer())
@@ -153,12 +155,12 @@ class Credentials:
 
 
 def _digest(way: str, token: str) -> bytes:
-    """What is kept of a wrong credential: a token may have as many bytes as gRPC lets a header have."""
+    """The hash that is kept of a wrong credential: a token may be as long as a gRPC header may be."""
     return hashlib.blake2b(f"{way} {token}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def source_of(peer: str) -> str:
-    """The address that failures are counted by: of IPv6 the first 64 bits, which one host has to itself (RFC 4291).
+    """The address by which failures are counted: of IPv6 the first 64 bits, which one host has for itself (RFC 4291).
 
     `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`) or an address alone.
     """

@@ -1,4 +1,5 @@
-"""Which tenants have brought much within the last seconds, so that what they bring next travels apart from that of the others."""
+"""Tenants that have sent many items within the last seconds, so that their next items are handled apart from those of the
+others."""
 
 import time
 from collections.abc import Callable
@@ -7,21 +8,22 @@ from typing import Final
 from tocsin_kit.buckets import Bucket
 
 RATE: Final = 50.0
-"""Things a second that a tenant may bring for as long as it likes. A set of what comes faster takes long for all who are in it."""
+"""Items a second that a tenant may send without limit of time. A set with items that come faster takes long for everyone in it."""
 BURST: Final = 100.0
-"""Things beyond the rate after which it is a crowd. It stays one for at most so many seconds as these take at the rate."""
+"""Items beyond the rate after which a tenant is a crowd. It stays one for at most as many seconds as these items take at the
+rate."""
 _SIZE: Final = 10_000
 
 
 class Crowds:
-    """What this process knows of tenants that bring much. Bounded: of more than ten thousand some are taken for small."""
+    """The crowds that this process knows. Its size is limited: of more than ten thousand tenants some are taken for small ones."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
 
     def note(self, org_id: str, count: int = 1) -> None:
-        """The tenant has brought so many."""
+        """Count items of the tenant."""
         now = self._clock()
         bucket = self._buckets.get(org_id)
         if bucket is None:
@@ -31,12 +33,12 @@ class Crowds:
         bucket.tokens = max(-BURST, bucket.fill(RATE, BURST, now) - count)
 
     def __contains__(self, org_id: object) -> bool:
-        """Whether the tenant is one."""
+        """Whether the tenant is a crowd."""
         bucket = self._buckets.get(org_id) if isinstance(org_id, str) else None
         return bucket is not None and bucket.fill(RATE, BURST, self._clock()) < 0
 
     def __len__(self) -> int:
-        """Tenants that are remembered."""
+        """Tenants that are kept."""
         return len(self._buckets)
 
     def _forget_small(self, now: float) -> None:

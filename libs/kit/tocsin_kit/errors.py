@@ -1,8 +1,8 @@
-"""The one error that crosses processes.
+"""The one error type that is sent between processes.
 
-`TocsinError` has two powers: it travels as a `google.rpc.Status` and comes out on the other side as the same error,
-and it renders at the edge (gRPC here, JSON in `tocsin_kit.http`) without anybody translating it in between. Anything
-that is not a `TocsinError` is a defect: the edges mask it and log it under an id.
+`TocsinError` is sent as a `google.rpc.Status` and becomes the same error on the other side, and the edges render it (gRPC here,
+JSON in `tocsin_kit.http`) without a translation in between. Any other exception is a defect: the edges mask it and log it under
+an id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ DOMAIN: Final = "tocsin.dev"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 _PREFIX: Final = "ERROR_REASON_"
 _TEXT_CHARACTERS: Final = 512
-"""Of a message, a path, a description or a metadata value: text of a request may be in it."""
+"""Of a message, a path, a description or a metadata value: it may contain text of a request."""
 _FIELDS_BYTES: Final = 3 << 10
 """Of all violations: gRPC clients drop trailers beyond 8 KiB and then know nothing, and base64 adds a third."""
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
@@ -100,7 +100,7 @@ DEFAULT_CODES: Final[Mapping[ErrorReason.ValueType, grpc.StatusCode]] = MappingP
         ErrorReason.ERROR_REASON_INTERNAL: _Code.INTERNAL,
     }
 )
-# RetryInfo is promised for these two; a caller that names no time gets this one (seconds).
+# RetryInfo is promised for these two; if the code gives no time, this one is sent (seconds).
 _DEFAULT_RETRY_AFTER: Final = {ErrorReason.ERROR_REASON_OVERLOADED: 1.0, ErrorReason.ERROR_REASON_RATE_LIMITED: 1.0}
 _CODE_BY_NUMBER: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -111,7 +111,7 @@ class FieldViolation(NamedTuple):
     field: str
     """Path as the caller wrote it: `levels[0].timeout`."""
     description: str
-    """The rule and what to do, in a sentence a person can act on."""
+    """The rule and the remedy, in one sentence."""
 
 
 class TocsinError(Exception):
@@ -142,7 +142,7 @@ class TocsinError(Exception):
 
     @property
     def reason_name(self) -> str:
-        """The reason as it stands in `ErrorInfo`: without the enum's prefix."""
+        """The reason as it is in `ErrorInfo`: without the enum's prefix."""
         return ErrorReason.Name(self.reason).removeprefix(_PREFIX)
 
     def __repr__(self) -> str:
@@ -163,7 +163,7 @@ def invalid_fields(violations: Sequence[FieldViolation]) -> TocsinError:
 
 
 def not_found(reason: ErrorReason.ValueType, name: str) -> TocsinError:
-    """A NOT_FOUND reason for the resource `name`; the same words whether it never was or is another tenant's."""
+    """A NOT_FOUND reason for the resource `name`; the same text whether it never existed or belongs to another tenant."""
     return TocsinError(reason, f"{name} does not exist", metadata={"name": name})
 
 
@@ -201,7 +201,7 @@ def to_status(error: TocsinError) -> status_pb2.Status:
 
 
 def from_status(status: status_pb2.Status) -> TocsinError:
-    """The error another process sent. A reason this build does not know keeps its status code and its metadata."""
+    """The error that another process sent. A reason this build does not know keeps its status code and its metadata."""
     code = _CODE_BY_NUMBER.get(status.code, _Code.UNKNOWN)
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
     metadata: dict[str, str] = {}
@@ -223,8 +223,8 @@ def from_status(status: status_pb2.Status) -> TocsinError:
     return TocsinError(reason, status.message, code=code, metadata=metadata, fields=fields, retry_after=retry_after)
 
 
-# What a status means when the other side said nothing in Tocsin's own words: it came from the transport, a proxy or
-# gRPC itself. UNIMPLEMENTED is an old build during a deploy: the caller comes again.
+# The meaning of a status without Tocsin's own details: it came from the transport, a proxy or gRPC itself. UNIMPLEMENTED means an
+# old build during a deploy: the caller should repeat the call.
 _TRANSPORT: Final[Mapping[grpc.StatusCode, ErrorReason.ValueType]] = {
     _Code.UNAVAILABLE: ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
     _Code.DEADLINE_EXCEEDED: ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
@@ -238,13 +238,13 @@ _TOO_LARGE: Final = "message larger than max"  # gRPC's own words when it refuse
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str = "") -> TocsinError:
-    """What a client got: the other side's own error, or SERVICE_UNAVAILABLE naming `service` when no answer came."""
+    """The error of a client's call: the other side's own error, or SERVICE_UNAVAILABLE naming `service` when no answer came."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value))
     reason = _TRANSPORT.get(error.code())
     if _TOO_LARGE in (error.details() or ""):
-        reason = ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE  # coming again with it would never help
+        reason = ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE  # repeating it would never help
     if reason is None:
         return TocsinError(
             ErrorReason.ERROR_REASON_INTERNAL, error.details() or "no details", code=error.code(), metadata={}

@@ -1,4 +1,4 @@
-"""How many log lines failed calls may cause: some of each caller, so that neither a stranger nor a tenant fills the log."""
+"""How many log lines failed calls may cause: a limit for each caller, so that neither a stranger nor a tenant can fill the log."""
 
 from collections.abc import Hashable
 from typing import Any, Final
@@ -12,16 +12,16 @@ _SIZE: Final = 10_000
 
 
 class FailureLines:
-    """Of one way in. The metrics count all failures, by method and code."""
+    """For one kind of listener. The metrics count all failures, by method and code."""
 
     def __init__(self, per_second: float = _PER_SECOND, at_once: float = _AT_ONCE) -> None:
         self._buckets = Buckets(per_second, at_once, size=_SIZE)
         self._left_out: Bounded[Hashable, int] = Bounded(_SIZE)
 
     def take(self, who: Hashable, now: float) -> dict[str, Any] | None:
-        """Further fields of a line about a failure of `who` at monotonic second `now`; None when it is left out.
+        """Further fields of a line about a failure of `who` at monotonic second `now`; None when the line is left out.
 
-        `left_out`: how many lines about them were, since the last one.
+        `left_out`: how many lines were left out since the last one.
         """
         if self._buckets.take(who, now):
             self._left_out[who] = self._left_out.get(who, 0) + 1

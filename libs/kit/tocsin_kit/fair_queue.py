@@ -1,4 +1,5 @@
-"""What waits, in a line for each tenant: the lines are served in rotation, so that none waits behind all of another one."""
+"""A queue with one line for each tenant: the lines are served in rotation, so that no tenant waits behind all items of another
+one."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
@@ -9,7 +10,7 @@ V = TypeVar("V", bound=Hashable)
 
 
 class FairQueue(Generic[K, V]):
-    """Items by the key of their line. Nothing here waits or has a bound: the owner of a queue sees to both."""
+    """Items by the key of their line. It neither waits nor limits: the owner of a queue does both."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[K, OrderedDict[V, None]] = OrderedDict()
@@ -19,7 +20,7 @@ class FairQueue(Generic[K, V]):
         return self._count
 
     def __contains__(self, key: object) -> bool:
-        """Whether something waits in this line."""
+        """Whether an item waits in this line."""
         return key in self._lines
 
     def of(self, key: K) -> int:
@@ -27,12 +28,12 @@ class FairQueue(Generic[K, V]):
         return len(self._lines.get(key, ()))
 
     def add(self, key: K, item: V) -> None:
-        """The last of its line. A line that was empty is served after all others."""
+        """Append to its line. A line that was empty is served after all others."""
         self._lines.setdefault(key, OrderedDict())[item] = None
         self._count += 1
 
     def remove(self, key: K, item: V) -> None:
-        """It waits no more, if it still did."""
+        """Remove it if it still waits."""
         line = self._lines.get(key)
         if line is None or item not in line:
             return
@@ -42,7 +43,7 @@ class FairQueue(Generic[K, V]):
             del self._lines[key]
 
     def take(self, may: Callable[[K], bool] = lambda key: True) -> tuple[K, V] | None:
-        """Takes out the first item of the first line that `may` be served, which is then the last line. None: there is none."""
+        """Removes the first item of the first line that `may` be served; that line is then the last one. None: there is none."""
         for key, line in self._lines.items():
             if may(key):
                 item = next(iter(line))
@@ -51,7 +52,8 @@ class FairQueue(Generic[K, V]):
         return None
 
     def serve(self, chosen: Callable[[Iterable[V]], V | None]) -> None:
-        """Takes out what `chosen` answers for each line, in rotation and one item a time, until it answers None for all lines."""
+        """Removes the items that `chosen` returns for each line, in rotation and one at a time, until it returns None for all
+        lines."""
         served = bool(self._lines)
         while served:
             served = False

@@ -1,7 +1,7 @@
-"""Variables that had another name in the last release. They are read for one release more, with a warning.
+"""Variables that had another name in the last release. They are read for one more release, with a warning.
 
-A settings class names them in `renamed`, and `docker-compose.yml` passes them on: one that was set for the last release would be
-without effect otherwise, unseen.
+A settings class names them in `renamed`, and `docker-compose.yml` passes them on: otherwise a variable that was set for the last
+release would silently have no effect.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ MEANING: Final = "the next release does not read it"
 
 
 def former_names(settings_type: type[BaseSettings], environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the environment that are called by another name now, and by which."""
+    """The variables in the environment that have another name now, and that name."""
     given = {name.upper() for name in environment}
     variable = {field: variable for variable, field in variables_of(settings_type).items()}
     return {former: variable[field] for former, field in renamed_of(settings_type).items() if former in given}
 
 
 def values_by_former_names(settings_type: type[BaseSettings], environment: Mapping[str, str]) -> dict[str, str]:
-    """What these say, by their fields. Where the variable is set by its new name, that counts."""
+    """Their values, by field. Where the variable is set by its new name, that value is used."""
     values = {name.upper(): value for name, value in environment.items()}
     fields = variables_of(settings_type)
     return {

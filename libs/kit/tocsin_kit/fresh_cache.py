@@ -1,4 +1,4 @@
-"""Values from the database that may be a moment old, and never older than that."""
+"""Values from the database that may be a little old, and never older than a limit."""
 
 import asyncio
 import contextvars
@@ -42,7 +42,7 @@ class FreshCache(Generic[_K, _V]):
         self._loading: dict[_K, asyncio.Task[_V]] = {}
 
     def fresh(self, key: _K) -> _V | None:
-        """The value, if it is known and needs no renewal; otherwise `get` is to be asked. Costs a third of that."""
+        """The value, if it is known and needs no renewal; otherwise call `get`. Costs a third of that."""
         entry = self._entries.get(key)
         return entry.value if entry is not None and asyncio.get_running_loop().time() < entry.soft else None
 
@@ -56,30 +56,30 @@ class FreshCache(Generic[_K, _V]):
             if now < entry.hard:
                 self._begin(key)
                 return entry.value
-        # Shielded: a caller that leaves must not take the value away from the others.
+        # Shielded: when one caller leaves, the read goes on for the others.
         return await asyncio.shield(self._begin(key))
 
     def forget(self, key: _K) -> None:
-        """The value changed: the next use reads it anew."""
+        """The value changed: the next use reads it again."""
         self._entries.pop(key, None)
         self._loading.pop(key, None)
 
     def forget_all(self, changed: Callable[[_K], bool]) -> None:
-        """The values of the keys for which `changed` is true changed. Walks through all of them: for rare changes."""
+        """The values of the keys for which `changed` is true changed. Examines all keys: for rare changes."""
         for key in [key for key in (*self._entries, *self._loading) if changed(key)]:
             self.forget(key)
 
     def _begin(self, key: _K) -> "asyncio.Task[_V]":
         task = self._loading.get(key)
         if task is None:
-            # A context of its own: the value is read for everyone, not for the call that happened to come first.
+            # A context of its own: the value is read for all callers, not for the one that arrived first.
             task = asyncio.get_running_loop().create_task(self._read(key), context=contextvars.Context())
             self._loading[key] = task
             task.add_done_callback(lambda done: self._end(key, done))
         return task
 
     async def _read(self, key: _K) -> _V:
-        # Counted from before the read: what is read may have changed while it travelled.
+        # Counted from before the read: the value may change while it is being sent.
         begin = asyncio.get_running_loop().time()
         value = await self._load(key)
         if self._loading.get(key) is asyncio.current_task():

@@ -1,7 +1,7 @@
-"""HTTP: a service's own routes behind the same error rules as gRPC, and /metrics, /healthz and /readyz for operators.
+"""HTTP: a service's own routes with the same error rules as gRPC, and /metrics, /healthz and /readyz for operators.
 
-With `admin_listen` set, /metrics and /readyz are found there and nowhere else: what senders reach shows only /healthz, which
-says that the process answers and nothing more.
+With `admin_listen` set, /metrics and /readyz are only on that listener: the listener for senders has only /healthz, which says
+only that the process answers.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 _LINGERING_SECONDS: Final = 2.0
 _FIRST_REQUEST_SECONDS: Final = 0.5
 _ADMIN_CONNECTIONS: Final = 100
-"""Of operators' listener: what reads metrics and asks for readiness has a few."""
+"""Of operators' listener: metrics and readiness probes need a few."""
 _READ_BYTES: Final = 16 << 10
 """Half of what a connection may send before the server has read it."""
 
@@ -75,14 +75,14 @@ def error_response(error: TocsinError) -> web.Response:
 
 
 def http_status(error: TocsinError) -> int:
-    """The status of an error. Many senders repeat a 5xx and no 4xx, so what is our own lack of room is 503."""
+    """The status of an error. Many senders repeat a 5xx and no 4xx, so our own overload is 503."""
     if error.reason == ErrorReason.ERROR_REASON_OVERLOADED:
         return 503
     return HTTP_STATUS.get(error.code, 500)
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
-    """False for what aiohttp logs as errors with a traceback when a stranger sends noise or a sender hangs up."""
+    """False for what aiohttp logs as errors with a traceback when a client sends garbage or closes its connection."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, (HttpProcessingError, web.RequestPayloadError, ConnectionError))
 
@@ -91,8 +91,8 @@ logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
 
 
 def _expecting(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Any:
-    """Answers an unknown `Expect` header, which no middleware sees. aiohttp repeats it in its answer, and fails with an
-    error and a traceback when its bytes are no text.
+    """Answers an unknown `Expect` header, which no middleware sees. aiohttp repeats the header in its answer, and fails with a
+    traceback when its bytes are no text.
     """
 
     async def handle_expected(request: web.BaseRequest) -> web.StreamResponse:
@@ -127,7 +127,7 @@ class HttpServer:
         """For a service's own routes: `http.app.add_routes([...])` before start."""
         apart = bool(settings.admin_listen) or admin is not None
         self._admin = self._application() if apart else self.app
-        # Operators must get in when senders have taken all room.
+        # Operators must be able to connect when senders use all connections.
         self._admin_door = self._make_door(_ADMIN_CONNECTIONS) if apart else self._door
         self._admin.add_routes((web.get("/metrics", self._get_metrics), web.get("/readyz", self._get_readyz)))
         for app in {self.app, self._admin}:
@@ -156,7 +156,7 @@ class HttpServer:
         self.app.add_routes(routes)
 
     def add_operator_routes(self, routes: Iterable[web.AbstractRouteDef]) -> None:
-        """Routes beside /metrics and /readyz: with `admin_listen` senders do not reach them."""
+        """Routes beside /metrics and /readyz: with `admin_listen` senders cannot reach them."""
         self._admin.add_routes(routes)
 
     async def start(self) -> None:
@@ -171,7 +171,8 @@ class HttpServer:
             self.admin_port = await self._listen(self._admin, self._settings.admin_listen, "admin_listening")
 
     def leave(self) -> None:
-        """From now on every answer ends its connection (`Connection: close`), so that the next request goes elsewhere."""
+        """From now on every answer closes its connection (`Connection: close`), so that the next request goes to another
+        replica."""
         self._leaving = True
 
     async def stop(self) -> None:
@@ -181,7 +182,7 @@ class HttpServer:
                 await sockets.accept_the_last(each.fileno(), shared=self._settings.listen_shared)
             server.close()
         self._listening.clear()
-        # aiohttp hangs up on clients that have connected and not asked yet.
+        # aiohttp closes connections whose clients have not sent a request yet.
         await self._door.first_requests_came(_FIRST_REQUEST_SECONDS)
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
@@ -198,7 +199,7 @@ class HttpServer:
             shutdown_timeout=self._settings.shutdown_grace_seconds,
             handler_cancellation=False,
             keepalive_timeout=self._settings.http_idle_seconds,
-            # What is still sent after a refusal is read for so long, so that the refusal arrives.
+            # Data that still arrive after a refusal are read for this long, so that the refusal reaches the client.
             lingering_time=_LINGERING_SECONDS,
             read_bufsize=_READ_BYTES,
             # The parser would answer an encoding that it does not know, and with a body also to HEAD: see http_encoding.
@@ -243,7 +244,7 @@ class HttpServer:
         raised: web.HTTPException | None = None
         task = asyncio.current_task()
         if task is not None:
-            task.set_name(route)  # the watchdog names it when it blocks the loop
+            task.set_name(route)  # the watchdog names it when it blocks the event loop
         try:
             with self._door_of(request.app).request(request, request.client_max_size):
                 response = await handler(request)
@@ -261,7 +262,8 @@ class HttpServer:
         return response
 
     def _refusal(self, request: web.Request, route: str, error: Exception) -> web.Response:
-        # Apart from where it is caught: a frame that holds an error from below it is a cycle, and keeps what all those frames hold.
+        # In a function of its own: a frame that holds an error from below it is a cycle, and keeps all objects of these frames
+        # alive.
         answer = masked(error)
         more = self._lines.take(source_of(request.remote or ""), time.monotonic())
         if more is not None:
@@ -282,6 +284,6 @@ class HttpServer:
         return web.json_response({"alive": True})
 
     async def _get_readyz(self, _request: web.Request) -> web.Response:
-        """Whether requests should come here, and why not."""
+        """Whether requests should be sent here, and if not, why."""
         serving = self._health.serving
         return web.json_response({"ready": serving, "checks": self._health.report()}, status=200 if serving else 503)

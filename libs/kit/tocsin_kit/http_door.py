@@ -1,7 +1,8 @@
-"""Who may connect by HTTP, for how long, and how many bytes of bodies may be held: aiohttp limits none of it.
+"""Limits of HTTP connections: how many each host may have, for how long, and how many bytes of bodies may be held. aiohttp limits
+none of these.
 
-Everything here counts before a request's credential is known, so it counts by host. Limits are far above what senders do:
-a connection sends its first headers within seconds, and a body at once.
+All limits apply before a request's credential is known, so they count by host. Limits are far above what senders need: a
+connection sends its first headers within seconds, and a body at once.
 """
 
 import asyncio
@@ -20,16 +21,17 @@ from tocsin_kit.proxies import Proxies
 
 _HOST_SHARE: Final = 0.5
 _UNKNOWN: Final = 64 << 10
-"""Counted for a body that does not say its size: what is held of it until its reader counts for itself."""
+"""Counted for a body without a size, until its reader counts for itself."""
 _RETRY_AFTER: Final = 2.0
 _STEP: Final = 0.01
 _LOOKS: Final = 5
-"""At a request that has come in part, by a client that sends no more. What came as a whole is under way after the first."""
+"""Checks of a request that has arrived in part, whose client sends no more. A request that arrived as a whole is being handled
+after the first check."""
 _READ: Final = 8 << 10
-"""Bytes that are parsed between two looks at the clock. Without a bound they are 256 KB, and in those may stand 40,000 chunks of a
+"""Bytes that are parsed between two checks of the clock. Without a limit they are 256 KB, which may contain 40,000 chunks of a
 body, or 7,000 requests."""
 _CRUMB: Final = 512
-"""The same for connections that come in a turn that has lasted long enough already."""
+"""The same for connections that arrive in an iteration that has lasted long enough already."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -59,13 +61,13 @@ class HttpDoor:
         self._all_bytes = 0
         """The sum of these."""
         self._waiting: dict[Any, asyncio.TimerHandle] = {}
-        """Connections whose first request is not there yet."""
+        """Connections whose first request has not arrived yet."""
         self._connections: dict[Any, _Connection] = {}
         """By their transports."""
         self._buffer = memoryview(bytearray(_READ))
-        """What is read goes on at once, so that one is enough for all connections."""
+        """Data are processed at once, so one buffer is enough for all connections."""
         self._spent = 0.0
-        """Seconds that parsing has taken since the event loop ran last."""
+        """Seconds of parsing since the event loop last ran."""
         self._refused = metrics.http_refused
 
     def open(self) -> int:
@@ -79,7 +81,7 @@ class HttpDoor:
         return lambda: _Connection(self, make, admitted=admitted)
 
     def admit(self, host: str) -> bool:
-        """One connection more of this host, until `leave` or `dismiss`; False when there is no room for it."""
+        """Count one more connection of this host, until `leave` or `dismiss`; False when the limit is reached."""
         mine = self._open[host]
         full = mine >= self._most * _HOST_SHARE and not self._proxies.trusts(host)
         if full or self._open.total() >= self._most:
@@ -89,7 +91,7 @@ class HttpDoor:
         return True
 
     def dismiss(self, host: str) -> None:
-        """One that was admitted has ended before it became a connection."""
+        """An admitted connection failed before it began."""
         self._open.less(host)
 
     def enter(self, connection: "_Connection", transport: Any) -> None:
@@ -112,11 +114,11 @@ class HttpDoor:
         return self._buffer if self._spent < TURN_SECONDS else self._buffer[:_CRUMB]
 
     def read(self, count: int) -> bytes:
-        """What was read to it."""
+        """The data that were read into it."""
         return bytes(self._buffer[:count])
 
     def parsed(self, seconds: float) -> bool:
-        """Parsing took so long; whether others must have their turn before more is parsed."""
+        """Parsing took this long; returns whether other tasks must run before more is parsed."""
         if not self._spent:
             asyncio.get_running_loop().call_soon(self._begin_turn)
         self._spent += seconds
@@ -126,15 +128,15 @@ class HttpDoor:
         self._spent = 0.0
 
     def request(self, request: web.Request, limit: int) -> "_UnderWay":
-        """Around a request whose headers have come and whose body is at most `limit` bytes.
+        """Around a request whose headers have arrived and whose body is at most `limit` bytes.
 
-        Raises OVERLOADED when the bodies under way fill the budget. A body that does not come in time ends in
+        Raises OVERLOADED when the bodies being read use the whole budget. A body that does not arrive in time raises
         HTTPRequestTimeout where it is read.
         """
         return _UnderWay(self, request, limit)
 
     def begin(self, request: web.Request) -> "_Connection | None":
-        """Its headers have come; the connection that it came by, if that is one of this listener's."""
+        """Its headers have arrived; returns its connection, if that is one of this listener's."""
         transport = request.transport
         self._headers_came(transport)
         connection = self._connections.get(transport)
@@ -143,7 +145,7 @@ class HttpDoor:
         return connection
 
     def take_body(self, request: web.Request, host: str, limit: int) -> int:
-        """Bytes that its body counts for until they are given back. Raises OVERLOADED."""
+        """Count bytes for its body until they are given back. Raises OVERLOADED."""
         length = request.content_length
         size = min(limit, _UNKNOWN if length is None else length)
         mine = self._bytes[host]
@@ -160,12 +162,12 @@ class HttpDoor:
         return size
 
     def give_back(self, host: str, size: int) -> None:
-        """The body that counted for so many bytes is over."""
+        """The body with so many counted bytes is finished."""
         self._all_bytes -= size
         self._bytes.less(host, size)
 
     def wait_for_body(self, request: web.Request) -> asyncio.TimerHandle:
-        """What ends a body that does not come in time."""
+        """Ends a body that does not arrive in time."""
         return asyncio.get_running_loop().call_later(self._body_seconds, self._body_late, request)
 
     def _headers_came(self, transport: Any) -> None:
@@ -209,7 +211,7 @@ class _UnderWay:
             self.__exit__()
             raise
         if not request.content.is_eof():
-            # Most bodies are there with their headers.
+            # Most bodies arrive with their headers.
             self._timer = door.wait_for_body(request)
 
     def __exit__(self, *_error: object) -> None:
@@ -222,7 +224,7 @@ class _UnderWay:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """Counts a connection and hands everything on to aiohttp's protocol, in pieces between which others have their turns."""
+    """Counts a connection and passes all data to aiohttp's protocol, in pieces between which other tasks run."""
 
     def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol], *, admitted: bool) -> None:
         self._door = door
@@ -270,14 +272,15 @@ class _Connection(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        # aiohttp pauses, too, while nobody reads a body or many requests wait, and then it reads on by itself.
+        # aiohttp also pauses while no handler reads a body or many requests wait; then it resumes by itself.
         inner = self._inner
         if not (self._transport.is_closing() or inner._reading_paused or inner._buffer_paused):
             self._transport.resume_reading()
 
     def eof_received(self) -> bool | None:
-        """The client sends no more. What it has asked is answered all the same: scripts that pipe a request into a connection
-        end their side at once, and what they ask is lost when the connection is closed before it is read. TLS has no halves.
+        """The client sends no more. Its requests are still answered: scripts that pipe a request into a connection close their
+        side at once, and their request would be lost if the connection were closed before it is read. TLS has no half-closed
+        connections.
         """
         if not self._unanswered or self._transport.get_extra_info("ssl_object") is not None:
             return None
@@ -290,7 +293,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self.request is not None:
             if not self.request.content.is_eof():
                 self.request.content.set_exception(ConnectionResetError("the client has ended in the middle of a body"))
-            self._inner.close()  # behind its answer
+            self._inner.close()  # after its answer
         elif self._unanswered and looks:
             asyncio.get_running_loop().call_later(_STEP, self._answer_the_last, looks - 1)
         else:

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 _PIECE: Final = 64 << 10
-"""Bytes of one step: what is inflated between two looks at a limit."""
+"""Bytes of one step, after which a limit is checked."""
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB_METHOD: Final = 8
 
@@ -29,7 +29,7 @@ def encoding_of(request: web.Request) -> str:
 
 
 class Inflater:
-    """Inflates one body, a piece at a time, so that a small body of great size is noticed while it grows.
+    """Inflates one body, a piece at a time, so that a small body that becomes very large is noticed while it grows.
 
     `gzip` may consist of several members (RFC 1952, 2.2). `deflate` is the zlib form (RFC 1950); some send it without its header.
     """
@@ -40,7 +40,7 @@ class Inflater:
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The pieces that these bytes complete. Raises zlib.error for what has another form."""
+        """The pieces that these bytes complete. Raises zlib.error for another format."""
         while data:
             if self._now is None:
                 raw = data[0] & 0x0F != _ZLIB_METHOD
@@ -54,11 +54,11 @@ class Inflater:
                 yield piece
             data = self._now.unconsumed_tail or self._now.unused_data
             if not data and len(piece) == _PIECE:
-                # What the last bytes stand for may be longer than a piece: there is nothing left to feed, but more to come.
+                # The last bytes may stand for more than one piece: nothing is left to feed, but more pieces come.
                 while piece := self._now.decompress(b"", _PIECE):
                     yield piece
 
     def end(self) -> None:
-        """The body is over. Raises zlib.error when it is cut off; no bytes at all are an empty body."""
+        """The end of the body. Raises zlib.error when it is cut off; no bytes at all are an empty body."""
         if self._begun and (self._now is None or not self._now.eof):
             raise zlib.error("it ends too early")

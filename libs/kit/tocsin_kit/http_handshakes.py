@@ -1,6 +1,6 @@
-"""A listener with TLS whose connections count from their first byte on: asyncio tells of one once its handshake is over.
+"""A listener with TLS whose connections count from their first byte: asyncio reports one only after its handshake.
 
-Until then it would be a file descriptor that nobody has counted, and one host could take all that the process may have.
+Until then it would be an uncounted file descriptor, and one host could use all descriptors of the process.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 BACKLOG: Final = 1024
 _PAUSE_SECONDS: Final = 1.0
-"""After a connection that could not be accepted, as asyncio waits: the process has no file descriptor left."""
+"""Pause after a connection that could not be accepted, as in asyncio: the process has no file descriptor left."""
 
 
 async def bound(host: str, port: int, *, shared: bool) -> list[socket.socket]:
@@ -43,7 +43,7 @@ async def bound(host: str, port: int, *, shared: bool) -> list[socket.socket]:
 
 
 class Handshakes:
-    """Accepts connections of listening sockets, as far as `asyncio.Server` does for others."""
+    """Accepts connections of listening sockets, as `asyncio.Server` does for others."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Handshakes:
         self._accepting = [asyncio.create_task(self._accept(each)) for each in sockets]
 
     def close(self) -> None:
-        """No more connections. Those whose handshake is under way go on."""
+        """Accept no more connections. Handshakes that are under way continue."""
         for each in self._accepting:
             each.cancel()
 
@@ -92,4 +92,4 @@ class Handshakes:
                 self._make, connection, ssl=self._tls, ssl_handshake_timeout=self._seconds
             )
         except OSError:
-            self._door.dismiss(host)  # what came was no TLS, or did not come in time
+            self._door.dismiss(host)  # the data were no TLS, or did not arrive in time

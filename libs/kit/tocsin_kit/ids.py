@@ -20,7 +20,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 _lock = threading.Lock()
 _last = 0
 _noise: Iterator[int] = iter(())
-"""Random numbers of 64 bits that were drawn together: to ask the kernel for each takes longer than all else of an id."""
+"""Random numbers of 64 bits that were read together: asking the kernel for each takes longer than all other work for an id."""
 _PACK: Final = struct.Struct(">QQ").pack
 _DRAW: Final = struct.Struct("128Q")
 
@@ -30,15 +30,15 @@ def _forget_noise() -> None:
     _noise = iter(())
 
 
-# A child must not draw what its parent draws.
+# A child process must not use the numbers of its parent.
 os.register_at_fork(after_in_child=_forget_noise)
 
 
 def new_id() -> uuid.UUID:
     """A time-ordered UUID (RFC 9562 version 7), greater than every one this process made before.
 
-    Method 3 of §6.2: the 12 bits after the millisecond hold its fraction; a clock that stands still or steps back
-    counts on from the last value. Rows made together lie together in an index. The time in it is a hint, not a fact.
+    Method 3 of §6.2: the 12 bits after the millisecond hold its fraction; a clock that stands still or steps back counts on from
+    the last value. Rows made together are near each other in an index. The time in it is a hint, not a fact.
     """
     global _last, _noise
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
@@ -54,9 +54,9 @@ def new_id() -> uuid.UUID:
 
 
 def id_of(data: bytes) -> uuid.UUID:
-    """The UUID of these 16 bytes, as the database driver makes it of a row.
+    """The UUID of these 16 bytes, as the database driver returns it for a row.
 
-    It is a `uuid.UUID` and equal to one, and is made, hashed and written out many times faster.
+    It is a `uuid.UUID` and equal to one, and is created, hashed and formatted many times faster.
     """
     return UUID(data)
 

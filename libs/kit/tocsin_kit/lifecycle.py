@@ -1,13 +1,14 @@
-"""From command line to exit code: how a service starts, runs and stops.
+"""Start, run and stop of a service, from command line to exit code.
 
 Stopping, in this order:
-1. Health says NOT_SERVING, so that load balancers learn of it. All else goes on as before.
-2. New gRPC connections are refused and the old ones end. Calls are still taken.
+1. Health says NOT_SERVING, so that load balancers learn of it. All other work continues.
+2. New gRPC connections are refused and existing ones end. Calls are still accepted.
 3. Loops stop claiming, and calls in flight finish: gRPC first, then HTTP.
-4. What these calls committed is handed on.
+4. The messages that these calls committed are delivered.
 5. The database is closed. Exit 0.
 
-Work that does not finish within the grace is cancelled; its rows come due again for other replicas. A second signal ends at once.
+Work that does not finish within the grace is cancelled; its rows become due again for other replicas. A second signal ends at
+once.
 """
 
 import argparse
@@ -54,8 +55,8 @@ Part = Literal["serve", "work"]
 
 _log = logging.get_logger(__name__)
 _SWITCH_SECONDS: Final = 0.0005
-"""How long a thread that computes goes on while the loop wants its turn, which is at each of its rounds. With Python's own 5 ms
-a page waits as often as it has rounds."""
+"""How long a thread that computes runs on while the event loop wants to run, which is at each of its iterations. With Python's
+own 5 ms a page would wait that long as often as it has iterations."""
 _CHECK_TIMEOUT: Final = 10.0
 _BYPASSES: Final = (
     "the login is a superuser or has BYPASSRLS, so row-level security would not keep tenants apart; "
@@ -65,7 +66,7 @@ _BYPASSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Runtime(Generic[S]):
-    """What `build` gets: everything a service is made of, not started yet."""
+    """The argument of `build`: everything a service is made of, not started yet."""
 
     name: str
     settings: S
@@ -96,7 +97,7 @@ class Runtime(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What `build` made beyond the runtime."""
+    """What `build` made in addition to the runtime."""
 
     close: Sequence[Callable[[], Awaitable[object]]] = field(default=())
     """Called in order after everything has stopped, before the database closes."""
@@ -118,7 +119,7 @@ async def serve(
 
     Raises SystemExit for a database login that row security does not bind, and for certificates that cannot be used.
 
-    `process`: it is one of several of the service.
+    `process`: it is one of several processes of the service.
     """
     certificates = _certificate_checks(settings)
     stop_asked, stop = asyncio.Event(), asyncio.Event()
@@ -262,7 +263,7 @@ def main(
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="run until SIGTERM")
     serving.add_argument("--only", choices=("serve", "work"), help="only the servers, or only the background work")
-    # From the parent of several processes.
+    # Set by the parent of several processes.
     serving.add_argument("--part", type=ChildProcess.parse, help=argparse.SUPPRESS)
     commands.add_parser("migrate", help="bring the database to the newest schema")
     commands.add_parser("check", help="check settings, database and schema, then exit")
@@ -285,13 +286,13 @@ def main(
 
 
 async def _serve_together(settings: ServiceSettings) -> int:
-    """As several processes, each of which is called like this one."""
+    """As several processes, each of which is started with the same command line."""
     processes = Processes([sys.executable, *sys.orig_argv[1:]], settings.processes)
     return await run_processes(settings, processes, stop_on_signals)
 
 
 class _DatabaseOnly(BaseSettings):
-    """Migrating needs the database and nothing else: it runs where no other secret is known."""
+    """Migrating needs only the database: it runs where no other secret is available."""
 
     database_url: SecretStr
     tenant_database_url: SecretStr = SecretStr("")
@@ -338,7 +339,7 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
 
 
 async def _leave(runtime: Runtime[S]) -> None:
-    """Callers find another replica while everything still works. Loops go on too: what is taken now may fall due now."""
+    """Callers find another replica while everything still works. Loops continue too: rows that are written now may be due now."""
     announce = runtime.settings.shutdown_announce_seconds
     if announce and runtime.serves:
         _log.info("leaving", announce_seconds=announce)

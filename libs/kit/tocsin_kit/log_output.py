@@ -1,5 +1,5 @@
-"""Where log lines go. What cannot be written is counted: a full disk, or a reader that has gone or stands still, must not hold up a
-page."""
+"""The output of log lines. Lines that cannot be written are counted: a full disk, or a reader that is gone or stopped, must not
+delay a page."""
 
 import errno
 import json
@@ -11,16 +11,16 @@ from typing import Final, TextIO
 
 _LOST: Final = "log_lines_lost"
 _PIECE: Final = 1000
-"""Characters of a piece, at most 4,000 bytes: a pipe that has room has it for 4,096 (pipe(7), PIPE_BUF)."""
+"""Characters of a piece, at most 4,000 bytes: a writable pipe accepts 4,096 (pipe(7), PIPE_BUF)."""
 _PATIENCE_SECONDS: Final = 0.01
 _PATIENT_AGAIN_SECONDS: Final = 1.0
-"""From one wait for a reader to the next: one that stands still costs the process a hundredth of its time at most."""
+"""Seconds between two waits for a reader: a stopped reader costs the process a hundredth of its time at most."""
 
 
 class LogOutput:
-    """A stream of whole lines, which raises nothing, and waits for its reader 10 ms a second at most.
+    """A stream of whole lines, which raises nothing, and waits for its reader at most 10 ms a second.
 
-    The first line that can be written again tells how many were lost.
+    The first line that can be written again says how many were lost.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -28,7 +28,7 @@ class LogOutput:
         self._lock = threading.Lock()
         self._untold = 0
         self._begun = False
-        """The end of a line was lost: the next one begins anew."""
+        """The end of a line was lost: the next one starts on a new line."""
         self._patient_from = 0.0
         self._readiness = _readiness(stream)
         self.lost = 0
@@ -69,7 +69,7 @@ class LogOutput:
 
 
 def _readiness(stream: TextIO) -> "select.poll | None":
-    """Tells whether the stream takes more without waiting. None: it is no file."""
+    """Whether the stream accepts more without waiting. None: it is no file."""
     try:
         number = stream.fileno()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Structured logs: one line per thing that matters, static event names, ids and not objects.
+"""Structured logs: one line per event that matters, constant event names, ids and not objects.
 
-All that is logged inside a call carries its trace id, method and tenant (`tocsin_kit.rpc.call`) without further binding.
-Records of the standard library run through the same processors. Lines go to stdout, as far as it takes them.
+All lines logged within a call have its trace id, method and tenant (`tocsin_kit.rpc.call`) without further binding. Records of
+the standard library run through the same processors. Lines are written to stdout, as far as it accepts them.
 """
 
 import io
@@ -17,7 +17,7 @@ import structlog
 from tocsin_kit.log_output import LogOutput
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that a terminal obeys instead of showing them: C0 but the tab, C1, line ends and changes of direction."""
+"""Characters that a terminal executes and does not show: C0 except the tab, C1, line ends and changes of direction."""
 
 Fields = Callable[[], MutableMapping[str, Any] | None]
 
@@ -26,7 +26,7 @@ call_fields: ContextVar[Fields | None] = ContextVar("call_fields", default=None)
 
 
 _told = logging.DEBUG
-"""The least level that is told. Everything is until `configure` is called."""
+"""The lowest level that is written. All levels are, until `configure` is called."""
 
 
 _output: LogOutput | None = None
@@ -38,7 +38,7 @@ def lines_lost() -> int:
 
 
 def tells_debug() -> bool:
-    """Whether DEBUG lines are written. Ask before a line that each call would log: to make one and drop it costs 3 µs."""
+    """Whether DEBUG lines are written. Ask before a line that each call would log: making one and dropping it costs 3 µs."""
     return _told <= logging.DEBUG
 
 
@@ -84,7 +84,7 @@ def configure(*, level: str = "INFO", form: str = "json") -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # Libraries speak when something is wrong; at INFO they say what an operator does not need.
+    # Libraries log at WARNING when something is wrong; their INFO lines are of no use to an operator.
     root.setLevel(max(number, logging.WARNING) if number > logging.DEBUG else logging.INFO)
 
 
@@ -104,7 +104,7 @@ def _without_controls(_: object, __: str, event: structlog.typing.EventDict) -> 
 def _traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     text = io.StringIO()
     structlog.dev.plain_traceback(text, exc_info)
-    # Indented: an error's message with a line end in it does not look like a line of the log.
+    # Indented: an error's message with a line end in it must not look like a line of the log.
     out.write("\n".join(f"  {_visible(line)}" for line in text.getvalue().split("\n")))
 
 

@@ -1,4 +1,4 @@
-"""Background loops that stop when told, and never die in silence."""
+"""Background loops that stop when asked, and whose failures are always logged."""
 
 import asyncio
 import random
@@ -17,7 +17,8 @@ from tocsin_kit.metrics import Metrics
 T = TypeVar("T")
 
 RETENTION_FIRST: Final = 60.0
-"""Seconds after its start by which a service begins to delete what is old (`Sweep`): what piled up while it was away goes first."""
+"""Seconds after its start within which a service begins to delete old rows (`Sweep`): the backlog of its absence is handled
+first."""
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
 _log = get_logger(__name__)
@@ -26,14 +27,15 @@ _RESTART_CAP: Final = 5.0
 _STEADY_SECONDS: Final = 30.0
 _AWAY_BASE: Final = 0.1
 _AWAY_CAP: Final = 0.3
-"""Seconds between two attempts of background work while what it needs is away: a fraction of what its return may cost (1 s)."""
+"""Seconds between two attempts of background work while its dependency is away: a fraction of the delay that its return may cost
+(1 s)."""
 _SOONEST: Final = 0.1
 TURN_SECONDS: Final = 0.01
-"""Work that goes on for longer gives way (`Turns`)."""
+"""Work that goes on for longer lets other tasks run (`Turns`)."""
 
 
 async def wait_for_any(*events: asyncio.Event, seconds: float | None = None) -> bool:
-    """Wait until one of the events is set, at most `seconds`. Whether one is."""
+    """Wait until one of the events is set, at most `seconds`; returns whether one is set."""
     if any(event.is_set() for event in events):
         return True
     waiters = [asyncio.ensure_future(event.wait()) for event in events]
@@ -56,17 +58,18 @@ async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
 
 
 def backoff(attempt: int, *, base: float, cap: float) -> float:
-    """Seconds before the attempt after `attempt` failed ones: exponential with full jitter, so that callers spread."""
+    """Seconds before the attempt after `attempt` failed ones: exponential with full jitter, so that callers do not retry
+    together."""
     return random.uniform(0, min(cap, base * 2.0 ** min(attempt, 40)))
 
 
 def while_away(attempt: int) -> float:
-    """Seconds before background work tries again that failed `attempt` times because what it needs is away."""
+    """Seconds before background work tries again that failed `attempt` times because its dependency is away."""
     return backoff(attempt, base=_AWAY_BASE, cap=_AWAY_CAP)
 
 
 async def until(condition: Callable[[], object], seconds: float, *, step: float) -> None:
-    """Look every `step` seconds until `condition` is true, at most `seconds`: for what sends no event when it changes."""
+    """Check every `step` seconds until `condition` is true, at most `seconds`: for changes that have no event."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - nothing here could set an event
         await asyncio.sleep(step)
@@ -79,9 +82,10 @@ async def retry_until(
     passing: Callable[[TocsinError], bool] = lambda error: True,
     pause: Callable[[int], float] = while_away,
 ) -> T:
-    """What `work` answers, tried again while it raises a TocsinError that is `passing`, after `pause(failures)` seconds.
+    """The result of `work`, retried while it raises a TocsinError that is `passing`, after `pause(failures)` seconds.
 
-    A stop ends the wait; `work` is then tried once more. Raises the last TocsinError, and at once what is not passing.
+    A stop ends the wait; `work` is then tried once more. Raises the last TocsinError; an error that is not passing is raised at
+    once.
     """
     failures = 0
     while True:
@@ -104,7 +108,7 @@ class _Loop:
 
 
 class Loops:
-    """Runs each loop in a task; one that crashes or ends too early is logged, counted and started anew."""
+    """Runs each loop in a task; one that crashes or ends too early is logged, counted and restarted."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -113,9 +117,9 @@ class Loops:
         self._everywhere: list[asyncio.Task[None]] = []
 
     def add(self, name: str, loop: Loop, *, once: bool = False, everywhere: bool = False) -> None:
-        """`loop(stop)` should return soon after `stop` is set. `once`: it may end by itself when its work is done.
-        `everywhere`: it carries on what calls to this process committed, so it runs where only calls are served, too,
-        and ends when no call is under way any more.
+        """`loop(stop)` should return soon after `stop` is set. `once`: it may end by itself when its work is done. `everywhere`:
+        it continues work that calls to this process committed. So it also runs where only calls are served, and ends when no call
+        is under way any more.
         """
         self._loops.append(_Loop(name, loop, once, everywhere))
 
@@ -166,12 +170,13 @@ async def _join(tasks: list[asyncio.Task[None]], grace: float) -> None:
 
 
 async def one_turn() -> None:
-    """Everything else that is ready goes on once."""
+    """All other tasks that are ready run once."""
     await asyncio.sleep(0)
 
 
 class _Floor:
-    """Which of the long works of an event loop goes on: one in each run of the loop, in the order in which they gave way."""
+    """Decides which of several long-running tasks of an event loop continues: one in each iteration, in the order in which they
+    yielded."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: Final = loop
@@ -180,14 +185,14 @@ class _Floor:
         self._began = 0.0
 
     def begin(self) -> float:
-        """The monotonic second at which the turn began, which is one for all that begin in this run of the loop."""
+        """The monotonic second at which the turn began, which is the same for all that begin in this iteration."""
         if not self._began:
             self._began = time.monotonic()
             self.loop.call_soon(self._begin_anew)
         return self._began
 
     async def wait(self) -> float:
-        """Lets others go on; the monotonic second at which the next turn began."""
+        """Lets other tasks run; returns the monotonic second at which the next turn began."""
         if self._taken:
             future = self.loop.create_future()
             self._waiting.append(future)
@@ -223,19 +228,20 @@ def _current_floor() -> _Floor:
 
 
 class Turns:
-    """Lets everybody else go on in the middle of long work: `await turns.give()` between its items.
+    """Lets other tasks run in the middle of long work: `await turns.give()` between its items.
 
-    Costs a look at the clock while the turn is short; after `TURN_SECONDS` the event loop runs before the next item, once, or as
-    often as other long works wait for the same: twenty bodies that are inflated at once hold up everybody else no longer than one.
+    While the turn is short it only reads the clock. After `TURN_SECONDS` the event loop runs before the next item: once, or once
+    for each other long-running task that waits too. So twenty bodies that are inflated at once delay other tasks no longer than
+    one.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        """`seconds`: of a turn; shorter ones for work beside which others wait for the event loop again and again."""
+        """`seconds`: the length of a turn; shorter for work beside which others wait for the event loop again and again."""
         self._seconds = TURN_SECONDS if seconds is None else seconds
         self._until = _current_floor().begin() + self._seconds
 
     async def give(self) -> bool:
-        """Let others go on, if this turn has lasted long enough; whether they did."""
+        """Let other tasks run, if this turn has lasted long enough; returns whether they did."""
         if time.monotonic() < self._until:
             return False
         self._until = await _current_floor().wait() + self._seconds
@@ -243,10 +249,10 @@ class Turns:
 
 
 class SmallTurns:
-    """As `Turns`, by number: the event loop runs once after each `few` items.
+    """Like `Turns`, by number: the event loop runs once after each `few` items.
 
-    For what comes by the hundred beside work that takes many runs of the loop and little of each:
-    `Turns` lets all of it pass in one.
+    For items that arrive by the hundred beside work that needs many short iterations of the loop: `Turns` would handle all of
+    them in one.
     """
 
     def __init__(self, few: int = 8) -> None:
@@ -262,19 +268,19 @@ class SmallTurns:
 
 
 class Rounds:
-    """Work that many ask for and that is done once for all who asked before it began."""
+    """Work that many callers ask for, and that is done once for all who asked before it began."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._began = float("-inf")
 
     async def after_now(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """What `work` answers; None when another round, which began after this call, has done it. Raises what `work` raises."""
+        """The result of `work`; None when another round, which began after this call, has done it. Raises what `work` raises."""
         asked = time.monotonic()
         async with self._lock:
             if self._began > asked:
                 return None
-            # Only a round that ends well counts for those who wait for it.
+            # Only a successful round counts for the callers that wait for it.
             began = time.monotonic()
             answer = await work()
             self._began = began
@@ -284,8 +290,8 @@ class Rounds:
 class Sweep:
     """`work` again and again, `every` seconds apart (± `jitter` of it), or at once after a nudge.
 
-    `loops.add("name", Sweep(1.0, work))`. A dependency that is away is logged once and tried again every few tenths of a
-    second, however long `every` is: what fell due meanwhile waits for it. Anything else is a crash, which `Loops` handles.
+    `loops.add("name", Sweep(1.0, work))`. If its dependency is away, that is logged once and it tries again every few tenths of a
+    second, however long `every` is: rows that became due meanwhile wait for it. Anything else is a crash, which `Loops` handles.
     """
 
     def __init__(
@@ -297,9 +303,9 @@ class Sweep:
         nudged: asyncio.Event | None = None,
         first: float = 0.0,
     ) -> None:
-        """`nudged`: set by those who know of due work before this sweep is built. `first`: seconds until the first round
-        at most, for work that may wait while a service starts; a nudge begins it sooner. It is anything from a tenth
-        of that: what is restarted more often than every `first` seconds does this work as well.
+        """`nudged`: an event that is set for due work before this sweep is built. `first`: the longest time until the first
+        round, in seconds, for work that may wait while a service starts; a nudge starts it sooner. The time is random, from a
+        tenth of that: a process that is restarted more often than every `first` seconds does this work as well.
         """
         self._every = every
         self._first = first
@@ -308,7 +314,7 @@ class Sweep:
         self._nudged = nudged or asyncio.Event()
 
     def nudge(self) -> None:
-        """Something may be due now. Many nudges during one round make one more round."""
+        """Rows may be due now. Many nudges during one round make one more round."""
         self._nudged.set()
 
     async def __call__(self, stop: asyncio.Event) -> None:

@@ -1,7 +1,7 @@
 """Tokens of an OpenID Connect issuer, verified with the keys it publishes (OIDC Discovery 1.0, RFC 7517).
 
-The keys are fetched when first needed, kept, and fetched again for a key id not seen yet, at most every 30 s however
-many tokens name one: a stranger cannot make this process hammer the issuer.
+The keys are fetched when first needed, cached, and fetched again for an unknown key id, at most every 30 s however many tokens
+name one: a stranger cannot make this process overload the issuer.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from tocsin_kit.settings import ServiceSettings
 
 _log = get_logger(__name__)
 
-# Asymmetric ones only: with a symmetric one the published key itself could sign.
+# Only asymmetric ones: with a symmetric one the published key itself could sign.
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 REFRESH_INTERVAL: Final = 30.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
@@ -86,7 +86,7 @@ class OidcAuthenticator:
         )
 
     def now(self) -> float:
-        """Epoch seconds, by the clock that tokens are judged by."""
+        """Epoch seconds, by the clock that checks tokens."""
         return self._clock()
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class OidcAuthenticator:
             await self._session.close()
 
     async def authenticate(self, token: str) -> Principal | None:
-        """See `Authenticator`. Raises SERVICE_UNAVAILABLE while the issuer's keys cannot be had."""
+        """See `Authenticator`. Raises SERVICE_UNAVAILABLE while the issuer's keys cannot be fetched."""
         now = self._clock()
         principal = self._cache.get(token, now)
         if principal is not None:
@@ -117,7 +117,8 @@ class OidcAuthenticator:
         return principal
 
     async def claims(self, token: str) -> dict[str, Any] | None:
-        """What a token says that the issuer signed for this audience; None for one of another kind. Its times are not looked at.
+        """The claims of a token that the issuer signed for this audience; None for another kind of token. Its times are not
+        checked.
 
         Raises CREDENTIAL_INVALID, and SERVICE_UNAVAILABLE while the issuer's keys cannot be had.
         """
@@ -184,7 +185,7 @@ class OidcAuthenticator:
                 url = str((await self._get(f"{base}/.well-known/openid-configuration"))["jwks_uri"])
             keys = jwt.PyJWKSet.from_dict(await self._get(url)).keys
         except (aiohttp.ClientError, TimeoutError, jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
-            # The keys known so far stay good; the next unknown key id tries again.
+            # The known keys stay valid; the next unknown key id tries again.
             _log.warning("oidc_keys_unreadable", issuer=self._issuer, error=f"{type(error).__name__}: {error}")
             return
         self._keys = {key.key_id or "": key for key in keys if key.public_key_use in (None, "sig")}

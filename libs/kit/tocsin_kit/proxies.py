@@ -1,8 +1,8 @@
-"""Whom a call comes from when proxies stand in front of a service.
+"""The address of a caller behind proxies.
 
-Each proxy adds the address of its own caller at the end of `X-Forwarded-For`. What trusted proxies have added counts; what
-stands before it was written by the caller, who may have invented it. So the list is read from its end, up to the first address
-that is no trusted proxy. Without trusted proxies no header is read.
+Each proxy adds the address of its own caller at the end of `X-Forwarded-For`. Entries that trusted proxies have added count; the
+caller wrote the entries before them, and may have invented them. So the list is read from its end, up to the first address that
+is no trusted proxy. Without trusted proxies no header is read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ from tocsin_kit.keys.sources import Ranges, address_of, is_among, parse_ranges
 
 HEADER: Final = "x-forwarded-for"
 _MOST: Final = 32
-"""Addresses that are looked at: no installation has as many proxies in a row, and a caller may send any number."""
+"""Addresses that are examined: no installation has as many proxies in a row, and a caller may send any number."""
 
 
 class Proxies:
-    """The proxies that may say whom a call comes from."""
+    """The proxies that may report the address of a caller."""
 
     def __init__(self, trusted: Ranges = ()) -> None:
         self._trusted = trusted
@@ -45,8 +45,8 @@ class Proxies:
     def caller(self, peer: str, forwarded: Iterable[str]) -> str:
         """The address that a call comes from.
 
-        `peer`: where its connection comes from. `forwarded`: the values of the header, in their order. What cannot be read ends
-        the list: the nearest proxy that could be read counts.
+        `peer`: where its connection comes from. `forwarded`: the values of the header, in their order. An unreadable entry ends
+        the list: the last readable address is used.
         """
         if not self.trusts(peer):
             return peer

@@ -1,4 +1,5 @@
-"""The rule of which addresses are public. By itself, so that it can be asked where nothing else of the kit is loaded."""
+"""The rule of which addresses are public. A module of its own, so that it can be used in a process that loads no other part of
+the kit."""
 
 import ipaddress
 from typing import Final

@@ -22,7 +22,8 @@ ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 def scopes_of_roles(claim: object, *, operator: bool) -> frozenset[str]:
     """The scopes of the roles in a claim: one name, several in a text, or a list of them. Unknown names grant nothing.
 
-    `operator`: whether the credential is one for all tenants. Its role counts in no other, and no other role in it.
+    `operator`: whether the credential is one for all tenants. Its role counts in no other credential, and no other role counts in
+    it.
     """
     names = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
     granted: set[str] = set()

@@ -1,7 +1,7 @@
-"""What one tenant may use, over all replicas: rates, open streams, objects and waiting rows.
+"""Limits of a tenant over all replicas: rates, open streams, objects and waiting rows.
 
-`limits`: the kinds; `budgets`: counting in one replica; `shares`: what the replicas tell each other through Redis; `record`: what
-operators chose for a tenant, in PostgreSQL.
+`limits`: the kinds; `budgets`: counting in one replica; `shares`: exchange between the replicas through Redis; `record`: limits
+that operators set for a tenant, in PostgreSQL.
 """
 
 from tocsin_kit.budgets.budgets import Budgets

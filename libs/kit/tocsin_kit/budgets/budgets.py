@@ -1,7 +1,7 @@
-"""Counts what tenants use in one replica, and refuses what is more than they may.
+"""Counts the usage of tenants in one replica, and refuses usage beyond their limits.
 
-No call waits for Redis: a replica counts by itself and tells the others a few times a second (`shares`). Together the
-replicas may so let pass a little more at once than is allowed, which is then missing from what comes next.
+No call waits for Redis: a replica counts by itself and exchanges counts with the others a few times a second (`shares`). So the
+replicas together may allow a little more than the limit at one moment, which is then missing later.
 """
 
 import time
@@ -22,22 +22,22 @@ from tocsin_kit.metrics import Metrics
 _TENANTS: Final = 10_000
 _WATCHED: Final = 1000
 _NOTICEABLE: Final = 0.01
-"""Of what may be used at once; below it the other replicas are told nothing, so that quiet tenants cost nothing."""
+"""Relative to the burst; usage below it is not reported to the other replicas, so that quiet tenants cost nothing."""
 _ROWS_RETRY: Final = 5.0
 _STREAMS_RETRY: Final = 1.0
 
 
 class Usage:
-    """What one tenant has used of one rate in this replica."""
+    """The usage of one rate by one tenant in this replica."""
 
     __slots__ = ("apart", "bucket", "unreported")
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.unreported = 0.0
-        """Taken since the other replicas were told."""
+        """Usage since the last report to the other replicas."""
         self.apart = False
-        """Some of that was taken while no other replica could be told."""
+        """Some of it was used while the other replicas could not be reached."""
 
 
 class _Tenant:
@@ -51,9 +51,9 @@ class _Tenant:
 
 
 class Budgets:
-    """The limits of a service and who has used how much of them.
+    """The limits of a service, and the usage of each tenant.
 
-    Tocsin's own services and operators (tenant `*`) have none.
+    Tocsin's own services and operators (tenant `*`) have no limits.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Budgets:
         clock: Callable[[], float] = time.monotonic,
         size: int = _TENANTS,
     ) -> None:
-        """`size`: tenants that are remembered; who was not heard of for longest is forgotten."""
+        """`size`: tenants whose usage is kept; the one without a call for longest is dropped first."""
         self._limits = {limit.name: limit for limit in limits}
         self._clock = clock
         self._size = size
@@ -74,19 +74,19 @@ class Budgets:
         self._total = metrics.tenant_refused
         self._most_used = metrics.tenant_most_used
         self.replicas = 1
-        """How many replicas of the service there are, as far as is known."""
+        """The known number of replicas of the service."""
         self.shared = False
-        """Whether the other replicas are told what is used here. Otherwise each has its part of every rate."""
+        """Whether usage is reported to the other replicas. Otherwise each replica has an equal part of every rate."""
         for limit in self._limits.values():
             self._watch(limit)
 
     def add(self, limit: Limit) -> None:
-        """One more limit, of a service's own. Call it before the server starts."""
+        """Add a limit of the service's own. Call it before the server starts."""
         self._limits[limit.name] = limit
         self._watch(limit)
 
     def set_default(self, name: str, default: int) -> None:
-        """What tenants may use from now on for whom operators chose nothing else."""
+        """Set the default limit of tenants for which operators set none."""
         self._limits[name] = replace(self._limits[name], default=default)
 
     @property
@@ -96,21 +96,21 @@ class Budgets:
 
     @property
     def chosen(self) -> Mapping[str, Mapping[str, int]]:
-        """What operators chose, by tenant and name."""
+        """Limits that operators set, by tenant and name."""
         return self._chosen
 
     def choose(self, chosen: dict[str, dict[str, int]]) -> None:
-        """What operators chose, in place of what was known."""
+        """Replace the limits that operators set."""
         self._chosen = chosen
 
     def allowed(self, org_id: str, name: str) -> int:
-        """How much the tenant may use."""
+        """The tenant's limit."""
         mine = self._chosen.get(org_id)
         chosen = mine.get(name) if mine is not None else None
         return self._limits[name].default if chosen is None else chosen
 
     def take(self, org_id: str, name: str, count: float = 1, *, kept: float = 0.0) -> None:
-        """Counts `count` of a rate. `kept`: the part of the bucket that must be left. Raises RATE_LIMITED."""
+        """Counts `count` of a rate. `kept`: the part of the bucket that must remain. Raises RATE_LIMITED."""
         wait = self.try_take(org_id, name, count, kept=kept)
         if wait:
             allowed = self.allowed(org_id, name)
@@ -140,17 +140,17 @@ class Budgets:
         return wait
 
     def has(self, org_id: str, name: str, count: float) -> bool:
-        """Whether as much as `count` of a rate could be taken one by one at this moment. Takes nothing."""
+        """Whether `count` of a rate could be taken one by one at this moment. Takes none."""
         if org_id == ALL_ORGS:
             return True
         limit, allowed, now = self._limits[name], self.allowed(org_id, name), self._clock()
         part = 1 if self.shared else self.replicas
         rate, burst = limit.rate(allowed) / part, limit.burst(allowed) / part
-        # The last one is taken from a full bucket that holds less, as `try_take` does.
+        # The last one may be taken from a full bucket that holds less than one, as in `try_take`.
         return self._usage(org_id, name, burst, now).bucket.has(count - 1 + min(1.0, burst), rate, burst, now)
 
     def note(self, org_id: str, name: str, count: float = 1) -> None:
-        """Counts `count` of a rate without refusing it; the bucket may be in debt as deep as it is high."""
+        """Counts `count` of a rate without refusing it; the debt of the bucket is at most its size."""
         limit, allowed, now = self._limits[name], self.allowed(org_id, name), self._clock()
         burst = limit.burst(allowed)
         usage = self._usage(org_id, name, burst, now)
@@ -160,9 +160,9 @@ class Budgets:
         self._noticed[org_id, name] = usage
 
     def enter_stream(self, org_id: str) -> None:
-        """One stream more is open. Raises RATE_LIMITED.
+        """One more stream is open. Raises RATE_LIMITED.
 
-        Of the streams a tenant may have each replica lets pass its part: which replica a stream is on, the client decides.
+        Each replica allows an equal part of the tenant's streams: the client decides which replica a stream uses.
         """
         tenant, allowed = self._tenant(org_id), self.allowed(org_id, STREAMS)
         if org_id != ALL_ORGS and tenant.streams >= max(1, allowed // self.replicas):
@@ -174,18 +174,18 @@ class Budgets:
         self._tenant(org_id).streams -= 1
 
     def require_rows(self, org_id: str) -> None:
-        """Raises RATE_LIMITED while more rows of the tenant wait in the outbox than may."""
+        """Raises RATE_LIMITED while the tenant has more waiting outbox rows than its limit."""
         if not self.has_room_for_rows(org_id):
             allowed = self.allowed(org_id, OUTBOX_ROWS)
             raise self._refusal(org_id, OUTBOX_ROWS, f"{allowed} of its messages to the next service wait", _ROWS_RETRY)
 
     def has_room_for_rows(self, org_id: str) -> bool:
-        """Whether fewer rows of the tenant wait in the outbox than may."""
+        """Whether the tenant has fewer waiting outbox rows than its limit."""
         tenant = self._tenants.get(org_id)
         return tenant is None or not tenant.rows or tenant.rows < self.allowed(org_id, OUTBOX_ROWS)
 
     def note_rows(self, counts: Mapping[str, int]) -> None:
-        """How many outbox rows of each tenant wait, of those that have any worth telling."""
+        """The number of waiting outbox rows of each tenant that has a considerable number."""
         for tenant in self._tenants.values():
             tenant.rows = 0
         for org_id, rows in counts.items():
@@ -193,11 +193,11 @@ class Budgets:
 
     @property
     def has_noticed(self) -> bool:
-        """Whether `noticed` has something to tell."""
+        """Whether `noticed` has something to report."""
         return bool(self._noticed)
 
     def noticed(self) -> list[tuple[str, Limit, Usage]]:
-        """The rates that a tenant has used noticeably, or to an end, since this was asked before."""
+        """The rates that a tenant has used noticeably, or exhausted, since the last call of this."""
         noticed, self._noticed = self._noticed, {}
         for (org_id, name), usage in noticed.items():
             if usage.apart:
@@ -205,7 +205,7 @@ class Budgets:
         return [(org_id, self._limits[name], usage) for (org_id, name), usage in noticed.items()]
 
     def _settle(self, usage: Usage, limit: Limit, allowed: float) -> None:
-        """What was taken out of this replica's part of a rate, and has come in again since, is paid: only the rest is told."""
+        """Usage within this replica's part of a rate that has been refilled since is settled: only the rest is reported."""
         rate, burst = limit.rate(allowed) / self.replicas, limit.burst(allowed) / self.replicas
         usage.unreported = min(usage.unreported, max(0.0, burst - usage.bucket.fill(rate, burst, self._clock())))
         usage.apart = not self.shared
@@ -215,11 +215,11 @@ class Budgets:
         return self._clock()
 
     def known(self) -> list[str]:
-        """The tenants that were heard of lately."""
+        """The tenants with recent calls."""
         return sorted(org_id for org_id in self._tenants if org_id != ALL_ORGS)
 
     def used(self, org_id: str, name: str) -> float:
-        """The part of a limit that is used up, 0 to 1; of objects 0: they are counted only when one is made."""
+        """The used part of a limit, 0 to 1; 0 for objects: they are counted only when one is made."""
         tenant, limit, allowed = self._tenants.get(org_id), self._limits[name], self.allowed(org_id, name)
         if tenant is None:
             return 0.0
@@ -235,7 +235,7 @@ class Budgets:
         return min(1.0, max(0.0, 1 - usage.bucket.fill(rate, burst, self._clock()) / burst))
 
     def refused(self, org_id: str, name: str) -> int:
-        """How often something was refused because of a limit."""
+        """How often a limit refused something."""
         tenant = self._tenants.get(org_id)
         return tenant.refused.get(name, 0) if tenant is not None else 0
 
@@ -272,7 +272,7 @@ class Budgets:
         return tenant
 
     def _forget_one(self) -> None:
-        """The tenant that was not heard of for longest most likely has full buckets; never one whose streams are counted."""
+        """The tenant without a call for longest most likely has full buckets; never one with open streams."""
         for org_id, tenant in self._tenants.items():
             if not tenant.streams:
                 del self._tenants[org_id]
@@ -280,7 +280,8 @@ class Budgets:
 
     def _watch(self, limit: Limit) -> None:
         self._most_used.labels(limit.name).set_function(
-            # Of those that called last: who uses much is among them, and the event loop must not wait for ten thousand.
+            # Among the last callers only: tenants with much usage are among them, and the event loop must not wait for ten
+            # thousand.
             lambda: max(
                 (
                     self.used(org_id, limit.name)

@@ -1,4 +1,4 @@
-"""The kinds of limits. Names are part of the contract: operators change limits by them, and refusals name them."""
+"""The kinds of limits. Names are part of the contract: operators change limits by name, and refusals name them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,7 @@ STREAMS: Final = "streams"
 OBJECTS: Final = "objects"
 OUTBOX_ROWS: Final = "outbox_rows"
 _SAVED_SECONDS: Final = 10.0
-"""What a rate by the second may save up: senders come in waves."""
+"""How much of a rate by the second may be saved up: senders come in waves."""
 
 
 @dataclass(frozen=True, slots=True)

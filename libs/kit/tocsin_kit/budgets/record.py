@@ -1,4 +1,4 @@
-"""What operators chose for a tenant: rows of `tenant_limits`, which every replica reads again every other second."""
+"""Limits that operators set for a tenant: rows of `tenant_limits`, which every replica reads every two seconds."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,7 @@ _READ_SECONDS: Final = 1.5
 _COUNTED: Final = 1_000_000
 _LEAST_ROWS: Final = 1000
 _ROUNDS_PER_COUNT: Final = 5
-"""Counting a long outbox takes long, and no tenant fills it by so much in between."""
+"""Counting a long outbox is slow, and no tenant adds that much in between."""
 
 _READ: Final = "SELECT org_id, name, allowed FROM tenant_limits ORDER BY org_id, name"
 _SET: Final = """
@@ -20,7 +20,7 @@ INSERT INTO tenant_limits (org_id, name, allowed, subject) VALUES ($1, $2, $3, $
 ON CONFLICT (org_id, name) DO UPDATE SET allowed = excluded.allowed, subject = excluded.subject, update_time = app_now()
 """
 _RESET: Final = "DELETE FROM tenant_limits WHERE org_id = $1 AND name = $2"
-# Of all tenants at once: a tenant that has many waiting rows is found by them, however many tenants there are.
+# Of all tenants at once: this finds each tenant with many waiting rows, however many tenants there are.
 _ROWS: Final = f"""
 SELECT org_id, count(*)::int AS rows FROM (SELECT org_id FROM outbox WHERE dead_time IS NULL LIMIT {_COUNTED}) AS waiting
 GROUP BY org_id HAVING count(*) >= {_LEAST_ROWS}
@@ -52,7 +52,7 @@ class Record:
         self._budgets = budgets
         self._round = 0
         self.sweep = Sweep(_READ_SECONDS, self.refresh)
-        """A loop for the service to add; without the database the limits stay as they were."""
+        """A loop for the service to add; without the database the limits stay unchanged."""
 
     async def refresh(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""

@@ -22,5 +22,5 @@ def serve_limits(runtime: Runtime[S], pages: PageTokens, redis: Redis, errors: t
 
 
 def share(runtime: Runtime[S], budgets: Budgets, redis: Redis, name: str, errors: tuple[type[Exception], ...]) -> None:
-    """The loop that keeps budgets in step with those of this name in the other replicas. `errors`: as above."""
+    """The loop that keeps budgets of this name equal in all replicas. `errors`: as above."""
     runtime.loops.add(f"{name}-shares", Shares(budgets, redis, name, errors).run, everywhere=True)

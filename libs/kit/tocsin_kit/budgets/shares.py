@@ -1,8 +1,8 @@
-"""What the replicas of a service tell each other about rates, through Redis.
+"""Exchange of usage between the replicas of a service, through Redis.
 
-For each rate that a tenant uses noticeably Redis holds one bucket. A few times a second every replica takes out of it what
-it has let pass, and goes on with what is left. Redis away: each replica has its part of every rate, by the number of
-replicas that was known last.
+For each rate that a tenant uses noticeably Redis holds one bucket. A few times a second every replica subtracts from it what it
+has allowed, and continues with the rest. Without Redis, each replica has an equal part of every rate, by the last known number of
+replicas.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ _log = get_logger(__name__)
 
 EVERY: Final = 0.25
 _QUIET: Final = 4
-"""Looks that are one while no rate is used: then replicas only show that they are there."""
+"""Rounds that are skipped while no rate is used: then replicas only show that they exist."""
 _MOST: Final = 500
 _GONE_SECONDS: Final = 5
-"""A replica that has said nothing for so long is not counted any more."""
+"""A replica without a report for this long is not counted any more."""
 
-# Redis' own clock decides. When it was set back, what was kept lies in the future: a bucket goes on from now, and a replica counts
-# once it has said something. A bucket may be in debt as deep as it is high: what replicas let pass together in one moment.
-# What another program wrote to a key is replaced. A script that ended there would have counted what came before it, and again with
-# each repetition: a tenant that kept to its rates would be refused.
+# The clock is that of Redis. When it was set back, stored times are in the future: a bucket continues from now, and a replica
+# counts once it has reported. The debt of a bucket is at most its size: the replicas together can allow that much in one moment.
+# A value that another program wrote to a key is replaced. A script that stopped there would already have counted the earlier
+# keys, and again with each repetition: a tenant within its rates would be refused.
 SCRIPT: Final = (
     """
 local time = redis.call('TIME')
@@ -64,7 +64,7 @@ class Redis(Protocol):
 
 
 class Shares:
-    """Keeps `budgets` of one replica of `service` in step with the others. `errors`: what the client raises."""
+    """Keeps `budgets` of one replica of `service` equal with the others. `errors`: what the client raises."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Shares:
     ) -> None:
         self._budgets = budgets
         self._redis = redis
-        # One hash tag: a script may use keys of one slot of a cluster only.
+        # One hash tag: a script may only use keys of one slot of a cluster.
         self._prefix = f"{{tocsin-budgets:{service}}}"
         self._errors = errors
         self._every = every
@@ -91,14 +91,14 @@ class Shares:
             await self.look()
 
     async def look(self) -> None:
-        """`exchange`, if there is something to tell or the others have not been told of this replica for a while."""
+        """`exchange`, if there is usage to report or this replica has not reported for a while."""
         self._passed += 1
         if self._budgets.has_noticed or self._passed >= _QUIET:
             self._passed = 0
             await self.exchange()
 
     async def exchange(self) -> None:
-        """Once: tell what was used here, learn what is left."""
+        """Once: report the usage of this replica, read the remaining tokens."""
         noticed = self._noticed()
         try:
             for start in range(0, max(1, len(noticed)), _MOST):
@@ -127,7 +127,7 @@ class Shares:
         *left, replicas = await self._redis.execute_command("EVAL", SCRIPT, len(keys), *keys, self._replica, *numbers)
         self._budgets.replicas = max(1, int(replicas))
         for (*_, usage), mine, tokens in zip(noticed, spent, left, strict=True):
-            # What was let pass while Redis was asked is not told of yet.
+            # Usage that was allowed during the call to Redis is not reported yet.
             usage.unreported -= mine
             usage.bucket.tokens = float(tokens) - usage.unreported
             usage.bucket.time = self._budgets.now()

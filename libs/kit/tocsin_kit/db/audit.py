@@ -1,10 +1,10 @@
 """The audit log: who changed what, written in the transaction of the change.
 
-`once`, which every mutation of a caller goes through, writes the entry, so a new RPC cannot forget it. What a resource was
-before comes from `note_before`: `apply_update_mask` calls it for updates, an RPC that deletes calls it itself.
+`once`, which every mutation of a caller goes through, writes the entry, so a new RPC cannot forget it. The former state of a
+resource comes from `note_before`: `apply_update_mask` calls it for updates, an RPC that deletes calls it itself.
 
-Rows can only be added. A trigger refuses every UPDATE and TRUNCATE, and every DELETE of a row that is younger than
-`LEAST_DAYS`, also those of the table's owner; older ones only a transaction of all tenants may delete (`sweep_audit`).
+Rows can only be added. A trigger refuses every UPDATE and TRUNCATE, and every DELETE of a row that is younger than `LEAST_DAYS`,
+even by the table's owner. Only a transaction of all tenants may delete older rows (`sweep_audit`).
 """
 
 import json
@@ -103,12 +103,12 @@ _OF_RESOURCE: Final = Filtered(
     *_filters(_FOUND),
     _R.c.entry_id < param("after"),
 )
-"""An entry's own list of resources leads into no index: see the migration of the table."""
+"""An entry's own list of resources cannot use an index: see the migration of the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A call that has changed something. `response` is what a repeat is answered: it has no secrets."""
+    """A call that has changed data. `response` is the answer for repeats: it has no secrets."""
 
     call: Call
     request: Message
@@ -116,9 +116,9 @@ class Served:
 
 
 async def write_entry(tx: Tx, request: Message, response: Message) -> None:
-    """Note that the call being served has changed something.
+    """Write an entry that the current call has changed data.
 
-    The request itself is not kept, since it may hold secrets. Work without a caller (tests, loops) is not noted.
+    The request itself is not stored, since it may hold secrets. Work without a caller (tests, loops) has no entry.
     """
     call = find_call()
     if call is not None:
@@ -149,7 +149,7 @@ def _columns(served: Served) -> tuple[str, str, list[str], str, str | None, str 
 
 
 async def write_own_entry(tx: Tx, actor: str, method: str, resources: Sequence[str], reason: str) -> None:
-    """Note what the service itself has changed without being called, such as a thing that it switched off after it failed."""
+    """Write an entry for a change that the service made by itself, such as switching off an object that failed."""
     await tx.execute(_INSERT, tx.org_id, actor, method, list(resources), reason, None, None, "", "")
 
 
@@ -162,7 +162,7 @@ async def page(
     after: int | None,
     limit: int,
 ) -> list[AuditRow]:
-    """This tenant's entries behind `after`, newest first. `actor` and `resource` may be empty: any."""
+    """This tenant's entries after `after`, newest first. `actor` and `resource` may be empty: any."""
     values = {
         "actor": actor or None,
         "since": since,
@@ -177,7 +177,7 @@ async def page(
 
 
 async def sweep_audit(database: Database, days: int) -> int:
-    """Delete entries older than so many days, in small transactions; how many went. For a loop, every few minutes."""
+    """Delete entries older than so many days, in small transactions; returns how many. For a loop, every few minutes."""
 
     async def sweep(tx: Tx, limit: int) -> int:
         return len(await tx.fetch(_SWEEP, max(days, LEAST_DAYS), limit))
@@ -186,7 +186,8 @@ async def sweep_audit(database: Database, days: int) -> int:
 
 
 def _json(message: Message) -> str:
-    # JSON is larger than the wire form: what cannot fit is not converted, since a thousand resources would hold up all calls.
+    # JSON is larger than the wire form: a message that cannot fit is not converted, since a thousand of them would delay all
+    # calls.
     size = message.ByteSize()
     if size <= MOST_BYTES:
         text = json.dumps(MessageToDict(message, preserving_proto_field_name=True), separators=(",", ":"))
@@ -198,13 +199,13 @@ def _json(message: Message) -> str:
 
 def _resources(request: Message, response: Message, before: Message | None) -> list[str]:
     found = [*_named(request), *_named(response)] or list(_mentioned(request))
-    # What is deleted is told by its name alone: whose it was, is known from before.
+    # For a deleted resource the answer has only its name; its owner is known from before.
     found += [*_owners(request), *_owners(response), *(() if before is None else _owner_of(before))]
     return list(dict.fromkeys(found))[:MOST_RESOURCES]
 
 
 def _owners(message: Message) -> Iterator[str]:
-    """To what the resources in a request or its answer belong."""
+    """The resources that own those in a request or its answer."""
     for field, value in message.ListFields():
         if field.message_type is not None and "name" in field.message_type.fields_by_name:
             for each in value if field.is_repeated else (value,):
@@ -218,7 +219,7 @@ def _owner_of(resource: Message) -> Iterator[str]:
 
 
 def _mentioned(message: Message) -> Iterator[str]:
-    """Of what has no name of its own, such as the rules of a user: the resource that it is about."""
+    """For messages without a name, such as the rules of a user: the resource that they belong to."""
     for field, value in message.ListFields():
         if isinstance(value, str) and _NAME.fullmatch(value):
             yield value
@@ -227,7 +228,7 @@ def _mentioned(message: Message) -> Iterator[str]:
 
 
 def _named(message: Message) -> Iterator[str]:
-    """The names of what a request or its answer is about: its own, and those of the messages right in it."""
+    """The names of the resources of a request or its answer: its own, and those of the messages directly in it."""
     for field, value in message.ListFields():
         values: Sequence[Any] = value if field.is_repeated else (value,)
         if field.name in ("name", "names"):
@@ -237,7 +238,7 @@ def _named(message: Message) -> Iterator[str]:
 
 
 def _reasons(message: Message) -> Iterator[str]:
-    """What the caller wrote as the reason, in the request or in the resource in it."""
+    """The reasons that the caller gave, in the request or in its resource."""
     for field, value in message.ListFields():
         if field.name == "reason" and isinstance(value, str):
             yield value

@@ -12,7 +12,7 @@ from tocsin_kit.db.tx import Tx
 class Autocommit(AbstractAsyncContextManager[Tx]):
     """Inside the block: one statement, which is committed when it has answered. A second one raises RuntimeError.
 
-    What a transaction sets for itself, such as its tenant, the sessions have set when they were opened.
+    Settings of a transaction, such as its tenant, were set when the session was opened.
     """
 
     __slots__ = ("_connection", "_org_id", "_sessions", "_tx")

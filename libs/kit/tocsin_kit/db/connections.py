@@ -1,14 +1,15 @@
-"""A small pool of asyncpg connections that knows an outage when it sees one.
+"""A small pool of asyncpg connections that detects outages.
 
-asyncpg's own pool proxies every call, starts tasks per acquire and release, and sends a reset query per release. A
-transaction here leaves nothing behind (SET LOCAL only), so none of that is needed. While the server is away one task
-dials, with backoff and jitter; callers wait for it a moment (`_PATIENCE`), which covers a restart, and are then told.
+asyncpg's own pool proxies every call, starts tasks per acquire and release, and sends a reset query per release. A transaction
+here leaves nothing behind (SET LOCAL only), so none of that is needed. While the server is away one task tries to connect, with
+backoff and jitter. Callers wait for it a moment (`_PATIENCE`), which covers a restart, and then get the error.
 
-A pool grows by one connection at a time. To open one takes longer than most transactions, so those of a burst (all loops of a
-service that starts) are mostly served by what is given back meanwhile: each connection more would cost the server a process.
+A pool grows by one connection at a time. Opening one takes longer than most transactions, so a burst, such as all loops of a
+starting service, is mostly served by connections that are given back meanwhile. Each further connection would cost the server a
+process.
 
-Tenants are served in rotation. That alone would not help while the slow statements of one tenant hold all connections: so the
-last connection of a pool is lent only to a tenant that holds none.
+Tenants are served in rotation. That alone would not help while slow statements of one tenant hold all connections: so the last
+connection of a pool is lent only to a tenant that holds none.
 """
 
 import asyncio
@@ -39,14 +40,16 @@ _PATIENCE: Final = 0.5
 _QUEUE_TIMEOUT: Final = 5.0
 """Seconds a caller waits for a connection of a busy pool."""
 _WAITERS_PER_CONNECTION: Final = 200
-"""More waiting callers than this per connection would not be served in time; they are refused at once. One tenant may have half."""
+"""Further callers would not be served in time; they are refused at once. One tenant may have half of them."""
 _LEAST_TO_RESERVE: Final = 3
-"""Connections of a pool of which one is kept for tenants that hold none. In a smaller one, one tenant could run one statement."""
+"""The size from which one connection is kept for tenants that hold none. In a smaller pool, one tenant could run only one
+statement."""
 _BACKOFF_CAP: Final = 0.3
-"""Seconds between dials at most; below `_PATIENCE`, so that calls that come once the server is back are served."""
+"""The longest pause between two attempts to connect; below `_PATIENCE`, so that calls are served that arrive once the server is
+back."""
 _CLOSE_TIMEOUT: Final = 5.0
 _AGE_SPREAD: Final = 0.2
-"""Of the maximum age: by so much earlier a connection may end, so that not all of them are replaced at once."""
+"""Part of the maximum age by which a connection may end earlier, so that not all of them are replaced at once."""
 
 
 class Connections:
@@ -61,10 +64,10 @@ class Connections:
         self._max_age = max_age
         self._idle: list[Connection] = []
         self._lent: dict[Connection, str] = {}
-        """By the tenant that each is lent to."""
+        """The tenant that each connection is lent to."""
         self._held: Counts[str] = Counts()
         self._for_one = size if size < _LEAST_TO_RESERVE else size - 1
-        """While so many are lent, a tenant that holds one of them gets no other."""
+        """While so many are lent, a tenant that holds one of them gets no further one."""
         self._expiry: dict[Connection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._waiters: FairQueue[str, Waiter] = FairQueue()
@@ -74,7 +77,7 @@ class Connections:
         self._closing = False
         self._drained = asyncio.Event()
         self.made = 0
-        """Connections so far."""
+        """Connections made so far."""
 
     @property
     def open(self) -> int:
@@ -96,7 +99,7 @@ class Connections:
         self._redialing = asyncio.get_running_loop().create_task(self._redial(), name=f"{self._name}-dial")
 
     async def connected(self, seconds: float) -> bool:
-        """Wait for the first connection, at most so long. False: the server is away, and dialing goes on."""
+        """Wait for the first connection, at most this long. False: the server is away, and attempts to connect continue."""
         if self._redialing is not None:
             await asyncio.wait([self._redialing], timeout=seconds)
         return self._redialing is None
@@ -104,7 +107,7 @@ class Connections:
     async def acquire(self, org_id: str = SYSTEM) -> Connection:
         """A live connection, for this tenant or for work of all tenants.
 
-        Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (none that it may have became free for too long).
+        Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (no connection that it may use became free in time).
         """
         while not self._closing:
             connection = self._pop_idle() if self._may_have(org_id) else None
@@ -118,7 +121,7 @@ class Connections:
         raise unavailable("the database connections are closed")
 
     def release(self, connection: Connection) -> None:
-        """Give back a connection that is in no transaction, or a closed one."""
+        """Give back a connection outside of a transaction, or a closed one."""
         self._held.less(self._lent.pop(connection))
         if self._closing:
             connection.terminate()
@@ -132,10 +135,10 @@ class Connections:
             self._grow()
 
     def distrust(self) -> None:
-        """Close every connection as soon as it is free: what one of them met, the others would meet as well.
+        """Close every connection as soon as it is free: the others would meet the same fault.
 
-        For a server that hangs or became read-only. Callers then wait for one that can write, and are told soon when
-        there is none, instead of trying one old connection after the other.
+        For a server that hangs or became read-only. Callers then wait for a connection that can write, and get an error soon when
+        there is none; they do not try one old connection after the other.
         """
         for connection in self._expiry:
             self._expiry[connection] = 0.0
@@ -147,7 +150,7 @@ class Connections:
             self.start()
 
     async def close(self) -> None:
-        """Wait for what is lent, at most 5 s, then close everything."""
+        """Wait for lent connections, at most 5 s, then close everything."""
         self._closing = True
         dialing = [task for task in (self._redialing, self._growing) if task is not None]
         for task in dialing:
@@ -165,8 +168,8 @@ class Connections:
         self._idle.clear()
 
     def _may_have(self, org_id: str) -> bool:
-        """Whether a connection may be lent to it now, if one is free. Work of all tenants is nobody's, and has a pool of its own
-        where calls have a login of their own."""
+        """Whether a connection may be lent to this tenant now, if one is free. Work of all tenants belongs to no tenant, and has
+        a pool of its own where calls have a login of their own."""
         return len(self._lent) < self._for_one or org_id == SYSTEM or not self._held[org_id]
 
     def _lend(self, connection: Connection, org_id: str) -> None:
@@ -174,7 +177,7 @@ class Connections:
         self._held[org_id] += 1
 
     def _lend_idle(self) -> None:
-        """To those who wait for one, as far as they may have it."""
+        """To waiting callers, as far as they may have it."""
         while self._idle and (first := self._waiters.take(self._may_have)) is not None:
             org_id, waiter = first
             if waiter.done():
@@ -196,7 +199,7 @@ class Connections:
         self._expiry[connection] = time.monotonic() + self._max_age * random.uniform(1 - _AGE_SPREAD, 1)
 
     def _is_over(self, connection: Connection) -> bool:
-        """Whether it must not be used any more; then it is forgotten, and closed in the background."""
+        """Whether it must not be used any more; then it is dropped, and closed in the background."""
         if not connection.is_closed():
             if time.monotonic() < self._expiry.get(connection, 0.0):
                 return False
@@ -207,9 +210,9 @@ class Connections:
         return True
 
     def _grow(self) -> None:
-        """Begin to dial one more, if there may be one."""
+        """Begin to make one more connection, if the pool may have one."""
         if self._growing is None and self._redialing is None and self.open < self._size and not self._closing:
-            # A context of its own: it is no part of the call that happened to come first, nor are its log lines.
+            # A context of its own: it does not belong to the call that arrived first, and neither do its log lines.
             self._growing = asyncio.get_running_loop().create_task(
                 self._dial_while_wanted(), name=f"{self._name}-grow", context=contextvars.Context()
             )
@@ -249,7 +252,7 @@ class Connections:
             raise
 
     def _disown(self, org_id: str, waiter: Waiter) -> None:
-        """The waiter left; a connection that was handed to it in the same moment goes to the next one."""
+        """The caller left; a connection that it got at the same moment goes to the next one."""
         if waiter.done() and not waiter.cancelled():
             connection = waiter.result()
             if connection is not None:
@@ -258,7 +261,7 @@ class Connections:
             self._waiters.remove(org_id, waiter)
 
     def _wake_all(self) -> None:
-        """Let all who wait try again."""
+        """Let all waiting callers try again."""
         while (first := self._waiters.take()) is not None:
             _, waiter = first
             if not waiter.done():
@@ -271,8 +274,8 @@ class Connections:
                 connection = await self._dial()
                 break
             except Exception as error:
-                # Any error: were this task to end, no connection would ever be dialled again. A server that is there and refuses
-                # the login looks to callers like one that is away, so the reason is said here, once.
+                # Any error: if this task ended, no connection would ever be made again. To callers, a server that refuses the
+                # login looks like one that is away, so the reason is logged here, once.
                 why = _describe(error)
                 log = _log.debug if why == last_said else _log.warning
                 log("database_unreachable", database=self._name, error=why)

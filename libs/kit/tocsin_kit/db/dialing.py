@@ -1,4 +1,4 @@
-"""The one way to open a session of PostgreSQL: for the pool, for migrations, and for sessions a service keeps itself.
+"""The only way to open a session of PostgreSQL: for the pool, for migrations, and for sessions that a service holds itself.
 
 Every session can write: a standby, or a server whose `default_transaction_read_only` is on, counts as away. A URL may
 name several hosts (`postgresql://user@a:5432,b:5432/name`), as libpq's does; the one that can write is taken, whichever
@@ -20,9 +20,9 @@ from tocsin_kit.db.known_types import Session
 Connection = asyncpg.Connection
 
 _STAGGER: Final = 0.7
-"""Seconds without an answer after which the next host, or the same one again, is tried beside those that are silent.
+"""Seconds without an answer after which the next host, or the same one again, is tried in parallel with the silent ones.
 
-A network that was cut loses the first packet of a connection, and TCP repeats it after 1, 3 and 7 s only."""
+A network that was interrupted loses the first packet of a connection, and TCP repeats it only after 1, 3 and 7 s."""
 _CLIENT_SILENCE: Final = 4
 """Seconds after which this side gives up a connection whose packets are not acknowledged."""
 _SERVER_SILENCE: Final = 5
@@ -32,11 +32,11 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "standard_conforming_strings": "on",
     "timezone": "UTC",
     "jit": "off",
-    # Every statement has an index. A plan that is made while a table is small and cached walks the whole table, once for each row
-    # given, until autovacuum comes by a minute later; a storm right after an installation is over by then.
+    # Every statement has an index. A plan that is made while a table is small, and then cached, reads the whole table for each
+    # row given, until autovacuum runs a minute later; a storm right after an installation is over by then.
     "enable_seqscan": "off",
-    # A client that is gone, or stands still and reads nothing, loses its locks within these times, no matter what its session
-    # was doing; TCP's own time is two hours.
+    # A client that is gone, or is stopped and reads nothing, loses its locks within these times, whatever its session was doing;
+    # TCP's own time is two hours.
     "tcp_user_timeout": f"{_SERVER_SILENCE * 1000}",
     "tcp_keepalives_idle": "2",
     "tcp_keepalives_interval": "1",
@@ -56,8 +56,8 @@ async def dial(
 ) -> Connection:
     """A session that can write; `name` shows in pg_stat_activity. Times are in seconds.
 
-    Raises what the driver raised for the last host that refused, asyncpg.TargetServerAttributeNotMatched when all hosts
-    are read-only, TimeoutError when none answered.
+    Raises the driver's error for the last host that refused, asyncpg.TargetServerAttributeNotMatched when all hosts are
+    read-only, TimeoutError when none answered.
     """
     urls = hosts_of(url)
 
@@ -100,7 +100,7 @@ def is_read_only(connection: Connection) -> bool:
 
 
 async def _race(attempt: Callable[[str], Coroutine[Any, Any, Connection]], urls: Sequence[str]) -> Connection:
-    """The first session that one of the attempts yields. All hosts are asked; silent ones again and again."""
+    """The first session that one of the attempts opens. All hosts are tried; silent ones again and again."""
     pending: set[asyncio.Task[Connection]] = set()
     refused = 0
     try:
@@ -124,7 +124,7 @@ async def _race(attempt: Callable[[str], Coroutine[Any, Any, Connection]], urls:
 
 
 def _drop(task: "asyncio.Task[Connection]") -> None:
-    """A session that was opened although another one won."""
+    """A session that was opened although another attempt was faster."""
     if not task.cancelled() and task.exception() is None:
         task.result().terminate()
 
@@ -142,6 +142,6 @@ def _watch_network(connection: Connection) -> None:
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT"): _CLIENT_SILENCE * 1000,
     }
     for (level, option), value in options.items():
-        number = getattr(socket, option, None)  # not every system has each
+        number = getattr(socket, option, None)  # not every system has each option
         if number is not None:
             sock.setsockopt(level, number, value)

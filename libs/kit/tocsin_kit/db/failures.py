@@ -1,4 +1,4 @@
-"""What a failure of PostgreSQL means to a caller. Drivers' words and SQLSTATEs never leave this module's neighbours."""
+"""What a failure of PostgreSQL means to a caller. Drivers' texts and SQLSTATEs never leave this module and its neighbours."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ def unavailable(message: str) -> TocsinError:
 
 
 def is_connection_loss(error: BaseException, connection: asyncpg.Connection | None = None) -> bool:
-    """Whether `error` says that the session is gone. An OSError counts only when it was this connection's."""
+    """Whether `error` says that the session is closed. An OSError counts only when it came from this connection."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_SESSION_ENDED)
     if isinstance(error, asyncpg.InternalClientError):
@@ -26,7 +26,7 @@ def is_connection_loss(error: BaseException, connection: asyncpg.Connection | No
 
 
 def is_repeatable(error: BaseException | None) -> bool:
-    """Whether the same transaction run again can succeed."""
+    """Whether the same transaction can succeed when it is repeated."""
     decision = decide(error) if error is not None else None
     return decision is not None and decision.meaning is Meaning.REPEATABLE
 
@@ -34,7 +34,7 @@ def is_repeatable(error: BaseException | None) -> bool:
 def is_of_server(error: BaseException | None) -> bool:
     """Whether `error`, or its cause, says that the server as a whole is full, is read-only, or refuses sessions or rights.
 
-    Work that is done in halves to find the one that fails would fail with each of them: it waits instead.
+    Work that is done in halves to find the failing item would fail with each of them: it waits instead.
     """
     while error is not None:
         decision = decide(error)
@@ -45,7 +45,7 @@ def is_of_server(error: BaseException | None) -> bool:
 
 
 def spoils_session(error: BaseException, connection: asyncpg.Connection) -> bool:
-    """Whether the session must be closed: it is gone, or the server cannot do in it what another one may do."""
+    """Whether the session must be closed: it is gone already, or another server may do in it what this one refuses."""
     if is_connection_loss(error, connection) or isinstance(error, TimeoutError):
         return True
     decision = decide(error)
@@ -53,7 +53,7 @@ def spoils_session(error: BaseException, connection: asyncpg.Connection) -> bool
 
 
 def translate(error: BaseException, connection: asyncpg.Connection | None = None) -> TocsinError | None:
-    """The error of the contract for what the driver raised; None for the caller's own (constraints, defects)."""
+    """The contract's error for the driver's; None for errors of the caller (constraints, defects)."""
     if is_connection_loss(error, connection):
         return unavailable("the database cannot be reached; nothing was done")
     if connection is not None and isinstance(error, TimeoutError):

@@ -32,7 +32,7 @@ class _Asked(Generic[Wanted]):
 
 
 class GroupCommit(Generic[Wanted, R]):
-    """The calls of one method. Each tenant's calls go together, at most 200 at a time; tenants take turns."""
+    """The calls of one method. Each tenant's calls are committed together, at most 200 at a time; tenants alternate."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class GroupCommit(Generic[Wanted, R]):
         response_type: type[R],
         work: Callable[[Tx, Sequence[Wanted]], Awaitable[Sequence[R | TocsinError]]],
     ) -> None:
-        """`work` answers each of what the calls want, in the transaction of one tenant. It may run again (`Database.run`), and with
-        fewer of them."""
+        """`work` answers each of the calls, in the transaction of one tenant. It may run again (`Database.run`), and with fewer
+        of them."""
         self._database = database
         self._method = method
         self._response_type = response_type
@@ -52,9 +52,9 @@ class GroupCommit(Generic[Wanted, R]):
         )
 
     async def once_together(self, request: Message, wanted: Wanted) -> R:
-        """The answer to the call that is served, as `requests.once` gives it; committed when it returns.
+        """The answer to the current call, as `requests.once` gives it; committed when it returns.
 
-        Raises what `work` answered, OVERLOADED, and what `Database.run` raises.
+        Raises the answer of `work` if it is an error, OVERLOADED, and the errors of `Database.run`.
         """
         return await self._batches.submit(_Asked(current_call(), request, wanted))
 
@@ -64,7 +64,7 @@ class GroupCommit(Generic[Wanted, R]):
         except TocsinError as error:
             if len(asked) == 1 or error.code is not grpc.StatusCode.ABORTED:
                 raise
-            # One of them wants what another session holds: that is no answer to the others.
+            # One of them needs rows that another session holds: that is no answer to the others.
             _log.info("group_commit_conflict", method=self._method, calls=len(asked), error=error.message)
         return [await self._commit_alone(each) for each in asked]
 
@@ -72,7 +72,7 @@ class GroupCommit(Generic[Wanted, R]):
         try:
             [answer] = await self._commit_together([asked])
         except Exception as error:
-            # The caller reports it. Raised here, what the others have committed would be repeated.
+            # The caller reports it. If it were raised here, the committed calls of the others would be repeated.
             return error
         return answer
 

@@ -1,8 +1,8 @@
-"""Sessions that ask about a type of PostgreSQL's own once for the whole process.
+"""Sessions that look up each further PostgreSQL type once for the whole process.
 
-asyncpg has codecs of the plain types. Of any other, such as `uuid[]`, every session asks the server before its first
-statement with it: two round trips, and a recursive query over the catalog that takes the server twice as long (8 ms) as
-opening the session did. Sessions are opened by the dozen when a service starts and when its load rises.
+asyncpg has codecs of the plain types. For any other type, such as `uuid[]`, every session asks the server before its first
+statement with it: two round trips, and a recursive query over the catalog that takes the server twice as long (8 ms) as opening
+the session did. Sessions are opened by the dozen when a service starts and when its load rises.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _FIRST_OF_AN_INSTALLATION: Final = 10_000
 
 
 class _NotAsked(NamedTuple):
-    """In place of the statement that asked."""
+    """Returned in place of the statement that looked it up."""
 
     name: str = "none"  # asyncpg: an unnamed statement would have replaced the one that is being prepared
 
@@ -30,9 +30,9 @@ class Session(asyncpg.Connection):
     __slots__ = ()
 
     async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> tuple[Any, Any]:
-        """What the types with these numbers are made of, and the statement that asked (its name alone is looked at).
+        """The structure of the types with these numbers, and the statement that asked (only its name is used).
 
-        Overrides asyncpg: without a method of this name there, nothing breaks and every session asks.
+        Overrides a method of asyncpg: if asyncpg renames it, nothing breaks and every session asks.
         """
         wanted = frozenset(typeoids)
         if wanted in _known:

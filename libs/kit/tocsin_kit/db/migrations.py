@@ -1,8 +1,8 @@
-"""Schema changes: what a migration may use, and the way they are run.
+"""Schema changes: helpers for migrations, and how they are run.
 
-A service's `migrations/versions/0001_….py` are Alembic revisions; the environment around them is here, the same for
-all. Revision ids are numbers of four digits that only grow, so code knows whether a schema is old or merely newer than
-itself. A migration must work with the code before and after it: expand in one release, contract in a later one.
+A service's `migrations/versions/0001_….py` are Alembic revisions; their environment is here, the same for all. Revision ids are
+numbers of four digits that only grow, so code can tell an old schema from a newer one. A migration must work with the code before
+and after it: expand in one release, contract in a later one.
 """
 
 import asyncio
@@ -64,9 +64,8 @@ CREATE INDEX outbox_order ON outbox (ordering_key, id) WHERE dead_time IS NULL A
 CREATE INDEX outbox_dead ON outbox (id) WHERE dead_time IS NOT NULL;
 """
 
-# The claim of every row enters by tenant. Rows that were refused have an index of their own: however many there are,
-# the claim of the others never walks over them. `lease_until` and `attempts` stay out of every index, so that claiming
-# a row is a heap-only update.
+# The claim reads the rows by tenant. Rows that were refused have an index of their own: however many there are, the claim of the
+# others never reads them. `lease_until` and `attempts` stay out of every index, so that claiming a row is a heap-only update.
 _OUTBOX_TURNS: Final = """
 ALTER TABLE outbox
     ADD COLUMN refusals integer NOT NULL DEFAULT 0,
@@ -150,8 +149,8 @@ CREATE TRIGGER audit_entries_are_not_emptied BEFORE TRUNCATE ON audit_entries
     FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_entries();
 """
 
-# Row security lets only conditions with leakproof operators enter an index: `=` on text is one, `@>` on arrays is not. The trigger
-# also serves replicas of the release before, which know nothing of this table.
+# Row security lets only conditions with leakproof operators use an index: `=` on text is one, `@>` on arrays is not. The trigger
+# also serves replicas of the previous release, which do not know this table.
 _AUDIT_RESOURCES: Final = """
 CREATE TABLE audit_resources (
     org_id text NOT NULL,
@@ -195,7 +194,7 @@ DROP TABLE audit_resources;
 def run_script(op: Any, sql: str) -> None:
     """Run several statements as one script, in the migration's transaction. `op` is Alembic's."""
     connection = op.get_bind().connection.dbapi_connection
-    op.execute("SELECT 1")  # the driver opens its transaction with the first statement it sees itself
+    op.execute("SELECT 1")  # the driver opens its transaction with the first statement that it prepares itself
     connection.run_async(lambda raw: raw.execute(sql))
 
 
@@ -205,12 +204,12 @@ def create_app_now(op: Any) -> None:
 
 
 def enable_row_security(op: Any, table: str) -> None:
-    """Show and take only rows of the transaction's tenant, even to the table's owner. The table has `org_id text`."""
+    """Only rows of the transaction's tenant are visible, even to the table's owner. The table has `org_id text`."""
     run_script(op, _ROW_SECURITY.format(table=table))
 
 
 def guard_partition(op: Any, partition: str) -> None:
-    """Let only work of all tenants name this partition. Its table has row security of its own."""
+    """Let only work of all tenants access this partition by its name. Its parent table has row security of its own."""
     run_script(op, GUARD.format(partition=partition))
 
 
@@ -221,7 +220,7 @@ def outbox_table(op: Any) -> None:
 
 
 def outbox_turns(op: Any) -> None:
-    """What the relay needs to be fair by tenant and to set refused rows aside. A migration after `outbox_table`."""
+    """Columns and indexes for a relay that is fair by tenant and sets refused rows aside. A migration after `outbox_table`."""
     run_script(op, _OUTBOX_TURNS)
 
 
@@ -254,7 +253,7 @@ def drop_audit_entries(op: Any) -> None:
 
 
 def audit_resources_table(op: Any) -> None:
-    """By which the audit log is found by resource. A migration after `audit_entries_table`."""
+    """The index table for the audit log by resource. A migration after `audit_entries_table`."""
     run_script(op, _AUDIT_RESOURCES)
     enable_row_security(op, "audit_resources")
 
@@ -265,7 +264,7 @@ def drop_audit_resources(op: Any) -> None:
 
 
 def folder_of(main: str) -> Path:
-    """The migrations of the service whose `__main__` this is: within its package in a wheel, beside it in a checkout."""
+    """The migrations of the service with this `__main__`: within its package in a wheel, beside it in a checkout."""
     package = Path(main).parent
     within = package / "migrations"
     return within if within.is_dir() else package.parent / "migrations"
@@ -284,10 +283,10 @@ def head_of(migrations: Path) -> str:
 
 
 async def upgrade(url: str, migrations: Path, *, tenant_url: str = "") -> bool:
-    """Bring the database to the newest revision; False when it is there already.
+    """Migrate the database to the newest revision; False when it has it already.
 
-    Any number of processes may run this at once: one works, the others wait and find nothing to do. `tenant_url`: its
-    login is held to one tenant, and given its rights on what the migrations have made.
+    Several processes may run this at once: one works, the others wait and find it done. `tenant_url`: its login is restricted to
+    one tenant, and gets its rights on the tables of the migrations.
     """
     connection = await _connect(url)
     try:
@@ -308,7 +307,7 @@ async def upgrade(url: str, migrations: Path, *, tenant_url: str = "") -> bool:
 
 
 async def require_revision(database: Database, head: str) -> None:
-    """Raises DATABASE_UNAVAILABLE while the schema is older than the code. A newer one is a deploy under way."""
+    """Raises DATABASE_UNAVAILABLE while the schema is older than the code. A newer schema means that a deploy is under way."""
     async with database.system() as tx:
         exists = await tx.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
         revision = await tx.fetchval("SELECT version_num FROM alembic_version") if exists else None
@@ -320,7 +319,7 @@ async def require_revision(database: Database, head: str) -> None:
 
 
 async def bypasses_row_security(database: Database) -> bool:
-    """Whether the role is a superuser or has BYPASSRLS: then the second of the two tenant fences does not exist."""
+    """Whether the role is a superuser or has BYPASSRLS: then the second of the two tenant checks does not exist."""
     async with database.system() as tx:
         bypasses: bool = await tx.fetchval("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
     return bypasses

@@ -1,11 +1,12 @@
-"""Messages that leave with the transaction that caused them.
+"""Messages that are sent because of a transaction, and are written in it.
 
-The functions that append write rows in the caller's transaction; `Relay` (in `tocsin_kit.db.relay`) hands it over, again and again,
-until it is accepted. Rows of one ordering key are handed over one at a time in the order of their ids. Ids follow commit
-order only if writers of one key take turns, so lock the row the key stands for before you append; `''` orders nothing.
+The functions that append write rows in the caller's transaction; `Relay` (in `tocsin_kit.db.relay`) sends them again and again
+until they are accepted. Rows of one ordering key are sent one at a time in the order of their ids. Ids follow the order of
+commits only if writers of one key exclude each other, so lock the row that the key stands for before you append. `''` means no
+order.
 
-A service speaks to the table through this module alone. Functions that return a `str` make SQL for a larger statement of the
-service's own, so that a batch takes one round trip; the SQL that they are given names the tenant of every row.
+A service uses the table through this module only. Functions that return a `str` make SQL for a larger statement of the service,
+so that a batch takes one round trip; the SQL given to them names the tenant of every row.
 """
 
 from collections.abc import Collection, Sequence
@@ -54,7 +55,7 @@ ORDER BY position
 _APPEND_MANY: Final = f"{_WRITE_MANY}RETURNING id"
 
 
-# The tenant is compared with IS NOT DISTINCT FROM where the ordering key must lead: no index can be entered by that.
+# The tenant is compared with IS NOT DISTINCT FROM where the ordering key must be used: such a condition cannot use an index.
 _OF_KEYS: Final = """ordering_key <> '' AND ordering_key = ANY({keys}) AND org_id IS NOT DISTINCT FROM $1 AND kind = {kind}
   AND dead_time IS NULL"""
 _UNTRIED: Final = "lease_until IS NULL AND attempts = 0"
@@ -66,10 +67,10 @@ WHERE {_OF_KEYS.format(keys="$2::text[]", kind="$3")} AND {_UNTRIED} AND due_tim
 
 
 def insert_from(rows: str, *, delayed: bool = False) -> str:
-    """The INSERT that appends what `rows` selects: org_id, ordering_key, kind, payload, due at once.
+    """The INSERT that appends the rows of `rows`: org_id, ordering_key, kind, payload, due at once.
 
-    `delayed`: due after as many seconds as the column `delay` of `rows` says.
-    For a statement that changes state and appends in one round trip: `WITH changed AS (…), told AS ({insert_from(…)}) …`.
+    `delayed`: due after the number of seconds in the column `delay` of `rows`. For a statement that changes state and appends in
+    one round trip: `WITH changed AS (…), told AS ({insert_from(…)}) …`.
     """
     due = "app_now() + make_interval(secs => delay)" if delayed else "app_now()"
     return f"""INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
@@ -77,21 +78,21 @@ def insert_from(rows: str, *, delayed: bool = False) -> str:
 
 
 def lock_untried(kind: str, ordering_keys: str) -> str:
-    """The SELECT of id, ordering_key and payload of the messages of which no delivery has begun; locks them.
+    """The SELECT of id, ordering_key and payload of the messages whose delivery has not begun; locks them.
 
-    `ordering_keys` is SQL for an array of texts, `$1` the tenant. A message that a relay takes at this moment is left
-    out: it counts as delivered.
+    `ordering_keys` is SQL for an array of texts, `$1` the tenant. A message that a relay is claiming at this moment is left out:
+    it counts as delivered.
     """
     return f"""SELECT id, ordering_key, payload FROM outbox
   WHERE {_OF_KEYS.format(keys=ordering_keys, kind=f"'{kind}'")} AND {_UNTRIED} FOR UPDATE SKIP LOCKED"""
 
 
 def rewrite_from(rows: str) -> str:
-    """The UPDATE that replaces payloads by what `rows` selects: org_id, id, payload, urgent (due at once).
+    """The UPDATE that replaces payloads by those of `rows`: org_id, id, payload, urgent (due at once).
 
-    Only for messages that the same transaction holds by `lock_untried`: others may have been delivered.
+    Only for messages that the same transaction has locked by `lock_untried`: others may have been delivered.
     """
-    # To an equality the planner may also answer with a walk through the whole index.
+    # With an equality the planner might read the whole index.
     return f"""UPDATE outbox SET payload = given.payload,
   due_time = CASE WHEN given.urgent THEN least(outbox.due_time, app_now()) ELSE outbox.due_time END
 FROM ({rows}) AS given WHERE outbox.id = ANY(ARRAY[given.id]) AND outbox.org_id IS NOT DISTINCT FROM given.org_id"""
@@ -132,7 +133,7 @@ async def write_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, flo
 
 
 async def hurry(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> None:
-    """Make the tenant's messages due at once of which no delivery has begun: what follows in their keys waits for them."""
+    """Make those of the tenant's messages due at once whose delivery has not begun: later messages of their keys wait for them."""
     await tx.execute(_HURRY, tx.org_id, list(ordering_keys), kind)
 
 
@@ -142,7 +143,7 @@ async def pending_of(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> list[tu
 
 
 async def held_up(tx: Tx, kind: str, org_ids: Collection[str], seconds: float) -> set[str]:
-    """Those of the tenants that have a message on its way which was written more than so many seconds ago."""
+    """Those of the tenants that have a message in the outbox which was written more than so many seconds ago."""
     return {row["org_id"] for row in await tx.fetch(_HELD_UP, kind, list(org_ids), seconds)}
 
 

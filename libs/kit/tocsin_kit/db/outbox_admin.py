@@ -1,4 +1,4 @@
-"""What an operator may do with the rows of an outbox: look, redrive, discard."""
+"""Operations of an operator on outbox rows: inspect, redrive, discard."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -35,8 +35,8 @@ SELECT count(*)::int, min(create_time) FROM (
     WHERE ordering_key = $1 AND ordering_key <> '' AND {_MINE} AND dead_time IS NULL AND id > $3 AND kind = ANY($4::text[])
     ORDER BY id LIMIT {_MOST_BEHIND}) AS behind
 """
-# The count of attempts stays: a reader must not take a row that was on its way for one that never was.
-# Messages of the same key that the receiver wanted later, because it lacked this one, do not wait for their own pause.
+# The count of attempts stays, so that a row that was sent before is not taken for a new one. Later messages of the same key,
+# which the receiver postponed because it lacked this one, do not wait for their own pause.
 _REDRIVE: Final = f"""
 WITH redriven AS (
     UPDATE outbox SET dead_time = NULL, due_time = app_now(), refusals = 0, retries = 0, blocked = false
@@ -70,7 +70,8 @@ async def list_dead(
 async def list_waiting(
     tx: Tx, kinds: Iterable[str], *, after_id: int = 0, limit: int = 50, org_id: str = "", blocked: bool = False
 ) -> list[StoredRow]:
-    """Messages on their way without their payloads, oldest first, from after `after_id`, at most 501; with `blocked` only such.
+    """Messages to be delivered, without their payloads, oldest first, from after `after_id`, at most 501; with `blocked` only
+    blocked ones.
 
     Of the transaction's tenant; a system transaction sees all, or those of `org_id`.
     """
@@ -85,24 +86,24 @@ async def find_many(tx: Tx, kinds: Iterable[str], ids: Iterable[int]) -> dict[in
 
 
 async def find(tx: Tx, kinds: Iterable[str], row_id: int) -> StoredRow | None:
-    """One message, dead or on its way."""
+    """One message, dead or to be delivered."""
     row = await tx.fetchrow(_GET, list(kinds), tx.org_id, row_id)
     return None if row is None else _row(row)
 
 
 async def waiting_behind(tx: Tx, kinds: Iterable[str], row: StoredRow) -> Behind:
-    """The messages on their way behind it, counted up to 1,000."""
+    """The messages that wait for it, counted up to 1,000."""
     found = await tx.fetchrow(_BEHIND, row.ordering_key, row.org_id, row.id, list(kinds))
     return Behind(0, None) if found is None else Behind(*found)
 
 
 async def redrive(tx: Tx, kinds: Iterable[str], ids: Sequence[int]) -> list[int]:
-    """Make dead messages due again; the ids of those that were."""
+    """Make dead messages due again; returns the ids of those that were dead."""
     return [row["id"] for row in await tx.fetch(_REDRIVE, list(ids), tx.org_id, list(kinds))]
 
 
 async def discard(tx: Tx, kinds: Iterable[str], ids: Sequence[int]) -> list[StoredRow]:
-    """Delete dead messages; those that were."""
+    """Delete dead messages; returns those that were dead."""
     return [_row(row) for row in await tx.fetch(_DISCARD, list(ids), tx.org_id, list(kinds))]
 
 

@@ -1,15 +1,15 @@
-"""Which outbox rows a relay takes: tenants in turn, a bounded number of rows and bytes, only the oldest row of a key.
+"""Which outbox rows a relay claims: tenants in turn, a limited number of rows and bytes, only the oldest row of a key.
 
-The tenants are found by hopping from one to the next in an index, and each gives its first few due rows, so a claim
-costs the same whether a tenant has ten due rows or a million. At most `ORGS` tenants are visited in one claim; the
-next claim goes on behind the last one. Only the sizes of the candidates are read before the claim is cut, so payloads
-beyond the bound in bytes never reach memory.
+The tenants are found by jumping from one to the next in an index, and each gives its first few due rows. So a claim costs the
+same whether a tenant has ten due rows or a million. At most `ORGS` tenants are read in one claim; the next claim continues after
+the last one. Only the sizes of the candidates are read before the claim is limited, so payloads beyond the limit in bytes are
+never loaded.
 
-A tenant's rows are bounded by comparisons of (kind, org_id, due_time) as a whole, and sorted by all of it: only an index
-that begins with the tenant answers that. With plain equalities, statistics that know of one tenant alone lead the
-planner to an index by time, and through everybody else's backlog. Scalar sub-selects instead of joins keep it on the
-indexes, no matter what it estimates about a table that is empty one minute and full the next; `Database.alone` switches off
-the other plans. A claim whose answer is lost keeps its rows until their lease ends.
+A tenant's rows are selected by comparisons of (kind, org_id, due_time) as a whole, and sorted by all of it: only an index that
+begins with the tenant can serve that. With plain equalities and statistics of a single tenant, the planner uses an index by time,
+and reads the backlog of all other tenants. Scalar sub-selects instead of joins keep the planner on the indexes, whatever it
+estimates about a table that is empty one minute and full the next; `Database.alone` switches off the other plans. A claim whose
+answer is lost keeps its rows until their lease ends.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,9 +20,9 @@ from tocsin_kit.db.outbox_rows import OutboxRow
 from tocsin_kit.db.pool import Database
 
 ORGS: Final = 200
-"""Tenants visited in one claim."""
+"""Tenants read in one claim."""
 _LEAST_SHARE: Final = 4
-"""Rows of a tenant that are looked at in one claim, however many tenants there are."""
+"""Rows of a tenant that are read in one claim, however many tenants there are."""
 _FRAME_BYTES: Final = 64
 """What a row adds to a message beside its payload: id, time, framing."""
 
@@ -40,7 +40,7 @@ def _hop(refusals: str) -> str:
     SELECT orgs.kind, {following}, orgs.n + 1 FROM orgs WHERE orgs.org_id IS NOT NULL AND orgs.n < $6"""
 
 
-# As `(…) IS TRUE` no index answers it: the rows of a claim are then looked up by their ids and by nothing else.
+# As `(…) IS TRUE` no index serves it: the rows of a claim are then found by their ids only.
 _FREE: Final = "dead_time IS NULL AND due_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())"
 
 
@@ -96,14 +96,14 @@ _CLAIM_REFUSED: Final = _claim(_hop("> 0"), "> 0")
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim took."""
+    """The result of a claim."""
 
     rows: list[OutboxRow]
     """In the order of their ids."""
     more: bool
-    """There are more due rows among the tenants visited, or another replica took some in this very moment."""
+    """The tenants that were read have more due rows, or another replica claimed some at this moment."""
     cursor: str
-    """The tenant the next claim goes on behind; empty when all were visited."""
+    """The tenant after which the next claim continues; empty when all were read."""
     refused: bool
     """There are rows that were refused before, due or not."""
 
@@ -118,7 +118,7 @@ class Claims:
         self._max_bytes = max_bytes
 
     async def fair(self, limit: int, *, after: str, without: Collection[str]) -> Claimed:
-        """Rows that were never refused, of the tenants behind `after` but those in `without`."""
+        """Rows that were never refused, of the tenants after `after` except those in `without`."""
         return await self._fetch(_CLAIM, limit, after, without)
 
     async def of(self, org_id: str, limit: int) -> Claimed:
@@ -132,6 +132,6 @@ class Claims:
     async def _fetch(self, sql: str, limit: int, who: str | list[str], without: Collection[str]) -> Claimed:
         async with self._database.autocommit() as tx:
             found = await tx.fetch(sql, self._kinds, limit, self._lease, who, sorted(without), ORGS, self._max_bytes)
-        # RETURNING promises no order.
+        # RETURNING has no guaranteed order.
         rows = sorted((OutboxRow(*list(each)[3:]) for each in found if each["id"] is not None), key=lambda row: row.id)
         return Claimed(rows, found[0]["more"], found[0]["cursor"] or "", found[0]["refused"])

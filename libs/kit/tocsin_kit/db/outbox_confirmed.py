@@ -1,4 +1,4 @@
-"""Rows that were accepted by their receiver, and that no relay has claimed: they go by their ids."""
+"""Rows that their receiver has accepted, and that no relay has claimed: they are deleted by their ids."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -15,7 +15,7 @@ Named = tuple[int, str]
 """A row's id, and its tenant."""
 
 GIVEN: Final = "unnest($1::bigint[], $2::text[]) AS mine (id, org_id)"
-# The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
+# The tenant is compared in a way that cannot use an index: rows are found by their ids.
 NAMED: Final = "outbox.id = mine.id AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"
 _GONE: Final = delete_from(GIVEN, NAMED)
 _MOST: Final = 500
@@ -27,22 +27,22 @@ def arguments(rows: Sequence[Named]) -> tuple[list[int], list[str]]:
 
 
 async def delete(database: Database, rows: Sequence[Named]) -> bool:
-    """Delete them; whether a row was waiting behind one of them. Raises DATABASE_UNAVAILABLE."""
+    """Delete them; returns whether a row was waiting for one of them. Raises DATABASE_UNAVAILABLE."""
     async with database.autocommit() as tx:
         waits: bool = await tx.fetchval(_GONE, *arguments(rows))
         return waits
 
 
 class Confirmed:
-    """Deletes rows that their writer has delivered itself, after a caller who need not wait for that has been answered.
+    """Deletes rows that their writer has delivered itself, after the caller, who need not wait for it, was answered.
 
     Such rows are written as due a moment later (`SURE_WAY_SECONDS`). One that is not deleted, because its process died or the
-    database is away, is delivered again by the relay. The relay may claim one at the same time: its receiver takes a row twice and
-    acts once.
+    database is away, is delivered again by the relay. The relay may claim one at the same time: its receiver may get a row twice
+    and acts once.
     """
 
     def __init__(self, database: Database, nudge: Callable[[], None]) -> None:
-        """`nudge`: a row of the same ordering key is due for the relay, which has found it behind one of these."""
+        """`nudge`: a later row of the same ordering key is now due for the relay."""
         self._database = database
         self._nudge = nudge
         self._batches: Batches[Named, None] = Batches(self._delete, most=_MOST)
@@ -52,7 +52,7 @@ class Confirmed:
         self._batches.enqueue_each(rows)
 
     async def drain(self) -> None:
-        """Return when nothing waits to be deleted."""
+        """Return when no row waits to be deleted."""
         await self._batches.drain()
 
     async def _delete(self, rows: Sequence[Named]) -> list[None]:

@@ -1,4 +1,4 @@
-"""What stands in an outbox: how much waits, since when, for whom, and what is dead or blocked."""
+"""The figures of an outbox: how many rows wait, since when, for which tenants, and how many are dead or blocked."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ GROUP BY kind
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The messages of one kind and tenant on their way."""
+    """The messages of one kind and tenant to be delivered."""
 
     kind: str
     org_id: str
@@ -40,7 +40,7 @@ class Waiting:
     """The age of the oldest."""
     oldest_id: int
     failed: int
-    """Of these, those that were handed over and not accepted."""
+    """Of these, those that were sent and not accepted."""
     failed_id: int | None
     """The oldest of those."""
 
@@ -53,7 +53,7 @@ class Blocked:
     rows: int
     oldest_id: int
     org_id: str
-    """Of one of them, as the next is."""
+    """The tenant of one of them; the next field belongs to the same one."""
     ordering_key: str
 
 
@@ -63,7 +63,7 @@ class OutboxFigures:
 
     waiting: list[Waiting]
     dead: dict[str, int]
-    """By kind; without those of which none is dead, as the next is."""
+    """By kind; kinds without any are left out, as in the next field."""
     blocked: dict[str, Blocked]
 
     def waiting_of(self, kind: str) -> list[Waiting]:

@@ -1,4 +1,4 @@
-"""What the outbox hands over, and what may become of it."""
+"""The rows of the outbox, and the results of their delivery."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,10 +6,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One message to hand over."""
+    """One message to deliver."""
 
     id: int
-    """Grows along its ordering key: a receiver may drop what is not above the last one it took."""
+    """Grows along its ordering key: a receiver may drop a message whose id is not above the last one it accepted."""
     org_id: str
     ordering_key: str
     kind: str
@@ -18,7 +18,7 @@ class OutboxRow:
     attempts: int
     """This try included; 1 at first."""
     refusals: int = 0
-    """How often it was refused while it travelled alone."""
+    """How often it was refused while it was sent alone."""
     retries: int = 0
     """How often the receiver asked for it later."""
     substituted: bool = False
@@ -27,7 +27,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Accepted: the row goes."""
+    """Accepted: the row is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Never to be accepted: kept with its reason until redriven. Later rows of its key go on without it."""
+    """It will never be accepted: kept with its reason until redriven. Later rows of its key are delivered without it."""
 
     reason: str
 
@@ -67,18 +67,18 @@ class StoredRow:
     reason: str
     """The newest error."""
     dead_time: datetime | None
-    """None while it is on its way."""
+    """None while it is to be delivered."""
     blocked: bool
     """The receiver lacks an earlier message of the ordering key."""
     substituted: bool
     """The payload is a substitute."""
     substituted_by: int | None
-    """The row that goes in its place."""
+    """The row that is sent in its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What waits behind a message in its ordering key."""
+    """The messages that wait for a message of their ordering key."""
 
     count: int
     since: datetime | None

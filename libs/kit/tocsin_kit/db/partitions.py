@@ -1,10 +1,10 @@
-"""What is over, in partitions by time: made ahead of it, and dropped as a whole when all in it is old.
+"""Partitions by time for closed rows: made in advance, and dropped as a whole when all rows in them are old.
 
-A table of this kind is itself a part of another one, which is LIST partitioned: rows that are live are in one part, and a row
-that is closed moves into this one by the statement that closes it. It is RANGE partitioned by the time of that, and has a
-default partition: what is closed while no partition was made ahead is there. That, and what older versions had
-closed, is deleted a little at a time; the others are dropped, which takes a moment however many rows they hold.
-Partitions are in a schema that only the owner of the database may use, and they are made and dropped by its login alone.
+Such a table is itself a part of a LIST-partitioned one: live rows are in one part, and a row that is closed moves into this one
+by the statement that closes it. It is RANGE-partitioned by the closing time, and has a default partition for rows that are closed
+while no partition exists for their time. Rows of the default partition, which also has those of older versions, are deleted a few
+at a time; other partitions are dropped, which takes a moment however many rows they hold. Partitions are in a schema that only
+the owner of the database may use, and they are made and dropped by its login alone.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ ALTER TABLE {partition} ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {partition} FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_all_tenants ON {partition} USING ((SELECT current_setting('tocsin.org_id', true)) = '*');
 """
-"""Through its table a partition is held by the rules of that; by its own name it is for work of all tenants."""
+"""Access through its table follows the rules of that table; access by its own name is for work of all tenants."""
 
 _MOST: Final = 15
-"""Partitions in the time for which rows are kept. Reads that know no time enter each, and planning looks at each."""
+"""Partitions for the time that rows are kept. Reads without a time read each partition, and planning considers each."""
 _DAY: Final = timedelta(days=1)
 _AHEAD: Final = 1
 _BATCH: Final = 500
 _ROUNDS: Final = 200
 _WAIT: Final = "SET LOCAL lock_timeout = '50ms';"
-"""Who comes while a partition waits to be dropped waits behind it: not longer than that."""
+"""Transactions that arrive while a partition waits to be dropped wait behind it: not longer than this."""
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.5
 _ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(hashtext('partitions'), hashtext($1))"
@@ -49,7 +49,7 @@ SELECT c.oid::regclass::text AS name,
 FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid CROSS JOIN LATERAL pg_get_expr(relpartbound, c.oid) AS bound
 WHERE inhparent = $1::text::regclass ORDER BY end_time
 """
-# To attach a partition, as against creating it in place, blocks no transaction that closes a row meanwhile.
+# Attaching a partition, unlike creating it in place, blocks no transaction that closes a row meanwhile.
 _MAKE: Final = """
 CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES, PRIMARY KEY (id));
 {guard}
@@ -63,7 +63,7 @@ DELETE FROM {name} WHERE ctid = ANY(ARRAY(
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One partition. Without an end it is the default one; without a start it is older than partitions are."""
+    """One partition. Without an end it is the default one; without a start it has rows older than the partitions."""
 
     name: str
     start: datetime | None
@@ -71,14 +71,15 @@ class Partition:
 
 
 def width(kept: timedelta) -> timedelta:
-    """How long a partition lasts: whole days, so few that there are `_MOST` of them in the time for which rows are kept."""
+    """How long a partition lasts: whole days, so that at most `_MOST` cover the time that rows are kept."""
     return max(_DAY, -(-kept // (_MOST * _DAY)) * _DAY)
 
 
 def missing(
     known: Sequence[Partition], newest: datetime | None, now: datetime, kept: timedelta
 ) -> Iterator[tuple[datetime, datetime]]:
-    """From when until when partitions are to be made. `newest`: of the rows in the default one, which no other may claim."""
+    """The partitions to be made, with start and end. `newest`: of the rows in the default one, which no other partition may
+    cover."""
     lasts = width(kept)
     ends = [each.end for each in known if each.end is not None]
     if newest is not None:
@@ -90,7 +91,7 @@ def missing(
 
 
 def old(known: Sequence[Partition], now: datetime, kept: timedelta) -> list[Partition]:
-    """Those in which all is older than it is kept."""
+    """Those whose rows are all older than they are kept."""
     return [each for each in known if each.end is not None and each.end <= now - kept]
 
 
@@ -108,9 +109,9 @@ class Partitions:
         self._kept = kept
 
     async def sweep(self) -> int:
-        """Makes, deletes and drops what is due; how many rows were deleted, without those of partitions that were dropped.
+        """Makes, deletes and drops what is due; returns how many rows were deleted, without those of dropped partitions.
 
-        Several replicas may run it: one at a time does something. Raises DATABASE_UNAVAILABLE.
+        Several replicas may run it: one at a time works. Raises DATABASE_UNAVAILABLE.
         """
         await self._make()
         async with self._database.system() as tx:
@@ -152,7 +153,7 @@ class Partitions:
             _log.info("partition_dropped", partition=partition.name)
 
     async def _alone(self, work: Callable[[Tx], Awaitable[None]], partition: str) -> bool:
-        """`work` in a transaction, unless another replica is at it. False: the next round has to try again."""
+        """`work` in a transaction, unless another replica is running it. False: the next round tries again."""
         for _ in range(_ATTEMPTS):
             try:
                 async with self._database.system() as tx:

@@ -1,9 +1,9 @@
 """Transactions that know their tenant.
 
-Every transaction begins with `SET LOCAL tocsin.org_id`, in the same round trip as BEGIN: row-level security then shows
-and takes that tenant's rows only, also when a query forgets to. With a login of its own for calls, that holds no matter what a
-statement sets (`tocsin_kit.db.tenant_login`). Prepared statements are cached per connection, so a pooler
-in front of PostgreSQL must pool sessions, not transactions.
+Every transaction begins with `SET LOCAL tocsin.org_id`, in the same round trip as BEGIN. Row-level security then limits it to
+that tenant's rows, even if a query forgets to. With a separate login for calls, that holds whatever a statement sets
+(`tocsin_kit.db.tenant_login`). Prepared statements are cached per connection, so a pooler in front of PostgreSQL must pool
+sessions, not transactions.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ __all__ = ["SYSTEM", "Database", "Together", "Tx"]
 T = TypeVar("T")
 
 _NOBODY: Final = "-"
-"""A tenant without rows: what the login of calls is checked with."""
+"""A tenant without rows, used to check the login of calls."""
 _RETRY_BASE: Final = 0.01
 _STANDING: Final = """
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
@@ -46,22 +46,22 @@ FROM pg_class AS tables CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'D
 WHERE tables.relnamespace = to_regnamespace(current_schema()) AND tables.relkind IN ('r', 'p') AND NOT tables.relispartition
 """
 _WALK_INDEXES: Final = (
-    # An incremental sort takes an index that has the tenant alone, and reads all of that tenant's rows for the first one.
+    # An incremental sort uses an index of the tenant alone, and reads all of that tenant's rows for the first one.
     *("enable_sort=off", "enable_incremental_sort=off", "enable_bitmapscan=off"),
-    # The price, because PostgreSQL 18 forgets `enable_seqscan` where one part of a partitioned table is left.
+    # The price, because PostgreSQL 18 ignores `enable_seqscan` where only one part of a partitioned table remains.
     *("enable_seqscan=off", "seq_page_cost=1e6"),
-    # One plan for all: planning a claim anew takes longer than running it.
+    # One plan for all: planning a claim each time takes longer than running it.
     "plan_cache_mode=force_generic_plan",
 )
 _WALKING: Final = "".join(f";SET LOCAL {setting}" for setting in _WALK_INDEXES)
 _OF_ALL_TENANTS: Final = ";".join(f"SET {setting}" for setting in (f"tocsin.org_id='{SYSTEM}'", *_WALK_INDEXES))
-"""What a session sets that runs statements of all tenants by themselves. A pooler may drop what a session is opened with."""
+"""Settings of a session for single statements of all tenants. A pooler may drop the settings that a session is opened with."""
 _MOST_AUTOCOMMIT: Final = 4
 """Sessions for them. Each is lent for one short statement."""
 
 
 class Database:
-    """One service's database: lends transactions, survives the server's absence."""
+    """The database of a service: lends transactions, and survives an outage of the server."""
 
     def __init__(
         self, connections: Connections, tenant_login: TenantLogin | None = None, autocommit: Connections | None = None
@@ -71,7 +71,7 @@ class Database:
         self._autocommit = None if autocommit is None else Sessions(autocommit)
         self._tenant_login = tenant_login
         self._rights: set[str] = set()
-        """What the role was seen to be allowed to do, as `INSERT on outbox`."""
+        """The rights that the role was seen to have, as `INSERT on outbox`."""
 
     @classmethod
     async def open(
@@ -89,22 +89,23 @@ class Database:
     ) -> "Database":
         """Start to connect in the background and return at once; `name` shows up in pg_stat_activity.
 
-        `url` may name several hosts (`tocsin_kit.db.dialing`). Timeouts, and the age at which a connection is replaced,
-        are in seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT. The server ends a
-        session that does nothing for `idle_timeout` inside a transaction. `tenant_url`: the login of transactions of one
-        tenant, which has `size` connections of its own; without one they use `url`.
+        `url` may name several hosts (`tocsin_kit.db.dialing`). Timeouts, and the age at which a connection is replaced, are in
+        seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT. The server ends a session that
+        does nothing for `idle_timeout` inside a transaction. `tenant_url`: the login for transactions of one tenant, which has
+        `size` connections of its own; without it they use `url`.
         """
 
         def connect(to: str) -> Awaitable[Connection]:
             return dial(
                 to,
                 name=name,
-                command_timeout=statement_timeout * 2,  # the server's own speaks first unless the network is gone
+                # The server's own limit is reported first, unless the network is down.
+                command_timeout=statement_timeout * 2,
                 statement_cache_size=1024,
                 settings={
                     "statement_timeout": f"{statement_timeout * 1000:.0f}",
                     "lock_timeout": f"{lock_timeout * 1000:.0f}",
-                    # Nothing but SQL happens in a transaction: an idle one is a process that stands still with its locks.
+                    # A transaction contains only SQL: an idle one belongs to a process that is stopped while it holds locks.
                     "idle_in_transaction_session_timeout": f"{idle_timeout * 1000:.0f}",
                 },
             )
@@ -119,7 +120,7 @@ class Database:
             return connection
 
         connections = Connections(partial(connect, url), name=name, size=size, max_age=max_age)
-        # Not started: most have no use for it, and it is dialed with the first statement.
+        # Not started here: most processes never use it, and the first statement opens it.
         autocommit = Connections(
             connect_autocommit, name=f"{name}-autocommit", size=min(size, _MOST_AUTOCOMMIT), max_age=max_age
         )
@@ -138,7 +139,8 @@ class Database:
         return cls(connections, login, autocommit)
 
     async def connected(self, seconds: float) -> bool:
-        """Wait for the first session of each login, at most so long. False: one has none yet, and dialing goes on."""
+        """Wait for the first session of each login, at most this long. False: one login has none yet, and attempts to connect
+        continue."""
         logins = [self._connections]
         if self._tenant_login is not None:
             logins.append(self._tenant_login.sessions.connections)
@@ -155,9 +157,9 @@ class Database:
     async def ping(self, *, rights: bool = True) -> None:
         """A transaction in which the server says that a write would be possible. Raises DATABASE_UNAVAILABLE.
 
-        Asked explicitly, because a pooler need not pass on what the server reports by itself. With `rights`: a right that the role
-        had on a table at an earlier ping and has lost counts as well, since what needs it fails while all else goes on; and so does
-        what is wrong with the login of calls.
+        Asked explicitly, because a pooler need not pass on what the server reports by itself. With `rights`: a right on a table
+        that the role had at an earlier ping and has lost counts as a failure as well, since the work that needs it fails while
+        all other work goes on; and so does a fault of the login of calls.
         """
         async with self.system() as tx:
             asked = time.monotonic()
@@ -178,12 +180,12 @@ class Database:
 
     @property
     def sessions_made(self) -> int:
-        """How many there were so far. More of them than before: the server may be another one."""
+        """Sessions made so far. More than before: the server may be another one."""
         made = self._sessions.connections.made
         return made if self._tenant_login is None else made + self._tenant_login.sessions.connections.made
 
     async def require_rights(self) -> None:
-        """Raises DATABASE_UNAVAILABLE while the login of calls, if there is one, lacks a right that `migrate` gives it."""
+        """Raises DATABASE_UNAVAILABLE while the login of calls, if there is one, lacks a right that `migrate` grants."""
         if self._tenant_login is not None:
             async with self.transaction(_NOBODY) as tx:
                 await self._tenant_login.require_rights(tx)
@@ -191,10 +193,9 @@ class Database:
     def transaction(self, org_id: str, *, first: str = "") -> AbstractAsyncContextManager[Tx]:
         """A READ COMMITTED transaction of one tenant; commits at the normal end, rolls back on any exception.
 
-        `first`: statements without parameters that it begins with, in the round trip of BEGIN, which waits for no lock; `Tx.answer`
-        is what the last one answered.
-        Raises DATABASE_UNAVAILABLE when the server is away or was lost on the way, CONFLICT when the database resolved
-        a conflict against it. Constraint violations come out as asyncpg raised them.
+        `first`: statements without parameters at its start, in the round trip of BEGIN; they must wait for no lock; `Tx.answer`
+        is the answer of the last one. Raises DATABASE_UNAVAILABLE when the server is away or was lost on the way, CONFLICT when
+        the database resolved a conflict against it. Constraint violations come out as asyncpg raised them.
         """
         if not org_id or "\0" in org_id:
             raise ValueError("a transaction needs its tenant")
@@ -209,20 +210,20 @@ class Database:
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
 
-        It reads indexes in their order, no matter what the planner estimates. Without statistics (a table empty a moment ago)
-        the planner sorts everything that is due to take the first few: a claim then costs as much as the backlog is long.
+        It reads indexes in their order, whatever the planner estimates. Without statistics (a table that was empty a moment ago)
+        the planner sorts all due rows to take the first few: the cost of a claim then grows with the backlog.
         """
         return _Transaction(self._sessions, SYSTEM, _BEGIN_ALL + _WALKING)
 
     def autocommit(self) -> AbstractAsyncContextManager[Tx]:
         """For one statement that is a system transaction by itself, in one round trip; see `Autocommit`.
 
-        Raises as `transaction`. Its outcome is unknown when the server is lost, so it must do no harm twice.
+        Raises as `transaction`. If the server is lost its outcome is unknown, so repeating it must do no harm.
         """
         return self.claim() if self._autocommit is None else Autocommit(self._autocommit, SYSTEM)
 
     def keeping(self, clean_up: str, *, first: str = "") -> SessionTransaction:
-        """A system transaction that keeps its session until its block ends; see `SessionTransaction`.
+        """A system transaction that holds its session until its block ends; see `SessionTransaction`.
 
         `first`: a statement without parameters that is its first one, in the round trip of BEGIN.
         """
@@ -231,10 +232,10 @@ class Database:
     async def run(
         self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3, first: str = ""
     ) -> T:
-        """`work` in a transaction (None: of all tenants), again after a serialization failure or a deadlock.
+        """`work` in a transaction (None: of all tenants), repeated after a serialization failure or a deadlock.
 
-        `work` may run up to `attempts` times, so it must have no effect but through its transaction. `first`: as of `transaction`,
-        for those of one tenant.
+        `work` may run up to `attempts` times, so it must have no effect outside of its transaction. `first`: as for
+        `transaction`, for transactions of one tenant.
         """
         attempt = 1
         while True:
@@ -288,7 +289,7 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
 
 
 class _TenantTransaction(_Transaction):
-    """One of the login of calls."""
+    """A transaction of the login of calls."""
 
     __slots__ = ("_database", "_login")
 

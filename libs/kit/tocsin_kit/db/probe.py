@@ -1,4 +1,4 @@
-"""The health check of a service's database: often whether it can be written, and now and then what changes rarely."""
+"""The health check of a service's database: it often checks whether writes work, and now and then the rights."""
 
 import time
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 from tocsin_kit.db.pool import Database
 
 RIGHTS_EVERY: Final = 5.0
-"""Seconds between two looks at the rights of the logins: they cost ten times as much as the rest, and change rarely."""
+"""Seconds between two checks of the rights of the logins: they cost ten times as much as the rest, and rarely change."""
 
 
 class Probe:
-    """`check` is the health check. It looks at the rights as well when there are new sessions, and while something is wrong."""
+    """`check` is the health check. It also checks the rights when there are new sessions, and while something is wrong."""
 
     def __init__(self, database: Database, *, rights_every: float = RIGHTS_EVERY) -> None:
         self._database = database

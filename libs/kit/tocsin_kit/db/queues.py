@@ -1,6 +1,6 @@
-"""A queue whose tasks are rows: its figures, the table `queue_pauses`, which says whether it rests, and `queue_options`.
+"""A queue whose tasks are rows: its figures, the table `queue_pauses` (whether the queue is paused), and `queue_options`.
 
-They are rows and nothing of Redis, because a flushed Redis must not let a paused queue run.
+Rows, not data in Redis, because a flushed Redis must not let a paused queue run.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _IS_PAUSED: Final = f"SELECT {paused('$1')}"
 
 @dataclass(frozen=True, slots=True)
 class WorkFigures:
-    """What workers do and did. Without figures of its own, a record's work is what Redis counts."""
+    """What workers do and have done. If a record has no such figures, those of Redis are used."""
 
     active: int
     completed: int
@@ -48,7 +48,7 @@ class RecordFigures:
 
 
 async def is_paused(tx: Tx, queue: str) -> bool:
-    """Whether nothing may be taken from the queue."""
+    """Whether no task may be taken from the queue."""
     paused: bool = await tx.fetchval(_IS_PAUSED, queue)
     return paused
 
@@ -60,14 +60,14 @@ async def set_paused(tx: Tx, queue: str, paused: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OptionsRow:
-    """What was chosen of a queue's options (`tocsin_kit.tasks.options`), as bytes. `version`: 0 when nothing ever was."""
+    """The chosen options of a queue (`tocsin_kit.tasks.options`), as bytes. `version`: 0 when none was ever chosen."""
 
     options: bytes = b""
     version: int = 0
 
 
 async def options(tx: Tx, queue: str, *, lock: bool = False) -> OptionsRow:
-    """The row, or an empty one. With `lock` another change waits until this transaction ends, also where there is no row yet."""
+    """The row, or an empty one. With `lock` another change waits until this transaction ends, even if there is no row yet."""
     if lock:
         await tx.execute(_MAKE_OPTIONS, queue)
     row = await tx.fetchrow(_OPTIONS + (" FOR UPDATE" if lock else ""), queue)
@@ -75,6 +75,6 @@ async def options(tx: Tx, queue: str, *, lock: bool = False) -> OptionsRow:
 
 
 async def set_options(tx: Tx, queue: str, options: bytes) -> int:
-    """Write those of a locked row; its new version."""
+    """Write those of a locked row; returns its new version."""
     version: int = await tx.fetchval(_SET_OPTIONS, queue, options)
     return version

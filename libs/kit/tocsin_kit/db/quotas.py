@@ -1,4 +1,4 @@
-"""How many objects of a kind a tenant may have: a tenant that makes them without end must not fill the disk of all."""
+"""How many objects of a kind a tenant may have: a tenant that makes them without end must not fill the disk for everyone."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ async def require_room(tx: Tx, table: str, budgets: Budgets, *, where: str = "tr
 
     `where`: the condition of the rows that count, if not all do; a constant as well.
 
-    Calls at the same time may pass it together: the tenant then has a few more than it may.
+    Concurrent calls may together exceed it: the tenant then has a few more than its limit.
     """
     most = budgets.allowed(tx.org_id, OBJECTS)
     count: int = await tx.fetchval(

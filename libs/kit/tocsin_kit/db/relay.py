@@ -1,23 +1,23 @@
-"""Hands outbox rows over, from any number of replicas at once.
+"""Delivers outbox rows, from any number of replicas at once.
 
-A round claims due rows with a lease (SKIP LOCKED), delivers them with no transaction open, and settles them. A row is
-claimed only when no older row of its ordering key is left, in any state but dead, so order holds across batches,
-retries and replicas. A replica that dies gives its rows back by its lease running out; settling checks the attempt
-number, so one that comes back late settles nothing that another replica has taken over.
+A round claims due rows with a lease (SKIP LOCKED), delivers them outside of any transaction, and settles them. A row is claimed
+only when no older row of its ordering key is left, except dead ones, so the order holds across batches, retries and replicas. The
+rows of a replica that dies are free when their lease ends. Settling checks the attempt number, so a replica that is late settles
+no row that another one has taken over.
 
-Three kinds of failures are kept apart:
+Three kinds of failures are treated differently:
 
-- The receiver is away. Then the relay waits and no row does: a small delivery asks every `_PROBE_EVERY` seconds whether
-  it is back, and the first answer releases everything.
-- A row is refused. The delivery is halved until the row stands alone. From then on the row travels alone, with pauses
-  of its own, and dies after a few refusals (`tocsin_kit.db.relay_verdicts`).
-- A tenant's rows are refused or slow. They leave the common deliveries for deliveries of that tenant alone
-  (`tocsin_kit.db.relay_doubtful`), which have places of their own. Rows of other tenants do not wait for them.
+- The receiver is away. Then the relay waits and no single row does: a small delivery every `_PROBE_EVERY` seconds tests whether
+  it is back, and the first answer releases all rows.
+- A row is refused. The delivery is halved until the row is alone. From then on the row is sent alone, with its own pauses, and
+  becomes dead after a few refusals (`tocsin_kit.db.relay_verdicts`).
+- A tenant's rows are refused or slow. They move from the common deliveries to deliveries of that tenant alone
+  (`tocsin_kit.db.relay_doubtful`), which have their own limit. Rows of other tenants do not wait for them.
 
 A row that its own process has just committed may be delivered without a claim (`tocsin_kit.db.relay_from_memory`).
 
-A tenant that brings many rows a second (`tocsin_kit.crowds`) is delivered apart from the others as well, and in larger sets:
-what a set costs the receiver beside its rows is what others wait for.
+A tenant that sends many rows a second (`tocsin_kit.crowds`) is delivered apart from the others as well, and in larger sets: the
+other tenants would wait for the receiver's work on its rows.
 """
 
 import asyncio
@@ -52,53 +52,55 @@ _log = get_logger(__name__)
 _DELIVER_SHARE: Final = 0.8
 """Of the lease: a delivery is cut off while the lease still holds, so that no other replica delivers the row meanwhile."""
 _CALLS: Final = 64
-"""Calls of one claimed batch, when it has to be taken apart."""
+"""The most calls for one claimed batch that has to be taken apart."""
 _CROWD: Final = 20
-"""Rows of one tenant in a claim that go with those of others. What a storm brings goes beside them: it takes the receiver long."""
+"""Rows of one tenant in a claim that are sent with those of others. The rows of a storm are sent separately: they take the
+receiver long."""
 _REST: Final = 0.15
-"""Seconds for which rows of a crowd are gathered after some were all that it had: a set costs the receiver as much as some rows."""
+"""Seconds for which rows of a crowd are collected after a set took all it had: a set costs the receiver as much as some rows."""
 _SOME: Final = 60
-"""Rows of a crowd. After a larger set more come at once, so that the next one is large as well."""
+"""Rows of a crowd. After a larger set more rows come at once, so that the next one is large as well."""
 _LONGEST_REST: Final = 0.1
-"""Seconds. Of a patient relay, between two sets of one crowd: thousands are told within seconds also when each set takes long."""
+"""Seconds. For a patient relay, between two sets of one crowd: thousands of rows are delivered within seconds, even if each set
+takes long."""
 _SETS: Final = Sets()
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
 _MOST_PASSED: Final = 3
-"""Sweeps in a row that give way to other work."""
+"""Sweeps in a row that are skipped for other work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Courtesy:
-    """How a relay behaves beside other work."""
+    """How a relay gives way to other work."""
 
     busy: Callable[[], bool] = lambda: False
-    """Whether this process has more urgent work: rows without a nudge wait for another sweep then, three times at most, and go in
-    larger sets."""
+    """Whether this process has more urgent work: rows without a nudge then wait for another sweep, three times at most, and are
+    sent in larger sets."""
     patient: bool = False
-    """Nobody waits for these rows. After each set of a crowd its next one follows only when the receiver has had as long for
-    other work."""
+    """No caller waits for these rows. After each set of a crowd, the next one is sent only when the receiver has had the same
+    time for other work."""
     crowds: Crowds = field(default_factory=Crowds)
-    """The tenants that bring many rows a second."""
+    """The tenants that send many rows a second."""
 
 
 class Relay:
     """Delivers rows of `kinds`.
 
-    `deliver` gets a set of rows, no two of one ordering key, and answers one outcome per row, or raises. What it raises is
-    judged: "away" (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, a lost connection; UNAUTHENTICATED, PERMISSION_DENIED,
-    UNIMPLEMENTED as well) leaves every row as it was; anything else makes the relay deliver the rows in halves until the one
-    that is refused stands alone. `deliver` may run several times at once and must end within 0.8 of the lease, after which it
-    is cancelled; the receiver must therefore take a row twice and act once.
+    `deliver` gets a set of rows, no two of one ordering key, and returns one outcome per row, or raises. Its error is judged.
+    "Away" (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, a lost connection; also UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED)
+    leaves every row unchanged. After any other error the relay delivers the rows in halves until the refused one is alone.
+    `deliver` may run several times at once and must end within 0.8 of the lease, after which it is cancelled; so the receiver may
+    get a row twice, and must act once.
 
-    `channel` is the one `deliver` calls through: while the receiver is away, the relay asks it as soon as the channel is
-    connected again.
+    `deliver` must call through `channel`: while the receiver is away, the relay tests it as soon as the channel is connected
+    again.
 
-    `substitute(row, reason)` is called when a row is about to die, with the reason that will stand in the dead letter.
-    It returns another payload for the same message, or None. With a payload the original is kept as a dead row, and
-    the row itself goes on in its place: same id, same place in its ordering key, due at once, in one transaction. This
-    happens once per row (`OutboxRow.substituted`): when the substitute is refused as well, the row dies. The function
-    must not wait and must not raise; an exception is logged and counts as None.
+    `substitute(row, reason)` is called when a row is about to become dead, with the reason for the dead letter. It returns
+    another payload for the same message, or None. With a payload the original is kept as a dead row, and the row itself is sent
+    in its place: same id, same place in its ordering key, due at once, in one transaction. This happens once per row
+    (`OutboxRow.substituted`): when the substitute is refused as well, the row dies. The function must not wait and must not
+    raise; an exception is logged and counts as None.
     """
 
     def __init__(
@@ -149,12 +151,12 @@ class Relay:
         self._in_flight_of: Counter[str] = Counter()
         self._resting: set[str] = set()
         self._passed_over = False
-        """Rows of a tenant that rests may be due."""
+        """Rows of a tenant that is paused may be due."""
 
     def nudge(self, org_id: str = "") -> None:
-        """A row may be due: look now instead of at the next sweep. Cheap; any number of nudges make one round.
+        """A row may be due: check now, not at the next sweep. Cheap; any number of nudges make one round.
 
-        `org_id`: whose row, if it is one tenant's. Of one that rests the rows are looked at when its rest is over.
+        `org_id`: the row's tenant, if it is a single one. For a paused tenant, the rows are checked when the pause is over.
         """
         self._doubtful.nudge()
         if org_id in self._resting:
@@ -163,8 +165,8 @@ class Relay:
             self._nudged.set()
 
     def takes(self, org_id: str, count: int) -> bool:
-        """Whether so many rows of the tenant, none of them behind another one of its ordering key, may be written as due after
-        `SURE_WAY_SECONDS` and be given to `hand_over` after the commit. Otherwise they are written as due at once."""
+        """Whether so many rows of the tenant, none of which waits for an earlier one of its ordering key, may be written as due
+        after `SURE_WAY_SECONDS` and given to `hand_over` after the commit. Otherwise they are written as due at once."""
         if self._stopping or self._receiver.away or org_id in self._doubtful.tenants:
             return False
         return self._from_memory.takes(org_id, count)
@@ -175,7 +177,7 @@ class Relay:
             self._from_memory.hand_over(rows)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
+        """Relay until stopped, then what is due by then. When cancelled, rows in flight are given back."""
         stopper = asyncio.create_task(stop.wait())
         stopper.add_done_callback(lambda _: self._wake())
         doubtful = asyncio.create_task(self._doubtful.run(stop))
@@ -198,7 +200,7 @@ class Relay:
                 failures = 0
                 if not more and not self._receiver.away:
                     await self._wait_for_work()
-            # What the last calls committed: otherwise it would wait for a sweep.
+            # For rows that the last calls committed: otherwise they would wait for a sweep.
             self._stopping = True
             self._resting.clear()
             await self._from_memory.drain()
@@ -216,7 +218,8 @@ class Relay:
             await asyncio.gather(stopper, doubtful, return_exceptions=True)
 
     async def run_once(self) -> int:
-        """Claim one batch, deliver and settle it; how many rows there were. Without any: rows that were set aside."""
+        """Claim one batch, deliver and settle it; returns how many rows there were. If there were none: the rows that were set
+        aside."""
         claimed = await self._claims.fair(self._sets.rows, after="", without=self._doubtful.tenants)
         if claimed.rows:
             await self._deliver_and_settle(claimed.rows)
@@ -224,7 +227,7 @@ class Relay:
         return await self._doubtful.run_once()
 
     async def _round(self) -> bool:
-        """Start one delivery; whether another one can be started at once."""
+        """Start one delivery; returns whether another one can be started at once."""
         while len(self._in_flight) >= 2 * self._sets.parallel:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._sets.parallel}
@@ -239,13 +242,13 @@ class Relay:
             for rows in self._by_crowd(claimed):
                 self._start_delivery(rows)
         elif claimed.more:
-            await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica took them this very moment
+            await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica claimed them at this moment
         elif not claimed.cursor and not self._in_flight and not resting:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
 
     def _by_crowd(self, claimed: Claimed) -> list[list[OutboxRow]]:
-        """Rows of tenants with few, and of tenants with many. A crowd of which some were taken, and no more was there, rests."""
+        """Rows of tenants with few rows, and of tenants with many. A crowd all of whose rows were taken is paused."""
         of = Counter(row.org_id for row in claimed.rows)
         for org_id, count in of.items():
             self._crowds.note(org_id, count)
@@ -311,7 +314,7 @@ class Relay:
                 raise
 
     def _cut_short(self) -> None:
-        """Cancel the deliveries in flight, whereupon each gives its rows back."""
+        """Cancel the deliveries in flight; each gives its rows back."""
         for task in self._in_flight:
             task.cancel()
 
@@ -321,7 +324,7 @@ class Relay:
         if crowds and not self._stopping:
             self._rest(crowds, min(time.monotonic() - began, _LONGEST_REST))
         if any(self._in_flight_of[org_id] >= self._sets.parallel for org_id in tenants):
-            self._nudged.set()  # rows of such a tenant were left out
+            self._nudged.set()  # rows of such a tenant were skipped
         self._in_flight_of.subtract(tenants)
         self._in_flight_of += Counter()
         if not task.cancelled() and task.exception() is not None:
@@ -339,7 +342,7 @@ class Relay:
             raise
         works = delivery.answered or self._receiver.accepted_since(began)
         if works and delivery.stopped is not None and delivery.stopped.verdict is Verdict.SLOW and len(rows) == 1:
-            # Slow with this row and nothing else: the pause is the row's own.
+            # It was slow with this row alone: only the row is paused.
             delivery.results[rows[0].id] = Retry(delivery.stopped.error, delivery.stopped.after)
         settled = await self._settling.settle(rows, delivery.results)
         self._conclude(delivery, settled, works=works)
@@ -347,7 +350,7 @@ class Relay:
 
     def _conclude(self, delivery: Delivery, settled: Settled, *, works: bool) -> None:
         if delivery.defect is not None and time.monotonic() - self._told >= _TELL_EVERY:
-            self._told = time.monotonic()  # not each time: many rows meet the same one
+            self._told = time.monotonic()  # not each time: many rows meet the same error
             _log.error("relay_delivery_failed", kinds=self.kinds, exc_info=delivery.defect)
         if delivery.answered and self._receiver.answered():
             self._nudged.set()
@@ -355,7 +358,7 @@ class Relay:
         stopped = delivery.stopped
         if stopped is not None:
             if stopped.verdict is Verdict.SLOW and works:
-                # It answers others meanwhile, so these rows are what it is slow with.
+                # It answers others meanwhile, so these rows are the cause.
                 self._doubtful.slow({row.org_id for row in delivery.undecided}, rows=len(delivery.rows))
             else:
                 self._receiver.is_away(stopped)

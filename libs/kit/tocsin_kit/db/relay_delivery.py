@@ -1,4 +1,4 @@
-"""One claimed batch on its way: delivered whole, or in halves until what is refused stands alone."""
+"""The delivery of one claimed batch: whole, or in halves until the refused rows are alone."""
 
 import asyncio
 import time
@@ -18,18 +18,18 @@ _STOPS: Final = (Verdict.AWAY, Verdict.SLOW)
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The row travelled alone and was not accepted."""
+    """The row was sent alone and was not accepted."""
 
     failure: Failure
     time: float
     """On the monotonic clock: when the answer came."""
     works_at: float
-    """`Receiver.works_at` when the call began: what was accepted meanwhile may have been before a fault that it met."""
+    """`Receiver.works_at` when the call began: rows accepted later may be from before the receiver's fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """Nothing was learnt about the row: it is due again as it was."""
+    """Nothing was learnt about the row: it is due again, unchanged."""
 
     error: str
 
@@ -44,7 +44,7 @@ class Sets:
     rows: int = 200
     """Of one delivery, at most."""
     max_bytes: int = 512 << 10
-    """Of one delivery; a larger row travels alone. The default is half of what a receiver takes (GRPC_MAX_MESSAGE_BYTES)."""
+    """Of one delivery; a larger row is sent alone. The default is half of what a receiver accepts (GRPC_MAX_MESSAGE_BYTES)."""
     parallel: int = 4
     """Deliveries at once that hold rows of one and the same tenant. As many more places are free for other tenants."""
     lease: float = 10.0
@@ -54,9 +54,9 @@ class Sets:
 class Delivery:
     """Delivers rows and keeps a result for each.
 
-    `calls` bounds how often the receiver is called. Without `alone`, a refused delivery is taken apart by tenant only: the
-    rows of a tenant that is refused are returned, and the tenant is in `doubtful`. With `alone`, the rows of one tenant
-    are halved as well. The first answer that says that the receiver is away or slow ends the delivery (`stopped`).
+    `calls` limits how often the receiver is called. Without `alone`, a refused delivery is only divided by tenant: the rows of a
+    refused tenant are returned, and the tenant is in `doubtful`. With `alone`, the rows of one tenant are halved as well. The
+    first answer that shows a receiver that is away or slow ends the delivery (`stopped`).
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Delivery:
         self._alone = alone
 
     async def run(self) -> None:
-        """Returns when every row has a result. Raises nothing but CancelledError."""
+        """Returns when every row has a result. Returns when every row has a result."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._send(self.rows)
@@ -93,7 +93,7 @@ class Delivery:
         self._return_the_rest()
 
     async def send_each(self) -> None:
-        """`run`, with every row alone from the start: for rows that are known to be refused."""
+        """`run`, with every row alone from the start: for rows that were refused before."""
         try:
             async with asyncio.timeout(self._seconds):
                 for row in self.rows:
@@ -161,7 +161,7 @@ class Delivery:
 
 
 def _halves(rows: Sequence[OutboxRow]) -> tuple[Sequence[OutboxRow], Sequence[OutboxRow]]:
-    """Two parts, cut between two tenants if there are several."""
+    """Two parts, divided between two tenants if there are several."""
     ordered = sorted(rows, key=lambda row: (row.org_id, row.id))
     middle = len(ordered) // 2
     borders = [at for at in range(1, len(ordered)) if ordered[at].org_id != ordered[at - 1].org_id]

@@ -1,8 +1,8 @@
-"""What a relay delivers apart: rows that were refused, and tenants whose rows are refused or slow.
+"""Rows that a relay delivers separately: rows that were refused, and rows of tenants whose rows are refused or slow.
 
-Each delivery here holds rows of one tenant, and a tenant has one delivery at a time, so no other tenant waits for it. A
-tenant leaves as soon as a delivery of its rows passes without a fault. All of this is in memory: a process that starts
-anew finds out again by one failed delivery. Refused rows are found by their column.
+Each delivery here holds rows of one tenant, and a tenant has one delivery at a time, so no other tenant waits for it. A tenant is
+released as soon as a delivery of its rows succeeds. All of this is in memory: a new process learns it again by one failed
+delivery. Refused rows are found by their column.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from tocsin_kit.loops import backoff
 _log = get_logger(__name__)
 
 _REFUSED_ROWS: Final = 32
-"""Rows that were refused before, of one claim; each is one call."""
+"""Rows refused before that one claim takes; each is one call."""
 _QUIET: Final = 5
-"""Sweeps that are one while the common deliveries see no refused row: their claims look for one, too."""
+"""Sweeps that are skipped while the common deliveries see no refused row: their claims check for one, too."""
 _PAUSE_BASE: Final = 0.05
 _PAUSE_CAP: Final = 1.0
 
@@ -37,7 +37,7 @@ class DeliverAndSettle(Protocol):
     """Delivers and settles rows of one tenant."""
 
     def __call__(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Awaitable[Settled]:
-        """`alone`: the rows are of one tenant that is in doubt."""
+        """`alone`: the rows are of one tenant in doubt."""
         ...
 
 
@@ -62,7 +62,7 @@ class Doubtful:
         away: Callable[[], bool],
         released: Callable[[], None],
     ) -> None:
-        """`away`: whether the receiver is. `released` is called when a tenant may travel with others again."""
+        """`away`: whether the receiver is away. `released` is called when a tenant may share deliveries with others again."""
         self._sets = sets
         self._released = released
         self._claims = claims
@@ -77,7 +77,7 @@ class Doubtful:
 
     @property
     def tenants(self) -> set[str]:
-        """Those whose rows must not travel with others'."""
+        """Tenants whose rows must not be sent with those of others."""
         return set(self._doubts)
 
     def nudge(self) -> None:
@@ -90,7 +90,7 @@ class Doubtful:
         self._nudged.set()
 
     def there_are(self, *, refused: bool) -> None:
-        """Whether a claim of the common deliveries has seen rows that were refused before. Only those need each sweep."""
+        """Whether a claim of the common deliveries has seen refused rows. Only these need each sweep."""
         if refused and not self._refused:
             self._nudged.set()
         self._refused = refused
@@ -137,7 +137,7 @@ class Doubtful:
         return rows
 
     async def _round(self) -> int:
-        """Start what there is room for; how many rows that is."""
+        """Start as many as allowed; returns how many rows that are."""
         started = 0
         now = time.monotonic()
         for org_id, doubt in list(self._doubts.items()):
@@ -161,7 +161,7 @@ class Doubtful:
 
     def _leaves(self, org_id: str) -> None:
         del self._doubts[org_id]
-        # The common deliveries left its rows out until now: one may have come meanwhile.
+        # The common deliveries skipped its rows until now: one may have come meanwhile.
         self._released()
 
     def _start(self, org_id: str, rows: Sequence[OutboxRow]) -> None:

@@ -1,11 +1,11 @@
-"""Rows that are delivered straight from the memory of the process that has just committed them.
+"""Rows that are delivered from the memory of the process that has just committed them.
 
-A claim would read them again, mark them as taken, and cost a transaction that everything behind them waits for. Such rows
-are written as due a moment later (`SURE_WAY_SECONDS`): what is not accepted until then, because its process died or the
-receiver did not answer, is claimed like any other row. Nothing is judged here: what was not accepted is made due at once, and
-the relay finds out why.
+A claim would read them again and mark them as taken, in a transaction that all later work waits for. Such rows are written as due
+a moment later (`SURE_WAY_SECONDS`). A row that is not accepted until then, because its process died or the receiver did not
+answer, is claimed like any other row. Errors are not judged here: rows that were not accepted are made due at once, and the relay
+handles the cause.
 
-The relay may claim a row that is on its way from here. The receiver takes a row twice and acts once.
+The relay may claim a row that is being delivered from here. The receiver may get a row twice and acts once.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 
 SURE_WAY_SECONDS: Final = 1.0
-"""After so long the relay delivers them too. No attempt from memory takes longer."""
+"""After this time the relay delivers them too. No attempt from memory takes longer."""
 _MOST_WAITING: Final = 600
-"""Rows in memory. More would wait there until the relay delivers them as well."""
+"""Rows in memory. More would wait here until the relay delivers them as well."""
 _REST_SECONDS: Final = 5.0
-"""After a delivery that failed or took too long: a receiver that is overloaded would do the work of each twice."""
+"""Pause after a delivery that failed or took too long: an overloaded receiver would do the work of each row twice."""
 _ROW_BYTES: Final = 64
 """Beside the payload, as in a claim."""
 
@@ -39,7 +39,7 @@ UPDATE outbox SET due_time = app_now() FROM {GIVEN} WHERE {NAMED} AND attempts =
 
 
 class Accepted(Protocol):
-    """Told of rows that were accepted, and when their call began, on the monotonic clock."""
+    """Receives rows that were accepted, and the monotonic time at which their call began."""
 
     def __call__(self, rows: Sequence[OutboxRow], *, began: float) -> None:
         """Does not wait."""
@@ -47,7 +47,7 @@ class Accepted(Protocol):
 
 
 class MemoryDeliveries:
-    """The deliveries from memory of one relay. Tenants take turns; one with many rows has deliveries of its own."""
+    """The deliveries from memory of one relay. Tenants alternate; one with many rows has deliveries of its own."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class MemoryDeliveries:
         nudge: Callable[[], None],
         accepted: Accepted,
     ) -> None:
-        """`few`: rows of a tenant that travel with those of others. `nudge`: a row is due for the relay."""
+        """`few`: rows of a tenant that are sent with those of others. `nudge`: a row is due for the relay."""
         self._database = database
         self._deliver = deliver
         self._crowds = crowds
@@ -80,7 +80,7 @@ class MemoryDeliveries:
         )
 
     def takes(self, org_id: str, count: int) -> bool:
-        """Whether so many rows of a tenant would be delivered within a moment. A crowd's few are gathered by the relay."""
+        """Whether so many rows of a tenant would be delivered within a moment. The relay collects the few rows of a crowd."""
         if time.monotonic() < self._rests_until:
             return False
         return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._crowds)
@@ -91,7 +91,7 @@ class MemoryDeliveries:
         self._batches.enqueue_each(rows)
 
     async def drain(self) -> None:
-        """Return when nothing waits or is on its way."""
+        """Return when no row waits or is being delivered."""
         await self._batches.drain()
 
     async def _deliver_all(self, rows: list[OutboxRow]) -> list[None]:
@@ -118,7 +118,7 @@ class MemoryDeliveries:
                 outcomes = await self._deliver(rows)
             done = {row.id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Done)}
         except Exception as error:
-            # The relay meets the same error at once, judges it and tells it.
+            # The relay meets the same error at once, judges it and reports it.
             self._rests_until = time.monotonic() + _REST_SECONDS
             _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=repr(error))
         accepted = [row for row in rows if row.id in done]
@@ -133,7 +133,7 @@ class MemoryDeliveries:
                     await tx.fetch(_HURRY, *arguments(_named(left)))
                 self._nudge()
         except TocsinError as error:
-            # They are due within a moment, and those that were accepted are sent once more.
+            # They are due within a moment, and accepted ones are sent once more.
             _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=error.message)
 
 

@@ -1,4 +1,4 @@
-"""Whether the receiver of a relay is there. Kept per process, because each has connections of its own."""
+"""Whether the receiver of a relay answers. Kept per process, because each has its own connections."""
 
 import asyncio
 import random
@@ -14,32 +14,32 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 
 _PROBE_EVERY: Final = 0.3
-"""Seconds between two questions to a receiver that is away: a fraction of what its return may cost (1 s)."""
+"""Seconds between two tests of a receiver that is away: a fraction of the delay that its return may cost (1 s)."""
 _PROBE_ROWS: Final = 8
-"""Rows of such a question."""
+"""Rows of such a test."""
 _LEAST: Final = 0.05
 _REMIND_EVERY: Final = 60.0
 
 
 class Receiver:
-    """What a relay knows of the other side."""
+    """What a relay knows of its receiver."""
 
     def __init__(self, kinds: Sequence[str], channel: grpc.aio.Channel | None = None) -> None:
         self._channel = channel
         self._kinds = list(kinds)
         self._away_since: float | None = None
         self.probe_rows = _PROBE_ROWS
-        """With how many rows it is asked while it is away."""
+        """The number of rows for a test while it is away."""
         self._reminded = 0.0
         self._asked = float("-inf")
         self._accepted = float("-inf")
         self.works_at = float("-inf")
-        """On the monotonic clock: the beginning of the newest call of which it accepted a row."""
+        """On the monotonic clock: the start of the newest call in which it accepted a row."""
         self._ask = asyncio.Event()
 
     @property
     def away(self) -> bool:
-        """Whether the newest answer was none."""
+        """Whether the newest call got no answer."""
         return self._away_since is not None
 
     def accepted_since(self, moment: float) -> bool:
@@ -62,8 +62,8 @@ class Receiver:
 
     def is_away(self, failure: Failure) -> None:
         """It gave no answer, or one that says nothing about the rows."""
-        # One that did not answer in time may hang for a single row. That one travels alone then, and what is asked with beside it
-        # proves that the receiver works; together they would hang again and again.
+        # A receiver that did not answer in time may hang because of a single row. That row is then sent alone, and another test
+        # shows that the receiver works; together they would hang again and again.
         self.probe_rows = 1 if failure.verdict is Verdict.SLOW else _PROBE_ROWS
         now = time.monotonic()
         if self._away_since is None:
@@ -75,7 +75,7 @@ class Receiver:
             _log.error("relay_receiver_still_away", kinds=self._kinds, error=failure.error, seconds=seconds)
 
     def nothing_to_ask(self) -> None:
-        """No row is due: the next one is tried at once."""
+        """No row is due: the next one is sent at once."""
         self._away_since = None
 
     def asked(self) -> None:
@@ -83,11 +83,11 @@ class Receiver:
         self._asked = time.monotonic()
 
     def ask_now(self) -> None:
-        """It may be back: the next question does not wait for its time."""
+        """It may be back: the next test is made at once."""
         self._ask.set()
 
     async def pause(self) -> None:
-        """Return when it is time to ask again."""
+        """Return when it is time for the next test."""
         await asyncio.sleep(_LEAST)
         left = self._asked + _PROBE_EVERY * random.uniform(0.75, 1.25) - time.monotonic()
         waiters = [asyncio.create_task(self._ask.wait())]
@@ -103,7 +103,7 @@ class Receiver:
 
 
 async def _connected(channel: grpc.aio.Channel) -> Literal[True]:
-    """Return when the channel has become ready; one that is ready already has to lose its connection first."""
+    """Return when the channel has become ready; one that is ready already must lose its connection first."""
     state = channel.get_state(try_to_connect=True)
     while True:
         await channel.wait_for_state_change(state)

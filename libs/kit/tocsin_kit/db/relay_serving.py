@@ -12,9 +12,9 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def serve_relay(runtime: Runtime[S], relay: Relay, name: str = "") -> None:
-    """Its loop, the loop that measures its outbox, and the health check that tells when rows are late (`OUTBOX_MAX_AGE_SECONDS`).
+    """Its loop, the loop that measures its outbox, and the health check for late rows (`OUTBOX_MAX_AGE_SECONDS`).
 
-    `name`: of one of several relays of the service. All of it runs wherever calls are served, too.
+    `name`: of one of several relays of the service. All of it also runs where only calls are served.
     """
     max_age = runtime.settings.outbox_max_age_seconds
     watch = OutboxWatch(runtime.database, relay.kinds, max_age=max_age, metrics=runtime.metrics)

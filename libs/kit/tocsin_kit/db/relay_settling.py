@@ -1,7 +1,6 @@
-"""Writes what became of claimed rows; the only place where a row dies.
+"""Writes the results for claimed rows; rows become dead only here.
 
-Every statement checks the attempt number: a replica that comes back after its lease settles nothing that has become
-another replica's by now.
+Every statement checks the attempt number: a replica that is late settles no row that another one has taken over.
 """
 
 import asyncio
@@ -28,15 +27,15 @@ _log = get_logger(__name__)
 _SETTLE_ATTEMPTS: Final = 4
 _MAX_ERROR: Final = 500
 _REMEMBERED: Final = 10_000
-"""Rows of which is known when they were first refused. One that only another replica knows is refused some times more."""
+"""Rows whose first refusal is kept. A row that was refused in another replica is refused some times more."""
 
-# The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
+# The tenant is compared in a way that cannot use an index: rows are found by their ids.
 _MINE: Final = """outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
   AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"""
 
 
 def delete_from(given: str, condition: str) -> str:
-    """The DELETE of rows that were accepted; its answer says whether a row was waiting behind one of them."""
+    """The DELETE of accepted rows; its answer says whether a row was waiting for one of them."""
     # A scalar sub-select instead of a join keeps the planner on the index.
     return f"""
 WITH gone AS (
@@ -74,7 +73,7 @@ UPDATE outbox SET lease_until = NULL, last_error = mine.error, dead_time = app_n
 FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[]) AS mine (id, attempts, org_id, error)
 WHERE {_MINE}
 """
-# The row keeps its id, and with it its place in the order of its key; the original is a dead copy behind it.
+# The row keeps its id, and with it its place in the order of its key; the original is a dead copy with a later id.
 _SUBSTITUTED: Final = f"""
 WITH replaced AS (
     UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now(), payload = mine.payload,
@@ -87,8 +86,8 @@ WITH replaced AS (
 INSERT INTO outbox (org_id, ordering_key, kind, payload, create_time, attempts, last_error, dead_time, substituted_by)
 SELECT org_id, ordering_key, kind, original, create_time, attempts, error, app_now(), id FROM replaced
 """
-# The count of attempts stays: the receiver may have taken the row although its answer was lost, so no one may take the
-# row for one that was never on its way.
+# The count of attempts stays: the receiver may have accepted the row although its answer was lost, so the row must not be taken
+# for one that was never sent.
 _RETURNED: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error
 FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[]) AS mine (id, attempts, org_id, error)
@@ -98,12 +97,12 @@ WHERE {_MINE}
 
 @dataclass(slots=True)
 class Settled:
-    """What a relay does about what was written."""
+    """What the relay must do after the write."""
 
     more: bool = False
-    """A row became due by this."""
+    """This made a row due."""
     pauses: list[float] = field(default_factory=list)
-    """Seconds until rows that the receiver wants later are due."""
+    """Seconds until rows that the receiver postponed are due."""
     refused: dict[str, list[float]] = field(default_factory=dict)
     """The same for rows that were refused alone, by tenant."""
     clean: bool = True
@@ -138,9 +137,7 @@ class Settling:
         self._first_refused: Bounded[int, float] = Bounded(_REMEMBERED)
 
     async def settle(self, rows: Sequence[OutboxRow], results: Mapping[int, Result]) -> Settled:
-        """Write all results in one transaction. Raises what the database raised after four tries, or after the
-        lease when it was away.
-        """
+        """Write all results in one transaction. Write all results in one transaction."""
         given = self._sort(rows, results)
         more = await self._write(given)
         self._tell(given)
@@ -152,7 +149,7 @@ class Settling:
         return settled
 
     async def give_back(self, rows: Sequence[OutboxRow], error: str) -> None:
-        """Nothing is known of these: they are due again."""
+        """The result of these is unknown: they are due again."""
         returned = [(row, error) for row in rows]
         await self._database.run(None, lambda tx: tx.execute(_RETURNED, *_columns(returned)))
 
@@ -190,7 +187,7 @@ class Settling:
         )
 
     def _end(self, row: OutboxRow, reason: str, given: _Sorted) -> None:
-        # A substitute has to be refused by itself.
+        # A substitute must be refused by itself.
         self._first_refused.pop(row.id, None)
         payload = None
         if self._substitute is not None and not row.substituted:
@@ -231,8 +228,8 @@ class Settling:
             try:
                 return await write_all()
             except TocsinError as error:
-                # Delivered but not settled: the lease runs out and the rows are delivered once more. Until then they
-                # belong to no other relay, so while the database is away there is no better moment to give up than that.
+                # Delivered but not settled: when the lease ends the rows are delivered once more. Until then no other relay takes
+                # them, so while the database is away there is no reason to give up earlier.
                 attempt += 1
                 away = error.code is grpc.StatusCode.UNAVAILABLE
                 if time.monotonic() >= until if away else attempt >= _SETTLE_ATTEMPTS:
@@ -272,7 +269,7 @@ class Settling:
 
 
 def _mine(rows: Sequence[OutboxRow]) -> tuple[list[int], list[int], list[str]]:
-    """Which rows, whose, and as of which attempt: another replica's later attempt is not this one's to settle."""
+    """The rows with tenant and attempt: a later attempt of another replica must not be settled here."""
     return [row.id for row in rows], [row.attempts for row in rows], [row.org_id for row in rows]
 
 

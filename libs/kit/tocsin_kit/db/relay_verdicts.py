@@ -18,15 +18,15 @@ RETRY_CAP: Final = 30.0
 _REFUSAL_BASE: Final = 0.2
 _REFUSAL_CAP: Final = 5.0
 _CONFLICT_CAP: Final = 1.0
-"""What held a message is nobody's fault, and is mostly gone within a moment."""
+"""Another session held the message, which is no fault and mostly over within a moment."""
 REFUSALS: Final = 4
-"""So many refusals of a row that travelled alone end its tries; with the pauses between them that is 2 s or less."""
+"""Refusals of a row that was sent alone after which it is given up; with the pauses between them that takes 2 s or less."""
 REFUSALS_UNPROVEN: Final = 8
-"""The same while the receiver has accepted nothing else since the first of them, so that its own fault may be the reason."""
+"""The same while the receiver has accepted no other row since the first of them, so that its own fault may be the cause."""
 
 
 class Verdict(Enum):
-    """What a failure is about."""
+    """The cause of a failure."""
 
     AWAY = "away"
     """The receiver: no answer, or a version or a configuration that does not fit. Says nothing about the rows."""
@@ -37,7 +37,7 @@ class Verdict(Enum):
     FAULT = "fault"
     """The message, or a defect of the receiver."""
     CONFLICT = "conflict"
-    """Something else held what the message needs."""
+    """Another session held rows that the message needs."""
 
 
 class Failure(NamedTuple):
@@ -53,7 +53,7 @@ class Failure(NamedTuple):
 _BY_CODE: Final = {
     _Code.UNAVAILABLE: Verdict.AWAY,
     _Code.CANCELLED: Verdict.AWAY,
-    # A key that was rotated, a right that is missing, an older build: mended by an operator, and never the row's fault.
+    # A rotated key, a missing right, an older build: an operator must correct it, and the row is never the cause.
     _Code.UNAUTHENTICATED: Verdict.AWAY,
     _Code.PERMISSION_DENIED: Verdict.AWAY,
     _Code.UNIMPLEMENTED: Verdict.AWAY,
@@ -66,7 +66,7 @@ _BY_CODE: Final = {
 
 
 def judge(error: Exception) -> Failure:
-    """The verdict on what a delivery raised."""
+    """The verdict on the error of a delivery."""
     if isinstance(error, grpc.aio.AioRpcError):
         slow = error.code() is _Code.DEADLINE_EXCEEDED
         failure = judge(from_rpc_error(error))
@@ -87,7 +87,7 @@ def judge(error: Exception) -> Failure:
 
 
 def retry_pause(row: OutboxRow, outcome: Retry) -> float:
-    """Seconds until a row that the receiver wants later is tried again."""
+    """Seconds until a row that the receiver postponed is tried again."""
     if outcome.after is not None:
         return min(outcome.after, RETRY_CAP)
     return backoff(row.retries + 1, base=RETRY_BASE, cap=RETRY_CAP)
@@ -100,12 +100,12 @@ def refusal_pause(row: OutboxRow, verdict: Verdict) -> float:
 
 
 def is_final(row: OutboxRow, verdict: Verdict, *, accepts_others: bool, has_substitute: bool) -> bool:
-    """Whether this refusal of a row that travelled alone was its last.
+    """Whether this refusal of a row that was sent alone was its last.
 
-    A receiver with a defect refuses every row, and rows must not die of that. So a fault ends a row only if the receiver
-    accepted another one after the first refusal and before the try that met the last: what it accepted earlier was, maybe,
-    before its defect began. A row that has a substitute does not wait for that proof without end: the substitute takes
-    its place, and the original is kept.
+    A receiver with a defect refuses every row, and no row may be given up because of that. So a fault ends a row only if the
+    receiver accepted another one after the first refusal and before the last try: rows accepted earlier may be from before the
+    defect. A row with a substitute does not wait for that proof without end: the substitute takes its place, and the original is
+    kept.
     """
     match verdict:
         case Verdict.CONTENT:

@@ -18,7 +18,7 @@ _SAY_EVERY: Final = 60.0
 
 
 class OutboxLate(Exception):
-    """A tenant's oldest undelivered row is older than the bound."""
+    """A tenant's oldest undelivered row is older than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class OutboxWatch:
     async def check(self) -> None:
         """A health check that is not critical: raises OutboxLate, from the newest measurement.
 
-        It must not take the service out of rotation: one tenant's rows would then stop everybody.
+        It must not make the service unready: one tenant's rows would then stop all tenants.
         """
         if (late := self._late) is not None:
             raise OutboxLate(

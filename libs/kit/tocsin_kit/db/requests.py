@@ -1,7 +1,7 @@
 """Idempotency: a mutation repeated with its `request_id` within 24 hours gets its first answer (AIP-155).
 
-The row is written first, in the transaction of the work itself: a twin that arrives meanwhile waits on it, and then
-either finds the answer or, when the first one failed, does the work.
+The row is written first, in the transaction of the work itself. A concurrent repeat waits for it, and then finds the answer or,
+when the first call failed, does the work.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class Answer:
 
 
 def body_hash(request: Message) -> bytes:
-    """Tells whether two requests with one id are the same."""
+    """Whether two requests with one id are the same."""
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
@@ -74,13 +74,13 @@ def reused() -> TocsinError:
 
 
 async def once(tx: Tx, method: str, request: Message, response_type: type[R], work: Callable[[], Awaitable[R]]) -> R:
-    """`work`'s answer, or the one it gave before to the same `request.request_id` of this tenant and method.
+    """The answer of `work`, or its first answer to the same `request.request_id` of this tenant and method.
 
     Without a request id it is just `work()`. Call it first in the transaction and do everything inside `work`. Raises
-    REQUEST_ID_REUSED when the id came with another body, CONFLICT when the first call is still running after the
-    transaction's lock timeout. An error rolls back the row too: the next try does the work.
+    REQUEST_ID_REUSED when the id came with another body, CONFLICT when the first call is still running after the transaction's
+    lock timeout. An error rolls back the row too: the next try does the work.
 
-    Work that is done gets its entry in the audit log, with the answer as it is kept: it must not hold a secret.
+    Work that is done gets an entry in the audit log, with the stored answer: it must not hold a secret.
     """
     request_id: str = request.request_id  # type: ignore[attr-defined]
     if not request_id:
@@ -114,8 +114,8 @@ async def once_each(
 ) -> list[R | TocsinError]:
     """`once` for requests of one tenant that are committed together, each with its call: an answer or its own error for each.
 
-    `work` gets the places of those that were not answered before, and answers each of them; it runs again as that of
-    `Database.run` does. Of several with one request id it gets the first. An error is not kept: the next try does the work.
+    `work` gets the positions of those that were not answered before, and answers each of them; it may run again, as with
+    `Database.run`. Of several with one request id it gets the first. An error is not kept: the next try does the work.
     """
 
     async def run(tx: Tx) -> list[R | TocsinError]:
@@ -124,7 +124,7 @@ async def once_each(
     try:
         return await database.run(org_id, run)
     except asyncpg.UniqueViolationError:
-        # A twin in another transaction has taken one of the ids meanwhile, and committed: this time its answer is found.
+        # A repeat in another transaction has stored one of the ids meanwhile: this time its answer is found.
         return await database.run(org_id, run)
 
 
@@ -161,7 +161,7 @@ async def _once_each(
 
 
 async def answered(tx: Tx, method: str, request: Message, response_type: type[R]) -> R | None:
-    """The answer that `once` gave to this request before, if there is one: for work that begins before the transaction."""
+    """The stored answer of `once` to this request, if there is one: for work that begins before the transaction."""
     request_id: str = request.request_id  # type: ignore[attr-defined]
     row = await tx.fetchrow(_READ, tx.org_id, method, request_id[:_MAX_ID]) if request_id else None
     if row is None or row["response"] is None:
@@ -171,7 +171,7 @@ async def answered(tx: Tx, method: str, request: Message, response_type: type[R]
 
 
 async def recall(tx: Tx, method: str, request_ids: Collection[str]) -> dict[str, Answer]:
-    """Those of the tenant's request ids that `remember` keeps an answer to: `once` in sets, for many requests at a time.
+    """Those of the tenant's request ids with a stored answer: `once` in sets, for many requests at a time.
 
     Compare `Answer.body_hash` with that of the request; where they differ, the error is `reused()`.
     """
@@ -180,9 +180,9 @@ async def recall(tx: Tx, method: str, request_ids: Collection[str]) -> dict[str,
 
 
 async def remember(tx: Tx, method: str, answers: Mapping[str, Answer]) -> None:
-    """Keep the answers, by request id of at most 128 characters.
+    """Store the answers, by request id of at most 128 characters.
 
-    Raises asyncpg's UniqueViolationError when another transaction has taken one of the ids since `recall`.
+    Raises asyncpg's UniqueViolationError when another transaction has stored one of the ids since `recall`.
     """
     ids = sorted(answers)
     await tx.execute(
@@ -196,7 +196,7 @@ async def remember(tx: Tx, method: str, answers: Mapping[str, Answer]) -> None:
 
 
 async def sweep_requests(database: Database) -> int:
-    """Delete answers older than 24 hours, in small transactions; how many went. For a loop, every few minutes."""
+    """Delete answers older than 24 hours, in small transactions; returns how many. For a loop, every few minutes."""
 
     async def sweep(tx: Tx, limit: int) -> int:
         return int((await tx.execute(_SWEEP, limit)).removeprefix("DELETE "))

@@ -1,4 +1,4 @@
-"""Rows that a statement is given as parameters: an array for each column, with one value where all rows have the same."""
+"""Rows as parameters of a statement: an array for each column, or one value where all rows have the same."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,8 +7,8 @@ from typing import Any, Final
 class RowArrays:
     """Rows as the parameters from `$first` on.
 
-    asyncpg looks at each value of an array for values inside of it, which takes three times as long as to write it. Rows of one
-    batch differ in a few columns only.
+    asyncpg examines each value of an array for nested values, which takes three times as long as writing it. Rows of one batch
+    differ in a few columns only.
     """
 
     def __init__(self, first: int, columns: str) -> None:

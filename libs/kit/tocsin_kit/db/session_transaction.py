@@ -1,4 +1,4 @@
-"""A transaction that keeps its session: for locks of a session, which outlive the COMMIT."""
+"""A transaction that holds its session: for locks of a session, which outlive the COMMIT."""
 
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -19,9 +19,8 @@ _CLEAN_UP_TIMEOUT: Final = 2.0
 class SessionTransaction(AbstractAsyncContextManager["SessionTransaction"]):
     """Inside the block: read and write through `tx`, then `await commit()`; the session stays until the block ends.
 
-    `answer`: the command tag of what it began with, such as `SELECT 3`. Leaving without `commit` rolls back. Either way
-    `clean_up` is run then, and a session in which it does not succeed is closed: the server lets go of what a session holds
-    when it ends.
+    `answer`: the command tag of its first statement, such as `SELECT 3`. Leaving without `commit` rolls back. In both cases
+    `clean_up` is run then, and a session in which it fails is closed: the server releases what a session holds when it ends.
     """
 
     __slots__ = ("_begin", "_clean_up", "_committed", "_connection", "_org_id", "_sessions", "answer", "tx")
@@ -34,7 +33,7 @@ class SessionTransaction(AbstractAsyncContextManager["SessionTransaction"]):
         self._committed = False
 
     async def __aenter__(self) -> Self:
-        # What the session keeps beyond a ROLLBACK is let go also when this fails half way.
+        # What the session holds beyond a ROLLBACK is released even if this fails half way.
         self._connection, self.answer = await self._sessions.begin(
             self._begin, org_id=self._org_id, clean_up=self._clean_up
         )

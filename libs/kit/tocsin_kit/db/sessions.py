@@ -1,4 +1,4 @@
-"""Sessions for transactions: begun where a write is possible, given back clean, thrown away when in doubt."""
+"""Sessions for transactions: begun where a write is possible, given back clean, closed when in doubt."""
 
 import asyncio
 import time
@@ -42,12 +42,11 @@ class Sessions:
     async def begin(
         self, statement: str | Callable[[Connection], str], *, org_id: str = SYSTEM, clean_up: str = ""
     ) -> tuple[Connection, str]:
-        """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write; and the command tag
-        of its last part, such as `SELECT 3`.
+        """A connection on which `statement` (BEGIN and more) was run, and which can write; and the command tag of its last part,
+        such as `SELECT 3`.
 
-        Tenants, by `org_id`, take turns where they have to wait. A function says what is run on the connection that it is
-        given. `clean_up`: what is run after the ROLLBACK when it fails,
-        for what a session keeps beyond that.
+        Tenants, by `org_id`, alternate where they have to wait. A function returns the statement for the connection that it is
+        given. `clean_up`: run after the ROLLBACK when it fails, for what a session holds beyond that.
 
         Raises DATABASE_UNAVAILABLE, or OVERLOADED when none became free.
         """
@@ -62,12 +61,12 @@ class Sessions:
                 elsewhere = spoils_session(error, connection)
                 if isinstance(error, TimeoutError):
                     self.connections.distrust()
-                    elsewhere = False  # the caller waited for long enough
+                    elsewhere = False  # the caller waited long enough
                 await self.roll_back(connection, error, clean_up=clean_up)
                 if failure is None or not elsewhere:
                     raise failure or error from error
                 refusal = failure
-                continue  # nothing was done yet, so another connection may begin
+                continue  # nothing was changed yet, so another connection may begin
             if is_read_only(connection):
                 self.connections.distrust()
                 self.discard(connection)
@@ -122,7 +121,7 @@ class Sessions:
             await asyncio.shield(task)
 
     def discard(self, connection: Connection) -> None:
-        """Close the connection without a word; the server rolls back what it did not commit."""
+        """Close the connection at once; the server rolls back what was not committed."""
         connection.terminate()
         self.connections.release(connection)
 
@@ -137,7 +136,7 @@ class Sessions:
             self.connections.release(connection)
 
     def _log(self, error: Exception) -> None:
-        """The server's own words, which callers are not told; not for every call of an outage."""
+        """The server's own text, which callers do not get; not for every call of an outage."""
         code = getattr(error, "sqlstate", None) or type(error).__name__
         decision = decide(error)
         if decision is not None and decision.meaning is not Meaning.AWAY:

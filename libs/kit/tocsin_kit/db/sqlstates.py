@@ -1,7 +1,7 @@
 """What each SQLSTATE of PostgreSQL means to a caller: the one table that says so.
 
-Codes and classes are those of PostgreSQL's documentation, appendix A. A code without an entry of its own means what
-its class (its first two characters) means; a class that is not listed is a defect.
+Codes and classes are those of PostgreSQL's documentation, appendix A. A code without an entry of its own means what its class
+(its first two characters) means; a class that is not listed is a defect.
 """
 
 from collections.abc import Mapping
@@ -21,23 +21,23 @@ class Meaning(Enum):
     REPEATABLE = "repeatable"
     """The transaction lost a conflict. CONFLICT; the same transaction run again can succeed."""
     HELD = "held"
-    """Another transaction holds a lock for longer than this one waits. CONFLICT."""
+    """Another transaction held a lock for longer than this one waits. CONFLICT."""
     DENIED = "denied"
     """The role lacks a right that an operator must grant. UNAVAILABLE; another session would change nothing."""
     CALLER = "caller"
-    """The statement's values: constraints and conversions. The error comes out as it was raised."""
+    """A fault of the statement's values: constraints and conversions. The error comes out as it was raised."""
     DEFECT = "defect"
     """The statement itself is wrong. The error comes out as it was raised, and the edge masks it as INTERNAL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A meaning, and words for those who may not see the server's own."""
+    """A meaning, and a text for callers that may not see the server's own."""
 
     meaning: Meaning
     words: str = ""
     of_server: bool = False
-    """The server as a whole is in this state: no transaction is the reason, and another one would meet it as well."""
+    """The server as a whole is in this state: no transaction is the cause, and another one would meet it as well."""
 
 
 _DOES_NOT_ANSWER: Final = "the database did not answer in time"
@@ -126,12 +126,12 @@ CODES: Final[Mapping[str, Decision]] = {
     "P0001": _CALLER,  # RAISE in a trigger of ours is a constraint
 }
 
-# Where the server speaks of two things with one code, the function that raised it tells them apart. Its name is not
-# translated, as the text is.
+# Where the server uses one code for two cases, the function that raised it distinguishes them. Its name is not translated, as the
+# text is.
 ROUTINES: Final[Mapping[tuple[str, str], Decision]] = {
     ("0A000", "RevalidateCachedQuery"): _REPEATABLE,  # a migration changed a table under a prepared statement
-    # No constraint of a table (`ExecConstraints` raises those): a partition was attached while this statement waited for
-    # the default one, and the row belongs there now.
+    # Not a constraint of a table (`ExecConstraints` raises those): a partition was attached while this statement waited for the
+    # default one, and the row belongs there now.
     ("23514", "ExecPartitionCheckEmitError"): _REPEATABLE,
     ("42501", "ExecWithCheckOptions"): _DEFECT,  # row-level security: a row of another tenant
     ("54000", "GetNewTransactionId"): _away("the database must be vacuumed before it accepts writes"),
@@ -144,7 +144,8 @@ def decide(error: BaseException) -> Decision | None:
     if isinstance(error, asyncpg.OutdatedSchemaCacheError | pg.InvalidCachedStatementError):
         return _REPEATABLE
     if isinstance(error, asyncpg.InternalClientError):
-        return _away(_LOST)  # the server's last message arrived between two statements; asyncpg has no better name
+        # The server's last message arrived between two statements; asyncpg has no better class for it.
+        return _away(_LOST)
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return CODES["25006"]
     if not isinstance(error, asyncpg.PostgresError):

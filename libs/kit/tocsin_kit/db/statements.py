@@ -1,12 +1,12 @@
-"""Statements that SQLAlchemy Core builds from a service's `store/tables/`, and that asyncpg runs.
+"""Statements that SQLAlchemy Core builds from a service's `store/tables/`, run by asyncpg.
 
-A statement is compiled when its module is imported. From then on it is a text and the order of its parameters: no call
-pays for the building.
+A statement is compiled when its module is imported. From then on it is a text and the order of its parameters: no call pays for
+building it.
 
     _GET = Statement(select(*columns_of(users, User)).where(users.c.org_id == param("org_id"), users.c.id == param("id")))
     row = await tx.fetchrow(*_GET(org_id=tx.org_id, id=alert_id))
 
-Writes of whole sets, claims and statements with WITH stay SQL text: there Core says the same with more words.
+Writes of whole sets, claims and statements with WITH stay SQL text: there Core needs more words.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-unty
 
 
 def param(name: str, type_: Any = None) -> BindParameter[Any]:
-    """A parameter. Without `type_` it has the type of what it is compared with; PostgreSQL's own cast follows from either."""
+    """A parameter. Without `type_` it has the type of the value it is compared with; PostgreSQL's own cast follows from either."""
     return bindparam(name, type_=type_)
 
 
@@ -39,7 +39,7 @@ def constant(value: str | int) -> ColumnElement[Any]:
 def columns_of(table: FromClause, kind: type[Any], **others: ColumnElement[Any]) -> list[ColumnElement[Any]]:
     """The columns that make a `kind`, in its fields' order: rows for `Row(*row)`.
 
-    `others`: what fields are that are no columns of the table. Raises KeyError for a field that is neither.
+    `others`: expressions for fields that are no columns of the table. Raises KeyError for a field that is neither.
     """
     names = [field.name for field in dataclasses.fields(kind)]
     return [others[name].label(name) if name in others else table.c[name] for name in names]
@@ -74,8 +74,8 @@ class Statement:
 class Filtered:
     """A SELECT with filters: a call uses those whose parameters have values.
 
-    The others are no part of its text, so that each combination finds its own index. A combination is compiled when it is
-    asked for the first time, in less than a millisecond, and kept.
+    The others are not part of its text, so that each combination can use its own index. A combination is compiled when it is used
+    for the first time, in less than a millisecond, and kept.
     """
 
     __slots__ = ("_filters", "_select", "_statements", "names")

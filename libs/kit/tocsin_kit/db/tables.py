@@ -1,4 +1,4 @@
-"""What a service's `store/tables/` is written with, and the tables that the kit itself works on.
+"""Helpers for a service's `store/tables/`, and the tables that the kit itself uses.
 
 `store/tables/` shows the schema as all migrations together leave it; a test compares it with a migrated database.
 Migrations stay hand-written: Alembic's autogenerate sees neither CHECK constraints nor row security. Columns are NOT
@@ -76,7 +76,7 @@ def index(
 
 
 def also(of: MetaData | Table, *statements: str, after: Table | None = None) -> None:
-    """What is made with a table besides, as SQL: its partitions, and what refers to one. `after`: made only then."""
+    """SQL that is run with the creation of a table: its partitions, and what refers to one. `after`: made only then."""
     when = "before_create" if isinstance(of, MetaData) else "after_create"
     for each in statements:
         event.listen(of, when, DDL(each))  # type: ignore[no-untyped-call]

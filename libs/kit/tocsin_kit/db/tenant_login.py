@@ -1,9 +1,9 @@
-"""The login of calls: it sees the rows of one tenant, no matter what a statement sets in its session.
+"""The login of calls: it sees the rows of one tenant, whatever a statement sets in its session.
 
-Row-level security has to be told the tenant, and PostgreSQL lets every statement change every setting that it could be
-told by. So a transaction of this login also proves that it may name its tenant: `tocsin.proof` is a keyed hash of the
-tenant and of the session's process id (another session's proof can be read in pg_stat_activity). The key is in a table
-that this login has no right on; a process reads it through the owner's login. A setting without its proof shows nothing.
+Row-level security must be told the tenant, and in PostgreSQL every statement can change every setting that could tell it. So a
+transaction of this login also proves that it may use its tenant: `tocsin.proof` is a keyed hash of the tenant and of the
+session's process id (another session's proof can be read in pg_stat_activity). The key is in a table on which this login has no
+right; a process reads it through the owner's login. A setting without its proof makes no row visible.
 
 `migrate` makes the key, the function, the row rules and the rights; all of it can be repeated.
 """
@@ -27,7 +27,7 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = "4s"
-"""As in migrations: a row rule needs its table alone for a moment, and transactions that come meanwhile queue behind it."""
+"""As in migrations: a row rule needs its table exclusively for a moment, and transactions that come meanwhile queue behind it."""
 _NO_KEY: Final = "the login of calls is not known to the database: run migrate with …_TENANT_DATABASE_URL"
 _LONGEST_NAME: Final = 63
 """PostgreSQL cuts longer ones."""
@@ -87,9 +87,9 @@ def login_of(url: str) -> str:
 
 
 async def ensure(connection: Connection, login: str) -> None:
-    """Hold `login` to one tenant, and give it the rights that calls need. `connection`: the owner's.
+    """Restrict `login` to one tenant, and give it the rights that calls need. `connection`: the owner's.
 
-    Tables that are no tenant's are read-only for it. Each table is a transaction of its own, and its row rule comes before
+    Tables that belong to no tenant are read-only for it. Each table is a transaction of its own, and its row rule comes before
     its rights. Raises asyncpg.UndefinedObjectError when there is no such login, asyncpg.LockNotAvailableError after 4 s.
     """
     name = _quoted(login)
@@ -105,7 +105,7 @@ async def ensure(connection: Connection, login: str) -> None:
     for table in await connection.fetch(_TABLES, rule):
         if table["of_tenants"] and not table["is_held"]:
             await connection.execute(
-                # No index can be entered by IS NOT DISTINCT FROM: which one to enter is for the statement's words to say.
+                # IS NOT DISTINCT FROM cannot use an index: the statement's own conditions choose the index.
                 f"CREATE POLICY {_quoted(rule)} ON {table['name']} AS RESTRICTIVE TO {name} "
                 "USING (org_id IS NOT DISTINCT FROM (SELECT tenancy.org_id()))"
             )
@@ -125,7 +125,7 @@ class TenantLogin:
         async def connect() -> Connection:
             connection = await dial()
             try:
-                # Asked, because a pooler in front of PostgreSQL tells its clients numbers of its own.
+                # Asked, because a pooler in front of PostgreSQL gives its clients numbers of its own.
                 self._pids[connection] = await connection.fetchval("SELECT pg_backend_pid()")
             except BaseException:
                 connection.terminate()
@@ -147,7 +147,7 @@ class TenantLogin:
         self._key = key
 
     def begin(self, connection: Connection, org_id: str) -> str:
-        """What a transaction of the tenant begins with in this session."""
+        """The statements with which a transaction of the tenant begins in this session."""
         claimed = f"{self._pids[connection]}/{org_id}".encode()
         proof = hashlib.sha256(self._key + hashlib.sha256(self._key + claimed).digest()).hexdigest()
         tenant = org_id.replace("'", "''")
@@ -166,13 +166,13 @@ class TenantLogin:
         if faults:
             raise unavailable(f"the login of calls {', '.join(faults)}: run migrate with …_TENANT_DATABASE_URL")
         if not proven:
-            self._key = b""  # the database was made anew: its key is another one
+            self._key = b""  # the database was made anew, with another key
             raise unavailable("the database does not accept the tenants' proofs; the key is read again")
 
     async def require_rights(self, tx: Tx) -> None:
         """Raises DATABASE_UNAVAILABLE while a right on a table of tenants is missing. `tx` is a transaction of a tenant.
 
-        Asked at the start only: a table that a newer version has made since is none that this process uses.
+        Checked at the start only: this process uses no table that a newer version has made since.
         """
         lacking = [row["name"] for row in await tx.fetch(_LACKING)]
         if lacking:

@@ -32,7 +32,7 @@ class Tx:
         self.org_id: Final = org_id
         """The tenant whose rows are visible; `*` sees all."""
         self.answer: Final = answer
-        """The command tag of what it began with, such as `SELECT 3`."""
+        """The command tag of its first statement, such as `SELECT 3`."""
 
     def fetch(self, sql: str, *args: object) -> Coroutine[Any, Any, list[asyncpg.Record]]:
         """All rows."""
@@ -62,13 +62,13 @@ class Tx:
         return self._now
 
     def know(self, now: datetime) -> None:
-        """A statement of this transaction has told what `now` is: it is not asked again."""
+        """A statement of this transaction has returned `now`: it is not asked again."""
         self._now = now
 
     def after_commit(self, function: AfterCommit) -> None:
         """Run `function` once the COMMIT is done, outside the transaction. Dropped on rollback; its errors are logged.
 
-        For hints only: a process may die before it runs, so what must happen needs a row as well.
+        For hints only: a process may die before it runs, so an effect that must happen needs a row as well.
         """
         self._after_commit.append(function)
 
@@ -82,7 +82,7 @@ class Tx:
         self._connection = None
 
     async def ended(self) -> None:
-        """It is committed: run what was left for after that."""
+        """It is committed: run the functions that wait for that."""
         self.end()
         for callback in self._after_commit:
             try:
@@ -94,11 +94,11 @@ class Tx:
 
 
 class Together(Tx):
-    """Gathers what `execute` is given, and sends it as one statement: a single round trip of the same transaction.
+    """Collects the calls of `execute`, and sends them as one statement: a single round trip of the same transaction.
 
-    Each part is a plain INSERT, UPDATE or DELETE. All of them see the rows as they were before, and foreign keys are looked at
-    when the last has ended; so no part may read or write a row that another one writes. They go with the next `fetch`, whose
-    statement runs first and may have a WITH of its own, or with `send`.
+    Each part is a plain INSERT, UPDATE or DELETE. All of them see the rows as they were before, and foreign keys are checked when
+    the last has ended; so no part may read or write a row that another part writes. They are sent with the next `fetch`, whose
+    statement runs first and may have a WITH of its own, or by `send`.
     """
 
     __slots__ = ("_parts", "_tx")
@@ -109,18 +109,18 @@ class Together(Tx):
         self._parts: list[tuple[str, tuple[object, ...]]] = []
 
     async def execute(self, sql: str, *args: object) -> str:
-        """Gather it. There is no answer yet: empty."""
+        """Collect it. The answer is empty."""
         self._parts.append((sql, args))
         return ""
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
-        """All rows of this one; what was gathered goes with it."""
+        """All rows of this one; the collected statements are sent with it."""
         parts, self._parts = [*self._parts, (sql, args)], []
         text = _one_statement(tuple((each, len(values)) for each, values in parts))
         return await self._tx.fetch(text, *(value for _, values in parts for value in values))
 
     async def send(self) -> None:
-        """Run what was gathered."""
+        """Run the collected statements."""
         if self._parts:
             sql, args = self._parts.pop()
             await self.fetch(sql, *args)
@@ -134,21 +134,21 @@ class Together(Tx):
         self._tx.after_commit(function)
 
     def fetchrow(self, sql: str, *args: object) -> Coroutine[Any, Any, asyncpg.Record | None]:
-        """Not for what is gathered. Raises TypeError."""
+        """Not available for collected statements. Raises TypeError."""
         raise TypeError("writes are gathered: use fetch")
 
     def fetchval(self, sql: str, *args: object) -> Coroutine[Any, Any, Any]:
-        """Not for what is gathered. Raises TypeError."""
+        """Not available for collected statements. Raises TypeError."""
         raise TypeError("writes are gathered: use fetch")
 
     def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> Coroutine[Any, Any, None]:
-        """Not for what is gathered. Raises TypeError."""
+        """Not available for collected statements. Raises TypeError."""
         raise TypeError("writes are gathered: use execute")
 
 
 @lru_cache(256)
 def _one_statement(parts: tuple[tuple[str, int], ...]) -> str:
-    """Of statements with the numbers of their parameters: the last one, with the others before it in WITH."""
+    """Of statements with the numbers of their parameters: the last one, with the others in front of it in WITH."""
     texts, given = list[str](), 0
     for sql, count in parts:
         texts.append(_PARAMETER.sub(lambda found, before=given: f"${before + int(found[1])}", sql))  # type: ignore[misc]

@@ -1,1 +1,1 @@
-"""API keys of machines, and what ends a credential before its time: one service keeps the record, all of them follow it."""
+"""API keys of machines, and revocations of credentials: one service keeps the record, and all services follow it."""

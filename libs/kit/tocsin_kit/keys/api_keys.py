@@ -1,7 +1,7 @@
-"""API keys as credentials: looked up once, then known for a while, since revocations come by another way.
+"""API keys as credentials: looked up once, then cached for a while, since revocations are followed separately.
 
-A revoked key is refused as soon as this process hears of the revocation. So a key may be remembered for `_KNOWN_SECONDS` while
-the service that keeps the record is away, and machines go on working.
+A revoked key is refused as soon as this process reads the revocation. So a key may be cached for `_KNOWN_SECONDS` while the
+service that keeps the record is away, and machines keep working.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tocsin_kit.keys.sources import read_ranges
 PREFIX: Final = "tak_"
 _KEY: Final = re.compile(PREFIX + rf"[A-Za-z0-9_-]{{{CHARACTERS}}}")
 KNOWN_SECONDS: Final = 3600.0
-"""How long a key is good without another look at the record."""
+"""How long a key is accepted without asking the record again."""
 _RENEW_SECONDS: Final = 60.0
 _SIZE: Final = 10_000
 _UNKNOWN: Final = "the API key was never made, was revoked or has expired"
@@ -39,7 +39,7 @@ class _Known:
 
 
 class ApiKeys:
-    """An `Authenticator`. Notes when keys were used, until the caller takes the notes."""
+    """An `Authenticator`. Notes when keys were used, until the caller takes these notes."""
 
     def __init__(self, record: KeyRecord) -> None:
         self._record = record
@@ -53,7 +53,7 @@ class ApiKeys:
         """See `Authenticator`. Raises SERVICE_UNAVAILABLE for a key that was not seen lately while the record is away."""
         if not token.startswith(PREFIX):
             return None
-        # What cannot be a key costs no look-up.
+        # Text that cannot be a key costs no look-up.
         if not _KEY.fullmatch(token):
             raise invalid_credential(_UNKNOWN)
         known = await self._keys.get(key_hash(token))
@@ -66,19 +66,19 @@ class ApiKeys:
         return known.principal
 
     def take_uses(self) -> list[Use]:
-        """The last use of each key since this was asked before."""
+        """The last use of each key since the last call of this."""
         now = asyncio.get_running_loop().time()
         used, self._used = self._used, {}
         return [Use(org_id, id, now - time) for (org_id, id), time in used.items()]
 
     def put_back(self, uses: Sequence[Use]) -> None:
-        """Uses that could not be noted."""
+        """Uses that could not be stored."""
         now = asyncio.get_running_loop().time()
         for use in uses:
             self._used.setdefault((use.org_id, use.id), now - use.ago)
 
     async def _find(self, digest: bytes) -> _Known:
-        """Raises CREDENTIAL_INVALID. What is raised is not kept: wrong keys push no right ones out."""
+        """Raises CREDENTIAL_INVALID. Errors are not cached: wrong keys cannot push right ones out."""
         begin = asyncio.get_running_loop().time()
         found = await self._lookups.submit(digest)
         if found is None:

@@ -1,4 +1,4 @@
-"""Where API keys and revocations are kept, as every service sees it: its own database, or the service that has them."""
+"""The store of API keys and revocations, as every service sees it: its own database, or the service that keeps them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,14 +54,14 @@ class Use:
 
 
 class KeyRecord(Protocol):
-    """Each method raises SERVICE_UNAVAILABLE or DATABASE_UNAVAILABLE while the record cannot be had."""
+    """Each method raises SERVICE_UNAVAILABLE or DATABASE_UNAVAILABLE while the record cannot be reached."""
 
     async def find_keys(self, hashes: Sequence[bytes]) -> Mapping[bytes, FoundKey]:
-        """Those of at most `PAGE` keys that work."""
+        """Of at most `PAGE` keys, those that work."""
         ...
 
     async def revocations_after(self, number: int) -> tuple[Sequence[Numbered], int]:
-        """At most `PAGE` revocations by number, and the number behind which one may still appear."""
+        """At most `PAGE` revocations by number, and the number after which one may still appear."""
         ...
 
     async def note_uses(self, uses: Sequence[Use]) -> None:

@@ -1,4 +1,4 @@
-"""What this process knows to be revoked. Asked for every call, so it lies in memory and costs two look-ups."""
+"""The revocations that this process knows. Checked at every call, so they are in memory and cost two look-ups."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ class Revocation:
     issued_before: float
     """Epoch seconds."""
     expire: float
-    """Epoch seconds at which all that it hits has expired."""
+    """Epoch seconds at which all credentials that it covers have expired."""
 
 
 class Revocations:
@@ -35,7 +35,7 @@ class Revocations:
         return len(self._tokens) + len(self._subjects)
 
     def add(self, revocation: Revocation) -> None:
-        """Once more changes nothing. Of one subject the latest time counts."""
+        """Adding one again changes nothing. Of one subject the latest time is kept."""
         if revocation.token_id:
             _keep_later(self._tokens, (revocation.org_id, revocation.token_id), revocation)
         else:
@@ -44,7 +44,8 @@ class Revocations:
     def check(self, principal: Principal) -> None:
         """Raises CREDENTIAL_INVALID for a credential that was revoked.
 
-        Tocsin's own services are never refused: they make themselves new tokens, and who has their key is shut out by another key.
+        Tocsin's own services are never refused: they make new tokens for themselves, and a stolen signing key is ended by
+        rotating it.
         """
         if self._tokens and principal.token_id:
             token_id = principal.token_id
@@ -57,7 +58,7 @@ class Revocations:
                 self._refuse(principal)
 
     def forget_expired(self, now: float) -> None:
-        """Drops what hits nothing any more at epoch second `now`."""
+        """Drops revocations that cover nothing any more at epoch second `now`."""
         for kept in (self._tokens, self._subjects):
             for key in [key for key, each in kept.items() if each.expire + FORGET_MARGIN < now]:
                 del kept[key]

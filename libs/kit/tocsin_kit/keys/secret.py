@@ -18,5 +18,5 @@ def new_key(prefix: str) -> str:
 
 
 def key_hash(key: str) -> bytes:
-    """What is stored of a key: SHA-256. It has 256 random bits, so nothing slower is needed."""
+    """The stored hash of a key: SHA-256. It has 256 random bits, so nothing slower is needed."""
     return hashlib.sha256(key.encode()).digest()

@@ -1,4 +1,4 @@
-"""What a service adds so that it takes API keys, and refuses what was revoked anywhere."""
+"""What a service adds so that it accepts API keys, and refuses credentials that were revoked anywhere."""
 
 import asyncio
 import time
@@ -26,9 +26,9 @@ _LATE_SECONDS: Final = 30.0
 
 
 def serve_keys(runtime: Runtime[S], record: KeyRecord) -> None:
-    """The authenticator, the loop that follows the record, and a health check that says when it cannot."""
+    """The authenticator, the loop that follows the record, and a health check for it."""
     keys = ApiKeys(record)
-    # First: to the other authenticators a key would be a token to take apart.
+    # First: the other authenticators would try to parse a key as a token.
     runtime.authenticators.insert(0, keys)
     follower = Follower(record, runtime.rpc.credentials.revocations, keys)
     runtime.loops.add("credentials", follower.run, everywhere=True)
@@ -36,7 +36,7 @@ def serve_keys(runtime: Runtime[S], record: KeyRecord) -> None:
 
 
 class Follower:
-    """Reads revocations as they come, and tells the record when keys were used: in batches, never for one call."""
+    """Reads new revocations, and reports the use of keys: in batches, never within a call."""
 
     def __init__(self, record: KeyRecord, revocations: Revocations, keys: ApiKeys) -> None:
         self._record = record
@@ -47,7 +47,7 @@ class Follower:
         self._note = time.monotonic() + _NOTE_EVERY
 
     async def run(self, stop: asyncio.Event) -> None:
-        """The loop. Without the record what is known stays true; what is revoked meanwhile is heard of when it is back."""
+        """The loop. Without the record the known state stays valid; revocations made meanwhile are read when it is back."""
         away = False
         while not stop.is_set():
             try:
@@ -82,7 +82,7 @@ class Follower:
             await self.note_uses()
 
     async def note_uses(self) -> None:
-        """Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE; then the uses are told the next time."""
+        """Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE; then the uses are reported the next time."""
         uses = self._keys.take_uses()
         for start in range(0, len(uses), PAGE):
             try:
@@ -92,7 +92,7 @@ class Follower:
                 raise
 
     async def check(self) -> None:
-        """Raises while the record was not read for long: what was revoked since may still be taken here."""
+        """Raises while the record was not read for long: credentials that were revoked since may still be accepted here."""
         age = time.monotonic() - self._read
         if age > _LATE_SECONDS:
             raise RuntimeError(f"revoked credentials were not read for {age:.0f} s and may be taken here")

@@ -1,6 +1,6 @@
 """From where a credential may be used: ranges of addresses in CIDR form (RFC 4632, RFC 4291).
 
-The address that counts is the one that the connection comes from, or that trusted proxies tell (`tocsin_kit.proxies`).
+The address is that of the connection, or the one that trusted proxies report (`tocsin_kit.proxies`).
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Mails in: an SMTP listener with bounds, a reader that no mail can make slow, and what every receiver answers."""
+"""Received mails: an SMTP listener with limits, a reader that no mail can slow down, and the answers of every receiver."""

@@ -1,6 +1,6 @@
-"""A mail as it comes after DATA: where it ends, and its lines without the dots that hide such an end (RFC 5321, section 4.5.2).
+"""A mail as it arrives after DATA: finds its end, and removes the dots that escape such an end (RFC 5321, section 4.5.2).
 
-In pieces and not line by line: a mail of empty lines has millions of them, and each cost as much as a whole piece.
+Processed in pieces, not line by line: a mail of empty lines has millions of them, and each would cost as much as a whole piece.
 """
 
 from typing import Final
@@ -8,11 +8,11 @@ from typing import Final
 _LINE: Final = b"\r\n"
 _END: Final = b"\r\n.\r\n"
 _KEPT: Final = len(_LINE) + len(_END) - 1
-"""Bytes that are looked at again with what comes next: an end without its last byte, and whether a line begins before it."""
+"""Bytes that are examined again with the next ones: an end without its last byte, and whether a line begins before it."""
 
 
 class MailContent:
-    """What came so far. Of more than `most` bytes only their number is kept."""
+    """The content that has arrived. Beyond `most` bytes only their number is kept."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -22,7 +22,7 @@ class MailContent:
         """Bytes of the mail, with the dots."""
 
     def feed(self, data: bytes) -> bytes | None:
-        """Takes what came; once the mail has ended, what came behind it."""
+        """Takes new bytes; once the mail has ended, returns the bytes after it."""
         self._held += data
         end = self._held.find(_END)
         if end >= 0:
@@ -39,7 +39,7 @@ class MailContent:
         return bytes(self._taken) if self.came <= self._most else None
 
     def _take(self, size: int) -> None:
-        """So many of the bytes that are held, of which the first two were taken before."""
+        """So many of the held bytes; the first two were taken before."""
         part = self._held[:size]
         del self._held[: size - len(_LINE)]
         self.came += size - len(_LINE)

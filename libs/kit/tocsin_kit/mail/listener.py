@@ -1,23 +1,23 @@
-"""What an SMTP listener is told by the settings of its service."""
+"""The settings of an SMTP listener."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class MailListener:
-    """Where mails are taken, and how much of them."""
+    """Where mails are accepted, and how many."""
 
     listen: str
     """Host and port."""
     domain: str
-    """What the server calls itself."""
+    """The name of the server."""
     require_tls: bool = False
     max_bytes: int = 5 << 20
     """The most bytes of one mail."""
     max_connections: int = 100
-    """At once; one host may have half of them. On an eighth of them a mail may be on its way."""
+    """At once; one host may have half of them. At most an eighth of them may carry a mail at one time."""
     command_seconds: float = 60.0
-    """How long a client may be silent, and how long one mail may take to come."""
+    """How long a client may be silent, and how long one mail may take to arrive."""
     session_seconds: float = 600.0
     """How long a connection may last."""
     shared: bool = False

@@ -1,7 +1,7 @@
-"""Reads mails within a bounded time and memory. It takes milliseconds, so it has no place on the event loop.
+"""Reads mails within limits of time and memory. It takes milliseconds, so it must not run on the event loop.
 
-Python's parser asks each of the parts around a line about it, and Python knows codecs that take quadratic time. So only the
-head of a mail is parsed, only if it has few parts, and only the character sets that mails have are decoded.
+Python's parser checks each line against each of the enclosing parts, and Python has codecs that take quadratic time. So only the
+head of a mail is parsed, only if it has few parts, and only the character sets that mails use are decoded.
 """
 
 import re
@@ -19,11 +19,11 @@ from typing import Any, Final, TypeVar
 import re2
 
 PARSED: Final = 128 << 10
-"""Bytes of a mail; what follows them is not looked at."""
+"""Bytes of a mail; the rest is ignored."""
 TEXT: Final = 16 << 10
 """Characters of the body that are kept."""
 _BOUNDARIES: Final = 60
-"""Times the word may stand in what is parsed; in more, the parts are not told apart."""
+"""How often the word may occur in the parsed part; in a mail with more, the parts are not separated."""
 _PARTS: Final = 50
 _DECODED: Final = 64 << 10
 """Bytes of one part."""
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 _Part = Any  # email.message.Message, which is generic for type checkers only
 _HEADER: Final = 2000
 _MIME_HEADER: Final = 1000
-"""Characters of a header that are kept. The parameters of those of MIME are taken apart several times for each part, in quadratic
+"""Characters of a header that are kept. The parameters of MIME headers are parsed several times for each part, in quadratic
 time."""
 _IDS: Final = 50
 _NAMES: Final = 20
@@ -57,18 +57,18 @@ _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What is read of a mail. Texts may be shortened."""
+    """The result of reading a mail. Texts may be shortened."""
 
     subject: str
     text: str
     sender: str = ""
-    """The address it is from by its own header."""
+    """The sender by its own header."""
     date: str = ""
     message_id: str = ""
     answers: tuple[str, ...] = ()
     """Message ids that it answers, the nearest first."""
     automatic: bool = False
-    """It answers another mail by itself (RFC 3834). What a program sends of its own, such as cron, is no answer."""
+    """It answers another mail by itself (RFC 3834). A mail that a program sends by itself, such as cron, is no answer."""
     bulk: bool = False
     """No person wrote it to this address: a program, a mailing list or a mail server did."""
     own: bool = False
@@ -78,7 +78,7 @@ class Mail:
 
 
 class _Shortened(Compat32):
-    """The library's own way to keep headers, within a length."""
+    """The library's own class for headers, with a limit of length."""
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         """Of the lines of one header, its name and its value."""
@@ -90,10 +90,10 @@ _POLICY: Final = _Shortened()
 
 
 def read_mail(content: bytes, *, marks_quotes: bool = False) -> Mail:
-    """Never raises; what cannot be read is left out.
+    """Never raises; unreadable parts are left out.
 
-    `marks_quotes`: a text that is taken from HTML marks what is quoted as plain text does: `> ` before each line, and rules as
-    lines of `_`.
+    `marks_quotes`: in a text that is taken from HTML, quoted lines are marked as in plain text: `> ` before each line, and rules
+    as lines of `_`.
     """
     message = _parse(content[:PARSED])
     parts: list[_Part] = _or_nothing(lambda: list(islice(_leaves(message), _PARTS)), [])
@@ -113,7 +113,7 @@ def read_mail(content: bytes, *, marks_quotes: bool = False) -> Mail:
 
 
 def _or_nothing(read: Callable[[], _T], nothing: _T) -> _T:
-    """The library raises many things about what is no MIME, which is no reason to lose the rest of the mail."""
+    """The library raises various errors for invalid MIME, which must not lose the rest of the mail."""
     try:
         return read()
     except Exception:
@@ -134,7 +134,7 @@ def _leaves(message: _Part) -> Iterator[_Part]:
 
 
 def _text(parts: list[_Part], *, marks_quotes: bool) -> str:
-    """The first text that is none of the attachments; of HTML what is seen of it."""
+    """The first text that is not an attachment; of HTML the visible text."""
     shown = [part for part in parts if part.get_content_disposition() != "attachment"]
     for part in shown:
         if part.get_content_type() == "text/plain" and (text := _tidy(_decoded(part))):
@@ -165,7 +165,7 @@ def _chars(data: bytes, charset: Any) -> str:
 
 
 def _seen(html: str, *, marks_quotes: bool) -> str:
-    """Without what a browser does not show. RE2 takes linear time, also for tags that are never closed."""
+    """Without text that a browser does not show. RE2 takes linear time, also for tags that are never closed."""
     html = html.replace(_QUOTES, "").replace(_QUOTED, "")
     quotes = ((_QUOTE, f"\n{_QUOTES}"), (_END_OF_QUOTE, f"\n{_QUOTED}"), (_RULE, "\n________________\n"))
     for pattern, instead in (
@@ -194,7 +194,7 @@ def _tidy(text: str) -> str:
 
 
 def _header(message: _Part, name: str) -> str:
-    """The first of this name, decoded. As the parser keeps it: what is no ASCII stands there as it came."""
+    """The first of this name, decoded. As the parser keeps it: bytes that are not ASCII are unchanged."""
     wanted = name.lower()
     raw = next((str(value) for each, value in message.raw_items() if each.lower() == wanted), "")[:_HEADER]
     return _unfolded(raw)

@@ -1,4 +1,4 @@
-"""What every receiver of mails answers to the commands of an SMTP session."""
+"""The answers of every mail receiver to the commands of an SMTP session."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +18,13 @@ NOT_OUR_DOMAIN: Final = "550 5.7.1 mails to this domain are not taken here"
 
 
 class Receiver:
-    """aiosmtpd calls its hooks. All that is answered 5xx is wrong with the mail, and would be wrong with it again.
+    """aiosmtpd calls its hooks. A 5xx answer means that the mail itself is wrong, and a repeat would be too.
 
     A receiver of a service adds `handle_RCPT` and `handle_DATA`.
     """
 
     def __init__(self, domain: str, *, marks_quotes: bool = False) -> None:
-        """`domain`: what stands behind the `@` of the addresses whose mails are taken. `marks_quotes`: see `read_mail`."""
+        """`domain`: after the `@` of the addresses whose mails are accepted. `marks_quotes`: see `read_mail`."""
         self._domain = domain.lower()
         self._read = partial(read_mail, marks_quotes=marks_quotes)
         self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
@@ -41,13 +41,13 @@ class Receiver:
         return [line for line in answer if not line.startswith("250-AUTH")]
 
     async def handle_exception(self, error: Exception) -> str:
-        """A defect of ours, which must lose no mail; or a client that hangs up, or speaks no TLS after STARTTLS."""
+        """A defect of ours, which must lose no mail; or a client that closes the connection, or uses no TLS after STARTTLS."""
         if not isinstance(error, (TLSSetupException, OSError, asyncio.IncompleteReadError)):
             masked(error)
         return _OURS
 
     def word_of(self, address: str) -> str | None:
-        """What stands before the `@`; None of an address of another domain."""
+        """The part before the `@`; None for an address of another domain."""
         word, _, domain = address.rpartition("@")
         return word if domain.lower() == self._domain else None
 

@@ -1,7 +1,7 @@
-"""The SMTP listener: who may connect, for how long, and how much may come (RFC 5321).
+"""The SMTP listener: limits of connections, of time, and of bytes (RFC 5321).
 
-aiosmtpd speaks the protocol. What it does not limit is limited here: connections, the time of a session, and the memory of
-a mail that is on its way.
+aiosmtpd implements the protocol. What it does not limit is limited here: connections, the time of a session, and the memory of
+mails that are arriving.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _BUSY: Final = "451 4.3.2 too many mails are on their way; send it again a littl
 _LATE: Final = "421 4.4.2 the mail did not come in time"
 _LEAVING: Final = "421 4.3.2 closing; another one will take your mail"
 _PIECE: Final = 64 << 10
-"""Bytes of a mail that are looked at together."""
+"""Bytes of a mail that are processed together."""
 _TOO_LARGE: Final = "552 5.3.4 the mail is larger than {limit} bytes"
 
 # It logs each command as it came, and the addresses in them are credentials.
@@ -69,7 +69,7 @@ class MailServer:
         """The port it listens on, once started."""
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Take mails until the process is told to stop. What is being committed then is answered."""
+        """Accept mails until the process is told to stop. What is being committed then is answered."""
         loop = asyncio.get_running_loop()
         host, _, port = self.settings.listen.rpartition(":")
         server = await loop.create_server(
@@ -86,7 +86,7 @@ class MailServer:
             await until(lambda: not self._sessions, _GRACE, step=_STEP)
             for session in list(self._sessions):
                 session.abort()
-        # A loop that ends before it is told to is started again.
+        # A loop that ends earlier is restarted.
         await ended.wait()
 
     async def close(self) -> None:
@@ -95,11 +95,11 @@ class MailServer:
 
     @property
     def leaving(self) -> bool:
-        """Whether sessions end with the command that they are in."""
+        """Whether sessions end with their current command."""
         return self._stop.is_set()
 
     def enter(self, session: "_Session", host: str) -> bool:
-        """One session more; False when there is no room for it."""
+        """Count one more session; False when the limit is reached."""
         most = self.settings.max_connections
         full = len(self._sessions) >= most or self._hosts[host] >= most // _HOST_SHARE
         if full or self.leaving or self._rate.take(host, time.monotonic()):
@@ -110,13 +110,13 @@ class MailServer:
         return True
 
     def leave(self, session: "_Session", host: str) -> None:
-        """The session is over."""
+        """The session has ended."""
         if session in self._sessions:
             self._sessions.remove(session)
             self._hosts.less(host)
 
     def lend(self, host: str) -> bool:
-        """Whether one more mail may be on its way; `give_back` follows."""
+        """Whether one more mail may arrive now; `give_back` follows."""
         most = max(2, self.settings.max_connections // _SENDING_SHARE)
         if self._sending.total() >= most or self._sending[host] >= most // _HOST_SHARE:
             self._refused.labels("mails").inc()
@@ -125,14 +125,14 @@ class MailServer:
         return True
 
     def give_back(self, host: str) -> None:
-        """A mail is not on its way any more."""
+        """A mail has arrived, or was given up."""
         self._sending.less(host)
 
 
 class _Session(SMTP):
     """The SMTP session of one connection."""
 
-    # Of each command; the reader takes no longer line.
+    # Of each command; the reader accepts no longer line.
     command_size_limit = 1000
 
     def __init__(self, server: MailServer) -> None:
@@ -157,7 +157,7 @@ class _Session(SMTP):
         self._busy = False
 
     def connection_made(self, transport: Any) -> None:
-        """The first time, and again once STARTTLS has made another transport of it."""
+        """The first time, and again after STARTTLS has replaced the transport."""
         if self._end is None:
             peer = transport.get_extra_info("peername")
             self._host = source_of(str(peer[0]) if peer else "")
@@ -178,23 +178,23 @@ class _Session(SMTP):
         super().connection_lost(error)
 
     def abort(self) -> None:
-        """Ends it without a word."""
-        # Beneath STARTTLS: TLS would wait for the client's goodbye.
+        """Ends it without an answer."""
+        # Below TLS: TLS would wait for the client's close message.
         transport: Any = self._original_transport or self.transport
         if transport is not None:
             transport.abort()
 
     def leave_if_idle(self) -> None:
-        """Ends it when nothing of it is being committed."""
+        """Ends it when it is committing nothing."""
         transport: Any = self.transport
         if not self._busy and transport is not None:
             transport.write(f"{_LEAVING}\r\n".encode())
             transport.close()
 
     async def smtp_DATA(self, arg: str | None) -> None:
-        """A mail, within the room that there is for mails on their way.
+        """A mail, within the limit of mails that are arriving.
 
-        Not as the library reads it, which keeps an object for each line, and lines without an end in full.
+        The library's own method keeps an object for each line, and lines without an end in full.
         """
         if await self.check_helo_needed():
             return
@@ -213,7 +213,7 @@ class _Session(SMTP):
     async def _take(self) -> None:
         await self.push("354 end with <CR><LF>.<CR><LF>")
         seconds = self._server.settings.command_seconds
-        # Behind ours, which says what is wrong.
+        # Later than our own limit, which gives the reason.
         self._reset_timeout(2 * seconds)
         try:
             async with asyncio.timeout(seconds):
@@ -247,7 +247,7 @@ class _Session(SMTP):
             self.transport.close()
 
     async def _content(self) -> tuple[bytes | None, bool]:
-        """The mail, see `MailContent`; None: it is too large. And whether it was heard to its end."""
+        """The mail, see `MailContent`; None: it is too large. Returns also whether it was received to its end."""
         content, turns = MailContent(self._most), Turns()
         while content.came <= 2 * self._most:
             piece = await self._reader.read(_PIECE)

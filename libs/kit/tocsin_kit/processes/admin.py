@@ -1,4 +1,4 @@
-"""Where operators find a service of several processes: /metrics and /readyz of all of them, the other pages of one."""
+"""The operators' listener of a service with several processes: /metrics and /readyz of all of them, other pages of one of them."""
 
 import asyncio
 import json
@@ -28,9 +28,10 @@ _HELD_BACK: Final = frozenset(
 
 
 def is_ready(answers: Mapping[int, bool | None]) -> bool:
-    """Whether callers should come. `answers`: of each process that runs whether it is ready; None: it has not begun to listen.
+    """Whether callers should use this service. `answers`: of each running process whether it is ready; None: it does not listen
+    yet.
 
-    The kernel gives connections to every process that listens, so one that cannot serve is not made up for by another.
+    The kernel gives connections to every process that listens, so another process cannot replace one that cannot serve.
     """
     return True in answers.values() and False not in answers.values()
 
@@ -42,7 +43,7 @@ class AdminSite:
         self._settings = settings
         self._processes = processes
         self._listening: set[int] = set()
-        """Process ids of those that have answered."""
+        """Process ids of processes that have answered."""
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self.port = 0
@@ -83,7 +84,7 @@ class AdminSite:
             await self._session.close()
 
     async def _ask(self, path: str) -> dict[int, tuple[int, str] | None]:
-        """What each process answers. None: nothing."""
+        """The answer of each process. None: nothing."""
         running = self._processes.running
         found = await asyncio.gather(*(self._ask_one(url + path) for _, url in running.values()))
         self._listening &= {pid for pid, _ in running.values()}
@@ -109,7 +110,7 @@ class AdminSite:
             if answer is not None:
                 answers[number] = answer[0] == HTTPStatus.OK
             elif number in running:
-                # One that has listened before stands still, and callers wait for it.
+                # One that has listened before and does not answer is stopped, and callers wait for it.
                 answers[number] = False if running[number][0] in self._listening else None
         ready = is_ready(answers)
         reports = {str(number): answer and json.loads(answer[1]) for number, answer in responses.items()}

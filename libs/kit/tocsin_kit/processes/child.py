@@ -1,4 +1,4 @@
-"""What one of several processes is told by its parent."""
+"""The parameters of one of several processes, from its parent."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ class ChildProcess:
         return socket.socket(fileno=self.admin)
 
     def when_orphaned(self, call: Callable[[], object]) -> None:
-        """Calls `call` when the parent is gone, however it ended."""
+        """Calls `call` when the parent has ended, in whatever way."""
         loop = asyncio.get_running_loop()
 
         def ended() -> None:

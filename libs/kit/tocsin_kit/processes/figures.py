@@ -1,4 +1,4 @@
-"""The metrics of several processes as one text: each sample tells its process."""
+"""The metrics of several processes as one text: each sample has the label of its process."""
 
 from collections.abc import Mapping
 

@@ -19,9 +19,9 @@ _log = get_logger(__name__)
 _PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _STEADY_SECONDS: Final = 30.0
-"""A process that ran for so long had no fault in its start."""
+"""A process that ran for this long had no fault at its start."""
 _MOST_FAILURES: Final = 6
-"""As often as one process may end in a row without having been steady. Then the service ends, so that its operator learns of it."""
+"""How often in a row one process may end before this time. Then the service ends, so that its operator notices."""
 _BACKLOG: Final = 64
 _LOOPBACK: Final = "127.0.0.1"
 
@@ -30,7 +30,7 @@ class Processes:
     """`count` processes that are started by `command` with the option `--part`."""
 
     def __init__(self, command: Sequence[str], count: int, *, pause: float = _PAUSE) -> None:
-        """`pause`: seconds before one that failed is started anew; twice as long each time, and by chance less."""
+        """`pause`: seconds before a failed one is restarted; doubled each time, with jitter."""
         self._command = command
         self._pause = pause
         self._running: dict[int, asyncio.subprocess.Process] = {}
@@ -46,7 +46,7 @@ class Processes:
 
     @property
     def running(self) -> dict[int, tuple[int, str]]:
-        """Of those that run now: which start of theirs this is (its process id), and where the parent asks them."""
+        """For the running ones: the number of this start (its process id), and where the parent asks them."""
         return {number: (process.pid, self._url(number)) for number, process in sorted(self._running.items())}
 
     def stop(self) -> None:
@@ -62,7 +62,7 @@ class Processes:
             _signal(process, signal.SIGKILL)
 
     async def run(self) -> int:
-        """Until stopped, or one of them fails again and again. The exit code: 0 when all have stopped in good order."""
+        """Until stopped, or until one of them fails again and again. The exit code: 0 when all have stopped in good order."""
         try:
             codes = await asyncio.gather(*(self._keep(number) for number in range(len(self._admins))))
         finally:

@@ -1,4 +1,4 @@
-"""Who may call a method: which scope the contract asks for, and of whose credential."""
+"""Who may call a method: the scope that the contract asks for, and whose credential it must be."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,20 @@ class Access:
     scope: str
     tenants: "access_pb2.Tenants.ValueType" = access_pb2.TENANTS_UNSPECIFIED
     self_scope: str = ""
-    """Enough to come in as well. Whether the call is about what is the subject's own, the handler finds out
+    """This scope is sufficient as well, for the subject's own resources. The handler checks that the call is about these
     (`Call.require_own`)."""
 
     @property
     def reads(self) -> bool:
-        """Whether the method changes nothing that a tenant has, as the name of its scope says."""
+        """Whether the method changes no data of a tenant, by the name of its scope."""
         return self.scope.endswith(":read")
 
     def check(self, principal: Principal) -> None:
-        """Raises SCOPE_MISSING unless the credential may call; says nothing about what the call is aimed at (AIP-211).
+        """Raises SCOPE_MISSING unless the credential may call; the error does not depend on the resource (AIP-211).
 
-        What spans tenants is for operators and for Tocsin's own services, no matter which scopes a tenant's token or its issuer
-        claims. An operator without the scope `internal` may not call what is about one tenant: it would act on a tenant
-        by the name of `*`.
+        Methods that span tenants are for operators and for Tocsin's own services, whichever scopes a tenant's token or its issuer
+        claims. An operator without the scope `internal` may not call methods of one tenant: the call would act on a tenant named
+        `*`.
         """
         if self.scope not in principal.scopes and (not self.self_scope or self.self_scope not in principal.scopes):
             raise scope_missing(self.scope)

@@ -1,9 +1,10 @@
-"""Room for the bytes of answers, from before the first row is read until the caller has read the last byte.
+"""A budget for the bytes of answers, from before the first row is read until the caller has read the last byte.
 
-A list holds rows, messages and bytes at once. Counted only when it left, a thousand of one tenant at once took 3 GB before the
-first was counted. So what may be large takes the room of the largest answer before it begins, and gives back what it did not
-need. A few are made at once, which is also all that one interpreter can make: the others wait shortly, tenants in turn. What is
-small is counted when it leaves, and has room of its own: a tenant's lists never take that of the calls that change one thing.
+A list holds rows, messages and bytes at once. When answers were counted only as they were sent, a thousand of one tenant at once
+used 3 GB before the first was counted. So a call with a possibly large answer reserves the size of the largest answer before it
+begins, and returns the unused part. Only a few are made at once, which is also the most that one interpreter can do: the others
+wait a short time, tenants in turn. A small answer is counted when it is sent, from a part of its own: a tenant's lists never use
+the part of calls that change one object.
 """
 
 import asyncio
@@ -22,24 +23,24 @@ from tocsin_kit.time_limit import TimeLimit, TooLate
 
 _KIND: Final = "bytes of answers"
 _CALL_BYTES: Final = 16 << 10
-"""What a call without content takes: 13.6 KiB were measured."""
+"""The bytes of a call without content: 13.6 KiB were measured."""
 _READING: Final = 4 << 20
-"""What a read of many takes at most while its answer is made: a page of 1 MiB as messages and as bytes, and rows that are not
-told yet."""
+"""The most that a read of many objects uses while its answer is made: a page of 1 MiB as messages and as bytes, and rows that are
+not converted yet."""
 _CHANGING: Final = 1 << 20
-"""What a change of many takes, whose answer grows with its request."""
+"""The most that a change of many objects uses; its answer grows with its request."""
 _LARGE_REQUEST: Final = 256 << 10
-"""A change whose request may be larger is bounded by the bytes that its tenant may send (`TENANT_BYTES_PER_SECOND`)."""
+"""A change whose request may be larger is limited by the bytes that its tenant may send (`TENANT_BYTES_PER_SECOND`)."""
 _LARGE: Final = 0.75
-"""The part of all room that large answers may take together."""
+"""The part of the budget that large answers may use together."""
 _LARGE_OF_TENANT: Final = 0.25
 _LARGE_OF_CONNECTION: Final = 0.125
 WAIT_SECONDS: Final = 2.0
-"""How long a call waits for room."""
+"""How long a call waits for its reservation."""
 
 
 def room_of(access: Access, request_type: Descriptor, response_type: Descriptor) -> int:
-    """Bytes that a method needs to make its largest answer; 0 when that is small: it tells of one thing, not of many."""
+    """Bytes that a method needs to make its largest answer; 0 when that is small, because it contains one object only."""
     if not any(field.is_repeated and field.message_type is not None for field in response_type.fields):
         return 0
     if access.reads:
@@ -48,7 +49,7 @@ def room_of(access: Access, request_type: Descriptor, response_type: Descriptor)
 
 
 class Answer:
-    """The room of one call's large answer."""
+    """The reservation of one call with a large answer."""
 
     __slots__ = ("_answers", "connection", "cost", "granted", "lacked", "size", "who")
 
@@ -61,21 +62,22 @@ class Answer:
         self.size = 0
         """Bytes it takes now."""
         self.granted: asyncio.Future[None] | None = None
-        """What its call waits for."""
+        """Its call waits for this."""
         self.lacked = "", 0
-        """The limit because of which it waits: its scope and its number."""
+        """The limit because of which it waits: its scope and its value."""
 
     def made(self, size: int) -> None:
-        """It has so many bytes, and leaves. Raises OVERLOADED when it is larger than its room, and finds none for the rest."""
+        """The answer has this size, and is sent. Raises OVERLOADED when it is larger than its reservation, and the rest of the
+        budget is not enough."""
         self._answers.resize(self, size + _CALL_BYTES)
 
     def end(self, _: object = None) -> None:
-        """It was read, or is not made."""
+        """It was read, or will not be made."""
         self._answers.resize(self, 0)
 
 
 class Answers:
-    """The bytes of answers that are being made or that were not read yet."""
+    """The bytes of answers that are being made or were not read yet."""
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._all: Final = Room(_KIND, most, TENANT_SHARE, metrics)
@@ -86,14 +88,15 @@ class Answers:
         self._large_of_tenant: Counts[str] = Counts()
         self._large_of_connection: Counts[str] = Counts()
         self._queue: FairQueue[tuple[str, bool], Answer] = FairQueue()
-        """Who waits, by tenant and by whether they read: a dashboard is not before who changes many things at once."""
+        """Waiting calls, by tenant and by whether they read: the reads of a dashboard do not delay changes of many objects."""
         self._waiting = TimeLimit(WAIT_SECONDS)
 
     def leaves(self, who: str, size: int, context: Any) -> None:
-        """A small answer of so many bytes leaves for `who`. Raises OVERLOADED when they leave too many unread.
+        """A small answer of so many bytes is sent to `who`. Raises OVERLOADED when too many of its answers are unread.
 
-        HTTP/2 lets a caller not read, and gRPC keeps the answer until the connection ends, which is `GRPC_MAX_STREAM_SECONDS`
-        later; nothing ends the call before. An error has no content, and leaves at once whatever the caller reads.
+        With HTTP/2 a caller may stop reading, and gRPC keeps the answer until the connection ends, which is
+        `GRPC_MAX_STREAM_SECONDS` later; nothing ends the call before. An error has no content, and is sent at once whatever the
+        caller reads.
         """
         cost = size + _CALL_BYTES
         self._all.enter(who, cost)
@@ -105,7 +108,8 @@ class Answers:
         context.add_done_callback(end)
 
     async def take(self, who: str, connection: str, cost: int, context: Any, *, reads: bool) -> Answer:
-        """Room for an answer of at most `cost` bytes until the call has ended. Raises OVERLOADED when none is free for too long."""
+        """Reserve at most `cost` bytes for an answer until the call has ended. Raises OVERLOADED when the budget is exhausted for
+        too long."""
         answer = Answer(self, who, connection, min(cost, self._most_of_connection))
         context.add_done_callback(answer.end)
         key = who, reads
@@ -127,7 +131,7 @@ class Answers:
         return answer
 
     def resize(self, answer: Answer, size: int) -> None:
-        """It takes so many bytes from now on. Raises OVERLOADED when it grows, and there is no room for that."""
+        """Change the reservation. Raises OVERLOADED when it grows beyond the budget."""
         more = size - answer.size
         if more > 0:
             lacking = self._all.lacks(answer.who, more)
@@ -160,14 +164,14 @@ class Answers:
             self._all.leave(answer.who, -size)
 
     def _hand_on(self) -> None:
-        """Gives free room to those who wait: to the first of each line in rotation, until none of them finds room."""
+        """Gives free budget to waiting calls: to the first of each line in rotation, until none of them fits."""
         self._queue.serve(self._grant_one)
 
     def _grant_one(self, line: Iterable[Answer]) -> Answer | None:
-        """The one that got room; None when none of this line finds any."""
+        """The one that got its reservation; None when none of this line fits."""
         for answer in line:
             assert answer.granted is not None
-            if answer.granted.done():  # its call was cancelled, and has not gone on yet
+            if answer.granted.done():  # its call was cancelled, and has not resumed yet
                 continue
             lacking = self._lacks(answer)
             if lacking is None:

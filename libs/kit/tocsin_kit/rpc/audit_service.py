@@ -21,7 +21,7 @@ from tocsin_kit.rpc.server import RpcServer
 
 
 class AuditService(pb_grpc.AuditServiceServicer):
-    """The audit log of one service. A tenant's credential sees what was done in the tenant, an operator's what operators did."""
+    """The audit log of one service. A tenant's credential sees the changes in the tenant, an operator's those of operators."""
 
     def __init__(self, db: Database, pages: PageTokens) -> None:
         self._db = db

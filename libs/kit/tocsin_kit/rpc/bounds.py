@@ -1,9 +1,9 @@
-"""How much a request may hold, counted before anybody looks at what it holds.
+"""How much a request may hold, counted before its content is validated.
 
-protovalidate visits every item of a list before it reports that there are too many: a message under 1 MiB with half a
-million empty items takes 20 s. So the numbers that the `buf.validate` annotations allow are read once per message type,
-and each message is measured against them first: its bytes before it is parsed, its lists and maps by their lengths
-before their items are validated. What the annotations ignore is not counted: it is validated, and so counted, by itself.
+protovalidate visits every item of a list before it reports that there are too many: a message under 1 MiB with half a million
+empty items takes 20 s. So the numbers that the `buf.validate` annotations allow are read once per message type, and each message
+is measured against them first: its bytes before it is parsed, its lists and maps by their lengths before their items are
+validated. Parts that the annotations ignore are not counted here: each is validated, and so counted, by itself.
 """
 
 import re
@@ -24,7 +24,7 @@ MASK_PATHS: Final = 100
 STRUCT_VALUES: Final = 10_000
 """Values in a Struct, at all depths. Parsers bound the depth: 100 messages, four of which make one level of a Struct."""
 UNKNOWN_BYTES: Final = 64 << 10
-"""Room for fields that a newer client sends and this build does not know."""
+"""Bytes for fields that a newer client sends and this build does not know."""
 _UNBOUNDED: Final = 1 << 40
 _CHARACTER_BYTES: Final = 4
 _SCALAR_BYTES: Final = 12
@@ -43,7 +43,7 @@ class Bounds:
     def __init__(self, descriptor: Descriptor) -> None:
         self._steps: list[_Step] = [step for field in descriptor.fields if (step := _step(field)) is not None]
         self.max_bytes: Final = min(_UNBOUNDED, UNKNOWN_BYTES + sum(_field_bytes(field) for field in descriptor.fields))
-        """The most bytes a message takes that keeps every rule, with room for fields of newer clients."""
+        """The most bytes of a message that follows every rule, with some for fields of newer clients."""
         self.counts: Final = bool(self._steps)
         """False when no list, map or Struct is in it."""
 
@@ -57,12 +57,12 @@ class Bounds:
 
     @cached_property
     def few_bytes(self) -> int:
-        """A message of so many bytes has nowhere too many entries that the annotations do not count."""
+        """A message of this size cannot contain too many uncounted entries."""
         return min((step.few_bytes for step in self._steps), default=_UNBOUNDED)
 
     def entries(self, message: Message, enough: int) -> int:
-        """How many entries of lists and maps are in it, at all depths; counting ends above `enough`. Call it once `excess`
-        found none."""
+        """The number of entries of lists and maps in it, at all depths; counting ends above `enough`. Call it once `excess` found
+        none."""
         found = 0
         for step in self._steps:
             found += step.entries(message, enough - found)
@@ -89,7 +89,7 @@ class _Step:
         self.few_bytes: Final = own if inner is None else min(own, inner.few_bytes)
 
     def excess(self, message: Message) -> FieldViolation | None:
-        """Paths are made once something is found, on the way back: most messages have nothing to be found."""
+        """Paths are built only once something is found, on the way back: most messages have no fault."""
         name, inner = self.name, self._inner
         if not self._repeated:
             if not message.HasField(name):
@@ -131,7 +131,7 @@ class _Step:
 
 
 def _below(path: str, found: FieldViolation) -> FieldViolation:
-    """The violation as it is named from above: `found` names it from what is at `path`."""
+    """The violation with its path from above: `found` has the path within the part at `path`."""
     return FieldViolation(f"{path}.{found.field}", found.description)
 
 
@@ -142,7 +142,7 @@ def bounds_of(descriptor: Descriptor) -> Bounds:
 
 
 def key_path(path: str, key: object) -> str:
-    """The path of a map's entry. Long keys are cut: a path is made for each value below, however long the key is."""
+    """The path of a map's entry. Long keys are cut: a path is built for each value below, however long the key is."""
     if not isinstance(key, str):
         return f"{path}[{str(key).lower()}]"
     return f'{path}["{key}"]' if len(key) <= _KEY_CHARACTERS else f'{path}["{key[: _KEY_CHARACTERS - 1]}…"]'
@@ -201,7 +201,7 @@ def _string_bytes(rules: Any) -> int:
         return 36
     pattern = rules.pattern
     if pattern.startswith("^") and pattern.endswith("$") and not _ENDLESS.search(pattern):
-        # An upper bound: all counted repetitions, and every character of the pattern itself.
+        # An upper limit: all counted repetitions, and every character of the pattern itself.
         repeated = sum(int(most) for most in re.findall(r"\{(?:\d+,)?(\d+)\}", pattern))
         return _CHARACTER_BYTES * (repeated + len(pattern))
     return _UNBOUNDED

@@ -1,4 +1,4 @@
-"""The call being served: who calls, what, and how long they will wait."""
+"""The current call: the caller, the method, and the deadline."""
 
 import os
 import re
@@ -31,9 +31,9 @@ class Call:
         self.deadline: Final = deadline
         """On `time.monotonic()`'s scale; None for a stream without one."""
         self.before: Message | None = None
-        """What the call is about to change, for the audit log; see `note_before`."""
+        """The state before the change, for the audit log; see `note_before`."""
         self.handling = False
-        """Whether the handler of a unary call has begun. Before that, the call was refused without a look at its request."""
+        """Whether the handler of a unary call has begun. Before that, a refusal did not depend on the request."""
 
     @property
     def org_id(self) -> str:
@@ -50,14 +50,15 @@ class Call:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
     def require_internal(self) -> None:
-        """Raises SCOPE_MISSING unless one of Tocsin's own services calls."""
+        """Raises SCOPE_MISSING unless the caller is one of Tocsin's own services."""
         if INTERNAL not in self.principal.scopes:
             raise scope_missing(INTERNAL)
         if self.principal.org_id != ALL_ORGS:
             raise operators_only(INTERNAL)
 
     def require_own(self, owner: str, scope: str) -> None:
-        """Raises SCOPE_MISSING unless the caller is `owner`, or may change what is another user's: has the method's `scope`."""
+        """Raises SCOPE_MISSING unless the caller is `owner`, or may change what belongs to other users: it has the method's
+        `scope`."""
         if scope not in self.principal.scopes and owner != self.principal.subject:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_SCOPE_MISSING,
@@ -71,7 +72,7 @@ class Call:
         return org_id
 
     def fields(self) -> dict[str, str]:
-        """What every log line inside this call carries."""
+        """The fields of every log line within this call."""
         return {
             "trace_id": self.trace_id,
             "method": self.method,
@@ -88,17 +89,17 @@ _current: ContextVar[Call] = ContextVar("tocsin_call")
 
 
 def current_call() -> Call:
-    """The call this code serves. LookupError outside of one: a loop has no caller."""
+    """The current call. LookupError outside of one: a loop has no caller."""
     return _current.get()
 
 
 def find_call() -> Call | None:
-    """The call this code serves, or None in a loop."""
+    """The current call, or None in a loop."""
     return _current.get(None)
 
 
 def tenant() -> str:
-    """The tenant of the call this code serves. Raises SCOPE_MISSING for a credential of all tenants: it owns nothing."""
+    """The tenant of the current call. Raises SCOPE_MISSING for a credential of all tenants: it owns no resources."""
     org_id = current_call().org_id
     if org_id == ALL_ORGS:
         raise TocsinError(
@@ -108,7 +109,7 @@ def tenant() -> str:
 
 
 def note_before(resource: Message) -> None:
-    """What the call being served is about to change or delete, as a read shows it: a copy goes into the audit log.
+    """Note the state of a resource that the current call is about to change or delete: a copy is written to the audit log.
 
     Called inside the work of `tocsin_kit.db.requests.once`. Outside of a call nothing is noted.
     """
@@ -138,7 +139,7 @@ def traceparent(trace_id: str) -> str:
 
 
 def scope_missing(scope: str) -> TocsinError:
-    """SCOPE_MISSING; says nothing about what the call was aimed at (AIP-211)."""
+    """SCOPE_MISSING; the text does not depend on the resource (AIP-211)."""
     return TocsinError(
         ErrorReason.ERROR_REASON_SCOPE_MISSING,
         f"the credential lacks the scope {scope}",

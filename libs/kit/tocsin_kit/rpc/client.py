@@ -1,4 +1,4 @@
-"""Channels to the other services: retries, deadlines, identity and trace without a word at the call site.
+"""Channels to the other services: retries, deadlines, identity and trace, without code at the call.
 
 A wrapping channel instead of interceptors: grpc.aio starts extra tasks per intercepted call, and needs one interceptor
 class per kind of call.
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 DEFAULT_TIMEOUT: Final = 2.0
 """Seconds of a call whose caller names no deadline."""
 _MARGIN: Final = 0.02
-"""Kept back of one's own caller's deadline, so that a late answer below still becomes an answer above."""
+"""Reserved from the deadline of the service's own caller, so that a late error of the called service can still be reported."""
 
 RETRY_POLICY: Final[dict[str, Any]] = {
     "maxAttempts": 4,
@@ -40,7 +40,7 @@ SERVICE_CONFIG: Final = json.dumps(
         "loadBalancingConfig": [{"round_robin": {}}],
         "healthCheckConfig": {"serviceName": ""},
         "methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}],
-        # A server in trouble is not asked four times by everybody: retries end when failures outnumber successes.
+        # A server in trouble is not called four times by everyone: retries end when failures outnumber successes.
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.5},
     }
 )
@@ -51,7 +51,7 @@ OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # A service that is back must be found within a second: calls that wait for it wait no longer than this.
+    # A service that is back must be found within a second: waiting calls wait no longer than this.
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.max_receive_message_length", 16 << 20),
@@ -59,7 +59,7 @@ OPTIONS: Final = (
 _NEW_CONNECTIONS: Final = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 """Channels of one process with the same target and options share connections otherwise."""
 _LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the files of TLS, and at a channel without a connection."""
+"""Seconds between two checks of the TLS files, and of a channel without a connection."""
 _RESOLVE_EVERY: Final = 2.0
 """Seconds in which a name server answers, if it does."""
 _LAST_CALLS: Final = 60.0
@@ -92,13 +92,13 @@ def channel(
 class ServiceChannel(Channel):
     """See `channel`.
 
-    A replica that stands still, frozen or cut off, keeps its connection, and with it its turns: gRPC takes it for one that
-    serves until a keepalive ping has not been answered, after 40 s. A new connection it does not complete. So a call that is
-    made after silence (`silent_for`, seconds) goes over new connections, and all calls do as soon as there is one.
+    A replica that is frozen or cut off keeps its connection, and so its place in the rotation: gRPC counts it as serving until a
+    keepalive ping has had no answer, after 40 s. A new connection to it is not completed. So a call that is made after silence
+    (`silent_for`, seconds) uses new connections, and all calls do as soon as there is one.
 
-    gRPC keeps the certificates with which a channel was made: once their files have been renewed, calls go over new
-    connections too. A name that could not be resolved is looked up again after pauses that grow to two minutes, even while
-    calls wait for it. So a channel without a connection gets a new one beside it every few seconds, which looks at once.
+    gRPC keeps the certificates with which a channel was made: once their files have been renewed, calls use new connections too.
+    A name that could not be resolved is looked up again after pauses that grow to two minutes, even while calls wait for it. So a
+    channel without a connection gets an additional one every few seconds, which resolves the name at once.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class ServiceChannel(Channel):
         return self._wrap(lambda inner: inner.stream_stream(method, *args, **options), bounded=False)
 
     def _wrap(self, make: Callable[[Channel], Any], *, bounded: bool) -> Callable[..., Any]:
-        """`bounded`: a deadline even when the caller set none. A stream's life is its own affair."""
+        """`bounded`: a deadline even when the caller set none. A stream limits its own time."""
         tokens = self._tokens
         inner, invoke = self._inner, make(self._inner)
 
@@ -199,7 +199,7 @@ class ServiceChannel(Channel):
         return call
 
     def _newer(self, silent_for: float) -> Channel:
-        """Connections that are newer than the call that heard nothing for so long."""
+        """Connections that are newer than the call that had no answer for so long."""
         if self._next is not None:
             return self._next
         if time.monotonic() - self._since < silent_for:
@@ -218,7 +218,7 @@ class ServiceChannel(Channel):
     def _way(self) -> Channel:
         if self._next is None or self._inner.get_state() is grpc.ChannelConnectivity.READY:
             return self._inner
-        return self._next  # what the old certificates reach no more, the new ones may
+        return self._next  # the new connections may reach what the old certificates cannot
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -235,7 +235,7 @@ class ServiceChannel(Channel):
             self._open()
 
     async def _change_to(self, newer: Channel) -> None:
-        # While no replica completes a connection, one that stood still for a moment may still answer over an old one.
+        # While no replica completes a connection, a replica that was stopped for a moment may still answer over an old one.
         await newer.channel_ready()
         older, self._inner, self._next, self._since = self._inner, newer, None, time.monotonic()
         _log.warning("connections_changed", service=self.service_name)

@@ -1,4 +1,4 @@
-"""From what a handler raised to what its caller may know."""
+"""Converts a handler's exception into the error for its caller."""
 
 import asyncio
 import uuid
@@ -33,7 +33,7 @@ def known(error: BaseException) -> TocsinError | None:
     if isinstance(error, DecodeError):
         return TocsinError(ErrorReason.ERROR_REASON_INVALID_FIELD, "the message is not of this method's request type")
     if isinstance(error, grpc.aio.AioRpcError) and error.code() in _TRANSIENT:
-        # Another service's answer to us is no answer to our caller; that it did not help is.
+        # Another service's answer to us is no answer to our caller; that the service did not help is one.
         inner = from_rpc_error(error)
         return TocsinError(
             ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
@@ -44,7 +44,7 @@ def known(error: BaseException) -> TocsinError | None:
 
 
 def masked(error: Exception) -> TocsinError:
-    """`known`, or INTERNAL with nothing but an id that stands in the log beside the traceback.
+    """`known`, or INTERNAL with only an id, which is in the log with the traceback.
 
     For batches that answer item by item; single calls go through here by themselves.
     """
@@ -61,5 +61,5 @@ def masked(error: Exception) -> TocsinError:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """The caller left or its deadline passed: an answer is not waited for."""
+    """The caller left or its deadline passed: no answer is waited for."""
     return isinstance(error, (asyncio.CancelledError, GeneratorExit))

@@ -1,7 +1,7 @@
-"""Health and reflection: what anybody may ask without a credential, and so what must not cost much.
+"""Health and reflection: open to every caller without a credential, so they must not cost much.
 
-gRPC reads a unary call's message before its handler runs, for as long as the caller likes. So these handlers read by
-themselves, within a time, a number and a size, like those of `tocsin_kit.rpc.pipeline`.
+gRPC reads a unary call's message before its handler runs, for as long as the caller likes. So these handlers read by themselves,
+within limits of time, number and size, like those of `tocsin_kit.rpc.pipeline`.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ _MOST_READING: Final = 64
 _MOST_WATCHING: Final = 1000
 _MOST_OF_CONNECTION: Final = 20
 _MOST_UNREAD: Final = 60
-"""Calls of one connection that have not ended: their handlers may have, while nobody reads the answers."""
+"""Calls of one connection that have not ended: their handlers may have, while the answers are not read."""
 _MAX_BYTES: Final = 4096
 
 
 class GuestDoor:
-    """Wraps the handlers of services that anybody may call."""
+    """Wraps the handlers of services that are open to every caller."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._reading = Guests("health checks", _MOST_READING, _MOST_OF_CONNECTION, metrics)
@@ -106,7 +106,7 @@ def _parsed(data: Any, parse: Callable[[bytes], Any]) -> Any:
 
 @contextlib.asynccontextmanager
 async def _answering_errors(context: Context) -> AsyncIterator[None]:
-    """Ends a call that went too far with a status that says so."""
+    """Ends a call beyond a limit with a status that says so."""
     try:
         yield
     except TocsinError as error:

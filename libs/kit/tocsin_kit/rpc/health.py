@@ -1,7 +1,7 @@
-"""Health of the process: what is checked, what it means, and the standard gRPC service that tells it.
+"""Health of the process: the checks, their meaning, and the standard gRPC service that reports it.
 
-A critical check that fails makes every service NOT_SERVING: clients and load balancers go elsewhere. One that is not
-critical only shows (degraded): the truth is in PostgreSQL, so a lost Redis stops no call.
+A critical check that fails makes every service NOT_SERVING: clients and load balancers use other replicas. A failed check that is
+not critical is only shown (degraded): the truth is in PostgreSQL, so a lost Redis stops no call.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _Status = health_pb2.HealthCheckResponse
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One thing the process depends on. `check` raises when it is not there; at most 2 s."""
+    """One dependency of the process. `check` raises when it is not available; at most 2 s."""
 
     name: str
     check: Callable[[], Awaitable[object]]
@@ -32,7 +32,7 @@ class HealthCheck:
 
 
 class Health:
-    """Runs the checks every second and tells who asks. NOT_SERVING until every critical check passed once."""
+    """Runs the checks every second and answers health calls. NOT_SERVING until every critical check passed once."""
 
     def __init__(self, checks: Iterable[HealthCheck] = (), metrics: Metrics | None = None) -> None:
         self._checks = list(checks)
@@ -49,7 +49,7 @@ class Health:
 
     @property
     def serving(self) -> bool:
-        """Whether calls should come here."""
+        """Whether calls should be sent here."""
         return self._serving and not self._stopping
 
     @property
@@ -69,7 +69,7 @@ class Health:
         await self._changed.wait()
 
     def shut_down(self) -> None:
-        """NOT_SERVING from now on, no matter what the checks say."""
+        """NOT_SERVING from now on, whatever the checks say."""
         self._stopping = True
         self._notify()
 
@@ -100,7 +100,7 @@ class Health:
             async with asyncio.timeout(_TIMEOUT):
                 await check.check()
         except Exception as error:
-            # A check may fail in any way its dependency knows; each is a failed check and nothing else.
+            # A check may fail with any exception of its dependency; each is a failed check and nothing else.
             text = f"{type(error).__name__}: {error}"
             if check.name not in self._failures:
                 _log.warning("health_check_failed", check=check.name, critical=check.critical, error=text)

@@ -1,4 +1,4 @@
-"""Asking again before the first answer has come: for calls that may be made twice."""
+"""Repeating a call before the first answer has come: for calls that may be made twice."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,28 +7,28 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 SILENCE: Final = 0.7
-"""Seconds after which another replica is asked as well, unless the deadline is near."""
+"""Seconds after which another replica is called as well, unless the deadline is near."""
 _MOST: Final = 3
 
 
 def silence_of(seconds: float) -> float:
     """After how many seconds a call with this deadline is made again.
 
-    It is longer than gRPC tries a call that is refused (`tocsin_kit.rpc.client.RETRY_POLICY`): that is an answer, and no silence.
+    It is longer than gRPC retries a refused call (`tocsin_kit.rpc.client.RETRY_POLICY`): a refusal is an answer, not silence.
     """
     return min(SILENCE, seconds / 2)
 
 
 async def hedged(method: Callable[..., Awaitable[T]], request: Any, *, seconds: float) -> T:
-    """The first good answer of up to three calls, each made when those before have said nothing for a while.
+    """The first good answer of up to three calls, each made when the earlier ones have had no answer for a while.
 
-    A replica that stands still, frozen or cut off, says nothing at all, and its caller would wait for the whole deadline.
-    The channel's turns are no way around it: other calls take turns as well, and each new connection begins them anew, so
-    that all three would come to the same replica once in eight times. So `method`, of `tocsin_kit.rpc.client.channel`, is
-    told how long there was silence, and makes the next call over a new connection.
+    A replica that is frozen or cut off does not answer at all, and its caller would wait for the whole deadline. The rotation of
+    the channel is no way around it: other calls use the rotation as well, and each new connection restarts it, so all three calls
+    would reach the same replica once in eight times. So `method`, of `tocsin_kit.rpc.client.channel`, gets the length of the
+    silence, and makes the next call over a new connection.
 
-    Only for calls that do nothing the second time. `seconds` is the deadline of all of them together. An error is an
-    answer unless a call is under way that may do better; otherwise it is raised as gRPC raised it.
+    Only for calls that change nothing when repeated. `seconds` is the deadline of all of them together. An error is an answer
+    unless a call is under way that may succeed; otherwise it is raised as gRPC raised it.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds

@@ -1,7 +1,7 @@
-"""Answers to List RPCs: a page ends with its items or with its bytes, whichever is first (AIP-158 lets it have fewer).
+"""Answers to List RPCs: a page ends at a number of items or of bytes, whichever is first (AIP-158 allows fewer items).
 
-Items may be a thousand times as large as they usually are, since callers decide about them. A page of 500 of those took the
-event loop for half a second and 16 MB for as long as its caller did not read it, and most clients refuse more than 4 MiB.
+Items may be a thousand times as large as usual, since callers decide their size. A page of 500 such items blocked the event loop
+for half a second, and used 16 MB for as long as its caller did not read it; and most clients refuse more than 4 MiB.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -16,16 +16,16 @@ Row = TypeVar("Row")
 M = TypeVar("M", bound=Message)
 Made = TypeVar("Made")
 Position = Sequence[CursorValue | None]
-"""The sort key of a row; what the contract calls output only has no value in rows that are not stored yet, and only there."""
+"""The sort key of a row; only output-only fields of rows that are not stored yet have no value."""
 
 ANSWER_BYTES: Final = 1 << 20
 """A page has no more than this, or one item."""
 MANY_ROWS: Final = 50
 """Rows of one query, for items of up to some 10 KiB."""
 FEW_ROWS: Final = 16
-"""Rows of one query, for items that may be larger. Nobody knows how large the next ones are before they are read."""
+"""Rows of one query, for items that may be larger. The size of the next ones is unknown before they are read."""
 _FIRST_ROWS: Final = 4
-"""Rows of the first query for those. The next ones are taken to be as large: what does not fit is not read."""
+"""Rows of the first query for those. The next ones are expected to be as large: rows that do not fit are not read."""
 
 
 async def listed(
@@ -38,9 +38,10 @@ async def listed(
     *,
     portion: int = MANY_ROWS,
 ) -> tuple[list[M], str]:
-    """The messages of a page, and the token of the next one; others have their turns meanwhile.
+    """The messages of a page, and the token of the next one; other tasks run meanwhile.
 
-    `read(after, limit)` gives so many rows behind a position, `first` is the one before all rows, `place` that of a row.
+    `read(after, limit)` returns so many rows after a position, `first` is the position before all rows, `place` returns that of a
+    row.
     """
 
     async def stretch(after: Any, limit: int) -> tuple[Sequence[Row], Position | None]:
@@ -60,7 +61,8 @@ async def searched(
     *,
     portion: int = MANY_ROWS,
 ) -> tuple[list[M], str]:
-    """As `listed`, of a search that also says where to go on: None at its end. One that finds fewer than so many ends the page."""
+    """Like `listed`, for a search that also returns where to continue: None at its end. One that finds fewer than so many ends
+    the page."""
     after: Any = pages.decode(request) or first
     wanted = page_size(request.page_size)  # type: ignore[attr-defined]
     found: list[M] = []
@@ -84,7 +86,8 @@ async def searched(
 
 
 async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> tuple[list[M], int]:
-    """The messages of the first rows, as many as fit a page, and how many rows that are, at least one; others have their turns."""
+    """The messages of the first rows, as many as fit a page, and how many rows that are, at least one; other tasks run
+    meanwhile."""
     turns, found, room = Turns(), list[M](), ANSWER_BYTES
     for number, row in enumerate(rows):
         await turns.give()
@@ -97,7 +100,7 @@ async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> t
 
 
 async def in_turns(rows: Iterable[Row], function: Callable[[Row], Made]) -> list[Made]:
-    """What the function makes of each of many rows; others have their turns meanwhile."""
+    """The result of the function for each of many rows; other tasks run meanwhile."""
     turns, made = Turns(), []
     for row in rows:
         await turns.give()

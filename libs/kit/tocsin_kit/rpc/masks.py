@@ -59,7 +59,7 @@ def apply_paths(target: Message, source: Message, paths: Collection[str]) -> Non
 def apply_update_mask(
     target: Message, source: Message, mask: FieldMask, *, writable: Collection[str], field: str = "update_mask"
 ) -> tuple[str, ...]:
-    """`update_paths`, then `apply_paths`; returns the paths written. `target` as it was goes into the audit log."""
+    """`update_paths`, then `apply_paths`; returns the paths written. The former `target` is written to the audit log."""
     note_before(target)
     paths = update_paths(mask, source, writable=writable, field=field)
     apply_paths(target, source, paths)

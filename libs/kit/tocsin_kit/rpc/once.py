@@ -13,7 +13,7 @@ R = TypeVar("R", bound=Message)
 
 
 class Once:
-    """`tocsin_kit.db.requests.once` in a transaction of its own, for the tenant of the call that is served."""
+    """`tocsin_kit.db.requests.once` in a transaction of its own, for the tenant of the current call."""
 
     def __init__(self, db: Database) -> None:
         self._db: Final = db
@@ -21,10 +21,10 @@ class Once:
     async def __call__(
         self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
     ) -> R:
-        """What `work` answers, or what it answered to this request before. It may run several times: see `Database.run`.
+        """The result of `work`, or its first answer to this request. It may run several times: see `Database.run`.
 
-        Raises SCOPE_MISSING for a credential of all tenants, REQUEST_ID_REUSED, CONFLICT, DATABASE_UNAVAILABLE, and what `work`
-        raises.
+        Raises SCOPE_MISSING for a credential of all tenants, REQUEST_ID_REUSED, CONFLICT, DATABASE_UNAVAILABLE, and the errors of
+        `work`.
         """
 
         async def run(tx: Tx) -> R:
@@ -33,7 +33,7 @@ class Once:
         return await self._db.run(tenant(), run)
 
     async def answered(self, method: str, request: Message, response_type: type[R]) -> R | None:
-        """The answer given to this request before, if there is one: for work that begins before the transaction.
+        """The stored answer to this request, if there is one: for work that begins before the transaction.
 
         Raises SCOPE_MISSING, DATABASE_UNAVAILABLE.
         """

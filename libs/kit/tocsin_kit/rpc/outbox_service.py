@@ -1,4 +1,4 @@
-"""OutboxService: what an operator does about messages that could not be handed over. One for every service."""
+"""OutboxService: an operator's view of messages that could not be delivered, and actions on them. One for every service."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -47,7 +47,8 @@ class OutboxService(pb_grpc.OutboxServiceServicer):
         max_age: float,
     ) -> None:
         """`payloads`: the type of each kind's payload; the service knows these kinds only. `nudge` wakes the relays.
-        `destination`: to which service they are handed. A tenant is late whose oldest message is older than `max_age` seconds."""
+        `destination`: the service that they are delivered to. A tenant whose oldest message is older than `max_age` seconds
+        counts as late."""
         self._db = db
         self._pages = pages
         self._payloads = payloads

@@ -1,7 +1,7 @@
-"""Streams that live long and tell what happens: bounded, alive, and ended when their caller may not read any more.
+"""Long-lived streams: limited, kept alive, and ended when their caller may not read any more.
 
-Who has something to tell offers it to outlets and never waits for a reader. What a reader does not take in time is bounded: then
-the outlet ends, and its reader is told to open the stream again.
+A source offers messages to outlets and never waits for a reader. The number of unread messages is limited: beyond it the outlet
+ends, and its reader is told to open the stream again.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class Outlet(Generic[M]):
-    """One stream: what waits for its reader. `heartbeat` makes a message for a quiet moment, or None if none may be sent."""
+    """One stream: the messages that wait for its reader. `heartbeat` makes a message for a quiet stream, or None if none may be
+    sent."""
 
     def __init__(self, principal: Principal, heartbeat: Callable[[], M | None], most: int) -> None:
         self.principal: Final = principal
@@ -40,7 +41,7 @@ class Outlet(Generic[M]):
         self._told = time.monotonic() - random.uniform(0, HEARTBEAT_SECONDS / 2)
 
     def offer(self, message: M, weight: int) -> None:
-        """Leave a message for the reader. Beyond `most` of weight the outlet ends with WATCH_TOO_SLOW."""
+        """Add a message for the reader. Beyond `most` of weight the outlet ends with WATCH_TOO_SLOW."""
         if self._error is not None:
             return
         if self._waiting and self._weight + weight > self._most:
@@ -56,19 +57,19 @@ class Outlet(Generic[M]):
         self._wake.set()
 
     def end(self, error: TocsinError) -> None:
-        """Drop what waits; the reader gets the error."""
+        """Drop waiting messages; the reader gets the error."""
         if self._error is None:
             self._error = error
             self._waiting.clear()
             self._wake.set()
 
     def beat(self) -> None:
-        """Send a heartbeat if nothing waits."""
+        """Send a heartbeat if no message waits."""
         self._beats = True
         self._wake.set()
 
     def quiet(self, seconds: float) -> bool:
-        """Whether nothing was sent, nor waits, for so long."""
+        """Whether no message was sent or waits, for this long."""
         return not self._waiting and time.monotonic() - self._told >= seconds
 
     def check(self) -> None:

@@ -1,1 +1,1 @@
-"""Use cases: each file reads as the sentence of its docstring and owns its transactions."""
+"""Use cases: each file does what its docstring says and owns its transactions."""

@@ -1,4 +1,4 @@
-"""Work in the background that concerns many tenants: the one whose work fails holds up no other."""
+"""Background work for many tenants: a tenant whose work fails delays no other one."""
 
 import asyncio
 from collections import defaultdict
@@ -18,7 +18,7 @@ from tocsin_ingest.store.alerts import intakes
 _log = get_logger(__name__)
 
 _MOST_AWAY: Final = 10
-"""Tenants in a row for which the database was away: then it most likely is for all."""
+"""If the database was away for this many tenants in a row, it is most likely away for all."""
 
 
 class OfTenant(Protocol):
@@ -40,11 +40,12 @@ async def tenant_by_tenant(
     failures: Counter,
     at_once: int = 1,
 ) -> set[str]:
-    """Runs `work` with what was found of each tenant, in the order of the tenants' first ones. The tenants for which it failed.
+    """Runs `work` with the items of each tenant, in the order of the tenants' first ones. Returns the tenants for which it
+    failed.
 
-    A failure is logged and counted with `name`. A defect may be due to a single one: the others of the tenant are tried again in
-    halves, so what `work` has done before it raises must not do harm once more. Raises the last TocsinError when ten tenants in
-    a row had one with UNAVAILABLE, and leaves out the rest. `at_once`: for how many tenants it runs side by side.
+    A failure is logged and counted with `name`. A defect may be caused by a single item: the tenant's others are tried again in
+    halves, so the changes that `work` makes before it raises must be safe to repeat. Raises the last TocsinError when ten tenants
+    in a row had one with UNAVAILABLE, and skips the rest. `at_once`: for how many tenants it runs side by side.
     """
     by_tenant: defaultdict[str, list[Each]] = defaultdict(list)
     for each in found:
@@ -87,10 +88,10 @@ async def whatever_is_due(
     name: str,
     failures: Counter,
 ) -> None:
-    """`tenant_by_tenant` until nothing more is due: rows that are timers, each of which a sender could have put off.
+    """`tenant_by_tenant` until no more is due: for rows that are timers, each of which a sender could have postponed.
 
-    `due(tx, most, without)`: what is due of all tenants but those in `without`. `work` is also given since when everything could be
-    received. Nothing is done while that is not known. Raises DATABASE_UNAVAILABLE.
+    `due(tx, most, without)`: the due rows of all tenants except those in `without`. `work` also gets the time since which all
+    alerts could be received. Nothing is done while that is not known. Raises DATABASE_UNAVAILABLE.
     """
     waiting: set[str] = set()
     while True:
@@ -106,7 +107,7 @@ async def whatever_is_due(
         async def of_tenant(org_id: str, mine: list[Each], since: datetime = since) -> None:
             await work(org_id, mine, since)
 
-        # A tenant of which some failed is left out, or it would be first again, and all others would wait with it.
+        # A tenant with a failure is left out: otherwise it would be first again, and all others would wait with it.
         waiting |= await tenant_by_tenant(found, of_tenant, name=name, failures=failures)
         if len(found) < at_once:
             return

@@ -1,4 +1,4 @@
-"""What ingest asks of escalation."""
+"""Calls of ingest to escalation."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _SERVICE: Final = "escalation"
 _FORESEE_SECONDS: Final = 10.0
-"""Weeks of many schedules are played to their end, after what other plans are under way."""
+"""Weeks of many schedules are simulated, after other simulations that are under way."""
 
 
 class Escalation:
@@ -53,7 +53,7 @@ class Escalation:
         return frozenset(response.missing)
 
     async def standings(self, wanted: Sequence[tuple[str, UUID]]) -> list[Standing | None]:
-        """How incidents (tenant, id) stand there, in their order; None: unknown. Raises SERVICE_UNAVAILABLE."""
+        """The states of these incidents (tenant, id) in escalation, in their order; None: unknown. Raises SERVICE_UNAVAILABLE."""
         claims = [IncidentClaim(org_id=org_id, incident=format_name("incidents", each)) for org_id, each in wanted]
         try:
             response = await self._stub.CompareIncidents(

@@ -1,1 +1,1 @@
-"""Pure: what an alert does to incidents. Imports the standard library and siblings only."""
+"""Pure: the effect of an alert on incidents. Imports the standard library and siblings only."""

@@ -1,4 +1,4 @@
-"""What one message does: the whole deduplication policy, with no clock and no I/O."""
+"""The effect of one message: all deduplication rules, with no clock and no I/O."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from tocsin_ingest.domain.words import Word
 
 
 class Outcome(IntEnum):
-    """What became of a message, numbered as `tocsin.ingest.v1.AlertOutcome` (a test compares them)."""
+    """The outcome of a message, numbered as `tocsin.ingest.v1.AlertOutcome` (a test compares them)."""
 
     OPENED = 1
     DEDUPLICATED = 2
@@ -45,7 +45,7 @@ class AlertState(Word):
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An alert that ended since the next trigger of its key came too late to repeat it. `heard`: when its newest trigger came."""
+    """An alert that ended because the next trigger of its key came too late to repeat it. `heard`: when its newest trigger came."""
 
     alert_id: UUID
     incident_id: UUID
@@ -54,9 +54,9 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A decision about an alert, to be told later. `route`: see `Message`. `at`: where the clock was asked. `passed`: the incident
-    of its group that was open, and that it came too late for. `earlier`: the alert that ended as this one began; `later_alert`: the
-    one that began as this one ended."""
+    """A decision about an alert, stored for explanations. `route`: see `Message`. `at`: the time of the decision, if it was read.
+    `passed`: the open incident of its group that it came too late for. `earlier`: the alert that ended when this one began;
+    `later_alert`: the one that began when this one ended."""
 
     outcome: Outcome
     route: bytes
@@ -73,8 +73,8 @@ class Step:
 class Alert:
     """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds.
 
-    `started`: when it began by its sender's clock, the earliest that was heard. `hold`, `pause` and `below`: what keeps a
-    suppressed alert from opening an incident, perhaps the first two together; None: a rule suppresses it.
+    `started`: when it began by its sender's clock; the earliest reported time. `hold`, `pause` and `below`: what keeps a
+    suppressed alert from opening an incident, possibly the first two together; None: a rule suppresses it.
     """
 
     id: UUID
@@ -91,7 +91,7 @@ class Alert:
     """The newest decisions since the snapshot that were no repeats."""
 
     def counted(self, more: int, newest: Message | None) -> "Alert":
-        """It stands for so many messages more, of which this is the newest. Written out: `replace` takes several times as long."""
+        """It stands for so many more messages, of which this is the newest. Written out: `replace` takes several times as long."""
         return Alert(
             *(self.id, self.key, self.state, self.incident_id, self.count + more, newest, self.started),
             *(self.hold, self.pause, self.below, self.steps),
@@ -100,11 +100,11 @@ class Alert:
 
 @value
 class Incident:
-    """What people react to. Open exactly while an alert of it fires, or has ended with nobody saying that it is over
+    """The object that people react to. Open exactly while one of its alerts fires, or has ended without being resolved
     (`tocsin_ingest.domain.dedup_windows`): these are its `firing_count`. Its severity never falls.
 
-    `group_key`: alerts with this one join it; its own id, which is no group's: none do. `first` is the message that opened it, when
-    that was since the snapshot.
+    `group_key`: alerts with this key join it. If it is the incident's own id, which is no group's key, none do. `first` is the
+    message that opened it, when that was since the snapshot.
     """
 
     id: UUID
@@ -121,11 +121,11 @@ class Incident:
         return self.firing_count > 0
 
     def passed(self) -> "Incident":
-        """Its group goes on in another incident: no alert joins it any more. Those that fire in it stay."""
+        """Its group continues in another incident: no further alert joins it. Alerts that fire in it stay."""
         return replace(self, group_key=self.id)
 
     def counted(self, more: int) -> "Incident":
-        """So many alerts more have joined it, each of which fires in it already."""
+        """So many more alerts have joined it, each of which fires in it already."""
         alert_count = self.alert_count + more
         return Incident(
             *(self.id, self.group_key, self.severity, alert_count, self.firing_count, self.first, self.resolved_by)
@@ -134,8 +134,8 @@ class Incident:
 
 @value
 class Decision:
-    """The alert and incident as they are after the message (None: there is none), and what escalation must hear. `passed`: the
-    incident of its group that is open, and that it came too late for. `earlier`: the alert that ended with it."""
+    """The alert and incident as they are after the message (None: there is none), and the event for escalation. `passed`: the
+    open incident of its group that it came too late for. `earlier`: the alert that ended with it."""
 
     outcome: Outcome
     alert: Alert | None = None
@@ -152,7 +152,7 @@ class Decision:
 
 _IGNORED: Final = Decision(Outcome.IGNORED)
 _MOST_STEPS: Final = 7
-"""That one batch keeps of an alert, beside the newest."""
+"""That one batch stores of an alert, beside the newest."""
 
 
 def decide(
@@ -166,13 +166,13 @@ def decide(
     tally: Tally | None = None,
     joined: datetime | None = None,
 ) -> Decision:
-    """What the message does.
+    """The effect of the message.
 
-    `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident
-    of the message's group key. Either may be None. `new_id` gives fresh ids. `ended`: when the firing of its key that
-    ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches the message. `now`: needed
-    for messages with a pause or a group window. `tally`: of the message's group with this trigger, for messages with a threshold.
-    `joined`: when an alert opened or joined `incident` for the last time, for messages with a group window.
+    `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident of the
+    message's group key. Either may be None. `new_id` returns new ids. `ended`: when the firing of its key that ended a short
+    while ago began, by the sender's clock. `hold`: the silence in force that matches the message. `now`: needed for messages with
+    a pause or a group window. `tally`: of the message's group with this trigger, for messages with a threshold. `joined`: when an
+    alert opened or joined `incident` for the last time, for messages with a group window.
     """
     if message.seen is not None:
         return _look_again(message, alert, incident, new_id, hold, now, tally, joined)
@@ -196,10 +196,10 @@ def decide(
 
 
 def _is_late(message: Message, alert: Alert | None, ended: datetime | None) -> bool:
-    """Whether the message is of a firing that is over: a copy of its trigger that comes after its resolve, or its resolve
+    """Whether the message belongs to a firing that is over: a copy of its trigger that comes after its resolve, or its resolve
     that comes after the trigger of the next firing.
 
-    Several senders may know one firing by different starts (two Prometheus servers), so a resolve is compared by the end.
+    Several senders may report one firing with different starts (two Prometheus servers), so a resolve is compared by the end.
     """
     if message.action is Action.TRIGGER:
         return alert is None and ended is not None and message.started is not None and message.started <= ended
@@ -218,15 +218,15 @@ def _look_again(
     tally: Tally | None,
     joined: datetime | None,
 ) -> Decision:
-    """A held or paused alert for which that may be over. One that was heard of, or was resolved, in the meantime has been decided
-    anew."""
+    """A held or paused alert for which that may be over. An alert that was triggered or resolved in the meantime has been decided
+    again."""
     if alert is None or alert.state is not AlertState.SUPPRESSED or alert.count != message.seen:
         return _IGNORED
     if alert.hold is None and alert.pause is None:
         return _IGNORED
     if message.action is Action.RESOLVE:
         return _resolve(message, alert, incident)
-    # It is no message of a sender's: it does not count as one.
+    # It is no message of a sender, so it is not counted.
     return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now, tally, joined)
 
 
@@ -240,10 +240,10 @@ def _trigger(
     tally: Tally | None,
     joined: datetime | None,
 ) -> Decision:
-    """The order of the contract (AlertService): what applies first decides."""
+    """In the order of the contract (AlertService): the first case that applies decides."""
     if alert is not None and alert.state is AlertState.FIRING:
         assert incident is not None
-        # It stays where it is even when a changed rule would route it elsewhere by now: people are on it there.
+        # It stays in its incident even when a changed rule would route it elsewhere now: people work on it there.
         return _join(Outcome.DEDUPLICATED, message, _heard(alert, message), incident, new_keys=0)
     if message.suppress:
         return Decision(Outcome.SUPPRESSED, _live(Outcome.SUPPRESSED, message, alert, new_id, now))
@@ -273,9 +273,10 @@ def _trigger(
 
 
 def _pause(message: Message, lasts: timedelta, alert: Alert | None, now: datetime | None) -> Pause | None:
-    """What is left of the pause of an alert that does not fire; None: it is over.
+    """The remaining pause of an alert that does not fire; None: it is over.
 
-    It begins with the firing. One that is kept for another reason and not paused has had its pause, or fired before there was one.
+    It begins with the firing. An alert that is kept for another reason without a pause has had its pause, or fired before it had
+    one.
     """
     assert now is not None
     if alert is None or (alert.hold is None and alert.pause is None and alert.below is None):
@@ -361,7 +362,7 @@ def _live(
     passed: Passed | None = None,
 ) -> Alert:
     """The alert after a trigger that found it not firing. With an incident it fires, without one it is suppressed."""
-    # A suppressed alert whose rule is gone begins to fire as the same alert: it was the same condition all along.
+    # A suppressed alert whose rule was removed begins to fire as the same alert: its condition never ended.
     alert_id, count = (alert.id, alert.count + 1) if alert else (new_id(), 1)
     started = _earlier(alert.started if alert else None, message.started)
     state = AlertState.SUPPRESSED if incident_id is None else AlertState.FIRING
@@ -377,12 +378,12 @@ def _live(
 
 @lru_cache(4096)
 def _plain(outcome: Outcome, route: bytes) -> Step:
-    """One object for all that are the same."""
+    """One object for all equal ones."""
     return Step(outcome, route)
 
 
 def _goes_on(outcome: Outcome, alert: Alert, hold: Hold | None) -> bool:
-    """Whether the alert is kept for the same reason as before. Such repeats are not told one by one."""
+    """Whether the alert is kept for the same reason as before. Such repeats are not recorded one by one."""
     match outcome:
         case Outcome.SILENCED:
             return alert.hold is not None and hold is not None and alert.hold.silence_id == hold.silence_id

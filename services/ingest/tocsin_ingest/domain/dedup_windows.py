@@ -1,6 +1,6 @@
-"""For how long a trigger repeats the alert of its key that fires, and what becomes of that alert when one comes later.
+"""For how long a trigger repeats the firing alert of its key, and the effect of a later one on that alert.
 
-The incident stays open in which the earlier alert fired: nobody has said that it is over, and who is on it, or is still to be paged
+The incident of the earlier alert stays open: its sender has not resolved it, and people who work on it, or are still to be paged
 for it, must not lose it. So that alert stays one of its `firing_count`.
 """
 
@@ -16,18 +16,18 @@ from tocsin_ingest.domain.message import Action, Message
 def ends(
     message: Message, alert: Alert | None, heard: datetime | None, ended: datetime | None, now: datetime | None
 ) -> Earlier | None:
-    """The alert that ends with the message, as that comes too late to repeat it; None: nothing ends. The end of the window is no
-    more in it.
+    """The alert that the message ends because it comes too late to repeat it; None: no alert ends. The end of the window is not
+    part of it.
 
     `alert`, `ended` and `now` are those of `decide`; `heard`: when the newest trigger of the alert came. An alert without an
-    incident has no window: its pause would begin anew with each repeat, and never be over.
+    incident has no window: its pause would begin again with each repeat, and never end.
     """
     if message.dedup_window is None or message.action is not Action.TRIGGER or message.seen is not None:
         return None
     if alert is None or alert.incident_id is None:
         return None
     if ended is not None and message.started is not None and message.started <= ended:
-        # A copy from the firing before, which has come late: no news of the key.
+        # A late copy from the previous firing: it says nothing new about the key.
         return None
     assert now is not None
     assert heard is not None
@@ -35,13 +35,13 @@ def ends(
 
 
 def over(alert: Alert, message: Message, later_alert: UUID, now: datetime) -> Alert:
-    """The earlier alert, which ended with the message: that is the first one of the later alert."""
+    """The earlier alert, which the message ended: the message is the first one of the later alert."""
     step = Step(Outcome.RESOLVED, message.route, now, later_alert=later_alert)
     return replace(alert, state=AlertState.RESOLVED, steps=(step,))
 
 
 def anew(decision: Decision, earlier: Earlier, now: datetime) -> Decision:
-    """A decision that was made as if the earlier alert had not fired, with that alert."""
+    """A decision that was made as if the earlier alert had not fired, completed with that alert."""
     assert decision.alert is not None, "a trigger that ends an alert begins one"
     *steps, last = decision.alert.steps
     last = replace(last, at=now, earlier=earlier)
@@ -49,7 +49,7 @@ def anew(decision: Decision, earlier: Earlier, now: datetime) -> Decision:
 
 
 def left(message: Message, decision: Decision) -> Noted:
-    """What is told of the incident in which the earlier alert fired."""
+    """The event for the incident of the earlier alert."""
     goes_on = "" if decision.incident is None else f" in incidents/{decision.incident.id}"
     return Noted(
         message.actor,
@@ -59,7 +59,7 @@ def left(message: Message, decision: Decision) -> Noted:
 
 
 def opened(message: Message, earlier: Earlier) -> Noted:
-    """What is told of the incident that the later alert opened."""
+    """The event for the incident that the later alert opened."""
     return Noted(
         message.actor, f"{message.dedup_key!r} fired before in incidents/{earlier.incident_id}, which is still open"
     )

@@ -1,7 +1,7 @@
-"""How ingest's record of an incident and escalation's can differ, and which of them is right.
+"""How the records of an incident in ingest and escalation can differ, and which of them is right.
 
-Each service's database may be restored from a backup alone. What happened later is then known to the other one only. So the
-record that has seen more events is right, and an incident that one side does not know is made from the other side's record.
+Each service's database may be restored from a backup alone. Later events are then known to the other service only. So the record
+that has seen more events is right, and an incident that one side does not know is made from the other side's record.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Difference(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An incident on one side: whether it is resolved there, since when, and the number of the last event known there.
+    """The state of an incident on one side: whether and when it was resolved, and the number of the last event.
 
     `resolve_time` is None where it is not known, as in answers of a version that does not tell it.
     """
@@ -33,7 +33,7 @@ class Standing:
 
 
 def of_open_here(sequence: int, there: Standing | None) -> Difference | None:
-    """About an incident that is open in ingest; `there`: how it stands in escalation, None for unknown."""
+    """For an incident that is open in ingest; `there`: its state in escalation, None for unknown."""
     if there is None:
         return Difference.NOT_ESCALATED
     if there.resolved:
@@ -44,7 +44,7 @@ def of_open_here(sequence: int, there: Standing | None) -> Difference | None:
 
 
 def of_open_there(here: Standing | None) -> Difference | None:
-    """About an incident that is open in escalation. Those that are open in both are found from ingest's side."""
+    """For an incident that is open in escalation. Those that are open in both are found from ingest's side."""
     if here is None:
         return Difference.UNKNOWN_IN_INGEST
     return Difference.RESOLVED_IN_INGEST if here.resolved else None

@@ -1,4 +1,4 @@
-"""What becomes of an incident, as escalation hears it."""
+"""Events of an incident for escalation."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from tocsin_ingest.domain.values import value
 
 @value
 class Opened:
-    """A new incident; `first` is the message that opened it, the rest what it holds by the end of the batch."""
+    """A new incident; `first` is the message that opened it, the other fields are its state at the end of the batch."""
 
     first: Message
     severity: Severity
@@ -18,7 +18,7 @@ class Opened:
 
 @value
 class AlertsAdded:
-    """More alerts; `new_keys` joined that were not firing in it before, `worse` tells that the severity rose."""
+    """More alerts; `new_keys` joined that were not firing in it before, `worse`: the severity rose."""
 
     alert_count: int
     severity: Severity
@@ -28,7 +28,7 @@ class AlertsAdded:
 
     @property
     def urgent(self) -> bool:
-        """Whether it says more than that duplicates came; those may wait a moment for each other."""
+        """Whether it contains more than duplicates; an event with only duplicates may wait a moment for more."""
         return self.new_keys > 0 or self.worse
 
 
@@ -41,7 +41,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Over. `because` is set when neither a sender nor a person resolved it."""
+    """It is resolved. `because` is set when neither a sender nor a person resolved it."""
 
     actor: str
     because: str = ""
@@ -59,9 +59,9 @@ Event = Opened | AlertsAdded | Acknowledged | Resolved | Noted
 
 
 def fold(last: Event | None, event: Event) -> Event | None:
-    """The one event that says what `last` and then `event` say, or None when both are needed.
+    """One event that replaces `last` and then `event`, or None when both are needed.
 
-    This is what keeps a storm of duplicates from becoming a storm of events.
+    This prevents a storm of duplicates from becoming a storm of events.
     """
     match last, event:
         case Opened(), AlertsAdded():

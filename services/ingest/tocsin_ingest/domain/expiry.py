@@ -1,4 +1,4 @@
-"""When an alert is over by itself, unless its sender sends it again: the end that a sender names with each trigger.
+"""When an alert ends by itself unless its sender sends it again: the end that a sender names with each trigger.
 
 The rules are Alertmanager's: https://github.com/prometheus/alertmanager, `types.Alert.Merge` and `resolve_timeout`.
 """
@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """When one trigger is over. `at`: the end that its sender named. `after`: it named none, and is waited for so long."""
+    """When one trigger ends. `at`: the end that its sender named. `after`: it named none, and ends after this time."""
 
     at: datetime | None = None
     after: timedelta | None = None
 
     def past(self, now: datetime) -> bool:
-        """Whether the trigger says that its alert is over already."""
+        """Whether the trigger says that its alert has ended already."""
         return self.at is not None and self.at <= now
 
     def ending(self, now: datetime) -> "Ending":
@@ -35,5 +35,5 @@ class Ending:
     named: bool
 
     def then(self, newer: "Ending") -> "Ending":
-        """With a newer trigger. Of two ends that were named the later one holds: copies may overtake each other."""
+        """With a newer trigger. Of two named ends the later one is used: copies may arrive in another order."""
         return self if self.named and self.at > newer.at else newer

@@ -1,7 +1,7 @@
 """Which alerts are the same one, and which belong together.
 
-Keys are hashes over the whole scope, tenant and integration included: one short column to look for, no matter what a sender
-puts into it, and no key of one tenant can be another's. They have the 16 bytes of a UUID, since a column of that type holds them.
+Keys are hashes over the whole scope, tenant and integration included: one short column to search, whatever a sender puts into it,
+and no key of one tenant can equal another's. They have the 16 bytes of a UUID, since a column of that type holds them.
 """
 
 import hashlib
@@ -10,14 +10,14 @@ from functools import lru_cache
 
 
 def fingerprint(labels: Mapping[str, str], source: str, summary: str) -> str:
-    """The dedup key of an alert that brings none: of its labels, else of its source and summary. 64 hex digits."""
+    """The dedup key of an alert without one: a hash of its labels, else of its source and summary. 64 hex digits."""
     if labels:
         return _digest("labels", *(part for name in sorted(labels) for part in (name, labels[name]))).hex()
     return _digest("text", source, summary).hex()
 
 
 def prometheus_fingerprint(labels: Mapping[str, str]) -> str:
-    """What Prometheus and Alertmanager call the fingerprint of a label set: FNV-1a of 64 bits, in 16 hex digits.
+    """Prometheus' and Alertmanager's fingerprint of a label set: FNV-1a of 64 bits, in 16 hex digits.
 
     So an alert is the same one whether Prometheus sends it or Alertmanager's webhook does.
     https://github.com/prometheus/common/blob/main/model/signature.go
@@ -39,9 +39,9 @@ def group_key(
 ) -> bytes:
     """Two alerts with the same one share an incident: those that agree in the labels `group_by` names.
 
-    A missing label has the value "". Without `group_by` an alert shares its incident with its own dedup key only. The
-    policy is part of a group: two rules may group by the same labels for two teams, and an alert that joined the other
-    team's incident would page nobody of its own.
+    A missing label has the value "". Without `group_by` an alert shares its incident with its own dedup key only. The policy is
+    part of a group: two rules may group by the same labels for two teams, and an alert that joined the other team's incident
+    would page no one of its own team.
     """
     if not group_by:
         return _digest_in(("single", org_id, integration_id), dedup_key)[:16]

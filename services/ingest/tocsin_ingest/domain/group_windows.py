@@ -7,15 +7,15 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """An open incident that an alert of its group does not join, since too long ago another one did: at `joined`."""
+    """An open incident that an alert of its group does not join, because the last one joined it too long ago, at `joined`."""
 
     incident_id: UUID
     joined: datetime
 
 
 def is_over(window: timedelta | None, joined: datetime | None, now: datetime | None) -> bool:
-    """Whether an alert that comes now comes too late to join an incident that alerts joined, or opened, at `joined` for the last
-    time. Without a window it never does. The end of the window is no more in it."""
+    """Whether an alert that comes now is too late for an incident that alerts joined, or opened, at `joined` for the last time.
+    Without a window it never does. The end of the window is not part of it."""
     if window is None:
         return False
     assert now is not None

@@ -1,4 +1,4 @@
-"""What a mail does, and to which alert."""
+"""The effect of a mail, and the alert it is about."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Final, Protocol
 from tocsin_ingest.domain.message import Action
 
 SEARCHED: Final = 4096
-"""Characters of a body that the rules look at."""
+"""Characters of a body that the rules search."""
 _REPLY: Final = re.compile(r"\s*(?:re|aw|sv|vs|antw|odp|ref|rif|fwd?|wg|tr|rv|enc)(?:\[\d{1,3}\])?\s*:", re.IGNORECASE)
-"""What mail programs put in front of the subject of an answer or of a mail that is handed on."""
+"""Prefixes that mail programs add to the subject of an answer or a forwarded mail."""
 _PREFIXES: Final = 20
 
 
 class Refusal(StrEnum):
-    """Why a mail does nothing."""
+    """Why a mail has no effect."""
 
     OWN = "it is a page of Tocsin's own, and would page for itself without end"
     AUTOMATIC = "it is an automatic answer or a bounce, and the integration does not take those (integration.mail.take_automatic)"
@@ -24,7 +24,7 @@ class Refusal(StrEnum):
 
 
 ABOUT: Final = "about"
-"""The group of a rule's expression that finds what the alert is known by."""
+"""The group of a rule's expression that finds the identity of the alert."""
 
 
 class Found(Protocol):
@@ -56,7 +56,7 @@ class Condition:
     body: Expression | None = None
 
     def holds(self, mail: "Mail") -> bool:
-        """Whether the mail is meant."""
+        """Whether the condition holds for the mail."""
         return (self.subject is None or self.subject.search(mail.subject) is not None) and (
             self.body is None or self.body.search(mail.text[:SEARCHED]) is not None
         )
@@ -84,7 +84,7 @@ class Mail(Protocol):
 
     @property
     def automatic(self) -> bool:
-        """It answers another mail by itself."""
+        """It is an automatic answer to another mail."""
 
     @property
     def own(self) -> bool:
@@ -92,17 +92,17 @@ class Mail(Protocol):
 
 
 def about(mail: Mail) -> str:
-    """Its subject; of a mail without one its first line, as two of those need not be about the same."""
+    """Its subject; for a mail without one its first line, as two of those need not be about the same."""
     return mail.subject or mail.text.partition("\n")[0]
 
 
 def is_reply(mail: Mail) -> bool:
-    """Whether a mail program made its subject of the one that it answers."""
+    """Whether a mail program derived its subject from the mail it answers."""
     return _REPLY.match(mail.subject) is not None
 
 
 def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
-    """What the mail wants. `bounce`: its envelope names no sender."""
+    """The wanted action. `bounce`: its envelope names no sender."""
     if mail.own:
         return Refusal.OWN
     if (bounce or mail.automatic) and not rules.take_automatic:
@@ -113,10 +113,11 @@ def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
 
 
 def key_of(rules: Rules, subject: str) -> str:
-    """What the subject (`about`) is about, in any case and with any blanks.
+    """The identity in the subject (`about`), ignoring case and spaces.
 
-    It is what a group `ABOUT` of the rules finds; otherwise the subject without what the rules find in it, or all of it if that is
-    nothing. Most programs end a subject with the state ("is CRITICAL"), which no rule could cut off beside its beginning.
+    It is the text of a group `ABOUT` of the rules; otherwise the subject without the matches of the rules, or the whole subject
+    if nothing is left. Most programs end a subject with the state ("is CRITICAL"), which the rules cannot remove together with
+    its beginning.
     """
     rest = subject
     for _ in range(_PREFIXES):

@@ -24,19 +24,19 @@ class Action(IntEnum):
 class Message:
     """`key` tells alerts apart and `group_key` incidents, see `tocsin_ingest.domain.fingerprint`.
 
-    `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it. `started` and
-    `ended`: when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of
-    the same key only. `silences`: those that match it, whether or not they are in force. `labels`: as they came, where a silence
-    matches it, or its rule may keep it, and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
+    `content` is the sender's own text, to be shown and never read by a decision; `actor` is the sender. `started` and `ended`:
+    when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of the same key
+    only. `silences`: those that match it, whether or not they are in force. `labels`: as they came, where a silence matches it,
+    or its rule may keep it, and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
 
-    `seen` is set when no sender sent it, but a held alert is looked at again: how many messages the alert stood for then.
+    `seen` is set when no sender sent it, but a held alert is decided again: the number of messages that the alert stood for then.
 
     `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
-    a person. `pause`: of an alert that opens no incident before it has fired for so long. `threshold`: of one that opens
-    an incident only when so many triggers of its group have come. `group_window`: of one that joins the open incident of its group
+    a person. `pause`: of an alert that opens no incident before it has fired for so long. `threshold`: of one that opens an
+    incident only when so many triggers of its group have come. `group_window`: of one that joins the open incident of its group
     only so long after the last one that did; None: however late it comes. `dedup_window`: of a trigger that repeats the alert of
-    its key only so long after the last one; None: until that is resolved. `route`: what routed it, to be told later and never
-    read by a decision; fields of a serialized `AlertDecision`.
+    its key only so long after the last one; None: until that is resolved. `route`: the rules that routed it, stored for
+    explanations and never read by a decision; fields of a serialized `AlertDecision`.
     """
 
     integration_id: str
@@ -70,7 +70,7 @@ class Message:
         return self.pause is not None or self.threshold is not None
 
     def saying(self, summary: str, content: bytes) -> "Message":
-        """The same in other words. Written out: `replace` takes several times as long."""
+        """The same message with another content. Written out: `replace` takes several times as long."""
         return Message(
             self.integration_id,
             self.dedup_key,

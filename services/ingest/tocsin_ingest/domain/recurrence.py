@@ -1,8 +1,8 @@
-"""When a silence is in force that comes again: windows by the clock on the wall of a place.
+"""When a recurring silence is in force: windows in local time of a place.
 
-A window begins on each day of a list (of every day without one) at the same time on the wall, and ends at the same time on the
-wall. A time that the clocks skip is the first instant after the gap, of one that they show twice the first is meant: a window may
-so be shorter than usual, and never longer by it, as what it holds back pages nobody.
+A window begins on each day of a list (of every day without one) at the same local time, and ends at the same local time. A
+skipped local time is the first instant after the gap; of one that occurs twice the first is used. So a window may be shorter than
+usual, but never longer because of it, as a silence keeps users from being paged.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Recurrence:
     def at(self, now: datetime) -> tuple[datetime, datetime] | None:
         """The window in force; of several the one that ends last. None: there is none."""
         today = now.astimezone(self.zone).date()
-        # The clocks may change within a window, which may then last longer than it does on the wall.
+        # The clocks may change within a window, which may then last longer than its local times say.
         earliest = today - (self.end - self.start) - 2 * _DAY
         found = [window for window in self._windows(earliest, today) if window[0] <= now < window[1]]
         return max(found, key=lambda window: window[1], default=None)
@@ -40,7 +40,7 @@ class Recurrence:
         """The first window that begins later than `now`. None: there is none."""
         today = now.astimezone(self.zone).date()
         first = max(today, self.start.astimezone(self.zone).date())
-        # A window that the clocks skip altogether is none, so a week may pass without one.
+        # A window that the clocks skip completely does not exist, so a week may pass without one.
         return next((each for each in self._windows(first - _DAY, first + 3 * LONGEST) if each[0] > now), None)
 
     def _windows(self, first: date, last: date) -> Iterator[tuple[datetime, datetime]]:
@@ -58,7 +58,7 @@ class Recurrence:
 
 
 def instant(wall: datetime, zone: tzinfo) -> datetime:
-    """The first instant, in UTC, at which the clock on the wall shows this time or has gone beyond it."""
+    """The first instant, in UTC, at which the local time is this or later."""
     early, late = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if early <= late:
         return early

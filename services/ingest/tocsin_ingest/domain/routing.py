@@ -1,4 +1,4 @@
-"""Which rules an alert falls under, and what follows from them."""
+"""Which rules apply to an alert, and their effect."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from tocsin_ingest.domain.thresholds import Threshold
 from tocsin_ingest.domain.values import value
 
 MAX_STEPS: Final = 6_000_000
-"""Of the regular expressions tried for one alert: the size of each times the characters it is tried on. The worst of
-them take some 20 ms for this many; a rule set that customers write takes a hundredth."""
+"""Of the regular expressions tried for one alert: the size of each times the characters it is tried on. The worst expressions
+take about 20 ms for this many; a usual rule set takes a hundredth."""
 
 SUMMARY: Final = "summary"
 """What matchers call the summary of an alert that has no label of this name."""
@@ -68,10 +68,10 @@ class Rule:
     pause: timedelta | None = None
     threshold: Threshold | None = None
     place: int = 0
-    """In the integration's list, counted from 0; some may be left out of the rules that are used."""
+    """In the integration's list, counted from 0; some may be left out of the rules in use."""
     name: str = ""
     continues: bool = False
-    """When it matches the rules behind it are tried as well, and add what it does not state."""
+    """When it matches, the rules after it are tried as well, and add the fields that it does not set."""
     group_window: timedelta | None = None
     """A part of `group_by`: see `Route`."""
     dedup_window: timedelta | None = None
@@ -79,7 +79,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What a route has of one of the rules that matched: the fields of the contract's `RoutingRule`."""
+    """The fields that a route has from one of the matching rules: fields of the contract's `RoutingRule`."""
 
     rule: Rule
     taken: tuple[str, ...]
@@ -96,13 +96,13 @@ class Route:
     severity: Severity
     suppress: bool
     cut: bool = False
-    """The rules' expressions were too expensive for this alert: those not tried yet were left out."""
+    """The rules' expressions were too expensive for this alert: those not tried yet were skipped."""
     pause: timedelta | None = None
     threshold: Threshold | None = None
     rule: Rule | None = None
     """The last one that matched; None: the default route."""
     contributions: tuple[Contribution, ...] = ()
-    """Where a rule matched that continues: the rules of which something was taken, in order. Empty: all is of `rule`."""
+    """If a continuing rule matched: the rules that contributed something, in order. Empty: all is of `rule`."""
     group_window: timedelta | None = None
     dedup_window: timedelta | None = None
 
@@ -111,7 +111,7 @@ _SEVERITY_NAMES: Final = {severity: severity.name.lower() for severity in Severi
 
 
 class Subject:
-    """What matchers look at of one alert, and how many steps their regular expressions have taken on it.
+    """The values of one alert that matchers use, and the steps that their regular expressions have taken on it.
 
     `summary`, `source` and `severity` (`critical`, `error`, `warning`, `info`) may be matched like labels unless the
     alert has labels of these names.
@@ -126,10 +126,10 @@ class Subject:
         self._labels = labels
         self._steps = 0
         self.cut = False
-        """The regular expressions have taken more than MAX_STEPS: nothing is known of what was asked then."""
+        """The regular expressions have taken more than MAX_STEPS: the last answer is unknown."""
 
     def unmet(self, matchers: Sequence[Matcher]) -> Matcher | None:
-        """The first of them that does not hold, or at which it was `cut`; None: all of them hold."""
+        """The first matcher that does not hold, or at which it was `cut`; None: all of them hold."""
         for matcher in matchers:
             value = self.value(matcher.label)
             if matcher.cost:
@@ -163,7 +163,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How an alert fared at a rule: its first matcher that did not hold, and what that looked at; None: the rule matches."""
+    """The result of an alert at a rule: the first matcher that did not hold, and the value it saw; None: the rule matches."""
 
     rule: Rule
     unmet: Matcher | None
@@ -180,10 +180,11 @@ def route(
     labels: Mapping[str, str],
     tried: list[Trial] | None = None,
 ) -> Route:
-    """The first rule whose matchers all hold decides, with those that continue before it; without any, the default route does.
+    """The first rule whose matchers all hold decides, together with continuing rules before it; without any, the default route is
+    used.
 
-    Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions take more than MAX_STEPS the alert
-    takes the default route: routing must not hold up other tenants' alerts. `tried`: is told of each rule that was tried.
+    Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions take more than MAX_STEPS the alert takes
+    the default route: routing must not delay other tenants' alerts. `tried` gets each rule that was tried.
     """
     subject: Subject | None = None
     continued: list[Rule] | None = None
@@ -237,17 +238,17 @@ _STATEMENTS: Final = (
     "threshold",
 )
 _NEEDLESS: Final = ("dedup_window", "pause", "threshold")
-"""What is suppressed opens no incident that it could leave, or that could be kept back."""
+"""A suppressed alert opens no incident that it could leave, or that could be delayed."""
 
 
 def _together(matched: Sequence[Rule], default_policy: str, severity: Severity) -> Route:
-    """What rules state that all match: of each field what the first one states."""
+    """The fields of several matching rules: each field from the first rule that sets it."""
     stated: dict[str, Rule] = {}
     for rule in matched:
         for field in states(rule):
             stated.setdefault(field, rule)
     if stated.get("group_window") is not stated.get("group_by"):
-        # It is a part of that: labels by which a rule groups without a window are grouped without one.
+        # It belongs to that field: if a rule groups by labels without a window, the route has no window.
         stated.pop("group_window", None)
     if "suppress" in stated:
         for field in _NEEDLESS:

@@ -15,7 +15,7 @@ class Severity(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Severity | None":
-        """In a row of a newer version, one that only it knows counts as critical: rather a page too many than one too few."""
+        """In a row of a newer version, an unknown one counts as critical: one page too many is better than one too few."""
         return cls.CRITICAL if isinstance(value, int) and value > 0 else None
 
 

@@ -1,7 +1,7 @@
 """Which silences match an alert, and whether one of them is in force.
 
-The two are told apart because they need different things: the first an alert's labels, which are at hand where it is routed, and
-the second the database's clock, which is known in the transaction that takes the alert in.
+These are separate because they need different data: matching needs an alert's labels, which are available where it is routed; the
+second needs the database's clock, which is known in the transaction that stores the alert.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The silence that holds an alert back, and when the alert is looked at again. `labels`: see `Message.labels`."""
+    """The silence that holds an alert back, and when the alert is decided again. `labels`: see `Message.labels`."""
 
     silence_id: UUID
     until: datetime
@@ -65,10 +65,10 @@ def matching(silences: Sequence[Silence], integration_id: str, subject: Subject)
 
 
 def hold(matched: Sequence[Matched], windows: Mapping[UUID, Window], now: datetime) -> Hold | None:
-    """What holds an alert back that these silences match; of several in force the one that ends last.
+    """The silence that holds back an alert that these silences match; of several in force the one that ends last.
 
-    `windows`: as the database holds them now. One that has changed since it was asked whether it matches may match no more,
-    so the alert is looked at again at once.
+    `windows`: as the database holds them now. A silence that has changed since the match may not match any more, so the alert is
+    decided again at once.
     """
     found: Hold | None = None
     for each in matched:

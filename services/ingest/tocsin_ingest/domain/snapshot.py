@@ -1,4 +1,4 @@
-"""A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
+"""Applies a batch of messages to an in-memory snapshot: computes the new state of the rows, in the order of the messages."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,22 +19,22 @@ from tocsin_ingest.domain.thresholds import Below, Tally
 
 @dataclass(slots=True)
 class Silenced:
-    """What one silence has held back: messages, and alerts that it did not hold back before."""
+    """The effect of one silence: messages, and alerts that it did not hold back before."""
 
     alerts: int = 0
     messages: int = 0
 
 
 Step = tuple[Decision, int]
-"""What one message does: its decision, and how many messages more its alert stands for than the decision says."""
+"""The effect of one message: its decision, and the number of further messages that its alert stands for."""
 
 _LASTING: Final = frozenset(
     (Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED, Outcome.PAUSED, Outcome.IGNORED)
 )
-"""What becomes of a trigger that becomes of it again when it is repeated: its alert counts one more, and nothing else changes."""
+"""Outcomes of a trigger that repeat when it is repeated: its alert counts one more, and nothing else changes."""
 
 _JOINS: Final = frozenset((Outcome.OPENED, Outcome.GROUPED))
-"""What becomes of the first trigger of a firing in an incident."""
+"""Outcomes of the first trigger of a firing in an incident."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,8 @@ class _Repeats:
 
 
 class Snapshot:
-    """The live alerts and open incidents a batch touches. Filled from the database, the batch is applied, written back."""
+    """The live alerts and open incidents that a batch touches. It is filled from the database, the batch is applied, and it is
+    written back."""
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
@@ -80,11 +81,11 @@ class Snapshot:
         self.silenced: dict[UUID, Silenced] = {}
         """What silences have held back in this batch."""
         self.tallies: dict[UUID, tuple[Tally, Below]] = {}
-        """The triggers of groups that are below their thresholds and have had some in this batch, as they are after it."""
+        """Groups below their thresholds with triggers in this batch, as they are after it."""
         self.reached: set[UUID] = set()
         """Groups that have reached their thresholds in this batch."""
         self.endings: dict[UUID, Ending] = {}
-        """When live alerts are over that triggers of this batch give an end."""
+        """The ends of live alerts that triggers of this batch set."""
 
     def put_alert(self, alert: Alert, heard: datetime | None = None) -> None:
         """Adds a live alert of the snapshot. `heard`: when its newest trigger came, for messages with a dedup window."""
@@ -121,8 +122,8 @@ class Snapshot:
     def put_incident(
         self, incident: Incident, sequence: int, pending: Pending | None = None, joined: datetime | None = None
     ) -> None:
-        """Adds an open incident of the snapshot, with the number of its last event. `joined`: when an alert opened or joined it for
-        the last time, for messages with a group window."""
+        """`joined`: when an alert opened or joined it for the last time, for messages with a group window. `joined`: when an
+        alert opened or joined it for the last time, for messages with a group window."""
         self._known.add(incident.id)
         if joined is not None:
             self._joins[incident.id] = joined
@@ -135,7 +136,7 @@ class Snapshot:
         self._ended[key] = started
 
     def changed_holds(self) -> dict[UUID, Hold | None]:
-        """Alerts that are held back otherwise than before the batch. None: not at all any more."""
+        """Alerts whose hold differs from before the batch. None: it is no longer held back."""
         return {each.id: each.hold for each in self.alerts.values() if each.hold != self._holds.get(each.id)}
 
     def changed_pauses(self) -> dict[UUID, Pause | None]:
@@ -156,19 +157,19 @@ class Snapshot:
         return row_id not in self._known
 
     def apply(self, messages: Sequence[Message]) -> list[Decision]:
-        """Decides the messages one after the other, each seeing what those before it did."""
+        """Decides the messages one after the other; each sees the effects of the earlier ones."""
         return [self._play_one(message) for message in self._by_now(messages)]
 
     def play(self, messages: Sequence[Message], kinds: Sequence[Hashable] | None = None) -> list[Step]:
-        """As `apply`, for batches in which a message is there many times: it is decided once or twice.
+        """As `apply`, for batches that contain a message many times: it is decided once or twice.
 
-        `kinds`: of each message what tells it apart; those of one kind differ in summary and content alone. Without it a message
-        that is there again is the same object.
+        `kinds`: the identity of each message; those of one kind differ only in summary and content. Without it, repeats of a
+        message are the same object.
 
-        Further repeats of a trigger only count, so they are counted together: before another message of their key is decided,
-        before anything ends or is acknowledged, paused ones before an incident of their group opens or is joined, and at the end.
-        Triggers of other keys in between do not see them: what these change of a shared incident is a sum, apart from the
-        summary in its last event, which is the last message's.
+        Further repeats of a trigger are only counted, all at once: before another message of their key is decided, before
+        anything ends or is acknowledged, for paused ones before an incident of their group opens or is joined, and at the end.
+        Triggers of other keys in between do not see these counts: their effect on a shared incident is a sum, apart from the
+        summary in its last event, which is that of the last message.
         """
         steps: list[Step] = []
         repeats: dict[Hashable, _Repeats] = {}
@@ -196,7 +197,7 @@ class Snapshot:
             if decision.incident is not None:
                 self._said[decision.incident.id] = position
             if paused and decision.outcome in _JOINS:
-                # What was paused until now joins it from here on.
+                # Alerts that were paused until now join it.
                 joins = {each: repeats.pop(each) for each in paused.pop(message.group_key, ()) if each in repeats}
                 for each in joins.values():
                     of_key.pop(each.message.key, None)
@@ -283,14 +284,14 @@ class Snapshot:
             if message.expiry is not None and message.action is Action.TRIGGER:
                 self._end(decision.alert, message.expiry)
         if decision.outcome is Outcome.OPENED and incident is not None:
-            # It came too late for that one, and takes its key for the new one.
+            # It came too late for that incident, and its key is given to the new one.
             self._leave(incident)
         if decision.incident is not None:
             if decision.outcome in _JOINS:
                 self.joined.add(decision.incident.id)
                 if self._now is not None:
                     self._joins[decision.incident.id] = self._now
-            # An event moves the incident's event number even where nothing else about it changes (an acknowledge).
+            # An event moves the incident's event number even if nothing else changes (an acknowledge).
             if decision.incident is not incident or decision.event is not None:
                 self._keep_incident(decision.incident)
             if decision.event is not None:
@@ -300,7 +301,7 @@ class Snapshot:
         return decision
 
     def _end_earlier(self, earlier: Earlier, alert: Alert, message: Message, decision: Decision) -> Decision:
-        """The decision as it is to be kept, and nothing of its key but that."""
+        """The decision to store, with all other state of its key removed."""
         assert self._now is not None
         decision = dedup_windows.anew(decision, earlier, self._now)
         assert decision.alert is not None
@@ -312,7 +313,7 @@ class Snapshot:
         return decision
 
     def _leave(self, incident: Incident) -> None:
-        """Its group goes on in another incident."""
+        """Its group continues in another incident."""
         del self._open[incident.group_key]
         self._keep_incident(incident.passed())
 

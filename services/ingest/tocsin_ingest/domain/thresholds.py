@@ -1,4 +1,4 @@
-"""How many triggers of a group open an incident: counted over a window that rolls, in a few numbers however many come."""
+"""How many triggers of a group open an incident: counted over a rolling window, in a fixed number of counters."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 SLOTS: Final = 100
-"""Of a window: triggers that come within one of them count as of the first one's time."""
+"""Parts of a window: triggers within one part count as at the time of the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Tally:
         return sum(count for _, count in self.entries)
 
     def within(self, now: datetime, window: timedelta) -> "Tally":
-        """Without those that the window has left behind."""
+        """Without those before the window."""
         return Tally(tuple(each for each in self.entries if each[0] > now - window))
 
     def one_more(self, now: datetime, window: timedelta) -> "Tally":
-        """With one that comes now, within the window. At most `SLOTS` + 1 entries."""
+        """With one more that comes now, within the window. At most `SLOTS` + 1 entries."""
         entries = self.within(now, window).entries
         if entries and now - entries[-1][0] < window / SLOTS:
             at, count = entries[-1]
@@ -43,7 +43,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """What an alert waits for that is below its threshold: its group, and how many triggers of it have come."""
+    """What an alert below its threshold waits for: its group, and how many triggers of it have come."""
 
     group_key: UUID
     threshold: Threshold

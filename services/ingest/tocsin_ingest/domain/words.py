@@ -1,4 +1,4 @@
-"""Words that rows keep."""
+"""Enums whose words are stored in rows."""
 
 from enum import StrEnum
 from typing import Self
@@ -7,8 +7,8 @@ from typing import Self
 class Word(StrEnum):
     """An enum whose words are kept in rows.
 
-    A word that only a newer version knows is there after a way back to this one. It is read as itself, is equal to no member and in
-    no set of them: its row is shown, what this version does not understand is not done, and no list, claim or batch fails.
+    A row may hold a word of a newer version, after a rollback to this one. It is read as itself and equals no member. Its row is
+    shown, this version does nothing with it, and no list, claim or batch fails.
     """
 
     @classmethod

@@ -1,1 +1,1 @@
-"""What other systems already speak: each format is a file with a `decode` and a row in `routes.FORMATS`."""
+"""Formats of other systems: each is a file with a `decode` and a row in `routes.FORMATS`."""

@@ -1,1 +1,1 @@
-"""Alerts: taken in, routed, committed, looked at again."""
+"""Alerts: accepted, routed, committed, decided again."""

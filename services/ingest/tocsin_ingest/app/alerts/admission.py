@@ -1,4 +1,4 @@
-"""How much one tenant and one integration may send, counted for each alert, and looked at once for a whole batch."""
+"""How much one tenant and one integration may send, counted for each alert and checked once for a whole batch."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Admission:
             )
 
     def admit_all(self, entries: Sequence[Entry]) -> Sequence[TocsinError | None]:
-        """Many alerts of one tenant, as if they came one by one: what each is refused with. Empty when none is."""
+        """Many alerts of one tenant, as if they came one by one: returns the error of each refused one. Empty when none is."""
         if not entries or self._take_all(entries):
             return ()
         return [self._refusal(entry) for entry in entries]
@@ -49,7 +49,7 @@ class Admission:
         return None
 
     def _take_all(self, entries: Sequence[Entry]) -> bool:
-        """Takes what all of them need, or nothing when there is not as much."""
+        """Takes the tokens for all of them, or none when there are not enough."""
         org_id = entries[0].org_id
         new: Counter[str] = Counter()
         repeats: Counter[str] = Counter()

@@ -1,11 +1,12 @@
-"""An alert in two parts: its core, which decides what becomes of it, and its words, which are only shown.
+"""An alert in two parts: its core, which decides its effect, and its words, which are only shown.
 
-A storm repeats alerts with another value in their words. Such an alert has the core of one that was read before, so its words
-alone are read, and with them the request id, which is another one each time. Each field is in one of the parts, and each part keeps
-the rules of its fields (`buf.validate`). Of the rules about the whole alert one is about the words: code that reads them alone must
-see to it that a summary does not become empty.
+A storm repeats alerts with another value in their words. Such an alert has the core of one that was read before, so only its
+words are read, and the request id, which differs each time. Each field is in one of the parts, and each part keeps the rules of
+its fields (`buf.validate`). One of the rules for the whole alert is about the words: code that reads only them must check that
+the summary does not become empty.
 
-The summary is decided by where a routing rule or a silence looks at it, or the key is a hash of it: there it must be the same.
+The summary is part of the decision where a routing rule or a silence matches it, or the key is a hash of it: there it must be the
+same.
 """
 
 from typing import Any, Final
@@ -33,7 +34,7 @@ _Core: Final[Any] = part(
 
 
 def core_of(request: bytes) -> bytes:
-    """The core of the alert in a SendAlertRequest: two with the same one differ in their words. Raises DecodeError.
+    """The core of the alert in a SendAlertRequest: two alerts with the same core differ only in their words. Raises DecodeError.
 
     Lists and maps are in the order in which they were sent.
     """
@@ -50,7 +51,8 @@ def words_of(request: bytes) -> Any:
 
 
 def said(words: Any) -> bytes | None:
-    """The alert of the words as it is kept, serialized; what cannot be stored is mended in `words`. None: they break a rule."""
+    """The alert with the words as it is stored, serialized; text that cannot be stored is repaired in `words`. None: they break a
+    rule."""
     words.DiscardUnknownFields()
     alert = words.alert
     data: bytes = alert.SerializeToString()
@@ -60,14 +62,14 @@ def said(words: Any) -> bytes | None:
         validate(words)
         check_details(alert.details)
     except TocsinError:
-        # It is worded where the whole alert is read.
+        # The error is written where the whole alert is read.
         return None
     mended: bytes = alert.SerializeToString()
     return mended
 
 
 def without_words(content: bytes) -> bytes:
-    """A serialized AlertInput less its words: with those of another one behind it, it is that alert with these words."""
+    """A serialized AlertInput without its words: followed by the words of another one, it is that other alert."""
     alert = AlertInput.FromString(content)
     for name in WORDS:
         alert.ClearField(name)

@@ -1,7 +1,7 @@
-"""How large an alert may be in all: so large that every later step is known to carry it.
+"""The maximum size of an alert, chosen so that every later step can carry it.
 
-An alert becomes an outbox row, a message to escalation, a page and a message to people; each carries parts of it, and each
-has room for LIMIT bytes and what is added on the way (half of the smallest GRPC_MAX_MESSAGE_BYTES that can be set).
+An alert becomes an outbox row, a message to escalation, a page and a message to people. Each carries parts of it, and each can
+hold LIMIT bytes and the additions of that step (half of the smallest GRPC_MAX_MESSAGE_BYTES that can be set).
 """
 
 from typing import Final
@@ -38,10 +38,10 @@ def check_bytes(size: int) -> None:
 
 
 def shorten(alert: AlertInput) -> None:
-    """Makes a larger alert fit, for senders that would lose it: what is left out stands in its details.
+    """Makes a larger alert fit, for senders that would lose it: its details list the parts that were left out.
 
-    First the details go, then the links, then the longest labels are shortened. Which alerts are the same one is decided
-    by what was sent: an alert without a key gets the key of its whole labels.
+    First the details are dropped, then the links, then the longest labels are shortened. The identity of the alert is decided by
+    what was sent: an alert without a key gets the key of its whole labels.
     """
     size = alert.ByteSize()
     if size <= LIMIT:

@@ -1,4 +1,4 @@
-"""What a sender is answered, as the bytes of a `SendAlertResponse`: of a storm's many answers only the counts differ."""
+"""Answers to senders, as the bytes of a `SendAlertResponse`: in a storm only the counts differ."""
 
 from functools import lru_cache
 from typing import Final

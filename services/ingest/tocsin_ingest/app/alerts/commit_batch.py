@@ -29,7 +29,7 @@ METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 
 
 class Standing(NamedTuple):
-    """What a repeat of an alert becomes, as long as that fires. `answer`: without the count, once there was a repeat."""
+    """The effect of a repeat of an alert, as long as the alert fires. `answer`: without the count, once there was a repeat."""
 
     alert_id: UUID
     incident_id: UUID
@@ -40,8 +40,8 @@ class Standing(NamedTuple):
 class Entry:
     """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none.
 
-    An alert that is recognised is the same entry each time, and may be in a batch many times. `like`: the entry of the first
-    alert that this one differs from in its words alone; None: it is that one. Such alerts are decided together.
+    An alert that is recognised is the same entry object each time, and may be in a batch many times. `like`: the entry of the
+    first alert with the same core; None: this one is the first. Such alerts are decided together.
     """
 
     org_id: str
@@ -49,7 +49,7 @@ class Entry:
     request_id: str = ""
     body_hash: bytes = b""
     standing: Standing | None = None
-    """What became of it at last, or of one like it. It may be wrong by now: what counts is what the database says of it."""
+    """The latest known effect, of this alert or of one like it. It may be outdated: the database decides."""
     like: "Entry | None" = None
 
 
@@ -76,25 +76,25 @@ class CommitBatch:
         self._hand_over = hand_over
 
     async def __call__(self, entries: Sequence[Entry]) -> Sequence[Answer]:
-        """One answer per entry. Raises when nothing was committed; what the database says about values (DataError,
-        IntegrityConstraintViolationError, ValueError) is one entry's fault, which the group commit finds."""
+        """One answer per entry. Raises when nothing was committed. Errors of the database about values (DataError,
+        IntegrityConstraintViolationError, ValueError) are caused by one entry, which the group commit finds."""
         try:
             return await self._commit(entries)
         except NotWhole:
-            # An incident's event began to be delivered at this moment; the next one is made by a batch that reads.
+            # The delivery of an incident's event began at this moment; a batch that reads first makes the next event.
             for entry in entries:
                 (entry.like or entry).standing = None
             return await self._commit(entries)
         except asyncpg.UniqueViolationError:
-            # Two replicas took one request_id through two integrations at once. The other has committed by now, so
-            # that its answer is found this time.
+            # Two replicas received one request_id through two integrations at once. The other has committed by now, so that its
+            # answer is found this time.
             return await self._commit(entries)
 
     async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         began = time.perf_counter()
         org_id, integrations = entries[0].org_id, {entry.message.integration_id for entry in set(entries)}
-        # Mostly it is one, and nobody holds it: to lock it takes no round trip of its own. Of several, one that is held already
-        # would be held while another one is waited for, out of their order.
+        # Mostly there is one integration, and no other transaction holds it: locking it then costs no round trip of its own. Of
+        # several, one would be held while another one is waited for, out of their order.
         first = lock_first(org_id, *integrations) if len(integrations) == 1 else ""
         batch = await self._database.run(
             org_id, lambda tx: _Batch(entries, integrations, self._takes).take_in(tx), first=first
@@ -175,9 +175,9 @@ class _Batch:
         return len(self._all) - len(self._entries)
 
     async def _count(self, tx: Tx, different: Counter[Entry]) -> None:
-        """Counts repeats of what fires, and leaves the others.
+        """Counts repeats of firing alerts, and leaves the others.
 
-        They come before the others: what these do to alerts of other keys, or to a shared incident, adds up in any order.
+        They are handled before the others: effects on alerts of other keys, or on a shared incident, add up in any order.
         """
         standing = [entry for entry in different if entry.standing is not None]
         if not standing:
@@ -223,7 +223,7 @@ class _Batch:
             self._known |= made
 
     def note_standing(self) -> None:
-        """What repeats of these alerts become from here on. After the commit."""
+        """Store the effect of repeats of these alerts. After the commit."""
         for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
             if not more:
                 (entry.like or entry).standing = _standing(entry.message, decision)
@@ -282,14 +282,15 @@ class _Batch:
 
 
 def _kinds(entries: Sequence[Entry]) -> list[Entry]:
-    """What each entry is like: the same for all that are decided together."""
+    """Equal for entries that are decided together."""
     return [entry.like or entry for entry in entries]
 
 
 def _standing(message: Message, decision: Decision) -> Standing | None:
-    """What its repeats become: more of the same, if it was a trigger that joined its own alert.
+    """The effect of its repeats: a higher count, if it was a trigger that joined its own alert.
 
-    One with an end of its own moves that end as well. All else that a trigger does to an alert that fires, it has done.
+    A trigger with an end of its own moves that end as well. All other effects of a trigger on a firing alert have happened
+    already.
     """
     alert = decision.alert
     if decision.outcome is not Outcome.DEDUPLICATED or message.expiry is not None or alert is None:

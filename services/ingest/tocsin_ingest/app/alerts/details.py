@@ -1,4 +1,4 @@
-"""How large an alert's details are, without writing them out: that takes a second for a message of 1 MiB."""
+"""The size of an alert's details, computed without serializing them: that takes a second for a message of 1 MiB."""
 
 import json
 from typing import Any, Final
@@ -13,7 +13,7 @@ _JSON_GROWTH: Final = 6
 _JSON_SHRINKAGE: Final = 6
 """A byte of JSON takes at most this many in a Struct: a number of one digit takes eleven, and a comma goes with it."""
 FEW: Final = LIMIT // _JSON_GROWTH
-"""A Struct of at most so many bytes is within LIMIT, and is not looked at."""
+"""A Struct of at most this size is within LIMIT, and is not examined."""
 
 
 def check_details(details: Struct) -> None:

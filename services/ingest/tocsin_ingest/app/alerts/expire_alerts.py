@@ -1,7 +1,8 @@
-"""Resolve alerts whose end has come: the one that their sender named, or as long after their newest trigger as it is waited for.
+"""Resolve alerts whose end has come: the end that their sender named, or the maximum time after their newest trigger.
 
-The rows are the timer, so nothing is lost with a process, and any number of replicas may look. What could not be received does
-not count as the sender's silence: after an outage, or after a limit has refused its alerts, each alert gets its whole time again.
+The rows are the timer, so a process that dies loses nothing, and any number of replicas may run this. Time in which alerts could
+not be received does not count as the sender's silence: after an outage, or after a limit has refused its alerts, each alert gets
+its whole time again.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class ExpireAlerts:
         self._nudge = nudge
 
     async def round(self) -> None:
-        """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
+        """All due alerts. Raises DATABASE_UNAVAILABLE."""
         failures = self._metrics.tenant_failures
         await whatever_is_due(
             self._database, endings.due, self._expire, at_once=_AT_ONCE, name="endings", failures=failures

@@ -23,14 +23,14 @@ _UNKNOWN: Final = "it began before decisions were recorded: which rule matched i
 
 
 def explain(alert: Alert, decisions: Sequence[AlertDecision], incident_open: bool | None) -> list[str]:
-    """A statement a line. `decisions` have their times."""
+    """One statement a line. `decisions` have their times."""
     messages = "one message has" if alert.count == 1 else f"{alert.count} messages have"
     lines = [f"its dedup key is {alert.dedup_key!r}, of which {messages} come"]
     if not decisions:
         lines.append(_UNKNOWN)
     for decision, before in zip(decisions, [None, *decisions], strict=False):
         when = f"{_time(decision.time)}: " if decision.HasField("time") else ""
-        # The same route once more is not told again.
+        # The same route is not repeated.
         route = "" if before is not None and _route(before) == _route(decision) else f"{_route(decision)}; "
         earlier = f"{_earlier(decision.earlier)}; " if decision.HasField("earlier") else ""
         late = f"{_late(decision.passed)}; " if decision.HasField("passed") else ""

@@ -1,7 +1,7 @@
-"""Since when alerts and heartbeats could be taken: code that concludes anything from silence must know it.
+"""The time since which alerts and heartbeats could be accepted: code that concludes something from silence must know it.
 
-While no replica serves, or while a limit refuses what a sender sends, nothing is heard of a sender that is alive. Its incidents
-must not be resolved for that, and nobody must be paged for its heartbeats.
+While no replica serves, or while a limit refuses a sender's alerts, a sender that is alive is not heard. Its incidents must not
+be resolved because of that, and no user must be paged for its heartbeats.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,17 @@ from tocsin_kit.errors import TocsinError
 from tocsin_ingest.store.alerts import intakes
 
 EVERY: Final = 2.0
-"""Seconds between two rounds: how late it is written that something was refused."""
+"""Seconds between two rounds: how late a refusal is stored."""
 GAP: Final = timedelta(minutes=1)
-"""When no replica could take alerts for longer, it was an outage. Less is none: a busy machine is late by as much."""
+"""When no replica could accept alerts for longer than this, it was an outage. A shorter time is none: a busy machine may be late
+by as much."""
 THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
-"""What a limit refuses: its sender is alive, and is told to slow down and send it again."""
+"""Refusals by a limit: the sender is alive, and is told to slow down and to repeat."""
 _REASON: Final = 1000
 
 
 class IntakeTimes:
-    """What one replica that serves knows of it. `round` writes it down, for all replicas."""
+    """The knowledge of one replica that serves. `round` stores it, for all replicas."""
 
     def __init__(self, database: Database, able: Callable[[], bool], elapsed: Callable[[], float]) -> None:
         """`able`: whether alerts can be taken here. `elapsed`: seconds that only grow, such as `time.monotonic`."""
@@ -36,9 +37,10 @@ class IntakeTimes:
         self._refused: dict[tuple[str, str], tuple[int, str]] = {}
 
     def refused(self, org_id: str, integration_id: str | None, error: TocsinError, alerts: int = 1) -> None:
-        """So many `alerts`, or a heartbeat (0), were not taken. None: of which integration is not known. Costs no statement."""
+        """So many `alerts`, or a heartbeat (0), were not accepted. None: the integration is not known. It needs no statement."""
         if error.reason in THROTTLED:
-            # At most one for each integration that there is: a sender is known by its key, or by what its call names.
+            # At most one entry for each existing integration: a sender is known by its key, or by the integration that its call
+            # names.
             self._add((org_id, integration_id or ""), alerts, error.message[:_REASON])
 
     def _add(self, integration: tuple[str, str], alerts: int, reason: str) -> None:

@@ -1,8 +1,9 @@
-"""Look again at alerts whose silence or pause is over, or was changed: what still fires opens its incident, or joins the open one.
+"""Decide alerts again whose silence or pause is over, or was changed: an alert that still fires opens its incident, or joins the
+open one.
 
-What is due are rows, so nothing is lost when a process dies or Redis is away. A look takes the way of an alert that a sender
-sends: the same routing, the same decision, the same batches. Two replicas may look at one alert; the second one finds that
-it is held back no more.
+Due alerts are rows, so nothing is lost when a process dies or Redis is away. The alert is handled like one that a sender sends:
+the same routing, the same decision, the same batches. Two replicas may handle one alert; the second one finds that it is no
+longer held back.
 """
 
 import asyncio
@@ -42,19 +43,19 @@ _LATE: Final = 10.0
 
 
 class Waiting(Protocol):
-    """A module of the store: the alerts that wait for the end of a silence, or of a pause."""
+    """A module of the store: alerts that wait for the end of a silence, or of a pause."""
 
     async def due(self, tx: Tx, limit: int, *, without: Collection[str], since: datetime | None) -> list[DueAlert]:
         """The alerts that are due."""
 
     async def drop(self, tx: Tx, alert_ids: Sequence[UUID]) -> None:
-        """Those that wait no more."""
+        """Remove those that no longer wait."""
 
     async def postpone(self, tx: Tx, alert_id: UUID, seconds: float) -> None:
-        """One that cannot be looked at now."""
+        """Postpone one that cannot be decided now."""
 
     async def overdue(self, tx: Tx, seconds: float) -> int:
-        """How many were not looked at."""
+        """How many were not decided in time."""
 
 
 class LookAgain:
@@ -73,14 +74,14 @@ class LookAgain:
         self._metrics = metrics
 
     async def round(self) -> None:
-        """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
+        """All due alerts. Raises DATABASE_UNAVAILABLE."""
         async with self._database.autocommit() as tx:
             if not await due_alerts.is_any_due(tx):
                 self._metrics.holds_overdue.set(0)
                 return
         while await self._hurry() == _HURRIED_AT_ONCE:
             pass
-        # Side by side: neither waits for the other, and both have ended before this returns.
+        # In parallel: neither waits for the other, and both have ended before this returns.
         looks = (self._look_at_all("silences", holds), self._look_at_all("pauses", pauses))
         for ended in await asyncio.gather(*looks, return_exceptions=True):
             if ended is not None:
@@ -100,13 +101,13 @@ class LookAgain:
                 due = await waiting.due(tx, _AT_ONCE, without=without, since=since)
             if waiting is holds:
                 for org_id in {each.org_id for each in due}:
-                    # What was read before a silence ended here or at another replica must not hold them back once more.
+                    # Silences that were read before one ended, here or at another replica, must not hold the alerts back again.
                     self._directory.silences_changed(org_id)
 
             async def look(_org_id: str, mine: list[DueAlert]) -> None:
                 await self._look_at_those_of(waiting, mine)
 
-            # A tenant whose alerts must wait is left out, or it would be first again, and all others would wait with it.
+            # A tenant whose alerts must wait is left out: otherwise it would be first again, and all others would wait with it.
             without |= await tenant_by_tenant(
                 due, look, name=name, failures=self._metrics.tenant_failures, at_once=_AT_ONCE
             )
@@ -114,7 +115,7 @@ class LookAgain:
                 return
 
     async def _look_at_those_of(self, waiting: Waiting, due: list[DueAlert]) -> None:
-        """Raises the first TocsinError, once all were looked at; these stay due."""
+        """Raises the first TocsinError, after all were handled; these stay due."""
         outcomes = await asyncio.gather(*(self._look(waiting, each) for each in due), return_exceptions=True)
         waits: TocsinError | None = None
         for each, outcome in zip(due, outcomes, strict=True):
@@ -140,7 +141,7 @@ class LookAgain:
         message = replace(
             message,
             key=due.key,
-            # Its sender never says that an alert is over: nobody is paged for one that its integration takes for over.
+            # Its sender never resolves alerts: no user is paged for an alert that counts as over by the rules of its integration.
             action=Action.RESOLVE if due.quiet else Action.TRIGGER,
             content=due.newest,
             started=due.start_time,
@@ -154,7 +155,8 @@ class LookAgain:
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND:
                 raise
-        # It was deleted while its alert was held back: nobody can resolve the alert any more, so somebody must look.
+        # The integration was deleted while its alert was held back: no sender can resolve the alert any more, so a person must
+        # look.
         without = await self._directory.routing(due.org_id, "")
         return replace(without, integration_id=due.integration_id)
 

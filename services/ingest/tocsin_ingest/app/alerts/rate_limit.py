@@ -1,7 +1,7 @@
 """How fast one integration may send, over all replicas. Counted as tenants' budgets are (`tocsin_kit.budgets`).
 
-Senders repeat whole groups until each alert of them is taken. Were a repeated alert to cost as much as a new one, a group
-larger than the burst would never get in: each repeat would spend the tokens on the alerts that are in already.
+Senders repeat whole groups until each alert in them is accepted. If a repeated alert cost as much as a new one, a group larger
+than the burst would never be accepted completely: each repeat would spend the tokens on alerts that are accepted already.
 """
 
 from collections import OrderedDict
@@ -18,32 +18,32 @@ SERVICE: Final = "ingest-integrations"
 NEW: Final = "integration_new_alerts"
 REPEATED: Final = "integration_repeated_alerts"
 _ADMITTED: Final = 200_000
-"""Keys that are remembered as admitted, of all integrations together."""
+"""Keys of accepted alerts that are kept, of all integrations together."""
 _REPEATS: Final = 10.0
-"""Times the rate of new alerts at which known ones may be sent again."""
+"""Known alerts may be repeated at this multiple of the rate of new ones."""
 REPEAT: Final = 1 / _REPEATS
-"""What a repeated alert counts for."""
+"""The cost of a repeated alert."""
 
 
 class RateLimit:
     """`rate` new alerts per second and `burst` at once, for each integration of each tenant; ten times that of repeats.
 
-    Which alerts are known is remembered by each replica: a repeat counts as new at a replica that has not seen it.
+    Each replica keeps its own list of known alerts: a repeat counts as new at a replica that has not seen it.
     """
 
     def __init__(self, rate: float, burst: float, metrics: Metrics, *, clock: Callable[[], float] = monotonic) -> None:
-        """`burst`: at least 1; what is beyond a whole number of alerts could not be used. `clock`: in seconds."""
+        """`burst`: at least 1; a fraction of an alert could not be used. `clock`: in seconds."""
         most = int(burst)
         limits = (Limit(NEW, most, most / rate), Limit(REPEATED, int(most * _REPEATS), most / rate))
         self.budgets: Final = Budgets(limits, metrics, clock=clock)
         self._admitted: OrderedDict[UUID, None] = OrderedDict()
 
     def cost(self, key: UUID) -> float:
-        """What an alert counts for: 1, or less when it was admitted before."""
+        """The cost of an alert: 1, or less when it was accepted before."""
         return REPEAT if key in self._admitted else 1.0
 
     def knows(self, key: UUID) -> bool:
-        """Whether an alert with this key was admitted before."""
+        """Whether an alert with this key was accepted before."""
         return key in self._admitted
 
     def take(self, org_id: str, integration_id: str, key: UUID) -> float:
@@ -62,7 +62,7 @@ class RateLimit:
         )
 
     def take_all(self, org_id: str, integration_id: str, new: int, repeats: int) -> None:
-        """Takes as many, which `has` found there. Their keys are admitted by `admit`."""
+        """Takes tokens that `has` found available. `admit` then marks their keys as accepted."""
         holder = _holder(org_id, integration_id)
         if new:
             self.budgets.try_take(holder, NEW, new)
@@ -70,7 +70,7 @@ class RateLimit:
             self.budgets.try_take(holder, REPEATED, repeats)
 
     def admit(self, keys: Iterable[UUID]) -> None:
-        """Alerts with these keys were taken in."""
+        """Alerts with these keys were accepted."""
         for key in keys:
             self._admit(key)
 

@@ -1,16 +1,16 @@
-"""Alerts that were read before, by their bytes: what a storm repeats is not validated, routed and hashed each time.
+"""Alerts that were read before, by their bytes: alerts that a storm repeats are not validated, routed and hashed each time.
 
-An alert's bytes, its sender, and the routing rules and silences decide which message it becomes, and nothing else does. So
-an entry holds as long as `Directory` gives out the same `Routing`, which is at most `TTL` old. What the database
-decides is never remembered: each alert is decided and committed with its batch, and answered after that.
+The message of an alert depends on its bytes, its sender, the routing rules and the silences, and on nothing else. So an entry is
+valid as long as `Directory` returns the same `Routing`, which is at most `TTL` old. Results of the database are never cached:
+each alert is decided and committed with its batch, and answered after that.
 
-An alert that differs from one before it in its words alone (`tocsin_ingest.app.alerts.alert_parts`) is recognised by its core: its
-words are read, and all else is as it was.
+An alert that differs from an earlier one only in its words (`tocsin_ingest.app.alerts.alert_parts`) is recognised by its core:
+only its words are read.
 
-Alerts with a `request_id` are recognised by their core alone: a copy of one is a repeated request, and gets the answer that it got.
+Alerts with a `request_id` are recognised only by their core: a copy of one is a repeated request, and gets the first answer.
 
-Not remembered: those that cost too much to match, which are counted each time; and what comes for the first time. Most alerts of a
-burst of new ones never come again: to remember each takes a tenth of the processor time that ingest has for it.
+Not cached: alerts that cost too much to match, which are counted each time; and alerts that come for the first time. Most alerts
+in a burst of new ones never come again: caching each would take a tenth of ingest's processor time for it.
 """
 
 from collections import OrderedDict
@@ -35,9 +35,9 @@ from tocsin_ingest.domain.values import value
 MOST_BYTES: Final = 64 << 20
 """For the alerts of all senders together."""
 _CAME: Final = 20_000
-"""Keys of alerts that are known to have come, of all senders together."""
+"""Keys of alerts that have come before, of all senders together."""
 _SHARE: Final = 2
-"""One sender's alerts may take this part of it, so that its new ones do not push all others out."""
+"""One sender's alerts may use this part of it, so that its new ones do not push all others out."""
 _OVERHEAD: Final = 1200
 """Bytes of an entry beside the alert itself: some fifteen objects."""
 
@@ -46,13 +46,13 @@ Written = tuple[str, str, str]
 Bytes = (
     bytes | Written | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
 )
-"""What an alert is recognised by: its bytes, and what its sender stated beside them (`Stated`); or how it was written."""
+"""The identity by which an alert is recognised: its bytes, and what its sender stated in addition (`Stated`); or its text."""
 _CORE: Final = "core"
-"""Sets what is known of alerts with one core apart from what is known of the alert that is that core."""
+"""Separates entries for cores from entries for whole alerts."""
 
 
 def recognised_by(data: bytes, stated: Stated) -> Bytes:
-    """What an alert is recognised by that its sender stated something beside."""
+    """The identity of an alert whose sender stated something in addition."""
     if stated is NOTHING_STATED:
         return data
     labels = None if stated.labels is None else tuple(stated.labels.items())
@@ -73,8 +73,8 @@ class Known:
 class Alike:
     """Alerts with one core. `entry`: of the first one, which was read wholly, without its request id.
 
-    `newest`: of the last one without a request id, and what a copy of it is recognised by; None: there was none.
-    `any_summary`: theirs decides nothing. The others as of `Known`.
+    `newest`: the entry of the last one without a request id, and the identity of its copies; None: there was none. `any_summary`:
+    their summary does not influence the decision. The others as of `Known`.
     """
 
     entry: Entry
@@ -86,7 +86,8 @@ class Alike:
     _core: bytes = b""
 
     def again(self, words: Any) -> Entry | None:
-        """The entry of another one, with these words. None: it must be read wholly, as it breaks a rule or its summary decides."""
+        """The entry of another one, with these words. None: it must be read completely, as it breaks a rule or its summary
+        influences the decision."""
         data = said(words)
         if data is None:
             return None
@@ -107,7 +108,7 @@ class Alike:
 
 
 class Shelf:
-    """The alerts of one sender. `get` is the whole cost of recognising one, `alike` looks for one with the same core."""
+    """The alerts of one sender. `get` is the whole cost of recognising one; `alike` finds one with the same core."""
 
     __slots__ = ("_known", "get", "size")
 
@@ -123,7 +124,7 @@ class Shelf:
         return found
 
     def put(self, key: Hashable, known: Known | Alike, most: int) -> None:
-        """Remember, in place of what was known before; the oldest leave when there is more than `most` bytes."""
+        """Store, replacing the former entry; the oldest entries are dropped beyond `most` bytes."""
         before = self._known.pop(key, None)
         self.size += known.size - (before.size if before is not None else 0)
         self._known[key] = known
@@ -132,7 +133,7 @@ class Shelf:
 
 
 class Recognised:
-    """The shelves of all senders, of which those not used for longest leave."""
+    """The shelves of all senders; those not used for longest are dropped."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
@@ -157,7 +158,7 @@ class Recognised:
         return shelf
 
     def is_first(self, key: UUID) -> bool:
-        """Whether no alert with this key (`Message.key`) has come lately. The next one is not the first."""
+        """Whether no alert with this key (`Message.key`) has come lately. The next one is then not the first."""
         if key in self._came:
             return False
         self._came[key] = None

@@ -1,8 +1,8 @@
-"""Alerts that were refused are seen: counted, logged, and told to the people behind their integration.
+"""Refused alerts are counted, logged, and reported to the people of their integration.
 
-A sender does not repeat what is answered 4xx, and few people read a monitoring system's own log. So an integration whose
-alerts are refused gets an incident, at most one an hour over all replicas. What is refused within that hour is told at its end.
-What limits refuse is another incident, a minute after the first one: not every sender sends it again.
+A sender does not repeat alerts that are answered 4xx, and few people read the log of a monitoring system. So an integration whose
+alerts are refused gets an incident, at most one an hour over all replicas. Further refusals within that hour are reported at its
+end. Refusals by limits are another incident, a minute after the first one: not every sender repeats such an alert.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ from tocsin_ingest.store.alerts import intakes, refusals
 _log = get_logger(__name__)
 
 _LOOK_EVERY: Final = 10.0
-"""Seconds between two looks at the database for one integration; what is refused meanwhile is added up."""
+"""Seconds between two database queries for one integration; refusals in between are added up."""
 _SIZE: Final = 10_000
 _EXPIRED: Final = "expired_key"
 _ELSEWHERE: Final = "key_used_elsewhere"
@@ -35,7 +35,7 @@ _SUMMARY: Final = 1000
 _ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 100
 EVERY: Final = 5.0
-"""Seconds between two looks at what was refused since the last report."""
+"""Seconds between two checks for refusals since the last report."""
 
 
 class Refusals:
@@ -55,14 +55,14 @@ class Refusals:
         self._metrics.refused.labels(form, error.reason_name).inc(number)
 
     async def key_expired(self, principal: Principal, error: TocsinError) -> None:
-        """An integration of which no key works any more is told as one whose alerts are refused. Counts looks at the key, which
+        """An integration without a working key is reported as one whose alerts are refused. It counts look-ups of the key, which
         are fewer than its alerts.
         """
         await self.tell(Sender.of(principal), _EXPIRED, 1, error)
 
     async def used_elsewhere(self, principal: Principal, error: TocsinError) -> None:
-        """An integration whose key is used from a place that its source ranges leave out is told as well: its sender has moved, or
-        its key is lost.
+        """An integration whose key is used from an address outside its source ranges is reported as well: its sender has moved,
+        or its key is lost.
         """
         sender = Sender.of(principal)
         if sender.integration_id is not None:
@@ -93,7 +93,7 @@ class Refusals:
         try:
             await self._open(sender, integration_id, form, added + number, error.message)
         except Exception:
-            # Not at once: each of a flood would cost as much as this one.
+            # Delayed: otherwise each refusal of a flood would cost as much as this one.
             self._waiting[key] = (now, added + number)
             _log.exception("refused_alerts_not_told", org_id=sender.org_id, integration=integration_id)
 
@@ -104,7 +104,7 @@ class Refusals:
             await self._report(sender, integration_id, total, why, format=form)
 
     async def round(self) -> None:
-        """Tell what was refused within an hour after the last report, now that the hour is over; and what limits refused.
+        """Report refusals that came within an hour after the last report, now that the hour is over; and refusals by limits.
 
         Raises DATABASE_UNAVAILABLE.
         """
@@ -118,7 +118,7 @@ class Refusals:
                 try:
                     await report(sender, named, each.refused, each.reason)
                 except TocsinError as error:
-                    # It is due again at the next round, unless its integration was deleted and nobody is behind it any more.
+                    # It is due again at the next round, unless its integration was deleted and has no people any more.
                     _log.warning(
                         "refused_alerts_not_told", org_id=each.org_id, integration=named, reason=error.reason_name
                     )
@@ -134,7 +134,7 @@ class Refusals:
         await self._send(sender, integration_id, alert, lambda tx: refusals.not_told(tx, integration_id, total))
 
     async def _report_throttled(self, sender: Sender, integration_id: str, total: int, why: str) -> None:
-        """A warning: most senders repeat what a limit refuses, and nothing is lost then. Some do not."""
+        """A warning: most senders repeat alerts that a limit refused, and nothing is lost then. Some do not."""
         told = f"{total} alerts were" if total > 1 else "An alert was"
         alert = AlertInput(
             dedup_key=THROTTLED,
@@ -150,7 +150,7 @@ class Refusals:
         alert.action, alert.source, alert.client = ALERT_ACTION_TRIGGER, "Tocsin", "Tocsin"
         alert.summary = alert.summary[:_SUMMARY]
         try:
-            # A tenant that sends too much of what is refused must hear of it all the same.
+            # A tenant that is above its limits must hear of it all the same.
             request = SendAlertRequest(alert=alert)
             await (await self._intake.submit(replace(sender, signed=True), request, own=True))
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""An alert as its sender described it to the message that is decided: its keys, its route, and the silences that match it."""
+"""Converts an alert as its sender described it into the message to decide: its keys, its route, and the silences that match it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tocsin_ingest.domain.silences import Matched, matching
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a sender said beside the alert itself.
+    """What a sender stated in addition to the alert.
 
     `labels`: as they came, where the alert holds them shortened; they decide which alert it is and how it is routed.
     `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell. `expiry`: when it is over
@@ -37,13 +37,14 @@ _SEVERITIES: Final = {severity.value: severity for severity in Severity}
 _ACTIONS: Final = {0: Action.TRIGGER} | {action.value: action for action in Action}
 NOTHING_STATED: Final = Stated()
 _KEPT_BYTES: Final = 32 << 10
-"""Of labels that are kept with an alert that is held back or paused: a sender may write as many as fit into its message."""
+"""The most bytes of labels that are stored with an alert that is held back or paused: a sender may write as many as fit into its
+message."""
 
 
 def route_alert(
     directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
 ) -> Message:
-    """`actor` is who sent it."""
+    """`actor` is the sender."""
     return route_wholly(directory, org_id, actor, routing, alert, stated)[0]
 
 
@@ -56,7 +57,8 @@ def route_wholly(
     stated: Stated = NOTHING_STATED,
     content: bytes | None = None,
 ) -> tuple[Message, bool]:
-    """The message, and whether all matchers were tried: otherwise it took the default route or is not silenced, and is counted.
+    """The message, and whether all matchers were evaluated: otherwise the alert took the default route or is not silenced, which
+    is counted.
 
     `content`: the alert serialized, by callers that have it.
     """
@@ -78,7 +80,7 @@ def routed(
     content: bytes | None = None,
 ) -> tuple[Message, Route, bool]:
     """The message, its route, and whether silences were too expensive for it. `tried`: see `route`."""
-    # The view of protobuf's map is asked for the few labels that decide: to copy all takes as long as the rest of this.
+    # Only the labels that are matched are read from protobuf's map: copying all takes as long as the rest of this function.
     labels = alert.labels if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, _SEVERITIES[alert.severity]
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
@@ -125,7 +127,7 @@ def routed(
 
 
 def _as_they_came(labels: Mapping[str, str]) -> bytes:
-    """The labels, of which the shortest are kept when they are too large."""
+    """The labels; when they are too large, only the shortest are kept."""
     kept = AlertInput()
     size = 0
     for name, value in sorted(labels.items(), key=lambda label: (len(label[0]) + len(label[1]), label)):

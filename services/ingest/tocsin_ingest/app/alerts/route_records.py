@@ -1,6 +1,6 @@
-"""What is told later of the rules that routed an alert: written once for each state of an integration.
+"""The record of the rules that routed an alert, for explanations: serialized once for each state of an integration.
 
-Rules that continue make one route together, and which of them match differs from alert to alert: that is written for each.
+Rules that continue make one route together, and which of them match differs from alert to alert: those are serialized for each.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Take alerts in: recognise or read each, and wait until it is committed."""
+"""Accept alerts: recognise or read each, and wait until it is committed."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -34,16 +34,17 @@ from tocsin_ingest.domain.values import value
 _ALERT: Final = SendAlertRequest.DESCRIPTOR.fields_by_name["alert"].number
 _INTEGRATIONS: Final = "integrations"
 _READING: Final = 0.1
-"""Seconds after which those of a batch that are read go on: what was read with must not become old while others are read."""
+"""Seconds after which the alerts of a batch that are read already continue: the data they were read with must not become old
+while others are read."""
 _TURN: Final = 0.002
-"""Seconds of a turn. A batch that commits meanwhile waits for the event loop after each of its statements: were it to wait for
-as long as a call takes to be read, the database would do nothing in that time, and nothing would be read in the database's."""
+"""Seconds of a turn. A batch that commits meanwhile waits for the event loop after each of its statements. If it waited for as
+long as a call takes to be read, the database would be idle in that time, and reading would stop while the database works."""
 
 
 @value
 class Sender:
-    """Who sends. `integration_id` is set for holders of an integration key, which speak for that one only. `signed`: what is sent
-    bears the signature that its integration asks for, or is our own.
+    """The sender of an alert. `integration_id` is set for holders of an integration key, which speak for that one only. `signed`:
+    the body has the signature that its integration asks for, or is our own.
     """
 
     org_id: str
@@ -78,13 +79,14 @@ class Sent:
 
 
 def request_of(alert: AlertInput, request_id: str = "") -> bytes:
-    """A SendAlertRequest with the alert, serialized. To make one costs three times as much: the alert is copied into it."""
+    """A SendAlertRequest with the alert, serialized. Making the request object costs three times as much: the alert would be
+    copied into it."""
     data = enclosed(_ALERT, alert.SerializeToString())
     return SendAlertRequest(request_id=request_id).SerializeToString() + data if request_id else data
 
 
 class AlertIntake:
-    """The one way in, for every RPC and every HTTP format."""
+    """The only entry for alerts, for every RPC and every HTTP format."""
 
     def __init__(
         self,
@@ -116,7 +118,7 @@ class AlertIntake:
     async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[bytes | Exception]:
         """The same for many alerts, with an answer or an error for each in order, as if they came one by one.
 
-        One that cannot be parsed is the whole request's fault, and nothing of it is taken in: raises DecodeError.
+        If one cannot be parsed the whole request is refused: raises DecodeError.
         """
         shelf = self._recognised.of(sender.org_id, sender.subject)
         unknown = {data: _Given(data) for data in parts if shelf.get(data) is None}
@@ -131,7 +133,7 @@ class AlertIntake:
     async def take_all(
         self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], tuple[bytes, Stated]]"
     ) -> "Taken":
-        """The same for alerts that `read` makes of what they are recognised by: returns as soon as they wait for their batch."""
+        """The same for alerts that `read` makes from their identities: returns as soon as they wait for their batch."""
 
         def given(key: Any) -> _Given:
             return _Given(*read(key))
@@ -150,15 +152,15 @@ class AlertIntake:
     ) -> "asyncio.Future[bytes]":
         """Like `send`, for one of many that come one by one: returns as soon as it waits for its batch.
 
-        Nothing raises but the future, so that one bad alert does not get in the way of the next. `own`: it is no sender's, is
-        rare, and no limit of senders keeps it out.
+        All errors are in the future, so that one bad alert does not affect the next. `own`: an alert of Tocsin itself, which is
+        rare and not limited.
         """
         return await self.submit_sent(sender, Sent.of(request, stated), request, own=own)
 
     async def submit_sent(
         self, sender: Sender, sent: "Sent", request: SendAlertRequest | None = None, *, own: bool = False
     ) -> "asyncio.Future[bytes]":
-        """The same for one that may be sent again. `request`: what was sent, if it is at hand."""
+        """The same for one that may be sent again. `request`: the request object, if it exists already."""
         try:
             shelf = self._recognised.of(sender.org_id, sender.subject)
             entry = await self._recognise(sender, shelf, sent.key)
@@ -171,7 +173,7 @@ class AlertIntake:
             return failed
 
     def recognises(self, sender: Sender, sent: "Sent") -> bool:
-        """Whether the sender sent the same before, which it then most likely sends once more."""
+        """Whether the sender sent the same before, and so will probably repeat it."""
         shelf = self._recognised.of(sender.org_id, sender.subject)
         if shelf.get(sent.key) is not None:
             return True
@@ -188,7 +190,7 @@ class AlertIntake:
             raise
 
     def _take(self, entries: "list[Entry | Exception]", call: object) -> "_Taken":
-        """Admits those of the call that could be read, and lets them wait for their commit together."""
+        """Admits the readable alerts of the call, and queues them together."""
         good = [each for each in entries if isinstance(each, Entry)]
         refusals = self._admission.admit_all(good)
         if refusals:
@@ -209,7 +211,7 @@ class AlertIntake:
     async def _entries(
         self, sender: Sender, reading: "Iterator[Bytes]", read: "Callable[[Any], _Given]"
     ) -> "list[Entry | Exception]":
-        """What the next ones are: all that are left, or as many as are read in a moment."""
+        """The next entries: all that are left, or as many as can be read in a moment."""
         loop = asyncio.get_running_loop()
         end, turns = loop.time() + _READING, Turns(_TURN)
         shelf = self._recognised.of(sender.org_id, sender.subject)
@@ -238,7 +240,7 @@ class AlertIntake:
         return entries
 
     async def _recognise(self, sender: Sender, shelf: Shelf, key: Bytes) -> Entry | None:
-        """The entry of an alert that was read before and would be read alike. Raises as `_look_up`."""
+        """The entry of an alert that was read before and would be read in the same way. Raises as `_look_up`."""
         known = shelf.get(key)
         if known is None:
             return None
@@ -253,7 +255,7 @@ class AlertIntake:
         key: Bytes,
         routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
-        """All that can be said of an alert without the database's state, which is remembered of those that come again."""
+        """Everything about an alert that does not depend on the database's state; it is cached for alerts that repeat."""
         alike = given.alike(shelf)
         if alike is not None:
             routing = await self._routing(sender, alike.integration, routings)
@@ -284,7 +286,7 @@ class AlertIntake:
     def _again(self, alike: Alike, key: Bytes, given: "_Given") -> Entry | None:
         """The entry of an alert with a known core, whose routing is as it was."""
         if alike.newest is not None and alike.newest[0] == key:
-            # What came twice will come again.
+            # An alert that came twice will come again.
             entry = alike.newest[1]
             self._recognised.put(key, entry, alike.integration, alike.mark)
             return entry
@@ -294,13 +296,13 @@ class AlertIntake:
         return found
 
     async def _routing(self, sender: Sender, named: str, known: "dict[str, Routing] | None" = None) -> Routing:
-        """`known`: those that were looked up since others went on."""
+        """`known`: routings that were looked up since other tasks last ran."""
         if known is None:
             return await self._look_up(sender, named)
         routing = known.get(named)
         if routing is None:
             routing = await self._look_up(sender, named)
-            # Others may have gone on just now.
+            # Other tasks may have run just now.
             known.clear()
             known[named] = routing
         return routing
@@ -314,7 +316,7 @@ class AlertIntake:
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND:
                 raise
-            # The key itself is still remembered for a moment.
+            # The key itself is still cached for a moment.
             raise invalid_credential("its integration is deleted") from error
         if routing.signature is not None and not sender.signed:
             raise invalid_credential("its integration takes what is signed only, by HTTP (integration.signature)")
@@ -322,7 +324,7 @@ class AlertIntake:
 
 
 class _Given:
-    """An alert as it was given: a serialized SendAlertRequest, and what its sender stated beside it."""
+    """An alert as it was received: a serialized SendAlertRequest, and what its sender stated in addition."""
 
     __slots__ = ("_alike", "_request", "_words", "core", "data", "stated")
 
@@ -334,14 +336,14 @@ class _Given:
         self._words: Any = None
         self._alike: Alike | None = None
         self.core = recognised_by(core_of(data), stated)
-        """What alerts are recognised by that differ from it in their words alone."""
+        """The identity of alerts with the same core."""
 
     def parse(self, shelf: Shelf) -> None:
-        """As much of it as will be read. Raises DecodeError when that, or what is not read, cannot be parsed."""
+        """Parses the parts that will be read. Raises DecodeError when any part cannot be parsed."""
         if self.alike(shelf) is None:
             self._request = SendAlertRequest.FromString(self.data)
         else:
-            # The rest is as it was in another one.
+            # The other parts are the same as in an earlier alert.
             self._words = words_of(self.data)
 
     def alike(self, shelf: Shelf) -> Alike | None:
@@ -359,7 +361,7 @@ class _Given:
 
     @property
     def words(self) -> Any:
-        """Its words (`words_of`), each time anew: they may be mended. Raises DecodeError."""
+        """Its words (`words_of`), parsed anew each time: they may be repaired. Raises DecodeError."""
         words, self._words = self._words, None
         return words_of(self.data) if words is None else words
 
@@ -376,7 +378,7 @@ class Taken:
 
 
 class _Taken:
-    """Some alerts of one request: those that wait for their commit, and what the others were refused with."""
+    """Alerts of one request: those that wait for their commit, and the errors of the refused ones."""
 
     def __init__(self, entries: "list[Entry | Exception]", waiting: Several[bytes]) -> None:
         self._entries = entries

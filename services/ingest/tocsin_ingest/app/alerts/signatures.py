@@ -1,6 +1,6 @@
-"""Alerts with a signature: what is posted with an integration's key counts only if its sender knows a secret as well.
+"""Signed alerts: a body that is posted with an integration's key is accepted only if its sender knows a secret as well.
 
-A key stands in URLs, which proxies log. The secret never travels.
+A key stands in URLs, which proxies log. The secret is never sent.
 """
 
 import base64
@@ -18,7 +18,7 @@ from tocsin_kit.secret_boxes import Boxes
 
 PURPOSE: Final = b"tocsin ingest signature secrets"
 FRESH: Final = 300.0
-"""Seconds by which the time of a signature may differ from ours."""
+"""Seconds by which the time of a signature may differ from the database's clock."""
 _SCHEMES: Final = ("sha256=", "v1=", "v0=", "v1,")
 """What senders put in front of a signature."""
 _LONGEST: Final = 1000
@@ -26,7 +26,7 @@ _LONGEST: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class SignatureRule:
-    """How bodies are signed. `secret`: None: no configured key opens it any more."""
+    """How bodies are signed. `secret`: None: no configured key decrypts it any more."""
 
     header: str
     timestamp_header: str
@@ -41,7 +41,7 @@ def context_of(org_id: str, integration_id: str) -> str:
 def stored_secret(
     boxes: Boxes, org_id: str, integration_id: str, wanted: Integration, kept: bytes | None = None
 ) -> bytes | None:
-    """What is stored of the secret: of a new one, or what is `kept` when none is given.
+    """The encrypted secret to store: a new one, or `kept` when none is given.
 
     Raises INVALID_FIELD when there is neither.
     """
@@ -65,7 +65,7 @@ def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes
             "no key of INGEST_SECRET_KEY opens the secret of this integration; set the one that did, or set the secret anew",
             metadata={"service": "ingest"},
         )
-    # What a header holds that is no UTF-8 is kept there as halves of surrogate pairs.
+    # Bytes of a header that are not UTF-8 are represented as halves of surrogate pairs.
     given = headers.get(rule.header, "").encode("utf-8", "replace").decode().strip()[:_LONGEST]
     if not given:
         raise invalid_credential(f"{rule.header} is missing, which must hold the body's signature", header=rule.header)

@@ -1,4 +1,4 @@
-"""What would become of an alert. Decided by the code that decides about alerts that come in, from what is committed now."""
+"""The effect that an alert would have. Decided by the same code as received alerts, from the committed state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,24 +27,24 @@ from tocsin_ingest.store import silences
 from tocsin_ingest.store.alerts.snapshot import look
 
 _PAST: Final = timedelta(minutes=1)
-"""A caller's clock may be slow. What was in force earlier is not kept."""
+"""A caller's clock may be slow. The former state of rules and silences is not kept."""
 _COMPILING: Final = 20
-"""Alerts that a regular expression counts for which is compiled for another time than now; at most what half a second allows."""
+"""The cost of a regular expression that is compiled for a time other than now, in alerts; at most what half a second allows."""
 _SHOWN: Final = 200
-"""Characters of a value that a matcher looked at."""
+"""Characters of a shown value."""
 _SIGNS: Final = {Operator.EQUAL: "=", Operator.NOT_EQUAL: "!=", Operator.MATCHES: "=~", Operator.NOT_MATCHES: "!~"}
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """`new_alert`, `new_incident`: there is none yet that could be named."""
+    """`new_alert`, `new_incident`: they have no name yet."""
 
     message: Message
     route: Route
     decision: Decision
     tried: Sequence[Trial]
     cut: Sequence[str]
-    """What was too expensive for the alert and so not looked at to the end: rules, silences."""
+    """Rules or silences that were too expensive for the alert and were not evaluated completely."""
     new_alert: bool
     new_incident: bool
     time: datetime
@@ -60,7 +60,7 @@ class Simulated:
 
 
 class Simulation:
-    """It costs what an alert costs, and counts as one: rules and silences are those that are compiled for alerts."""
+    """It costs as much as an alert, and counts as one: it uses the rules and silences that are compiled for alerts."""
 
     def __init__(self, database: Database, directory: Directory, budgets: Budgets) -> None:
         self._database = database
@@ -97,11 +97,12 @@ class Simulation:
         )
 
     def pay_for_pages(self, org_id: str) -> None:
-        """A plan of weeks costs escalation more than an alert: as many alerts as half a second allows. Raises RATE_LIMITED."""
+        """A plan of weeks costs escalation more than an alert: it counts as as many alerts as half a second allows. Raises
+        RATE_LIMITED."""
         self._budgets.take(org_id, ALERTS, self._budgets.allowed(org_id, ALERTS) / 2)
 
     async def _silences_at(self, org_id: str, time: datetime) -> tuple[Silence, ...]:
-        """Of which an alert of then would be told: others would use up the steps of its expressions."""
+        """Silences that could hold back an alert at that time: others would use up the steps of its expressions."""
         async with self._database.transaction(org_id) as tx:
             now = await tx.now()
             if not now - _PAST <= time <= now + LONGEST:
@@ -169,7 +170,7 @@ def _unmet(trial: Trial) -> str:
 
 
 def shown(trial: Trial) -> str:
-    """What the alert has where a matcher did not hold."""
+    """The alert's value where a matcher did not hold."""
     return trial.value[:_SHOWN]
 
 

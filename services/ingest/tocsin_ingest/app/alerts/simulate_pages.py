@@ -1,4 +1,4 @@
-"""Who would be paged for an alert that is simulated: escalation plays the event that it would be told."""
+"""Who would be paged for a simulated alert: escalation simulates the event that it would get."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,15 +17,15 @@ from tocsin_ingest.domain.events import Event, Opened
 from tocsin_ingest.store.alerts.events import event_of
 
 _NOW: Final = timedelta(minutes=1)
-"""What is asked for a time within it is asked for now."""
+"""A requested time within this of now counts as now."""
 _NEW: Final = UUID(int=0)
 
 
 class Foreseeing(Protocol):
-    """Escalation, as far as plans of pages go."""
+    """Escalation, for plans of pages."""
 
     async def foresee(self, event: IncidentEvent, time: datetime | None) -> SimulateIncidentResponse:
-        """What would happen if this event came. Raises INCIDENT_NOT_FOUND, INVALID_FIELD, SERVICE_UNAVAILABLE."""
+        """What would happen after this event. Raises INCIDENT_NOT_FOUND, INVALID_FIELD, SERVICE_UNAVAILABLE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Pages:
 
 
 async def pages_of(escalation: Foreseeing, org_id: str, simulated: Simulated, asked: datetime | None) -> Pages:
-    """Who would be paged when. `asked`: the time that the request named. Raises INVALID_FIELD, SERVICE_UNAVAILABLE."""
+    """Who would be paged, and when. `asked`: the time that the request named. Raises INVALID_FIELD, SERVICE_UNAVAILABLE."""
     event, begins = _event(simulated)
     if event is None:
         return Pages(None, ())
@@ -58,7 +58,7 @@ async def pages_of(escalation: Foreseeing, org_id: str, simulated: Simulated, as
 
 
 def _event(simulated: Simulated) -> tuple[Event | None, datetime]:
-    """What escalation would be told, and when."""
+    """The event for escalation, and its time."""
     decision, alert = simulated.decision, simulated.decision.alert
     if decision.outcome in (Outcome.SILENCED, Outcome.PAUSED) and alert is not None:
         ends = [each.until for each in (alert.hold, alert.pause) if each is not None]

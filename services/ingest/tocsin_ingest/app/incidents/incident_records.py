@@ -1,4 +1,4 @@
-"""Ingest's own record of incidents, for those who tell escalation about them."""
+"""Ingest's own record of incidents, for sending them to escalation."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -22,7 +22,7 @@ class IncidentRecords:
             return await records.read(tx, wanted)
 
     async def counts(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
-        """How many alerts each of the incidents (tenant, id) holds that ingest has; for events that are delivered now.
+        """The number of alerts of each of these incidents (tenant, id); for events that are delivered now.
 
         Raises DATABASE_UNAVAILABLE.
         """
@@ -34,7 +34,8 @@ class IncidentRecords:
                 left = [each for each in left if each not in counts]
                 known = await records.read(tx, left) if left else {}
             counts |= {of: record.alert_count for of, record in known.items() if record.resolved_by is not None}
-            # Batches hold the others. Once one of these is free, those of its batch are, and the next look takes them together.
+            # Batches hold the others. Once one of these is free, so are those of its batch, and the next round takes them
+            # together.
             left = [each for each in known if each not in counts]
             if left:
                 async with self._database.claim() as tx:

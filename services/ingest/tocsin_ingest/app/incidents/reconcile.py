@@ -1,8 +1,8 @@
-"""Compare the open incidents of ingest and escalation, and mend what differs.
+"""Compare the open incidents of ingest and escalation, and repair differences.
 
-Events carry every change from ingest to escalation, so that the two differ only when one database was restored from a
-backup, or an event was lost or refused for good. Then no user is paged for an open incident, or people are paged for what
-is over, and no event will ever change that. The comparison runs all the time, a little at a time.
+Events carry every change from ingest to escalation. So the two differ only when one database was restored from a backup, or an
+event was lost or refused for good. Then no user is paged for an open incident, or people are paged for one that is over, and no
+event will ever change that. The comparison runs continuously, over a part of the incidents at a time.
 """
 
 from collections import Counter
@@ -48,9 +48,9 @@ class OpenThere:
 
 @dataclass(frozen=True, slots=True)
 class Differing:
-    """One incident about which the two differ. The numbers are those of the last events known: None for unknown.
+    """An incident with a difference. The numbers are those of the last events known: None for unknown.
 
-    The numbers do not belong to its identity: they change while the incident differs in the same way.
+    The numbers are not part of its identity: they change while the difference stays the same.
     """
 
     org_id: str
@@ -65,7 +65,7 @@ class Standings(Protocol):
     """The port to escalation. Every call raises SERVICE_UNAVAILABLE when it does not answer."""
 
     async def standings(self, wanted: Sequence[tuple[str, UUID]]) -> list[Standing | None]:
-        """How incidents (tenant, id) stand there, in their order; None: unknown."""
+        """The states of these incidents (tenant, id) in escalation, in their order; None: unknown."""
 
     async def open_after(self, after: UUID | None, limit: int) -> list[OpenThere]:
         """Incidents that are not resolved there, by id, behind `after`."""
@@ -73,7 +73,7 @@ class Standings(Protocol):
 
 @dataclass(slots=True)
 class Report:
-    """What one comparison of everything found, and which of it was mended."""
+    """The result of one whole comparison, and which differences were repaired."""
 
     compared: int = 0
     found: list[Differing] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Report:
 
 
 class Reconciler:
-    """Compares and mends. `grace`: seconds for which a difference must last before the background rounds mend it."""
+    """Compares and repairs. `grace`: seconds for which a difference must last before the background rounds repair it."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Reconciler:
         self._there = _Cursor(self._open_there, Suspects(grace))
 
     async def round(self) -> None:
-        """One round in the background: up to 5,000 incidents of each side, from where the last one ended.
+        """One round in the background: up to 5,000 incidents of each side, after those of the last round.
 
         Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE.
         """
@@ -133,7 +133,7 @@ class Reconciler:
     async def _open_here(self, after: UUID | None) -> "_Page":
         async with self._database.system() as tx:
             page = await differences.open_after(tx, after, BATCH)
-        # Read before escalation is asked: what was delivered by then, escalation knows by now.
+        # Read before escalation is asked: escalation knows by now what was delivered by then.
         idle = [each for each in page if not each.waiting]
         there = await self._escalation.standings([(each.org_id, each.id) for each in idle]) if idle else []
         found = [
@@ -167,7 +167,8 @@ class Reconciler:
     async def _mend(
         self, found: Sequence[Differing], tried: Callable[[Sequence[Differing]], None]
     ) -> set[tuple[str, UUID]]:
-        """Which were mended. What cannot be mended at the moment does not hold up other tenants, and is not `tried`."""
+        """Which were repaired. A difference that cannot be repaired at the moment does not delay other tenants, and does not
+        count as `tried`."""
         mended: set[tuple[str, UUID]] = set()
 
         async def work(org_id: str, differing: list[Differing]) -> None:
@@ -204,7 +205,7 @@ class Reconciler:
 
 
 async def _mend_in(tx: Tx, differing: Sequence[Differing]) -> set[UUID]:
-    """Mends what is still as it was seen; which incidents that were. Their integrations must be locked."""
+    """Repairs those that are unchanged since they were seen; returns which incidents. Their integrations must be locked."""
     done: set[UUID] = set()
     for difference in (Difference.NOT_ESCALATED, Difference.BEHIND):
         seen = [(each.id, each.here or 0) for each in differing if each.difference is difference]
@@ -217,7 +218,7 @@ async def _mend_in(tx: Tx, differing: Sequence[Differing]) -> set[UUID]:
         done |= await differences.open_anew(tx, seen, _BECAUSE[Difference.AHEAD])
     over = [each for each in differing if each.difference is Difference.RESOLVED_IN_ESCALATION]
     if over:
-        # A trigger that joined the incident after it was over was answered OK, and its sender may send no other one.
+        # A trigger that joined the incident after its end was answered OK, and its sender may not repeat it.
         await resolving.spare(tx, [(each.id, each.resolved_there) for each in over if each.resolved_there])
         done |= (await resolving.resolve(tx, [each.id for each in over], _ACTOR)).keys()
     closing = [each for each in differing if each.difference in _CLOSED_THERE]
@@ -246,7 +247,7 @@ _Read = Callable[[UUID | None], Awaitable[_Page]]
 
 
 class _Cursor:
-    """Walks one side's open incidents page by page, over and over."""
+    """Reads one side's open incidents page by page, again and again."""
 
     def __init__(self, read: _Read, suspects: "Suspects[Differing]") -> None:
         self._read = read

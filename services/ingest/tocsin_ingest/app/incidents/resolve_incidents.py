@@ -18,7 +18,7 @@ async def resolve_incidents(
 
     async def work(tx: Tx) -> tuple[dict[UUID, resolving.Known], dict[UUID, int]]:
         known = await resolving.find(tx, incident_ids)
-        # An incident never changes its integration, so this may be read before the lock; whether it is open may not.
+        # An incident never changes its integration, so that may be read before the lock; its state may not.
         await lock_integrations(tx, {each.integration_id for each in known.values()})
         closed = await resolving.resolve(tx, list(known), actor)
         tx.after_commit(nudge)

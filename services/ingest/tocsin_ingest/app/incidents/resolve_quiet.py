@@ -1,7 +1,7 @@
-"""Resolve incidents of which nothing was heard for as long as their integration says.
+"""Resolve incidents without a trigger for the time that their integration sets.
 
-The rows are the timer: a round looks at what is open and how long ago its alerts came, so nothing is lost with a process, and
-any number of replicas may look.
+The rows are the timer: a round compares open incidents with the times of their newest alerts. So a process that dies loses
+nothing, and any number of replicas may run this.
 """
 
 from collections import defaultdict
@@ -31,9 +31,9 @@ _START: Final = UUID(int=0)
 
 
 class QuietIncidents:
-    """Walks the open incidents, 20,000 a round, from where the last round ended.
+    """Reads the open incidents, 20,000 a round, after those of the last round.
 
-    An incident is resolved only if its triggers could be taken for as long as its integration says.
+    An incident is resolved only if its triggers could be accepted for that whole time.
     """
 
     def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:

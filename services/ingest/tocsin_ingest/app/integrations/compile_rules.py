@@ -1,7 +1,7 @@
 """Routing rules and matchers of the contract to those of the domain, with their regular expressions compiled once.
 
-RE2 takes time in proportion to an expression's size times the text's length, so the sizes of all expressions of an
-integration, and of all silences of a tenant, together are limited: 100 rules of 20 matchers each took 2.6 s per alert.
+The time of RE2 grows with an expression's size times the text's length. So the sizes of all expressions of an integration, and of
+all silences of a tenant, are limited together: 100 rules of 20 matchers each took 2.6 s per alert.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,9 +25,9 @@ EXPRESSIONS: Final = frozenset((Operator.MATCHES, Operator.NOT_MATCHES))
 _MEMORY: Final = 64 << 10
 """Bytes one compiled expression may take; counted repetition of repetition is refused instead of exploding."""
 _REFUSED_PROGRAM: Final = 500
-"""What an expression that RE2 refuses counts for: it is compiled before it is refused."""
+"""The cost of an expression that RE2 refuses: it is compiled before it is refused."""
 _EXPRESSION: Final = 20
-"""What each expression counts for beside its instructions: to compile one takes some 20 µs at least."""
+"""The fixed cost of each expression: compiling one takes about 20 µs at least."""
 _MAX_VIOLATIONS: Final = 10
 _OPERATORS: Final = frozenset(map(int, Operator))
 
@@ -48,7 +48,7 @@ def compile_rules(rules: Iterable[RoutingRule], path: str = "integration.routing
 def compile_usable_rules(rules: Iterable[RoutingRule]) -> tuple[tuple[Rule, ...], list[int]]:
     """The rules that can be used, and the positions of those left out: refused by today's limits, or of a newer version.
 
-    For rules that are stored: an alert takes the next rule then, or the default route, and is not lost.
+    For stored rules: without the left-out rule an alert takes the next rule, or the default route, and is not lost.
     """
     usable: list[Rule] = []
     left_out: list[int] = []
@@ -71,7 +71,7 @@ def check_matchers(
     compiling = _Compiling()
     for each in beside:
         _matchers(each, "", compiling)
-    # The others may have been stored under other limits; the next expression is then the one too many.
+    # The others may have been stored under other limits; only the next expression is then one too many.
     compiling.program = min(compiling.program, MAX_PROGRAM)
     compiling.over = False
     compiling.violations.clear()
@@ -81,7 +81,7 @@ def check_matchers(
 
 
 def compile_usable_matchers(sets: Iterable[Iterable[LabelMatcher]]) -> list[tuple[Matcher, ...] | None]:
-    """Each set ready to be met; None for one that is refused by today's limits, or of a newer version."""
+    """Each set compiled; None for one that today's limits refuse, or that a newer version stored."""
     compiling = _Compiling()
     usable: list[tuple[Matcher, ...] | None] = []
     for matchers in sets:
@@ -171,7 +171,7 @@ def _matcher(matcher: LabelMatcher, path: str, compiling: _Compiling) -> Matcher
 def says_more(stored: RoutingRule | Silence) -> bool:
     """Whether a newer version stored it with a field that this one does not know.
 
-    Without what the field says it may mean more alerts: a silence of one service would hold back those of all.
+    Without that field the matcher could match more alerts: a silence of one service would hold back those of all.
     """
     known = type(stored)()
     known.CopyFrom(stored)  # type: ignore[arg-type]

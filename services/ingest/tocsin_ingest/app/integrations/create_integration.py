@@ -72,7 +72,7 @@ async def create_integration(
             return CreateIntegrationResponse(integration=integration_of(row))
 
         response = await once(tx, METHOD, request, CreateIntegrationResponse, create)
-        # Only now, so that the stored answer never holds it.
+        # Set only now, so that the stored answer never contains it.
         response.key = key
         response.mail_address = address_of(key, mail_domain)
         return response

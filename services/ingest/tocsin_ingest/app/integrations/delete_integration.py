@@ -1,4 +1,4 @@
-"""Delete an integration: its keys stop working, its open incidents run on."""
+"""Delete an integration: its keys stop working, its open incidents continue."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""What the hot path must know about keys and integrations, from memory.
+"""Keys and integrations for the hot path, cached in memory.
 
 A rotated or deleted key, a deleted integration, changed rules, source ranges and silences are noticed by every replica within
 `TTL` seconds.
@@ -49,7 +49,7 @@ _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its i
 _EXPIRED_KEY: Final = "the key of {name} has expired, and it has no other; RotateIntegrationKey makes one"
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
-"""Keys that one query looks up: those that came while the query before it ran."""
+"""Keys that one query looks up: those that arrived while the previous query ran."""
 EVERY_MAIL_OPENS: Final = Rules()
 
 
@@ -57,8 +57,8 @@ EVERY_MAIL_OPENS: Final = Rules()
 class Routing:
     """How the alerts of one integration are routed, and the silences of the tenant.
 
-    For callers that name no integration (and those that are deleted) there are no rules: one incident per key, on the
-    tenant's fallback policy.
+    Callers that name no integration, and those of deleted ones, have no rules: one incident per key, on the tenant's fallback
+    policy.
     """
 
     integration_id: str
@@ -71,13 +71,14 @@ class Routing:
     mapping: CompiledMapping | None = None
     """How alerts are read out of JSON of any form; None: in the default way."""
     mail: Rules = EVERY_MAIL_OPENS
-    """What mails do."""
+    """The effects of mails."""
     signature: SignatureRule | None = None
     """How bodies must be signed; None: they need not be."""
     mark: object = field(default_factory=object, init=False, compare=False)
-    """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
+    """A new object for each state of the rules and silences: an alert that was read with this mark would be read in the same
+    way."""
     reads_summary: bool = field(default=False, init=False, compare=False)
-    """Whether a rule or a silence looks at summaries."""
+    """Whether a rule or a silence matches summaries."""
 
     def __post_init__(self) -> None:
         sets = [*(rule.matchers for rule in self.rules), *(silence.matchers for silence in self.silences)]
@@ -116,14 +117,14 @@ class Directory:
         """
         if not token.startswith(KEY_PREFIX):
             return None
-        # What cannot be a key costs no query.
+        # Text that cannot be a key costs no query.
         if not _KEY.fullmatch(token):
             raise invalid_credential(_UNKNOWN_KEY)
         digest = key_hash(token)
         return self._keys.fresh(digest) or await self._keys.get(digest)
 
     async def holder_of(self, row: KeyRow | None, unknown: str) -> Principal:
-        """Whom a key stands for. Raises CREDENTIAL_INVALID, with `unknown` for one that was not found."""
+        """The integration of a key. Raises CREDENTIAL_INVALID, with `unknown` for one that was not found."""
         if row is None:
             raise invalid_credential(unknown)
         principal = principal_of(row)
@@ -135,7 +136,7 @@ class Directory:
         return principal
 
     def watch_expired(self, report: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
-        """`report` is awaited when a key is used that has expired, and none of its integration works any more."""
+        """`report` is awaited when an expired key is used, and its integration has no working key."""
         self._expired = report
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
@@ -154,15 +155,15 @@ class Directory:
             return (await tx.now()).timestamp()
 
     def changed(self, org_id: str, integration_id: str) -> None:
-        """The integration was changed here: use what is true now. Other replicas notice by themselves."""
+        """The integration was changed here: drop its cached state. Other replicas notice within `TTL`."""
         self._routing.forget((org_id, integration_id))
 
     def silences_changed(self, org_id: str) -> None:
-        """A silence of the tenant was changed here: use what is true now. Other replicas notice by themselves."""
+        """A silence of the tenant was changed here: drop the cached ones. Other replicas notice within `TTL`."""
         self._routing.forget_all(lambda key: key[0] == org_id)
 
     def routing_was_cut(self, org_id: str, routing: Routing) -> None:
-        """An alert took the default route since the rules were too expensive for it: counted, and logged once a rule set."""
+        """An alert took the default route because the rules were too expensive for it: counted, and logged once a rule set."""
         self._metrics.routing_cut.inc()
         key = (org_id, routing.integration_id)
         if self._cut.get(key) != routing.version:
@@ -172,11 +173,11 @@ class Directory:
             )
 
     async def _find_key(self, digest: bytes) -> Principal:
-        """Raises CREDENTIAL_INVALID. What is raised is not kept: wrong keys push no right ones out."""
+        """Raises CREDENTIAL_INVALID. Errors are not cached: wrong keys cannot push right ones out."""
         return await self.holder_of(await self._lookups.submit(digest), _UNKNOWN_KEY)
 
     async def _find_keys(self, digests: list[bytes]) -> list[KeyRow | None]:
-        # The tenant is what the key tells, so it cannot be known before.
+        # The key itself tells the tenant, so the tenant is not known before.
         async with self._database.autocommit() as tx:
             found = await integrations.find_keys(tx, digests)
         return [found.get(digest) for digest in digests]
@@ -226,7 +227,7 @@ class Directory:
         try:
             return compile_mail(stored.mail)
         except TocsinError as error:
-            # Stored under other limits. Each mail is a trigger then: a page too many is better than none.
+            # Stored under other limits. Then each mail is a trigger: one page too many is better than none.
             self._metrics.rules_left_out.inc()
             _log.warning("mail_rules_left_out", org_id=org_id, integration=integration_id, error=error.message)
             return EVERY_MAIL_OPENS
@@ -243,7 +244,7 @@ class Directory:
         return SignatureRule(stored.signature.header, stored.signature.timestamp_header, secret)
 
     def _silenced(self, key: tuple[str, str], routing: Routing, silences: tuple[Silence, ...]) -> Routing:
-        """The routing with these silences: the one given out before, if it had the same."""
+        """The routing with these silences: the one that was returned before, if it had the same."""
         if routing.silences is not silences:
             routing = replace(routing, silences=silences)
         if self._compiled.get(key) is not routing:

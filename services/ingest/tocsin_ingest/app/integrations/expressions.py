@@ -1,4 +1,4 @@
-"""JMESPath expressions that senders' owners write, evaluated within a number of steps.
+"""JMESPath expressions that tenants write, evaluated within a number of steps.
 
 An expression of a few hundred characters can double a value again and again (`[@, @] | [@, @] | …`), so what matters is counted
 while it is evaluated: each part of the expression that is visited, and the size of each value that is made. A step takes about a
@@ -22,7 +22,7 @@ _PARTS: Final = 200
 """Of one expression."""
 _DEPTH: Final = 40
 _CHARACTERS: Final = 16
-"""Of a text that is made; so many count as one step."""
+"""Of a text that is made; this many count as one step."""
 _SHOWN: Final = 100
 
 _Node = dict[str, Any]
@@ -60,9 +60,9 @@ def compile_expression(text: str, place: str) -> Expression:
     """Raises INVALID_FIELD at `place`, with the place in the expression where that is known."""
     try:
         with warnings.catch_warnings():
-            # What is no JSON in a literal would be taken as a text.
+            # Invalid JSON in a literal would be taken as a text.
             warnings.simplefilter("error", PendingDeprecationWarning)
-            # The compiled form is a tree of dicts, which the library keeps to itself.
+            # The compiled form is a tree of dicts, which is private to the library.
             node = cast(_Node, jmespath.compile(text).parsed)
         parts = list(_parts(node))
     except RecursionError:
@@ -111,7 +111,7 @@ class Evaluation(TreeInterpreter):  # type: ignore[misc] # the library has no ty
         return super().visit(node, *args, **kwargs)
 
     def visit_multi_select_list(self, node: _Node, value: Any) -> Any:
-        """Parts of it may be the same value, which then counts each time."""
+        """Its parts may be the same value, which counts each time."""
         return self._made(super().visit_multi_select_list(node, value))
 
     def visit_multi_select_dict(self, node: _Node, value: Any) -> Any:
@@ -127,7 +127,7 @@ class Evaluation(TreeInterpreter):  # type: ignore[misc] # the library has no ty
         return self._counted(super().visit_flatten(node, value))
 
     def visit_function_expression(self, node: _Node, value: Any) -> Any:
-        """What it is given counts before it is called, since a call cannot be interrupted."""
+        """Its arguments count before it is called, since a call cannot be interrupted."""
         given = [self.visit(child, value) for child in node["children"]]
         for each in given:
             self._made(each)
@@ -155,7 +155,7 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = TreeInterpreter.COMPA
 
 
 def _size(value: Any, most: int) -> int:
-    """Of a value with all that it holds; what is in it twice counts twice. Not more than a little over `most` is counted."""
+    """Of a value with all nested values; a value that occurs twice counts twice. Not more than a little over `most` is counted."""
     size, waiting = 0, [value]
     while waiting and size <= most:
         each = waiting.pop()
@@ -190,7 +190,7 @@ def _check_call(node: _Node, place: str) -> None:
 
 
 def _check_references(node: _Node, place: str) -> None:
-    """A reference is no value: elsewhere than in a call that wants one the library would give it out as it is."""
+    """A reference is no value: except in a call that expects one, the library would return it unchanged."""
     wanted = Functions.FUNCTION_TABLE[node["value"]]["signature"] if node["type"] == "function_expression" else ()
     for index, child in enumerate(node["children"]):
         if isinstance(child, dict) and child["type"] == "expref":
@@ -206,5 +206,5 @@ def _parse_error(text: str, error: ParseError) -> str:
 
 
 def too_expensive(place: str) -> TocsinError:
-    """What is answered when the steps are used up."""
+    """The error when the steps are used up."""
     return invalid(place, f"its mapping takes more than {STEPS} steps; use simpler expressions")

@@ -1,4 +1,4 @@
-"""Heartbeats: an integration that must call in, the incident when it does not, and the end of that when it does again.
+"""Heartbeats: an integration that must call in, the incident when it does not, and the end of that incident when it calls again.
 
 The mark `missing` and the alert are written in one transaction, so a process that dies leaves both or neither. Redis holds nothing
 of this.
@@ -28,7 +28,7 @@ from tocsin_ingest.store.integrations.heartbeats import Heartbeat
 _log = get_logger(__name__)
 
 EVERY: Final = 2.0
-"""Seconds between two rounds: how late an incident may be opened after a heartbeat was due."""
+"""Seconds between two rounds: how late the incident of a missing heartbeat may be opened."""
 _ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 200
 _SUMMARY: Final = 1024
@@ -36,7 +36,7 @@ _LABELS: Final = {"heartbeat": "missing"}
 
 
 class Heartbeats:
-    """`beat` takes one, `round` finds those that are missing, of all tenants."""
+    """`beat` takes a heartbeat, `round` finds the missing ones, of all tenants."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Heartbeats:
         async def work(tx: Tx) -> set[str]:
             await lock_integrations(tx, messages)
             await heartbeats.put_off(tx, list(messages), since)
-            # One that came in the meantime is not due any more.
+            # A heartbeat that came in the meantime is not due any more.
             missing = await heartbeats.miss(tx, list(messages))
             if missing:
                 await decide_and_write(tx, [messages[each] for each in sorted(missing)])

@@ -1,6 +1,6 @@
 """The addresses that mails to integrations go to.
 
-An address holds a word that is made of the integration's key, and from which the key cannot be found again: addresses stand in
+An address contains a word that is derived from the integration's key, and from which the key cannot be derived: addresses are in
 the logs of every mail server on their way. Like the key it is stored as a hash. It works as long as the key does.
 """
 
@@ -25,17 +25,17 @@ _UNKNOWN: Final = "there is no such address here, or its integration's key was r
 
 
 def word_of(key: str) -> str:
-    """What stands in front of the `@`: 160 bits, in letters of one case, since mail servers may change the case."""
+    """The part before the `@`: 160 bits, in letters of one case, since mail servers may change the case."""
     return base64.b32encode(hmac.digest(key.encode(), _PURPOSE, "sha256")[:_BYTES]).decode().lower()
 
 
 def address_of(key: str, domain: str) -> str:
-    """The address of the integration with this key. Empty without a key, and where no mails are taken."""
+    """The address of the integration with this key. Empty without a key, and where no mails are accepted."""
     return f"{word_of(key)}@{domain}" if key and domain else ""
 
 
 class MailAddresses:
-    """Whom mails are for, at most `TTL` seconds old."""
+    """The integrations of mail addresses, at most `TTL` seconds old."""
 
     def __init__(self, database: Database, directory: Directory, *, ttl: float = TTL) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class MailAddresses:
         return await self._known.get(key_hash(word))
 
     async def _find(self, digest: bytes) -> Principal:
-        # The tenant is what the address tells, so it cannot be known before.
+        # The address itself tells the tenant, so the tenant is not known before.
         async with self._database.system() as tx:
             row = await integrations.find_mail_address(tx, digest)
         return await self._directory.holder_of(row, _UNKNOWN)

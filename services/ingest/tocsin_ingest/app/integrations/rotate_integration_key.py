@@ -36,7 +36,7 @@ async def rotate_integration_key(
             return RotateIntegrationKeyResponse(integration=integration_of(row))
 
         response = await once(tx, METHOD, request, RotateIntegrationKeyResponse, rotate)
-        # Only now, so that the stored answer never holds it.
+        # Set only now, so that the stored answer never contains it.
         response.key = key
         response.mail_address = address_of(key, mail_domain)
         return response

@@ -52,8 +52,8 @@ async def update_integration(
     given = request.integration
     integration_id = parse_name(given.name, "integrations", field="integration.name")
     paths = update_paths(request.update_mask, given, writable=WRITABLE)
-    # Only what the caller writes is checked against escalation: a policy that went missing since must not get in the
-    # way of changing something else.
+    # Only the fields that the caller writes are checked with escalation: a policy that was deleted since must not prevent other
+    # changes.
     written = Integration(display_name="unchanged")
     apply_paths(written, given, paths)
     validate(written, "integration")
@@ -69,7 +69,7 @@ async def update_integration(
     async def work(tx: Tx) -> UpdateIntegrationResponse:
         async def update() -> UpdateIntegrationResponse:
             if routing is not None:
-                # In this order: a transaction that decides about its alerts locks it first.
+                # In this order: a transaction that decides its alerts locks it first.
                 await lock_integrations(tx, {integration_id})
             row = await integrations.get(tx, integration_id, lock=True)
             if row is None:

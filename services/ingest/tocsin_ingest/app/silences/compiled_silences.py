@@ -18,7 +18,7 @@ from tocsin_ingest.store.silences import MatchersRow
 _log = get_logger(__name__)
 
 AHEAD: Final = 5.0
-"""Seconds before its start from which a silence is known here; longer than what is read may be old."""
+"""Seconds before its start from which a silence is loaded here; longer than the age that cached data may have."""
 _TENANTS: Final = 10_000
 _TENANTS_SIMULATED: Final = 1000
 """Tenants of which the silences of another time are kept."""
@@ -27,7 +27,7 @@ _Compiled = tuple[list[MatchersRow], tuple[Silence, ...]]
 
 
 def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
-    """Those that can be compiled within today's limits and say nothing that only a newer version knows, ready to be matched."""
+    """Those that can be compiled within today's limits and have no field of a newer version, ready to be matched."""
     stored = [SilenceMessage.FromString(row.matchers) for row in rows]
     sets = compile_usable_matchers(each.matchers for each in stored)
     return tuple(
@@ -47,7 +47,7 @@ def expressions_of(rows: Sequence[MatchersRow]) -> int:
 
 
 class CompiledSilences:
-    """Those of all tenants. The same rows are the same tuple, so that a caller can tell by identity that nothing changed."""
+    """Those of all tenants. Equal rows give the same tuple object, so that a caller can tell by identity that nothing changed."""
 
     def __init__(self, metrics: IngestMetrics) -> None:
         self._metrics = metrics
@@ -84,7 +84,7 @@ class CompiledSilences:
         return usable
 
     def were_cut(self, org_id: str, integration_id: str, applied: tuple[Silence, ...]) -> None:
-        """An alert was not silenced since these were too expensive for it: counted, and logged once a set of them."""
+        """An alert was not silenced because these were too expensive for it: counted, and logged once for each set."""
         self._metrics.silences_cut.inc()
         if self._cut.get(org_id) is not applied:
             self._cut[org_id] = applied

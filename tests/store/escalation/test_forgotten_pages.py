@@ -1,10 +1,15 @@
-"""A page that notify does not know any more is handed to it again, as it was; one that it knows, or that is not wanted, is not."""
+"""A page that notify does not know any more is handed to it again, as it was; one that it knows, or that is not wanted, is not.
 
+And what escalation has forgotten: that it stopped the pages of an incident, which notify knows.
+"""
+
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_escalation.app.aside import Questions
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, apply_outcomes
@@ -19,13 +24,16 @@ from tocsin_escalation.domain.events import (
     Merged,
     OutcomeKind,
     PageOutcome,
+    Reassigned,
     Resolved,
     RespondersAdded,
+    Restarted,
     Snoozed,
 )
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
 
 from tests.store.escalation.recorders import ORG, Desk
 
@@ -38,10 +46,13 @@ class Forgetful:
 
     def __init__(self) -> None:
         self.known: set[tuple[str, UUID]] = set()
+        self.knows_all = False
+        self.stopped = 0
+        """Up to this generation, of whatever incident."""
 
-    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[bool]:
+    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[int | None]:
         assert pages
-        return [each in self.known for each in pages]
+        return [self.stopped if self.knows_all or each in self.known else None for each in pages]
 
 
 async def handed_over(desk: Desk) -> list[NotificationJob]:
@@ -205,3 +216,109 @@ async def test_rounds_go_on_where_the_last_one_ended(desk: Desk, monkeypatch: py
         await looks.round()
         await notify_has_them(desk)
     assert [await notes(desk, each) for each in incidents] == [1] * 5
+
+
+ANSWERS: list[Event] = [
+    Acknowledged(ANA),
+    Snoozed(ANA, timedelta(minutes=5)),
+    Reassigned(ANA, (CEM,)),
+    Restarted(ANA),
+    Merged(ANA, uuid4()),
+    Resolved(ANA),
+]
+"""Each stops the pages of the incident."""
+
+
+class Answered:
+    """A person answered, notify stopped the pages, and a standby took over here that lacks the answer."""
+
+    def __init__(self, desk: Desk, incident: UUID) -> None:
+        self.desk, self.incident = desk, incident
+        self.notify = Forgetful()
+        self.notify.knows_all = True
+
+    async def by(self, event: Event) -> None:
+        if isinstance(event, Merged):
+            event = Merged(ANA, await self.desk.opens())
+        tables = ("escalations", "timers")
+        async with self.desk.db.system() as tx:
+            rows = [
+                await tx.fetchval(f"SELECT to_jsonb(r) FROM {table} r WHERE incident_id = $1", self.incident)
+                for table in tables
+            ]
+        assert not isinstance(await self.desk.take(self.incident, event), TocsinError)
+        async with self.desk.db.system() as tx:
+            [stop] = await tx.fetch("SELECT payload FROM outbox WHERE kind = 'cancel'")
+            await tx.execute("DELETE FROM outbox")
+            await tx.execute("DELETE FROM timers WHERE incident_id = $1", self.incident)
+            await tx.execute("INSERT INTO timers SELECT (jsonb_populate_record(NULL::timers, $1)).*", rows[1])
+            columns = ", ".join(json.loads(rows[0]))
+            await tx.execute(
+                f"""UPDATE escalations SET ({columns}) = (SELECT {columns} FROM jsonb_populate_record(NULL::escalations, $2))
+                    WHERE incident_id = $1""",
+                self.incident,
+                rows[0],
+            )
+        self.notify.stopped = Cancellation.FromString(stop["payload"]).generation
+
+
+@pytest.mark.parametrize("event", ANSWERS, ids=lambda event: type(event).__name__)
+async def test_an_incident_whose_answer_is_lost_is_paged_again_in_a_generation_that_was_never_stopped(
+    desk: Desk, event: Event
+) -> None:
+    """Without more, each of its pages would be stored as cancelled, at each of its levels, and nobody would hear of it any more."""
+    incident = await desk.opens()
+    answered = Answered(desk, incident)
+    await answered.by(event)
+    report = await reconciler(desk, answered.notify).all_now(mend=True)
+    assert incident in [each.incident_id for each in report.stopped]
+    [job] = [each for each in await handed_over(desk) if each.incident == f"incidents/{incident}"]
+    run = await desk.run(incident)
+    assert (job.user, job.level, run.state) == (ANA, 1, State.TRIGGERED)
+    assert job.generation == run.generation > answered.notify.stopped
+    assert run.timer is not None
+    assert run.timer.generation == run.generation, "it goes on to its next level"
+    assert (await reconciler(desk, answered.notify).all_now(mend=True)).stopped == [], "once"
+
+
+async def test_one_that_was_exhausted_by_then_is_paged_again(desk: Desk) -> None:
+    incident = await desk.opens()
+    answered = Answered(desk, incident)
+    await answered.by(Acknowledged(ANA))
+    for _ in range(2):
+        await desk.passes(minutes=6)
+        await desk.sweep()
+    assert (await desk.run(incident)).state is State.EXHAUSTED
+    await reconciler(desk, answered.notify).all_now(mend=True)
+    assert (await desk.run(incident)).state is State.TRIGGERED
+
+
+@pytest.mark.parametrize("event", ANSWERS, ids=lambda event: type(event).__name__)
+async def test_an_answer_that_is_not_lost_pages_nobody(desk: Desk, event: Event) -> None:
+    """Also if notify is asked before it, and says afterwards that the pages are stopped."""
+    incident = await desk.opens()
+    if isinstance(event, Merged):
+        event = Merged(ANA, await desk.opens())
+    notify = Forgetful()
+    notify.knows_all = True
+    notify.stopped = (await desk.run(incident)).generation
+    looks = reconciler(desk, notify)
+    seen = await looks._look(None)
+    await desk.take(incident, event)
+    run, handed = await desk.run(incident), len(await handed_over(desk))
+    assert [each for each in await looks._begin_beyond(seen.stopped) if each.incident_id == incident] == []
+    assert await desk.run(incident) == run
+    if not isinstance(event, Merged):
+        assert len(await handed_over(desk)) == handed
+
+
+async def test_ingest_has_time_to_close_what_is_over(desk: Desk) -> None:
+    incident = await desk.opens()
+    answered = Answered(desk, incident)
+    await answered.by(Resolved(ANA))
+    patient, quick = reconciler(desk, answered.notify, grace=3600.0), reconciler(desk, answered.notify)
+    for looks in (patient, patient, patient, quick):
+        await looks.round()
+        assert await handed_over(desk) == []
+    await quick.round()
+    assert len(await handed_over(desk)) == 1

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,12 +18,17 @@ from tocsin_escalation.app.incidents.advance import advance
 from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
 from tocsin_escalation.domain.events import Acknowledged, Noted
+from tocsin_escalation.store.incidents.changes import horizon
 from tocsin_kit.auth import Principal
 from tocsin_kit.credentials import Credentials
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.keys.revocations import Revocation
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.outlets import Outlets
+from tocsin_stack.postgres import Postgres
+from tocsin_stack.scratch import scratch
+from tocsin_testkit.databases import dialed
+from tocsin_testkit.prepared import Prepared
 
 from tests.store.escalation.recorders import ORG, Desk
 
@@ -198,6 +205,29 @@ async def test_a_cursor_of_another_life_of_the_database_is_refused(desk: Desk) -
         cursor = (await anext(live)).cursor
     await refused(replica, replace(cursor, epoch="1.1"))
     await refused(replica, replace(cursor, position=cursor.position._replace(transaction=1 << 40)))
+
+
+async def test_a_standby_that_took_over_is_another_life_from_its_first_moment(prepared: Prepared) -> None:
+    """Not from its first checkpoint on, minutes later: by then its numbers are as high as those that were lost."""
+    with scratch() as folder:
+        await prepared.copy_to(folder)
+        server = Postgres(folder / "postgres", fsync=False)
+        (folder / "postgres" / "cluster" / "standby.signal").touch()
+        await server.start()
+        try:
+            admin = await asyncpg.connect(server.admin_url)
+            checkpointer = await admin.fetchval("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+            os.kill(checkpointer, signal.SIGSTOP)
+            assert await admin.fetchval("SELECT pg_promote(true, 30)")
+            await admin.close()
+            db = await dialed(server.url("tocsin_escalation", "tocsin_escalation"), name="standby")
+            async with db.system() as tx:
+                epoch = (await horizon(tx)).epoch
+            await db.close()
+        finally:
+            os.kill(checkpointer, signal.SIGCONT)
+            await server.stop()
+    assert epoch.rpartition(".")[2] == "2"
 
 
 async def test_entries_that_were_restored_from_another_server_are_no_changes(desk: Desk, url: str) -> None:

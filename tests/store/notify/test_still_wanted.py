@@ -1,4 +1,4 @@
-"""Notify's database was restored from a backup: it has forgotten what stopped the pages that wait in it. Escalation has not.
+"""Notify's database was restored, or a standby took over: it has forgotten what stopped its pages. Escalation has not.
 
 A notify that has never heard of a stop has forgotten it as well, so nothing is restored here.
 """
@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from tocsin.escalation.v1.internal_service_pb2 import IncidentStop
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_stack.postgres import Postgres
 
 from tests.store.notify.bundling import COLLECTED, TWO, bundles, nothing_collects, storm
 from tests.store.notify.support import WARNING, Notify, World, job, new_org, refused, until
@@ -23,6 +25,16 @@ Way = Callable[[World, Notify, str, pb.NotificationJob], Awaitable[None]]
 def stop(world: World, *jobs: pb.NotificationJob, generation: int = 1, final: bool = False) -> None:
     for each in jobs:
         world.escalation.stops[each.incident] = IncidentStop(generation=generation, reason=REASON, final=final)
+
+
+async def end_sessions(postgres: Postgres, world: World) -> None:
+    administrator = await asyncpg.connect(postgres.url(world.database_url.rpartition("/")[2]))  # of both logins
+    await administrator.execute(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE datname = current_database() AND pid <> ALL ($1::int[])""",
+        [administrator.get_server_pid(), world.admin.get_server_pid()],
+    )
+    await administrator.close()
 
 
 async def waits(world: World, org: str, state: str) -> None:
@@ -68,6 +80,24 @@ async def test_what_has_waited_goes_if_it_is_still_wanted(world: World, notify: 
     assert world.arrived("ana") == wanted
     if not wanted:
         assert (await world.row("SELECT state_reason FROM notifications WHERE org_id = $1", org))[0] == REASON
+
+
+@pytest.mark.parametrize("took_over", [True, False])
+async def test_what_is_young_is_asked_about_once_a_standby_has_taken_over(
+    world: World, notify: Notify, postgres: Postgres, took_over: bool
+) -> None:
+    """It lacks the last seconds: the page had been stored by then, and had not been stopped. All sessions end with a failover."""
+    org = new_org()
+    page = job(org)
+    method = await world.method(org, webhook="ana")
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, method, 10))
+    await notify.submit(page)
+    stop(world, page)
+    if took_over:
+        await end_sessions(postgres, world)
+    await world.forward(timedelta(seconds=11))
+    await waits(world, org, "cancelled" if took_over else "sent")
+    assert world.arrived("ana") == (not took_over)
 
 
 async def test_pages_of_later_generations_go(world: World, notify: Notify) -> None:

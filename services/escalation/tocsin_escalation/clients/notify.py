@@ -37,17 +37,19 @@ class Notify:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
 
-    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[bool]:
+    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[int | None]:
         """See `app.incidents.reconcile_pages.Knowing`."""
         claims = [pb.PageClaim(org_id=org_id, page=f"pages/{page}") for org_id, page in pages]
-        known: list[bool] = []
+        known: list[int | None] = []
         for start in range(0, len(claims), _MOST_PAGES):
             request = pb.ComparePagesRequest(pages=claims[start : start + _MOST_PAGES])
             try:
                 response = await hedged(self._stub.ComparePages, request, seconds=_SUBMIT_SECONDS)
             except grpc.aio.AioRpcError as error:
                 raise from_rpc_error(error, service="notify") from error
-            known += response.known
+            # A notify of the version before does not tell what is stopped.
+            stopped = response.stopped or [0] * len(response.known)
+            known += [up_to if known else None for known, up_to in zip(response.known, stopped, strict=True)]
         return known
 
     async def publish(self, events: Sequence[IncidentEvent]) -> None:

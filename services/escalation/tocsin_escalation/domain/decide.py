@@ -31,6 +31,7 @@ from tocsin_escalation.domain.events import (
     Restarted,
     Snoozed,
     Started,
+    StopForgotten,
     TimerFired,
     TimerPromoted,
     TimerRemoved,
@@ -115,6 +116,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return take_outcome(run, event, now, directory, timer_id)
         case PageForgotten():
             return hand_again(run, event, now)
+        case StopForgotten():
+            return _begin_beyond(run, event, now, directory, timer_id)
         case _:
             assert_never(event)
 
@@ -349,6 +352,17 @@ def _written(event: Noted) -> str:
 def _by(event: Acknowledged | Snoozed | Escalated | Resolved) -> str:
     via = f" (by {event.via})" if event.via else ""
     return f"{via} in answer to incidents/{event.source}, which is merged into this one" if event.source else via
+
+
+def _begin_beyond(
+    run: Escalation, event: StopForgotten, now: datetime, directory: Directory, timer_id: UUID
+) -> Decision:
+    """The level again, in a generation that was never stopped. Pages of lost generations between the two may have been sent."""
+    if run.state not in (State.TRIGGERED, State.EXHAUSTED) or run.generation > event.generation:
+        return Decision(run, already=True)
+    beyond = replace(next_generation(run), generation=max(event.generation + 1, _unused_generation(now)))
+    text = "paged again: its pages were stopped by an answer that was lost with the last changes of the database"
+    return _page_again(beyond, Note(NoteKind.NOTE, "", text, run.level), now, now, directory, timer_id)
 
 
 def _page_again(

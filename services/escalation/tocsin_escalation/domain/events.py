@@ -234,6 +234,16 @@ class PageOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class StopForgotten:
+    """The pages of the present generation are stopped, up to `generation`: whoever did that is forgotten, and nobody can be paged.
+
+    A standby took over that lacked the last changes, or the database was restored from a backup.
+    """
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class PageForgotten:
     """Notify got the page and does not know it any more: its database was restored from a backup.
 
@@ -272,4 +282,5 @@ Event = (
     | Resolved
     | PageOutcome
     | PageForgotten
+    | StopForgotten
 )

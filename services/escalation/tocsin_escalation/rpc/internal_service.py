@@ -159,6 +159,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
                 )
                 for each in report.found[:_TOLD]
             ],
+            paged_again=len(report.stopped),
         )
 
     async def SummarizeForDigests(

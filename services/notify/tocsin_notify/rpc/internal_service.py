@@ -94,7 +94,9 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         ]
         async with self._db.system() as tx:
             known = await pages.known(tx, claims)
-        return pb.ComparePagesResponse(known=[claim in known for claim in claims])
+        return pb.ComparePagesResponse(
+            known=[claim in known for claim in claims], stopped=[known.get(claim, 0) for claim in claims]
+        )
 
     async def CheckReachability(
         self, request: pb.CheckReachabilityRequest, context: Any

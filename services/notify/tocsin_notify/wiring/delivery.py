@@ -145,7 +145,7 @@ class Delivery:
             base.backlog,
             go_around,
             TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds),
-            StillWanted(base.db, base.escalation.stops, self.cancel),
+            StillWanted(base.db, base.escalation.stops, self.cancel, lambda: base.presence.since),
         )
 
 

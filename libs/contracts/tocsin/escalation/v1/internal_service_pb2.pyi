@@ -1189,10 +1189,15 @@ class ReconcilePagesResponse(_message.Message):
     COMPARED_FIELD_NUMBER: _builtins.int
     FORGOTTEN_FIELD_NUMBER: _builtins.int
     PAGES_FIELD_NUMBER: _builtins.int
+    PAGED_AGAIN_FIELD_NUMBER: _builtins.int
     compared: _builtins.int
     """How many pages were compared."""
     forgotten: _builtins.int
     """How many of them notify does not know."""
+    paged_again: _builtins.int
+    """Incidents that were paged again by this call. Notify had stopped their pages, and escalation did not know by which answer: its
+    database lacks the last changes.
+    """
     @_builtins.property
     def pages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForgottenPage]:
         """The first 500 of those."""
@@ -1203,10 +1208,11 @@ class ReconcilePagesResponse(_message.Message):
         compared: _builtins.int = ...,
         forgotten: _builtins.int = ...,
         pages: _abc.Iterable[Global___ForgottenPage] | None = ...,
+        paged_again: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "forgotten", b"forgotten", "pages", b"pages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "forgotten", b"forgotten", "paged_again", b"paged_again", "pages", b"pages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

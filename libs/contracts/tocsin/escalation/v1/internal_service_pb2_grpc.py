@@ -133,8 +133,8 @@ class EscalationInternalServiceServicer:
     def ReconcilePages(self, request, context):
         """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
         pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
-        time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
-        `SERVICE_UNAVAILABLE`.
+        time in the background; there a page is handed over once notify has not known it for a while. It also pages incidents again whose
+        pages are stopped by an answer that this database has lost. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

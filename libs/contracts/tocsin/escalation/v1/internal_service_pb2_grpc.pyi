@@ -53,8 +53,8 @@ class EscalationInternalServiceStub:
     ReconcilePages: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcilePagesRequest, _internal_service_pb2.ReconcilePagesResponse]
     """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
     pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
-    time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
-    `SERVICE_UNAVAILABLE`.
+    time in the background; there a page is handed over once notify has not known it for a while. It also pages incidents again whose
+    pages are stopped by an answer that this database has lost. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
     """
     OpenEventFeeds: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]
     """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
@@ -98,8 +98,8 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     ReconcilePages: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcilePagesRequest, _internal_service_pb2.ReconcilePagesResponse]  # type: ignore[assignment]
     """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
     pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
-    time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
-    `SERVICE_UNAVAILABLE`.
+    time in the background; there a page is handed over once notify has not known it for a while. It also pages incidents again whose
+    pages are stopped by an answer that this database has lost. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
     """
     OpenEventFeeds: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]  # type: ignore[assignment]
     """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
@@ -176,8 +176,8 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.ReconcilePagesResponse, _abc.Awaitable[_internal_service_pb2.ReconcilePagesResponse]]:
         """Compares the pages of open incidents of which nothing was heard with those that notify knows, and hands over again, as the same
         pages, those of the last day that it does not know: its database was restored from a backup. The same comparison runs all the
-        time in the background; there a page is handed over once notify has not known it for a while. Idempotent. Reasons:
-        `SERVICE_UNAVAILABLE`.
+        time in the background; there a page is handed over once notify has not known it for a while. It also pages incidents again whose
+        pages are stopped by an answer that this database has lost. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

@@ -3,6 +3,10 @@
 Notify commits each page before escalation deletes its outbox row. So the two differ only while pages are being sent, and after
 notify's database was restored from a backup. Without this, such pages would not be sent, and the next page would be that of the
 next level. The comparison runs continuously, over a part of the incidents at a time.
+
+The same comparison shows when escalation has lost an answer of a person. An answer stops the pages of a generation and begins the
+next one in one transaction. If the pages of the present generation are stopped in notify, that transaction was lost: a standby
+that lacked it took over. No page of the incident could be sent any more, so the incident begins a generation that was never used.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,11 +20,12 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.suspects import Suspects
 
 from tocsin_escalation.app.halves import begun, in_halves
-from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.jobs import PAGE
 from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.domain.escalation import PageState
+from tocsin_escalation.domain.events import StopForgotten
 from tocsin_escalation.store.incidents import pages, timeline
 from tocsin_escalation.store.incidents.pages import OpenPage
 
@@ -38,17 +43,37 @@ _ONCE_IN: Final = 3600.0
 class Knowing(Protocol):
     """The port to notify. Raises SERVICE_UNAVAILABLE when it does not answer."""
 
-    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[bool]:
-        """Whether it knows each of these pages (tenant, id)."""
+    async def knows(self, pages: Sequence[tuple[str, UUID]]) -> list[int | None]:
+        """Of each of these pages (tenant, id): None if it does not know it; the generation up to which pages of its incident are
+        stopped, if it is one of them; otherwise 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An incident whose pages are stopped in notify, up to this generation, while some of them are not heard of here."""
+
+    org_id: str
+    incident_id: UUID
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    compared: int
+    unknown: list[OpenPage]
+    stopped: list[Stopped]
+    position: UUID | None
+    """Where the next page begins; None at the end."""
 
 
 @dataclass(slots=True)
 class Report:
-    """The result of one whole comparison, and the pages that were sent again."""
+    """The result of one whole comparison, the pages that were sent again, and the incidents that were paged again."""
 
     compared: int = 0
     found: list[OpenPage] = field(default_factory=list)
     handed: set[UUID] = field(default_factory=set)
+    stopped: list[Stopped] = field(default_factory=list)
 
 
 class PageReconciler:
@@ -58,13 +83,17 @@ class PageReconciler:
     def __init__(
         self, database: Database, notify: Knowing, effects: Effects, nudge: Callable[[], None], *, grace: float
     ) -> None:
-        """`nudge`: tells the relay of pages that the outbox has more rows."""
+        """`nudge`: tells the relay of pages that the outbox has more rows.
+
+        Incidents whose pages are stopped are paged again after twice the grace: ingest closes within its own those that are over.
+        """
         self._database = database
         self._notify = notify
         self._effects = effects
         self._nudge = nudge
         self._grace = grace
         self._suspects = Suspects[OpenPage](grace)
+        self._stops = Suspects[Stopped](2 * grace)
         self._position: UUID | None = None
 
     async def round(self) -> None:
@@ -73,32 +102,40 @@ class PageReconciler:
         Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE.
         """
         for _ in range(_BATCHES_A_ROUND):
-            _, unknown, self._position = await self._look(self._position)
-            due = self._suspects.due(await self._handed_before(unknown))
+            page = await self._look(self._position)
+            self._position = page.position
+            due = self._suspects.due(await self._handed_before(page.unknown))
             await self._hand_over(due)
             self._suspects.tried(due)
+            stopped = self._stops.due(page.stopped)
+            await self._begin_beyond(stopped)
+            self._stops.tried(stopped)
             if self._position is None:
                 self._suspects.forget_others()
+                self._stops.forget_others()
                 break
 
     async def all_now(self, *, mend: bool) -> Report:
         """Everything at once, without a grace. Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE."""
         report, position = Report(), None
         while True:
-            compared, unknown, position = await self._look(position)
-            report.compared += compared
-            report.found += unknown
+            page = await self._look(position)
+            position = page.position
+            report.compared += page.compared
+            report.found += page.unknown
             if mend:
-                report.handed |= await self._hand_over(unknown)
+                report.handed |= await self._hand_over(page.unknown)
+                report.stopped += await self._begin_beyond(page.stopped)
             if position is None:
                 return report
 
-    async def _look(self, after: UUID | None) -> tuple[int, list[OpenPage], UUID | None]:
-        """How many pages were compared, those that notify does not know, and where to continue."""
+    async def _look(self, after: UUID | None) -> _Page:
         async with self._database.system() as tx:
             found, position = await pages.open_after(tx, after, BATCH)
         known = await self._notify.knows([(each.org_id, each.page) for each in found]) if found else []
-        return len(found), [each for each, is_known in zip(found, known, strict=True) if not is_known], position
+        both = list(zip(found, known, strict=True))
+        stopped = dict.fromkeys(Stopped(each.org_id, each.incident_id, up_to) for each, up_to in both if up_to)
+        return _Page(len(found), [each for each, up_to in both if up_to is None], list(stopped), position)
 
     async def _handed_before(self, unknown: Sequence[OpenPage]) -> list[OpenPage]:
         """Without those of tenants whose pages wait in the outbox: notify may not have got them yet, and will get them from
@@ -149,5 +186,41 @@ class PageReconciler:
             steps = [Step(each.incident_id, each.event, org_id=each.org_id) for each in made]
             await advance(tx, steps, self._effects, entries=False)
             return {each.event.page for each in made}
+
+        return work
+
+    async def _begin_beyond(self, stopped: Sequence[Stopped]) -> list[Stopped]:
+        """Which incidents are paged again. One that fails holds up no other. Raises DATABASE_UNAVAILABLE."""
+        begun_: list[Stopped] = []
+
+        async def work(some: Sequence[Stopped]) -> None:
+            begun_.extend(await begun(self._database, None, self._beyond(some)))
+
+        def failed(each: Stopped) -> None:
+            _log.exception("incident_not_paged_again", org_id=each.org_id, incident=str(each.incident_id))
+
+        for first in range(0, len(stopped), _HANDED_TOGETHER):
+            await in_halves(stopped[first : first + _HANDED_TOGETHER], work, failed)
+        if begun_:
+            self._nudge()
+        for each in begun_:
+            _log.error(
+                "stop_forgotten",
+                org_id=each.org_id,
+                incident=str(each.incident_id),
+                generation=each.generation,
+                remedy="none: the incident is paged again",
+            )
+        return begun_
+
+    def _beyond(self, some: Sequence[Stopped]) -> Callable[[Tx], Awaitable[list[Stopped]]]:
+        async def work(tx: Tx) -> list[Stopped]:
+            steps = [Step(each.incident_id, StopForgotten(each.generation), org_id=each.org_id) for each in some]
+            answers = await advance(tx, steps, self._effects, entries=False)
+            return [
+                each
+                for each, answer in zip(some, answers, strict=True)
+                if isinstance(answer, Advanced) and not answer.already
+            ]
 
         return work

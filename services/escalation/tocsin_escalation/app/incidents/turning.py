@@ -20,6 +20,7 @@ from tocsin_escalation.domain.events import (
     Reassigned,
     Restarted,
     Started,
+    StopForgotten,
     TimerFired,
     Unacknowledged,
     Unmerged,
@@ -75,6 +76,8 @@ def _may_page(run: Escalation, event: Event) -> bool:
         case MergedFrom(severity=severity):
             return 0 < severity < run.facts.severity
         case Started() | TimerFired() | Unacknowledged() | Unmerged() | Escalated() | Reassigned() | Restarted():
+            return True
+        case StopForgotten():
             return True
         case _:
             return False

@@ -72,13 +72,16 @@ class ChangePage:
 _COLUMNS: Final = columns(Entry)
 # After a restore, entries carry numbers of another server, which may be higher than any here: they are not changes.
 NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+# Of a standby that took over, the control file names the timeline of before until a checkpoint ends, minutes later.
+_TIMELINE: Final = """CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+  ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END"""
 
 
 async def horizon(tx: Tx) -> Horizon:
     """The place after which changes may still appear."""
     record = await tx.fetchrow(
         f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT},
-              (SELECT system_identifier FROM pg_control_system()) || '.' || (SELECT timeline_id FROM pg_control_checkpoint()),
+              (SELECT system_identifier FROM pg_control_system()) || '.' || {_TIMELINE},
               app_now()"""
     )
     assert record is not None, "a SELECT without FROM has one row"

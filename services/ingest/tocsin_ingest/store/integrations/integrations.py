@@ -13,8 +13,10 @@ from tocsin_kit.db.statements import Statement, columns_of, constant, param, par
 
 from tocsin_ingest.store.tables import integrations
 
-Version = tuple[int, datetime]
-"""Counts from 1 again when an integration is deleted and made anew, so the time it was made belongs to it."""
+Version = tuple[int, datetime, datetime]
+"""With the times at which the integration was made and last changed. The number alone may come twice: it begins at 1 again when
+the integration is deleted and made anew, and goes back when a standby takes over that lacks the last changes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class IntegrationRow:
     @property
     def version_key(self) -> Version:
         """Differs from that of every other state of any integration of this name."""
-        return self.version, self.create_time
+        return self.version, self.create_time, self.update_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ _PAGE: Final = Statement(
     .order_by(integrations.c.integration_id)
     .limit(param("limit"))
 )
-_VERSION: Final = Statement(sa.select(integrations.c.version, integrations.c.create_time).where(_ONE))
+_VERSION: Final = Statement(
+    sa.select(integrations.c.version, integrations.c.create_time, integrations.c.update_time).where(_ONE)
+)
 _INSERT: Final = Statement(
     pg.insert(integrations)
     .values(params_of(integrations, ("org_id", "integration_id")) | _WRITABLE)
@@ -227,7 +231,7 @@ async def find_mail_address(tx: Tx, digest: bytes) -> KeyRow | None:
 async def version_of(tx: Tx, integration_id: str) -> Version | None:
     """Which state of the integration is the newest; None when there is no such integration."""
     row = await tx.fetchrow(*_VERSION(org_id=tx.org_id, integration_id=integration_id))
-    return (row["version"], row["create_time"]) if row else None
+    return (row["version"], row["create_time"], row["update_time"]) if row else None
 
 
 def _key_row(row: asyncpg.Record) -> KeyRow:

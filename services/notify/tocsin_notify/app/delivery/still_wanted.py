@@ -1,9 +1,12 @@
 """Pages that have waited are sent only if their incidents still page people.
 
 An acknowledge stops waiting pages by fences in notify's database. A database that is restored from a backup has lost
-the fences of the last minutes, and nothing in it shows that. Escalation knows: it is asked before old pages are
-claimed, and the pages of the incidents that it names are stopped again. While escalation does not answer, pages are
-sent: one page too many is better than none.
+the fences of the last minutes, and a standby that takes over may lack those of the last seconds. Nothing in it shows that.
+Escalation knows: it is asked before old pages are claimed, and the pages of the incidents that it names are stopped again.
+While escalation does not answer, pages are sent: one page too many is better than none.
+
+A restore and a failover end all sessions. What was stored while this process has had its present one is therefore complete, fences
+included; everything that was stored before is old.
 """
 
 import asyncio
@@ -30,6 +33,8 @@ _KNOWN_SECONDS: Final = 10.0
 """An answer is valid for this time: stops that follow are sent to this service. No database is restored in less."""
 _PAUSE_SECONDS: Final = 10.0
 """Pause after a question without an answer: each question holds up a round."""
+_OLD_SECONDS: Final = 30.0
+"""Old in any case: a process that started after a failover never had a session of before."""
 _MOST: Final = 1000
 """Incidents in one question."""
 _SIZE: Final = 20_000
@@ -44,12 +49,17 @@ class StillWanted:
         db: Database,
         stops: Callable[[Sequence[Named]], Awaitable[Mapping[Named, IncidentStop]]],
         cancel: Cancel,
+        connected_since: Callable[[], float | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stops`: asks escalation which of the incidents were stopped, and by what; raises TocsinError."""
+        """`stops`: asks escalation which of the incidents were stopped, and by what; raises TocsinError.
+
+        `connected_since`: when the present session of the process began, by `clock`; None: it has none.
+        """
         self._db = db
         self._stops = stops
         self._cancel = cancel
+        self._connected_since = connected_since
         self._clock = clock
         self._known: Bounded[Named, float] = Bounded(_SIZE)
         self._silent_until = float("-inf")
@@ -57,7 +67,9 @@ class StillWanted:
 
     async def __call__(self, found: Sequence[Candidate]) -> None:
         """Stop the pages of incidents that were stopped. Raises DATABASE_UNAVAILABLE."""
-        old = {(each.org_id, each.incident) for each in found if each.old and each.incident is not None}
+        since = self._connected_since()
+        oldest = 0.0 if since is None else min(_OLD_SECONDS, self._clock() - since)
+        old = {(each.org_id, each.incident) for each in found if each.age >= oldest and each.incident is not None}
         if old:
             async with self._asking:  # or rounds at the same time would ask about the same incidents
                 await self._ask(old)

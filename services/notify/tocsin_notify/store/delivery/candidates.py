@@ -20,8 +20,9 @@ _KNOWN: Final = list(Channel)
 """Rows of a channel that only a newer version knows are left to it. If this version read them, every query for due rows
 would fail."""
 
-# A bundle is made of pages that have waited: it is as old as they are.
-_OLD: Final = "n.create_time < app_now() - interval '30 seconds' OR n.page_id = n.incident AS old"
+# A bundle is made of pages that have waited, however young it is itself.
+_AGE: Final = """CASE WHEN n.page_id = n.incident THEN 'Infinity' ELSE extract(epoch FROM app_now() - n.create_time)::float8 END
+  AS age"""
 
 # Fair: one row of every tenant before the second row of any. The tenants are found by jumping from one to the next in
 # the index, so a tenant with a million due rows costs no more than one with ten. The next round continues after the
@@ -47,7 +48,7 @@ WITH RECURSIVE orgs(org_id, n) AS (
   ) something
 ), found AS (
   SELECT c.n, c.share < $4 AND d.turn = c.share AS cut, d.* FROM crowd c CROSS JOIN LATERAL (
-    SELECT id, org_id, incident, channel, priority, contact_method, {_OLD},
+    SELECT id, org_id, incident, channel, priority, contact_method, {_AGE},
       row_number() OVER (ORDER BY priority, org_id, due_time) AS turn
     FROM notifications n WHERE {_DUE_OF.format(org="c.org_id")} ORDER BY priority, org_id, due_time LIMIT c.share
   ) d
@@ -68,13 +69,13 @@ SELECT (SELECT lease_until <= app_now() FROM notifications WHERE state = 'sendin
        ELSE '{}' END AS lanes
 """
 _EXPIRED: Final = f"""
-SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_OLD}
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_AGE}
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.state = 'sending' AND n.lease_until <= app_now() AND n.channel = ANY($2::text[])
 ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
 """
 _NAMED: Final = f"""
-SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_OLD}
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_AGE}
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' AND n.channel = ANY($2::text[]) ORDER BY n.priority, n.due_time
 """
@@ -111,8 +112,8 @@ class Candidate:
     priority: int
     contact_method: UUID
     address: str
-    old: bool = False
-    """It has waited so long that its database may have been restored meanwhile."""
+    age: float = 0.0
+    """Seconds since it was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,5 +222,5 @@ def _candidate(row: asyncpg.Record) -> Candidate:
         row["priority"],
         row["contact_method"],
         row["address"],
-        row.get("old", False),
+        row.get("age", 0.0),
     )

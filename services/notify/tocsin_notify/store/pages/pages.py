@@ -50,9 +50,10 @@ SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean
 WHERE f.org_id = $1 AND f.incident = $2 AND {stops("f", "p")}
 """
 
-_KNOWN: Final = """
-SELECT p.org_id, p.id FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+_KNOWN: Final = f"""
+SELECT p.org_id, p.id, coalesce(f.generation, 0) AS stopped FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id
+LEFT JOIN cancel_fences f ON f.org_id = p.org_id AND f.incident = p.incident AND {stops("f", "p")}
 """
 
 CANCELS: Final = "/* tocsin cancel */"
@@ -239,7 +240,9 @@ async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> list[tuple[str, UUID]
     return [(row["org_id"], row["bundle"]) for row in rows]
 
 
-async def known(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> set[tuple[str, UUID]]:
-    """Those of the pages (tenant, id) that exist, in whatever state."""
+async def known(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
+    """Those of the pages (tenant, id) that exist, in whatever state. For each the generation up to which pages of its incident
+    are stopped, if it is one of them, otherwise 0.
+    """
     rows = await tx.fetch(_KNOWN, [org_id for org_id, _ in claims], [id for _, id in claims])
-    return {(row["org_id"], row["id"]) for row in rows}
+    return {(row["org_id"], row["id"]): row["stopped"] for row in rows}

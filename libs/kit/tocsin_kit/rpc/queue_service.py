@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -15,7 +15,6 @@ from tocsin.queue.v1.queue_options_pb2 import QueueOptions
 from tocsin_kit.db import queues
 from tocsin_kit.db.audit import write_entry
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.queues import RecordFigures
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.logging import get_logger
@@ -28,9 +27,9 @@ from tocsin_kit.rpc.paging import PageTokens, cursor_invalid, page_size
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.tasks import options
 from tocsin_kit.tasks.board import Board
-from tocsin_kit.tasks.journal import EVERY, Journal, spread
-from tocsin_kit.tasks.options import LiveOptions
-from tocsin_kit.tasks.task import Task, TaskKind
+from tocsin_kit.tasks.journal import EVERY, spread
+from tocsin_kit.tasks.queue import Queue
+from tocsin_kit.tasks.task import Task
 from tocsin_kit.tasks.watch import Place, Watch
 
 R = TypeVar("R", bound=Message)
@@ -41,77 +40,23 @@ _MOST_LOOKS: Final = int(600 / EVERY)
 """Of a watch: then it is opened again, with a credential that still counts."""
 
 
-class StreamFigures(Protocol):
-    """What Redis counts (`tocsin_timers.QueueFigures`)."""
-
-    @property
-    def waiting(self) -> int:
-        """In a stream, and given to no worker yet."""
-
-    @property
-    def active(self) -> int:
-        """Given to a worker."""
-
-    @property
-    def completed(self) -> int:
-        """Since the queue exists."""
-
-    @property
-    def failed(self) -> int:
-        """Attempts that failed, since the queue exists."""
-
-    @property
-    def dead(self) -> int:
-        """Dead letters."""
-
-    @property
-    def oldest_waiting_seconds(self) -> float:
-        """Age of what has waited longest."""
-
-
-class Stream(Protocol):
-    """The queue in Redis (`tocsin_timers.TimerMirror`). Neither method raises because Redis is away."""
-
-    async def look(self) -> tuple[StreamFigures | None, bool]:
-        """Its figures, unless it cannot be read; and whether it stores what it is given."""
-        ...
-
-    async def tell_pause(self, paused: bool) -> None:
-        """Tell its workers."""
-        ...
-
-
 class QueueService(pb_grpc.QueueServiceServicer):
     """One queue. The pause is a row of `queue_pauses`: claims and sweeps read it, so it holds on every replica, outlives
     restarts and a flushed Redis. Redis is told so that workers leave the stream alone, too.
     """
 
-    def __init__(
-        self,
-        db: Database,
-        queue: str,
-        figures: Callable[[Tx], Awaitable[RecordFigures]],
-        stream: Stream,
-        kinds: Sequence[TaskKind],
-        pages: PageTokens,
-        journal: Journal,
-        live: LiveOptions,
-        stop: asyncio.Event,
-        *,
-        resumed: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`figures`: reads the rows in a transaction of all tenants. `kinds`: of its tasks. `live`: its options.
-        `stop`: ends watches. `resumed`: called after a pause is over."""
+    def __init__(self, db: Database, queue: Queue, pages: PageTokens, stop: asyncio.Event) -> None:
+        """`stop`: ends watches."""
         self._db = db
-        self._queue = queue
-        self._figures = figures
-        self._stream = stream
-        self._board = Board(queue, kinds)
+        self._queue = queue.name
+        self._figures = queue.figures
+        self._stream = queue.stream
+        self._board = Board(queue.name, queue.kinds)
         self._pages = pages
-        self._journal = journal
-        self._live = live
+        self._journal = queue.journal
+        self._live = queue.live
         self._stop = stop
-        self._resumed = resumed
+        self._resumed = queue.resumed
 
     def add_to(self, rpc: RpcServer) -> None:
         """Serve it."""

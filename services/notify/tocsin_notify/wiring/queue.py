@@ -7,6 +7,7 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.tasks.journal import KEPT, Journal
 from tocsin_kit.tasks.options import LiveOptions
+from tocsin_kit.tasks.queue import Queue
 
 from tocsin_notify.app.delivery.redrive import Redrive
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS, Slots
@@ -40,10 +41,8 @@ def serve_queue(base: Base, slots: Slots) -> None:
     redrive = Redrive(base.hints, base.metrics, tasks.jobs_reader(base.broker))
     base.runtime.rpc.add(NotificationService(db, redrive, base.page_tokens))
     kinds = (NotificationTasks(base.hints, base.relays.nudge), MessageTasks(base.hints), DeadLetterTasks(redrive))
-    QueueService(
-        *(db, QUEUE, figures, base.hints.mirror, kinds, base.page_tokens, journal, live, base.runtime.stop),
-        resumed=base.wakes.due.set,
-    ).add_to(base.runtime.rpc)
+    queue = Queue(QUEUE, base.hints.mirror, figures, kinds, journal, live, resumed=base.wakes.due.set)
+    QueueService(db, queue, base.page_tokens, base.runtime.stop).add_to(base.runtime.rpc)
 
 
 def follow_options(live: LiveOptions, policy: RetryPolicy, slots: Slots, budgets: Budgets, journal: Journal) -> None:

@@ -90,7 +90,7 @@ def check_compose(root: Path) -> list[str]:
         code, output = config(program, filled, root)
         if code:
             problems.append(f"{COMPOSE} with the settings of {EXAMPLE}:\n{output}")
-        # A warning is a variable the file uses and nobody sets: it would silently be empty.
+        # A warning names a variable that the file uses and that is not set: it would silently be empty.
         elif output:
             problems.append(f"{COMPOSE}: {output}")
         for name in EMPTY.findall(example):

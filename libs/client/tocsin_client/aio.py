@@ -127,7 +127,7 @@ class AioClient:
 
     @cached_property
     def silences(self) -> "SilenceServiceAsyncStub":
-        """Silences: alerts that page nobody for some time."""
+        """Silences: alerts that page no one for some time."""
         return SilenceServiceStub(self.channel("ingest"))
 
     @cached_property

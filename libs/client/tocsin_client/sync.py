@@ -100,7 +100,7 @@ class Client:
 
     @cached_property
     def silences(self) -> SilenceServiceStub:
-        """Silences: alerts that page nobody for some time."""
+        """Silences: alerts that page no one for some time."""
         return SilenceServiceStub(self.channel("ingest"))
 
     @cached_property

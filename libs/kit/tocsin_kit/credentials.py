@@ -1,8 +1,8 @@
 """Judges credentials, and limits wrong ones: they cost little, and callers that send many are slowed down.
 
-A credential that was right here before is accepted at once, whatever else its address sends: behind a proxy or a NAT all clients
-have one address, and a stranger among them must not lock out the others. Any other credential from an address that has used up
-its failures waits a moment, and is then judged.
+A credential that was right here before is accepted at once, even if its address sends wrong ones too: behind a proxy or a NAT all
+clients have one address, and a stranger among them must not lock out the others. Any other credential from an address that has
+used up its failures waits a moment, and is then judged.
 """
 
 import asyncio

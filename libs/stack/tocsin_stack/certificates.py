@@ -52,7 +52,7 @@ def kept(folder: Path, *names: str) -> Certificates:
 def make(folder: Path, names: tuple[str, ...], *, begins: datetime, ends: datetime, key: Any = None) -> Certificates:
     """An authority and one certificate of it for 127.0.0.1 and these names. `key`: of the certificate.
 
-    The authority's own key is forgotten: whoever trusts it trusts this one certificate.
+    The authority's own key is deleted: a client that trusts the authority trusts only this one certificate.
     """
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), key or ec.generate_private_key(ec.SECP256R1())
     authority = _signed("authority", None, authority_key, authority_key, names, begins, ends)

@@ -9,9 +9,8 @@ from tocsin_testkit.busy import within
 from tocsin_testkit.owner_sessions import OwnerSessions
 
 # What each service still has to do now. Escalation's `page` rows repeat what was handed over already, as soon as notify has the
-# page; notify's `page_sent` rows only inform. They cause no page.
-# An event of an incident that nobody has tried is on its way from memory, although it is due later.
-# Until ingest has said once that it takes alerts, to move its time would be an outage of it.
+# page; notify's `page_sent` rows only inform. They cause no page. An incident's event without an attempt is being sent from
+# memory, although it is due later. Until ingest has said once that it takes alerts, to move its time would be an outage of it.
 BUSY = {
     "ingest": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL
                         AND (due_time <= app_now() OR (kind = 'incident_event' AND attempts = 0)))

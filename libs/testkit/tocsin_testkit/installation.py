@@ -21,8 +21,8 @@ from tocsin_testkit.owner_sessions import OwnerSessions
 from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.twilio import TwilioServer
 
-# Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here. Not more
-# quickly: a stack that nobody uses at the moment spends its time with them, and a worker of the suite keeps one all along.
+# Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here. Not more often:
+# an idle stack would spend its time on these checks, and a worker of the suite keeps a stack for its whole run.
 QUICK = {
     "ESCALATION_SWEEP_SECONDS": "0.3",
     "ESCALATION_COUNTING_SECONDS": "0.5",

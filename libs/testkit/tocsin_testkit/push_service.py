@@ -44,7 +44,7 @@ class Browser:
         return json.dumps({"endpoint": self.endpoint, "expirationTime": None, "keys": keys})
 
     def open(self, sealed: bytes) -> dict[str, Any]:
-        """The message in the body of a request. Raises InvalidTag for one that was sealed for somebody else."""
+        """The message in the body of a request. Raises InvalidTag for one that was encrypted for another browser."""
         salt, record, length = sealed[:16], int.from_bytes(sealed[16:20], "big"), sealed[20]
         sender, content = sealed[21 : 21 + length], sealed[21 + length :]
         assert len(content) <= record, "one record"

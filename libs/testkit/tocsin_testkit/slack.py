@@ -88,7 +88,7 @@ class SlackServer(Provider):
         return {"SLACK_BOT_TOKEN": TOKEN, "SLACK_SIGNING_SECRET": SECRET, "SLACK_BASE_URL": self.url}
 
     async def presses(self, message: Message, label: str, member: str, **how: Any) -> int:
-        """Somebody presses a button; the HTTP status of the answer. `how`: see `interacts`."""
+        """A member presses a button; returns the HTTP status of the answer. `how`: see `interacts`."""
         button = message.buttons[label]
         value = how.pop("value", button.get("value", ""))
         action = {"type": "button", "action_id": button["action_id"], "block_id": "x", "value": value}
@@ -112,7 +112,7 @@ class SlackServer(Provider):
     async def commands(
         self, text: str, member: str, *, age: float = 0.0, secret: str = SECRET, trigger: str = "13345224609.738474920"
     ) -> tuple[int, str]:
-        """Somebody types `/tocsin` with this text: the HTTP status, and what they are told."""
+        """A member types `/tocsin` with this text; returns the HTTP status, and the text shown to the member."""
         fields = {"command": "/tocsin", "text": text, "user_id": member, "trigger_id": trigger, "team_id": "T0001"}
         content = urlencode(fields).encode()
         status, answer = await self._signed("/v1/slack/command", content, age, secret, None)
@@ -123,7 +123,7 @@ class SlackServer(Provider):
         return status, str(said["blocks"][0]["text"]["text"])
 
     async def replies(self, message: Message, text: str, member: str, **how: Any) -> list[int]:
-        """Somebody writes in the thread of a message: the HTTP statuses of the answers.
+        """A member writes in the thread of a message; returns the HTTP statuses of the answers.
 
         `how`: see `tells`; the rest are fields of the event.
         """

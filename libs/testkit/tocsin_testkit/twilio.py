@@ -230,7 +230,7 @@ class TwilioServer(Provider):
         wanted = dict(parse_qsl((await request.read()).decode())).get("Status")
         if call.status not in ("queued", "ringing", "in-progress"):
             return error(400, 21220, "Invalid call state: call is not in-progress")
-        # `canceled` leaves a call alone that somebody has picked up.
+        # `canceled` does not end a call that a person has picked up.
         if wanted == "completed" or (wanted == "canceled" and call.status != "in-progress"):
             call.status = wanted
         return web.json_response({"sid": call.sid, "status": call.status, "to": call.to})

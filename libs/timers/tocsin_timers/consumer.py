@@ -284,8 +284,9 @@ class Consumer:
                     )
 
     async def _give_back(self, shard: Shard) -> None:
-        """What was read and has not begun for half a lease is for whoever has time. Left until its lease ends, it would count as
-        delivered once more each time, and be buried in the end as what kills its workers though none of them began it."""
+        """Messages that were read and have not begun for half a lease are given back, for any consumer with free capacity. Left
+        until its lease ends, it would count as delivered once more each time, and be buried in the end as what kills its workers
+        though none of them began it."""
         old = time.monotonic() - self._queue.lease / 2
         waiting = [
             each for each in self._held.values() if each.shard == shard.number and not each.running and each.since < old

@@ -78,7 +78,7 @@ def _schedule(export: Export, ids: Ids, found: _Answer, at: datetime) -> Wanted:
     zone_of(export["timeZone"])
     names = Ids()
     schedule_id = ids.of(export["name"])
-    targets = [each for each in export["targets"] if each["rules"]]  # without a rule nobody is on call
+    targets = [each for each in export["targets"] if each["rules"]]  # without a rule no user is on call
     made = pb.Schedule(
         display_name=export["name"][:255],
         description=(export.get("description") or "")[:1024],

@@ -35,7 +35,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
     # Every statement has an index. A plan that is made while a table is small, and then cached, reads the whole table for each
     # row given, until autovacuum runs a minute later; a storm right after an installation is over by then.
     "enable_seqscan": "off",
-    # A client that is gone, or is stopped and reads nothing, loses its locks within these times, whatever its session was doing;
+    # A client that is gone, or is stopped and reads nothing, loses its locks within these times, in every state of its session;
     # TCP's own time is two hours.
     "tcp_user_timeout": f"{_SERVER_SILENCE * 1000}",
     "tcp_keepalives_idle": "2",

@@ -7,9 +7,9 @@ never loaded.
 
 A tenant's rows are selected by comparisons of (kind, org_id, due_time) as a whole, and sorted by all of it: only an index that
 begins with the tenant can serve that. With plain equalities and statistics of a single tenant, the planner uses an index by time,
-and reads the backlog of all other tenants. Scalar sub-selects instead of joins keep the planner on the indexes, whatever it
-estimates about a table that is empty one minute and full the next; `Database.alone` switches off the other plans. A claim whose
-answer is lost keeps its rows until their lease ends.
+and reads the backlog of all other tenants. Scalar sub-selects instead of joins keep the planner on the indexes, independent of
+its estimates about a table that is empty one minute and full the next; `Database.alone` switches off the other plans. A claim
+whose answer is lost keeps its rows until their lease ends.
 """
 
 from collections.abc import Collection, Sequence

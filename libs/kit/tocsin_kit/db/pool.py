@@ -1,7 +1,7 @@
 """Transactions that know their tenant.
 
 Every transaction begins with `SET LOCAL tocsin.org_id`, in the same round trip as BEGIN. Row-level security then limits it to
-that tenant's rows, even if a query forgets to. With a separate login for calls, that holds whatever a statement sets
+that tenant's rows, even if a query forgets to. With a separate login for calls, no statement can change that
 (`tocsin_kit.db.tenant_login`). Prepared statements are cached per connection, so a pooler in front of PostgreSQL must pool
 sessions, not transactions.
 """
@@ -210,8 +210,8 @@ class Database:
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
 
-        It reads indexes in their order, whatever the planner estimates. Without statistics (a table that was empty a moment ago)
-        the planner sorts all due rows to take the first few: the cost of a claim then grows with the backlog.
+        It reads indexes in their order, independent of the planner's estimates. Without statistics (a table that was empty a
+        moment ago) the planner sorts all due rows to take the first few: the cost of a claim then grows with the backlog.
         """
         return _Transaction(self._sessions, SYSTEM, _BEGIN_ALL + _WALKING)
 

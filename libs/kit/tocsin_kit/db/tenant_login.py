@@ -1,4 +1,4 @@
-"""The login of calls: it sees the rows of one tenant, whatever a statement sets in its session.
+"""The login of calls: it sees the rows of one tenant, and no statement can change that by a setting of its session.
 
 Row-level security must be told the tenant, and in PostgreSQL every statement can change every setting that could tell it. So a
 transaction of this login also proves that it may use its tenant: `tocsin.proof` is a keyed hash of the tenant and of the

@@ -28,7 +28,7 @@ class ChildProcess:
         return socket.socket(fileno=self.admin)
 
     def when_orphaned(self, call: Callable[[], object]) -> None:
-        """Calls `call` when the parent has ended, in whatever way."""
+        """Calls `call` when the parent has ended, also after a crash."""
         loop = asyncio.get_running_loop()
 
         def ended() -> None:

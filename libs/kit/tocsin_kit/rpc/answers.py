@@ -95,8 +95,8 @@ class Answers:
         """A small answer of so many bytes is sent to `who`. Raises OVERLOADED when too many of its answers are unread.
 
         With HTTP/2 a caller may stop reading, and gRPC keeps the answer until the connection ends, which is
-        `GRPC_MAX_STREAM_SECONDS` later; nothing ends the call before. An error has no content, and is sent at once whatever the
-        caller reads.
+        `GRPC_MAX_STREAM_SECONDS` later; nothing ends the call before. An error has no content, and is sent at once even if the
+        caller does not read.
         """
         cost = size + _CALL_BYTES
         self._all.enter(who, cost)

@@ -69,7 +69,7 @@ class Health:
         await self._changed.wait()
 
     def shut_down(self) -> None:
-        """NOT_SERVING from now on, whatever the checks say."""
+        """NOT_SERVING from now on, even if all checks pass."""
         self._stopping = True
         self._notify()
 

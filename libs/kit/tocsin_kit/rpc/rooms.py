@@ -39,7 +39,7 @@ class CallRooms:
 
 
 class Room:
-    """What is open, by whom. Nobody waits for it."""
+    """What is open, by whom. No call waits for it."""
 
     def __init__(self, kind: str, most: int, share: float, metrics: Metrics) -> None:
         """`share`: the part of all that one may take."""

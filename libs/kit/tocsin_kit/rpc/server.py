@@ -49,9 +49,9 @@ _SETTINGS_MS: Final = 5000
 """How long a client may take to acknowledge the server's settings. Until it does, gRPC takes 16 MiB of headers for a call, and
 keeps those of a block that has no end; afterwards 16 KiB."""
 _MOST_UNBEGUN: Final = 20_000
-"""Calls of one method that may wait until the event loop begins them, of all connections. What comes beyond is answered CANCELLED
-by gRPC, whoever sent it, and by default from 1,000 on at random; hardly any client repeats that. One connection has no more than
-GRPC_MAX_CONNECTION_CALLS of them: a stream that was reset counts as open until its call was begun."""
+"""Calls of one method that may wait until the event loop begins them, of all connections. gRPC answers calls beyond that with
+CANCELLED, independent of their sender, and by default from 1,000 on at random; hardly any client repeats such a call. One
+connection has no more than GRPC_MAX_CONNECTION_CALLS of them: a stream that was reset counts as open until its call was begun."""
 _WIRE_LIMIT_FACTOR: Final = 2
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 

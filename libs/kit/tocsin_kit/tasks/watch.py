@@ -1,6 +1,6 @@
 """A watcher's place in a journal, which another replica can go on from, and whether changes were missed on the way.
 
-Redis holds a bounded number of changes, and some of them only while somebody watches. `epoch` is a value that Redis holds for as
+Redis holds a limited number of changes, and some of them only while a watcher exists. `epoch` is a value that Redis holds for as
 long as the queue is watched without a break: with another one, or after a flush, changes may be missing. They may be as well when
 the change at which the watcher stood has gone from its stream.
 """

@@ -1,7 +1,7 @@
--- Take over what a silent worker holds; bury what has been delivered too often (it kills whoever runs it).
--- KEYS stream, dead, stats   ARGV group, consumer, lease_ms, limit, most deliveries, letter, most dead
--- Returns {claimed entries, number buried}
--- A full server refuses a script whose first write takes memory: begin with one that takes none.
+-- Take over the messages of a silent worker; move those that were delivered too often to the dead letters
+-- (such a message kills each worker that runs it). KEYS stream, dead, stats ARGV group, consumer,
+-- lease_ms, limit, most deliveries, letter, most dead Returns {claimed entries, number buried} A full
+-- server refuses a script whose first write takes memory: begin with one that takes none.
 redis.call('XACK', KEYS[1], ARGV[1], '0-1')
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', ARGV[4])
 local claimed, buried = {}, 0

@@ -1,6 +1,6 @@
--- Give entries back: whoever looks next may have them at once, and this delivery does not count.
--- KEYS stream, wake   ARGV group, consumer, 'ids' and ids, or 'all': everything this consumer holds, and forget the consumer
--- They wait under the consumer '-', whose idle time is made so long that every reclaim takes them.
+-- Give entries back: the next consumer may take them at once, and this delivery does not count. KEYS stream, wake ARGV
+-- group, consumer, 'ids' and ids, or 'all': everything this consumer holds, and forget the consumer They wait under the
+-- consumer '-', whose idle time is made so long that every reclaim takes them.
 local ids = {}
 if ARGV[3] == 'ids' then
   for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end

@@ -1,4 +1,4 @@
-"""Overrides that put people on call beside whoever is.
+"""Overrides that put people on call in addition to those of the schedule.
 
 Revision ID: 0032
 Revises: 0031

@@ -133,7 +133,7 @@ class Look:
         return PolicyCoverage(policy.id, _part_without(unreached, self._always), unreached, levels, self._until)
 
     def _reached(self, policy: Policy) -> list[Interval]:
-        """When its levels find somebody within their hours."""
+        """When its levels have a user to page, within their hours."""
         return [each for found in self._of_levels(policy) for each in both(found.times.there, found.hours)]
 
     def _of_levels(self, policy: Policy) -> list[_Found]:

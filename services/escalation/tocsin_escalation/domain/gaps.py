@@ -1,6 +1,6 @@
 """A level without a user because a schedule has a gap, and what its policy does then.
 
-A shift that is empty on purpose is no gap: such a level is skipped at once, whatever the policy says.
+A shift that is empty on purpose is no gap: such a level is always skipped at once.
 """
 
 from collections.abc import Sequence

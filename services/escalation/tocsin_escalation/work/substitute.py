@@ -1,7 +1,7 @@
 """Replacements for pages and cancellations that notify refuses for good.
 
-A person must be paged whatever the alert's texts contain. So everything that is not needed to reach them is left out, and the
-title says so. The original stays as a dead letter.
+A person must be paged even if the alert's texts are the fault. So everything that is not needed to reach them is left out, and
+the title says so. The original stays as a dead letter.
 """
 
 import re

@@ -12,7 +12,7 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 
-# The constraint is validated while nobody uses the table, so that attaching it needs no scan under a lock. A transaction that
+# The constraint is validated while the table is not in use, so that attaching it needs no scan under a lock. A transaction that
 # began before the tables were exchanged may have closed something at a time that is this partition's by now; it is in `rest`.
 ATTACH = """
 SET LOCAL tocsin.org_id = '*';

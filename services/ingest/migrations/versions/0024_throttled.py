@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Columns with defaults: older code leaves them out, and tells nobody of what it refuses, as before."""
+    """Columns with defaults: older code leaves them out, and does not report its refusals, as before."""
     run_script(
         op,
         """ALTER TABLE intakes

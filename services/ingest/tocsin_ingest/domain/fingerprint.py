@@ -1,7 +1,7 @@
 """Which alerts are the same one, and which belong together.
 
-Keys are hashes over the whole scope, tenant and integration included: one short column to search, whatever a sender puts into it,
-and no key of one tenant can equal another's. They have the 16 bytes of a UUID, since a column of that type holds them.
+Keys are hashes over the whole scope, tenant and integration included: one short column to search, of the same length for every
+sender, and no key of one tenant can equal another's. They have the 16 bytes of a UUID, since a column of that type holds them.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient,
 from tocsin_ingest.http.severities import severity_of
 
 RESOLVE_TIMEOUT: Final = timedelta(minutes=5)
-"""As Alertmanager's `resolve_timeout` is where nobody sets it."""
+"""The default of Alertmanager's `resolve_timeout`."""
 _HASHED: Final = 16 << 10
 """Characters of labels up to which the key is Prometheus' own: its hash costs 0.1 µs a byte."""
 _NO_TIME: Final = "0001-01-01T00:00:00"

@@ -110,7 +110,7 @@ def _basic_key(token: str) -> str:
     try:
         pair = base64.b64decode(token.strip()).decode()
     except ValueError:
-        return token  # of nobody: answered as a wrong key, and not as none
+        return token  # of no integration: answered as a wrong key, not as a missing one
     user, _, password = pair.partition(":")
     return password or user
 

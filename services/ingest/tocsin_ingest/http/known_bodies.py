@@ -62,7 +62,7 @@ class KnownBodies:
         """What is known of a body, or None."""
 
     def put(self, sender: Sender, body: Body, known: KnownBody) -> None:
-        """Remember what a sender's body was, unless it is too large or somebody's already."""
+        """Remember a sender's body, unless it is too large or remembered already."""
         if body in self._known or len(body[1]) > LARGEST:
             return
         of = (sender.org_id, sender.subject)

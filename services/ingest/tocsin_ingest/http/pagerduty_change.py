@@ -1,8 +1,7 @@
 """PagerDuty's change events: `POST /v2/change/enqueue`, same JSON, same answers; the routing key is an integration key.
 
-A change pages nobody. It becomes a note in the timeline of each incident that is open for the integration, so that those who work
-on one see what was changed meanwhile.
-https://developer.pagerduty.com/docs/send-change-event
+A change pages no one. It becomes a note in the timeline of each incident that is open for the integration, so that those who work
+on one see what was changed meanwhile. https://developer.pagerduty.com/docs/send-change-event
 """
 
 import json

@@ -25,7 +25,7 @@ _METRIC: Final[Mapping[str, AlertAction.ValueType]] = {
     "resolved": ALERT_ACTION_RESOLVE,
 }
 _OVER: Final = ("resolved", "archived", "ignored")
-"""What becomes of an issue that needs nobody any more; the last one is what older versions call archived."""
+"""States of an issue that needs no person any more; the last one is the older word for archived."""
 _ALERTS: Final = ("triggered", *_METRIC, *_OVER)
 """Actions of alerts and of their ends alone."""
 

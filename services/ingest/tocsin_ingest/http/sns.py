@@ -54,7 +54,7 @@ _CERTIFICATE: Final = re.compile(r"https://[^/?#]+/SimpleNotificationService-[0-
 
 
 async def prove(fetcher: Fetcher, org_id: str, body: Json) -> None:
-    """That SNS has sent it; and what it asks back when somebody subscribes.
+    """Checks that SNS has sent it; and answers the confirmation of a new subscription.
 
     Raises INVALID_FIELD for what SNS has not signed, and SERVICE_UNAVAILABLE when it cannot be asked.
     """
@@ -154,7 +154,7 @@ def _alarm(message: Json, place: str) -> Item:
         dedup_key=fit.key(key, fit.NAME),
         summary=fit.text(summary, fit.SUMMARY),
         source=fit.text(name, fit.NAME),
-        # Nobody knows whether anything is wrong.
+        # It is unknown whether anything is wrong.
         severity=SEVERITY_WARNING if state == "INSUFFICIENT_DATA" else SEVERITY_UNSPECIFIED,
         client="CloudWatch",
     )

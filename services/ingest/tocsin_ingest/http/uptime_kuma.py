@@ -25,7 +25,7 @@ FORMAT: Final[Format] = preset(
     AlertMapping(
         dedup_key="monitor.id",
         summary="msg",
-        # A certificate that ends in weeks wakes nobody.
+        # A certificate that ends in weeks must wake no one.
         severity="(heartbeat && 'critical') || 'warning'",
         action="heartbeat.status",
         actions={

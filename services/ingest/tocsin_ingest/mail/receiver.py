@@ -75,7 +75,7 @@ class MailReceiver(Receiver):
         self._addresses = MailAddresses(database, directory)
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, _given: Any) -> str:
-        """Each recipient. The address itself is told to nobody: it is a credential."""
+        """Each recipient. The address itself is not shown or logged: it is a credential."""
         if len(envelope.rcpt_tos) >= _RECIPIENTS:
             return f"452 4.5.3 at most {_RECIPIENTS} recipients; send the others another mail"
         word = self.word_of(address)
@@ -139,7 +139,7 @@ class MailReceiver(Receiver):
             key = thread or fit.key(key_of(rules, about(mail)), _KEY_LENGTH) or "(no subject)"
             answers = thread is not None and is_reply(mail) and action is Action.TRIGGER
             if answers and not await self._is_live(sender, integration_id, key):
-                # Words about what is over page nobody.
+                # A text about an alert that is over pages no one.
                 _log.info("mail_about_what_is_over", org_id=sender.org_id, integration=integration_id)
                 return None
             alert = _alert(mail, action, key)

@@ -73,7 +73,7 @@ class Written:
 def window_of(row: SilenceRow | Written, now: datetime) -> tuple[datetime, datetime] | None:
     """The window in force, or else the next one; None: there is none.
 
-    A zone that is known no more has no windows: then somebody is paged.
+    An unknown zone has no windows: then users are paged.
     """
     if row.window_end is None:
         return (row.start_time, row.end_time) if now < row.end_time else None
@@ -179,10 +179,11 @@ async def about(tx: Tx, ahead: float, time: datetime | None = None) -> list[Matc
 
 
 async def windows(tx: Tx, silence_ids: Collection[UUID], now: datetime, *, lock: bool = True) -> Mapping[UUID, Window]:
-    """The windows of those in force, as the newest commit says. Until the transaction ends nobody changes them, with `lock`.
+    """The windows of those in force, as the newest commit says. With `lock`, no other transaction changes them until this one
+    ends.
 
-    Without the lock an alert could be held back by a silence that was ended a moment before, after everything that it held
-    back has been looked at again: nobody would be paged until its former end.
+    Without the lock an alert could be held back by a silence that was ended a moment before, after its held alerts were decided
+    again: no user would be paged until its former end.
     """
     rows = await tx.fetch(
         f"""SELECT id, version, start_time, end_time, time_zone, days, window_end FROM silences

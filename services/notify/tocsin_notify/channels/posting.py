@@ -1,7 +1,7 @@
 """One POST to an HTTP server outside: what every channel over HTTP shares.
 
-The body asks the permit before its first byte leaves. A 2xx status line counts as accepted, whatever follows it. A
-reused connection that the server closed is replaced once.
+The body asks the permit before its first byte leaves. A 2xx status line counts as accepted; the rest of the answer does not
+matter. A reused connection that the server closed is replaced once.
 """
 
 import asyncio

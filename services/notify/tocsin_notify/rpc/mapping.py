@@ -203,7 +203,7 @@ def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notifica
         page=f"pages/{row.page_id}",
         type=_TYPES_OF.get(Kind(row.type), pb.NOTIFICATION_TYPE_UNSPECIFIED),
         user=row.user_id,
-        # The incident of a bundle is the bundle itself, and nobody else's.
+        # The incident of a bundle is the bundle itself, not a real incident.
         incident=f"incidents/{row.incident}" if row.incident and row.type != Kind.BUNDLE else "",
         contact_method=f"contactMethods/{row.contact_method}",
         channel=CHANNELS_OF.get(Channel(row.channel), pb.CHANNEL_UNSPECIFIED),

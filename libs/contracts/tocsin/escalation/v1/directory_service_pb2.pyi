@@ -40,8 +40,8 @@ class User(_message.Message):
     time_zone: _builtins.str
     """An IANA time zone, for example `Europe/Berlin`; empty means UTC. Used to show times to this person."""
     disabled: _builtins.bool
-    """Not paged while set. Within seconds nothing that waits for the user is sent any more; a page that can reach nobody else then counts as
-    failed, as if its provider had refused it for good.
+    """Not paged while set. Within seconds, pages and messages that wait for the user are no longer sent; a page that can
+    reach no other user then counts as failed, as if its provider had refused it for good.
     """
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""

@@ -158,7 +158,7 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_LEVEL_PASSED: _TimelineKind.ValueType  # 30
     """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
     TIMELINE_KIND_HANDED_ON: _TimelineKind.ValueType  # 31
-    """Nobody answered on a policy, and the one that it names as the next goes on."""
+    """No person answered on a policy, and the incident continues on the policy that it names as the next."""
     TIMELINE_KIND_MERGED: _TimelineKind.ValueType  # 32
     """The incident was merged into another one: its pages are stopped."""
     TIMELINE_KIND_MERGED_FROM: _TimelineKind.ValueType  # 33
@@ -236,7 +236,7 @@ TIMELINE_KIND_LEVEL_HELD: TimelineKind.ValueType  # 29
 TIMELINE_KIND_LEVEL_PASSED: TimelineKind.ValueType  # 30
 """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
 TIMELINE_KIND_HANDED_ON: TimelineKind.ValueType  # 31
-"""Nobody answered on a policy, and the one that it names as the next goes on."""
+"""No person answered on a policy, and the incident continues on the policy that it names as the next."""
 TIMELINE_KIND_MERGED: TimelineKind.ValueType  # 32
 """The incident was merged into another one: its pages are stopped."""
 TIMELINE_KIND_MERGED_FROM: TimelineKind.ValueType  # 33

@@ -165,9 +165,10 @@ class _PageUrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageUrgen
     PAGE_URGENCY_LOW: _PageUrgency.ValueType  # 2
     """By the rules for low urgency: pages may wait for the end of a user's quiet hours."""
     PAGE_URGENCY_DEFERRED: _PageUrgency.ValueType  # 3
-    """Low, and nobody is paged yet: no level begins, and no further user has a turn, until another rule decides, or none. Then the level
-    begins, with those who are on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
-    deferred: a level that they escalate to, users to whom they hand the incident, and users whose help they ask for.
+    """Low, and no user is paged yet: no level begins, and no further user has a turn, until another rule decides, or
+    none. Then the level begins, with those who are on call by then and its whole time to answer; its condition counts
+    as of then. What a person asks for is not deferred: a level that they escalate to, users to whom they hand the
+    incident, and users whose help they ask for.
     """
 
 class PageUrgency(_PageUrgency, metaclass=_PageUrgencyEnumTypeWrapper):
@@ -180,9 +181,10 @@ PAGE_URGENCY_HIGH: PageUrgency.ValueType  # 1
 PAGE_URGENCY_LOW: PageUrgency.ValueType  # 2
 """By the rules for low urgency: pages may wait for the end of a user's quiet hours."""
 PAGE_URGENCY_DEFERRED: PageUrgency.ValueType  # 3
-"""Low, and nobody is paged yet: no level begins, and no further user has a turn, until another rule decides, or none. Then the level
-begins, with those who are on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
-deferred: a level that they escalate to, users to whom they hand the incident, and users whose help they ask for.
+"""Low, and no user is paged yet: no level begins, and no further user has a turn, until another rule decides, or
+none. Then the level begins, with those who are on call by then and its whole time to answer; its condition counts
+as of then. What a person asks for is not deferred: a level that they escalate to, users to whom they hand the
+incident, and users whose help they ask for.
 """
 Global___PageUrgency: _TypeAlias = PageUrgency  # noqa: Y015
 
@@ -318,8 +320,9 @@ class Level(_message.Message):
     mode: Global___LevelMode.ValueType
     """Whether its people are paged at once or one in turn."""
     repeat_count: _builtins.int
-    """For `LEVEL_MODE_ALL`: how many more times its people are paged within `timeout`, as long as nobody answers; 0 to 9. Its teams and
-    schedules are replaced by their people anew each time, so that a user who comes on call meanwhile is paged.
+    """For `LEVEL_MODE_ALL`: how many more times its people are paged within `timeout`, as long as none of them answers; 0
+    to 9. Its teams and schedules are replaced by their people anew each time, so that a user who comes on call
+    meanwhile is paged.
     """
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_target_pb2.Target]:

@@ -79,7 +79,7 @@ class Reminder(_message.Message):
     state: Global___ReminderState.ValueType
     """Output only."""
     state_reason: _builtins.str
-    """Output only. Why it has ended, or why nobody got the last one, in words."""
+    """Output only. Why it has ended, or why the last one had no receiver, in words."""
     sent_count: _builtins.int
     """Output only. How often it came."""
     creator: _builtins.str

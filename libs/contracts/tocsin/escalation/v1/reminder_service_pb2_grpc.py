@@ -28,13 +28,14 @@ if _version_not_supported:
 class ReminderServiceStub:
     """Reminds users of incidents and of anything else, once or again and again.
 
-    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact methods; it pages
-    nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
-    that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
-    resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
-    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
-    incident that is merged into another one, it is the other one that it tells of, and whose end ends it. One that its incident needs no
-    more is read as stopped at once; if the incident is unacknowledged before it would be due, it goes on.
+    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact
+    methods; it pages no one and does not change the incident. One of nothing but its text comes until it is stopped. One
+    of an incident that comes once is sent unless the incident is resolved by then. One that comes again and again ends
+    when the incident is acknowledged or resolved, and is silent while it is snoozed. Once ResolveIncident has returned,
+    no reminder is sent; once AcknowledgeIncident has returned, none that comes again and again. One that comes once
+    outlasts an acknowledge, also while its message waits for another attempt. Of an incident that is merged into another
+    one, it is the other one that it tells of, and whose end ends it. One that its incident needs no more is read as
+    stopped at once; if the incident is unacknowledged before it would be due, it goes on.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
@@ -76,13 +77,14 @@ class ReminderServiceStub:
 class ReminderServiceServicer:
     """Reminds users of incidents and of anything else, once or again and again.
 
-    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact methods; it pages
-    nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
-    that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
-    resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
-    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
-    incident that is merged into another one, it is the other one that it tells of, and whose end ends it. One that its incident needs no
-    more is read as stopped at once; if the incident is unacknowledged before it would be due, it goes on.
+    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact
+    methods; it pages no one and does not change the incident. One of nothing but its text comes until it is stopped. One
+    of an incident that comes once is sent unless the incident is resolved by then. One that comes again and again ends
+    when the incident is acknowledged or resolved, and is silent while it is snoozed. Once ResolveIncident has returned,
+    no reminder is sent; once AcknowledgeIncident has returned, none that comes again and again. One that comes once
+    outlasts an acknowledge, also while its message waits for another attempt. Of an incident that is merged into another
+    one, it is the other one that it tells of, and whose end ends it. One that its incident needs no more is read as
+    stopped at once; if the incident is unacknowledged before it would be due, it goes on.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
@@ -167,13 +169,14 @@ def add_ReminderServiceServicer_to_server(servicer, server):
 class ReminderService:
     """Reminds users of incidents and of anything else, once or again and again.
 
-    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact methods; it pages
-    nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
-    that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
-    resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
-    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
-    incident that is merged into another one, it is the other one that it tells of, and whose end ends it. One that its incident needs no
-    more is read as stopped at once; if the incident is unacknowledged before it would be due, it goes on.
+    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact
+    methods; it pages no one and does not change the incident. One of nothing but its text comes until it is stopped. One
+    of an incident that comes once is sent unless the incident is resolved by then. One that comes again and again ends
+    when the incident is acknowledged or resolved, and is silent while it is snoozed. Once ResolveIncident has returned,
+    no reminder is sent; once AcknowledgeIncident has returned, none that comes again and again. One that comes once
+    outlasts an acknowledge, also while its message waits for another attempt. Of an incident that is merged into another
+    one, it is the other one that it tells of, and whose end ends it. One that its incident needs no more is read as
+    stopped at once; if the incident is unacknowledged before it would be due, it goes on.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.

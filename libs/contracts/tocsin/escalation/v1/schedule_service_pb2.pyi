@@ -855,9 +855,10 @@ Global___LevelCoverage: _TypeAlias = LevelCoverage  # noqa: Y015
 
 @_typing.final
 class PolicyCoverage(_message.Message):
-    """How much of some time a policy reaches somebody. How long an incident takes to get to a level is not looked at. An urgency rule that
-    defers makes no gap: its incidents are paged later. A level that waits in a gap (`Policy.on_gap`) has this gap, and the levels behind it
-    count all the same. CheckPolicy warns of users who cannot be reached through their contact methods.
+    """The part of some time in which a policy has a user to page. How long an incident takes to get to a level is not
+    looked at. An urgency rule that defers makes no gap: its incidents are paged later. A level that waits in a gap
+    (`Policy.on_gap`) has this gap, and the levels behind it count all the same. CheckPolicy warns of users who cannot be
+    reached through their contact methods.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -255,8 +255,8 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCoverage(self, request, context):
-        """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap. With
-        `by_policy`: how much of them each policy reaches somebody, and where the gaps of its levels are.
+        """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is
+        no gap. With `by_policy`: the part of the time in which each policy has a user to page, and the gaps of its levels.
 
         Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
         """

@@ -67,8 +67,8 @@ class ScheduleServiceStub:
     ListShifts: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListShiftsRequest, _schedule_service_pb2.ListShiftsResponse]
     """When a person is on call in every schedule: the shifts of the next weeks. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`."""
     ListCoverage: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListCoverageRequest, _schedule_service_pb2.ListCoverageResponse]
-    """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap. With
-    `by_policy`: how much of them each policy reaches somebody, and where the gaps of its levels are.
+    """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is
+    no gap. With `by_policy`: the part of the time in which each policy has a user to page, and the gaps of its levels.
 
     Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
     """
@@ -196,8 +196,8 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     ListShifts: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListShiftsRequest, _schedule_service_pb2.ListShiftsResponse]  # type: ignore[assignment]
     """When a person is on call in every schedule: the shifts of the next weeks. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`."""
     ListCoverage: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListCoverageRequest, _schedule_service_pb2.ListCoverageResponse]  # type: ignore[assignment]
-    """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap. With
-    `by_policy`: how much of them each policy reaches somebody, and where the gaps of its levels are.
+    """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is
+    no gap. With `by_policy`: the part of the time in which each policy has a user to page, and the gaps of its levels.
 
     Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
     """
@@ -382,8 +382,8 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.ListCoverageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.ListCoverageResponse, _abc.Awaitable[_schedule_service_pb2.ListCoverageResponse]]:
-        """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap. With
-        `by_policy`: how much of them each policy reaches somebody, and where the gaps of its levels are.
+        """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is
+        no gap. With `by_policy`: the part of the time in which each policy has a user to page, and the gaps of its levels.
 
         Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
         """

@@ -177,9 +177,10 @@ class RoutingRule(_message.Message):
         unset: it repeats that alert until it is resolved. Nothing happens when the time is over: the next trigger decides, by the clock of the
         database and the rule that it matches.
 
-        The incident that the alert leaves is not resolved, acknowledged or not: nobody said that it is over, and its pages go on. It takes in no
-        other alert, and its timeline has a note. It stays open until somebody resolves it or `auto_resolve_after` does; to resolve the key ends the
-        new alert alone. An alert without an incident (suppressed, silenced, paused, below a threshold) has no such window.
+        The incident that the alert leaves is not resolved, whether it is acknowledged or not: its sender has not resolved
+        it, and its pages continue. It takes in no other alert, and its timeline has a note. It stays open until a person
+        or `auto_resolve_after` resolves it; a resolve of the key ends only the new alert. An alert without an incident
+        (suppressed, silenced, paused, below a threshold) has no such window.
 
         Set it longer than the sender waits between two repeats, of Alertmanager `repeat_interval`: otherwise each repeat pages. Alerts of Tocsin itself
         (missing heartbeats, refused alerts) have none.
@@ -296,11 +297,12 @@ class Integration(_message.Message):
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
-        """The integration must call `AlertService.SendHeartbeat` at least this often. When no call has come for this long, also when none has ever
-        come, its alert with the key `tocsin.heartbeat` is triggered, and resolved when a call comes again. Unset: no call is expected; its alert
-        is resolved when this is unset. A change counts the time anew. After an outage of Tocsin of more
-        than a minute, or a call that a limit refused, the time counts anew; set it a minute or more above the interval of the calls, so that a shorter one pages nobody. 2 minutes
-        to 31 days; not together with `auto_resolve_after`, which would resolve the incident while the calls are still missing.
+        """The integration must call `AlertService.SendHeartbeat` at least this often. When no call has come for this long,
+        also when none has ever come, its alert with the key `tocsin.heartbeat` is triggered, and resolved when a call
+        comes again. Unset: no call is expected; its alert is resolved when this is unset. A change counts the time anew.
+        After an outage of Tocsin of more than a minute, or a call that a limit refused, the time starts again; set it a
+        minute or more above the interval of the calls, so that a shorter outage pages no one. 2 minutes to 31 days; not
+        together with `auto_resolve_after`, which would resolve the incident while the calls are still missing.
         """
 
     @_builtins.property
@@ -509,8 +511,9 @@ class AlertMapping(_message.Message):
     Anything else is for the routing rule, and critical without one.
     """
     action: _builtins.str
-    """What the sender wants. What it gives is looked up in `actions`, and then among common words such as `firing`, `acknowledged`, `resolved`
-    and `ok`. An alert with any other word is refused, so that the end of an alert pages nobody. Empty, or where it gives nothing: a trigger.
+    """What the sender wants. What it gives is looked up in `actions`, and then among common words such as `firing`,
+    `acknowledged`, `resolved` and `ok`. An alert with any other word is refused, so that the end of an alert pages no
+    one. Empty, or where it gives nothing: a trigger.
     """
     labels: _builtins.str
     """Gives an object whose fields are the labels that routing rules see. Empty: none."""

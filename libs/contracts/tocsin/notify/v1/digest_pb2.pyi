@@ -169,7 +169,7 @@ class DigestFigures(_message.Message):
     open: _builtins.int
     """Incidents that are open when the digest is made, counted up to 1000."""
     unanswered: _builtins.int
-    """Of those, how many nobody has in hand."""
+    """Of those, how many are neither acknowledged nor snoozed."""
     @_builtins.property
     def mean_time_to_acknowledge(self) -> _duration_pb2.Duration:
         """From the opening to the first acknowledge of those; unset when none was."""

@@ -124,8 +124,9 @@ class NotifyInternalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApplyUserChanges(self, request, context):
-        """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
-        escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
+        """Tells which users were enabled, disabled or deleted. Pages and messages that wait for a disabled or deleted user
+        are no longer sent, and escalation is told which of the user's pages can reach no one now. Idempotent by each
+        change's user and time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,8 +55,9 @@ class NotifyInternalServiceStub:
     of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
     """
     ApplyUserChanges: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyUserChangesRequest, _internal_service_pb2.ApplyUserChangesResponse]
-    """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
-    escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
+    """Tells which users were enabled, disabled or deleted. Pages and messages that wait for a disabled or deleted user
+    are no longer sent, and escalation is told which of the user's pages can reach no one now. Idempotent by each
+    change's user and time.
     """
 
 @_typing.type_check_only
@@ -86,8 +87,9 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
     of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
     """
     ApplyUserChanges: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyUserChangesRequest, _internal_service_pb2.ApplyUserChangesResponse]  # type: ignore[assignment]
-    """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
-    escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
+    """Tells which users were enabled, disabled or deleted. Pages and messages that wait for a disabled or deleted user
+    are no longer sent, and escalation is told which of the user's pages can reach no one now. Idempotent by each
+    change's user and time.
     """
 
 class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -156,8 +158,9 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _internal_service_pb2.ApplyUserChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.ApplyUserChangesResponse, _abc.Awaitable[_internal_service_pb2.ApplyUserChangesResponse]]:
-        """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
-        escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
+        """Tells which users were enabled, disabled or deleted. Pages and messages that wait for a disabled or deleted user
+        are no longer sent, and escalation is told which of the user's pages can reach no one now. Idempotent by each
+        change's user and time.
         """
 
 def add_NotifyInternalServiceServicer_to_server(servicer: NotifyInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -43,7 +43,9 @@ class _MessageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageS
     MESSAGE_STATE_SKIPPED: _MessageState.ValueType  # 5
     """Not sent, because it could not be sent within `expire_after`."""
     MESSAGE_STATE_FAILED: _MessageState.ValueType  # 6
-    """Given up: no contact method could carry it, every one failed, or a team or schedule had nobody. A dead letter tells why."""
+    """Given up: no contact method could carry it, every one failed, or a team or schedule had no user. A dead letter
+    tells why.
+    """
 
 class MessageState(_MessageState, metaclass=_MessageStateEnumTypeWrapper):
     """Where a message is in its life."""
@@ -61,7 +63,9 @@ MESSAGE_STATE_CANCELLED: MessageState.ValueType  # 4
 MESSAGE_STATE_SKIPPED: MessageState.ValueType  # 5
 """Not sent, because it could not be sent within `expire_after`."""
 MESSAGE_STATE_FAILED: MessageState.ValueType  # 6
-"""Given up: no contact method could carry it, every one failed, or a team or schedule had nobody. A dead letter tells why."""
+"""Given up: no contact method could carry it, every one failed, or a team or schedule had no user. A dead letter
+tells why.
+"""
 Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 @_typing.final

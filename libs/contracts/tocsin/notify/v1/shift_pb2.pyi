@@ -42,7 +42,7 @@ class _ShiftNoticeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShiftNoti
     SHIFT_NOTICE_SWAP_ACCEPTED: _ShiftNotice.ValueType  # 6
     """Another user takes the time on call that they offered."""
     SHIFT_NOTICE_SWAP_DECLINED: _ShiftNotice.ValueType  # 7
-    """Nobody takes the time on call that they offered."""
+    """All users declined the time on call that they were offered."""
 
 class ShiftNotice(_ShiftNotice, metaclass=_ShiftNoticeEnumTypeWrapper):
     """Why a user is told."""
@@ -62,7 +62,7 @@ SHIFT_NOTICE_SWAP_OFFERED: ShiftNotice.ValueType  # 5
 SHIFT_NOTICE_SWAP_ACCEPTED: ShiftNotice.ValueType  # 6
 """Another user takes the time on call that they offered."""
 SHIFT_NOTICE_SWAP_DECLINED: ShiftNotice.ValueType  # 7
-"""Nobody takes the time on call that they offered."""
+"""All users declined the time on call that they were offered."""
 Global___ShiftNotice: _TypeAlias = ShiftNotice  # noqa: Y015
 
 @_typing.final
@@ -164,7 +164,7 @@ class ShiftLoss(_message.Message):
     """The schedule was deleted."""
     @_builtins.property
     def people(self) -> Global___ShiftPeople:
-        """Who has it now; nobody: no one is on call."""
+        """Who has it now; `nobody`: no user is on call."""
 
     def __init__(
         self,

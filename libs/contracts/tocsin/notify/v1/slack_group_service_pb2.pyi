@@ -41,11 +41,11 @@ class SlackGroup(_message.Message):
     their account at Slack.
     """
     disable_when_nobody: _builtins.bool
-    """Whether the group is disabled while nobody is on call, and enabled again. Slack knows no empty group. Otherwise it keeps its last
-    members then.
+    """Whether the group is disabled while no user is on call, and enabled again. Slack knows no empty group. Otherwise it
+    keeps its last members then.
     """
     disabled: _builtins.bool
-    """Output only: whether it was disabled, because nobody is on call."""
+    """Output only: whether it was disabled, because no user is on call."""
     problem: _builtins.str
     """Output only: what is wrong now, in words. Empty: nothing is."""
     etag: _builtins.str

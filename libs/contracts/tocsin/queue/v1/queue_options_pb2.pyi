@@ -21,10 +21,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class QueueOptions(_message.Message):
     """The options of a queue. They hold for all tenants and all replicas, at once: no restart is needed.
 
-    No option loses a page. Attempts, back-off and slots say when and through what a page goes, and never that it ends: a page whose attempts
-    are used up goes to its user's next contact method, and without one it is tried on, slowly, until somebody reacts or
-    `NOTIFY_RETRY_WINDOW_SECONDS` is over; then escalation is told, and there is a dead letter. A timer of an incident is tried until it has fired.
-    Pages of high urgency pass the rate, and nothing that has other slots holds them up: what goes first is fixed, and no option.
+    No option loses a page. Attempts, back-off and slots decide when and through which contact method a page is sent, and
+    never end it. A page whose attempts are used up goes to its user's next contact method. Without one it is retried
+    slowly until a person answers or `NOTIFY_RETRY_WINDOW_SECONDS` is over; then escalation is told, and there is a dead
+    letter. A timer of an incident is tried until it has fired. Pages of high urgency pass the rate, and nothing that has
+    other slots holds them up: what goes first is fixed, and no option.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -494,7 +494,7 @@ class PromoteTaskRequest(_message.Message):
     name: _builtins.str
     """`queues/{queue}/tasks/{task}`."""
     force: _builtins.bool
-    """Promote it although nobody is paged any more afterwards: the timer of a last level leads to the end of its policy."""
+    """Promote it although no user is paged any more afterwards: the timer of a last level leads to the end of its policy."""
     def __init__(
         self,
         *,
@@ -520,7 +520,7 @@ class PromoteTaskResponse(_message.Message):
     QUEUE_PAUSED_FIELD_NUMBER: _builtins.int
     LOSSES_FIELD_NUMBER: _builtins.int
     queue_paused: _builtins.bool
-    """The queue is paused: the task is due, and waits until somebody resumes the queue."""
+    """The queue is paused: the task is due, and waits until an operator resumes the queue."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """The task as it is now."""
@@ -579,7 +579,7 @@ class RetryTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     QUEUE_PAUSED_FIELD_NUMBER: _builtins.int
     queue_paused: _builtins.bool
-    """The queue is paused: the task is due, and waits until somebody resumes the queue."""
+    """The queue is paused: the task is due, and waits until an operator resumes the queue."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """The task as it is now; of a dead letter what it was, since it is no task any more."""
@@ -612,7 +612,7 @@ class RemoveTaskRequest(_message.Message):
     name: _builtins.str
     """`queues/{queue}/tasks/{task}`."""
     force: _builtins.bool
-    """Remove it although somebody stays unpaged."""
+    """Remove it although a user is then not paged."""
     def __init__(
         self,
         *,
@@ -681,7 +681,7 @@ class DrainQueueRequest(_message.Message):
     delayed: _builtins.bool
     """Also what is due later. Otherwise only what is due."""
     force: _builtins.bool
-    """Also what would leave somebody unpaged, but never timers of incidents."""
+    """Also tasks without which a user would not be paged, but never timers of incidents."""
     def __init__(
         self,
         *,

@@ -183,18 +183,19 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveTask(self, request, context):
-        """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
-        of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
-        page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
-        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+        """Takes a task that is not active out of its queue for good. If a user would not be paged because of it, it is
+        refused without `force`: the timer of an incident (with `force` the incident is exhausted, as after the last level
+        of its policy), and the last notification of a page (with `force` escalation is told that the page failed).
+        Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainQueue(self, request, context):
-        """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
-        `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+        """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents
+        stay, and without `force` also other tasks without which a user would not be paged. Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,14 +70,15 @@ class QueueServiceStub:
     in the list of its own kind from then on. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`.
     """
     RemoveTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.RemoveTaskRequest, _queue_service_pb2.RemoveTaskResponse]
-    """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
-    of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
-    page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
-    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+    """Takes a task that is not active out of its queue for good. If a user would not be paged because of it, it is
+    refused without `force`: the timer of an incident (with `force` the incident is exhausted, as after the last level
+    of its policy), and the last notification of a page (with `force` escalation is told that the page failed).
+    Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
     """
     DrainQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DrainQueueRequest, _queue_service_pb2.DrainQueueResponse]
-    """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
-    `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+    """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents
+    stay, and without `force` also other tasks without which a user would not be paged. Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`.
     """
     WatchQueue: _grpc.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]
     """Says what happens to the tasks of a queue on all replicas, within about a second: from now on, or from a cursor. The stream ends after ten
@@ -131,14 +132,15 @@ class QueueServiceAsyncStub(QueueServiceStub):
     in the list of its own kind from then on. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`.
     """
     RemoveTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.RemoveTaskRequest, _queue_service_pb2.RemoveTaskResponse]  # type: ignore[assignment]
-    """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
-    of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
-    page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
-    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+    """Takes a task that is not active out of its queue for good. If a user would not be paged because of it, it is
+    refused without `force`: the timer of an incident (with `force` the incident is exhausted, as after the last level
+    of its policy), and the last notification of a page (with `force` escalation is told that the page failed).
+    Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
     """
     DrainQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DrainQueueRequest, _queue_service_pb2.DrainQueueResponse]  # type: ignore[assignment]
-    """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
-    `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+    """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents
+    stay, and without `force` also other tasks without which a user would not be paged. Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`.
     """
     WatchQueue: _aio.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]  # type: ignore[assignment]
     """Says what happens to the tasks of a queue on all replicas, within about a second: from now on, or from a cursor. The stream ends after ten
@@ -249,10 +251,10 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.RemoveTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.RemoveTaskResponse, _abc.Awaitable[_queue_service_pb2.RemoveTaskResponse]]:
-        """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
-        of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
-        page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
-        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+        """Takes a task that is not active out of its queue for good. If a user would not be paged because of it, it is
+        refused without `force`: the timer of an incident (with `force` the incident is exhausted, as after the last level
+        of its policy), and the last notification of a page (with `force` escalation is told that the page failed).
+        Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
         """
 
     @_abc_1.abstractmethod
@@ -261,8 +263,9 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.DrainQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.DrainQueueResponse, _abc.Awaitable[_queue_service_pb2.DrainQueueResponse]]:
-        """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
-        `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+        """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents
+        stay, and without `force` also other tasks without which a user would not be paged. Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

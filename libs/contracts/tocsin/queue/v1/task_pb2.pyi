@@ -361,7 +361,7 @@ Global___TaskEvent: _TypeAlias = TaskEvent  # noqa: Y015
 
 @_typing.final
 class TaskLoss(_message.Message):
-    """Somebody whom an act keeps from being paged."""
+    """A user whom an action keeps from being paged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -374,7 +374,7 @@ class TaskLoss(_message.Message):
     about: _builtins.str
     """What they are not paged for, an incident: `incidents/{uuid}`. May be empty."""
     user: _builtins.str
-    """Who is not paged: `users/{user}`. Empty when nobody can be named."""
+    """Who is not paged: `users/{user}`. Empty when the user is not known."""
     text: _builtins.str
     """Why, for people."""
     def __init__(

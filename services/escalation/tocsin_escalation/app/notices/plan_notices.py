@@ -1,7 +1,7 @@
 """Plans notices of shifts: reads the schedules of all users who want notices, again and again.
 
-A round compares the notices that are due with those that are planned, so each change of who is on call is noticed, whatever wrote
-it. What is planned is a row. `send_notices` sends it after it has resolved the schedules once more.
+A round compares the notices that are due with those that are planned, so it notices each change of who is on call. What is
+planned is a row. `send_notices` sends it after it has resolved the schedules once more.
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """Reminders: made, moved, stopped, and sent when they are due.
 
 The rows are the record, and a sweep finds due ones within its interval. A reminder is sent as pages are: as an outbox row of the
-same transaction, with the incident's generation. So whatever stops an incident's pages also stops reminders that are being sent.
+same transaction, with the incident's generation. So a stop of an incident's pages also stops reminders that are being sent.
 """
 
 from collections.abc import Sequence

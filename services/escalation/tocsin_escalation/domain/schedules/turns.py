@@ -1,8 +1,8 @@
 """When a layer's turns begin, and whose turn it is.
 
-Days, weeks, months and hours that divide a day keep the local time; other hours keep their real length, whatever the clocks do.
-Months are always counted from the anchor, and use the last day of a shorter month. Boundaries never go back; if the clocks skip a
-whole turn, that turn has length zero.
+Days, weeks, months and hours that divide a day keep the local time; other hours keep their real length when clocks change. Months
+are always counted from the anchor, and use the last day of a shorter month. Boundaries never go back; if the clocks skip a whole
+turn, that turn has length zero.
 """
 
 from bisect import bisect_right

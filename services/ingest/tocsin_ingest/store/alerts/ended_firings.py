@@ -8,9 +8,9 @@ from uuid import UUID
 from tocsin_kit.db.pool import Tx
 
 # A copy is late by as long as its request hangs, that of another Alertmanager by 15 seconds for each before it. A firing that its
-# sender takes up again after it seemed to be over, with the same start, must page: Prometheus and Alertmanager were parted, or one
-# of two Prometheus servers said that it was over. Alertmanager tells of it with its next group, once, and again only after
-# `repeat_interval`. So this must be well below `group_interval`, which is five minutes where nobody sets it.
+# sender takes up again after it seemed to be over, with the same start, must page: Prometheus and Alertmanager were parted, or
+# one of two Prometheus servers said that it was over. Alertmanager tells of it with its next group, once, and again only after
+# `repeat_interval`. So this must be well below `group_interval`, whose default is five minutes.
 READ: Final = """
 SELECT key, start_time FROM ended_firings
 WHERE key = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND end_time > app_now() - interval '2 minutes'

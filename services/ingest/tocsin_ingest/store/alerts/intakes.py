@@ -1,7 +1,7 @@
 """Since when alerts could be taken: by the service at all, and by the limits of each integration.
 
-One row is the service's: replicas that serve renew it. The others tell when a limit last refused an alert or a heartbeat, and of
-how many alerts nobody has been told.
+One row is the service's: replicas that serve renew it. The others hold when a limit last refused an alert or a heartbeat, and the
+number of refused alerts that were not reported.
 """
 
 from collections.abc import Mapping

@@ -42,7 +42,7 @@ silences: Final = Table(
     index("silences_ended", "end_time"),
     index("silences_changed", "org_id", "id", where="changed"),
 )
-"""For how long which alerts page nobody."""
+"""Which alerts page no one, and for how long."""
 
 silence_counts: Final = Table(
     "silence_counts",

@@ -51,8 +51,7 @@ SELECT id FROM stored
 _KINDS: Final = list(Kind)
 """Pages of a kind that only a newer version knows are left to it."""
 
-# A pending row may be tried whatever its count: its last conclusion decided so. One whose senders vanish again and
-# again may not.
+# A pending row may be tried at any count: its last conclusion decided so. One whose senders vanish again and again may not.
 _CLAIM: Final = f"""
 WITH mine AS (
   SELECT n.* FROM notifications n

@@ -68,9 +68,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many deliveries of a locked subscription may be taken. `probing`: none while another one is under way. The
-    one with the fewest tries is taken, whatever its pause: that the endpoint always refuses one event says nothing
-    about the others.
+    """How many deliveries of a locked subscription may be taken. `probing`: none while another one is under way. The one with the
+    fewest tries is taken, even during its pause: that the endpoint always refuses one event says nothing about the others.
     """
 
     org_id: str

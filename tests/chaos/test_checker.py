@@ -49,7 +49,7 @@ def test_what_was_ended_need_not_ring(ending: str) -> None:
     assert found(told) == []
 
 
-def test_another_key_is_a_double_whatever_broke() -> None:
+def test_another_key_is_a_double_after_any_fault() -> None:
     told = history()
     told.calls.append(Call("ben", "incident", 2, "key 3", began=103.0, answered=103.0))
     told.faults = [Fault("killed", 102.0, 103.0, harms_calls=True)]

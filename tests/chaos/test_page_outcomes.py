@@ -49,7 +49,7 @@ async def test_everybody_lives(fleet: Fleet, tenant: Tenant) -> None:
         ),  # it has told, and does not know that it has
     ],
 )
-async def test_somebody_dies_between_the_page_and_the_next_level(
+async def test_a_process_dies_between_the_page_and_the_next_level(
     fleet: Fleet, tenant: Tenant, service: str, table: str, event: str
 ) -> None:
     prom, ben = await on_call(tenant)

@@ -99,7 +99,7 @@ async def test_an_acknowledge_crosses_with_a_page_that_is_leaving(fleet: Fleet, 
     assert page.state_reason == "crossed with: acknowledged by users/ana"
 
 
-async def test_a_page_that_fails_while_somebody_acknowledges_is_not_tried_again(fleet: Fleet, tenant: Tenant) -> None:
+async def test_a_page_that_fails_while_a_user_acknowledges_is_not_tried_again(fleet: Fleet, tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     prom = await tenant.integration(await tenant.policy([ana, ben], minutes=60))
     provider = fleet.holds_back(ben.addresses[0])

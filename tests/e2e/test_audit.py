@@ -30,9 +30,7 @@ def methods(found: list[pb.AuditEntry]) -> list[str]:
     return [each.method.rpartition("/")[2] for each in found]
 
 
-async def test_a_policy_that_somebody_changed_in_the_night_shows_who_what_and_when(
-    world: World, tenant: Tenant
-) -> None:
+async def test_the_log_shows_who_changed_a_policy_in_the_night_what_and_when(world: World, tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     night = await tenant.policy([ana], name="night")
     boss = Clients(tenant.world.channels, tenant.world.token(tenant.org_id, subject="users/boss"))

@@ -65,7 +65,7 @@ async def read(tenant: Tenant, name: str) -> cp.CalendarImport:
     return answer.calendar_import  # type: ignore[no-any-return]
 
 
-async def test_whoever_the_calendar_names_is_paged_also_while_it_cannot_be_read(
+async def test_the_user_in_the_calendar_is_paged_also_while_it_cannot_be_read(
     tenant: Tenant, others: CalendarServer
 ) -> None:
     ana, ben = await tenant.people("ana", "ben")

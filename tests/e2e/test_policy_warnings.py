@@ -18,7 +18,7 @@ async def create(tenant: Tenant, name: str, *levels: object) -> pb.Policy:
     return (await tenant.admin.policies.CreatePolicy(request)).policy  # type: ignore[no-any-return]
 
 
-async def test_creating_changing_and_reading_a_policy_warn_until_somebody_can_be_reached(tenant: Tenant) -> None:
+async def test_creating_changing_and_reading_a_policy_warn_until_a_user_can_be_reached(tenant: Tenant) -> None:
     ana, ben = await without_method(tenant, "ana"), await tenant.person("ben")
     night = await create(tenant, "night", ben, ana)
     [warning] = night.warnings

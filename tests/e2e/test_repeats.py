@@ -6,7 +6,7 @@ from tocsin.escalation.v1 import policy_service_pb2 as pp
 from tocsin_testkit.tenant import Tenant, target
 
 
-async def test_whoever_sleeps_through_the_first_page_gets_another_before_the_next_level_does(tenant: Tenant) -> None:
+async def test_a_user_who_sleeps_through_the_first_page_gets_another_before_the_next_level_does(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     again = pp.Level(
         targets=[target(ana)], timeout=Duration(seconds=900), repeat_count=2, repeat_interval=Duration(seconds=300)

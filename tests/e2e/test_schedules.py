@@ -14,7 +14,7 @@ from tests.contract.errors import failure
 from tests.e2e.schedule_calls import now, on_call, override, time
 
 
-async def test_who_is_on_call_is_paged_until_an_override_puts_somebody_else_there(tenant: Tenant) -> None:
+async def test_the_user_on_call_is_paged_until_an_override_puts_another_one_there(tenant: Tenant) -> None:
     ana, ben, cem = await tenant.people("ana", "ben", "cem")
     began = await now(tenant)
     start = f"{began - timedelta(days=8):%Y-%m-%dT%H:%M}"
@@ -58,7 +58,7 @@ async def test_a_gap_is_told_and_the_next_level_is_paged_at_once(tenant: Tenant)
     )
 
 
-async def test_a_policy_may_wait_for_whoever_comes_on_call_and_warns_of_the_gap_before(tenant: Tenant) -> None:
+async def test_a_policy_may_wait_for_the_next_user_on_call_and_warns_of_the_gap_before(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     began = await now(tenant)
     schedule = await tenant.schedule("web", ana, start=f"{began + timedelta(days=3):%Y-%m-%dT%H:%M}")
@@ -98,7 +98,7 @@ async def test_what_is_previewed_is_what_comes_and_today_stays_as_it_is(tenant: 
     assert resolved.segments[1].start_time == updated.layers[0].version_start_time
 
 
-async def test_whoever_is_away_is_not_paged_and_the_next_of_the_line_up_steps_in(tenant: Tenant) -> None:
+async def test_a_user_who_is_away_is_not_paged_and_the_next_of_the_line_up_steps_in(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     began = await now(tenant)
     name = await tenant.schedule("web", ana, ben, start=f"{began - timedelta(days=1):%Y-%m-%dT%H:%M}")
@@ -178,7 +178,7 @@ async def test_shifts_and_gaps_of_the_coming_weeks(tenant: Tenant) -> None:
     assert [gap.end_time for gap in b.gaps] == [time(began + timedelta(days=7))]
 
 
-async def test_how_much_of_the_coming_weeks_policies_reach_somebody(tenant: Tenant) -> None:
+async def test_for_how_much_of_the_coming_weeks_policies_reach_a_user(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     began = (await now(tenant)).replace(second=0, microsecond=0)
     in_a_week = time(began + timedelta(days=7))

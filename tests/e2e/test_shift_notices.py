@@ -39,7 +39,7 @@ async def planned(tenant: Tenant, one: Person) -> list[datetime]:
     return [each.due_time.ToDatetime() for each in waiting]
 
 
-async def test_whoever_has_the_shift_by_then_is_told_an_hour_before_it(tenant: Tenant) -> None:
+async def test_the_user_who_has_the_shift_by_then_is_told_an_hour_before_it(tenant: Tenant) -> None:
     ana, ben, cem = await tenant.people("ana", "ben", "cem")
     began = (await now(tenant)).replace(second=0, microsecond=0)
     first, second = began + 3 * HOUR, began + 6 * HOUR

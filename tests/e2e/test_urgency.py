@@ -32,7 +32,7 @@ async def test_a_warning_that_becomes_critical_rings_at_once(tenant: Tenant) -> 
     await tenant.passes(minutes=70)  # the page of low urgency has been superseded: nothing more comes
 
 
-async def test_whoever_acknowledged_the_warning_is_told_that_it_became_critical(tenant: Tenant) -> None:
+async def test_the_user_who_acknowledged_the_warning_is_told_that_it_became_critical(tenant: Tenant) -> None:
     prom = await calm(tenant)
     ana = tenant.everybody["ana"]
     incident = await prom.triggers("disk 80 % full", dedup_key="disk", severity=WARNING)
@@ -55,7 +55,7 @@ async def test_a_policy_can_leave_it_at_a_note(tenant: Tenant) -> None:
     await ana.is_paged(incident)
 
 
-async def test_a_warning_of_the_night_waits_for_the_morning_and_whoever_asks_is_told(tenant: Tenant) -> None:
+async def test_a_warning_of_the_night_waits_for_the_morning_and_the_explanation_says_so(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     made = await tenant.admin.policies.GetPolicy(policy_service_pb2.GetPolicyRequest(name=await tenant.policy([ben])))
     began: datetime = made.policy.create_time.ToDatetime(UTC)

@@ -209,7 +209,7 @@ async def test_every_ack_type_acknowledges_once(broker: TimerBroker, ack_type: A
     assert pending_in_task == [0 if early else 1]
 
 
-async def test_a_task_that_keeps_its_acknowledgement_is_given_to_somebody_else(make_broker: MakeBroker) -> None:
+async def test_a_task_that_keeps_its_acknowledgement_is_given_to_another_worker(make_broker: MakeBroker) -> None:
     broker = make_broker(lease=0.5)
     runs = 0
 

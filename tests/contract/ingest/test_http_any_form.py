@@ -69,7 +69,7 @@ async def test_a_group_beyond_the_burst_gets_in_by_its_repeats(database_url: str
         assert len(await sender.keys()) == 400
 
 
-async def test_answers_stay_small_whatever_is_refused(sender: Sender) -> None:
+async def test_answers_stay_small_however_much_is_refused(sender: Sender) -> None:
     body = b'{"version": "4", "alerts": [' + b"1," * 300_000 + b"1]}"
     url, headers = f"{sender.ingest.http}/v1/alertmanager", {"Authorization": f"Bearer {sender.key}"}
     async with sender.http.post(url, data=io.BytesIO(body), headers=headers) as response:
@@ -300,7 +300,7 @@ EVENTS = OBJECTS.flatmap(
     EVENTS,
     one_of(binary(max_size=80), just(b'{"a":' * 950 + b"1" + b"}" * 950)),
 )
-async def test_whatever_is_posted_the_good_neighbour_is_committed(
+async def test_a_good_alert_is_committed_beside_any_other_that_is_posted(
     sender: Sender, odd: list[Any], event: dict[str, Any], noise: bytes
 ) -> None:
     async def never_5xx(path: str, body: Any) -> None:

@@ -97,7 +97,7 @@ async def test_each_mode_gives_the_same_alert(client: Client) -> None:
     assert alert.details["data"]["summary"] == "too hot"
 
 
-async def test_an_event_counts_once_however_often_and_by_whatever_mode_it_comes(client: Client) -> None:
+async def test_an_event_counts_once_however_often_and_in_any_mode_it_comes(client: Client) -> None:
     one = event()
     for _ in range(2):
         assert (await client.structured(one))[0] == 200

@@ -42,7 +42,7 @@ async def test_an_encoding_that_is_not_read_is_415_and_says_which_are(sender: Se
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate", "x-gzip", "x", "identity"])
 @pytest.mark.parametrize("path", [*PATHS, "/healthz", "/nothing"])
-async def test_head_is_answered_without_a_body_whatever_it_carries(sender: Sender, path: str, encoding: str) -> None:
+async def test_head_is_answered_without_a_body_even_if_it_carries_one(sender: Sender, path: str, encoding: str) -> None:
     """The client of a HEAD would read a body as the beginning of its next answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sender.ingest.http.rpartition(":")[2]))
     head = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"

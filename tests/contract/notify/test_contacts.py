@@ -222,7 +222,7 @@ async def test_bad_requests(visitor: Caller) -> None:
     assert shape.reason_name == "INVALID_FIELD"
 
 
-async def test_somebody_cannot_have_methods_without_end(visitor: Caller) -> None:
+async def test_a_user_cannot_have_methods_without_end(visitor: Caller) -> None:
     for number in range(50):
         await visitor.create(email(f"a{number}@example.com"))
     error = await refused(visitor.create(email()))

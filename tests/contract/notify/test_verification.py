@@ -71,7 +71,7 @@ async def test_five_codes_an_hour(caller: Caller, world: World) -> None:
     await caller.SendVerificationCode(request)
 
 
-async def test_an_address_gets_ten_codes_an_hour_whoever_asks(world: World, notify: Notify) -> None:
+async def test_an_address_gets_ten_codes_an_hour_from_all_callers_together(world: World, notify: Notify) -> None:
     answers = []
     for number in range(4):  # tenants, each with a method of another spelling, made anew when its own limit is reached
         asking = bearer(new_org())

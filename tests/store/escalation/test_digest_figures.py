@@ -50,7 +50,7 @@ async def test_a_day_tells_what_was_opened_in_it_what_was_resolved_in_it_and_wha
     assert (second.noisiest, ana.pages) == ((), 0)
 
 
-async def test_the_noisiest_are_those_with_the_most_alerts_whatever_is_open(desk: Desk) -> None:
+async def test_the_noisiest_are_those_with_the_most_alerts_open_or_not(desk: Desk) -> None:
     await at(desk, BEGIN + HOUR)
     for title, alerts in (("Disk full", 40), ("Disk full", 3), ("Flapping", 50), ("Quiet", 1)):
         incident = await opens(desk, title=title)

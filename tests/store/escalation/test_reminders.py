@@ -361,7 +361,7 @@ async def test_what_ends_the_incident_into_which_it_was_merged_ends_its_reminder
 @pytest.mark.parametrize(
     "gone", ["UPDATE users SET disabled = true WHERE id = 'ana'", "DELETE FROM users WHERE id = 'ana'"]
 )
-async def test_somebody_who_is_disabled_or_deleted_gets_none_and_it_says_so(desk: Desk, gone: str) -> None:
+async def test_a_user_who_is_disabled_or_deleted_gets_none_and_it_says_so(desk: Desk, gone: str) -> None:
     row = await create(desk, None, user="ana", every=HOUR)
     async with desk.db.system() as tx:
         await tx.execute(gone)

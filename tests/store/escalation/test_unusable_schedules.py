@@ -26,7 +26,7 @@ FIVE = timedelta(minutes=5)
 WEEK = Layer("week", (Turn(Unit.WEEK, 1),), 0, (("ana",),), "UTC")
 
 
-async def test_an_incident_pages_who_can_be_found_whatever_a_schedule_says(desk: Desk) -> None:
+async def test_an_incident_pages_who_can_be_found_even_if_a_schedule_cannot_be_resolved(desk: Desk) -> None:
     [data] = json.loads(layers_to_json((WEEK,)))
     written = {
         "gone": [data | {"zone": "Nowhere/Gone"}],

@@ -165,7 +165,7 @@ async def test_a_free_integration_is_locked_without_a_statement_of_its_own(
     assert asked == [{"prom", "b"}]
 
 
-async def test_a_batch_waits_for_whoever_holds_its_integration(database_url: str) -> None:
+async def test_a_batch_waits_for_the_transaction_that_holds_its_integration(database_url: str) -> None:
     """I2: what another transaction decides about the integration is committed before the batch reads."""
     org = new_org()
     # On a busy machine the other one may take longer than a service has patience.

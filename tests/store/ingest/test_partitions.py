@@ -134,7 +134,7 @@ async def test_what_is_closed_while_a_partition_is_attached_is_closed(
     await check(database, org)
 
 
-async def test_a_partition_that_somebody_reads_for_long_is_dropped_later(database: Database, database_url: str) -> None:
+async def test_a_partition_that_is_read_for_long_is_dropped_later(database: Database, database_url: str) -> None:
     retention = Retention(database, days=90)
     await retention.sweep()
     before = await rows(database, "*", PARTITIONS)

@@ -110,7 +110,7 @@ class Senders:
                     number += 1
 
 
-async def test_what_was_answered_is_there_once_whatever_becomes_of_one_process(
+async def test_an_alert_that_was_answered_is_stored_once_even_if_a_process_dies(
     database: Database, database_url: str, escalation: FakeEscalation, tmp_path: Path
 ) -> None:
     async with two_processes(database_url, escalation.target, tmp_path / "log") as service:

@@ -51,7 +51,7 @@ async def plan(database: Database, sql: str) -> str:
 
 
 @pytest.mark.parametrize("known", ["no statistics", "a long history", "a quiet night"])
-async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(database: Database, known: str) -> None:
+async def test_the_hot_path_looks_up_by_key_with_any_statistics(database: Database, known: str) -> None:
     if known != "no statistics":
         org = new_org()
         for action in (Action.TRIGGER, Action.RESOLVE):

@@ -15,7 +15,7 @@ from tests.store.round_trips import recorded
 ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2) RETURNING name"
 
 
-async def test_it_is_committed_and_sees_every_tenant_whatever_the_session_did_before(db: Database) -> None:
+async def test_it_is_committed_and_sees_every_tenant_after_any_use_of_the_session(db: Database) -> None:
     for org_id in ("a", "b"):
         async with db.autocommit() as tx:
             assert await tx.fetchval(ADD, org_id, f"of {org_id}") == f"of {org_id}"

@@ -326,7 +326,7 @@ async def test_what_is_accepted_between_two_refusals_of_a_row_ends_it(
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_whatever_is_refused_every_good_row_arrives_and_in_order(
+async def test_every_good_row_arrives_and_in_order_beside_any_refused_ones(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Random tenants, keys, poison and outages, two replicas. A row whose claim or settling was lost goes again when its

@@ -108,7 +108,7 @@ async def test_a_sender_that_stays_in_the_gap_is_ended_and_calls_nobody(world: W
 
 
 @pytest.mark.parametrize("holder", ["a claim", "another cancel"])
-async def test_what_holds_up_a_cancel_is_ended_whatever_it_holds(world: World, holder: str) -> None:
+async def test_a_session_that_holds_up_a_cancel_is_ended_with_any_lock_it_holds(world: World, holder: str) -> None:
     """A session that stands still with the lock of the incident, or with its fence."""
     org, incident = new_org(), uuid.uuid4()
     stuck = await asyncpg.connect(world.database_url, server_settings={"tocsin.org_id": "*"})

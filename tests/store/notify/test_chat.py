@@ -151,7 +151,7 @@ async def test_what_slack_gets_and_what_its_answers_mean(slack: SlackServer) -> 
     assert isinstance(await send(to_slack(slack, timeout=0.2), "UBEN00001"), Retryable)
 
 
-async def test_a_telegram_button_acts_as_whoever_pressed(world: World, telegram: TelegramServer) -> None:
+async def test_a_telegram_button_acts_as_the_user_who_pressed(world: World, telegram: TelegramServer) -> None:
     org, incident = new_org(), new_id()
     async with running(world, telegram) as notify:
         wanted = contact_pb.ContactMethod(user="users/ana", telegram=contact_pb.TelegramContact(chat_id=str(ANA)))
@@ -234,7 +234,7 @@ async def test_what_telegram_did_not_send_is_refused(world: World, telegram: Tel
         assert "too old" in (await telegram.presses(message, "Acknowledge", ANA))["text"]
 
 
-async def test_a_slack_button_acts_as_whoever_pressed(world: World, slack: SlackServer) -> None:
+async def test_a_slack_button_acts_as_the_user_who_pressed(world: World, slack: SlackServer) -> None:
     org, incident = new_org(), new_id()
     async with running(world, slack) as notify:
         wanted = contact_pb.ContactMethod(user="users/ana", slack=contact_pb.SlackContact(id="UANA00001"))

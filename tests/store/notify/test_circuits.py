@@ -158,7 +158,7 @@ async def texted_only(world: World, org: str, index: int = 50) -> str:
     return user
 
 
-async def test_somebody_with_that_one_method_is_tried_and_their_answer_closes_it(
+async def test_a_user_with_that_one_method_is_tried_and_the_answer_closes_it(
     world: World, twilio: TwilioServer
 ) -> None:
     org = new_org()

@@ -50,7 +50,7 @@ async def now(world: World) -> datetime:
         (DELETED, "its contact method was deleted", "no verified contact method"),
     ],
 )
-async def test_nothing_that_waits_for_somebody_who_is_gone_goes_out(
+async def test_nothing_that_waits_for_a_user_who_is_gone_goes_out(
     world: World, notify: Notify, standing: internal_pb.UserStanding.ValueType, told: str, why: str
 ) -> None:
     """Otherwise who has left gets a page hours later, and the level waits for their answer."""
@@ -85,7 +85,7 @@ async def test_nothing_that_waits_for_somebody_who_is_gone_goes_out(
 @pytest.mark.parametrize(
     ("standing", "why"), [(DISABLED, "the user is disabled"), (DELETED, "no verified contact method")]
 )
-async def test_what_is_collected_for_somebody_who_is_gone_is_told_and_goes_to_no_successor(
+async def test_pages_collected_for_a_user_who_is_gone_are_reported_and_go_to_no_successor(
     world: World, standing: internal_pb.UserStanding.ValueType, why: str
 ) -> None:
     """Two above the budget, and two in the quiet hours of the organisation, which last another hour."""
@@ -120,7 +120,7 @@ async def nothing_waits(world: World) -> bool:
     return not await world.admin.fetchval(collects)
 
 
-async def test_of_several_changes_the_newest_counts_in_whatever_order_they_come(world: World, notify: Notify) -> None:
+async def test_of_several_changes_the_newest_counts_in_any_order_they_come(world: World, notify: Notify) -> None:
     """A call that was answered late by a replica that stood still may come after the next one."""
     org = new_org()
     await world.method(org, webhook=org)
@@ -153,7 +153,7 @@ async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(world:
 
 
 @pytest.mark.parametrize("standing", [DELETED, DISABLED])
-async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(
+async def test_a_message_to_a_user_who_is_gone_answers_nothing_any_more(
     world: World, standing: internal_pb.UserStanding.ValueType
 ) -> None:
     """Neither does it show how the incident stands, or add a browser to which the pages of the next user of this id would go."""
@@ -186,7 +186,7 @@ async def test_what_was_sent_to_somebody_who_is_gone_answers_nothing_any_more(
         assert world.escalation.responders.acted == [("acknowledge", "users/ana", "link")]
 
 
-async def test_an_account_of_somebody_who_is_disabled_is_a_strangers(world: World) -> None:
+async def test_an_account_of_a_user_who_is_disabled_is_a_strangers(world: World) -> None:
     """Their own, beside messages to others that they still see: neither a button nor a command does anything by it."""
     org, member = new_org(), "UANA00001"
     async with SlackServer(world.inbox) as slack, world.replica(public_url=phones.PUBLIC, **slack.settings()) as notify:
@@ -208,7 +208,7 @@ async def test_an_account_of_somebody_who_is_disabled_is_a_strangers(world: Worl
         assert world.escalation.responders.acted == [("acknowledge", "users/ana", "slack")]
 
 
-async def test_what_was_written_to_somebody_who_left_comes_to_no_successor(world: World, notify: Notify) -> None:
+async def test_a_message_written_to_a_user_who_left_comes_to_no_successor(world: World, notify: Notify) -> None:
     """A message in an hour, and one of each day; what is written to the successor stays, also when the end is told again."""
     org = new_org()
 

@@ -72,7 +72,9 @@ async def test_a_message_names_no_incident_that_its_tenant_does_not_have(
     assert (await sender.get(waits)).message.about == known
 
 
-async def test_while_nobody_can_tell_a_message_goes_whatever_it_names(world: World, sender: Sender) -> None:
+async def test_while_escalation_does_not_answer_a_message_goes_with_any_incident_it_names(
+    world: World, sender: Sender
+) -> None:
     world.escalation.tells_no_stops = True
     about = f"incidents/{uuid.uuid4()}"
     world.escalation.unknown_incidents = {about}

@@ -273,7 +273,7 @@ async def test_a_press_in_the_app_acknowledges(world: World, pushover: PushoverS
         assert world.escalation.responders.acted == [("acknowledge", "users/ana", "pushover")]
 
 
-async def test_the_ringing_ends_once_somebody_has_answered(world: World, pushover: PushoverServer) -> None:
+async def test_the_ringing_ends_once_a_person_has_answered(world: World, pushover: PushoverServer) -> None:
     org, answered, other = new_org(), new_id(), new_id()
     async with running(world, pushover) as notify:
         await world.method(org, pushover=USER)

@@ -91,7 +91,7 @@ async def test_the_provider_says_when_to_come_again(twilio: TwilioServer, header
 @pytest.mark.parametrize(
     "body", ["", "[]", "null", "{", '{"sid": 5, "date_created": 7}', '{"sid": "../x"}', "\x00" * 9000]
 )
-async def test_what_was_taken_is_sent_whatever_else_the_answer_says(twilio: TwilioServer, body: str) -> None:
+async def test_an_accepted_page_is_sent_with_any_rest_of_the_answer(twilio: TwilioServer, body: str) -> None:
     twilio.refuse[ANA] = [web.Response(status=201, text=body, content_type="application/json")]
     assert await send_to(account(twilio))() == Sent("")
 

@@ -120,7 +120,7 @@ async def test_what_is_not_understood_and_stop_and_start_count_once_when_they_ar
             assert (row["disabled"], row["stop_time"] is not None) == (off, off), (text, sid)
 
 
-async def test_whoever_answers_is_told_in_their_language(world: World, twilio: TwilioServer) -> None:
+async def test_a_person_who_answers_is_told_in_their_language(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio, TWILIO_REPLIES=True) as notify:
         await world.method(org, sms=ANA)

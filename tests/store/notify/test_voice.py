@@ -272,7 +272,7 @@ async def test_a_call_of_which_nothing_more_is_heard_takes_the_next_method_at_it
         assert row["state_reason"] == "no receipt within 1800 s of the provider's yes"
 
 
-async def test_whoever_hears_the_call_is_reached_and_a_mailbox_is_not(world: World, twilio: TwilioServer) -> None:
+async def test_a_person_who_hears_the_call_is_reached_and_a_mailbox_is_not(world: World, twilio: TwilioServer) -> None:
     org, other = new_org(), new_org()
     async with running(world, twilio) as notify:
         await with_mail_behind(world, notify, org)

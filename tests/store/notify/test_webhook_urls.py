@@ -68,7 +68,7 @@ class _Resolver(AbstractResolver):
 
 @given(authorities=st.lists(_TEXT.map("".join), min_size=40, max_size=40), rest=_TEXT.map("".join))
 @settings(max_examples=15)
-def test_whatever_is_taken_can_be_called(authorities: list[str], rest: str) -> None:
+def test_each_url_that_is_accepted_can_be_called(authorities: list[str], rest: str) -> None:
     asyncio.run(_call_what_is_taken([f"http://{authority}/{rest}" for authority in authorities]))
 
 

@@ -124,7 +124,7 @@ def test_what_has_no_place_leaves_its_schedule_out_and_says_why(plan: Callable[[
     assert says in found.problems[0]
 
 
-def test_a_team_in_a_line_up_is_whoever_was_named_for_it() -> None:
+def test_a_team_in_a_line_up_is_the_user_who_was_named_for_it() -> None:
     [wanted] = opsgenie_of(TEAM, known={"Web team": ["ana", "users/ben"]}).wanted
     assert list(wanted.schedule.schedule.layers[0].line_up[0].users) == ["users/ana", "users/ben"]
 

@@ -63,7 +63,7 @@ def goalert_of(
         ({"type": "daily", "shiftLength": 1, "users": ROTATION["users"][:1]}, "2026-01-05T09:00"),
     ],
 )
-def test_whoever_is_active_in_goalert_has_the_turn_that_runs(fields: dict[str, Any], start: str) -> None:
+def test_the_user_who_is_active_in_goalert_has_the_turn_that_runs(fields: dict[str, Any], start: str) -> None:
     [wanted] = goalert_of(**fields).wanted
     [layer] = wanted.schedule.schedule.layers
     assert layer.start == start

@@ -144,7 +144,7 @@ def test_escalating_goes_on_to_a_repeat_or_the_fallback_target_when_no_level_tha
     assert (fallen_back.run.state, fallen_back.run.assignees) == (State.EXHAUSTED, ("dora",))
 
 
-def test_a_level_that_has_begun_goes_on_whatever_the_time() -> None:
+def test_a_level_that_has_begun_goes_on_at_any_time() -> None:
     run_on = policy(only(OFFICE, user("ana"), minutes=60), level(user("ben")))
     story = begun(run_on, datetime(2026, 3, 2, 16, 59, tzinfo=UTC))
     story.take(Acknowledged("users/ana"))
@@ -153,7 +153,7 @@ def test_a_level_that_has_begun_goes_on_whatever_the_time() -> None:
     assert story.paged() == [(1, "ana")]
 
 
-def test_a_level_that_was_held_for_a_gap_pages_whoever_comes_on() -> None:
+def test_a_level_that_was_held_for_a_gap_pages_the_user_who_comes_on() -> None:
     run_on = policy(only(OFFICE, schedule("web")), level(user("ben")), on_gap=GapChoice.HOLD)
     start = datetime(2026, 3, 2, 16, 59, tzinfo=UTC)
     gap = OnCall((), "web has a gap", True, start + 5 * MINUTE, ("cem",))

@@ -94,7 +94,7 @@ def test_users_and_teams_cover_all_or_nothing(target: Target, covers: float) -> 
     assert parts(look(policy(level(target)))) == (covers, {1: covers})
 
 
-def test_whoever_is_disabled_covers_nothing_beside_nobody_on_purpose() -> None:
+def test_a_disabled_user_covers_nothing_beside_nobody_on_purpose() -> None:
     assert parts(look(policy(level(schedule("quiet"), user("eve"))))) == (0, {1: 0})
 
 
@@ -107,7 +107,7 @@ def test_only_the_hours_of_a_level_count() -> None:
     assert parts(look(policy(never), since="2026-03-02 09:00", until="2026-03-02 10:00")) == (0, {1: 1})
 
 
-def test_a_fallback_target_that_is_paged_instead_leaves_no_gap_while_it_finds_somebody() -> None:
+def test_a_fallback_target_that_is_paged_instead_leaves_no_gap_while_it_has_a_user() -> None:
     wanted = policy(level(schedule("web")), fallback_target=user("ben"))
     assert parts(look(wanted)) == (1, {1: 0.5, 0: 1}), "in the end, and not instead"
     assert parts(look(replace(wanted, on_gap=GapChoice.FALLBACK))) == (1, {1: 1, 0: 1})

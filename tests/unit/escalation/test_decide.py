@@ -171,7 +171,7 @@ def test_unacknowledge_needs_an_acknowledged_incident() -> None:
     assert Story().take(Unacknowledged("users/ana")).refusal is Refusal.INCIDENT_STATE
 
 
-def test_snooze_is_quiet_and_then_pages_whoever_is_there_by_then() -> None:
+def test_snooze_is_quiet_and_then_pages_the_users_who_are_there_by_then() -> None:
     story = Story()
     story.take(Snoozed("users/ana", timedelta(minutes=60)))
     assert story.run.state is State.SNOOZED

@@ -45,7 +45,7 @@ def web(*line_up: str, turn: Turn = DAILY, **fields: object) -> dict[str, Schedu
     return {"web": Schedule("web", "UTC", (layer(*line_up, turn=turn),), **fields)}  # type: ignore[arg-type]
 
 
-def test_whoever_is_on_call_comes_first_and_then_whoever_is_next() -> None:
+def test_the_user_on_call_comes_first_and_then_the_next_one() -> None:
     assert told(look(schedule("web"), known=web("ana", "ben", "cem"))) == [
         "cem web 03-02 09:00 - 03-03 09:00",
         "ana web 03-03 09:00 - 03-04 09:00",
@@ -66,13 +66,13 @@ def test_an_override_moves_who_is_next() -> None:
     ]
 
 
-def test_the_next_stretch_of_whoever_is_away_is_the_one_after() -> None:
+def test_the_next_stretch_of_a_user_who_is_away_is_the_one_after() -> None:
     away = {"ana": ((utc("2026-03-03 00:00"), utc("2026-03-05 00:00")),)}
     found = told(look(schedule("web"), known=web("ana", "ben", "cem", absences=away)))
     assert found[-1] == "ana web 03-06 09:00 - 03-07 09:00"
 
 
-def test_whoever_the_level_names_is_always_on_call() -> None:
+def test_a_user_whom_the_level_names_is_always_on_call() -> None:
     assert told(look(schedule("web"), user("cem"), team("core"), known=web("ana", "cem"))) == [
         "ana  ... - ...",
         "ben  ... - ...",

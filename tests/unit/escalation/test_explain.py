@@ -116,7 +116,7 @@ def said(found: Explanation, about: About) -> list[str]:
     return [statement.message for statement in found.statements if statement.about is about]
 
 
-def test_somebody_who_was_paged_by_name_and_answered_for_by_a_provider() -> None:
+def test_a_user_who_was_paged_by_name_and_whose_page_a_provider_accepted() -> None:
     told = Told(THREE).page_ends("ana", OutcomeKind.SENT, channel="email")
     found = told.why("ana")
     assert (found.verdict, found.summary) == (Verdict.PAGED, "users/ana was paged: email to ana accepted")
@@ -127,7 +127,7 @@ def test_somebody_who_was_paged_by_name_and_answered_for_by_a_provider() -> None
     assert paged.evidence == ("timelineEntries/2", f"pages/{told.story.page_of('ana')}")
 
 
-def test_somebody_whose_level_has_not_begun_hears_when_it_would() -> None:
+def test_a_user_whose_level_has_not_begun_hears_when_it_would() -> None:
     found = Told(THREE).why("dora")
     assert (found.verdict, found.next_page) == (Verdict.NOT_PAGED, NOON + 10 * MINUTE)
     assert said(found, About.NEXT) == [
@@ -136,7 +136,7 @@ def test_somebody_whose_level_has_not_begun_hears_when_it_would() -> None:
     assert "is paged at 2026-03-01 12:10:00 UTC" in found.summary
 
 
-def test_somebody_whose_level_never_began_because_another_acknowledged() -> None:
+def test_a_user_whose_level_never_began_because_another_acknowledged() -> None:
     found = Told(THREE).then(Acknowledged("users/ana"), 2).why("dora")
     assert found.verdict is Verdict.NOT_PAGED
     assert found.summary == "users/dora was not paged: acknowledged by users/ana"
@@ -144,13 +144,13 @@ def test_somebody_whose_level_never_began_because_another_acknowledged() -> None
     assert "until somebody gives it back" in said(found, About.NEXT)[-1]
 
 
-def test_somebody_whom_the_policy_does_not_name() -> None:
+def test_a_user_whom_the_policy_does_not_name() -> None:
     found = Told(policy(level(user("ana")), level(team("core")))).why("dora")
     assert found.verdict is Verdict.NOT_PAGED
     assert "names users/dora at no level: not by name, not in a team, not in a schedule" in found.summary
 
 
-def test_somebody_of_a_schedule_who_was_not_on_call() -> None:
+def test_a_user_of_a_schedule_who_was_not_on_call() -> None:
     found = Told(policy(level(schedule("web")))).why("ben")
     assert found.verdict is Verdict.NOT_PAGED
     assert "schedules/web has users/ana on call until 2026-03-02 00:00 UTC (turn 0 of layer layer)" in found.summary
@@ -168,7 +168,7 @@ def test_an_override_is_why_one_was_paged_and_the_other_was_not() -> None:
         assert swap.evidence == ("overrides/override-0",)
 
 
-def test_somebody_who_was_away() -> None:
+def test_a_user_who_was_away() -> None:
     away = replace(ROTA, absences={"ana": ((utc("2026-03-01 00:00"), utc("2026-03-03 00:00")),)}, stand_in=True)
     absence = Away(UUID(int=7), NOON - 60 * MINUTE, NOON + 60 * MINUTE, "ill")
     found = Told(policy(level(schedule("web"))), away).why("ana", absences=(absence,))
@@ -226,7 +226,7 @@ def test_a_policy_that_came_later_does_not_explain_what_was_before() -> None:
     assert "they are not among the targets of its policy then" in said(found, About.NOT_PAGED)[0]
 
 
-def test_whoever_was_asked_for_is_told_by_whom() -> None:
+def test_a_user_who_was_asked_for_is_told_by_whom() -> None:
     found = Told(THREE).then(RespondersAdded("users/ana", (user("dora"),))).why("dora")
     assert found.verdict is Verdict.WAITING
     assert said(found, About.PAGED) == ["users/ana asks for users/dora"]
@@ -241,7 +241,7 @@ def test_a_gap_is_why(choice: GapChoice) -> None:
     assert "has a gap" in found.summary
 
 
-def test_somebody_elses_turn_is_why() -> None:
+def test_the_turn_of_another_user_is_why() -> None:
     run_on = policy(replace(level(team("core"), schedule("web"), minutes=10), in_turn=True, turn_timeout=3 * MINUTE))
     told = Told(run_on)
     found = told.why("cem")

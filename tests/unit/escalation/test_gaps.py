@@ -30,7 +30,7 @@ def test_a_gap_is_skipped_at_once_unless_the_policy_says_otherwise() -> None:
     assert [note.gap for note in story.decisions[0].notes] == [None, GapChoice.SKIP, None]
 
 
-def test_a_held_level_pages_whoever_comes_on_in_the_minute_they_do() -> None:
+def test_a_held_level_pages_the_user_who_comes_on_in_that_minute() -> None:
     story = Story(wanting(GapChoice.HOLD), people(GAP))
     assert (story.run.state, story.run.level, story.run.assignees) == (State.TRIGGERED, 1, ())
     assert story.said() == [NoteKind.OPENED, NoteKind.LEVEL_HELD]

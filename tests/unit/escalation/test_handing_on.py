@@ -41,7 +41,7 @@ def test_the_next_policy_begins_when_the_last_level_has_passed() -> None:
     assert story.said() == [NoteKind.STALE]
 
 
-def test_repeats_come_first_and_whoever_was_paged_before_may_still_answer() -> None:
+def test_repeats_come_first_and_a_user_who_was_paged_before_may_still_answer() -> None:
     story = Story(replace(TEAM, repeat_count=1), knowing(COMPANY))
     story.passes(5)
     story.timer_fires()
@@ -121,7 +121,7 @@ def test_a_policy_that_a_person_chooses_may_be_handed_on_as_often_again() -> Non
     assert story.run.handed_on == 0
 
 
-def test_a_policy_that_hands_on_to_somebody_is_not_replaced_by_the_fallback_policy() -> None:
+def test_a_policy_that_hands_on_to_a_user_is_not_replaced_by_the_fallback_policy() -> None:
     nobody, other = named("team", "gone", following="company"), named("catch-all", "ana")
     assert choose("team", nobody, other, knowing(COMPANY), 1, NOON).policy is nobody
     assert choose("team", nobody, other, knowing(named("company", "gone")), 1, NOON).policy is other
@@ -142,7 +142,7 @@ def test_a_frozen_policy_keeps_its_next_one() -> None:
     assert "next_policy" not in to_json(COMPANY)
 
 
-def test_policies_that_page_nobody_now_are_gone_through_once_whatever_their_repeats() -> None:
+def test_policies_that_page_nobody_now_are_tried_once_with_any_number_of_repeats() -> None:
     """Each level that is left out is a row of the timeline, in the transaction in which other incidents wait."""
     levels = [replace(level(user("ana")), condition=Condition(severities=(4,))) for _ in range(20)]
     ring = [replace(policy(*levels, repeat_count=9), id=f"p{n}", next_policy=f"p{(n + 1) % 6}") for n in range(6)]

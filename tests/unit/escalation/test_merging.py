@@ -73,7 +73,7 @@ def test_taken_out_again_it_pages_its_level_anew() -> None:
 
 
 @pytest.mark.parametrize("state", ["exhausted", "snoozed", "before"])
-def test_whatever_it_was_before_it_pages_when_it_is_taken_out(state: str) -> None:
+def test_after_any_state_it_pages_when_it_is_taken_out(state: str) -> None:
     story = Story()
     if state == "snoozed":
         story.take(Snoozed(ANA, 60 * MINUTE))

@@ -46,7 +46,7 @@ def test_a_level_is_left_only_when_its_last_page_has_failed() -> None:
     assert story.paged() == [(2, "ana")]
 
 
-def test_a_level_with_somebody_who_was_reached_waits_for_them() -> None:
+def test_a_level_with_a_user_who_was_reached_waits_for_them() -> None:
     story = Story(policy(level(team("core")), level(user("ana"))))
     story.page_ends("cem", SENT, channel="e-mail", attempts=2)
     assert message(story) == "e-mail to cem accepted after 2 attempts"
@@ -167,7 +167,7 @@ def test_after_escalating_by_hand_the_old_level_only_informs() -> None:
     assert ana not in story.run.pages
 
 
-def test_a_page_that_arrived_is_noted_and_reached_somebody() -> None:
+def test_a_page_that_was_delivered_is_noted_and_has_reached_a_user() -> None:
     story = Story()
     ana = story.page_of("ana")
     story.take(PageOutcome(ana, "ana", DELIVERED, channel="SMS"))  # before the news that a provider took it

@@ -39,7 +39,7 @@ def test_people_who_are_asked_for_are_paged_and_the_policy_goes_on_as_it_was() -
     assert story.paged() == [(2, "ben"), (2, "cem")]
 
 
-def test_whoever_holds_it_can_ask_for_help_and_keeps_it() -> None:
+def test_the_holder_can_ask_for_help_and_keeps_it() -> None:
     story = Story()
     story.take(Acknowledged(ANA))
     story.take(RespondersAdded(ANA, (user("dora"),)))
@@ -101,7 +101,7 @@ def test_the_policy_begins_again_and_what_was_under_way_is_stopped() -> None:
     assert (story.run.level, story.run.repeat, story.due()) == (1, 0, 20)
 
 
-def test_a_restart_takes_the_policy_as_it_is_now_and_takes_it_from_whoever_held_it() -> None:
+def test_a_restart_takes_the_policy_as_it_is_now_and_ends_the_holding() -> None:
     story = Story()
     story.take(Acknowledged(ANA))
     story.take(Restarted(BEN, policy(level(user("dora"), minutes=9))))

@@ -71,7 +71,7 @@ def test_it_is_what_a_real_incident_does() -> None:
     ]
 
 
-def test_whoever_is_on_call_at_the_time_of_a_level_is_paged() -> None:
+def test_the_user_on_call_at_the_time_of_a_level_is_paged() -> None:
     plan = play(policy(level(schedule("web"), minutes=21 * 60), level(schedule("web"), minutes=9 * 60), repeat_count=1))
     first_day = [(0, 1, ["ana"]), (21 * 60, 2, ["ben"])]
     assert pages(plan)[:2] == first_day

@@ -71,7 +71,7 @@ def test_the_timeline_says_whose_turn_it_is_and_who_is_away() -> None:
     assert story.decisions[0].notes[-1].message == "level 1: paging users/ana; next of 2 in turn; away: users/cem"
 
 
-def test_whoever_does_not_answer_stays_paged_and_the_next_one_is_paged_within_the_levels_time() -> None:
+def test_a_user_who_does_not_answer_stays_paged_and_the_next_one_is_paged_within_the_levels_time() -> None:
     rota = Rota(policy(in_turn(*ROTA, minutes=10, each=3), level(user("dora"))))
     story = rota.story()
     assert (story.paged(), story.due()) == ([(1, "ana")], 3)
@@ -144,7 +144,7 @@ def test_a_disabled_or_unknown_user_has_no_turn() -> None:
     assert [rota.next_is() for _ in range(3)] == ["ana", "ben", "ana"]
 
 
-def test_whoever_is_on_call_has_the_turn_of_their_schedule() -> None:
+def test_the_user_on_call_has_the_turn_of_their_schedule() -> None:
     day = replace(
         EVERYBODY, schedules={"web": OnCall(("ana",), "ana is on call"), "api": OnCall(("ben",), "ben is on call")}
     )

@@ -79,7 +79,7 @@ def test_what_is_urgent_does_not_wait() -> None:
     assert begun(waits(), severity=2).paged() == [(1, "ana")]
 
 
-def test_a_level_that_would_begin_at_night_waits_and_whoever_was_paged_in_the_evening_may_answer() -> None:
+def test_a_level_that_would_begin_at_night_waits_and_a_user_paged_in_the_evening_may_answer() -> None:
     story = begun(waits(level(user("ana"), minutes=20), level(user("ben"))), EVENING)
     assert story.paged() == [(1, "ana")]
     fires(story)

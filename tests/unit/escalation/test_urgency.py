@@ -63,7 +63,7 @@ def test_people_it_was_reassigned_to_are_paged_and_not_those_of_the_policy() -> 
     assert story.paged() == [(1, "dora")]
 
 
-def test_whoever_acknowledged_it_is_told_and_nothing_escalates() -> None:
+def test_the_user_who_acknowledged_it_is_told_and_nothing_escalates() -> None:
     story = warning()
     story.take(Acknowledged("users/ben"))
     before = story.run.timer

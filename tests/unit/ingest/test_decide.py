@@ -236,7 +236,7 @@ def test_without_times_nothing_is_late() -> None:
 
 
 @given(lists(tuples(booleans(), integers(0, 8), integers(0, 3)), max_size=20))
-def test_whatever_order_messages_come_in_no_firing_that_is_over_opens_an_incident(sent: list[Any]) -> None:
+def test_in_any_order_of_messages_no_firing_that_is_over_opens_an_incident(sent: list[Any]) -> None:
     """A firing opens an incident only if no resolve of it or of a later one came before."""
     snapshot, over = Snapshot(new_id), -1
     for firing, start, length in sent:

@@ -190,7 +190,7 @@ def test_a_record_is_small_however_many_rules_match() -> None:
     assert [each.rule for each in recorded([*many, *TOGETHER]).contributions] == [0, 99, 102]
 
 
-def test_what_is_too_expensive_takes_the_default_route_whatever_was_stated_before() -> None:
+def test_an_alert_that_is_too_expensive_takes_the_default_route_after_any_earlier_rule() -> None:
     long = "ab" * (MAX_STEPS // 1000)
     costly = LabelMatcher(label="x", operator=MatchOperator.MATCH_OPERATOR_NOT_MATCHES, value="(.*z){100}")
     listed = compile_rules([TOGETHER[0], RoutingRule(matchers=[costly])])

@@ -166,7 +166,7 @@ async def test_what_is_not_accepted(text: str) -> None:
     assert await reason(text) in ("CREDENTIAL_INVALID", "CREDENTIAL_EXPIRED")
 
 
-async def test_an_asymmetric_token_is_somebody_elses() -> None:
+async def test_an_asymmetric_token_is_for_another_authenticator() -> None:
     key = rsa.generate_private_key(65537, 2048)
     assert await authenticator().authenticate(signed({}, key=key, algorithm="RS256")) is None
 

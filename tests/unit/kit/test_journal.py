@@ -84,7 +84,7 @@ async def test_as_many_are_kept_as_was_chosen(journal: Journal) -> None:
     assert (await journal.newest(failed=True))[0] == []
 
 
-async def test_what_is_added_and_begins_is_sent_while_somebody_watches() -> None:
+async def test_added_and_begun_tasks_are_sent_while_there_is_a_watcher() -> None:
     redis = Remembers()
     journal = Journal("mail", redis, (OSError,))
 

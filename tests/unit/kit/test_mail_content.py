@@ -32,7 +32,7 @@ def fed(content: MailContent, sent: bytes, most: int, rng: random.Random) -> byt
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 100])
-def test_it_is_the_same_in_whatever_pieces_it_comes(most: int) -> None:
+def test_it_is_the_same_in_any_pieces(most: int) -> None:
     rng = random.Random(most)
     for _ in range(400):
         sent = b"".join(rng.choices(ALPHABET, k=rng.randint(0, 40))) + b"\r\n.\r\nRSET\r\n"

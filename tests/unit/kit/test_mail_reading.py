@@ -131,7 +131,7 @@ def test_what_a_person_writes_is_no_bulk(header: bytes) -> None:
 
 
 @given(lists(sampled_from(TAGS) | binary(max_size=30), max_size=40))
-def test_whatever_the_bytes_are_something_is_read(pieces: list[bytes]) -> None:
+def test_something_is_read_of_any_bytes(pieces: list[bytes]) -> None:
     read = read_mail(b"".join(pieces))
     assert "\0" not in read.subject + read.text
     assert "\n" not in read.subject

@@ -56,7 +56,7 @@ def test_what_makes_no_sense_is_refused_by_name(given: QueueOptions, field: str)
     assert [violation.field for violation in refused.value.fields] == [field]
 
 
-def test_slots_for_others_are_left_whatever_the_settings_become() -> None:
+def test_slots_for_others_are_left_with_any_settings() -> None:
     """Fewer slots than the settings keep for urgent pages: one is left for what is not urgent."""
     whole = merged(DEFAULTS, options(concurrency=5))
     assert (whole.concurrency, whole.urgent_reserve) == (5, 4)

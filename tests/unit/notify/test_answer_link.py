@@ -40,7 +40,7 @@ def test_a_link_that_was_changed_anywhere_opens_nothing(data: st.DataObject) -> 
 
 
 @given(st.text(max_size=500))
-def test_whatever_else_somebody_types_opens_nothing(text: str) -> None:
+def test_no_other_text_opens_anything(text: str) -> None:
     assert unseal([KEY], text) is None
 
 

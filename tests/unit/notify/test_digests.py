@@ -97,7 +97,7 @@ def test_of_those_that_were_missed_the_latest_is_made_unless_it_is_too_late() ->
     )
 
 
-def test_its_page_has_the_same_id_whoever_makes_it_and_another_one_for_any_other_digest() -> None:
+def test_its_page_has_the_same_id_in_any_process_and_another_one_for_any_other_digest() -> None:
     names = ("acme", "users/ana", Frequency.DAILY, END)
     assert page_id(*names) == page_id(*names)
     others = [
@@ -165,7 +165,7 @@ def values(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
-def test_whoever_reads_german_gets_it_in_german() -> None:
+def test_a_user_who_reads_german_gets_it_in_german() -> None:
     assert digest_content.subject(FULL, DE) == "[Überblick] Fr 27. Nov: 14 neu, 12 behoben, 3 noch offen"
     said = digest_content.text(FULL, DE)
     assert said.startswith("Do 26. Nov 08:00 bis Fr 27. Nov 08:00 (Europe/Berlin)\n\n    14  neu\n")

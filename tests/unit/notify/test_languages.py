@@ -57,7 +57,7 @@ def test_each_reply_is_there_and_names_the_same_values_in_every_language(languag
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("answer", Answer)
-def test_whoever_presses_is_told_what_came_of_it(language: str, answer: Answer) -> None:
+def test_a_person_who_presses_is_told_the_result(language: str, answer: Answer) -> None:
     costly = {action: beyond_gsm(Taken(answer, language).said(action)) for action in Action}
     assert costly == dict.fromkeys(Action, "")
 

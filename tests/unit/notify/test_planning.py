@@ -121,7 +121,7 @@ methods = st.lists(
 
 
 @given(methods, st.data())
-def test_somebody_with_a_usable_method_is_always_reached_and_never_through_another(
+def test_a_user_with_a_usable_method_is_always_reached_and_never_through_another(
     owned: list[Method], data: st.DataObject
 ) -> None:
     known = st.sampled_from([method.id for method in owned]) if owned else st.uuids()

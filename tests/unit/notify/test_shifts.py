@@ -235,7 +235,7 @@ def test_what_cannot_be_told_is_refused_when_it_comes() -> None:
 
 
 @pytest.mark.parametrize(("channel", "language"), [(Channel.EMAIL, "de"), (Channel.WEBHOOK, "en")])
-def test_programs_are_told_the_same_whatever_the_language_of_their_user(channel: Channel, language: str) -> None:
+def test_programs_are_told_the_same_in_any_language_of_their_user(channel: Channel, language: str) -> None:
     job = job_of(pb.SHIFT_NOTICE_HAND_OVER)
     made = make_delivery(
         Cipher([b"key"]),

@@ -82,7 +82,7 @@ def test_after_three_failures_the_whole_subscription_rests() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3), st.booleans()), max_size=200), st.integers(4, 100)
 )
-def test_whatever_hangs_those_that_work_find_slots(calls: list[tuple[str, int, bool]], most: int) -> None:
+def test_subscriptions_that_work_find_slots_while_others_hang(calls: list[tuple[str, int, bool]], most: int) -> None:
     """Calls that never end, of any tenants, subscriptions and standings: no bound is passed, and doubtful ones leave most slots."""
     slots = EventSlots(most)
     held: list[tuple[str, UUID, Standing]] = []
@@ -115,7 +115,7 @@ def test_filters_leave_out_what_is_not_asked_for() -> None:
 
 
 @given(st.text(max_size=1000), st.text(max_size=500))
-def test_a_payload_is_bounded_whatever_texts_it_carries(message: str, title: str) -> None:
+def test_a_payload_is_bounded_with_any_texts(message: str, title: str) -> None:
     texts = [text.encode("utf-8", "replace").decode() for text in (message, title)]
     event = pb.IncidentEvent(type=pb.EVENT_TYPE_INCIDENT_OPENED, message=texts[0], actor="\0" * 255)
     event.incident.title, event.incident.source, event.incident.severity = texts[1], "\0" * 200, SEVERITY_WARNING

@@ -137,7 +137,7 @@ def test_the_text_of_a_mail_always_leads_to_the_answer() -> None:
     assert spoiled.endswith(f"\nAnswer: {LINK}\n"), "with a letter behind it, a link leads nowhere"
 
 
-def test_a_mail_as_html_escapes_its_values_and_keeps_its_link_whatever_the_template_hides() -> None:
+def test_a_mail_as_html_escapes_its_values_and_keeps_its_link_with_any_template() -> None:
     made = replace(PAGE, job=sample_job(Kind.ESCALATION))
     made.job.title = '<script>alert(1)</script>"'
     source = (
@@ -186,7 +186,7 @@ def test_a_template_of_the_users_language_comes_before_that_of_all() -> None:
     assert templates.find(Kind.RESOLUTION, "de") is None
 
 
-def test_programs_are_told_the_same_whatever_people_read() -> None:
+def test_programs_are_told_the_same_with_any_template() -> None:
     assert payload(worded(subject="Ours")) == payload(PAGE)
     assert [channel for channel, type_ in TYPES.items() if not type_.parts] == [Channel.WEBHOOK, Channel.CONSOLE]
 

@@ -100,7 +100,7 @@ def test_goalert_overrides_replace_a_person_once_and_do_not_chain() -> None:
     assert on_call(Schedule("ga", "UTC", (both,), removed), "2026-03-03 12:00") == "ben"
 
 
-def test_goalert_overrides_that_add_put_people_beside_whoever_is_on_call_by_then() -> None:
+def test_goalert_overrides_that_add_put_people_beside_those_on_call_by_then() -> None:
     turns = layer("ana", "ben", mode=Mode.ADD, turn=DAILY, start="2026-03-02 08:00")
     added = override("2026-03-02 12:00", "2026-03-03 12:00", "cem", scope=Scope.BESIDE)
     assert told(Schedule("ga", "UTC", (turns,), (added,)), "2026-03-02 08:00", "2026-03-04 08:00") == [

@@ -8,7 +8,7 @@ Off unless the environment has `JITTER`: one or more shapes, joined by commas, o
 - `short`: up to 20 ms at every place.
 - `rare`: 0.3 to 1.2 s at one place of a hundred.
 - `loops`: up to 0.3 s before each round and each statement of a service's loops: everything else is faster than they.
-- `test`: up to 0.3 s after whatever the test itself waits for: the product is further than the test believes.
+- `test`: up to 0.3 s after each wait of the test itself: the product is further than the test believes.
 - `sockets`: what sockets have received is seen in another order, and by some up to 20 ms later.
 - `stalls`: the whole process stands still for up to 0.2 s, as one does that has lost the processor.
 - `none`: nothing, for a comparison.
@@ -18,8 +18,9 @@ stand-ins), before each RPC's handler, each message that a stand-in keeps and ea
 after `until`, after its own statements, after the answer to its RPC. Services that are forks (`tests.preloaded`) are delayed, too,
 other programs are not. No shape delays for as long as a test's deadline: who waits for what he means does not fail.
 
-A test draws from the seed and its own name, so that the same test draws the same again, whatever ran before. What the draws meet
-still depends on the machine: run a failure several times. `JITTER_ONE_OF=50` makes each place delay once in so many times.
+A test draws from the seed and its own name, so that the same test draws the same again, independent of the tests before it. What
+the draws meet still depends on the machine: run a failure several times. `JITTER_ONE_OF=50` makes each place delay once in so
+many times.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """As pytest's own `pytest_runtest_protocol`, in a worker. None: leave it to pytest."""
     option = item.config.option
     if not hasattr(item.config, "workerinput") or option.durations is not None or option.xmlpath is not None:
-        return None  # nobody to tell, or somebody who asks how long each phase took
+        return None  # no reader, or a reader who asks how long each phase took
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in of_interest(runtestprotocol(item, log=False, nextitem=nextitem)):
         item.ihook.pytest_runtest_logreport(report=report)

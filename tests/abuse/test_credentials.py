@@ -187,7 +187,7 @@ async def test_a_role_gets_as_far_as_its_scopes(world: World, role: str) -> None
 
 
 async def test_an_api_key_gets_as_far_as_its_scopes(world: World, tenant: Tenant) -> None:
-    """At every RPC of every service, and at nothing that spans tenants, whatever role it has."""
+    """Called at every RPC of every service, except those that span tenants, with each role."""
     account = cp.CreateServiceAccountRequest(service_account=cp.ServiceAccount(display_name="Bot"))
     bot = (await tenant.admin.credentials.CreateServiceAccount(account)).service_account.name
     for role in ("viewer", "owner"):

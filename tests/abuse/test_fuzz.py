@@ -43,7 +43,7 @@ MOST_COST = 40
 
 @pytest.fixture(scope="module")
 async def own_world(prepared: Prepared) -> AsyncIterator[World]:
-    """A stack of its own: queues are paused, and incidents of nobody run."""
+    """A stack of its own: queues are paused, and incidents of unknown tenants run."""
     with scratch() as folder:
         environment = {"GRPC_MAX_CALL_SECONDS": "10", "TENANT_MAX_OBJECTS": "5"}
         async with World(folder, environment=environment, prepared=prepared) as world:

@@ -1,4 +1,4 @@
-"""Hundreds of lists at once: a few are made at a time, and what one tenant asks for takes nobody else's room."""
+"""Hundreds of lists at once: a few are made at a time, and one tenant's lists use no other tenant's share."""
 
 import asyncio
 import contextlib

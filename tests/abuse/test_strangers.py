@@ -232,7 +232,7 @@ async def test_a_tenant_that_reads_no_answer_is_answered_no_more(
 
 
 async def until_open(hog: Http2, path: str, data: bytes = b"", metadata: Any = ()) -> None:
-    """Waits until a call that is made again is one that is answered: errors end at once, whatever is read."""
+    """Waits until a repeated call is answered: errors end at once, also when nothing is read."""
     while True:
         number = await hog.ask(path, data, metadata)
         if number not in hog.ended:  # an error is one frame of headers, which ends its stream
@@ -314,8 +314,8 @@ async def test_a_connection_beyond_the_limit_is_closed(serve: Any, echo: Any, se
 async def test_calls_that_strangers_left_waiting_do_not_end_the_calls_of_others(
     serve: Any, echo: Any, settings: ServiceSettings, token: str, reset: bool
 ) -> None:
-    """gRPC refuses what comes while a thousand calls of a method wait to be begun, whoever's it is: with CANCELLED, which no
-    client repeats. A reset stream waits like another one (CVE-2023-44487).
+    """gRPC refuses calls of any sender while a thousand calls of a method wait to be begun: with CANCELLED, which no client
+    repeats. A reset stream waits like another one (CVE-2023-44487).
     """
     server = await serve(echo.Echo())
     each = settings.grpc_max_connection_calls - 1
@@ -324,7 +324,7 @@ async def test_calls_that_strangers_left_waiting_do_not_end_the_calls_of_others(
         frame(HEADERS, END_HEADERS, number, block) + (frame(RST_STREAM, 0, number, cancel) if reset else b"")
         for number in range(1, 2 * each, 2)
     )
-    # Without a turn of the loop: whatever gRPC has read when the victim's call comes is not begun.
+    # Without an iteration of the loop: the calls that gRPC has read when the victim's call comes are not begun.
     strangers = [BlockingHttp2(server.port) for _ in range(3200 // each + 1)]
     for stranger in strangers:
         stranger.send(opened)

@@ -1,4 +1,4 @@
-"""Each setting is named by a test: one that no test names may do nothing, and nobody would see it."""
+"""Each setting is named by a test: a setting that no test names may have no effect, unnoticed."""
 
 import re
 from functools import cache
@@ -17,7 +17,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "notify": NotifySettings,
 }
 NAMES_WITHOUT_EFFECTS = {"test_unknown_settings.py", "test_configuration.py"}
-"""About how variables are spelled and listed, whatever they do."""
+"""About how variables are spelled and listed, not about their effects."""
 GIVEN_BY_STAND_INS = {
     "SLACK_SIGNING_SECRET": "tocsin_testkit.slack signs with it, and tests/store/notify/test_chat.py forges signatures",
     "TELEGRAM_BOT_TOKEN": "tocsin_testkit.telegram takes no other in its paths",

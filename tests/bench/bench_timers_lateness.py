@@ -1,7 +1,7 @@
 """From due to the task's first line with a million timers pending, two worker processes and 200 timers a second.
 
-The floor is the least a Redis queue can do: somebody sleeps until the same moments and sends a raw XADD, somebody else
-waits in XREADGROUP. Beside it the cost of the two workers while nothing is due.
+The floor is the least a Redis queue can do: one task sleeps until the same moments and sends a raw XADD, another waits in
+XREADGROUP. Beside it the cost of the two workers while nothing is due.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 MOST_SECONDS: Final = 60.0
-"""They end after that, whatever becomes of the bench."""
+"""They end after that in any case."""
 _PIECE: Final = 0.002
 """Seconds of a burst: about what a statement about a batch takes, or a run of an event loop that has much to do."""
 _SESSIONS: Final = {"postgresql": 3}

@@ -53,7 +53,7 @@ class Noop:
     """Answers, and does nothing."""
 
     def __getattr__(self, name: str) -> Any:
-        """The methods nobody calls here."""
+        """The methods that are not called here."""
         if name[0] == "_":
             raise AttributeError(name)
         return self.SendAlert

@@ -1,6 +1,6 @@
 """The network between one replica and PostgreSQL, as a process: `python -m tests.chaos.cable PORT TARGET_PORT`.
 
-Stopped (SIGSTOP), it is a network that carries nothing and tells nobody: connections stay open, and new ones are not answered.
+Stopped (SIGSTOP), it is a network that carries nothing and reports nothing: connections stay open, and new ones are not answered.
 Killed, it resets every connection.
 """
 

@@ -24,7 +24,7 @@ class Cables:
 
     @asynccontextmanager
     async def cut(self, replicas: Iterable[ServiceProcess]) -> AsyncIterator[None]:
-        """Nothing is carried and nobody is told; afterwards what was sent meanwhile arrives."""
+        """Nothing is carried and nothing is reported; afterwards the data that were sent meanwhile arrive."""
         cables = [self._cables[replica.name] for replica in replicas]
         for cable in cables:
             cable.send_signal(signal.SIGSTOP)

@@ -2,11 +2,11 @@
 
 The rules:
 
-- lost: an alert was answered OK, nobody ended it, and a level never rang.
+- lost: an alert was answered OK, no person or sender ended it, and a level never rang.
 - double: one receiver was called for one level of one incident under two keys, or rang twice under one key although no
   process that makes calls was killed or frozen between the two.
 - after OK: a call began after the acknowledge or the resolve of a person had returned OK.
-- nobody's: a call for an incident that no answer ever named, at the wrong receiver, or for a level that is none.
+- nobody's: a call for an incident that no answer named, at the wrong receiver, or for a level that does not exist.
 
 Nothing here is about how late something was. So it is no violation either that a level is called before the level below it:
 the call of the lower one was late by more than that level lasts, and the higher one was called in time. `overtaken` counts it.
@@ -99,8 +99,8 @@ def overtaken(history: History) -> list[Call]:
 
 
 def lateness(history: History) -> list[Late]:
-    """Of each level that rang before somebody ended it: the first after the alert's OK, the next one timeout after the one
-    before. What rings after it was ended is no late page but a broken promise, or forgotten by a restored database.
+    """Of each level that rang before the incident was answered: the first after the alert's OK, the next one timeout after the
+    one before. What rings after it was ended is no late page but a broken promise, or forgotten by a restored database.
     """
     late = []
     by_incident = history.by_incident()

@@ -29,7 +29,7 @@ async def safe(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey
 
 @pytest.fixture
 async def tenant(fleet: Fleet) -> AsyncIterator[Tenant]:
-    """A new customer. In the end everything runs again, and nobody got anything the test did not ask for."""
+    """A new customer. In the end everything runs again, and no person got a page that the test did not expect."""
     tenant = fleet.tenant()
     try:
         yield tenant

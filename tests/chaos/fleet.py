@@ -76,7 +76,7 @@ class Fleet(World):
             replica.kill()
 
     async def heal(self) -> None:
-        """Everything runs and serves again, whatever a test did to it."""
+        """Everything runs and serves again, after any fault of a test."""
         self.postgres.resume()
         self.valkey.resume()
         if not self.postgres.process.running:
@@ -146,7 +146,7 @@ class Fleet(World):
 
     @asynccontextmanager
     async def breakpoint(self, service: str, table: str, event: str, when: str = "true") -> AsyncIterator["Breakpoint"]:
-        """Whoever does `event` (such as "INSERT" or "UPDATE OF state") to a row of `table` stops inside its transaction.
+        """A process that does `event` (such as "INSERT" or "UPDATE OF state") to a row of `table` stops inside its transaction.
 
         `when` is a condition on OLD and NEW. It stops until the block ends or the statement's timeout (5 s) is over; a
         killed one stops there for good.
@@ -190,13 +190,13 @@ class Held(asyncio.Event):
             await self._reached.wait()
 
     def answers(self) -> None:
-        """Everybody who waits is answered, and nobody waits any more."""
+        """All waiting calls are answered, and none waits any more."""
         self._let_go()
         self.set()
 
 
 class Breakpoint:
-    """A place in somebody's transaction."""
+    """A place in the transaction of a service."""
 
     def __init__(self, fleet: Fleet, service: str, database: asyncpg.Connection, number: int) -> None:
         self._fleet = fleet
@@ -218,7 +218,7 @@ class Breakpoint:
         return cast("ServiceProcess", await eventually(stopped, f"a stop of {self._service}"))
 
     async def let_go(self) -> None:
-        """Nobody stops here any more."""
+        """No process stops here any more."""
         await self._database.execute("SELECT pg_advisory_unlock_all()")
 
 

@@ -20,7 +20,7 @@ class Alert:
     timeout: float
     """Seconds between two levels."""
     ending: str = ""
-    """`acknowledged`, `closed` (resolved by a person), `over` (resolved by the sender), or empty: nobody reacts."""
+    """`acknowledged`, `closed` (resolved by a person), `over` (resolved by the sender), or empty: no person answers."""
     ended: float | None = None
     """When the OK to it arrived; None: it was never answered OK."""
 

@@ -26,7 +26,7 @@ from tests.chaos.fleet import Fleet, insist, spread, tell
 
 Ending = Literal["ignored", "acknowledged", "closed", "over"]
 ENDINGS: dict[Ending, int] = {"ignored": 4, "acknowledged": 3, "closed": 2, "over": 2}
-"""Nobody reacts, somebody acknowledges, somebody resolves, the monitoring system says that it is over; and how often."""
+"""No one answers, a person acknowledges or resolves, or the monitoring system resolves; and how often."""
 STATES = {
     "ignored": incident_pb2.INCIDENT_STATE_EXHAUSTED,
     "acknowledged": incident_pb2.INCIDENT_STATE_ACKNOWLEDGED,
@@ -172,7 +172,7 @@ class Load:
             assert (answer.incident, answer.count) == (story.incident, number), f"duplicate of {story}: {answer}"
         if story.ending == "ignored":
             return
-        await asyncio.sleep(story.pause)  # somebody is on the way to a keyboard
+        await asyncio.sleep(story.pause)  # a person is on the way to a keyboard
         if story.ending == "over":
             await self._sends(story, alert_pb2.ALERT_ACTION_RESOLVE)
             return

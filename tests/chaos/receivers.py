@@ -1,4 +1,4 @@
-"""Whoever is paged, seen from outside: notes each webhook request when it arrives, and can misbehave."""
+"""The paged people, seen from outside: notes each webhook request when it arrives, and can misbehave."""
 
 import asyncio
 import time
@@ -75,7 +75,7 @@ class Receivers:
             case "answer":
                 pass
         if request.transport is None or request.transport.is_closing():
-            return 503  # nobody is there to hear it
+            return 503  # the receiver is away
         if call is not None:
             call.answered = time.monotonic()
         return 200

@@ -36,7 +36,7 @@ class Plan:
     longest: float = 10
     """Seconds for which one fault is held at most."""
     quiet: float = 20
-    """Seconds of watching after the last page, for calls that nobody should get."""
+    """Seconds of watching after the last page, for unexpected calls."""
     only: str = ""
     """Faults whose name contains this, or one of these, separated by `|`."""
     pairs: bool = False

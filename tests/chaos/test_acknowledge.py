@@ -1,4 +1,4 @@
-"""Somebody answers in the very moment that others are being paged: after the OK no phone begins to ring."""
+"""A user acknowledges at the very moment that others are being paged: after the OK no phone begins to ring."""
 
 import asyncio
 import random
@@ -18,13 +18,13 @@ from tests.chaos.load import ON_ITS_WAY
 pytestmark = pytest.mark.chaos
 
 GATE_PATIENCE = 0.9
-"""Seconds for which a replica of notify may stand still with a page that somebody acknowledges. The next one ends it."""
+"""Seconds for which a replica of notify may be stopped with a page that a user acknowledges. The next one ends it."""
 ROUNDS = 5
 AT_ONCE = 10
 
 
 async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Tenant) -> None:
-    """Fifty times: six people are about to be paged by two replicas of notify when somebody acknowledges."""
+    """Fifty times: six people are about to be paged by two replicas of notify when a user acknowledges."""
     [ana] = await tenant.people("ana")
     crew = await tenant.people("ben", "cem", "dan", "eva", "fay", "gus")
     prom = await tenant.integration(await tenant.policy([ana], crew, minutes=60))
@@ -45,7 +45,7 @@ async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Te
 async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fleet: Fleet, tenant: Tenant) -> None:
     """A replica is committing the page: the OK comes when its call has begun, and not before.
 
-    One that stands still for a second is thrown out, also on a machine that has no time for this test. Then nobody rings.
+    One that stands still for a second is thrown out, also on a machine that has no time for this test. Then no phone rings.
     """
     ana, ben = await tenant.people("ana", "ben")
     prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=60))

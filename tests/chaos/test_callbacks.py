@@ -27,7 +27,8 @@ async def dies_with_a_yes(
     *,
     redis: bool = True,
 ) -> tuple[str, Message]:
-    """Ana is texted, and whoever has sent that dies before it is noted; `tells` is what comes in meanwhile. Incident, message."""
+    """Ana is sent a text message, and the process that sent it dies before it is noted; `tells` is the report that comes in
+    meanwhile. Incident, message."""
     prom = await tenant.integration(await tenant.policy([ana], minutes=600))
     noted = f"NEW.org_id = '{tenant.org_id}' AND NEW.outcome = 'sent'"
     async with fleet.breakpoint("notify", "attempts", "UPDATE", noted) as point:

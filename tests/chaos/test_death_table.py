@@ -321,7 +321,7 @@ async def test_notify_dies_between_the_providers_yes_and_its_own_note(fleet: Fle
 
 
 async def test_everything_dies_in_the_middle_of_an_escalation(fleet: Fleet, tenant: Tenant) -> None:
-    """The power is back, and the escalation goes on where it was: nobody is paged again, and the next level is."""
+    """The power is back, and the escalation continues where it was: no user is paged again, and the next level is paged."""
     ana, ben = await tenant.people("ana", "ben")
     prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=5))
     incident = await prom.triggers("db down")
@@ -352,7 +352,7 @@ async def test_the_clock_jumps_an_hour(fleet: Fleet, tenant: Tenant) -> None:
 
 
 async def _kill(point: Breakpoint) -> float:
-    """SIGKILL to whoever stops there; when that was."""
+    """SIGKILL to the process that stops there; returns when that was."""
     (await point.reached()).kill()
     return time.monotonic()
 

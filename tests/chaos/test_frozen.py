@@ -1,4 +1,4 @@
-"""A replica that stands still is worse than a dead one: it holds what it holds, and nobody is told."""
+"""A replica that is stopped is worse than a dead one: it keeps its locks and leases, and no other process is told."""
 
 import time
 
@@ -13,7 +13,7 @@ from tests.chaos.load import ON_ITS_WAY, Load
 pytestmark = pytest.mark.chaos
 
 STANDSTILL = 3
-"""Seconds; less than any lease, so that nobody may take the frozen one's calls for lost."""
+"""Seconds; less than any lease, so that no replica may take over the frozen one's calls."""
 
 
 async def test_a_frozen_replica_holds_up_no_incident_but_its_own(fleet: Fleet, tenant: Tenant) -> None:
@@ -60,7 +60,7 @@ async def test_a_replica_that_stands_still_delays_no_new_incident_by_its_deadlin
 async def test_an_acknowledge_is_ok_soon_while_a_notify_stands_still_with_its_page(
     fleet: Fleet, tenant: Tenant
 ) -> None:
-    """The frozen one is in the transaction that pages Ben. Its locks hold up nobody, and it calls nobody afterwards.
+    """The frozen one is in the transaction that pages Ben. Its locks delay no cancel, and it calls no one afterwards.
 
     On a machine that has no time for this test it is thrown out before the acknowledge, and the other one pages Ben.
     """
@@ -91,7 +91,7 @@ async def test_an_acknowledge_is_ok_soon_while_a_notify_stands_still_with_its_pa
 
 @pytest.mark.long
 async def test_replicas_stand_still_under_load_and_go_on(fleet: Fleet, tenant: Tenant) -> None:
-    """One of each service. What it had begun it finishes afterwards, unless it has become somebody else's."""
+    """One of each service. It finishes its work afterwards, unless another replica has taken it over."""
     load = await Load.prepare(tenant)
     async with load.under_way() as dice:
         frozen = [dice.choice(fleet.replicas(service)) for service in fleet.stack.services]

@@ -1,4 +1,4 @@
-"""Ana has no contact method, so Ben is paged within a second, whoever dies on the way; and nothing is said twice."""
+"""Ana has no contact method, so Ben is paged within a second, whichever process dies on the way; and nothing is reported twice."""
 
 import time
 
@@ -42,7 +42,7 @@ async def test_everybody_lives(fleet: Fleet, tenant: Tenant) -> None:
     ("service", "table", "event"),
     [
         ("notify", "outbox", "INSERT"),  # it knows, and has not written it down
-        pytest.param("notify", "outbox", "UPDATE", marks=pytest.mark.long),  # it has written it down, and told nobody
+        pytest.param("notify", "outbox", "UPDATE", marks=pytest.mark.long),  # it has stored it, and has not reported it
         ("escalation", "escalations", "UPDATE OF level"),  # it was told, and has not committed
         pytest.param(
             "notify", "outbox", "DELETE", marks=pytest.mark.long

@@ -1,4 +1,4 @@
-"""The last mile: providers that are down, slow, or answer in the very moment somebody acknowledges."""
+"""The last step: providers that are down, slow, or answer at the very moment a user acknowledges."""
 
 import uuid
 
@@ -15,7 +15,7 @@ KEYS = ("nobody reacts", "taken at once", "taken late", "over late")
 
 
 async def test_a_provider_is_down_for_half_an_hour(fleet: Fleet, tenant: Tenant) -> None:
-    """When it is back the page comes once where nobody has reacted, and otherwise never; nobody has to do anything."""
+    """When it is back, a page comes once if its incident was not answered, and otherwise never; no operator has to act."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana], minutes=24 * 60))
     fleet.hooks.will_answer(ana.addresses[0], [503] * 1000)
@@ -58,7 +58,7 @@ async def test_a_policy_that_repeats_meanwhile_rings_once_when_the_provider_is_b
 
 
 async def test_pages_refused_for_good_are_redriven(fleet: Fleet, tenant: Tenant) -> None:
-    """They end among the dead letters. Sent anew they come once where nobody has reacted, and otherwise never."""
+    """They end among the dead letters. Redriven, they come once if their incidents were not answered, and otherwise never."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana], minutes=24 * 60))
     fleet.hooks.will_answer(ana.addresses[0], [410] * 1000)

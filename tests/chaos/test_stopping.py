@@ -1,4 +1,4 @@
-"""SIGTERM: finish or give back, exit 0. Whoever uses Tocsin notices nothing."""
+"""SIGTERM: finish or give back, exit 0. Callers notice nothing."""
 
 import asyncio
 import json

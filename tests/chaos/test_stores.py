@@ -73,7 +73,7 @@ async def test_redis_is_gone_for_ten_minutes(fleet: Fleet, tenant: Tenant) -> No
 
 @pytest.mark.long
 async def test_redis_is_full(fleet: Fleet, tenant: Tenant) -> None:
-    """It takes nothing new and fires what it has. Nobody notices: the rest goes from row to row."""
+    """It takes nothing new and fires what it has. No user notices: the pages go from row to row by RPC."""
     load = await Load.prepare(tenant)
     cem, dan = await tenant.people("cem", "dan")
     prom = await tenant.integration(await tenant.policy([cem], [dan], minutes=5))
@@ -112,7 +112,7 @@ async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> 
         await fleet.postgres.start()
         await fleet.for_a_while(dice.uniform(0.3, 0.8))
         fleet.postgres.kill()
-        # Whoever calls meanwhile waits half a second for it, which may be enough, and is then told.
+        # A call that comes meanwhile waits half a second for it, which may be enough, and then gets an error.
         await eventually(lambda: _refused(load), "somebody is told")
         await fleet.postgres.start()
         await fleet.for_a_while(1)
@@ -169,7 +169,7 @@ async def test_while_postgresql_is_away_nothing_is_accepted_and_health_says_so(f
 
 
 async def test_a_database_that_hangs_is_unavailable_and_no_defect(fleet: Fleet) -> None:
-    """Whoever holds something because of it (an outcome, a row) must keep it and try again, not give it up as broken."""
+    """A process that keeps something because of it (an outcome, a row) must keep it and try again, not give it up as broken."""
     database = await dialed(fleet.stack.plan.databases["notify"], name="hanging", statement_timeout=0.1)
     try:
         for within in (True, False):

@@ -1,4 +1,4 @@
-"""Alerts keep coming while something is taken away. Nobody's page is lost, nobody is paged twice."""
+"""Alerts keep coming while something is taken away. No page is lost, and no user is paged twice."""
 
 import asyncio
 

@@ -22,7 +22,7 @@ BEFORE, AFTER = 10, 10
 
 
 class Board:
-    """Somebody who reads a stream at one replica, and at another one when it breaks: always behind what came last."""
+    """A client that reads a stream at one replica, and at another one when it breaks: always after the last change."""
 
     def __init__(self, method: str, request: Any, replicas: list[Clients]) -> None:
         self._method = method

@@ -119,7 +119,7 @@ def workers(valkey: Valkey, safe: Valkey, queue: str, number: int, **settings: A
 
 
 async def stream_of_timers(owner: Owner, seconds: float, per_second: int, longest: float) -> None:
-    """Arm and cancel (one in five) at a steady rate, whatever happens."""
+    """Arm and cancel (one in five) at a steady rate, during any fault."""
     begun = time.monotonic()
     for number in range(int(seconds * per_second)):
         ahead = begun + number / per_second - time.monotonic()

@@ -105,7 +105,8 @@ def _steady(text: str) -> str:
 
 
 class Terminal:
-    """One bash in the repository's root. Like the one of whoever pastes, but stricter: pipes fail with any of their parts."""
+    """One bash in the repository's root. Like the terminal of a reader who pastes, but stricter: pipes fail with any of their
+    parts."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)

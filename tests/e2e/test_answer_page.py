@@ -1,4 +1,4 @@
-"""Somebody who was woken answers by the link in the message, with a browser that runs no script."""
+"""A person who was woken answers by the link in the message, with a browser that runs no script."""
 
 import asyncio
 import html

@@ -1,4 +1,4 @@
-"""Who changed what: every service keeps it, and nobody has to remember to."""
+"""Who changed what: every service writes it, without code in each RPC."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One call says, over all services, why somebody was or was not paged; another who would be, and when."""
+"""One call says, over all services, why a user was or was not paged; another who would be paged, and when."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Within a fixed period only its shifts count, whatever the layers say."""
+"""Within a fixed period only its shifts count, and no layer does."""
 
 import uuid
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Nobody of the team answers, and the company is paged."""
+"""No member of the team answers, and the company is paged."""
 
 from tocsin.escalation.v1 import incident_pb2 as ip
 from tocsin.escalation.v1 import policy_service_pb2 as pp

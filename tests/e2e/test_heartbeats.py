@@ -1,4 +1,4 @@
-"""A heartbeat that stops pages somebody, and its return resolves the incident: by gRPC and by HTTP, from outside."""
+"""A heartbeat that stops pages a user, and its return resolves the incident: by gRPC and by HTTP, from outside."""
 
 import aiohttp
 from google.protobuf.duration_pb2 import Duration

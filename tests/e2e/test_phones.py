@@ -16,7 +16,7 @@ _numbers = itertools.count(4915110000001)
 
 
 async def with_phone(tenant: Tenant, id: str) -> Person:
-    """Somebody who is called, and reached by nothing else."""
+    """A user who is called, and has no other contact method."""
     person = await tenant.person(id, webhook=False)
     await person.adds_phone(f"+{next(_numbers)}", call=True)
     return person

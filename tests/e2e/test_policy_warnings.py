@@ -1,4 +1,4 @@
-"""A policy says when nobody can be reached through one of its targets."""
+"""A policy warns when one of its targets reaches no one."""
 
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import policy_service_pb2 as pb

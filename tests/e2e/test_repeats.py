@@ -1,4 +1,4 @@
-"""A level that rings again while nobody answers, as its people live with it."""
+"""A level that rings again while no one answers, as its people experience it."""
 
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import incident_pb2 as ip

@@ -203,7 +203,7 @@ async def test_what_ingest_forgot_is_closed_and_the_next_alert_pages(tenant: Ten
 
 @pytest.mark.parametrize("batch", [False, True])
 async def test_a_person_can_end_what_ingest_forgot(tenant: Tenant, batch: bool) -> None:
-    """Without waiting for the comparison to notice it, and in whatever order the two come."""
+    """Without waiting for the comparison to notice it, and in either order."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
@@ -270,7 +270,7 @@ async def test_a_trigger_that_joined_what_was_over_pages_all_the_same(tenant: Te
 
 
 async def test_what_ingest_holds_open_and_escalation_has_closed_is_closed(tenant: Tenant) -> None:
-    """Without more, the next firing would join it and page nobody."""
+    """Without more, the next firing would join it and page no one."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")

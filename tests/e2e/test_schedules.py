@@ -1,4 +1,4 @@
-"""Whoever is on call is paged, and the timeline says why it was them."""
+"""The user on call is paged, and the timeline says why it was that user."""
 
 from datetime import UTC, timedelta
 from typing import Any

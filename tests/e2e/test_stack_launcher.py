@@ -26,7 +26,7 @@ FAKE = Path(__file__).parents[1] / "unit" / "stack" / "fake_service"
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    """Fake services under the real ones' names, a data folder, and fixed ports nobody else uses."""
+    """Fake services under the real ones' names, a data folder, and fixed ports that no other test uses."""
     with scratch() as folder:
         yield _environment(folder / "data", folder / "modules")
 

@@ -46,7 +46,7 @@ def open_folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def zombie() -> Iterator[int]:
-    """A process that ended and that nobody reaps."""
+    """A process that ended and was not reaped."""
     with subprocess.Popen(["/bin/true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         yield process.pid

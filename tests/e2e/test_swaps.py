@@ -23,7 +23,7 @@ SOON = 1 / 96
 
 
 def own(person: Person) -> Any:
-    """The schedules, as somebody who may change nothing but what is theirs."""
+    """The schedules, as a user who may change only what is their own."""
     token = person.world.token(person.org_id, ("schedules:self", "schedules:read"), subject=person.name)
     return Clients(person.world.channels, token).schedules
 

@@ -1,4 +1,4 @@
-"""A page that can reach nobody is seen by responders, and the next level does not wait for it."""
+"""Responders see a page that can reach no one, and the next level does not wait for it."""
 
 import asyncio
 

@@ -45,7 +45,7 @@ class _Asking(Recorder):
 async def most_read(url: str, package: ModuleType, claims: Collection[str], more: Asked) -> dict[str, int]:
     """By function, what its statement that reads most has read when one row was asked for; `more` are run beside those of `claims`.
 
-    The database must be a copy that nobody else uses.
+    The database must be a copy that no other test uses.
     """
     functions = {name: function for name, function in functions_of(package).items() if name in claims}
     assert functions.keys() == set(claims), "the list names functions that exist"

@@ -141,7 +141,7 @@ class Findings:
 
 
 async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
-    """Calls the functions of `package` that take a transaction. The database must be a copy that nobody else uses."""
+    """Calls the functions of `package` that take a transaction. The database must be a copy that no other test uses."""
     functions = functions_of(package)
     findings = Findings(functions=set(functions))
     connection = await asyncpg.connect(admin_url, statement_cache_size=STATEMENTS)

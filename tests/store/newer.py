@@ -24,7 +24,7 @@ _ROUNDS: Final = 3
 async def find_stumbling(admin_url: str, package: ModuleType) -> tuple[set[str], dict[str, str]]:
     """The columns that were tried, and the functions that raise, by name: at which column, and what.
 
-    The database must be a copy that nobody else uses.
+    The database must be a copy that no other test uses.
     """
     connection = await asyncpg.connect(admin_url, statement_cache_size=STATEMENTS)
     try:

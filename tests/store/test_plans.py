@@ -1,4 +1,4 @@
-"""No statement walks a table, whatever the planner thinks of a table that it has never looked at."""
+"""No statement reads a whole table, with any estimate of the planner for a table without statistics."""
 
 import importlib
 import pkgutil

@@ -21,7 +21,7 @@ SLOTS = 16384
 
 
 class Node:
-    """One server of a group, and a connection that asks it and nobody else."""
+    """One server of a group, and a connection that asks only this server."""
 
     def __init__(self, valkey: Valkey) -> None:
         self.valkey = valkey
@@ -92,7 +92,7 @@ class Cluster:
         await until(self.whole, "the cluster is whole", limit=20)
 
     async def whole(self) -> bool:
-        """Whether nobody has failed and the replica follows, as every node sees it."""
+        """Whether no node has failed and the replica follows, as every node sees it."""
         try:
             known = await self._all_known()
             infos = [await node.call("CLUSTER", "INFO") for node in self.nodes]

@@ -164,7 +164,7 @@ class Record:
         return {id.decode(): int(count) for id, count in found.items()}
 
     async def cancel(self, id: str) -> None:
-        """From here on `id` does not act, whatever Redis still holds."""
+        """From here on `id` has no effect, even if Redis still holds it."""
         await self.redis.sadd(f"{self._name}:cancelled", id)
 
     async def count(self) -> int:

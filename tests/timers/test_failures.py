@@ -1,4 +1,4 @@
-"""What becomes of tasks that fail, cannot be read, or kill whoever runs them."""
+"""What becomes of tasks that fail, cannot be read, or kill the worker that runs them."""
 
 from typing import Annotated
 

@@ -205,7 +205,7 @@ async def test_a_process_killed_in_the_middle_loses_nothing_and_fires_nothing_tw
     async with asyncio.timeout(30):
         assert await process.wait() == -signal.SIGKILL
     async with working(declared_broker):
-        # The dead one's batch fires before somebody takes up the rest.
+        # The dead one's batch fires before another process takes up the rest.
         await until(lambda: ran.total() == BATCH, "what it had armed has run")
         done = await TimerSource(broker).with_migrate_from(make_stock()).migrate()
         await until(lambda: ran.total() >= number, "the rest has run")

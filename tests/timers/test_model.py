@@ -211,7 +211,7 @@ class Run:
             self.model.armed.add(data)
 
     async def finish(self) -> None:
-        """Whatever happened, a worker that lives brings everything to its end."""
+        """After any steps, a worker that lives brings everything to its end."""
         await self.promote(1000)
         for priority in PRIORITIES:
             await self.read("one", priority, 1000)

@@ -1,4 +1,4 @@
-"""Redis away, back, back empty, and somebody else's."""
+"""Redis away, back, back empty, and replaced by another one."""
 
 import asyncio
 import logging

@@ -54,7 +54,7 @@ async def works(broker: TimerBroker) -> None:
 
 @asynccontextmanager
 async def tls_in_front_of(valkey: Valkey, made: Certificates) -> AsyncIterator[int]:
-    """The port of somebody who takes TLS and passes on what is in it: the embedded server is built without."""
+    """The port of a proxy that accepts TLS and passes the content on: the embedded server is built without TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.certificate, made.key)
 

@@ -30,7 +30,7 @@ async def test_what_waits_behind_a_long_task_does_not_count_as_delivered(busy: T
     await send(busy, "long", "second", "third")
     listening = busy.listen()
     assert await received(busy, listening) == "long"
-    # Given back, and not counted: otherwise it would be dead after two leases, though nobody ever began it.
+    # Given back, and not counted: otherwise it would be dead after two leases, though no worker ever began it.
     await until(lambda: given_back(busy, 2), "what waits is given back")
     assert [await received(busy, listening) for _ in range(2)] == ["second", "third"]
     assert (await busy.figures()).dead == 0

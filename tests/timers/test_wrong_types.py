@@ -1,4 +1,4 @@
-"""Somebody else writes to a key of ours: scripts end where they meet it, and Redis undoes nothing of what they did before.
+"""Another program writes to a key of ours: scripts end where they meet it, and Redis does not undo their earlier writes.
 
 Each ends so that the next call, once the key is gone, finds what the first one found.
 """
@@ -38,7 +38,7 @@ def key(shard: Shard, name: str) -> str:
 
 @asynccontextmanager
 async def written(shard: Shard, name: str) -> AsyncIterator[None]:
-    """Somebody wrote to this key; at the end it is as it was."""
+    """Another program wrote to this key; at the end it is as it was."""
     redis = shard._commands
     assert isinstance(redis, Redis)
     kept = await redis.dump(key(shard, name))

@@ -60,22 +60,22 @@ class ServiceSettings(BaseSettings):
     database_url: SecretStr
     """The URL of the service's own PostgreSQL database. It may name several hosts; the one that can be written to is taken."""
     tenant_database_url: SecretStr = SecretStr("")
-    """The same database as a login of its own for calls, which `migrate` holds to one tenant. It has as many connections again.
-    Empty: calls use the login above, and a statement that sets another tenant sees it."""
+    """The same database with a separate login for calls, which `migrate` restricts to one tenant. It has as many connections
+    again. Empty: calls use the login above, and a statement that sets another tenant would see that tenant's rows."""
     grpc_listen: Listen = "127.0.0.1:0"
     """Where gRPC listens. Port 0 takes a free port; the start log line `rpc_listening` names it."""
     http_listen: Listen = "127.0.0.1:0"
     """Where HTTP listens: ingest's receivers and health for load balancers."""
     admin_listen: Listen | Literal[""] = ""
-    """Where operators and the orchestrator find /metrics and /readyz, and notify's /board. Empty: at `…_HTTP_LISTEN`, which senders
-    reach too."""
+    """The listener for operators and the orchestrator: /metrics and /readyz, and notify's /board. Empty: these are at
+    `…_HTTP_LISTEN`, which senders reach too."""
     processes: int = Field(default=1, ge=1, le=64)
     """How many processes serve the same addresses (SO_REUSEPORT), for hosts with more than one core. Each is a replica: it has
-    database connections, limits and memory of its own. More than one need named ports and `…_ADMIN_LISTEN`, where /metrics tells
-    each by the label `process`."""
+    database connections, limits and memory of its own. More than one require fixed ports and `…_ADMIN_LISTEN`, where /metrics
+    distinguishes them by the label `process`."""
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
-    """The Redis or Valkey that timers, pages on their way and wake-ups go through. `rediss://` is TLS, `unix://` a socket."""
+    """The Redis or Valkey for timers, pages that are being sent, and wake-ups. `rediss://` is TLS, `unix://` a socket."""
     database_pool_size: int = Field(default=10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
     """Most connections of one process to PostgreSQL. Ingest lowers INGEST_BATCH_LANES to one less; notify opens a few more."""
     database_connection_max_age_seconds: float = Field(
@@ -84,8 +84,8 @@ class ServiceSettings(BaseSettings):
     """A connection is replaced after this, or up to a fifth earlier, so that a changed DNS entry is followed."""
 
     ingest_target: str = _shared("INGEST_TARGET", "127.0.0.1:7101")
-    """The gRPC target at which other services reach ingest. `dns:///host:port` is every address of the name,
-    `ipv4:a:1,b:1` a list."""
+    """The gRPC target at which other services reach ingest. `dns:///host:port` means every address of the name, `ipv4:a:1,b:1` is
+    a list."""
     escalation_target: str = _shared("ESCALATION_TARGET", "127.0.0.1:7102")
     """The gRPC target at which other services reach the service of this name."""
     notify_target: str = _shared("NOTIFY_TARGET", "127.0.0.1:7103")
@@ -93,12 +93,13 @@ class ServiceSettings(BaseSettings):
 
     auth_signing_keys: Annotated[SecretStr, AfterValidator(_parseable_keys)] = _shared("AUTH_SIGNING_KEYS")
     """Keys of bearer tokens, as `name:key` with 32 random bytes in base64url, separated by commas. The first signs the tokens
-    that services make for each other; each verifies. All services need the same ones. Rotate: new key first, old one behind it."""
+    that services use between themselves; each verifies. All services need the same ones. Rotate: new key first, old one behind
+    it."""
     auth_max_token_seconds: float = Field(default=366 * 86400.0, validation_alias="AUTH_MAX_TOKEN_SECONDS", ge=600)
     """How long a token may live from its issue to its expiry, the issuer's as well as Tocsin's own. Longer ones are refused."""
     auth_wrong_per_second: float = Field(default=10.0, validation_alias="AUTH_WRONG_PER_SECOND", gt=0)
-    """Wrong credentials per second of one address, in each replica. Beyond it and the burst its unknown credentials wait and
-    its wrong ones are RATE_LIMITED; those that were right before are not touched."""
+    """Wrong credentials per second of one address, in each replica. Beyond it and the burst, its unknown credentials wait and its
+    wrong ones are RATE_LIMITED; credentials that were right before are not affected."""
     auth_wrong_burst: float = Field(default=200.0, validation_alias="AUTH_WRONG_BURST", ge=1)
     """Wrong credentials that one address may send at once."""
     auth_oidc_issuer: str = _shared("AUTH_OIDC_ISSUER", "")
@@ -106,7 +107,7 @@ class ServiceSettings(BaseSettings):
     auth_oidc_audience: str = _shared("AUTH_OIDC_AUDIENCE", "")
     """The `aud` that a token of the issuer must have."""
     auth_oidc_jwks_url: str = _shared("AUTH_OIDC_JWKS_URL", "")
-    """Where the issuer's keys are. Empty: as the issuer's discovery document says."""
+    """The URL of the issuer's keys. Empty: the one in the issuer's discovery document."""
     auth_oidc_org_claim: str = _shared("AUTH_OIDC_ORG_CLAIM", "org")
     """The claim of the issuer's tokens that names the tenant."""
     auth_oidc_roles_claim: str = _shared("AUTH_OIDC_ROLES_CLAIM", "roles")
@@ -126,34 +127,35 @@ class ServiceSettings(BaseSettings):
     )
     """Largest gRPC message that is accepted. Methods whose fields cannot hold as much accept less."""
     grpc_max_concurrent_rpcs: int = Field(default=2000, validation_alias="GRPC_MAX_CONCURRENT_RPCS", ge=1)
-    """Unary calls that may be open at once. One tenant may have half of them; a tenth is Tocsin's own services'."""
+    """Unary calls that may be open at once. One tenant may have half of them; a tenth is reserved for Tocsin's own services."""
     grpc_max_streams: int = Field(default=500, validation_alias="GRPC_MAX_STREAMS", ge=1)
     """Streams that may be open at once. One tenant may have a fifth of them, one connection a tenth."""
     grpc_max_connections: int = Field(default=10_000, validation_alias="GRPC_MAX_CONNECTIONS", ge=1)
     """gRPC connections that may be open at once. Further ones are closed."""
     grpc_max_connection_calls: int = Field(default=1200, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
-    """Calls of all kinds that one connection may have open at once. A client keeps further ones back until one of them has ended
+    """Calls of all kinds that one connection may have open at once. A client delays further ones until one of them has ended
     (SETTINGS_MAX_CONCURRENT_STREAMS). A call counts for a moment longer than its client knows, so one of a hundred is refused at
     this bound (UNAVAILABLE, to be sent again): it is above what one tenant may have."""
     grpc_read_seconds: float = Field(default=10.0, validation_alias="GRPC_READ_SECONDS", gt=0)
-    """How long the message of a unary call may take to come after its credential was accepted."""
+    """How long the message of a unary call may take to arrive after its credential was accepted."""
     grpc_max_connection_age_seconds: float = Field(
         default=10.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1
     )
-    """Clients are sent away from a connection after this (GOAWAY) and make a new one. So they find new replicas, and a
-    process that stops is rid of them within this time."""
+    """After this time the server closes a connection with a GOAWAY, and the client makes a new one. So clients find new replicas,
+    and a process that stops has no connections after this time."""
     grpc_max_stream_seconds: float = Field(default=600.0, validation_alias="GRPC_MAX_STREAM_SECONDS", ge=1)
     """How long a call or stream may go on after its connection has reached that age."""
     grpc_max_call_seconds: float = Field(default=30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
     """Longest unary call of a caller that set no deadline."""
     trusted_proxies: Annotated[str, AfterValidator(_parseable_proxies)] = _shared("TRUSTED_PROXIES", "")
-    """Addresses or ranges (CIDR) of the proxies and load balancers in front, separated by commas. Of calls that come through them,
-    the address counts that they add to `X-Forwarded-For`: for source ranges, for wrong credentials, and for what one host may take.
-    Empty: the address of the connection counts."""
+    """Addresses or ranges (CIDR) of the proxies and load balancers in front, separated by commas. For calls through them, the
+    caller's address is the one that they add to `X-Forwarded-For`: for source ranges, for wrong credentials, and for limits of
+    one host. Empty: the address of the connection is used."""
     http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
     """HTTP connections that may be open at once; one host may have half of them, a trusted proxy all."""
     http_max_request_bytes: int = Field(default=32 << 20, validation_alias="HTTP_MAX_REQUEST_BYTES", ge=1 << 16)
-    """Largest body of one request, inflated. Apart from GRPC_MAX_MESSAGE_BYTES: senders do not repeat what is too large."""
+    """Largest body of one request, inflated. Separate from GRPC_MAX_MESSAGE_BYTES: senders do not repeat a request that was too
+    large."""
     http_max_body_bytes: int = Field(default=128 << 20, validation_alias="HTTP_MAX_BODY_BYTES", ge=1 << 20)
     """Bytes of all request bodies that are being read; one host may have half of them. Beyond it: 429."""
     http_header_seconds: float = Field(default=10.0, validation_alias="HTTP_HEADER_SECONDS", gt=0)
@@ -167,7 +169,7 @@ class ServiceSettings(BaseSettings):
 
     tenant_rpcs_per_second: int = Field(default=1000, validation_alias="TENANT_RPCS_PER_SECOND", ge=1)
     """Calls and HTTP requests per second of one tenant, over all replicas of a service; ten times as many at once. A quarter of
-    what may come at once is kept for calls that change something. LimitService changes this and the next ones by tenant."""
+    the burst is reserved for calls that change something. LimitService changes this and the next ones by tenant."""
     tenant_bytes_per_second: int = Field(default=32 << 20, validation_alias="TENANT_BYTES_PER_SECOND", ge=1 << 16)
     """Bytes of requests per second of one tenant, over all replicas of a service; ten times as many at once."""
     tenant_max_streams: int = Field(default=500, validation_alias="TENANT_MAX_STREAMS", ge=1)
@@ -186,18 +188,18 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")
     """One JSON object a line, or lines for reading."""
     shutdown_grace_seconds: float = Field(default=10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
-    """How long each of the three stages of a stop may take before what is left is cancelled."""
+    """The longest time for each of the three stages of a stop; the remaining work is then cancelled."""
     shutdown_announce_seconds: float = Field(default=3.0, validation_alias="SHUTDOWN_ANNOUNCE_SECONDS", ge=0)
-    """How long a process that is told to stop says that it is not ready and goes on as before, so that load balancers
-    learn of it. Then it refuses new gRPC connections and takes calls until the old ones have reached their greatest age.
-    0: neither, callers are told UNAVAILABLE; right where no other replica can take the calls."""
+    """How long a stopping process reports that it is not ready and continues as before, so that load balancers notice. Then it
+    refuses new gRPC connections and accepts calls until the existing connections have reached their maximum age. 0: it does
+    neither, and callers get UNAVAILABLE; right where no other replica can take the calls."""
     listen_shared: bool = Field(default=False, validation_alias="LISTEN_SHARED")
     """Whether another process may listen on the same addresses (SO_REUSEPORT), so that a successor takes the connections
     while this process leaves. Otherwise a second process on an address fails at its start."""
 
     @model_validator(mode="after")
     def _complete(self) -> "ServiceSettings":
-        """Half of a pair would be ignored in silence, and the operator would believe that it protects."""
+        """Half of a pair would be ignored silently, and the operator would believe that it protects."""
         if self.processes > 1:
             self._require_addresses()
         if self.auth_oidc_issuer and not self.auth_oidc_audience:

@@ -22,7 +22,7 @@ def welcome(stack: Stack, seconds: float) -> str:
         ]
     roles = (
         ("SENDER", "a monitoring system", tokens.SENDER),
-        ("RESPONDER", "somebody on call", tokens.RESPONDER),
+        ("RESPONDER", "a person on call", tokens.RESPONDER),
         ("ADMIN", "the one who sets things up", tokens.ADMINISTRATOR),
     )
     exports = [

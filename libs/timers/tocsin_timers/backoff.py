@@ -14,7 +14,7 @@ def full_jitter(attempt: int, base: float, cap: float) -> float:
 
 
 class Backoff:
-    """The waits of a loop that lost its server. Never shorter than half a step: a loop that waits 0 s burns a core."""
+    """The waits of a loop that lost its server. Never shorter than half a step: a loop that waits 0 s would use a whole core."""
 
     def __init__(self, base: float = 0.05, cap: float = 1.0) -> None:
         self._base = base
@@ -22,11 +22,11 @@ class Backoff:
         self.failures = 0
 
     def reset(self) -> None:
-        """It went well: the next wait is the shortest again."""
+        """A success: the next wait is the shortest again."""
         self.failures = 0
 
     async def wait(self) -> None:
-        """It failed once more."""
+        """One more failure."""
         self.failures += 1
         step = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 30))
         await asyncio.sleep(random.uniform(step / 2, step))

@@ -1,4 +1,4 @@
-"""Many callers, one round trip: what arrives while a call to Redis runs goes together in the next one."""
+"""Many callers, one round trip: items that arrive while a call to Redis runs are sent together in the next one."""
 
 import asyncio
 from collections import deque
@@ -15,8 +15,8 @@ MOST_PER_CALL: Final = 1000
 class Batcher(Generic[Item, Answer]):
     """Collects the items of concurrent callers into calls of at most a thousand, one call at a time, in order.
 
-    A lone caller pays nothing: its call runs in its own task. A failed call fails exactly the callers whose items it
-    carried, with the same exception. Waiting callers are as many as there are callers: this holds no queue of its own.
+    A lone caller has no extra cost: its call runs in its own task. A failed call fails exactly the callers whose items it
+    carried, with the same exception. As many items wait as there are callers: this has no queue of its own.
     """
 
     def __init__(self, call: Callable[[list[Item]], Awaitable[Sequence[Answer]]]) -> None:
@@ -26,7 +26,7 @@ class Batcher(Generic[Item, Answer]):
         self._drainer: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Answer:
-        """One item through the next call. Cancelling the caller does not take back an item that is on its way."""
+        """One item through the next call. Cancelling the caller does not stop an item that is being sent."""
         if self._busy:
             future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             self._waiting.append((item, future))
@@ -58,7 +58,7 @@ class Batcher(Generic[Item, Answer]):
                     for (_, future), answer in zip(batch, answers, strict=True):
                         if not future.done():
                             future.set_result(answer)
-                # Let those who just got their answer ask again, so that they travel together and not one by one.
+                # Let the callers that just got their answer ask again, so that their items are sent together.
                 await asyncio.sleep(0)
         finally:
             self._busy = False
@@ -67,7 +67,7 @@ class Batcher(Generic[Item, Answer]):
 
 
 class Feed(Generic[Item]):
-    """Sends a long row of items in calls, one at a time and in order; while one runs, the next one's items are made."""
+    """Sends a long series of items in calls, one at a time and in order; while one runs, the next one's items are made."""
 
     def __init__(self, call: Callable[[list[Item]], Coroutine[Any, Any, int]]) -> None:
         self._call = call
@@ -81,20 +81,20 @@ class Feed(Generic[Item]):
         await self._settle()
         items, self.items = self.items, []
         self._running = asyncio.create_task(self._call(items))
-        # Its bytes must be on their way before the caller keeps the loop busy with making more: redis-py takes two turns
-        # of the loop to lend a connection.
+        # Its bytes must be sent before the caller keeps the loop busy with making more: redis-py needs two iterations of the loop
+        # to lend a connection.
         for _ in range(3):
             await asyncio.sleep(0)
 
     async def finish(self) -> int:
-        """Send what is left; the sum of all answers."""
+        """Send the rest; returns the sum of all answers."""
         if self.items:
             await self.send()
         await self._settle()
         return self._total
 
     async def close(self) -> None:
-        """Wait for every call; how it ends does not matter here."""
+        """Wait for every call; their results do not matter here."""
         if self._running is not None:
             await asyncio.wait({self._running})
             self._running.exception()

@@ -1,4 +1,4 @@
-"""The Taskiq broker: sending now, sending later, and what an operator may ask and do."""
+"""The Taskiq broker: sending now, sending later, and the operator's functions."""
 
 import asyncio
 import functools
@@ -63,18 +63,16 @@ class TimerBroker(AsyncBroker):
     ) -> None:
         """`url`: see `Connections.from_url`; Sentinel and Cluster are other schemes of it.
 
-        `shards`: how many hash slots hold the queue; more than one only spreads it over the masters of a Cluster or
-        eases one saturated core. Must be the same everywhere; changing it needs an empty queue.
-        `priorities`: read first to last; what has no label is of the last. Their first letters must differ, in
-        more than their case, as that letter is all a pending timer keeps.
-        `lease`: seconds of silence after which a worker counts as dead and what it held is given to others.
-        `max_deliveries`: how often an entry may be taken over from the dead before it counts as what killed them.
-        `max_waiting`: per priority and shard, sends beyond it raise QueueFull; 0: no limit. Timers are not counted.
-        `most_dead`: dead letters kept per shard; beyond it the oldest are forgotten, and counted.
-        `command_timeout`: seconds to connect, and again to answer, before a command fails. One that timed out makes
-        the others fail at once until Redis answers again.
-        `circuit`: that of another broker of this process on the same server, so that both know what one of them found.
-        `backoff`: what becomes of tasks that raise.
+        `shards`: how many hash slots hold the queue; more than one only spreads it over the masters of a Cluster or eases one
+        saturated core. Must be the same everywhere; changing it needs an empty queue. `priorities`: read first to last; what has
+        no label is of the last. Their first letters must differ, ignoring case, as that letter is all that a pending timer
+        stores. `lease`: seconds of silence after which a worker counts as dead and its messages are given to others.
+        `max_deliveries`: how often an entry may be taken over from dead workers before it counts as the cause of their death.
+        `max_waiting`: per priority and shard, sends beyond it raise QueueFull; 0: no limit. Timers are not counted. `most_dead`:
+        dead letters kept per shard; beyond it the oldest are forgotten, and counted. `command_timeout`: seconds to connect, and
+        again to answer, before a command fails. After a command that timed out, the others fail at once until Redis answers
+        again. `circuit`: that of another broker of this process on the same server, so that both share its state. `backoff`: what
+        becomes of tasks that raise.
         """
         super().__init__()
         if not priorities or len({priority[:1].lower() for priority in priorities}) != len(priorities):
@@ -86,7 +84,7 @@ class TimerBroker(AsyncBroker):
         self.lease = lease
         self.max_deliveries = max_deliveries
         self.metrics = metrics or TimerMetrics(None, queue)
-        # A blocking read that ends well within the lease is one that cannot deliver what was since taken over.
+        # A blocking read that ends well within the lease cannot deliver an entry that was taken over since.
         self.block = min(5.0, lease / 4)
         self._max_waiting = max_waiting
         self._connections = Connections.from_url(
@@ -165,7 +163,7 @@ class TimerBroker(AsyncBroker):
         return self.formatter.dumps(message)
 
     async def cancel_delayed(self, task_id: str) -> bool:
-        """Take back what was sent with the `delay` label; whether it was still pending. Timers: `TimerSource`."""
+        """Take back a message that was sent with the `delay` label; returns whether it was still pending. Timers: `TimerSource`."""
         return await self._cancellers[self.shard_of(task_id)].submit(DELAYED_PREFIX + task_id)
 
     # Pending timers, for TimerSource
@@ -237,7 +235,7 @@ class TimerBroker(AsyncBroker):
 
     @property
     def circuit(self) -> Circuit | None:
-        """What this process knows about a hanging Redis, for `circuit` of another broker. None on a Cluster."""
+        """The state of this process about a hanging Redis, for `circuit` of another broker. None on a Cluster."""
         return self._connections.circuit
 
     # Operating
@@ -278,14 +276,14 @@ class TimerBroker(AsyncBroker):
         )
 
     async def refill(self, arm_all: Callable[[], Awaitable[object]]) -> bool:
-        """Call `arm_all` if Redis is not the one that was filled last, with what it held: after it was flushed, restarted,
-        failed over or replaced, and the very first time. Ask each second, in any number of processes.
+        """Call `arm_all` if Redis is not the one that was filled last, with its data: after it was flushed, restarted, failed
+        over or replaced, and the very first time. Ask each second, in any number of processes.
 
-        One process at a time fills. When it dies another one begins within a lease; when Redis forgets again meanwhile,
-        the next who asks begins anew. `arm_all` is to arm everything that is pending, nearest first (`TimerSource.arm`).
+        One process at a time fills. When it dies another one begins within a lease; when Redis loses its data again meanwhile,
+        the next caller begins again. `arm_all` is to arm everything that is pending, nearest first (`TimerSource.arm`).
 
-        True: Redis holds what it was given. False: another process is filling it, or it forgot again: ask again. Raises
-        RedisError, and what `arm_all` raises; then it counts as not filled.
+        True: Redis holds all that it was given. False: another process is filling it, or it lost its data again: ask again.
+        Raises RedisError, and what `arm_all` raises; then it counts as not filled.
         """
         return await refill(self.shards, self.lease, arm_all)
 

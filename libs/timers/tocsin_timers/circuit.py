@@ -1,4 +1,4 @@
-"""What a whole process knows about a Redis that hangs: it counts as away after one time-out, until it answers again."""
+"""The state of a whole process about a Redis that hangs: it counts as away after one time-out, until it answers again."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS: Final = 0.1
-"""A probe that fails within this time shows that commands fail at once by themselves: no caller needs to be held off."""
+"""A probe that fails within this time shows that commands fail at once by themselves: callers need not be held off."""
 
 
 class RedisUnresponsive(ConnectionError):
@@ -37,8 +37,8 @@ class Circuit:
     """
 
     def __init__(self, ask: Callable[[], Awaitable[object]], drop_idle: Callable[[], Awaitable[object]]) -> None:
-        """`ask`: has Redis write something through a connection that nothing else uses, and raises RedisError. `drop_idle`: closes
-        the connections that are not in use, which may lead to a server that was replaced and would time out one by one."""
+        """`ask`: has Redis write something through a connection that nothing else uses, and raises RedisError. `drop_idle`:
+        closes the connections that are not in use, which may lead to a server that was replaced and would time out one by one."""
         self._ask = ask
         self._drop_idle = drop_idle
         self._running: set[asyncio.Timeout] = set()

@@ -1,4 +1,5 @@
-"""redis-py's client of a Cluster, held to what this library promises. Each part goes when redis-py does the same."""
+"""redis-py's Cluster client, changed so that it keeps this library's promises. Each part can be removed when redis-py does the
+same."""
 
 from typing import Any
 
@@ -16,7 +17,8 @@ class NotConnected(ConnectionError):
 
 
 class ClusterConnection(PackedConnection):
-    """A connection that says when a command cannot have arrived, and sends nothing where the server has hung up."""
+    """A connection that reports when a command cannot have arrived, and sends nothing where the server has closed the
+    connection."""
 
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
         """Raises NotConnected, and what the server answers to the greeting."""
@@ -28,8 +30,8 @@ class ClusterConnection(PackedConnection):
             raise NotConnected(*error.args) from error
 
     def should_reconnect(self) -> bool:
-        """Whether it is of no use any more. The pools of the other clients look before they lend one; a Cluster's only ask
-        this, and the first command after a restart of the server would fail."""
+        """Whether it can no longer be used. The pools of the other clients check before they lend one; a Cluster's only ask this,
+        and the first command after a restart of the server would fail."""
         hung_up = self._reader is not None and self._reader.at_eof()
         return hung_up or bool(super().should_reconnect())  # type: ignore[no-untyped-call]
 
@@ -65,7 +67,7 @@ class ClusterClient(RedisCluster):
     async def initialize(
         self, additional_startup_nodes_info: Any = None, last_failed_node_name: str | None = None
     ) -> "ClusterClient":
-        """Read the topology. The node that gave no answer lately is the last to be asked: everybody waits for this."""
+        """Read the topology. The node that gave no answer lately is asked last: all commands wait for this."""
         await super().initialize(additional_startup_nodes_info, last_failed_node_name or self._silent_node)
         return self
 

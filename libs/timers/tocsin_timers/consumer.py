@@ -1,4 +1,4 @@
-"""All that one consuming process does with Redis: promote, read, take over, keep leases, settle and give back."""
+"""All that one consuming process does with Redis: promote, read, take over, renew leases, settle and give back."""
 
 import asyncio
 import logging
@@ -25,14 +25,14 @@ from tocsin_timers.start_warnings import warn_of_lossy_settings
 logger = logging.getLogger(__name__)
 
 TIDY_SECONDS: Final = 600.0
-"""How long a consumer without entries may be silent before Redis forgets it, and how often that is looked at."""
+"""How long a consumer without entries may be silent before Redis removes it, and how often that is checked."""
 
 _Place = tuple[int, str]
 _Key = tuple[int, str, bytes]
 
 
 class Queue(Protocol):
-    """What is consumed (`TimerBroker`)."""
+    """The queue that is consumed (`TimerBroker`)."""
 
     queue: str
     priorities: tuple[str, ...]
@@ -59,9 +59,9 @@ class Consumer:
         """`room(priority)`: how many more entries of that priority may be read now; call `room_changed()` when it grew.
         `resumed()` is called when a pause is over.
 
-        `rate_limit`: entries per second over all workers of the queue. With several priorities the first one is not
-        held up by it, though it counts: the others then wait longer.
-        `longest_hold`: seconds after which the lease of a running entry is not renewed any more; None: always renewed.
+        `rate_limit`: entries per second over all workers of the queue. With several priorities the first one is not delayed by
+        it, but it counts: the others then wait longer. `longest_hold`: seconds after which the lease of a running entry is not
+        renewed any more; None: always renewed.
         """
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._queue = queue
@@ -73,19 +73,19 @@ class Consumer:
         self._promoters = [Promoter(shard, queue.metrics, self._looked_at(shard.number)) for shard in queue.shards]
         self._settlers = [Batcher(self._settle_each(shard)) for shard in queue.shards]
         self._held: dict[_Key, Delivery] = {}
-        # Not held any more, and Redis has not answered yet: it may still name them as ours.
+        # No longer held, and Redis has not answered yet: its replies may still list them as ours.
         self._leaving: set[_Key] = set()
-        # Whose entries were given back: they are looked for as soon as there is room.
+        # Shards whose entries were given back: they are read again as soon as there is room.
         self._gave_back: set[int] = set()
         self._paused: set[int] = set()
-        # Whose pause is not known yet: a worker that starts during a pause must not take anything before it looked.
+        # Shards whose pause is not known yet: a worker that starts during a pause must not take anything before it has checked.
         self._unseen = {shard.number for shard in queue.shards}
         self._last_wake = ["0-0"] * len(queue.shards)
         self._tend_now = [asyncio.Event() for _ in queue.shards]
         self._may_read: dict[_Place, asyncio.Event] = {
             (shard.number, priority): asyncio.Event() for shard in queue.shards for priority in queue.priorities
         }
-        # Replies may have been lost on the way: what Redis holds for us that we do not know of has to be read again.
+        # Replies may have been lost: entries that Redis holds for us and that we do not know must be read again.
         self._uncertain: set[_Place] = set()
         self._settlings: list[set[_Key]] = []
         self._permits: dict[_Place, int] = {}
@@ -110,7 +110,7 @@ class Consumer:
         self._keepers.append(asyncio.create_task(warn_of_lossy_settings(self._queue.shards)))
 
     async def stop_reading(self) -> None:
-        """Take nothing more; promoting and the leases of what runs go on."""
+        """Take nothing more; promoting and the renewal of running entries' leases continue."""
         await cancel(*self._readers)
         self._readers.clear()
 
@@ -147,8 +147,9 @@ class Consumer:
         return bool(self._paused)
 
     def fresh(self, delivery: Delivery) -> bool:
-        """Whether no other worker can have taken it over meanwhile. One that is not is forgotten here and, if it is still
-        ours, delivered again: a process that was stopped for a minute must not start what others have done since."""
+        """Whether no other worker can have taken it over meanwhile. An entry that may have been taken over is dropped here and,
+        if it is still ours, delivered again: a process that was stopped for a minute must not start tasks that others have run
+        since."""
         if self._held.get(_key(delivery)) is not delivery:
             return False  # given back
         if time.monotonic() - delivery.since < self._queue.lease * 0.75:
@@ -168,7 +169,7 @@ class Consumer:
         return None if delivery.due_us is None or now is None else max(0.0, (now - delivery.due_us) / 1_000_000)
 
     async def settle(self, delivery: Delivery) -> None:
-        """End a delivery as its `outcome` says. Through outages: what is done must not be done again by others.
+        """End a delivery as its `outcome` says. It repeats during outages: a finished task must not be run again by others.
 
         Gives up after ten leases, when others have long taken it over.
         """
@@ -217,8 +218,8 @@ class Consumer:
 
     @contextmanager
     def _settled_meanwhile(self) -> Iterator[set[_Key]]:
-        """What is settled while a reply is awaited. The reply may still name it: it comes over a connection of its own and
-        may be older than that of a settling which Redis did after it.
+        """Entries that are settled while a reply is awaited. The reply may still list them: it comes over another connection and
+        may be older than the settling.
         """
         settled: set[_Key] = set()
         self._settlings.append(settled)
@@ -228,7 +229,7 @@ class Consumer:
             self._settlings = [each for each in self._settlings if each is not settled]
 
     def _unknown(self, found: list[Delivery], settled: set[_Key]) -> list[Delivery]:
-        """Those that this worker neither has in its hands nor has just ended or given back."""
+        """Entries that this worker neither holds nor has just ended or given back."""
         gone = self._leaving | settled
         return [each for each in found if (key := _key(each)) not in self._held and key not in gone]
 
@@ -284,9 +285,9 @@ class Consumer:
                     )
 
     async def _give_back(self, shard: Shard) -> None:
-        """Messages that were read and have not begun for half a lease are given back, for any consumer with free capacity. Left
-        until its lease ends, it would count as delivered once more each time, and be buried in the end as what kills its workers
-        though none of them began it."""
+        """Messages that were read and have not begun for half a lease are given back, for any consumer with free capacity. If
+        they were left until their lease ends, each time would count as a delivery, and in the end they would be dead letters, as
+        if they had killed their workers, though none began them."""
         old = time.monotonic() - self._queue.lease / 2
         waiting = [
             each for each in self._held.values() if each.shard == shard.number and not each.running and each.since < old
@@ -333,7 +334,7 @@ class Consumer:
         self._last_wake[shard.number] = "0-0"
 
     def _hold_back_reclaims(self) -> None:
-        # After an outage every lease has run out: let the living settle and renew before anybody counts as dead.
+        # After an outage every lease has run out: living workers settle and renew first, before any worker counts as dead.
         self._reclaim_after = time.monotonic() + min(2.0, self._queue.lease)
 
     def _looked_at(self, shard: int) -> Callable[[bool], None]:
@@ -350,7 +351,7 @@ class Consumer:
         return looked
 
     def _rests(self, shard: int) -> bool:
-        """Whether nothing is to be taken from it: it is paused, or has not been asked yet."""
+        """Whether nothing may be taken from it: it is paused, or has not been asked yet."""
         return shard in self._paused or shard in self._unseen
 
     def _settle_each(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[list[bool]]]:

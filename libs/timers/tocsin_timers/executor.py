@@ -1,4 +1,4 @@
-"""Runs one delivery: Taskiq's receiver with nothing dropped."""
+"""Runs one delivery: Taskiq's receiver, except that no message is lost."""
 
 import asyncio
 import logging
@@ -68,7 +68,7 @@ class Executor(Receiver):
         settled = opened is not None and await self._perform(*opened, delivery, consumer)
         metrics.seconds.observe(time.monotonic() - started)
         if delivery.outcome is None:
-            # Its own to acknowledge, and it did not: as after a crash, a worker runs it again when the lease ends.
+            # The task itself must acknowledge it, and did not: as after a crash, a worker runs it again when the lease ends.
             consumer.forget(delivery)
             return False
         match delivery.outcome.verdict:
@@ -151,17 +151,18 @@ class Executor(Receiver):
             for middleware in self._saved:
                 await maybe_awaitable(middleware.post_save(message, result))
         except Exception:
-            # As in Taskiq's own receiver. The task had its effect: running it again would repeat that, not the storing.
+            # As in Taskiq's own receiver. The task had its effect: running it again would repeat the effect, and need not store
+            # the result.
             logger.exception("%s %s: its result could not be stored", message.task_name, message.task_id)
 
     async def _done_early(self, delivery: Delivery, consumer: Consumer) -> None:
-        """Acknowledged before the end: from here on no other worker gets it, and no failure brings it back."""
+        """Acknowledged before the end: from here on no other worker gets it, and a failure does not repeat it."""
         delivery.outcome = DONE
         await consumer.settle(delivery)
 
 
 def _with_own(hook: str, middlewares: Iterable[TaskiqMiddleware]) -> list[TaskiqMiddleware]:
-    """Those that do something there: awaiting the others' nothing costs as much as a small task."""
+    """Only middlewares that do something there: awaiting the empty methods of the others costs as much as a small task."""
     return [
         middleware for middleware in middlewares if getattr(type(middleware), hook) != getattr(TaskiqMiddleware, hook)
     ]

@@ -1,4 +1,5 @@
-"""Timers in Redis as copies of rows elsewhere: armed after the commit, armed anew when Redis forgot, told when they die."""
+"""Timers in Redis as copies of rows elsewhere: armed after the commit, armed again when Redis has lost them, reported when they
+die."""
 
 import asyncio
 import logging
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 MOST_WAITING: Final = 20_000
 """Timers that wait to be sent; more are dropped, which means that Redis is slow or away."""
 DEAD_LETTERS: Final = 500
-"""Dead letters that one look takes."""
+"""Dead letters that one round takes."""
 CLOSE_SECONDS: Final = 2.0
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,7 +41,7 @@ class Chunk:
 
 
 class Record(Protocol):
-    """Where the rows are: they decide. When the copy in Redis is lost, the owner of the rows finds what is due in them."""
+    """The owner of the rows, which decide. When a copy in Redis is lost, the owner finds the due row."""
 
     async def later(self, after: Any) -> Chunk:
         """What is due later, behind `last` of another chunk; None: from the nearest on."""
@@ -51,15 +52,15 @@ class Record(Protocol):
         ...
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Take note of a message that was given up; it is removed from Redis afterwards. What this raises keeps it there."""
+        """Note a message that was given up; it is removed from Redis afterwards. If this raises, the message stays there."""
         ...
 
 
 class TimerMirror:
-    """Keeps the copies of a record's rows. Nothing here must succeed: what is lost is found in the record.
+    """Keeps the copies of a record's rows. Nothing here has to succeed: a lost copy is found by its row.
 
-    Due times are by the record's clock. What is left of them is counted by this process's monotonic clock and added to
-    Redis' own time, so hosts whose clocks differ by hours fire on time, and so does a record whose clock a test moves.
+    Due times are by the record's clock. The remaining time is counted by this process's monotonic clock and added to Redis' own
+    time. So hosts whose clocks differ by hours fire on time, and so does a record whose clock a test moves.
     """
 
     def __init__(
@@ -87,13 +88,13 @@ class TimerMirror:
             self._put(timer.id, timer._replace(due=timer.due + shift))
 
     def disarm(self, ids: Iterable[str]) -> None:
-        """Take these out soon. One that stays fires, and the record decides what comes of it."""
+        """Take these out soon. A timer that stays fires, and the record decides whether it has an effect."""
         for id in ids:
             self._put(id, None)
 
     async def watch(self) -> None:
-        """One look, to be repeated every second by any number of processes: fill a Redis that forgot, tell it of the
-        pause, hand over its dead letters. Raises what the record raises; a Redis that is away is no error."""
+        """One round, to be repeated every second by any number of processes: fill a Redis that lost its data, copy the pause,
+        pass on dead letters. Raises what the record raises; a Redis that is away is no error."""
         try:
             await self._mirror_pause()
             await self._broker.refill(self.fill)
@@ -120,7 +121,7 @@ class TimerMirror:
         return count
 
     async def tell_pause(self, paused: bool) -> None:
-        """Tell the workers at once what the record says of the pause. Without Redis they are told by `watch`."""
+        """Tell the workers at once whether the record is paused. Without Redis they are told by `watch`."""
         try:
             await (self._broker.pause() if paused else self._broker.resume())
         except (RedisError, OSError) as error:
@@ -177,7 +178,7 @@ class TimerMirror:
         return chunk, _clock_since(chunk.now)
 
     async def _mirror_pause(self) -> None:
-        """Until both agree: an operator may change the record while Redis is being told what it said before."""
+        """Until both agree: an operator may change the record while Redis is being told the old value."""
         while (paused := await self._record.paused()) != await self._broker.is_paused():
             await (self._broker.pause() if paused else self._broker.resume())
 

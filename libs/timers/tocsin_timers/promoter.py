@@ -1,4 +1,4 @@
-"""Moves what is due into the streams, at the moment it is due."""
+"""Moves due timers into the streams, at the moment they are due."""
 
 import asyncio
 import logging
@@ -18,8 +18,8 @@ BATCH: Final = 500
 class Promoter:
     """One per shard in every worker process; any number at once, and none fires twice (`lua/promote.lua`).
 
-    Sleeps until the head is due or an earlier timer is armed, at most a second. All of them wake for the same
-    timer and the first one gets it: letting one go first was tried, and made timers later whenever that one was busy.
+    Sleeps until the head is due or an earlier timer is armed, at most a second. All of them wake for the same timer and the first
+    one gets it: letting one go first was tried, and made timers later whenever that one was busy.
     """
 
     def __init__(self, shard: Shard, metrics: TimerMetrics, looked: Callable[[bool], None]) -> None:

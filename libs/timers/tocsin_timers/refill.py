@@ -1,4 +1,4 @@
-"""Filling a Redis that forgot: one process at a time, and again by another if that one dies."""
+"""Fills a Redis that lost its data: one process at a time, and another one if that one dies."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What becomes of a task that raised: again later, or dead."""
+"""What becomes of a task that raised: a retry, or a dead letter."""
 
 import asyncio
 import logging
@@ -30,11 +30,11 @@ class _Keeper(Protocol):
 class BackoffMiddleware(TaskiqMiddleware):
     """Retries with full-jitter exponential backoff, then the dead-letter stream.
 
-    The label `attempts` on a task or a call overrides how many there are. A task that calls `Context.reject()` is dead
-    at once; one that raises NoResultError (as `Context.requeue()` does) has not failed. Where Taskiq's own retry
-    middlewares are on (SimpleRetry, SmartRetry), what they give up comes here. Under `Worker` the retry, or
-    the dead letter, and the end of this attempt are one step in Redis. Under the stock receiver the retry is sent
-    first: a process killed in between runs that attempt again.
+    The label `attempts` on a task or a call overrides how many there are. A task that calls `Context.reject()` is dead at once;
+    one that raises NoResultError (as `Context.requeue()` does) has not failed. Where Taskiq's own retry middlewares are on
+    (SimpleRetry, SmartRetry), messages that they give up come here. Under `Worker` the retry, or the dead letter, and the end of
+    this attempt are one step in Redis. Under the stock receiver the retry is sent first: a process killed in between runs that
+    attempt again.
     """
 
     def __init__(self, attempts: int = 5, base: float = 1.0, cap: float = 300.0) -> None:

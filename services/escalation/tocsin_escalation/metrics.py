@@ -21,11 +21,11 @@ class EscalationMetrics:
         self.events = Counter("tocsin_escalation_timeline", "Timeline entries by kind", ["kind"], registry=registry)
         self.pages = Counter("tocsin_escalation_pages", "Pages asked of notify by type", ["type"], registry=registry)
         self.exhausted = Counter(
-            "tocsin_escalation_exhausted", "Incidents that nobody answered: somebody must look", registry=registry
+            "tocsin_escalation_exhausted", "Incidents that nobody answered: a person must look", registry=registry
         )
         self.nobody_paged = Counter(
             "tocsin_escalation_nobody_paged",
-            "Incidents none of whose pages reached anybody: somebody must look",
+            "Incidents none of whose pages reached a person: a person must look",
             registry=registry,
         )
         self.gaps_met = Counter(

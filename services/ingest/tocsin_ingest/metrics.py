@@ -47,7 +47,7 @@ class IngestMetrics:
         )
         self.holds_overdue = Gauge(
             "tocsin_ingest_held_alerts_overdue",
-            "Alerts whose silence or pause ended more than 10 s ago and that nobody looked at again, up to 1,000; must be 0",
+            "Alerts whose silence or pause ended more than 10 s ago and that were not decided again, up to 1,000; must be 0",
             registry=registry,
         )
         self.holds_failed = Counter(

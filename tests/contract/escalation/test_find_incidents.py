@@ -24,7 +24,7 @@ SENT = (
 
 
 async def sent(tenant: Tenant) -> None:
-    """Four incidents, the newest last, that nobody is paged for."""
+    """Four incidents, the newest last, that page no one."""
     prom = await tenant.integration()
     for summary, source, severity, labels in SENT:
         incident = await prom.triggers(summary, source=source, severity=severity, labels=labels, dedup_key=summary)

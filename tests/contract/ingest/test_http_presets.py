@@ -155,7 +155,7 @@ async def test_a_problem_of_zabbix_is_acknowledged_there_and_recovers(
         "component": "cpu",
     }
     assert [link.href for link in alert.links] == [zabbix("1")["link"]]
-    # A comment is no answer; that somebody has acknowledged is one.
+    # A comment is no answer; an acknowledge in Zabbix is one.
     assert (await client.post(zabbix("1", update="1")))[0] == 200
     assert (await client.post(zabbix("1", update="1", acknowledged="Yes")))[0] == 200
     assert (await client.post(zabbix("0", acknowledged="Yes")))[0] == 200

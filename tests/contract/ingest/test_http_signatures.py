@@ -110,7 +110,7 @@ async def test_there_is_no_way_around_it(ingest: Ingest) -> None:
             "the key is right, and PagerDuty's form of a wrong key would lead astray"
         )
         assert {each.dedup_key for each in await sender.alerts()} == {"tocsin-refused-alerts"}
-        # A token is no key, and whoever has one may send for the integration.
+        # A token is no key, and its holder may send for the integration.
         named = SendAlertRequest(integration="integrations/signed", alert=trigger("k").alert)
         await ingest.alerts.SendAlert(named, metadata=bearer(sender.org))
 

@@ -158,7 +158,7 @@ async def test_while_the_certificate_cannot_be_had_the_message_comes_again(sende
 async def test_what_amazon_refuses_is_refused_and_people_hear_of_it(
     sender: Sender, amazon: Amazon, status: int, answered: int
 ) -> None:
-    """A subscription that is too old, or a certificate that never was: it would be answered 503 for ever, and nobody saw it."""
+    """A subscription that is too old, or a certificate that never existed: it would be answered 503 for ever, unnoticed."""
     url = f"https://{HOST}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token={status}"
     asked = amazon.message("SubscriptionConfirmation", Message="You have chosen", Token=str(status), SubscribeURL=url)
     unknown = f"https://{HOST}/SimpleNotificationService-{status}.pem"

@@ -122,7 +122,7 @@ async def test_a_key_with_a_lifetime_says_when_it_ends_and_ends_then(ingest: Ing
         ended = "UPDATE integration_keys SET expire_time = app_now() - interval '1 second' WHERE org_id = $1"
         await tx.execute(ended, org)
     assert await stops(ingest, made.key)
-    # Nobody else would see that its alerts are refused: its sender alone is told.
+    # Otherwise only its sender would be told that its alerts are refused.
     [words] = await told(ingest, org)
     assert "has expired" in words
     for lifetime in (hour, None):
@@ -345,7 +345,7 @@ async def test_a_key_works_only_from_the_integrations_ranges(ingest: Ingest) -> 
         async with http.post(f"{ingest.http}/v1/alertmanager", json=body, headers=headers) as response:
             assert response.status == 403
             assert "203.0.113" not in await response.text(), "who is elsewhere need not know where the key works"
-    # A sender that has moved is told by an answer that nobody reads; whose it is hears of it.
+    # A sender that has moved is told by an answer that no person reads; the owners of the integration are told too.
     [words] = await told(ingest, org)
     assert "may not be used from" in words
     cleared = UpdateIntegrationRequest(

@@ -68,7 +68,7 @@ async def test_a_mail_is_an_alert_once_it_is_answered(mails: Mails) -> None:
     assert (alert.source, alert.severity) == ("nagios@example.com", SEVERITY_CRITICAL)
     assert dict(alert.labels) == {"from": "nagios@example.com"}
     assert alert.details["text"] == "98 % of /var"
-    # The address is a credential: it is nowhere but with whoever was given it.
+    # The address is a credential: only those who were given it have it.
     assert mails.address.partition("@")[0] not in str(alert)
 
 
@@ -126,7 +126,7 @@ async def test_an_answer_is_about_the_alert_of_the_mail_that_it_answers(mails: M
     assert (alert.dedup_key, alert.count) == ("disk full", 2)
     assert (await mails.send("Done", "Solved.", In_Reply_To="<second@example.com>"))[0] == 250
     assert [each.state for each in await mails.alerts()] == [ALERT_STATE_RESOLVED]
-    # Words about what is over page nobody. A program that threads its next problem below the last one does.
+    # A text about an alert that is over pages no one. A program that threads its next problem below the last one does.
     assert (await mails.send("Re: Disk full", "Thanks!", In_Reply_To="<first@example.com>"))[0] == 250
     assert [each.state for each in await mails.alerts()] == [ALERT_STATE_RESOLVED]
     assert (await mails.send("Disk full", "again", In_Reply_To="<first@example.com>"))[0] == 250

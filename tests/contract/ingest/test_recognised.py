@@ -73,7 +73,7 @@ class Way:
     async def one_by_one(self, parts: Sequence[bytes]) -> list[object]:
         answers: list[object] = []
         for part in parts:
-            # What nobody has seen before.
+            # An alert that is seen for the first time.
             self.intake._recognised = Recognised()
             try:
                 answers.append(told(await self.intake.send(self.sender, part)))
@@ -266,7 +266,7 @@ async def test_a_recognised_alert_is_answered_after_its_commit_and_not_when_that
     part = trigger("k").SerializeToString()
     await way.together([part])
     async with ingest.database.transaction(way.org) as tx:
-        # Whatever would write the alert waits for this.
+        # Each statement that would write the alert waits for this.
         await tx.execute("SELECT FROM alerts WHERE dedup_key = 'k' FOR UPDATE")
         waiting = asyncio.create_task(way.together([part] * 5))
         while not way.batches._running:

@@ -1,4 +1,5 @@
-"""A limit that refuses a sender leaves a note, at whatever door: its silence is none, and its incidents are not resolved for it."""
+"""A limit that refuses a sender leaves a note, at every listener: the sender does not count as silent, and its incidents are not
+resolved for it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -84,7 +84,7 @@ async def test_an_outage_loses_nothing_and_keeps_order(database_url: str) -> Non
 async def test_what_waited_goes_within_a_second_of_the_peers_return(database_url: str) -> None:
     """The floor is an alert's road with the peer there, in the same run."""
     first = FakeEscalation()
-    # Not one of those that the kernel hands out: nobody may have it while the peer is away.
+    # Not one of those that the kernel assigns: no other process may get it while the peer is away.
     port = free_port()
     await first.start(port)
     async with running(database_url, first.target) as ingest:

@@ -1,4 +1,4 @@
-"""Integration keys that nobody made: they cost a few queries together, and hold up no sender whose key is right."""
+"""Integration keys that do not exist: they cost a few queries together, and delay no sender whose key is right."""
 
 import asyncio
 import secrets

@@ -23,7 +23,7 @@ Call = Callable[["Someone", pb.ContactMethod], Awaitable[Any]]
 
 
 class Someone:
-    """ContactService as somebody with a role."""
+    """ContactService as a user with a role."""
 
     def __init__(self, notify: Notify, org: str, subject: str, role: str) -> None:
         self._stub = notify.contacts
@@ -206,7 +206,7 @@ async def test_a_method_that_others_verify_is_told(world: World, notify: Notify,
 async def test_a_notice_that_waits_goes_to_the_old_address_also_after_a_second_change(
     world: World, notify: Notify, org: str, manager: Someone
 ) -> None:
-    """Whoever takes over two methods one right after the other must not catch the notices of each at the other."""
+    """A user who takes over two methods right after each other must not get the notices of each at the other."""
     first = await method_of(world, notify, org, ANA, "first@example.com")
     second = await method_of(world, notify, org, ANA, "second@example.com")
     queue: Any = {"name": "queues/notify"}

@@ -19,7 +19,7 @@ CALLS = 16
 
 
 class Ingest:
-    """Resolves whatever it is asked to."""
+    """Resolves every incident it is asked to."""
 
     def __init__(self) -> None:
         self.resolved: list[list[UUID]] = []

@@ -159,7 +159,7 @@ async def test_old_entries_go_after_their_time_and_none_before_thirty_days(db: D
 
 @pytest.mark.parametrize("asked", [{}, {"actor": "users/boss"}, {"resource": "users/ana"}])
 async def test_a_question_enters_an_index_at_its_own_entries(url: str, asked: dict[str, str]) -> None:
-    """Under row security, with the login of calls, whatever the planner thinks of a table that it has never looked at."""
+    """Under row security, with the login of calls, with any estimate of the planner for a table without statistics."""
     wanted = {"actor": "", "resource": "", **asked}
     session = await dial(tenant_url(url), name="plans", settings={"plan_cache_mode": "force_generic_plan"})
     tx = Explaining(session)

@@ -1,4 +1,4 @@
-"""What must hold in the rows, whoever races whom."""
+"""What must hold in the rows, in every race."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Figures of the past: exact, whatever crosses, and as people would count them from the timelines by hand."""
+"""Figures of the past: exact under concurrency, and as people would count them from the timelines by hand."""
 
 import asyncio
 import random
@@ -330,7 +330,7 @@ async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
 
 
 async def days_are_those_of_the_quarters(desk: Desk) -> None:
-    """Whatever is added, changed or deleted."""
+    """After every insert, change or deletion."""
     async with desk.db.system() as tx:
         kept = await tx.fetch(
             "SELECT day, user_id, policy_id, team, pages, acknowledged, quarters::text FROM person_days"

@@ -1,4 +1,4 @@
-"""What follows when a user is disabled, enabled or deleted: notify is told, and what was theirs is nobody else's."""
+"""What follows when a user is disabled, enabled or deleted: notify is told, and the user's objects pass to no other user."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ async def test_each_change_is_told_in_its_order_and_others_are_not(desk: Desk) -
 
 
 async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(desk: Desk) -> None:
-    """Absences of somebody who left kept their successor from being paged, and their feed showed the shifts of the successor."""
+    """Absences of a user who left kept their successor from being paged, and their feed showed the shifts of the successor."""
     feed, offered, taken, left = uuid4(), uuid4(), uuid4(), uuid4()
     await desk.passes(minutes=5)
     async with desk.db.system() as tx:
@@ -104,7 +104,7 @@ async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(desk: 
 
 
 async def test_who_was_deleted_follows_nothing_any_more(desk: Desk) -> None:
-    """Each change of an incident was a message to nobody, and another user of the same id got them."""
+    """Each change of an incident was a message to a user who did not exist, and another user of the same id got them."""
     followed, other = await desk.opens(), await desk.opens()
 
     async def follows(tx: Tx) -> None:

@@ -20,7 +20,7 @@ UNREACHABLE, FAILED, DELAYED, SENT, _ = OutcomeKind
 
 
 async def told(desk: Desk, incident: UUID, kind: OutcomeKind, *, org_id: str = ORG, who: str = "ana") -> OutcomeArrival:
-    """What became of somebody's page of the present level."""
+    """An outcome of a user's page of the present level."""
     run = await desk.run(incident)
     page = page_id(run, PageType.ESCALATION, run.level, who)
     return OutcomeArrival(

@@ -52,7 +52,7 @@ async def choice(desk: Desk, name: str) -> Write:
 
 
 async def notice(desk: Desk, name: str) -> Write:
-    """Nobody is told that somebody wants no notices any more: the round passes over them."""
+    """A user who wants no notices any more gets none: the round skips them."""
     await begins_in(desk, 3, schedule=name)
     await want(desk, Wanted(60, False, None, ""), "ana")
     gone = "DELETE FROM shift_notice_choices WHERE user_id = 'ana'"

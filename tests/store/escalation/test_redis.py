@@ -1,4 +1,4 @@
-"""Escalation's timers in a real Redis: copies of rows, so whatever goes wrong there is left to the sweep and tidied up."""
+"""Escalation's timers in a real Redis: copies of rows, so each fault there is left to the sweep and tidied up."""
 
 import asyncio
 import time

@@ -300,7 +300,7 @@ async def test_where_calendar_feeds_are_found(desk: Desk, public: str) -> None:
 
 
 async def imports(desk: Desk, key: bytes) -> UUID:
-    """A calendar that a schedule imports, from a port at which nobody listens; its URL was closed with this key."""
+    """A calendar that a schedule imports, from a port without a listener; its URL was encrypted with this key."""
     layer = Layer("week", (Turn(Unit.WEEK, 1),), local("2024-01-01 00:00"), (group("ana"),), "UTC")
     id = uuid4()
     url = Boxes([key], PURPOSE).close(f"{ORG}/calendarImports/{id}", b"http://127.0.0.1:1/team.ics")

@@ -224,7 +224,7 @@ async def test_an_acknowledge_looks_at_no_schedule(desk: Desk, looked_at: list[l
 async def test_of_one_incident_the_levels_that_come_next_are_looked_at_and_the_rest_says_that_it_is_not(
     desk: Desk, looked_at: list[list[str]]
 ) -> None:
-    """A policy of 200 schedules that hands on to another one: no more than a transaction has time for, and nobody is forgotten."""
+    """A policy of 200 schedules that hands on to another one: no more than a transaction has time for, and no user is forgotten."""
     await write(desk, 400, naming("first", 200, next_policy="second"), naming("second", 200, first=200))
     opened = desk.opening(policy="first", org_id=HEAVY)
     assert await apply_events(desk.db, desk.effects, [opened]) == [Result.APPLIED]

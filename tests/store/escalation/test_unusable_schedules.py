@@ -1,4 +1,4 @@
-"""A schedule that this version cannot resolve keeps nobody else from being paged."""
+"""A schedule that this version cannot resolve keeps no other user from being paged."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Watching incidents: each change once, whatever ends, waits or begins in between."""
+"""Watching incidents: each change once, even if streams or transactions end, wait or begin in between."""
 
 import asyncio
 import math

@@ -351,7 +351,7 @@ def _in_order(value: object) -> object:
 
 
 def new_org() -> str:
-    """A tenant nobody else uses."""
+    """A tenant that no other test uses."""
     return f"org-{uuid.uuid4().hex[:12]}"
 
 

@@ -56,7 +56,7 @@ async def rows(database: Database, org: str, sql: str) -> list[asyncpg.Record]:
 
 
 async def check(database: Database, org: str) -> None:
-    """What must hold in the tables whatever happened."""
+    """What must hold in the tables in every case."""
     counts = await rows(
         database,
         org,
@@ -238,7 +238,7 @@ async def test_duplicates_wait_for_each_other_and_new_keys_do_not(database: Data
     added = IncidentEvent.FromString(payload).alerts_added
     assert (added.alert_count, added.new_keys) == (21, 1)
     assert delay < 1.0 or await rows(database, org, f"{waiting} AND due_time <= app_now()")
-    # Somebody has tried to deliver it: what comes now is another event.
+    # A relay has tried to deliver it: further alerts are another event.
     async with database.system() as tx:
         await tx.execute("UPDATE outbox SET attempts = 1, lease_until = app_now() WHERE org_id = $1", org)
     await commit(commit_batch, org, [message("a", org=org, group="g")])

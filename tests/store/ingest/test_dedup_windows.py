@@ -42,7 +42,8 @@ async def alerts(database: Database, org: str) -> list[tuple[str, str, int]]:
 
 
 async def incidents(database: Database, org: str) -> list[tuple[str, int, bool]]:
-    """Of each, the oldest first: its state, how many alerts nobody said are over, and whether alerts of its group may join it."""
+    """Of each, the oldest first: its state, how many of its alerts were not resolved, and whether alerts of its group may join
+    it."""
     found = await rows(
         database, org, "SELECT state, firing_count, group_key <> id AS may_join FROM incidents ORDER BY create_time, id"
     )

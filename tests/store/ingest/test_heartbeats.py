@@ -1,4 +1,4 @@
-"""Heartbeats on a real database: missing ones open an incident once, and an outage of Tocsin pages nobody."""
+"""Heartbeats on a real database: missing ones open an incident once, and an outage of Tocsin pages no one."""
 
 from datetime import timedelta
 

@@ -1,4 +1,5 @@
-"""Pauses of transient alerts on a real PostgreSQL, without Redis: rows are all there is of them, whatever dies or is late."""
+"""Pauses of transient alerts on a real PostgreSQL, without Redis: they are rows only, and survive a process that dies or is
+late."""
 
 import asyncio
 from datetime import timedelta

@@ -101,7 +101,7 @@ async def test_they_do_what_decided_ones_do(database: Database, counting: Counti
         sent = [chance.randrange(len(fields)) for _ in range(chance.randint(1, 6))] * chance.choice([1, 1, 5])
         answers = [
             await send(commits[0], *(known[each] for each in sent)),
-            # Nobody has seen these before.
+            # These are seen for the first time.
             await send(commits[1], *(made(ways[1], each) for each in sent)),
         ]
         assert answers[0] == answers[1]

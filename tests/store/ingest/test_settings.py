@@ -41,7 +41,7 @@ class Gate:
 
 @contextlib.contextmanager
 def closed_gate() -> Iterator[Gate]:
-    """It is open at the end, whatever happens: a replica that stops waits for its batches."""
+    """It is open at the end in any case: a replica that stops waits for its batches."""
     gate, commit = Gate(), CommitBatch.__call__
 
     async def wait(batch: CommitBatch, entries: Sequence[Entry]) -> Sequence[Answer]:

@@ -1,4 +1,5 @@
-"""Silences on a real PostgreSQL, without Redis: nobody stays unpaged by a silence that is over, whatever dies or is late."""
+"""Silences on a real PostgreSQL, without Redis: no user stays unpaged by a silence that is over, even if a process dies or is
+late."""
 
 import asyncio
 import contextlib
@@ -92,7 +93,7 @@ async def test_what_still_fires_opens_its_incident_at_the_end_though_the_replica
     await first.resolves("b")
     await first.look.round()
     assert await opened(database, org) == []
-    await clock.forward(timedelta(minutes=30))  # and nobody is there
+    await clock.forward(timedelta(minutes=30))  # and no replica is running
     await clock.forward(timedelta(minutes=10))
     later = Replica(database, org)
     await later.look.round()

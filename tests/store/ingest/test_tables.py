@@ -39,7 +39,7 @@ async def test_what_was_over_long_ago_goes_and_the_rest_stays(database: Database
 
 
 async def plan(database: Database, sql: str) -> str:
-    """The plan a server keeps for the statement, whatever its values."""
+    """The plan that a server keeps for the statement, for all values."""
     count = max(int(number) for number in re.findall(r"\$(\d+)", sql))
     async with database.transaction("org") as tx:
         await snapshot.lock_integrations(tx, ["x"])

@@ -56,7 +56,7 @@ async def test_a_busy_process_lets_three_sweeps_pass_and_no_more(db: Database, e
 
     async def deliver(rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
         if not receiver.batches:
-            await put(db, ("k2", "second"))  # behind the first round's claim, and nobody nudges
+            await put(db, ("k2", "second"))  # behind the first round's claim, and without a nudge
         return await receiver.deliver(rows)
 
     def busy() -> bool:

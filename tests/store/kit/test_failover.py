@@ -208,7 +208,7 @@ async def test_the_host_that_can_write_is_followed_by_pool_and_migrations(
         assert time.monotonic() - began < within(5.0)
         await db.ping()
 
-        two.pause()  # a host that is silent delays nobody for longer than a moment
+        two.pause()  # a host that is silent delays no call for longer than a moment
         try:
             backwards = f"postgresql://app:same@127.0.0.1:{two.port},127.0.0.1:{one.port}/app"
             began = time.monotonic()

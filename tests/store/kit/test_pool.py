@@ -337,7 +337,7 @@ async def test_slow_statements_of_one_tenant_leave_a_connection_to_others(open_d
         async with asyncio.timeout(within(2)):
             await work(org_id)
     assert order == ["slow", "slow", "b", "c", "b"], "one connection is left, and it is not for who holds some"
-    # Work of all tenants is nobody's.
+    # Work of all tenants belongs to no tenant.
     async with asyncio.timeout(within(2)):
         await db.ping()
     done.set()

@@ -1,4 +1,4 @@
-"""The relay's promises: everything arrives, in order per key, whatever fails."""
+"""The relay's promises: everything arrives, in order per key, under every fault."""
 
 import asyncio
 import random

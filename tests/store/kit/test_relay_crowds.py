@@ -120,7 +120,7 @@ async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventu
 async def test_between_two_sets_of_a_crowd_a_patient_relay_leaves_the_receiver_to_others(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for what it tells, and thousands of rows are due at one instant when a storm is told of together."""
+    """No caller waits for these rows, and thousands of them are due at one instant when a storm is reported together."""
     monkeypatch.setattr("tocsin_kit.db.relay._LONGEST_REST", 3600.0)
     clock = count(step=1000.0)
     monkeypatch.setattr("tocsin_kit.db.relay.time", SimpleNamespace(monotonic=lambda: next(clock)))

@@ -66,7 +66,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
             relay.nudge()
             return len(await dead_of(db, "attacker")) == count
 
-        # Whatever the fault, the rows die: the receiver accepts others after it has refused each of them.
+        # With each of the faults, the rows die: the receiver accepts others after it has refused each of them.
         await eventually(all_dead, seconds=30)
     assert sum(any(row.org_id == "attacker" for row in call) for call in peer.calls) < 6 * count
     assert await is_empty(db)

@@ -1,4 +1,4 @@
-"""Rows that a statement is given come out as they were, whatever they agree in."""
+"""Rows that a statement is given come out as they were, whichever values they share."""
 
 from typing import Any, Final
 

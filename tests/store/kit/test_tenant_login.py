@@ -1,4 +1,4 @@
-"""The login of calls: whatever its statements set, it sees and changes the rows of its own tenant only."""
+"""The login of calls: with any setting of its statements, it sees and changes the rows of its own tenant only."""
 
 import contextlib
 from typing import Any
@@ -15,7 +15,7 @@ from tocsin_testkit.databases import dialed
 
 from tests.store.kit.conftest import MIGRATIONS, OpenDatabase
 
-# What somebody who can put text into a statement would try: each names another tenant, or all of them.
+# What an attacker who can put text into a statement would try: each names another tenant, or all of them.
 INJECTED = {
     "or true": "SELECT name FROM widgets WHERE org_id = 'a' OR true",
     "all tenants": "SELECT w.name FROM (SELECT set_config('tocsin.org_id', '*', true)) AS s, widgets AS w",

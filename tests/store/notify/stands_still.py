@@ -58,7 +58,7 @@ def stop_at(place: str) -> None:
         setattr(owner, name, patched)
 
     def as_it_is_asked(owner: Any, name: str) -> None:
-        """The question is on its way, and nobody reads the answer."""
+        """The statement is being sent, and its answer is not read."""
         real = getattr(owner, name)
 
         async def patched(*args: Any, **kwargs: Any) -> Any:

@@ -81,7 +81,7 @@ async def test_a_link_asks_escalation_for_its_action_alone(world: World) -> None
 
 
 async def test_the_page_of_a_merged_incident_shows_who_has_the_one_into_which_it_was_merged(world: World) -> None:
-    """It said that nobody had answered, also to the person who just had."""
+    """It said that the incident was not answered, also to the person who had just answered it."""
     org = new_org()
     await world.method(org, email="ana@example.com")
     given, into = job(org), f"incidents/{new_id()}"

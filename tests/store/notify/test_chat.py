@@ -1,4 +1,4 @@
-"""Telegram and Slack over real sockets: buttons act as whoever pressed them, and messages say what happened."""
+"""Telegram and Slack over real sockets: buttons act as the user who pressed them, and messages show what happened."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""A provider fails for many at once: pages take the next method without waiting, and nobody is left without one."""
+"""A provider fails for many at once: pages take the next method without waiting, and every user still gets a page."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from tocsin_testkit.twilio import TwilioServer, error
 from tests.store.notify.support import Notify, World, bearer, job, new_org, until
 
 HOUR: dict[str, Any] = {"backoff_base_seconds": 3600.0, "backoff_cap_seconds": 3600.0}
-"""Whoever waited for another attempt would wait for 54 minutes (`long_waits`)."""
+"""A page that waited for another attempt would wait for 54 minutes (`long_waits`)."""
 NO_PROBE: dict[str, Any] = {"circuit_probe_seconds": 600.0}
 PACE = timedelta(seconds=61)
 """By then what went around has been due again."""
@@ -41,7 +41,7 @@ def mail(index: int) -> str:
 
 
 async def person(world: World, notify: Notify, org: str, index: int) -> str:
-    """Texted at once, and mailed five minutes later if nobody has answered."""
+    """A text message at once, and a mail five minutes later if there is no answer."""
     user = f"users/u{index}"
     sms = await world.method(org, user, sms=number(index))
     email = await world.method(org, user, email=mail(index))

@@ -1,4 +1,4 @@
-"""A destination that hangs delays no page that goes elsewhere, whoever's it is."""
+"""A destination that hangs delays no page to another destination, of any tenant."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -29,7 +29,7 @@ _MAIL = "ana@example.com"
 
 
 class Quiet:
-    """Takes hints, and tells nobody."""
+    """Takes hints, and passes none on."""
 
     def arm(self, hints: Sequence[Hint]) -> None: ...
     def disarm(self, ids: Sequence[UUID]) -> None: ...

@@ -1,4 +1,4 @@
-"""Digests: made once whoever makes them, late or left out after an outage, and behind everything else."""
+"""Digests: made once by any number of processes, late or left out after an outage, and sent after all other messages."""
 
 import re
 from datetime import UTC, datetime, timedelta

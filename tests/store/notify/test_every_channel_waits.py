@@ -81,7 +81,7 @@ async def test_each_waits_as_it_is_asked(status: int, headers: Mapping[str, str]
 
 
 class Refusing(Provider):
-    """Refuses whatever it is asked."""
+    """Refuses every request."""
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
         super().__init__()

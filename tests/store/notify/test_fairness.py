@@ -1,4 +1,4 @@
-"""A flood delays nobody but its own (I8), and a critical page by nobody (priorities)."""
+"""A flood delays only its own tenant (I8), and no flood delays a critical page (priorities)."""
 
 import asyncio
 import time
@@ -50,7 +50,7 @@ SMALL: dict[str, Any] = {
 async def test_a_flood_of_low_pages_on_a_hanging_provider_does_not_delay_a_critical_one(
     world: World, own_flood: bool
 ) -> None:
-    """Five tenants' floods take every slot they may; the critical page is one of theirs, or somebody else's."""
+    """Five tenants' floods take every slot they may; the critical page belongs to one of them, or to another tenant."""
     floods = [new_org() for _ in range(5)]
     victim = floods[0] if own_flood else new_org()
     for org in floods:
@@ -229,7 +229,7 @@ async def both(database_url: str) -> AsyncIterator[Database]:
 
 
 async def test_what_is_due_of_a_tenant_with_very_many_leaves_the_others_their_turn(both: Database) -> None:
-    """Each round takes a few: one of each tenant before the second of any, whatever their names."""
+    """Each round takes a few: one of each tenant before the second of any, independent of their names."""
     async with both.system() as tx:
         rounds = [
             [each.org_id for each in await bundles.claim(tx, 10)],

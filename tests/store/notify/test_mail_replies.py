@@ -1,4 +1,4 @@
-"""People answer a page by a reply to its mail, over real sockets; and robots, strangers and whoever left write as well."""
+"""People answer a page by a reply to its mail, over real sockets; robots, strangers and users who left write as well."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""A level does not wait for a step that cannot go out: escalation is told at once when a page can reach nobody any more."""
+"""A level does not wait for a step that cannot be sent: escalation is told at once when a page can reach no one any more."""
 
 import asyncio
 import uuid

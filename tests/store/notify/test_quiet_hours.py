@@ -36,7 +36,7 @@ def incident_of(page: pb.NotificationJob) -> uuid.UUID:
 
 
 async def choose(notify: Notify, org: str, user: str, *windows: contact_pb.QuietWindow) -> None:
-    """The user's quiet hours; none for nobody's."""
+    """The user's quiet hours; none for an empty user."""
     quiet = contact_pb.QuietHours(time_zone="UTC" if windows else "", windows=windows)
     chosen = contact_pb.NotificationSettings(user=user, quiet_hours=quiet)
     request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=chosen)

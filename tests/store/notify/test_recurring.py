@@ -1,4 +1,4 @@
-"""Recurring messages: each occurrence is one message, whoever makes it; paused, resumed, ended, missed."""
+"""Recurring messages: each occurrence is one message, made by any process; paused, resumed, ended, missed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -151,7 +151,7 @@ async def test_a_paused_one_leaves_out_what_comes_and_an_ended_one_is_over(
 
 
 class Quiet:
-    """Takes hints, and tells nobody."""
+    """Takes hints, and passes none on."""
 
     def arm(self, hints: Sequence[Hint]) -> None: ...
     def disarm(self, ids: Sequence[UUID]) -> None: ...

@@ -145,7 +145,7 @@ async def test_a_stop_lets_calls_end_and_gives_back_what_does_not(world: World) 
 
 
 async def test_a_late_yes_counts_when_the_row_went_back_to_wait(world: World) -> None:
-    """The lease ended, somebody else tried and failed; then the first provider's answer comes after all."""
+    """The lease ended, another replica tried and failed; then the first provider's answer comes after all."""
     org = new_org()
     await world.method(org, webhook="ana")
     world.hooks.hang["ana"] = asyncio.Event()

@@ -174,7 +174,7 @@ async def test_attempts_of_nobody_wait_for_their_lease(world: World, looks: Look
 async def test_looks_that_fail_count_nothing(
     world: World, looks: Looks, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While PostgreSQL is away nobody holds a lock."""
+    """While PostgreSQL is away no process holds a lock."""
     await under_way(world, 42)
     assert not await looks.ended_after(LOOKS - 1)
     with monkeypatch.context() as away:

@@ -1,4 +1,4 @@
-"""User groups of Slack that follow a schedule, over real sockets: who is on call is in them, whatever fails meanwhile."""
+"""Slack user groups that follow a schedule, over real sockets: they contain the users on call, also after faults."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -83,7 +83,7 @@ async def test_the_group_follows_who_is_on_call(world: World, slack: SlackServer
         assert list(now.members) == [ANA, BEN]
         assert now.success_time.seconds
         assert now.problem == "without a verified contact method of Slack: users/cleo"
-        # Nobody is on call: it is left as it was, and nothing is told Slack while nothing changes.
+        # No user is on call: the group is left as it was, and Slack is not called while nothing changes.
         told_before = slack.requests
         world.escalation.people[org, CORE] = []
         await look_again(world)
@@ -98,7 +98,7 @@ async def test_the_group_follows_who_is_on_call(world: World, slack: SlackServer
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await notify.slack_groups.DeleteSlackGroup(deleted, metadata=bearer(org))
         assert from_rpc_error(refused.value).reason == ErrorReason.ERROR_REASON_SLACK_GROUP_NOT_FOUND
-    # What changed while nobody was there is told after the start.
+    # A change that happened while no replica ran is sent to Slack after the start.
     world.escalation.people[org, CORE] = ["users/ben"]
     async with running(world, slack) as notify:
         await follow(notify, org)

@@ -30,7 +30,7 @@ async def slack(world: World) -> AsyncIterator[SlackServer]:
 
 @dataclass(frozen=True, slots=True)
 class Paged:
-    """A tenant whose channel was paged about an incident, and where Ana's account is proven; Ben's is nobody's."""
+    """A tenant whose channel was paged about an incident, and where Ana's account is verified; Ben's belongs to no user."""
 
     world: World
     org: str

@@ -375,7 +375,7 @@ async def test_a_later_page_that_takes_another_way_leaves_the_earlier_one_alone(
 
 
 async def test_the_first_page_that_a_provider_takes_again_wakes_those_that_wait_for_it(world: World) -> None:
-    """Of other people as well, and whatever their backoff."""
+    """Of other people as well, with any backoff."""
     org = new_org()
     await world.method(org, webhook="ana")
     await world.method(org, "users/ben", webhook="ben")

@@ -1,4 +1,4 @@
-"""A process that stands still anywhere in the gate's transaction holds up no acknowledge, and calls nobody afterwards."""
+"""A process that is stopped anywhere in the gate's transaction delays no acknowledge, and calls no one afterwards."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ class Victim:
 
 
 async def confirmed(door: Notify, org: str, incident: uuid.UUID) -> None:
-    """As escalation does: again while the answer is that somebody still stands in the way."""
+    """As escalation does: again while the answer is that a sender is still in the gap."""
     while True:
         try:
             await door.cancel(org, incident)

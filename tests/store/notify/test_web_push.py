@@ -152,7 +152,7 @@ async def test_a_browser_is_proven_paged_tells_that_it_shows_the_page_and_answer
             "SELECT id FROM notifications WHERE org_id = $1 ORDER BY create_time DESC LIMIT 1", org
         )
         evidence = "SELECT evidence FROM attempts WHERE notification_id = $1"
-        # Somebody who makes URLs up proves nothing.
+        # A caller who invents URLs proves nothing.
         assert (await push.calls_back("POST", shown["receipt"].replace("attempt=1", "attempt=2")))[0] == 401
         assert (await push.calls_back("POST", shown["receipt"].replace("/v1/receipt", "/v1/button")))[0] == 401
         assert (await push.calls_back("POST", shown["buttons"][0]["url"].replace("/v1/button", "/v1/receipt")))[

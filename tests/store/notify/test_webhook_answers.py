@@ -1,4 +1,4 @@
-"""A receiver that said 2xx has taken the page, whatever it does after its status line; nobody is rung twice for that."""
+"""A receiver that answered 2xx has accepted the page, with any rest of its answer; no phone rings twice for that."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -203,7 +203,8 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(
     assert isinstance(outcome, Retryable), "it tried the public address, and nobody answers there"
     assert isinstance(again, Retryable)
     assert isinstance(nobodys, Retryable)
-    # A private name and one that nobody has end alike, or a tenant could ask what the operator's name servers know.
+    # A private name and one that does not exist have the same result, or a tenant could find out what the operator's name servers
+    # know.
     assert again.reason.replace("again.example", "X") == nobodys.reason.replace("nowhere.invalid", "X")
     assert looked[:2] == ["rebind.example", "again.example"]
     assert receiver.requests == []

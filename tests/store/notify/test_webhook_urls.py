@@ -1,4 +1,4 @@
-"""Whatever URL is taken for a contact method can be called, as it was written."""
+"""Each URL that is accepted for a contact method can be called, as it was written."""
 
 import asyncio
 import socket

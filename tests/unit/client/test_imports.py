@@ -221,7 +221,7 @@ def test_an_error_of_the_other_tool_is_told_as_one(
 
 
 def test_overrides_that_are_not_given_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """They stand in an answer of their own, and somebody would be on call who is not."""
+    """They are in an answer of their own; without it a user would wrongly be on call."""
     told = "note: overrides are answered apart; without --overrides none is made"
     beside = ["--overrides", str(EXPORTS / "opsgenie-overrides.json")]
     for arguments, tells in (

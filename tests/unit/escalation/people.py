@@ -83,12 +83,12 @@ class Story:
         return (self.run.timer.due_time - NOON) / MINUTE if self.run.timer else None
 
     def page_of(self, who: str) -> UUID:
-        """The newest page of somebody."""
+        """The newest page of a user."""
         pages = [page for decision in self.decisions for page in decision.commands if isinstance(page, Page)]
         return [page.id for page in pages if page.user == who][-1]
 
     def page_ends(self, who: str, kind: OutcomeKind, **fields: Any) -> Decision:
-        """Notify says what became of somebody's newest page."""
+        """Notify reports an outcome of a user's newest page."""
         return self.take(PageOutcome(self.page_of(who), who, kind, **fields))
 
     def _pages(self) -> list[Page]:

@@ -113,7 +113,7 @@ FIT = "12-01 09:00 12-01 17:00 ana"
     ],
 )
 def test_an_event_that_cannot_be_read_is_told_and_costs_no_other(unfit: str) -> None:
-    """Whoever can invite to one of its events could make a whole calendar unreadable, or an event was left out and nobody knew."""
+    """A person who can invite to one of its events could make a whole calendar unreadable, or an event was silently left out."""
     bad = f"UID:7\nSUMMARY:ben\n{unfit}"
     span = utc(SINCE), utc(UNTIL)
     events, cut, unread = read(calendar(FITS, bad, WEEKLY), *span, "UTC", 500)

@@ -1,4 +1,4 @@
-"""Which policy an incident runs on: never one that pages nobody for it now, while the tenant has another one for that."""
+"""Which policy an incident runs on: never one that pages no one for it now, while the tenant has another one for that."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""How much of the coming weeks a policy reaches somebody, and the gaps of its levels."""
+"""For how much of the coming weeks a policy has a user to page, and the gaps of its levels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Random lives of an escalation: whatever comes in whatever order, what must always hold holds (ARCHITECTURE.md)."""
+"""Random lives of an escalation: in any order of events the invariants hold (ARCHITECTURE.md)."""
 
 from collections import Counter
 from dataclasses import replace
@@ -311,7 +311,7 @@ class Life(RuleBasedStateMachine):
             assert due is None or due.due_time > self.now, "whoever is next has time to answer"
 
     def at_the_level(self, there: Escalation) -> list[Page]:
-        """The pages of this step of the road that may still reach somebody; where people have turns there may be new ones."""
+        """The pages of this level and repeat that may still reach a user; where people have turns there may be new ones."""
         return [
             page
             for page in self.pages
@@ -380,7 +380,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_is_known_of_pages_stays_small(self) -> None:
-        """Pages of earlier levels are kept while they are open, and only if nobody stopped them."""
+        """Pages of earlier levels are kept while they are open, and only if they were not stopped."""
         paged = {page.id for page in self.pages if page.generation > self.stopped_up_to}
         assert set(self.run.pages) <= paged
 

@@ -1,4 +1,4 @@
-"""Why somebody was or was not paged: each statement is true and names what proves it."""
+"""Why a user was or was not paged: each statement is true and names its evidence."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -141,7 +141,7 @@ def test_a_user_whose_level_never_began_because_another_acknowledged() -> None:
     assert found.verdict is Verdict.NOT_PAGED
     assert found.summary == "users/dora was not paged: acknowledged by users/ana"
     assert found.next_page is None
-    assert "until somebody gives it back" in said(found, About.NEXT)[-1]
+    assert "until a person unacknowledges it" in said(found, About.NEXT)[-1]
 
 
 def test_a_user_whom_the_policy_does_not_name() -> None:

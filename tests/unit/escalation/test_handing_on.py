@@ -1,4 +1,4 @@
-"""A policy that nobody answers hands the incident on to another one."""
+"""A policy on which no one answers hands the incident on to another one."""
 
 from dataclasses import replace
 

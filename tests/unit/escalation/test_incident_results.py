@@ -1,4 +1,4 @@
-"""Answers about many incidents can be read whatever their labels are."""
+"""Answers about many incidents can be read with labels of any size."""
 
 from datetime import UTC, datetime
 from uuid import UUID

@@ -1,4 +1,5 @@
-"""What a newer version wrote, read after a way back to this one: shown, paged as far as it is understood, and in nobody's way."""
+"""Words that a newer version wrote, read after a rollback to this one: shown, paged as far as they are understood, and a problem
+for no other row."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A level that pages its people again while nobody answers, before it moves on."""
+"""A level that pages its people again while no one answers, before the next level."""
 
 from dataclasses import replace
 from datetime import timedelta

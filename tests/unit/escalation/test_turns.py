@@ -265,7 +265,7 @@ def test_what_is_remembered_of_turns_is_bounded() -> None:
     gone=st.lists(st.sets(st.sampled_from("abcdefgh")), min_size=8, max_size=40),
 )
 def test_nobody_waits_for_a_turn_longer_than_everybody_who_is_there(people: list[str], gone: list[set[str]]) -> None:
-    """Whoever comes and goes: the chosen person is there, and nobody who is there has waited longer."""
+    """With any changes of the members: the chosen person is present, and no present person has waited longer."""
     run_on, turns = policy(in_turn(*map(user, people))), dict[str, tuple[str, ...]]()
     last: dict[str, int] = {}
     for number, away in enumerate(gone):

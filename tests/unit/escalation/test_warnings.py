@@ -1,4 +1,4 @@
-"""Targets through which nobody can be reached, as a policy warns of them."""
+"""Targets that reach no one, as a policy warns of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -48,7 +48,7 @@ def alerts(draw: st.DrawFn) -> AlertInput:
 
 @st.composite
 def worded(draw: st.DrawFn, alert: AlertInput) -> bytes:
-    """A request of the alert with words of its own, and fields that nobody knows."""
+    """A request of the alert with other words, and fields that are unknown."""
     said = AlertInput()
     said.CopyFrom(alert)
     said.summary = draw(texts | st.sampled_from(["x" * 1024, "x" * 1025, "ü" * 1024]))
@@ -145,7 +145,7 @@ def test_it_is_as_large_as_all_of_it(excess: int) -> None:
 
 
 def test_each_field_is_in_one_part() -> None:
-    """A field that is added decides something, until somebody says that it does not."""
+    """A new field belongs to the core, unless the code says that it does not."""
     alert = AlertInput(dedup_key="k", summary="s", client="c", labels={"a": "b"}, links=[{"href": "https://a.example"}])  # type: ignore[list-item]
     alert.details["a"] = 1
     alert.client_time.seconds = 1

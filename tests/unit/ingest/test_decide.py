@@ -180,7 +180,7 @@ class Stored:
             assert [isinstance(each, Resolved) for each in events] == [False] * (len(events) - 1) + [not incident.open]
             counts = [each for each in events if isinstance(each, (Opened, AlertsAdded))]
             assert (counts[-1].alert_count, counts[-1].severity) == (incident.alert_count, incident.severity)
-            # Nobody hears of duplicates twice in a row: they were folded.
+            # Escalation hears of duplicates only once in a row: they were folded.
             pairs = itertools.pairwise(events)
             assert not any(isinstance(one, AlertsAdded) and isinstance(two, AlertsAdded) for one, two in pairs)
 

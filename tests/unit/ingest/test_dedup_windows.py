@@ -185,7 +185,7 @@ def test_each_of_both_alerts_tells_of_the_other() -> None:
 @dataclass
 class NaiveIncident:
     keys: list[str] = field(default_factory=list)
-    """Of alerts that nobody has said are over."""
+    """Of alerts that were not resolved."""
     joinable: bool = True
 
 

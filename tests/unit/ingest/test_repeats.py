@@ -86,7 +86,7 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
                 silences=(Matched(SILENCE, 1),) if silenced else (),
                 started=started,
                 ended=NOW if started is not None and made.action is Action.RESOLVE else None,
-                # Whoever looks again asks whether it fires or is over.
+                # A second look asks whether it fires or is over.
                 seen=draw(SEEN) if made.action in (Action.TRIGGER, Action.RESOLVE) else None,
                 expiry=draw(ENDS) if made.action is Action.TRIGGER else None,
             )
@@ -195,7 +195,7 @@ def test_they_do_the_same_beside_an_incident_that_some_of_them_come_too_late_for
 
 
 def test_a_thousand_repeats_are_decided_twice() -> None:
-    """The work is per key: whatever comes after the second time moves a number."""
+    """The work is per key: each message after the second one only changes a number."""
     decided = 0
 
     class Counting(Snapshot):

@@ -1,4 +1,4 @@
-"""A tenant whose work fails, in whatever way, holds up no other; a database that is away and a cancellation end the round."""
+"""A tenant whose work fails in any way delays no other; a database that is away and a cancellation end the round."""
 
 import asyncio
 from dataclasses import dataclass

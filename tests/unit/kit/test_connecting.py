@@ -56,7 +56,7 @@ async def test_why_nothing_connects_is_said_once_and_again_when_it_is_another_re
     with capture_logs() as lines:
         connections.start()
         assert await connections.connected(30)
-    # Others write to the same log: a clock that differs is told by whatever runs in this process.
+    # Other tests write to the same log: other code in this process may log a clock that differs.
     said = [
         line["error"] for line in lines if (line["event"], line["log_level"]) == ("database_unreachable", "warning")
     ]

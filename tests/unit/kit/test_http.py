@@ -98,7 +98,7 @@ async def test_health_and_metrics(client: aiohttp.ClientSession, health: Health)
     await health.check_once()
     async with client.get("/readyz") as response:
         assert response.status == 200
-    for _ in range(2):  # paths nobody serves must not become labels
+    for _ in range(2):  # unknown paths must not become labels
         async with client.get("/some/path/a/stranger/chose"):
             pass
     async with client.get("/metrics") as response:

@@ -1,4 +1,4 @@
-"""Pages of lists: as many items as are wanted and as fit, each once and in order, whatever their sizes are."""
+"""Pages of lists: as many items as are wanted and as fit, each once and in order, for any sizes."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where a mail ends and what its lines are, in whatever pieces it comes."""
+"""Where a mail ends and what its lines are, in any pieces."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Messages that are sure to keep the rules: protovalidate finds nothing in them, whatever they hold."""
+"""Messages that are sure to keep the rules: protovalidate finds nothing in them, for any content."""
 
 import random
 from collections.abc import Callable, Iterator

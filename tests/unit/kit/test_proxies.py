@@ -26,7 +26,7 @@ TRUSTED = "10.0.0.0/8, 2001:db8:aa::/48"
 @pytest.mark.parametrize(
     ("peer", "forwarded", "caller"),
     [
-        # Nobody but a trusted proxy is believed.
+        # Only a trusted proxy is believed.
         ("192.0.2.9", ["203.0.113.7"], "192.0.2.9"),
         ("ipv4:192.0.2.9:5000", ["203.0.113.7"], "ipv4:192.0.2.9:5000"),
         (BALANCER, ["203.0.113.7"], "203.0.113.7"),

@@ -1,4 +1,4 @@
-"""Calls that may be made twice reach a replica that lives, whichever replicas stand still and whoever else calls."""
+"""Calls that may be made twice reach a replica that lives, whichever replicas are stopped, and beside other callers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

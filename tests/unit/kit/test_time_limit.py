@@ -1,4 +1,4 @@
-"""One timer ends whatever takes too long, and nothing else."""
+"""One timer ends all work that takes too long, and no other."""
 
 import asyncio
 import contextlib

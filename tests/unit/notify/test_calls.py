@@ -1,4 +1,4 @@
-"""What the end of a call proves: a person heard it, or nobody was reached."""
+"""What the end of a call proves: a person was reached, or no one."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Whatever is a channel is one everywhere: in the registry, in the contract, and in its own words."""
+"""Each channel is a channel everywhere: in the registry, in the contract, and in its own words."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A job of no organisation is nobody's: whoever reads it refuses it, and the stream keeps it as a dead letter."""
+"""A job without an organisation belongs to no tenant: its reader refuses it, and the stream keeps it as a dead letter."""
 
 from collections.abc import Callable
 from uuid import uuid4

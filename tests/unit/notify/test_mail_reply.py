@@ -1,4 +1,4 @@
-"""What a reply to the mail of a page says, whatever its author's program quotes around it."""
+"""The meaning of a reply to the mail of a page, with any quotes that its author's program adds."""
 
 import time
 import uuid

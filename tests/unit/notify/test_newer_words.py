@@ -1,4 +1,4 @@
-"""Rows that a newer version wrote are shown after a way back to this one, whatever words they hold."""
+"""Rows that a newer version wrote are shown after a rollback to this one, with any words."""
 
 import dataclasses
 from collections.abc import Callable

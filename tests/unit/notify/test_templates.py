@@ -1,4 +1,4 @@
-"""What an organisation's templates may do, and what they can never do: keep a page from somebody, or a person from answering."""
+"""What an organisation's templates may do, and what they can never do: keep a page from a user, or a person from answering."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""What people read, whatever senders put into a title."""
+"""Texts for people, with any title that senders send."""
 
 import uuid
 from datetime import UTC, datetime

@@ -118,7 +118,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
 
 def test_a_zombie_is_not_alive() -> None:
     child = subprocess.Popen(["/bin/true"])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and nobody reaped it
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and was not reaped
     assert not is_alive(child.pid)
     child.wait()
     assert is_alive(os.getpid())

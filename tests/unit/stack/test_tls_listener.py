@@ -82,7 +82,7 @@ async def test_a_client_that_leaves_is_gone_behind_as_well(tmp_path: Path) -> No
 
 async def test_while_nothing_is_behind_a_client_is_let_go(tmp_path: Path) -> None:
     with socket.socket() as held:
-        held.bind((HOST, 0))  # and does not listen: nobody else can take the port meanwhile
+        held.bind((HOST, 0))  # and does not listen: no other process can take the port meanwhile
         address = f"{HOST}:{held.getsockname()[1]}"
         listener = TlsListener(free_port(), certificates.kept(tmp_path / "tls"), address)
         await listener.start()

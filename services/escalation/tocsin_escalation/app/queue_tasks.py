@@ -199,7 +199,7 @@ def _lost(run: Escalation, decision: Decision) -> list[Loss]:
             run.org_id,
             name,
             user,
-            f"{name}: {user or 'whoever is on call then'} is not paged, and nobody after them",
+            f"{name}: {user or 'the user on call then'} is not paged, and nobody after them",
         )
         for user in _users(decision) or [""]
     ]

@@ -241,7 +241,7 @@ def _why_never(run: Escalation) -> str:
         case State.RESOLVED:
             return f"the incident was resolved by {run.resolved_by}"
         case State.ACKNOWLEDGED if run.timer is None:
-            return f"it is acknowledged by {run.acknowledged_by}, until somebody gives it back"
+            return f"it is acknowledged by {run.acknowledged_by}, until a person unacknowledges it"
         case State.MERGED:
             return f"the incident is merged into incidents/{run.merged_into}; ask about that one"
         case State.EXHAUSTED:

@@ -54,7 +54,7 @@ def left(message: Message, decision: Decision) -> Noted:
     return Noted(
         message.actor,
         f"{message.dedup_key!r} fired again, too late to repeat its alert here: a new alert began{goes_on}. "
-        "This incident takes in no other alert and stays open until somebody resolves it",
+        "No other alert joins this incident, and it stays open until a person resolves it",
     )
 
 

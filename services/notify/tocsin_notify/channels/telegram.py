@@ -114,7 +114,7 @@ def _refusal(status: int, answer: dict[str, Any], after: float | None) -> Outcom
 
 def _check(address: str, allow_private: bool) -> str:
     if not _CHAT.fullmatch(address) or int(address) == 0:
-        raise BadAddress("must be the number of a chat; the bot tells it to whoever writes /start to it")
+        raise BadAddress("must be the number of a chat; write /start to the bot, and it answers with the number")
     return str(int(address))
 
 

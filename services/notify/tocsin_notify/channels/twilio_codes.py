@@ -83,7 +83,7 @@ CODES: Final = {
     30035: (Fault.CONFIGURATION, "the sender's registration is not complete"),
     30036: (Fault.PASSING, "no carrier took the message within TWILIO_SMS_VALIDITY_SECONDS"),
     30410: (Fault.PASSING, "a provider on the way timed out"),
-    30450: (Fault.RECIPIENT, "the provider suspects that somebody makes money by messages to this number"),
+    30450: (Fault.RECIPIENT, "the provider suspects fraud: messages to this number earn money for a third party"),
 }
 OF_SOME: Final = frozenset({21215, 21219, 21408, 21608})
 """Faults of the configuration that affect some numbers only."""

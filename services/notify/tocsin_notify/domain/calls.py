@@ -56,7 +56,7 @@ def ended(status: str, who: str, sip_code: str, call: int) -> Verdict | None:
         if heard is not None:
             return Verdict(heard.evidence, code, heard.reason, heard.death)
         return Verdict(
-            Evidence.FAILED, code, "the call ended without a key, and nobody knows who took it", _death(call)
+            Evidence.FAILED, code, "the call ended without a key, and it is unknown who took it", _death(call)
         )
     if status not in _NOT_REACHED:
         return None

@@ -20,7 +20,7 @@ def drain_page(service: str, chosen: Mapping[str, str], would: pb.DrainQueueResp
     parts.append(f'<section class="card"><h2>What would happen now</h2><p>{escape(counted(would))}</p>')
     if would.losses:
         lost = "".join(f"<li>{escape(loss.text)}</li>" for loss in would.losses)
-        parts.append(f"<p>Somebody would stay unpaged:</p><ul>{lost}</ul>")
+        parts.append(f"<p>These users would not be paged:</p><ul>{lost}</ul>")
     going = sum(each.count for each in would.removed)
     if going:
         fields = "".join(
@@ -60,6 +60,6 @@ def _form(service: str, chosen: Mapping[str, str]) -> str:
     return (
         f'<form class="card" method="get" action="{PATH}/{service}/drain"><label for="org_id">Only of this tenant (empty: of all)'
         f'</label><input id="org_id" name="org_id" maxlength="{LONGEST_ORG}" value="{escape(chosen.get("org_id", ""))}">'
-        f"<p>{box('delayed', 'also what is due later')} {box('force', 'also what leaves somebody unpaged')}</p>"
+        f"<p>{box('delayed', 'also what is due later')} {box('force', 'also tasks without which a user is not paged')}</p>"
         '<button name="look" value="1">See what would go</button></form>'
     )

@@ -51,7 +51,7 @@ class Buttons:
         names = self._callbacks.read_signed(request.query)
         if names is None or "action" not in names:
             _log.warning(
-                "button_not_ours", path=BUTTON, meaning="somebody made it up, or its key is no longer configured"
+                "button_not_ours", path=BUTTON, meaning="a caller invented it, or its key is no longer configured"
             )
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "this service has not made this URL")
         action = Action(names["action"])

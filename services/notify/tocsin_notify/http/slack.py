@@ -51,7 +51,7 @@ class SignedBySlack:
         if not is_signed(self._account, stamp, body, given) or not is_fresh(stamp, await self._now()):
             _log.warning(
                 "slack_signature_wrong",
-                meaning="somebody else sent it, it is older than five minutes, or SLACK_SIGNING_SECRET is wrong",
+                meaning="it is not from Slack, it is older than five minutes, or SLACK_SIGNING_SECRET is wrong",
             )
             raise TocsinError(
                 ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the app has not signed this request just now"

@@ -47,7 +47,7 @@ class TelegramUpdates:
         if not is_any((secret.encode() for secret in self._account.secrets), given):
             _log.warning(
                 "telegram_secret_wrong",
-                meaning="somebody else sent it, or the webhook was set without TELEGRAM_WEBHOOK_SECRET",
+                meaning="it is not from Telegram, or the webhook was set without TELEGRAM_WEBHOOK_SECRET",
             )
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the secret token is wrong")
         update = await read_json(request)

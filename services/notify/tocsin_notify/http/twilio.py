@@ -65,7 +65,7 @@ class SignedByTwilio:
             _log.warning(
                 "twilio_signature_wrong",
                 path=request.path,
-                meaning="somebody else sent it, or TWILIO_AUTH_TOKEN or NOTIFY_PUBLIC_URL differ from what the provider uses",
+                meaning="it is not from Twilio, or TWILIO_AUTH_TOKEN or NOTIFY_PUBLIC_URL differ from what the provider uses",
             )
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the account has not signed this request")
         return dict(reversed(given))  # of a field that comes twice the first counts

@@ -33,7 +33,7 @@ NAMES: Final[Mapping[str, str]] = {
     "text": "what a message says; the list of a bundle",
     "about": "what a message is about, by name",
     "notice": "what Tocsin itself tells by a message: `reminder`, or of time on call `before`, `hand_over`, `week_ahead`, "
-    "`changed`, `swap_offered`, `swap_accepted`, `swap_declined`; empty for what somebody wrote",
+    "`changed`, `swap_offered`, `swap_accepted`, `swap_declined`; empty for the text of a person",
     "shifts": f"the time on call that a message tells of, at most {MOST_ITEMS}, each with `schedule`, `start`, `end` and `line`, "
     "the line of the default text, which it reads as a whole",
     "shifts.size": "how many those are",

@@ -167,7 +167,7 @@ class Oracle:
     def _without_periods(self, minute: int) -> Who:
         overrides = [each for each in self.schedule.overrides if each.start <= minute < each.end]
         whole = max((o for o in overrides if o.scope is Scope.SCHEDULE), key=lambda o: o.order, default=None)
-        # (user, order of what put them there, the layer that did), and whether somebody wanted nobody.
+        # (user, order of what put them there, the layer that did), and whether the schedule leaves it empty on purpose.
         base: list[tuple[str, int, Walked | None]] = []
         wanted_nobody = False
         if whole is not None:

@@ -52,7 +52,7 @@ def test_pagerduty_three_layers_with_restrictions_of_which_a_later_one_wins() ->
         "03-07 12:00 finn",
         "03-07 20:00 eva",
     ]
-    # Time that no layer covers is nobody's.
+    # In time that no layer covers no user is on call.
     alone = Schedule("pd", "UTC", (nights,))
     assert on_call(alone, "2026-03-10 12:00") == "gap"
 
@@ -83,7 +83,7 @@ def test_goalert_rules_add_up_and_a_temporary_schedule_replaces_everything() -> 
         "03-05 08:00 ana+cem",
         "03-05 18:00 cem",
     ]
-    # A rotation turns while its rule sleeps: Ben has the second week although nobody was on call at its beginning.
+    # A rotation turns while its rule sleeps: Ben has the second week although no user was on call at its beginning.
     assert on_call(schedule, "2026-03-10 09:00") == "ben+cem"
 
 

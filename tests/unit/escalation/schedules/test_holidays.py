@@ -27,7 +27,7 @@ def german(*line_up: str, only: bool, **fields: Any) -> Layer:
 
 
 def test_on_holidays_the_one_layer_counts_and_on_other_days_the_other() -> None:
-    """Epiphany is a holiday in Bavaria, and begins at midnight in Berlin. Nobody works in its night shift either."""
+    """Epiphany is a holiday in Bavaria, and begins at midnight in Berlin. No user works in its night shift either."""
     work = german("ana", only=False, windows=(hours(WORKDAYS, 9, 17),), id="work", rank=1)
     spare = german("ben", only=True, id="spare")
     found = told(Schedule("web", "Europe/Berlin", (work, spare)), "2026-01-05 00:00", "2026-01-08 00:00")
@@ -50,7 +50,7 @@ def test_a_window_belongs_to_the_day_it_begins_on() -> None:
 
 
 def test_each_holiday_goes_to_the_next_in_the_line_up() -> None:
-    """Good Friday, Easter Monday, 1 May; the turns of other days count for nobody."""
+    """Good Friday, Easter Monday, 1 May; the turns of other days count for no user."""
     duty = german("ana", "ben", "cem", only=True, counts=Counts.COVERED, start="2026-04-01 00:00", zone="UTC")
     found = told(Schedule("web", "UTC", (duty,)), "2026-04-01 00:00", "2026-05-03 00:00")
     assert [each for each in found if "gap" not in each] == ["04-03 00:00 ana", "04-06 00:00 ben", "05-01 00:00 cem"]

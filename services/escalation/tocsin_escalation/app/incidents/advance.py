@@ -286,7 +286,7 @@ def refused(run: Escalation, refusal: Refusal) -> TocsinError:
             return invalid("level", f"the policy has {last} levels; name one of them, or 0 for the next")
         case Refusal.NO_RESPONDERS:
             return invalid(
-                "targets", "nobody of these can be paged, but perhaps yourself; name users who are not disabled"
+                "targets", "none of these can be paged, except perhaps yourself; name users who are not disabled"
             )
         case Refusal.NO_POLICY:
             return TocsinError(

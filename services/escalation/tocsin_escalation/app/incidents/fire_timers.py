@@ -176,7 +176,7 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID, error: Ex
             "timer_keeps_failing",
             incident=str(incident_id),
             attempts=attempts,
-            meaning="its incident pages nobody further until this is mended; it is tried on",
+            meaning="its incident pages no further user until the fault is corrected; it is retried",
         )
 
 

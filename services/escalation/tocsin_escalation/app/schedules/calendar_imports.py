@@ -132,7 +132,7 @@ async def warnings(tx: Tx, schedule: str, stale_after: timedelta) -> list[str]:
             found.append(f"{name} could not be read since {since:%Y-%m-%d %H:%M} UTC: {row.error}")
         if row.unmatched:
             found.append(
-                f"{name} has events that cannot be read, or are about nobody who is known: {'; '.join(row.unmatched)}"
+                f"{name} has events that cannot be read, or that name no known user: {'; '.join(row.unmatched)}"
             )
         if row.cut:
             found.append(f"{name} has more than {MOST_SHIFTS} shifts; later ones are left out")

@@ -33,7 +33,7 @@ async def create_override(tx: Tx, row: OverrideRow, field: str = "override") -> 
     if row.scope is Scope.PERSON:
         named.append((f"{field}.user", Target(TargetKind.USER, row.replaced)))
     if row.scope is Scope.BESIDE and not row.users:
-        raise invalid(f"{field}.users", "must name at least one user, who comes in beside whoever is on call")
+        raise invalid(f"{field}.users", "must name at least one user, who is on call in addition")
     await targets.check(tx, named)
     schedule = await must(tx, row.schedule_id, lock=True)
     if row.scope is Scope.LAYER and row.replaced not in {layer.id for layer in current(schedule.layers)}:

@@ -280,7 +280,7 @@ class Failures:
                 **_fields(failed),
                 detail=failed.detail,
                 until=until.isoformat(),
-                meaning="no provider takes this page; it is tried on until somebody reacts",
+                meaning="no provider accepts this page; it is retried until a person answers",
             )
         return Kept(
             failed.org_id,

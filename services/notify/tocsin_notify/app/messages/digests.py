@@ -128,4 +128,4 @@ async def _require_method(tx: Tx, choice: Choice) -> None:
     if contact.user_id != choice.user_id:
         raise invalid("digest.contact_method", f"must be one of {choice.user_id}'s own")
     if contact.channel in RINGING:
-        raise invalid("digest.contact_method", "must not be a call: nobody is called to be read a digest")
+        raise invalid("digest.contact_method", "must not be a call: digests are not read out")

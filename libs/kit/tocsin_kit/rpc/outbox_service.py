@@ -2,12 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.outbox.v1 import outbox_service_pb2 as pb
 from tocsin.outbox.v1 import outbox_service_pb2_grpc as pb_grpc
@@ -25,6 +24,7 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.rpc.stamps import timestamp
 
 _log = get_logger(__name__)
 
@@ -104,7 +104,7 @@ class OutboxService(pb_grpc.OutboxServiceServicer):
             message=_message(row),
             payload_type=payload_type.DESCRIPTOR.full_name,
             waiting_behind=behind.count,
-            waiting_since=_timestamp(behind.since),
+            waiting_since=timestamp(behind.since),
         )
         try:
             response.payload_json = MessageToJson(
@@ -224,19 +224,11 @@ def _message(row: StoredRow) -> pb.OutboxMessage:
         state=pb.OUTBOX_MESSAGE_STATE_DEAD if dead else pb.OUTBOX_MESSAGE_STATE_WAITING,
         reason=row.reason,
         attempts=row.attempts,
-        create_time=_timestamp(row.create_time),
-        due_time=None if dead else _timestamp(row.due_time),
-        dead_time=_timestamp(row.dead_time),
+        create_time=timestamp(row.create_time),
+        due_time=None if dead else timestamp(row.due_time),
+        dead_time=timestamp(row.dead_time),
         payload_bytes=row.payload_bytes,
         blocked=row.blocked,
         substituted=row.substituted,
         substituted_by=f"{_PREFIX}{row.substituted_by}" if row.substituted_by is not None else "",
     )
-
-
-def _timestamp(value: datetime | None) -> Timestamp | None:
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message

@@ -16,6 +16,15 @@ def set_time(stamp: Timestamp, moment: datetime) -> None:
     stamp.nanos = microseconds * 1000
 
 
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """None stays unset."""
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    set_time(stamp, moment)
+    return stamp
+
+
 def duration(span: timedelta | None) -> Duration | None:
     """None stays unset."""
     if span is None:

@@ -1,12 +1,12 @@
 """Tasks as messages of the contract."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.queue.v1 import task_pb2 as pb
 
+from tocsin_kit.rpc.stamps import timestamp
 from tocsin_kit.tasks.journal import Minute, spread
 from tocsin_kit.tasks.task import Loss, Task, TaskEvent, TaskState
 
@@ -28,8 +28,8 @@ def task_to(queue: str, task: Task) -> pb.Task:
         org_id=task.org_id,
         state=_NUMBERS[task.state],  # type: ignore[arg-type]  # the number is the enum's own
         summary=task.summary,
-        due_time=_timestamp(task.due_time),
-        create_time=_timestamp(task.create_time),
+        due_time=timestamp(task.due_time),
+        create_time=timestamp(task.create_time),
         attempts=task.attempts,
         error=task.error,
         about=task.about,
@@ -41,7 +41,7 @@ def events_to(events: Iterable[TaskEvent]) -> list[pb.TaskEvent]:
     """A history."""
     found = []
     for event in events:
-        message = pb.TaskEvent(time=_timestamp(event.time), text=event.text)
+        message = pb.TaskEvent(time=timestamp(event.time), text=event.text)
         if event.duration is not None:
             message.duration.FromTimedelta(event.duration)
         found.append(message)
@@ -71,7 +71,7 @@ def minute_to(minute: Minute) -> pb.QueueMinute:
     counts = minute.counts
     retried, dead = counts.get("retried", 0), counts.get("dead", 0)
     return pb.QueueMinute(
-        start_time=_timestamp(minute.start_time),
+        start_time=timestamp(minute.start_time),
         added=counts.get("added", 0),
         completed=counts.get("completed", 0),
         failed=counts.get("failed", 0) + retried + dead,
@@ -88,12 +88,4 @@ def spread_to(count: int, quantiles: Sequence[timedelta]) -> pb.Spread:
     message = pb.Spread(count=count)
     for name, value in zip(("p50", "p90", "p99", "max"), quantiles, strict=False):
         getattr(message, name).FromTimedelta(value)
-    return message
-
-
-def _timestamp(value: datetime | None) -> Timestamp | None:
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value)
     return message

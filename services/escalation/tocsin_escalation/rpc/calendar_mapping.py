@@ -6,9 +6,9 @@ from tocsin.escalation.v1 import calendar_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_pb2
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_escalation.domain.schedules.model import Mode
-from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.schedules.calendar_imports import ImportRow
 
 WRITABLE: Final = ("url", "display_name", "rank", "mode", "time_zone", "names")

@@ -21,13 +21,13 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.stamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app.schedules import calendar_feeds, calendar_imports
 from tocsin_escalation.app.schedules.calendar_feeds import COLLECTION
 from tocsin_escalation.app.schedules.calendar_imports import CalendarImports
 from tocsin_escalation.rpc import calendar_mapping
-from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.schedules import calendar_feeds as store
 from tocsin_escalation.store.schedules import calendar_imports as import_store
 from tocsin_escalation.store.schedules.calendar_feeds import FeedRow

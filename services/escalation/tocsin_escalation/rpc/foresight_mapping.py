@@ -2,12 +2,13 @@
 
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_escalation.app.foresight.explain import Explained
 from tocsin_escalation.app.foresight.foresee import Foreseen
 from tocsin_escalation.domain.explanation import Statement
 from tocsin_escalation.domain.simulate import Step
-from tocsin_escalation.rpc.mapping import STATES, timestamp
+from tocsin_escalation.rpc.mapping import STATES
 
 
 def explained_to(found: Explained) -> pb.ExplainPageResponse:

@@ -13,6 +13,7 @@ from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.listing import in_turns
 from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.foresight import foresee
@@ -26,7 +27,6 @@ from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.rpc import digest_mapping, foresight_mapping
-from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.incidents import feeds, standings
 from tocsin_escalation.store.incidents.standings import Standing, Stop
 from tocsin_escalation.store.people import policies

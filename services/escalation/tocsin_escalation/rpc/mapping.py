@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, policy_service_pb2
 from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.stamps import duration, timestamp
 
 from tocsin_escalation.app.people.reach import Reachability
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
@@ -56,15 +55,6 @@ URGENCIES: Final = {
 URGENCY_NAMES: Final = {value: key for key, value in URGENCIES.items()}
 MODES: Final = {False: policy_service_pb2.LEVEL_MODE_ALL, True: policy_service_pb2.LEVEL_MODE_IN_TURN}
 GAP_CHOICE_NAMES: Final = {value: key for key, value in GAP_CHOICES.items()}
-
-
-def timestamp(value: datetime | None) -> Timestamp | None:
-    """A contract timestamp, or nothing."""
-    if value is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message
 
 
 def incident_id(name: str, field: str = "name") -> UUID:

@@ -11,11 +11,11 @@ from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.listing import in_turns
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Scope
 from tocsin_escalation.rpc import schedule_mapping as mapping
-from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.schedules.absences import AbsenceRow
 from tocsin_escalation.store.schedules.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.schedules.overrides import OverrideRow

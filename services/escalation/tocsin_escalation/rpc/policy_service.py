@@ -18,6 +18,7 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.stamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app.aside import Questions
@@ -120,7 +121,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             warnings=[*mapping.warnings_to(found.reachability), *mapping.gap_warnings_to(found.gaps)],
             forecasts=[
                 pb.PolicyForecast(
-                    start_time=mapping.timestamp(each.start),
+                    start_time=timestamp(each.start),
                     steps=list(map(foresight_mapping.step_to, each.steps)),
                     truncated=each.truncated,
                 )

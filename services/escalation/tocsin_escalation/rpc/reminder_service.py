@@ -17,13 +17,13 @@ from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.stamps import duration, timestamp
 
 from tocsin_escalation.app.notices import reminders
 from tocsin_escalation.app.notices.reminders import Wanted
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState, Rhythm
-from tocsin_escalation.rpc.mapping import incident_id, timestamp
+from tocsin_escalation.rpc.mapping import incident_id
 from tocsin_escalation.store.notices import reminders as store
 from tocsin_escalation.store.notices.reminders import ReminderRow
 

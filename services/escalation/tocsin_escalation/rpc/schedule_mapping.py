@@ -11,6 +11,7 @@ from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_escalation.domain.coverage import LevelCoverage, PolicyCoverage
 from tocsin_escalation.domain.earliest import Earliest
@@ -34,7 +35,6 @@ from tocsin_escalation.domain.schedules.questions import Shift, Standing, covere
 from tocsin_escalation.domain.schedules.versions import Rollout, current
 from tocsin_escalation.domain.schedules.windows import Interval
 from tocsin_escalation.domain.schedules.words import name_of
-from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
 from tocsin_escalation.store.schedules import holiday_calendars
 from tocsin_escalation.store.schedules.schedules import ScheduleRow

@@ -17,12 +17,11 @@ from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.stamps import duration, timestamp
 
 from tocsin_escalation.app.notices import shift_notices
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.shift_notices import NoticeKind, NoticeState, week_minutes
-from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.notices import shift_notices as store
 from tocsin_escalation.store.notices.shift_notices import ChoiceRow, NoticeRow, Wanted
 

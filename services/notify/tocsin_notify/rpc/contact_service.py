@@ -16,6 +16,7 @@ from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import apply_update_mask, update_paths
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.stamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.code_limits import CodeLimits
@@ -157,7 +158,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         async def send(tx: Tx) -> pb.SendVerificationCodeResponse:
             self._budgets.take(tx.org_id, NOTIFICATIONS)
             until = await send_code(tx, id, self._hints, self._limits, may)
-            return pb.SendVerificationCodeResponse(expire_time=mapping.timestamp(until))
+            return pb.SendVerificationCodeResponse(expire_time=timestamp(until))
 
         return await self._once("SendVerificationCode", request, pb.SendVerificationCodeResponse, send)
 

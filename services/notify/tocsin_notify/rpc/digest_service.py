@@ -15,6 +15,7 @@ from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_notify.app.messages import digests
 from tocsin_notify.app.messages.digests import Preview
@@ -22,7 +23,6 @@ from tocsin_notify.channels.digests import FREQUENCIES, TO_FREQUENCIES
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain import digest_content, digest_html
 from tocsin_notify.domain.digest import Frequency, WhenEmpty
-from tocsin_notify.rpc import mapping
 from tocsin_notify.store.messages import digests as store
 from tocsin_notify.store.messages.digests import Choice, Digest
 from tocsin_notify.texts.digest_words import digest_words_of
@@ -114,8 +114,8 @@ def digest_to(row: Digest) -> pb.Digest:
         time_zone=row.time_zone,
         contact_method=f"contactMethods/{row.contact_method}" if row.contact_method is not None else "",
         when_empty=_TO_WHEN_EMPTY.get(row.when_empty, pb.WHEN_EMPTY_UNSPECIFIED),
-        next_time=mapping.timestamp(row.next_time),
-        latest_time=mapping.timestamp(row.latest_time),
+        next_time=timestamp(row.next_time),
+        latest_time=timestamp(row.latest_time),
         latest_result=row.latest_result,
         latest_page=f"pages/{row.latest_page}" if row.latest_page is not None else "",
         etag=etag(row.version),

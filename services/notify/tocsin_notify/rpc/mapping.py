@@ -6,14 +6,13 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.listing import Position
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.stamps import duration, timestamp
 
 from tocsin_notify.app.contacts.contacts import Given
 from tocsin_notify.app.pages.jobs import CHANNELS, KINDS
@@ -59,15 +58,6 @@ CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
 URGENCIES_OF: Final = {urgency: number for number, urgency in URGENCIES.items()}
 _WEEKDAYS: Final = Weekday.values()[1:]
 _STATES_OF: Final = {state: number for number, state in STATES.items()}
-
-
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """None stays unset."""
-    if moment is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
 
 
 def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMethod:

@@ -9,14 +9,14 @@ from tocsin.notify.v1.contact_service_pb2 import EmailContact
 from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, URGENCY_UNSPECIFIED
 from tocsin_kit.errors import TocsinError, invalid, to_status
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.stamps import duration, timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.messages.messages import Cancelled, Given
 from tocsin_notify.app.pages.jobs import CHANNELS
 from tocsin_notify.domain.message import GROUP, MessageState, Step, Stored, state_of, state_of_group
 from tocsin_notify.domain.page import Channel, Urgency
-from tocsin_notify.rpc.mapping import CHANNELS_OF, URGENCIES, URGENCIES_OF, timestamp
+from tocsin_notify.rpc.mapping import CHANNELS_OF, URGENCIES, URGENCIES_OF
 from tocsin_notify.store.messages.messages import Content, Message
 
 _STATES: Final = {state: pb.MessageState.Value(f"MESSAGE_STATE_{state.name}") for state in MessageState}

@@ -15,7 +15,7 @@ from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.stamps import duration, timestamp
 
 from tocsin_notify.app.messages import recurring
 from tocsin_notify.app.messages.about import is_incident, require_incident
@@ -138,8 +138,8 @@ def recurring_to(row: Recurring) -> pb.RecurringMessage:
         rule=row.rule,
         state=_STATES.get(row.state, pb.RECURRING_MESSAGE_STATE_UNSPECIFIED),
         state_reason=row.state_reason,
-        next_time=mapping.timestamp(row.next_time),
+        next_time=timestamp(row.next_time),
         sent_count=row.sent_count,
         latest_message=f"messages/{row.latest_message}" if row.latest_message else "",
-        create_time=mapping.timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )

@@ -11,11 +11,11 @@ from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_notify.app.chat.slack_groups import ChosenGroups
 from tocsin_notify.app.messages.groups import require_group
 from tocsin_notify.clients.escalation import Escalation
-from tocsin_notify.rpc import mapping
 from tocsin_notify.store.chat import slack_groups as store
 from tocsin_notify.store.chat.slack_groups import SlackGroup
 
@@ -74,8 +74,8 @@ def group_to(row: SlackGroup) -> pb.SlackGroup:
         disable_when_nobody=row.disable_when_nobody,
         members=row.members,
         disabled=row.disabled,
-        success_time=mapping.timestamp(row.success_time),
+        success_time=timestamp(row.success_time),
         problem=row.problem,
-        problem_time=mapping.timestamp(row.problem_time),
+        problem_time=timestamp(row.problem_time),
         etag=etag(row.version),
     )

@@ -4,12 +4,12 @@ from typing import Final
 
 from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.stamps import timestamp
 
 from tocsin_notify.app.messages.template_preview import Preview
 from tocsin_notify.app.messages.templates import Given
 from tocsin_notify.app.pages.jobs import KINDS
 from tocsin_notify.domain.template import Part
-from tocsin_notify.rpc.mapping import timestamp
 from tocsin_notify.store.messages.templates import TemplateRow
 
 WRITABLE: Final = tuple(Part)

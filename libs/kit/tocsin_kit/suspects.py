@@ -1,4 +1,4 @@
-"""Which differences last: one that is seen once may be an event on its way."""
+"""Differences that last: one that is seen once may be an event that is being delivered."""
 
 import asyncio
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ class Suspects(Generic[T]):
         return due
 
     def tried(self, mended: Iterable[T]) -> None:
-        """These were to be mended just now: what is seen once more was not mended by that."""
+        """These were repaired just now: one that is seen again was not repaired by that."""
         now = asyncio.get_running_loop().time()
         for each in mended:
             if (suspect := self._known.get(each)) is not None:
@@ -53,7 +53,7 @@ class Suspects(Generic[T]):
                 suspect.due = now + suspect.pause
 
     def forget_others(self) -> None:
-        """Everything was looked at: what was not seen since the last time differs no more."""
+        """Everything was compared: what was not seen since the last time is no difference any more."""
         self._known = {each: suspect for each, suspect in self._known.items() if suspect.seen}
         for suspect in self._known.values():
             suspect.seen = False

@@ -1,4 +1,4 @@
-"""Ends what takes too long, for code that runs for every call.
+"""Ends work that takes too long, in code that runs for every call.
 
 `asyncio.timeout` makes and closes a timer for each use, which in uvloop costs 15 µs: a call with two of them spends a tenth of
 its time on that. All uses of one `TimeLimit` last equally long, so that the oldest ends first and one timer serves them all.

@@ -1,4 +1,4 @@
-"""Environment variables that look like settings and are none: a misspelled one would leave its default in force, unseen."""
+"""Environment variables that look like settings and are none: a misspelled one would silently leave its default in force."""
 
 import re
 from collections.abc import Iterable, Mapping

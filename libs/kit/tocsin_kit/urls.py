@@ -1,4 +1,4 @@
-"""The one reader of URLs that people write down and that a service calls.
+"""Reads all URLs that people enter and that a service calls.
 
 A URL that passes can be called by the HTTP client as it was written: percent-encoding, the order of a query, `//` and
 `..` stay as they are, since signed URLs break when a byte changes. Characters that no URI may hold (RFC 3986 §2) are

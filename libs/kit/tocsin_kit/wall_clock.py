@@ -1,9 +1,9 @@
-"""What time it is for credentials: by the clock of the service's database, which all its replicas share.
+"""The time for credentials: by the clock of the service's database, which all its replicas share.
 
 By the host's own clock, a service whose host is eleven minutes behind would show tokens that have expired for all others, and no
 page would leave it; answers to pages, whose tokens live for a minute, would fail earlier still. Until the database has answered
-once, the host's clock counts. From then on only the monotonic clock goes on from what the database said: a host's clock that is set
-moves nothing.
+once, the host's clock is used. From then on only the monotonic clock is added to the database's time: setting a host's clock
+changes nothing.
 """
 
 import time

@@ -1,8 +1,8 @@
-"""Says when the event loop was blocked, for how long, and by what.
+"""Reports when the event loop was blocked, for how long, and by which code.
 
-The loop beats; a thread looks whether it still does. When it does not, the thread notes which task the loop is in and
-which line of it: afterwards it cannot be told. Code that holds the interpreter's lock all the while (an extension) shows
-as the line after it.
+The loop beats; a thread checks whether it still does. When it does not, the thread notes the task and the line that the loop is
+in: afterwards these are unknown. Code that holds the interpreter's lock the whole time (an extension) is reported as the line
+after it.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ _log = get_logger(__name__)
 _BEAT: Final = 0.05
 """Seconds between beats."""
 BLOCKED: Final = 0.1
-"""Seconds without a turn of the loop that are worth a log line."""
+"""Seconds without an iteration of the loop that are logged."""
 _LATE: Final = _BEAT + BLOCKED / 2
-"""Seconds since a beat after which the thread looks at what the loop does."""
+"""Seconds since a beat after which the thread checks the loop."""
 _PREFIX: Final = "HandleExceptions["  # what grpc.aio calls the task of an RPC, before the method
 _LIBRARIES: Final = ("site-packages", "/asyncio/", "<frozen")
 

@@ -15,10 +15,10 @@ class IngestSettings(ServiceSettings):
 
     secret_key: SecretKeys = SecretStr("")
     """Encrypts the secrets with which senders sign: keys of at least 32 characters, separated by commas. The first encrypts, each
-    decrypts. Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: what must be signed is answered 503 while no key
-    decrypts."""
+    decrypts. Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: alerts that must be signed are answered 503 while
+    no key decrypts."""
     batch_size: int = Field(500, ge=1, le=5000)
-    """Dedup keys of which one transaction commits alerts; up to eight times as many alerts when several have one key."""
+    """Dedup keys whose alerts one transaction commits; up to eight times as many alerts when several have one key."""
     batch_lanes: int = Field(4, ge=1, le=64)
     """Tenants whose batches are committed at the same time; each takes a database connection."""
     queue_capacity: int = Field(20_000, ge=100)
@@ -31,7 +31,8 @@ class IngestSettings(ServiceSettings):
     """Alerts per second of one tenant, over all replicas; ten times as many at once. An alert that is sent again costs a tenth.
     Beyond it: RATE_LIMITED. LimitService changes this and the next one by tenant."""
     tenant_max_outbox_rows: int = Field(500_000, ge=1000, le=1_000_000)
-    """Events of one tenant that may wait for escalation. Beyond it its alerts are RATE_LIMITED until escalation has taken some."""
+    """Events of one tenant that may wait for escalation. Beyond it its alerts are RATE_LIMITED until escalation has accepted
+    some."""
     stream_window: int = Field(1000, ge=1)
     """Alerts of one StreamAlerts call that may be unanswered; the stream is not read any further meanwhile."""
     policy_check_seconds: float = Field(1.0, gt=0)
@@ -39,20 +40,21 @@ class IngestSettings(ServiceSettings):
     reconcile_seconds: float = Field(5.0, gt=0, le=3600)
     """How often open incidents are compared with escalation's, up to 5,000 of each side at a time."""
     reconcile_grace_seconds: float = Field(15.0, ge=0, le=3600)
-    """How long ingest and escalation must differ about an incident before the difference is reported and mended."""
+    """How long ingest and escalation must differ about an incident before the difference is reported and repaired."""
     quiet_seconds: float = Field(20.0, gt=0, le=3600)
-    """How often the search runs for incidents that are quiet for as long as their integration says, up to 20,000 at a time."""
+    """How often incidents are searched that are quiet for the time that their integration sets, up to 20,000 at a time."""
     mail_listen: Listen | Literal[""] = ""
-    """Where mails to integrations' addresses are taken by SMTP. STARTTLS is offered with TLS_CERT_FILE. Empty: nowhere."""
+    """The address of the SMTP listener for mails to integrations. STARTTLS is offered with TLS_CERT_FILE. Empty: no listener."""
     mail_domain: str = Field("", max_length=190, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.|$))*$")
-    """What stands behind the `@` of the addresses. Its MX record, or the mail server that hands mails on, leads to
-    INGEST_MAIL_LISTEN. Without it no addresses are told, and no mail is taken."""
+    """The domain of these addresses, after the `@`. Its MX record, or the mail server that forwards its mails, leads to
+    INGEST_MAIL_LISTEN. Without it integrations have no mail addresses, and no mail is accepted."""
     mail_require_tls: bool = False
     """Whether mails are taken over STARTTLS only."""
     mail_max_bytes: int = Field(5 << 20, ge=1 << 16, le=64 << 20)
-    """Largest mail. Of one mail at most 128 KiB are looked at. Beyond it: 552."""
+    """Largest mail. Of one mail at most 128 KiB are read. Beyond it: 552."""
     mail_max_connections: int = Field(100, ge=2, le=10_000)
-    """SMTP connections that may be open at once; one host may have half of them. On an eighth of them a mail may be on its way."""
+    """SMTP connections that may be open at once; one host may have half of them. At most an eighth of them may carry a mail at
+    one time."""
     mail_command_seconds: float = Field(60.0, gt=0, le=600)
     """How long an SMTP client may be silent, and how long one mail may take to come."""
     mail_session_seconds: float = Field(600.0, gt=0, le=7200)

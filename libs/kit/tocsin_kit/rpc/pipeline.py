@@ -1,4 +1,4 @@
-"""What happens around every handler, in this order:
+"""The steps around every handler, in this order:
 
 trace id → access log and metrics → error mapping → deadline guard → authentication and scope → room, also for the answer → reading,
 decoding and protovalidate → handler. A handler is wrapped once, when it is registered, so a call costs no look-ups by name; the
@@ -42,10 +42,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _log = get_logger(__name__)
 
 MIN_REMAINING: Final = 0.1
-"""Seconds a caller must still be willing to wait; with less the work would be done for a caller that has left."""
+"""Seconds that a caller must still be willing to wait; with less the work would be done for a caller that has left."""
 _KEPT: Final = 0.25
-"""The part of a tenant's calls that reads leave to calls that change something: a dashboard that polls too fast must not take
-the last ones from who acknowledges."""
+"""The part of a tenant's calls that is reserved for calls that change something: a dashboard that polls too fast must not use up
+the calls of a user who acknowledges."""
 _BEARER: Final = "bearer "
 _NO_PROXIES: Final = Proxies()
 _NOBODY: Final = Principal("", "", frozenset())
@@ -84,11 +84,12 @@ class Pipeline:
         self._max_call_seconds = max_call_seconds
         self._max_message_bytes = max_message_bytes
         self.leaving = False
-        """Set when the process is to stop: calls that come now are told to go elsewhere, those under way finish."""
+        """Set when the process is to stop: new calls are refused so that their callers use another replica, and calls under way
+        finish."""
         self.turned_away = 0
         """How many calls were told so."""
         self.refused: Callable[[Call, TocsinError], None] = lambda call, error: None
-        """Told of each call of a known caller that fails without having reached its handler, and of streams that fail."""
+        """Called for each call of a known caller that fails before its handler, and for streams that fail."""
 
     def wrap(
         self, method: str, access: Access, handler: Any, request_type: Descriptor, response_type: Descriptor
@@ -185,7 +186,7 @@ class _Method:
                 calls.enter(org_id)
                 room: Answer | None = None
                 try:
-                    # Tocsin's own services never wait for room: what they are answered is counted when it leaves.
+                    # Tocsin's own services never wait for a reservation: their answers are counted when they are sent.
                     if self._answer_room and org_id != ALL_ORGS:
                         room = await self._room(org_id, context)
                     data = await read(context)
@@ -290,7 +291,8 @@ class _Method:
             yield request
 
     async def _room(self, org_id: str, context: Context) -> Answer:
-        """Room for a large answer. A connection's share is the caller's, where a proxy brings many callers on one connection."""
+        """Room for a large answer. A connection's share applies to its caller, because a proxy uses one connection for many
+        callers."""
         connection = self._caller(context)()
         return await self._answers.take(org_id, connection, self._answer_room, context, reads=self._access.reads)
 
@@ -349,7 +351,7 @@ class _Method:
                 ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, "send the metadata `authorization: Bearer <token>`"
             )
         if twice:
-            # A proxy that adds one must not be overruled by its caller's own, nor the other way round.
+            # A proxy that adds a header must not be overruled by its caller's own, nor the other way round.
             raise invalid_credential("the metadata `authorization` was sent twice; send it once")
         principal = await self._judge(self._authenticators, authorization[7:].strip(), self._caller(context))
         call = Call(self._method, principal, trace_id, deadline)

@@ -1,10 +1,10 @@
-"""Tells in a moment of most messages that they break no rule, so that the rules' own engine is asked about the others only.
+"""Finds out quickly that a message breaks no rule, so that the rule engine is asked only about the others.
 
-protovalidate takes 15 µs for a small message: it copies the message, and evaluates each rule as an expression. The rules
-that nearly every field has (lengths, numbers of entries, forms of names, defined enum values) are read once per message
-type and made into plain comparisons here. The answer is one-sided. Yes means that protovalidate would find nothing. No
-means that it must be asked: a rule may be broken, or it is of a kind that is not known here. So no rule is weakened and
-no violation is worded here. A test compares both on generated messages of every request type.
+protovalidate takes 15 µs for a small message: it copies the message, and evaluates each rule as an expression. The rules that
+nearly every field has (lengths, numbers of entries, forms of names, defined enum values) are read once per message type and made
+into plain comparisons here. The answer is one-sided. Yes means that protovalidate would find no violation. No means that it must
+be asked: a rule may be broken, or is of a kind that is not known here. So no rule is weakened and no violation is reported here.
+A test compares both on generated messages of every request type.
 """
 
 import re
@@ -24,16 +24,16 @@ Check = Callable[[Any, int], bool]
 
 
 class Part(NamedTuple):
-    """A comparison. Messages of at most `above` bytes need no look: they keep the rule."""
+    """A comparison. Messages of at most `above` bytes keep the rule and are not examined."""
 
     above: int
     holds: Check
 
 
 _EACH: Final = -1
-"""`above` of what every message must be looked at for."""
+"""`above` for a rule that needs every message examined."""
 _NONE: Final = 1 << 60
-"""`above` of what no message must be looked at for."""
+"""`above` for a rule that no message can break."""
 _PLAIN: Final = re.compile(r"\^[A-Za-z0-9 /_:.,?*+{}\[\]-]*\$?")
 """Patterns that mean the same to RE2 and to `re`: no alternatives, groups or escapes."""
 _UUID: Final = re.compile("[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")

@@ -41,10 +41,11 @@ _TURNING_AWAY_STEP: Final = 0.05
 _TURNING_AWAY_STEPS: Final = 20
 _AGE_JITTER: Final = 1.1
 _HANGING_ON: Final = 5.0
-"""Seconds for clients that are slow to answer the GOAWAY."""
+"""Seconds for clients that are slow to react to the GOAWAY."""
 _LEAVING_STEP: Final = 0.1
 _ANSWERS_FACTOR: Final = 128
-"""So many messages of the largest size may be made, or wait for callers that do not read them; see `tocsin_kit.rpc.answers`."""
+"""The budget for answers that are being made or were not read yet, in messages of the largest size; see
+`tocsin_kit.rpc.answers`."""
 _SETTINGS_MS: Final = 5000
 """How long a client may take to acknowledge the server's settings. Until it does, gRPC takes 16 MiB of headers for a call, and
 keeps those of a block that has no end; afterwards 16 KiB."""
@@ -71,7 +72,7 @@ class RpcServer:
         self.credentials: Final = Credentials(
             rate=settings.auth_wrong_per_second, burst=settings.auth_wrong_burst, metrics=metrics
         )
-        """Judges the credentials of all ways in, so that an address has one number of failures."""
+        """Judges the credentials of all listeners, so that failures of an address are counted together."""
         self.budgets: Final = Budgets(
             (
                 per_second(RPCS, settings.tenant_rpcs_per_second),
@@ -199,7 +200,8 @@ class RpcServer:
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     async def leave(self) -> None:
-        """Send every client elsewhere while calls are still taken: refuse new connections and wait until the old are gone.
+        """Send every client to another replica while calls are still accepted: refuse new connections and wait until the existing
+        ones have ended.
 
         A connection ends with a GOAWAY within GRPC_MAX_CONNECTION_AGE_SECONDS (and 10 %, by gRPC's own jitter). Calls
         that cross the GOAWAY are served (RFC 9113 section 6.8), whereas a server that stops cancels them. Returns also
@@ -217,9 +219,9 @@ class RpcServer:
     async def stop(self, grace: float) -> None:
         """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them.
 
-        A gRPC server that stops answers CANCELLED to what has reached it and is not begun yet, and few clients repeat
-        that by themselves. So it goes on for a moment and answers UNAVAILABLE, until callers have found another replica.
-        What comes in the instant of the stop itself is still cancelled.
+        A gRPC server that stops answers CANCELLED to calls that have reached it and have not begun, and few clients repeat these
+        by themselves. So it continues for a moment and answers UNAVAILABLE, until callers have found another replica. Calls that
+        arrive at the instant of the stop itself are still cancelled.
         """
         self.health.shut_down()
         if self._server is not None:

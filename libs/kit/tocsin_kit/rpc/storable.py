@@ -1,9 +1,9 @@
 """Request text that can be stored: one rule for every field of every request.
 
-PostgreSQL's `text` and `jsonb` hold every character but NUL (U+0000, PostgreSQL manual §8.3 and §8.14). JSON, which
-`grpcurl` prints, has no NaN and no infinity, no `Value` without a kind, and no time outside the years 1 to 9999 (protobuf
-language guide, "ProtoJSON Format"). A request that carries one of these would be accepted here and fail in the next
-database, in the next service or when it is read, so it is handled before any handler sees it:
+PostgreSQL's `text` and `jsonb` hold every character but NUL (U+0000, PostgreSQL manual §8.3 and §8.14). JSON, which `grpcurl`
+prints, has no NaN and no infinity, no `Value` without a kind, and no time outside the years 1 to 9999 (protobuf language guide,
+"ProtoJSON Format"). A request with one of these would be accepted here and fail in the next database, in the next service or when
+it is read. So it is handled before any handler gets it:
 
 - a message with the option `tocsin.type.v1.machine_text` is repaired in place, because its sender cannot correct it;
 - everything else is refused with INVALID_FIELD, because a person can correct it.
@@ -51,10 +51,10 @@ _LONGEST: Final = 315_576_000_000
 def make_storable(message: Message, prefix: str = "", data: bytes | None = None) -> None:
     """Repairs what machines wrote; raises INVALID_FIELD naming each other field that cannot be stored.
 
-    Fields that the rules ignore always (`IGNORE_ALWAYS`: items of batches that are checked one by one) are left out.
-    Costs about one serialization of the message when there is nothing to do: a value that cannot be stored needs one of
-    three bytes. They are NUL itself, which an empty `Value` has too; the last byte of a NaN or an infinity; and a byte of
-    every negative varint. A message without them needs no look at its fields, apart from its times.
+    Fields with `IGNORE_ALWAYS` (items of batches that are checked one by one) are left out. Costs about one serialization of the
+    message when there is nothing to do: a value that cannot be stored needs one of three bytes. They are NUL itself, which an
+    empty `Value` has too; the last byte of a NaN or an infinity; and a byte of every negative varint. A message without them
+    needs no look at its fields, apart from its times.
 
     `data`: the message serialized, by a caller who has done so. If the message is to be repaired, it has no unknown fields.
     """
@@ -117,7 +117,7 @@ class _Plan:
 
 
 def _doubtful(message: Message, plan: _Plan, data: bytes) -> "tuple[_Field, ...]":
-    """The fields below which may be what cannot be stored."""
+    """The fields below which there may be a value that cannot be stored."""
     # Spelled out: this runs for every request, and a generator costs more than the three searches.
     if b"\x00" in data or b"\x7f" in data or b"\xff" in data:
         return plan.fields

@@ -47,8 +47,8 @@ class CertificateTrouble(Exception):
 class TlsFiles:
     """Certificate, key and authority, read again when they have changed.
 
-    A renewal replaces the files one after the other, and may write them in place. While they do not fit together, are not
-    whole, or hold a certificate that has expired where the one in use has not, what was read before stays in use.
+    A renewal replaces the files one after the other, and may write them in place. The files that were read before stay in use
+    while the new ones do not fit together, are incomplete, or hold an expired certificate where the one in use has not expired.
     """
 
     def __init__(self, certificate: str, key: str, authority: str) -> None:

@@ -1,8 +1,8 @@
-"""What has just happened to the tasks of a queue: the newest completed and failed ones, a stream for watchers, rates.
+"""Recent events of a queue's tasks: the newest completed and failed ones, a stream for watchers, rates.
 
-None of it is the record, and none of it costs a statement: work notes what happened in memory, and a loop of each replica sends
-it to Redis twice a second, where every replica reads it. What is kept is bounded: by number in memory and in Redis, in Redis
-by time too. Redis away: each replica knows its own part.
+None of it is the record, and none of it costs a statement: work notes events in memory, and a loop of each replica sends them to
+Redis twice a second, where every replica reads them. What is kept is bounded: by number in memory and in Redis, in Redis by time
+too. Without Redis, each replica has its own part only.
 
 Taskiq's result backends are no place for it: they keep one result for each task of the broker, and most tasks here are rows that
 are handled in batches and never were a task of the broker.
@@ -178,7 +178,7 @@ class Journal:
         await self.send()
 
     async def send(self) -> None:
-        """Once. What Redis does not take stays with this replica."""
+        """Once. Changes that Redis does not accept stay with this replica."""
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not taken:
             return
@@ -191,7 +191,7 @@ class Journal:
             newest[_STREAM_OF.get(noted.kind, _OTHERS)].append(noted)
             for word in _counted(noted):
                 minutes[_minute(noted.time)][word] += 1
-        # What has been added and has begun is for watchers alone, and mostly there is none.
+        # Added and begun tasks are for watchers only, and mostly there is none.
         watched = await self.ask("EXISTS", self.key(WATCHED)) != 0
         left_out = len(taken) == _MOST_WAITING or sum(map(len, newest.values())) < len(taken) or self._unsent
         if not watched:

@@ -28,12 +28,12 @@ KEY_LENGTH: Final = 255
 
 
 def check(body: Json) -> dict[str, Any]:
-    """The answer's notes. A version that is not known is tried: a page is worth more than its form."""
+    """The answer's notes. An unknown version is tried: a page is worth more than its form."""
     if fit.whole(body.get("version")) not in _VERSIONS:
         _log.warning("webhook_version_unknown", version=fit.text(body.get("version"), fit.NAME))
     truncated = body.get("truncatedAlerts")
     if isinstance(truncated, int) and truncated > 0:
-        # They are lost to everyone behind Alertmanager; raise max_alerts or group by more labels.
+        # These alerts are lost to all behind Alertmanager; raise max_alerts or group by more labels.
         _log.warning("alertmanager_truncated", alerts=truncated, group_key=fit.text(body.get("groupKey"), fit.NAME))
         return {"truncated_alerts": truncated}
     return {}
@@ -89,7 +89,7 @@ def summary_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str
     """What the alert is about, in its own words or by its name."""
     rule = labels.get("rulename")
     if rule:
-        # Grafana's: its annotations are those of the rule, and tell of what was not measured at all.
+        # Grafana's: its annotations are those of the rule, and can describe values that were not measured at all.
         match labels.get("alertname"):
             case "DatasourceNoData":
                 return f"no data for the rule {rule}"
@@ -123,7 +123,7 @@ def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[st
 
 
 def texts(value: Any) -> dict[str, str]:
-    """Labels or annotations; none of what is no object. Raises INVALID_FIELD for more than an alert may have."""
+    """Labels or annotations; none of a value that is no object. Raises INVALID_FIELD for more than an alert may have."""
     if not isinstance(value, dict):
         return {}
     fit.require_few(value)

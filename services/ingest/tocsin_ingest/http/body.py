@@ -1,7 +1,7 @@
 """Reading bodies of any size within a bounded amount of memory.
 
-Limits are apart from those of gRPC: Alertmanager posts a whole group at once, and does not repeat what is answered 4xx.
-All bodies of a process share one budget; what does not fit is told to come again, so that memory stays flat.
+Limits are separate from those of gRPC: Alertmanager posts a whole group at once, and does not repeat a request that is answered
+4xx. All bodies of a process share one budget; a body beyond it is refused, to be repeated, so that memory use is limited.
 """
 
 import contextlib
@@ -72,7 +72,8 @@ class Loan:
         except web.HTTPRequestTimeout as error:
             raise Refused(408, invalid("body", "did not come in time; send it again")) from error
         except _BROKEN as error:
-            # What may still come is not this body any more: nothing waits for it, and the connection is not used again.
+            # Data that may still arrive do not belong to this body any more: no reader waits for them, and the connection is not
+            # reused.
             request.content.feed_eof()
             broken = invalid("body", "the connection ended in the middle of it, or its form is broken")
             raise Refused(400, broken, close=True) from error
@@ -88,7 +89,7 @@ class Loan:
             while chunk := await content.readany():
                 self._take(len(body), len(chunk))
                 body += chunk
-        return body  # not as bytes: to copy 32 MiB takes as long as a turn
+        return body  # not as bytes: copying 32 MiB takes as long as a turn of the event loop
 
     async def _inflate(self, request: web.Request, encoding: str) -> bytearray:
         body, came, turns, inflater = bytearray(), 0, Turns(), Inflater(encoding)
@@ -123,9 +124,9 @@ class Loan:
 
 @contextlib.contextmanager
 def _emptied(body: bytearray) -> Iterator[None]:
-    """An error that ends the block leaves nothing of the body.
+    """An error that ends the block keeps no part of the body.
 
-    Its traceback holds the body, and may live on until the cycle collector comes by. The budget counts the bytes as given back.
+    Its traceback holds the body, and may live until the cycle collector runs. The budget counts the bytes as given back.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Who posts: the integration that an integration key stands for."""
+"""The sender of a request: the integration of an integration key."""
 
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -21,5 +21,5 @@ async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web
 
 
 def clean_key(key: str) -> str:
-    """Blanks and line ends come along when a key is copied."""
+    """Spaces and line ends are often copied together with a key."""
     return "".join(key.split())

@@ -1,8 +1,8 @@
 """CloudEvents 1.0 over HTTP: `POST /v1/cloudevents`, in binary, structured and batched mode.
 
 The integration key is a bearer token, the password of basic authentication, or the end of the path. Each event is an alert, read
-by the integration's mapping with the event's attributes and its `data` as fields. An event is known by its `source`, `id` and
-content: one that comes again within 24 hours counts once.
+by the integration's mapping with the event's attributes and its `data` as fields. An event is identified by its `source`, `id`
+and content: one that comes again within 24 hours counts once.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
@@ -72,10 +72,10 @@ def read(document: Document, routing: Routing) -> Reading:
 
 
 async def handshake(request: web.Request) -> web.Response:
-    """Senders may ask whether events are welcome before they send any, and take silence for a no.
+    """Senders may ask whether events are welcome before they send any, and take no answer for a no.
 
-    Who may send is decided by the key of each event, so the answer to everybody is yes, at any rate; what comes too fast is told to
-    come again. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#4-abuse-protection
+    The key of each event decides who may send, so the answer to every caller is yes, at any rate; events that come too fast are
+    refused, to be repeated. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#4-abuse-protection
     """
     origin = request.headers.get(_ORIGIN, "").strip()
     if not origin:
@@ -111,7 +111,7 @@ def _item(mapping: CompiledMapping, integration_id: str, given: Any, _body: Json
     if (time := fit.time(given.get("time"))) is not None:
         item.alert.client_time.CopyFrom(time)
     source, event_id = fit.whole(given["source"]), fit.whole(given["id"])
-    # Some senders name their alert here, and its end has the id of its begin: what it says belongs to it.
+    # Some senders use the id for their alert, so its end has the id of its begin: the content is part of the identity.
     content = hashlib.sha256(item.alert.SerializeToString(deterministic=True)).hexdigest()
     said = f"{integration_id} {content} {len(source)} {source} {event_id}"
     return replace(item, request_id=str(uuid.uuid5(_EVENTS, said)))
@@ -154,7 +154,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def _text(data: bytes | bytearray) -> str:
-    """Much more than any field keeps: to decode 32 MiB that are no text would hold up everybody."""
+    """Much more than any field keeps: decoding 32 MiB that are no text would block all other tasks."""
     return data[:VALUE_CHARACTERS].decode("utf-8", "replace")
 
 

@@ -1,9 +1,9 @@
-"""Reads JSON bodies piece by piece, so that a large one delays no other caller and a broken piece spoils no other.
+"""Reads JSON bodies piece by piece, so that a large one delays no other caller and a broken piece affects no other piece.
 
-`json.loads` of 32 MiB keeps the event loop, and with it every other caller, for half a second, and a thread does not
-help: the parser never lets go of the interpreter lock. So the top level is walked here, each value below it is parsed by
-itself within `VALUE_CHARACTERS`, and others take their turn in between. For the same reason the text stays in pieces, and no
-pattern is asked about more than one of them at a time.
+`json.loads` of 32 MiB blocks the event loop, and with it every other caller, for half a second, and a thread does not help: the
+parser never releases the interpreter lock. So the top level is parsed here, each value below it by itself within
+`VALUE_CHARACTERS`, and other tasks run in between. For the same reason the text stays in pieces, and each regular expression is
+applied to one piece at a time.
 """
 
 import codecs
@@ -19,17 +19,17 @@ from tocsin_kit.loops import Turns
 from tocsin_ingest.http.json_values import LONGEST_CHARACTER, VALUE_CHARACTERS, WINDOW, Text, Unreadable, Values
 
 ITEMS: Final = 50_000
-"""Alerts of one body; what follows is not read."""
+"""Alerts of one body; the rest is not read."""
 FIELDS: Final = 1_000
 """Of the top level."""
 _SKIPPED: Final = 1 << 23
 _SKIPPED_TOKENS: Final = 500_000
-"""Characters, and brackets and texts, of a value that cannot be read, that are walked to find where it ends."""
+"""Characters, and brackets and texts, of an unreadable value that are scanned to find its end."""
 _STEP: Final = 1 << 14
-"""Of these, characters between two turns."""
+"""Characters between two turns of the event loop."""
 _SCALAR: Final = re.compile(r"[^,\]}\s]+")
 _MARK: Final = re.compile(r'["\[\]{}]')
-# Nothing is tried twice (`*+`): what follows a quote that is never closed would be searched once for each quote in it.
+# No backtracking (`*+`): otherwise the text after a quote that is never closed would be searched once for each quote in it.
 _INSIDE: Final = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 """From within a text on: up to its end, or a backslash that is the last character."""
 
@@ -44,9 +44,9 @@ class Outer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where an item stands in the text. `problem`: the field and the text of the error that says why it cannot be read.
+    """The place of an item in the text. `problem`: the field and the text of the error that says why it cannot be read.
 
-    Kept as text: 50,000 errors with what they hold would keep the cycle collector, and with it all callers, for 0.1 s.
+    Kept as text: 50,000 errors with their references would keep the cycle collector, and with it all callers, busy for 0.1 s.
     """
 
     start: int
@@ -75,7 +75,7 @@ class Document:
         return len(self._spans)
 
     def items(self) -> Iterator[Any]:
-        """Each item of the list, parsed when it is asked for, or the TocsinError that it is."""
+        """Each item of the list, parsed on demand, or its TocsinError."""
         for span in self._spans:
             yield invalid(*span.problem) if span.problem is not None else self._values.at(span.start, "")[0]
 
@@ -101,7 +101,7 @@ async def read(data: bytes | bytearray, list_field: str = "", outer: Outer = Out
 
 
 async def _text(data: bytes | bytearray) -> "Text":
-    """What is no text is replaced, piece by piece: to do so in 32 MiB at once takes a quarter of a second."""
+    """Invalid text is replaced, piece by piece: doing so in 32 MiB at once takes a quarter of a second."""
     decoder, turns, pieces = codecs.getincrementaldecoder("utf-8-sig")("replace"), Turns(), list[str]()
     for start in range(0, len(data), WINDOW):
         pieces.append(decoder.decode(data[start : start + WINDOW]))
@@ -157,7 +157,7 @@ class _Walk:
         try:
             await (self._bare() if bare else self._object())
         except Unreadable as error:
-            # Where a field that cannot be read ends is a guess: what is odd behind it may come of that.
+            # The end of an unreadable field is a guess: oddities after it may be its consequence.
             broken = self._left_out or error.problem
             if not self._fields and not self._spans:
                 raise broken from None
@@ -238,7 +238,7 @@ class _Walk:
         return character
 
     async def _behind(self, unreadable: Unreadable) -> int:
-        """Where the value ends as far as brackets and quotes tell, so that its neighbours are read. Raises it if they do not."""
+        """The end of the value by brackets and quotes, so that its neighbours are read. Raises it if they do not."""
         start = unreadable.start
         if start is None:
             raise unreadable
@@ -259,7 +259,7 @@ class _Walk:
                 if quoted:
                     place = _INSIDE.match(piece, place).end()  # type: ignore[union-attr] # it matches nothing as well
                     if piece[place : place + 1] != '"':
-                        break  # it goes on in the next piece, perhaps with what a backslash here is for
+                        break  # it continues in the next piece, perhaps with the character that this backslash escapes
                     quoted, place = False, place + 1
                 else:
                     mark = _MARK.search(piece, place)

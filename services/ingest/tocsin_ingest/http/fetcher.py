@@ -1,4 +1,4 @@
-"""What is fetched from outside to know a sender: from the hosts of one provider alone, and little of it.
+"""Fetches documents that verify a sender: only from the hosts of one provider, and with a limit of size.
 
 A proxy that the environment names (`HTTPS_PROXY`) is used.
 """
@@ -18,7 +18,7 @@ _SECONDS: Final = 5.0
 _MOST: Final = 64 << 10
 _AT_ONCE: Final = 8
 _OF_ONE: Final = 2
-"""Of these, those of one tenant. More of it are told to come again: each holds a connection and its body while it waits."""
+"""Of these, those of one tenant. Further ones are refused, to be repeated: each holds a connection and its body while it waits."""
 _KEPT: Final = 100
 _WRONG: Final = 4
 _LATER: Final = (408, 429)
@@ -59,7 +59,7 @@ class Fetcher:
                     return content
                 said = f"answered {answer.status}"
                 if answer.status // 100 == _WRONG and answer.status not in _LATER:
-                    # It would be so again: who sends it, and whose it is, must hear of it.
+                    # A repeat would fail in the same way: the sender and its owner must be told.
                     raise invalid(place, f"is what {wanted.host} has {said} to")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             said = f"did not answer ({type(error).__name__})"
@@ -72,7 +72,7 @@ class Fetcher:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # Made here, since it reads the files of authorities, which takes some 50 ms.
+            # Made here, since it reads the files of certificate authorities, which takes about 50 ms.
             connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(), limit=_AT_ONCE)
             timeout = aiohttp.ClientTimeout(total=_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)

@@ -1,6 +1,6 @@
-"""Makes what senders send fit the contract: a page must not be lost to a label that is too long.
+"""Shortens the texts of senders so that they fit the contract: a page must not be lost because a label is too long.
 
-Only text for people is shortened, never a key: two keys that agree in their beginning are two alerts.
+Only text for people is shortened, never a key: two keys with the same beginning are two alerts.
 """
 
 import json
@@ -21,7 +21,7 @@ LABEL_NAME: Final = 128
 LABEL_VALUE: Final = 1024
 LABELS: Final = 64
 MOST_LABELS: Final = 2000
-"""That an alert may come with: all of them tell it from others and are looked at, which takes some 5 µs for each."""
+"""The most labels of an alert: all of them belong to its identity and are examined, which takes about 5 µs for each."""
 LINKS: Final = 10
 _HREF: Final = 2048
 _DETAILS_BYTES: Final = 60 << 10  # the contract takes 64 KiB; the JSON of a Struct may be a little longer
@@ -52,7 +52,8 @@ def key(value: Any, limit: int) -> str:
 
 
 def set_labels(alert: AlertInput, labels: Mapping[str, Any]) -> None:
-    """The labels, first those with the shortest names when there are too many to keep. Raises as `require_few`."""
+    """The labels, first those with the shortest names when there are too many to keep. Raises INVALID_FIELD at `field` for more
+    than MOST_LABELS labels, annotations or tags, before they are examined."""
     require_few(labels)
     for name in sorted(labels, key=lambda name: (len(name), name))[:LABELS]:
         fitting = text(name, LABEL_NAME)
@@ -113,7 +114,7 @@ def _json(value: Any) -> str:
 
 
 def _fill(struct: Struct, given: Mapping[str, Any], depth: int) -> None:
-    """In place: values that are made by themselves are copied into what holds them, level by level."""
+    """In place: values that are built separately are copied into their parents, level by level."""
     fields = struct.fields
     for name, each in given.items():
         _set(fields[text(name, NAME)], each, depth - 1)

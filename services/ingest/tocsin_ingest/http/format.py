@@ -1,4 +1,4 @@
-"""What a format is made of, and the parts most of them share."""
+"""The parts of a format, and functions that most formats share."""
 
 import base64
 import time
@@ -24,12 +24,12 @@ from tocsin_ingest.http.fetcher import Fetcher
 
 Json = Mapping[str, Any]
 Answer = bytes | TocsinError
-"""What became of one alert: a serialized SendAlertResponse, or why it was not taken."""
+"""The result of one alert: a serialized SendAlertResponse, or the error."""
 
 _PERMANENT: Final = 500
 _TRANSIENT: Final = (*THROTTLED, ErrorReason.ERROR_REASON_CONFLICT)
 MAX_ERRORS: Final = 50
-"""Told in one answer; the others are counted."""
+"""In one answer; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Item:
 
 @dataclass(slots=True)
 class Results:
-    """What became of the alerts of one body. `notes` go into the answer as they are."""
+    """The results of the alerts of one body. `notes` go into the answer as they are."""
 
     notes: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
@@ -59,9 +59,9 @@ class Results:
     accepted: int = 0
     first: SendAlertResponse | None = None
     refused: int = 0
-    """Refused for good: the same alert would be refused again."""
+    """Refused for good: a repeat would be refused too."""
     delayed: int = 0
-    """Not taken now; a repeat can help."""
+    """Not accepted now; a repeat can help."""
     limited: int = 0
     """Of these, those that a limit or a full queue refused."""
     wait: float = 0.0
@@ -74,7 +74,7 @@ class Results:
     """The alert that the whole body is, of formats with `of_body`, once it is committed."""
 
     def add(self, place: str, answer: Answer) -> None:
-        """One alert's answer. `place` tells the sender which one: `alerts[3]`."""
+        """One alert's answer. `place` tells the sender which alert: `alerts[3]`."""
         if isinstance(answer, bytes):
             self.accepted += 1
             if self.first is None:
@@ -121,10 +121,10 @@ def no_key(_body: Json) -> str:
 
 
 def answer_each(results: Results, *, limited: int = 429) -> web.Response:
-    """200 once all are committed. Otherwise the rest is committed all the same, and the answer says which are not.
+    """200 once all are committed. Otherwise the other alerts are still committed, and the answer names those that are not.
 
-    503 when a repeat can help, or `limited` when limits alone are why; senders may repeat everything, as what is committed is
-    only counted once more. 400 when it cannot.
+    503 when a repeat can help, or `limited` when only limits are the cause; senders may repeat everything, as committed alerts
+    are only counted once more. 400 when it cannot.
     """
     body: dict[str, Any] = {**results.notes, "accepted": results.accepted}
     failed = results.refused + results.delayed
@@ -144,7 +144,7 @@ def answer_each(results: Results, *, limited: int = 429) -> web.Response:
 
 
 def refuse(status: int, error: TocsinError, *, limited: int = 429) -> web.Response:
-    """The whole request is refused, with the status `limited` by a limit or a full queue."""
+    """The whole request is refused, with the status `limited` if a limit or a full queue is the cause."""
     response = error_response(error)
     response.set_status(limited if error.reason in THROTTLED else status)
     return response
@@ -157,7 +157,7 @@ refuse_or_503: Final = partial(refuse, limited=503)
 
 
 def is_transient(error: TocsinError) -> bool:
-    """Whether the same alert can be taken in later."""
+    """Whether the same alert can be accepted later."""
     return error.reason in _TRANSIENT or http_status(error) >= _PERMANENT
 
 
@@ -167,7 +167,7 @@ def retry_after(seconds: float) -> dict[str, str]:
 
 
 def nothing_beside(_request: web.Request) -> Json:
-    """For formats that say everything in their bodies."""
+    """For formats that have everything in their bodies."""
     return {}
 
 

@@ -14,7 +14,7 @@ LONGEST_CHARACTER: Final = 4
 """Bytes in UTF-8."""
 WINDOW: Final = 1 << 17
 _BRACKETS: Final = 100_000
-"""Lists and objects of one value, if it is larger than a window: as many take the parser as long as a value of numbers."""
+"""Lists and objects of one value, if it is larger than a window: this many take the parser as long as a value of numbers."""
 _BLANKS: Final = 1 << 22
 """Characters of white space in a row."""
 _DIGITS: Final = 300
@@ -31,11 +31,11 @@ def _number(digits: str) -> int | str:
     return int(digits) if len(digits) <= _DIGITS else digits
 
 
-# From how many digits on Python refuses to make a number, or its text again: both take quadratic time, and a mebibyte of numbers of
-# 4,300 digits, its own limit, takes 80 ms.
+# From this many digits on Python refuses to convert a number from or to text. Both take quadratic time: with Python's default of
+# 4,300 digits, a mebibyte of numbers takes 80 ms.
 sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
 
-# As text: a NaN or a number of a thousand digits is shown to people, not calculated with. Control characters are taken.
+# As text: a NaN or a number of a thousand digits is shown to people, not used in calculations. Control characters are taken.
 _decode: Final = json.JSONDecoder(strict=False, parse_constant=str).raw_decode
 _decode_long: Final = json.JSONDecoder(strict=False, parse_constant=str, parse_int=_number).raw_decode
 
@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 class Text:
-    """The characters of a body. They are never put together: 32 MiB of them take longer than a turn."""
+    """The characters of a body. They are never joined: 32 MiB of them take longer than a turn of the event loop."""
 
     def __init__(self, pieces: list[str]) -> None:
         self._pieces = [piece for piece in pieces if piece]
@@ -74,7 +74,7 @@ class Text:
 
 
 class Values:
-    """Parses the values of a text that begin at given places, without a look at what follows them."""
+    """Parses the values of a text that begin at given places, without examining the text after them."""
 
     def __init__(self, text: Text) -> None:
         self.text: Final = text
@@ -113,7 +113,7 @@ class Values:
                 if largest:
                     raise Unreadable(invalid(place, f"is larger than {VALUE_CHARACTERS} characters"), start) from None
             else:
-                # At the end of the window a number may go on beyond it, also where `.`, `e` or `e+` stands behind it there.
+                # At the end of the window a number may continue beyond it, also after `.`, `e` or `e+`.
                 if whole or largest or end < len(self._window) - _EXPONENT:
                     return value, self._base + end
             if self._base != start:
@@ -134,7 +134,7 @@ class Values:
             return _decode(self._window, at)
         except json.JSONDecodeError:
             raise
-        except ValueError:  # an integer of more digits than Python takes
+        except ValueError:  # an integer with more digits than Python accepts
             return _decode_long(self._window, at)
 
     def _move(self, start: int, size: int) -> None:

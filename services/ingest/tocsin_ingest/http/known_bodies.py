@@ -1,8 +1,8 @@
-"""Bodies that came before, by their bytes: what a storm repeats is not parsed again.
+"""Bodies that came before, by their bytes: bodies that a storm repeats are not parsed again.
 
-Only what follows from the bytes alone is remembered: the key in the body, the alert that it is, and what is answered once
-that is committed. Credentials, limits, signatures and the routing are looked at each time, and each alert is committed before it
-is answered, so nothing that changes makes an entry wrong.
+Only what follows from the bytes alone is cached: the key in the body, its alert, and the answer once the alert is committed.
+Credentials, limits, signatures and the routing are checked each time, and each alert is committed before it is answered, so no
+change makes an entry wrong.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ MOST_BYTES: Final = 16 << 20
 LARGEST: Final = 32 << 10
 """Bytes of a body that is remembered."""
 _SHARE: Final = 2
-"""One sender's bodies may take this part of it, so that its new ones do not push all others out."""
+"""One sender's bodies may use this part of it, so that its new ones do not push all others out."""
 _OVERHEAD: Final = 800
 """Bytes of an entry beside the bodies themselves: some ten objects."""
 
@@ -49,7 +49,7 @@ class KnownBody:
 
 
 class KnownBodies:
-    """The bodies of all senders; those of the sender that was not heard of for longest leave first."""
+    """The bodies of all senders; those of the sender that was silent for longest are dropped first."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most

@@ -63,7 +63,7 @@ _CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.E
 def create(_given: Any, body: Json, _place: str) -> Item:
     """A new alert, or one more of those with its alias. Raises INVALID_FIELD naming all that is wrong with it.
 
-    Without a priority it is taken as critical, since a page is worth more than its form.
+    Without a priority it counts as critical, since a page is worth more than its form.
     """
     summary = fit.text(body.get("message"), fit.SUMMARY).strip()
     priority = body.get("priority")
@@ -100,10 +100,10 @@ def note(_given: Any, body: Json, place: str) -> Item:
 
 
 def update(field: str, document: Document, routing: Routing) -> Reading:
-    """What an alert says by now, as a note; the same words again within 24 hours count once. No words are none.
+    """The present text of an alert, as a note; the same text again within 24 hours counts once. No text makes no note.
 
-    Alertmanager (`update_alerts`) sends them with each repeat. Where it is refused, it takes the alert itself as not sent, and
-    never tells that it is over.
+    Alertmanager (`update_alerts`) sends them with each repeat. If the note were refused, Alertmanager would take the alert itself
+    as not sent, and would never resolve it.
     """
     if not fit.whole(document.fields.get(field)).strip():
         return Reading(note, iter(()))
@@ -163,7 +163,7 @@ def refuse(status: int, error: TocsinError) -> web.Response:
 
 
 async def not_here(_request: web.Request) -> web.Response:
-    """Answers what the API offers besides."""
+    """Answers other parts of the API."""
     return _respond(404, {"message": _NOT_HERE})
 
 

@@ -37,8 +37,8 @@ MISSING: Final = "is missing or blank"
 def item(_given: Any, body: Json, _place: str) -> Item:
     """One event. Raises INVALID_FIELD naming all that is wrong with it.
 
-    More is taken than PagerDuty takes, since a page is worth more than its form: any case of an action or severity,
-    numbers as text, no source, a severity PagerDuty does not know.
+    It accepts more than PagerDuty does, since a page is worth more than its form: any case of an action or severity, numbers as
+    text, no source, a severity that PagerDuty does not know.
     """
     problems: list[FieldViolation] = []
     action = action_of(body, "event_action", problems)

@@ -1,4 +1,4 @@
-"""The HTTP ways in. To add a sender: a file with its `FORMAT`, and its row in `FORMATS`."""
+"""The HTTP routes for senders. To add a sender: a file with its `FORMAT`, and its row in `FORMATS`."""
 
 import asyncio
 import json
@@ -68,9 +68,9 @@ FORMATS: Final = (
     *opsgenie.FORMATS,
 )
 _LARGE: Final = 1 << 20
-"""Bytes of a body whose signature takes too long for the event loop, which 32 MiB would hold for 50 ms and more."""
+"""Bytes of a body whose signature takes too long for the event loop: 32 MiB would block it for 50 ms and more."""
 _OF_THE_BODY: Final = (ErrorReason.ERROR_REASON_INVALID_FIELD, ErrorReason.ERROR_REASON_CREDENTIAL_MISSING)
-"""Reasons for which a body is refused as a whole because of what it does not hold."""
+"""Reasons for which a whole body is refused because something is missing in it."""
 _AT_ONCE: Final = 500
 """Alerts of one body that are decoded together, while as many wait for their commit. No more of them are in memory."""
 
@@ -121,7 +121,8 @@ class _Receiver:
         self._fetcher = fetcher
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Who may not send learns nothing about the body but that it is JSON, which holds some formats' keys."""
+        """A caller who may not send learns nothing about the body except whether it is JSON, which contains the key of some
+        formats."""
         sender: Sender | None = None
         document: Document | None = None
         try:
@@ -131,7 +132,7 @@ class _Receiver:
                 self._budgets.take(sender.org_id, RPCS)
             with self._bodies.lend() as loan:
                 data = await loan.read(request)
-                # A large one is not asked for: to copy it, and to compute its hash, takes longer than a turn.
+                # Not for a large one: copying it, and computing its hash, takes longer than a turn of the event loop.
                 whole = bytes(data) if self._format.of_body and len(data) <= LARGEST else None
                 known = self._known.get((self._format.name, whole)) if whole is not None else None
                 if known is None:
@@ -196,14 +197,14 @@ class _Receiver:
     async def _refuse_masked(
         self, sender: Sender | None, failure: Exception, document: Document | None
     ) -> web.Response:
-        """Apart from where it is caught: a frame that holds an error from below it is a cycle, and so keeps the whole body."""
+        """In a function of its own: a frame that holds an error from below it is a cycle, and so keeps the whole body alive."""
         error = masked(failure)
         if document is not None:
             error = _told(error, document)
         return await self._refuse(sender, http_status(error), error)
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
-        """The whole body. Without a known sender only the metrics can tell."""
+        """The whole body. Without a known sender only the metrics show it."""
         if sender is not None:
             self._times.refused(sender.org_id, sender.integration_id, error)
         if not is_transient(error):
@@ -256,7 +257,7 @@ class _Receiver:
         started: tuple[int, Taken] | None = None
         for start in range(0, len(document), _AT_ONCE):
             indexes = range(start, min(start + _AT_ONCE, len(document)))
-            # What cannot be read has no text: its place tells it from others.
+            # An unreadable item has no text: its place identifies it.
             parts = [(form.name, beside, document.text(index) or str(index)) for index in indexes]
             places = dict(zip(reversed(parts), reversed(indexes), strict=True))
             following = await self._intake.take_all(sender, parts, read)
@@ -293,7 +294,7 @@ class _Receiver:
     async def _start(
         self, sender: Sender, document: Document, items: "Iterator[tuple[int, Any]]", turns: Turns, reading: Reading
     ) -> list[tuple[str, "asyncio.Future[Answer]"]]:
-        """Begin to take the next `_AT_ONCE` items in, others having their turns meanwhile."""
+        """Begin to accept the next `_AT_ONCE` items; other tasks run meanwhile."""
         started: list[tuple[str, asyncio.Future[Answer]]] = []
         for index, given in islice(items, _AT_ONCE):
             place = f"{reading.place}[{index}]"
@@ -326,7 +327,7 @@ class _Receiver:
         return request_of(item.alert, item.request_id), Stated(item.labels, item.started, item.ended, item.expiry)
 
     def _item(self, given: Any, document: Document, place: str, reading: Reading) -> Item:
-        """What a sender wrote can break a decoder in more ways than anybody lists: it is that alert's fault alone."""
+        """Input of a sender can break a decoder in many ways: only that alert is affected."""
         try:
             return reading.item(given, document.fields, place)
         except TocsinError:
@@ -337,6 +338,6 @@ class _Receiver:
 
 
 def _told(error: TocsinError, document: Document) -> TocsinError:
-    """Why the body is refused: what is missed may stand in what could not be read of it."""
+    """Why the body is refused: the missing part may be in the part that could not be read."""
     unread = document.left_out or document.broken
     return unread if unread is not None and error.reason in _OF_THE_BODY else error

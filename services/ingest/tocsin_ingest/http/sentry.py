@@ -1,7 +1,7 @@
 """Sentry's integration platform: `POST /v1/sentry/{key}`, the webhook URL of an internal integration.
 
 Issue alerts and metric alerts fire. An issue that is resolved or archived in Sentry, and a metric alert that is over, resolve.
-What else an integration is told (its installation, comments, single errors) is taken and does nothing.
+Other messages to an integration (its installation, comments, single errors) are accepted and have no effect.
 https://docs.sentry.io/organization/integrations/integration-platform/webhooks/
 """
 

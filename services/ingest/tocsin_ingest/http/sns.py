@@ -81,7 +81,7 @@ async def prove(fetcher: Fetcher, org_id: str, body: Json) -> None:
 
 async def _public_key(fetcher: Fetcher, org_id: str, url: str) -> RSAPublicKey:
     if _CERTIFICATE.search(url) is None:
-        # Nothing else of these hosts: part of what they answer can be chosen by the caller.
+        # No other path on these hosts: a caller can influence a part of their answers.
         raise invalid("SigningCertURL", "must be the URL of a certificate of SNS")
     content = await fetcher.get(url, "SigningCertURL", org_id, keep=True)
     try:
@@ -121,7 +121,7 @@ def _item(routing: Routing, _given: Any, body: Json, place: str) -> Item:
         item = _any(body, message)
     if not item.alert.HasField("client_time") and (time := fit.time(body.get("Timestamp"))) is not None:
         item.alert.client_time.CopyFrom(time)
-    # SNS sends a message again until it is answered, and sometimes then.
+    # SNS repeats a message until it is answered, and sometimes after that.
     return replace(item, request_id=str(uuid.uuid5(_MESSAGES, f"{routing.integration_id} {body.get('MessageId')}")))
 
 

@@ -1,1 +1,1 @@
-"""Mails in: an SMTP listener, off unless it is set, in front of the same use case as every other way in."""
+"""Received mails: an SMTP listener, off by default, in front of the same use case as all other listeners."""

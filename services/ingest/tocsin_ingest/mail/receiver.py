@@ -44,7 +44,7 @@ _CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, ErrorReason.E
 
 
 class _Judged(TocsinError):
-    """A mail that is refused for what it is."""
+    """A mail that is refused because of its content."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(ErrorReason.ERROR_REASON_INVALID_FIELD, refusal.value)
@@ -184,7 +184,7 @@ def _alert(mail: Mail, action: Action, key: str) -> AlertInput:
 
 
 def _request_id(integration_id: str, mail: Mail, alert: AlertInput) -> str:
-    """A mail that is sent again counts once. What it says belongs to it: some programs give all their mails one id."""
+    """A mail that is sent again counts once. The content is part of the identity: some programs give all their mails one id."""
     if not mail.message_id:
         return ""
     content = hashlib.sha256(alert.SerializeToString(deterministic=True)).hexdigest()

@@ -61,7 +61,7 @@ _TAKING: Final = frozenset((*(f"{NAME}/{method}" for method in ("SendAlert", "Se
 
 
 def call_refused(times: IntakeTimes, call: Call, error: TocsinError) -> None:
-    """A call was refused before it was read: what it would have brought was not taken."""
+    """A call was refused before it was read: its alerts were not accepted."""
     if call.method in _TAKING:
         alerts = 0 if call.method == _BEATING else 1  # it was not read: at least one
         times.refused(call.org_id, Sender.of(call.principal).integration_id, error, alerts)

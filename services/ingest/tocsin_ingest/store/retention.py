@@ -1,12 +1,12 @@
-"""Deleting what is old, a little at a time."""
+"""Deletes old rows, a few at a time."""
 
 from datetime import timedelta
 from typing import Final
 
 from tocsin_kit.db.pool import Tx
 
-# Each walks an index of nothing but what may go, oldest first, so that it costs the same however long the history is.
-# Closed alerts and incidents are in partitions that go as a whole.
+# Each reads an index that contains only deletable rows, oldest first, so that it costs the same however long the history is.
+# Closed alerts and incidents are in partitions that are dropped as a whole.
 STATEMENTS: Final = (
     """DELETE FROM alerts WHERE state = 'suppressed' AND id IN (
       SELECT id FROM alerts WHERE state = 'suppressed' AND create_time < app_now() - $1::interval

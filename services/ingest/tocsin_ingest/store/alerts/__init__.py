@@ -1,1 +1,1 @@
-"""Alerts and the incidents they open: what is read to decide, and what is written."""
+"""Alerts and the incidents they open: the data for decisions, and the writes."""

@@ -54,7 +54,7 @@ class AlertFilter:
     silence_id: UUID | None = None
 
 
-# What is suppressed alone may be held; code before silences could leave a hold behind with an alert that is not.
+# Only a suppressed alert may be held; code before silences could leave a hold behind with another one.
 _SUPPRESSED: Final = alerts.c.state == constant("suppressed")
 _HOLD: Final = sa.and_(
     alert_holds.c.alert_id == sa.case((_SUPPRESSED, alerts.c.id)),
@@ -99,7 +99,7 @@ _HELD_BY: Final = sa.select(_HELD.c.alert_id).where(
     _HELD.c.org_id == param("org_id"), _HELD.c.silence_id == param("silence_id")
 )
 _GET: Final = Statement(
-    # As `IS NOT DISTINCT FROM` the tenant leads to no index, so the planner keeps to that of the id.
+    # Compared with `IS NOT DISTINCT FROM`, the tenant uses no index, so the planner uses that of the id.
     _SELECT.where(alerts.c.id == param("id"), alerts.c.org_id.is_not_distinct_from(param("org_id")))
 )
 _PAGE: Final = Filtered(

@@ -1,4 +1,4 @@
-"""Decisions about alerts, as they are stored with the alert: to be told, and never read to decide."""
+"""Decisions about alerts, stored with the alert: for explanations, and never read by a decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Decided:
 
 
 def encode(steps: Sequence[Step]) -> bytes | None:
-    """What is appended to what is stored: messages of protobuf may be joined. None: nothing."""
+    """The bytes to append to the stored ones: messages of protobuf may be concatenated. None: nothing."""
     if not steps:
         return None
     if len(steps) == 1:

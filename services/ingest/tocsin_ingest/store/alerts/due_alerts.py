@@ -16,8 +16,8 @@ from tocsin_ingest.store.alerts.intakes import able_since
 class DueAlert:
     """An alert that is to be looked at again. `newest` is the serialized `AlertInput` of its newest trigger.
 
-    `labels`: see `tocsin_ingest.domain.message.Message`. `quiet`: it has not been heard of for as long as its integration says that
-    its incidents are open without a word.
+    `labels`: see `tocsin_ingest.domain.message.Message`. `quiet`: it had no trigger for the time after which its integration
+    resolves quiet incidents.
     """
 
     org_id: str
@@ -39,7 +39,7 @@ class DueAlert:
 
 
 def _orgs(table: str) -> str:
-    """Walks from tenant to tenant by index, however many alerts each of them has."""
+    """Goes from tenant to tenant by index, however many alerts each of them has."""
     return f"""orgs AS (
   (SELECT org_id FROM {table} ORDER BY org_id LIMIT 1)
   UNION ALL
@@ -51,7 +51,7 @@ def _orgs(table: str) -> str:
 def due_of(table: str) -> str:
     """SQL: alerts of the table that are due, up to $1, of all tenants but those in $2; $3: what `intakes.since` tells.
 
-    Tenants take turns: one with a hundred thousand alerts must not make the one of another wait behind them.
+    Tenants alternate: the alert of one tenant must not wait behind a hundred thousand alerts of another.
     """
     return f"""
 WITH RECURSIVE {_orgs(table)}, turns AS (
@@ -97,7 +97,7 @@ async def is_any_due(tx: Tx) -> bool:
 
 
 def overdue_of(table: str) -> str:
-    """SQL: how many alerts of the table were due longer ago than $1 seconds, up to 1,000. What is not due is not walked over."""
+    """SQL: how many alerts of the table were due longer ago than $1 seconds, up to 1,000. Alerts that are not due are not read."""
     return f"""
 WITH RECURSIVE {_orgs(table)}
 SELECT count(*) FROM (
@@ -108,6 +108,6 @@ SELECT count(*) FROM (
 
 
 def postpone_of(table: str) -> str:
-    """SQL: looks at the alert $2 of the tenant $1 in $3 seconds: it must not be the first of every round for ever."""
+    """SQL: postpone the alert $2 of the tenant $1 by $3 seconds: otherwise it would be the first of every round for ever."""
     return f"""UPDATE {table} SET due_time = app_now() + make_interval(secs => $3)
 WHERE org_id = $1 AND alert_id = $2 AND due_time <= app_now()"""

@@ -20,8 +20,8 @@ FROM unnest($2::uuid[], $3::timestamptz[], $4::interval[], $5::boolean[]) AS u(a
 ON CONFLICT (alert_id) DO UPDATE SET end_time = excluded.end_time, lasts = excluded.lasts, named = excluded.named
 WHERE alert_endings.org_id = excluded.org_id AND NOT (alert_endings.named AND alert_endings.end_time > excluded.end_time)
 """
-# The recursion walks from tenant to tenant by index, however many alerts each of them has. Tenants take turns: one with a
-# hundred thousand alerts must not make the one of another wait behind them.
+# The recursion walks from tenant to tenant by index, however many alerts each of them has. Tenants alternate: the alert of one
+# tenant must not wait behind a hundred thousand alerts of another.
 DUE: Final = """
 WITH RECURSIVE orgs AS (
   (SELECT org_id FROM alert_endings ORDER BY org_id LIMIT 1)
@@ -110,7 +110,7 @@ async def due(tx: Tx, limit: int, *, without: Collection[str]) -> list[DueEnding
 
 
 async def put_off(tx: Tx, alert_ids: Sequence[UUID], since: datetime) -> None:
-    """Gives those of the tenant's alerts their whole time again that could not be sent again for a part of it.
+    """Gives those of the tenant's alerts their whole time again that could not be repeated for a part of it.
 
     `since`: what `intakes.since` tells. The integrations must be locked for decisions.
     """

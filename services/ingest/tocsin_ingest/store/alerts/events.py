@@ -18,7 +18,7 @@ from tocsin_ingest.store.incidents.records import IncidentRecord
 
 INCIDENT_EVENT = "incident_event"
 ALERTS_ADDED = "incident_alerts_added"
-"""A kind of its own, so that a row that can still be rewritten is found without reading payloads."""
+"""A kind of its own, so that a row that can still be rewritten is found without decoding payloads."""
 KINDS = (INCIDENT_EVENT, ALERTS_ADDED)
 
 
@@ -33,7 +33,7 @@ def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes
 
 
 def event_of(org_id: str, incident_id: UUID, sequence: int, event: Event) -> IncidentEvent:
-    """What escalation is told, less the id and time only the row knows."""
+    """The event for escalation, without the id and time that only the row has."""
     message = IncidentEvent(org_id=org_id, incident=format_name("incidents", incident_id), sequence=sequence)
     match event:
         case Opened():
@@ -54,7 +54,7 @@ def event_of(org_id: str, incident_id: UUID, sequence: int, event: Event) -> Inc
 
 
 def opened_anew(record: IncidentRecord, sequence: int, because: str) -> IncidentEvent:
-    """An `opened` that stands for all events up to `sequence`: the incident as ingest's record holds it now."""
+    """An `opened` that stands for all events up to `sequence`: the incident as ingest's record has it now."""
     event = IncidentEvent(org_id=record.org_id, incident=format_name("incidents", record.id), sequence=sequence)
     opened = event.opened
     _open(opened, record.title, record.severity, record.policy, record.integration_id, record.first_alert)

@@ -18,8 +18,8 @@ SELECT $1, alert_id, silence_id, due_time, labels FROM unnest($3::uuid[], $4::uu
 ON CONFLICT (alert_id) DO UPDATE SET silence_id = excluded.silence_id, due_time = excluded.due_time, labels = excluded.labels
 WHERE alert_holds.org_id = excluded.org_id
 """
-# A silence that was changed while this runs has another version, and stays marked. Within a silence by due time, which leads in
-# an index: what earlier batches have moved is not walked over again.
+# A silence that was changed while this runs has another version, and stays marked. Within a silence by due time, which is first
+# in an index: rows that earlier batches have moved are not read again.
 HURRY: Final = """
 WITH changed AS (
   SELECT org_id, id, version FROM silences WHERE changed ORDER BY org_id, id LIMIT 100
@@ -78,7 +78,7 @@ async def drop(tx: Tx, alert_ids: Sequence[UUID]) -> None:
 
 
 async def postpone(tx: Tx, alert_id: UUID, seconds: float) -> None:
-    """Looks at an alert later: it must not be the first of every round for ever."""
+    """Postpone an alert: otherwise it would be the first of every round for ever."""
     await tx.execute(POSTPONE, tx.org_id, alert_id, seconds)
 
 

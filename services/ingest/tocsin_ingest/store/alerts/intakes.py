@@ -1,4 +1,4 @@
-"""Since when alerts could be taken: by the service at all, and by the limits of each integration.
+"""Since when alerts could be accepted: by the service at all, and by the limits of each integration.
 
 One row is the service's: replicas that serve renew it. The others hold when a limit last refused an alert or a heartbeat, and the
 number of refused alerts that were not reported.
@@ -22,8 +22,8 @@ def able_since(service: str) -> str:
 _SINCE: Final = """
 SELECT since FROM intakes WHERE org_id = '*' AND integration_id = '' AND renew_time >= app_now() - $1::interval
 """
-# The time that is written does not go back when an earlier transaction comes later, but where the clock itself has gone back. So
-# a row that is older than what this replica has written came out of a backup: nothing is known of the time since then.
+# The stored time does not go back when an earlier transaction comes later, except where the clock itself has gone back. So a row
+# that is older than the one this replica has written came from a backup: nothing is known of the time since then.
 _RENEW: Final = """
 INSERT INTO intakes (org_id, integration_id, since, renew_time) VALUES ('*', '', app_now(), app_now())
 ON CONFLICT (org_id, integration_id) DO UPDATE SET
@@ -34,7 +34,7 @@ ON CONFLICT (org_id, integration_id) DO UPDATE SET
 WHERE intakes.org_id = '*'
 RETURNING renew_time
 """
-# A minute after the first one: then it is known how many there are. What comes within an hour of a report is told at its end.
+# A minute after the first one: then their number is known. Refusals within an hour after a report are reported at its end.
 _REFUSE: Final = """
 INSERT INTO intakes (org_id, integration_id, since, renew_time, refused, reason, report_time)
 SELECT org_id, integration_id, app_now(), app_now(), refused, reason, app_now() - interval '59 minutes'
@@ -50,7 +50,7 @@ _NOT_TOLD: Final = give_back_to("intakes")
 
 
 async def since(tx: Tx, gap: timedelta) -> datetime | None:
-    """Since when some replica could take alerts all the time; None: for longer than `gap` none has said that it could."""
+    """The time since which some replica could always accept alerts; None: for longer than `gap` no replica could."""
     found: datetime | None = await tx.fetchval(_SINCE, gap)
     return found
 
@@ -58,8 +58,8 @@ async def since(tx: Tx, gap: timedelta) -> datetime | None:
 async def renew(tx: Tx, gap: timedelta, *, paused: bool, last: datetime | None) -> datetime:
     """Alerts can be taken now; the time that was written.
 
-    `paused`: this replica has not said so for longer than `gap`. If no other has either, the time counts anew. `last`: the
-    time that this replica wrote last.
+    `paused`: this replica has not said so for longer than `gap`. If no other replica has either, the time starts again. `last`:
+    the time that this replica wrote last.
     """
     written: datetime = await tx.fetchval(_RENEW, paused, gap, last)
     return written

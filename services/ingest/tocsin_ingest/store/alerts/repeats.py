@@ -1,4 +1,4 @@
-"""Counts repeats of alerts that fire, in one statement that reads nothing first, and tells escalation of their number."""
+"""Counts repeats of firing alerts, in one statement that reads nothing first, and reports their number to escalation."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -9,12 +9,12 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.message import Message
 
-# An incident's number of alerts reaches escalation with the event that waits for its delivery (`count_waits_since`), which
-# reads it then; without such an event the repeat must make one, and is left to the batch that reads. Ten seconds, because the
-# event may go without a delivery: an operator may discard it. Both rows of a repeat are counted or the caller must roll back:
-# a delivery may begin between the look at the incident and its update. Rows are touched in one order, alerts before incidents.
-# What `alerts` holds of the newest message is written again: another message of the key may have come in between. A trigger that
-# comes too late to repeat its alert (`dedup_window`) is left to the batch that reads as well.
+# An incident's number of alerts reaches escalation with the event that waits for its delivery (`count_waits_since`), which reads
+# it then; without such an event the repeat must make one, and is left to the batch that reads. Ten seconds, because the event may
+# disappear without a delivery: an operator may discard it. Both rows of a repeat are counted or the caller must roll back: a
+# delivery may begin between the read of the incident and its update. Rows are touched in one order, alerts before incidents. The
+# newest message is written to `alerts` again: another message of the key may have come in between. A trigger that comes too late
+# to repeat its alert (`dedup_window`) is also left to the batch that reads.
 COUNT: Final = """
 WITH counted AS (
   UPDATE alerts SET count = alerts.count + u.more, last_receive_time = app_now(), severity = u.severity, summary = u.summary,
@@ -38,9 +38,9 @@ SELECT id, count, (SELECT count(*) FROM sums) = (SELECT count(*) FROM told) AS w
 """
 
 
-# The row is locked until the transaction that counts commits, so what was counted for this delivery is read by it. What comes later
-# finds no event that waits. Batches hold their integrations while they take incidents in several statements; this holds none, so
-# it must not wait for one incident while it has others.
+# The row is locked until the transaction that counts commits, so this delivery includes the count. Later repeats find no waiting
+# event. Batches hold their integrations while they take incidents in several statements; this holds none, so it must not wait for
+# one incident while it has others.
 def _take(wait: str) -> str:
     return f"""
 WITH held AS MATERIALIZED (
@@ -69,7 +69,7 @@ class Repeat(NamedTuple):
 
 
 class NotWhole(Exception):
-    """Something was counted for an incident that tells of it no more: what the transaction wrote must not stay."""
+    """A count was added for an incident without a waiting event: the transaction must roll back."""
 
 
 async def count(tx: Tx, repeats: Sequence[Repeat]) -> dict[UUID, int]:

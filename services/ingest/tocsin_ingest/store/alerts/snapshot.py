@@ -21,16 +21,16 @@ from tocsin_ingest.store import silences
 from tocsin_ingest.store.alerts import ended_firings, thresholds
 from tocsin_ingest.store.alerts.events import ALERTS_ADDED, decode_alerts_added
 
-# To look them up costs a fifth of what it takes to make them of their values.
+# Looking them up costs a fifth of creating them from their values.
 _STATES: Final = {state.value: state for state in AlertState}
 _SEVERITIES: Final = {severity.value: severity for severity in Severity}
 
 # A replica that is stopped in the middle of a batch holds its integrations for every other replica; PostgreSQL ends its
-# transaction after this many milliseconds of silence. Everything that follows looks rows up by key, no matter what the planner
-# believes about tables it has no statistics of, or of which little was live when it last looked: a storm begins in a minute of
-# quiet, with the plans of that. `enable_seqscan` would not do: PostgreSQL 18 forgets it where one part of a table is left. Joins
-# are written `= ANY(ARRAY[…])`: to an equality the planner may also answer with a walk through the whole index, comparing each of
-# its rows with each of the batch.
+# transaction after this many milliseconds without a statement. All further statements find rows by key, with any estimate of the
+# planner about tables without statistics, or with few live rows at the time of the last ones: a storm begins after a quiet
+# minute, with the plans of that minute. `enable_seqscan` would not do: PostgreSQL 18 ignores it where only one part of a table
+# remains. Joins are written `= ANY(ARRAY[…])`: for an equality the planner may also read the whole index, comparing each of its
+# rows with each of the batch.
 _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "3000",
     "enable_mergejoin": "off",
@@ -48,10 +48,10 @@ _LOCKED: Final = "SELECT 1"
 _INCIDENT: Final = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
   incidents.firing_count, incidents.event_sequence, incidents.last_join_time"""
 
-# Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
-# undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
-# What is said of the states leads to the live parts of both tables alone, however long the history is.
-# Only a suppressed alert can be held back: for the others the key of the join is NULL, and no index is entered.
+# Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the undelivered
+# events of all these incidents that can still be rewritten, because no delivery of them has begun. The conditions on states
+# select the live parts of both tables, however long the history is. Only a suppressed alert can be held back: for the others the
+# key of the join is NULL, and no index is read.
 _TOUCHED: Final = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
 
 
@@ -99,8 +99,8 @@ def is_locked(tx: Tx) -> bool:
 async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
     """Waits until no other transaction decides about these integrations of the tenant, and keeps others out until the commit.
 
-    Dedup keys and group keys are scoped to an integration, so nothing finer is needed for "one open incident per key",
-    and nothing can be missed; batches make up for what is serialised. Locks are taken in one order, so none deadlock.
+    Dedup keys and group keys are scoped to an integration, so this lock is enough for "one open incident per key"; batches make
+    up for the serialization. Locks are taken in one order, so none deadlock.
     """
     await tx.execute(_LOCK, sorted(_lock_key(tx.org_id, integration_id) for integration_id in set(integration_ids)))
 
@@ -108,7 +108,7 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
 async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     """Puts into the snapshot all that the messages can touch. The integrations must be locked before."""
     _put(snapshot, await tx.fetch(READ, tx.org_id, *_touched(messages)))
-    # Mostly there are none, and one look at each message says so.
+    # Mostly there are none, and one check of each message shows that.
     special = [
         each
         for each in messages
@@ -126,7 +126,7 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     if timed := _timed(messages):
         _put_ended(snapshot, await ended_firings.read(tx, timed))
     if any(_asks_the_clock(each) for each in special):
-        # The time of the transaction is the time of everything that is decided in it.
+        # The time of the transaction is the time of every decision in it.
         now = await tx.now()
         matched = {silence.id for each in special for silence in each.silences}
         snapshot.put_windows(await silences.windows(tx, matched, now) if matched else {}, now)
@@ -140,7 +140,7 @@ def _asks_the_clock(message: Message) -> bool:
 
 
 async def look(tx: Tx, snapshot: Snapshot, message: Message, now: datetime) -> None:
-    """As `fill`, with the silences of another time, for one message that is not decided: nothing is locked."""
+    """Like `fill`, with the silences of another time, for one message that is only simulated: nothing is locked."""
     _put(snapshot, await tx.fetch(_LOOK, tx.org_id, *_touched([message])))
     await _put_waiting(tx, snapshot, [message])
     if timed := _timed([message]):
@@ -201,7 +201,7 @@ def _put_incidents(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:
         sequence = row["event_sequence"]
         severity = _SEVERITIES[row["severity"]]
         incident = Incident(incident_id, row["group_key"], severity, row["alert_count"], row["firing_count"])
-        # Only an event that is still the last one may change: what follows must be heard in its own place.
+        # Only the last event may change: later ones must be heard in their own place.
         last = pending.get((incident_id, sequence))
         if last is not None:
             # Repeats may have been counted since it was written (`tocsin_ingest.store.alerts.repeats`).

@@ -32,7 +32,7 @@ ON CONFLICT (alert_id) DO UPDATE SET group_key = excluded.group_key, count = exc
   labels = excluded.labels
 WHERE alert_thresholds.org_id = excluded.org_id
 """
-# What the window has left behind goes at once, so a group never has more rows than its window has parts.
+# Rows before the window are deleted at once, so a group never has more rows than its window has parts.
 TALLY: Final = """
 WITH gone AS (
   DELETE FROM group_triggers WHERE group_key = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND end_time <= app_now()
@@ -43,7 +43,7 @@ FROM unnest($3::uuid[], $4::timestamptz[], $5::integer[], $6::interval[]) AS u(g
 ON CONFLICT (group_key, time) DO UPDATE SET count = excluded.count, end_time = excluded.end_time
 WHERE group_triggers.org_id = excluded.org_id
 """
-# Due at once, as if a pause of theirs were over: the next look at those lets them join the incident that was opened.
+# Due at once, as if their pause were over: the next round lets them join the opened incident.
 REACHED: Final = """
 WITH counted AS (
   DELETE FROM group_triggers WHERE group_key = ANY($2) AND org_id IS NOT DISTINCT FROM $1

@@ -1,6 +1,6 @@
-"""Writes what a batch decided, in two statements: first what exists, then what is new.
+"""Writes the decisions of a batch, in two statements: first the existing rows, then the new ones.
 
-What exists goes first, because a key or a group must be freed before the same batch takes it again.
+Existing rows are first, because a key or a group must be freed before the same batch takes it again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -43,12 +43,12 @@ _APPEND = outbox.insert_from(
 _MOST_DECIDED = 4000
 """Bytes of decisions about an alert; when there are more, the older ones are dropped."""
 
-# The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
-# the planner has no choice to get wrong (see the migration). Joins by id are written `= ANY(ARRAY[…])`: to an equality it may also
-# answer with a walk through the whole index, and a comparison of each of its rows with each of the batch. What is said of the
-# states leads to the live parts of both tables; a row that is closed moves to another part by the same statement.
-# An alert that fires at the end of its silence is heard at that moment, or its incident would count as quiet at once.
-# `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
+# The tenant is compared with IS NOT DISTINCT FROM wherever another column must be used: such a condition cannot use an index, so
+# the planner has no wrong choice (see the migration). Joins by id are written `= ANY(ARRAY[…])`: for an equality it may also read
+# the whole index, and compare each of its rows with each of the batch. The conditions on states select the live parts of both
+# tables; a row that is closed moves to another part by the same statement. An alert that fires at the end of its silence counts
+# as triggered at that moment: otherwise its incident would be quiet at once. `last_receive_time` and `count` are in no index, so
+# a duplicate is a heap-only update.
 UPDATE = f"""
 WITH changed_incidents AS (
   UPDATE incidents SET state = CASE WHEN u.firing_count > 0 THEN 'open' ELSE 'resolved' END, severity = u.severity,
@@ -100,7 +100,7 @@ _INSERT_AND_SHOW = f"{_INSERT}RETURNING id, ordering_key, create_time"
 _Row = TypeVar("_Row", Alert, Incident)
 
 _DUPLICATES_WAIT = 1.0
-"""Seconds an event that tells of nothing but duplicates waits for more of them; longest time its count is behind."""
+"""Seconds that an event with only duplicates waits for more of them; the longest time that its count is behind."""
 
 
 NONE_FROM_MEMORY: Final[Callable[[str, int], bool]] = lambda org_id, count: False  # noqa: E731 - a default
@@ -112,10 +112,10 @@ class _Messages:
     new: list[tuple[bytes, str, str, float]]
     """Payload, ordering key, kind, and delay in seconds."""
     first: dict[str, bytes] = field(default_factory=dict)
-    """Payloads of the first events of new incidents, by ordering key: nothing of their key is before them."""
+    """Payloads of the first events of new incidents, by ordering key: no event of their key is before them."""
 
     def leave_from_memory(self) -> None:
-        """The first events of new incidents are due later for the relay, since they are handed over from memory."""
+        """The first events of new incidents are due later for the relay, since they are delivered from memory."""
         self.new = [
             (*row[:3], outbox.SURE_WAY_SECONDS) if self.first.get(row[1]) is row[0] else row for row in self.new
         ]
@@ -214,7 +214,7 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
             messages.new.append((payload, key, kind_of(event), _delay(event)))
             if number == 1:
                 messages.first[key] = payload
-        # Deliveries of one incident keep their order, so an event that must not wait takes the waiting one along.
+        # Deliveries of one incident keep their order, so an urgent event makes the waiting one urgent too.
         if len(events.new) > 1 and any(_delay(event) == 0 for event in events.new):
             messages.new[-len(events.new) :] = [(*row[:3], 0.0) for row in messages.new[-len(events.new) :]]
     return messages

@@ -13,7 +13,7 @@ from tocsin_ingest.domain.events import Resolved
 from tocsin_ingest.store.alerts.events import INCIDENT_EVENT, encode, opened_anew
 from tocsin_ingest.store.incidents.records import COLUMNS, IncidentRecord
 
-# Events under way will be heard; an incident with any is left to the relay.
+# Events in the outbox will be delivered; an incident with any is left to the relay.
 _WAITING: Final = outbox.on_its_way("incidents.id::text", "incidents.org_id")
 # By group key, because an index of the open incidents in that order is there already. An incident whose group goes on in
 # another one gets another key, and may come twice in a round or not at all; the next round has it.
@@ -65,7 +65,7 @@ async def standings(tx: Tx, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[st
 
 
 async def open_anew(tx: Tx, seen: Sequence[tuple[UUID, int]], because: str) -> set[UUID]:
-    """Tells escalation of those incidents (id, sequence) that are as they were seen, as they are now; which those are.
+    """Sends those of these incidents (id, sequence) that are unchanged to escalation, in their present state; returns which.
 
     Their integrations must be locked, as an incident's events must be appended in their order.
     """

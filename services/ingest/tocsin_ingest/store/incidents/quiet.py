@@ -10,8 +10,8 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.store.alerts.intakes import able_since
 
-# An incident may begin with an old alert: one that a silence had held back. An alert that was resolved counts as well: its
-# sender was alive at that time.
+# An incident may begin with an old alert: one that a silence had held back. An alert that was resolved counts as well: its sender
+# was alive at that time.
 _QUIET: Final = f"""integrations.auto_resolve_after IS NOT NULL
     AND $3::timestamptz IS NOT NULL AND {able_since("$3")} <= app_now() - integrations.auto_resolve_after
     AND incidents.create_time <= app_now() - integrations.auto_resolve_after AND NOT EXISTS (
@@ -54,7 +54,7 @@ async def wanted(tx: Tx) -> bool:
 async def open_after(tx: Tx, after: UUID, limit: int, since: datetime) -> list[OpenIncident]:
     """Up to `limit` open incidents of all tenants in the order of their group keys, behind `after`.
 
-    `since`: what `intakes.since` tells. Nothing is quiet by what could not be taken.
+    `since`: what `intakes.since` tells. Time in which alerts could not be accepted does not make an incident quiet.
     """
     return [OpenIncident(*row) for row in await tx.fetch(_OPEN_AFTER, after, limit, since)]
 

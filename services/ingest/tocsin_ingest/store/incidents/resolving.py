@@ -24,7 +24,7 @@ RETURNING id, event_sequence
 """
 
 
-# Held back by no silence and due at once: the next look for ended silences opens an incident for what still fires.
+# Held back by no silence and due at once: the next round for ended silences opens an incident for alerts that still fire.
 _SPARE: Final = """
 WITH spared AS (
   UPDATE alerts SET state = 'suppressed', incident_id = NULL
@@ -77,7 +77,7 @@ async def resolve(tx: Tx, incident_ids: Sequence[UUID], actor: str, because: str
     rows = await tx.fetch(_RESOLVE, tx.org_id, incident_ids, actor)
     closed = {row["id"]: row["event_sequence"] for row in rows}
     if closed:
-        # An undelivered event of an incident goes before its next one, so it must not wait for more duplicates any longer.
+        # An undelivered event of an incident is delivered before its next one, so it must not wait for more duplicates.
         await outbox.hurry(tx, ALERTS_ADDED, [str(each) for each in closed])
         messages = [
             (str(each), encode(tx.org_id, each, sequence, Resolved(actor, because)))

@@ -14,7 +14,7 @@ from tocsin_ingest.store.alerts.intakes import able_since
 from tocsin_ingest.store.tables import integrations
 
 _AWAITED: Final = "heartbeat_interval IS NOT NULL AND NOT heartbeat_missing"
-# Tenants take turns: one with thousands of missing heartbeats must not make the one of another wait behind them.
+# Tenants alternate: the heartbeat of one tenant must not wait behind thousands of missing ones of another.
 DUE: Final = f"""
 WITH RECURSIVE orgs AS (
   (SELECT org_id FROM integrations WHERE {_AWAITED} ORDER BY org_id LIMIT 1)

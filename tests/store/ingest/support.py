@@ -46,7 +46,7 @@ from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
 from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
 from tocsin_ingest import wiring
 from tocsin_ingest.settings import IngestSettings
-from tocsin_ingest.wiring import build
+from tocsin_ingest.wiring import build, receivers
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
 from tocsin_kit.db.pool import Database
 from tocsin_kit.http import HttpServer
@@ -99,8 +99,8 @@ async def ingest(postgres: Postgres, escalation: "FakeEscalation") -> AsyncItera
     """
     url = await postgres.clone_database(_TEMPLATE, "ingest_shared")
     patched = pytest.MonkeyPatch()
-    for every in ("INTAKE_EVERY", "REFUSALS_EVERY"):
-        patched.setattr(wiring, every, _LOOK_SECONDS)
+    for module, every in ((receivers, "EVERY"), (wiring, "REFUSALS_EVERY")):
+        patched.setattr(module, every, _LOOK_SECONDS)
     async with running(url, escalation.target) as replica:
         patched.undo()
         yield replica

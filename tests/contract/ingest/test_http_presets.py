@@ -53,7 +53,7 @@ def kuma(status: int, text: str) -> dict[str, Any]:
             "url": "https://shop.example.com/",
             "type": "http",
             "basic_auth_pass": "secret",
-            "tags": [{"tag_id": 1, "name": "prod", "value": ""}],
+            "tags": [{"tag_id": 1, "name": "prod", "value": ""}, {"tag_id": 2, "name": "team", "value": "shop"}],
         },
         "msg": f"[shop] [{'✅ Up' if status == 1 else '🔴 Down'}] {text}",
     }
@@ -67,10 +67,20 @@ async def test_a_monitor_of_uptime_kuma_goes_down_and_comes_up(ingest: Ingest) -
     assert (alert.dedup_key, alert.count, alert.state) == ("7", 2, ALERT_STATE_FIRING)
     assert alert.summary == "[shop] [🔴 Down] connect ECONNREFUSED 192.0.2.7:443"
     assert (alert.source, alert.severity) == ("shop", SEVERITY_CRITICAL)
-    assert dict(alert.labels) == {"monitor": "shop", "type": "http", "url": "https://shop.example.com/"}
+    of_monitor = {"monitor": "shop", "type": "http", "url": "https://shop.example.com/"}
+    assert dict(alert.labels) == {**of_monitor, "tags": "prod,team=shop"}
     assert "secret" not in str(alert)
     assert (await client.post(kuma(1, "200 - OK")))[0] == 200
     assert [each.state for each in await client.alerts()] == [ALERT_STATE_RESOLVED]
+
+
+async def test_a_monitor_of_uptime_kuma_without_tags_has_no_label_of_them(ingest: Ingest) -> None:
+    client = Client(ingest, "/v1/uptime-kuma")
+    for number in (7, 8):
+        body = kuma(0, "down")
+        body["monitor"] |= {"id": number, "tags": [] if number == 7 else None}
+        assert (await client.post(body))[0] == 200
+    assert [sorted(each.labels) for each in await client.alerts()] == [["monitor", "type", "url"]] * 2
 
 
 async def test_what_uptime_kuma_says_without_a_monitor_is_an_alert_by_its_text(ingest: Ingest) -> None:

@@ -120,6 +120,9 @@ async def test_what_slack_gets_and_what_its_answers_mean(slack: SlackServer) -> 
     message = slack.messages[0]
     assert message.text.startswith("[critical] <!channel> *full* (level 2)\nYou are paged at level 2.")
     assert all(block.get("text", {}).get("type", "plain_text") == "plain_text" for block in message.fields["blocks"])
+    assert message.fields["text"].startswith("[critical] &lt;!channel&gt; *full*"), (
+        "what is read of it alone mentions nobody"
+    )
     assert list(message.buttons) == ["Acknowledge", "Next level", "Open"]
     assert await send(to_slack(slack), "UANA00001") == Sent("DANA00001 1700000002.000100")
     for word in CONFIGURATION:

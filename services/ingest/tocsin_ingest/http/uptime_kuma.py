@@ -18,6 +18,11 @@ _UP: Final = "1"
 _PENDING: Final = "2"
 _MAINTENANCE: Final = "3"
 
+_NAMES: Final = "monitor.{monitor: name, type: type, url: url}"
+_TAGS: Final = "join(',', map(&((value && join('=', [name, value])) || name), monitor.tags))"
+_LABELS: Final = f"(monitor.tags[0] && merge({_NAMES}, {{tags: {_TAGS}}})) || {_NAMES}"
+"""Tags have a name and, most of them, a value. In one label, as an expression cannot name fields by what it reads."""
+
 FORMAT: Final[Format] = preset(
     "/v1/uptime-kuma",
     "uptime_kuma",
@@ -34,10 +39,10 @@ FORMAT: Final[Format] = preset(
             _PENDING: ALERT_ACTION_TRIGGER,
             _MAINTENANCE: ALERT_ACTION_RESOLVE,
         },
-        labels="monitor.{monitor: name, type: type, url: url}",
+        labels=_LABELS,
         source="monitor.name",
         # Not the whole monitor, which holds the credentials that it is checked with.
-        details="{msg: msg, heartbeat: heartbeat, monitor: monitor.{id: id, name: name, type: type, url: url, tags: tags[*].name}}",
+        details="{msg: msg, heartbeat: heartbeat, monitor: monitor.{id: id, name: name, type: type, url: url}}",
         links="monitor.url",
     ),
     action="heartbeat.status",

@@ -22,6 +22,7 @@ from tocsin_notify.channels.channel_type import TITLED, ChannelType
 from tocsin_notify.channels.posting import Post, Poster, printable, read_object, retry_after
 from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.channels.slack_codes import DONE_BEFORE, refusal
+from tocsin_notify.channels.slack_text import literal
 from tocsin_notify.channels.text import one_line, subject
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel
@@ -53,7 +54,7 @@ class SlackChannel:
             blocks.append({"type": "actions", "elements": buttons})
         message = {
             "channel": delivery.target.address,
-            "text": subject(delivery),
+            "text": literal(subject(delivery)),
             "blocks": blocks,
             "unfurl_links": False,
         }
@@ -68,7 +69,7 @@ class SlackChannel:
         message = {
             "channel": channel,
             "ts": stamp,
-            "text": f"{title}: {sequel.words}",
+            "text": literal(f"{title}: {sequel.words}"),
             "blocks": _text(title, sequel.words),
         }
         return await self._call("chat.update", message, permit)

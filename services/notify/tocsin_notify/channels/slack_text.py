@@ -1,4 +1,4 @@
-"""What people write at Slack, as plain text (docs.slack.dev/messaging/formatting-message-text)."""
+"""Slack's text format (docs.slack.dev/messaging/formatting-message-text): what people write as plain text, and plain text in it."""
 
 import re
 from typing import Final
@@ -12,6 +12,13 @@ def plain(text: str) -> str:
     text = _SPECIAL.sub(lambda found: _said(found[1], found[2] or ""), text)
     for escaped, character in _ESCAPED:
         text = text.replace(escaped, character)
+    return text
+
+
+def literal(text: str) -> str:
+    """As Slack shows it letter by letter: a mention or a link in it is none."""
+    for escaped, character in reversed(_ESCAPED):
+        text = text.replace(character, escaped)
     return text
 
 

@@ -15,7 +15,7 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests import bytecode, order, preloaded, reports, rounds
+from tests import order, preloaded, reports, rounds, worker_forks
 
 preloaded.install()
 
@@ -49,7 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Modules and items are no garbage, and there are many: looking through them takes a third of the collection's time."""
     with collector.resting():
-        bytecode.import_in_turn(session.config)
         collected = yield
     collector.tune()
     # A replica in a test's process is ten times what a service's young generation holds: all of it was looked through twice.
@@ -73,6 +72,11 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     torn_down = yield
     order.end_what_is_over(item, nextitem)
     return torn_down
+
+
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Make the workers cheap."""
+    worker_forks.install(config)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

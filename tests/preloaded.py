@@ -1,6 +1,7 @@
-"""Services of the tests start as forks of a process that has imported them: two seconds of imports, paid once a worker.
+"""Services of the tests start as forks of a process that has imported them: two seconds of imports, paid once a run.
 
-What all services import is imported once: by the stem, of which the process that has imported one service is a fork.
+What all services import is imported once: by the stem, of which the process that has imported one service is a fork. Of that one
+each worker of pytest-xdist gets a fork of its own, which starts the services of that worker.
 
 A service's fork runs the same `python -m tocsin_… serve` in a process of its own, with its own environment, session, signals
 and output. What reads the command line of a running service, or wants another interpreter, starts it by `subprocess`; so does
@@ -33,6 +34,13 @@ _LARGEST: Final = 1 << 17
 """Bytes of one request: the arguments and the environment."""
 _READ_BEFORE: Final = ("PYTHON", "LD_", "MALLOC_", "LANG", "LC_")
 """Variables that an interpreter or a library reads before a fork could change them."""
+_UNBUFFERED: Final = {"PYTHONUNBUFFERED": "1"}
+_WHEN_ASKED: Final = (
+    "import runpy, socket, sys; requests = socket.socket(fileno=int(sys.argv[1])); "
+    "requests.recv(1, socket.MSG_PEEK) or sys.exit(); requests.detach(); "
+    "runpy.run_module('tests.preloaded', run_name='__main__', alter_sys=True)"
+)
+"""The stem's program, which imports nothing before the first service is wanted: many runs start none."""
 _SHARED: Final = ("tocsin_kit.lifecycle", "tocsin_kit.db.migrations", "tocsin_kit.db.tables", "tocsin_timers")
 _SERVICES: Final = frozenset(spec.module for spec in SERVICES)
 
@@ -47,7 +55,7 @@ def fork(module: str, arguments: Sequence[str], env: Mapping[str, str], stop_sig
     """Start `python -m MODULE …`, which gets the signal when this process dies. None if it needs its own interpreter."""
     with _lock:
         if not _stems:
-            _stems.append(_Stem(env))
+            share(env)
             atexit.register(_stems[0].close)
         if _early(env) != _stems[0].early:
             return None
@@ -55,6 +63,11 @@ def fork(module: str, arguments: Sequence[str], env: Mapping[str, str], stop_sig
         if parent is None:
             parent = _parents[module] = _Parent(_stems[0].branch(module))
         return parent.fork((module, *arguments), env, stop_signal)
+
+
+def share(env: Mapping[str, str]) -> None:
+    """Start the stem. Forks of this process use it, too."""
+    _stems.append(_Stem(env))
 
 
 def _start(program: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
@@ -66,7 +79,8 @@ def _start(program: Sequence[str], env: Mapping[str, str], stop_signal: signal.S
 
 
 def _early(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(_READ_BEFORE)}
+    """Of these the stem has those of the first service: unbuffered is the output of all of them."""
+    return {name: value for name, value in {**env, **_UNBUFFERED}.items() if name.startswith(_READ_BEFORE)}
 
 
 class Forked:
@@ -105,15 +119,15 @@ class Forked:
 
 
 class _Stem:
-    """The process that has imported what all services import, seen from here. It ends when this process does."""
+    """The process that has imported what all services import, seen from here. It ends when all that may ask it have ended."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.early = _early(env)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                (sys.executable, "-m", "tests.preloaded", str(theirs.fileno())),
-                env={**env, "PYTHONUNBUFFERED": "1"},
+                (sys.executable, "-c", _WHEN_ASKED, str(theirs.fileno())),
+                env={**env, **_UNBUFFERED},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
@@ -175,18 +189,44 @@ _parents: Final[dict[str, _Parent]] = {}
 
 
 def main(descriptor: int) -> None:
-    """The stem. Returns in each fork of one of its forks, which is to go on as a service."""
+    """The stem. Returns in each process that is to go on as a service."""
     _load(_SHARED)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # it asks nothing of its forks, and leaves none as zombies
     requests = socket.socket(fileno=descriptor)
+    imported: dict[str, socket.socket] = {}
+    while True:
+        said, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
+        if not said:
+            os._exit(0)
+        module = said.decode()
+        if module not in imported:
+            imported[module], theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            if os.fork() == 0:
+                requests.close()
+                for each in (*imported.values(), *map(_socket, descriptors)):
+                    each.close()
+                _branch_on_request(theirs, module)
+                return
+            theirs.close()
+        socket.send_fds(imported[module], [said], descriptors)
+        os.close(descriptors[0])
+
+
+def _socket(descriptor: int) -> socket.socket:
+    return socket.socket(fileno=descriptor)
+
+
+def _branch_on_request(requests: socket.socket, module: str) -> None:
+    """Import a service, then fork for each worker that wants to start it. Returns in each service."""
+    _load((f"{module}.settings", f"{module}.wiring") if module in _SERVICES else (module,))
     while True:
         said, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
         if not said:
             os._exit(0)
         if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             requests.close()
-            _fork_on_request(socket.socket(fileno=descriptors[0]), said.decode())
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _fork_on_request(_socket(descriptors[0]))
             return
         os.close(descriptors[0])
 
@@ -198,9 +238,8 @@ def _load(modules: Sequence[str]) -> None:
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
 
 
-def _fork_on_request(requests: socket.socket, module: str) -> None:
-    """Import the service, then fork for each request. Returns in each fork."""
-    _load((f"{module}.settings", f"{module}.wiring") if module in _SERVICES else (module,))
+def _fork_on_request(requests: socket.socket) -> None:
+    """Fork for each request. Returns in each fork."""
     libc = ctypes.CDLL(None)
     children: dict[int, int] = {}
     poll = select.poll()

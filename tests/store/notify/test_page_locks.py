@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_notify.app.delivery.calls import Finished, Start
 from tocsin_notify.app.delivery.circuits import Circuits, Provider
-from tocsin_notify.app.delivery.conclude import Conclude
+from tocsin_notify.app.delivery.conclude import Aftermath, Conclude
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.go_around import GoAround
 from tocsin_notify.app.delivery.slots import Slot
@@ -74,7 +74,7 @@ async def test_outcomes_that_fail_over_and_that_go_around_hold_no_page_while_the
         hints = cast(Any, _NoHints())
         failures = Failures(policy, metrics, hints, lambda: None)
         go_around = GoAround(db, circuits, hints, metrics, policy)
-        conclude = Conclude(db, hints, metrics, failures, policy, circuits, go_around, cast(Any, None))
+        conclude = Conclude(db, hints, metrics, policy, Aftermath(failures, circuits, go_around, cast(Any, None)))
         outcomes = [
             finished(org, rows[low], sms, jobs[0], Retryable("503")),
             finished(org, rows[high], sms, jobs[1], Permanent("no such number")),

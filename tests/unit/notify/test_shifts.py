@@ -16,7 +16,7 @@ from tocsin.notify.v1.notification_pb2 import (
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_WARNING
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.pages.jobs import read_job
-from tocsin_notify.app.pages.targets import make_delivery
+from tocsin_notify.app.pages.targets import Attempt, PageContent, make_delivery
 from tocsin_notify.channels.text import body, subject
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.template import LANGUAGES, Part
@@ -239,16 +239,10 @@ def test_programs_are_told_the_same_in_any_language_of_their_user(channel: Chann
     job = job_of(pb.SHIFT_NOTICE_HAND_OVER)
     made = make_delivery(
         Cipher([b"key"]),
-        notification=UUID(int=1),
-        org_id="acme",
-        page_id=UUID(int=2),
-        kind=Kind.MESSAGE,
-        job=job,
-        method=UUID(int=3),
-        target=StoredTarget(channel, "https://example.com", None, ""),
-        attempt=1,
-        attempt_group=1,
-        start_time=NOW,
-        language="de",
+        PageContent("acme", UUID(int=2), Kind.MESSAGE, job),
+        Attempt(UUID(int=1), 1, 1, NOW),
+        UUID(int=3),
+        StoredTarget(channel, "https://example.com", None, ""),
+        "de",
     )
     assert made.job.title == in_language(job, language).title

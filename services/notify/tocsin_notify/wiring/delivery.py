@@ -11,7 +11,7 @@ from tocsin_notify.app.contacts.contacts import Contacts
 from tocsin_notify.app.delivery.calls import Calls
 from tocsin_notify.app.delivery.circuits import Circuits, Provider
 from tocsin_notify.app.delivery.claim import Claim
-from tocsin_notify.app.delivery.conclude import Conclude
+from tocsin_notify.app.delivery.conclude import Aftermath, Conclude
 from tocsin_notify.app.delivery.deliver import Deliver
 from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.go_around import GoAround
@@ -186,14 +186,5 @@ def _slots(base: Base, circuits: Circuits) -> Slots:
 
 
 def _conclude(base: Base, circuits: Circuits, go_around: GoAround, contacts: Contacts) -> Conclude:
-    return Conclude(
-        base.db,
-        base.hints,
-        base.metrics,
-        base.failures,
-        base.policy,
-        circuits,
-        go_around,
-        contacts.gone,
-        notes=base.journal,
-    )
+    aftermath = Aftermath(base.failures, circuits, go_around, contacts.gone)
+    return Conclude(base.db, base.hints, base.metrics, base.policy, aftermath, notes=base.journal)

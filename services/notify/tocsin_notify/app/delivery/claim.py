@@ -11,7 +11,7 @@ from tocsin_notify.app.delivery.failures import Failed, Failures
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.pages.bundle_message import without_answered
 from tocsin_notify.app.pages.stored_jobs import job_of
-from tocsin_notify.app.pages.targets import make_delivery
+from tocsin_notify.app.pages.targets import Attempt, PageContent, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.page import DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
@@ -99,19 +99,14 @@ class Claim:
             if row.verdict != "sending":
                 continue
             try:
+                kind = Kind(row.type)
                 delivery = make_delivery(
                     self._cipher,
-                    notification=row.id,
-                    org_id=row.org_id,
-                    page_id=row.page_id,
-                    kind=Kind(row.type),
-                    job=job_of(row, Kind(row.type), row.job),
-                    method=row.contact_method,
-                    target=row.target,
-                    attempt=row.attempts,
-                    attempt_group=row.attempt_group,
-                    start_time=row.now,
-                    language=row.language,
+                    PageContent(row.org_id, row.page_id, kind, job_of(row, kind, row.job)),
+                    Attempt(row.id, row.attempts, row.attempt_group, row.now),
+                    row.contact_method,
+                    row.target,
+                    row.language,
                 )
             except SecretLost as error:
                 _log.error("contact_secret_lost", org_id=row.org_id, error=str(error))

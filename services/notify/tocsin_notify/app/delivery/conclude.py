@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -54,6 +55,16 @@ Gone = Callable[[str, UUID, datetime, str], Awaitable[None]]
 reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What an attempt that failed has for consequences."""
+
+    failures: Failures
+    circuits: Circuits
+    go_around: GoAround
+    gone: Gone
+
+
 class Conclude:
     """Counters are kept in one row per process, chosen once, so that replicas do not wait for each other's commits."""
 
@@ -62,11 +73,8 @@ class Conclude:
         db: Database,
         hints: Hints,
         metrics: NotifyMetrics,
-        failures: Failures,
         policy: RetryPolicy,
-        circuits: Circuits,
-        go_around: GoAround,
-        gone: Gone,
+        aftermath: Aftermath,
         *,
         notes: Notes = NO_NOTES,
         chance: Callable[[], float] = random.random,
@@ -75,11 +83,11 @@ class Conclude:
         self._db = db
         self._hints = hints
         self._metrics = metrics
-        self._failures = failures
+        self._failures = aftermath.failures
         self._policy = policy
-        self._circuits = circuits
-        self._go_around = go_around
-        self._gone = gone
+        self._circuits = aftermath.circuits
+        self._go_around = aftermath.go_around
+        self._gone = aftermath.gone
         self._chance = chance
         self._again = ServedAgain()
         self._shard = random.randrange(_COUNTER_SHARDS)

@@ -10,7 +10,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.app.delivery.circuits import Circuits, provider_of
 from tocsin_notify.app.delivery.slots import Slot, Slots
-from tocsin_notify.app.pages.targets import destination_of, make_delivery
+from tocsin_notify.app.pages.targets import Attempt, PageContent, destination_of, make_delivery
 from tocsin_notify.domain.page import PAGES
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.delivery import notifications
@@ -67,17 +67,11 @@ class TransactionCalls:
         try:
             delivery = make_delivery(
                 self._cipher,
-                notification=notification,
-                org_id=page.org_id,
-                page_id=page.id,
-                kind=page.page.kind,
-                job=page.job,
-                method=method,
-                target=target,
-                attempt=1,
-                attempt_group=1,
-                start_time=now,
-                language=language,
+                PageContent(page.org_id, page.id, page.page.kind, page.job),
+                Attempt(notification, 1, 1, now),
+                method,
+                target,
+                language,
             )
         except SecretLost:
             return False  # the deliverer meets it again, and fails over

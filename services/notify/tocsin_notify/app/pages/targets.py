@@ -1,5 +1,6 @@
 """Converts rows into what a channel needs."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -40,35 +41,44 @@ def _host(url: str) -> str:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class PageContent:
+    """The page that a notification is about."""
+
+    org_id: str
+    page_id: UUID
+    kind: Kind
+    job: NotificationJob
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt of which notification."""
+
+    notification: UUID
+    number: int
+    group: int
+    """One more each time the notification's dead letter is redriven: see `delivery_key`."""
+    start_time: datetime
+
+
 def make_delivery(
-    cipher: Cipher,
-    *,
-    notification: UUID,
-    org_id: str,
-    page_id: UUID,
-    kind: Kind,
-    job: NotificationJob,
-    method: UUID,
-    target: StoredTarget,
-    attempt: int,
-    attempt_group: int,
-    start_time: datetime,
-    language: str | None,
+    cipher: Cipher, page: PageContent, attempt: Attempt, method: UUID, target: StoredTarget, language: str | None
 ) -> Delivery:
     """Everything one attempt needs. `language`: None, if none was chosen. Raises SecretLost."""
-    secret = b"" if target.secret is None else cipher.open(org_id, method, target.secret)
+    secret = b"" if target.secret is None else cipher.open(page.org_id, method, target.secret)
     language = language or LANGUAGES[0]
     return Delivery(
-        key=delivery_key(notification, attempt_group),
-        notification=notification,
-        org_id=org_id,
-        kind=kind,
+        key=delivery_key(attempt.notification, attempt.group),
+        notification=attempt.notification,
+        org_id=page.org_id,
+        kind=page.kind,
         job=in_language(
-            job, language if TYPES[target.channel].parts else LANGUAGES[0]
+            page.job, language if TYPES[target.channel].parts else LANGUAGES[0]
         ),  # programs get the same text in every language
         target=Target(target.channel, target.address, secret, target.key_id),
-        attempt=attempt,
-        start_time=start_time,
+        attempt=attempt.number,
+        start_time=attempt.start_time,
         language=language,
-        code=code_for(cipher.code_key, page_id) if kind is Kind.VERIFICATION else "",
+        code=code_for(cipher.code_key, page.page_id) if page.kind is Kind.VERIFICATION else "",
     )

@@ -1,6 +1,7 @@
 """What can break, each bounded in time. A fault breaks, is held for a while, and mends; it tells the history when."""
 
 import asyncio
+import os
 import random
 import shutil
 import subprocess
@@ -55,6 +56,8 @@ class Kind:
     harms_calls: bool = False
     restores: str = ""
     """The service whose database must have been copied before."""
+    alone: bool = False
+    """Never together with another one: what it forgets would be taken for broken promises of both."""
 
 
 class Faults:
@@ -104,6 +107,14 @@ class Faults:
             Kind("PostgreSQL killed", self._postgres_killed, 0.1, 3),
             Kind("PostgreSQL frozen", self._postgres_frozen, 1, 10),
             Kind("PostgreSQL read-only", self._postgres_read_only, 1, 4),
+            Kind(
+                "PostgreSQL's standby takes over, without the last commits",
+                self._took_over,
+                0.1,
+                3,
+                harms_calls=True,
+                alone=True,
+            ),
             Kind("Valkey killed, with its data", _bound(self._valkey_killed, forget=False), 0.1, 3),
             Kind("Valkey killed, without its data", _bound(self._valkey_killed, forget=True), 0.1, 3),
             Kind("Valkey hung", self._valkey_hung, 1, 6),
@@ -216,6 +227,27 @@ class Faults:
             finally:
                 await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
                 await admin.execute("SELECT pg_reload_conf()")
+
+    @asynccontextmanager
+    async def _took_over(self) -> AsyncIterator[float]:
+        """A failover of asynchronous replication, at the same address: all three databases go back by some seconds, together."""
+        server = self._fleet.postgres
+        cluster, standby = server.data_dir / "cluster", server.data_dir / "standby"
+        copying = ("--checkpoint=fast", "--wal-method=stream", "--no-sync", f"--dbname={server.admin_url}")
+        await self._program("pg_basebackup", f"--pgdata={standby}", *copying)
+        copied = time.monotonic()
+        await asyncio.sleep(self._dice.uniform(0.5, 10))
+        server.kill()
+        owner = cluster.stat()
+        (standby / "standby.signal").touch()
+        for path in (standby, *standby.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        shutil.rmtree(cluster)
+        standby.rename(cluster)
+        yield copied
+        await server.start()
+        async with self._admin() as admin:
+            await admin.execute("SELECT pg_promote(true, 30)")
 
     @asynccontextmanager
     async def _not_writable(self, service: str, how: str) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ SUBJECTS: Final = (*SERVICES, "PostgreSQL", "Valkey", "provider")
 
 def paired(kinds: Sequence[Kind], dice: random.Random) -> list[Kind]:
     """Each of these together with another one, but those that stop services for longer by themselves."""
-    left = [each for each in kinds if not each.restores and subjects_of(each)]
+    left = [each for each in kinds if not (each.restores or each.alone) and subjects_of(each)]
     return [_pair(each, dice.choice([other for other in left if apart(each, other)])) for each in left]
 
 

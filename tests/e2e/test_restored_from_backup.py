@@ -1,6 +1,7 @@
 """One service's database is restored from a backup of minutes ago, and the others' are not."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -154,6 +155,37 @@ async def test_what_escalation_forgot_pages_again_by_itself(tenant: Tenant, ackn
     assert (await prom.resolves("db")).incident_resolved
     await ana.is_told(incident, "resolution")
     assert (await tenant.incident(incident)).state == RESOLVED
+
+
+async def test_an_incident_whose_acknowledge_escalation_forgot_reaches_the_next_level(tenant: Tenant) -> None:
+    """Notify has not forgotten it, and stores the pages of that level as stopped."""
+    [ana, ben] = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=5))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    await tenant.world.idle()
+    async with rows_of(tenant, "escalation") as connection:
+        kept = {}
+        for table in ("escalations", "timers"):
+            kept[table] = await connection.fetchval(
+                f"SELECT to_jsonb(r) FROM {table} r WHERE org_id = $1", tenant.org_id
+            )
+        await ana.acknowledges(incident)
+        await tenant.world.idle()
+        columns = ", ".join(json.loads(kept["escalations"]))
+        restored = f"(SELECT {columns} FROM jsonb_populate_record(NULL::escalations, $2))"
+        await connection.execute(
+            f"UPDATE escalations SET ({columns}) = {restored} WHERE org_id = $1", tenant.org_id, kept["escalations"]
+        )
+        await connection.execute("DELETE FROM timers WHERE org_id = $1", tenant.org_id)
+        await connection.execute(
+            "INSERT INTO timers SELECT (jsonb_populate_record(NULL::timers, $1)).*", kept["timers"]
+        )
+    await tenant.passes(minutes=5)
+    await ben.is_paged(incident)
+    assert "paged again: its pages were stopped by an answer that was lost with the last changes of the database" in (
+        await messages(tenant, incident)
+    )
 
 
 async def test_an_alert_of_an_incident_that_escalation_forgot_opens_it_at_once(tenant: Tenant) -> None:

@@ -9,7 +9,7 @@ import functools
 import json
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import aiohttp
 import asyncpg
 import grpc
 import tocsin_ingest
+from google.protobuf.duration_pb2 import Duration
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import (
@@ -71,6 +72,7 @@ FROM given JOIN (SELECT DISTINCT ON (part) part, id FROM given ORDER BY part, id
 STORM_KEYS = 1000
 STORM_AT_ONCE = 8
 STORM_ROUNDS = 8
+WINDOW_TURNS = 2
 ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
 
@@ -84,6 +86,7 @@ async def main() -> None:
             async with noop_process() as (noop, _), service_process(url, noop) as ingest:
                 await measure(url, noop, ingest)
                 await measure_storm(url, noop, ingest, folder)
+                await measure_windows(url, ingest)
         finally:
             await postgres.stop()
 
@@ -138,22 +141,7 @@ async def measure_storm(url: str, noop: str, ingest: Ingest, folder: Path) -> No
     async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(ingest.target) as real:
         integration = await grouping_integration(real, metadata)
 
-        async def rate(channel: grpc.aio.Channel, batches: list[bytes]) -> float:
-            """Alerts per second."""
-            send: Any = channel.unary_unary(
-                "/tocsin.ingest.v1.AlertService/SendAlerts", response_deserializer=SendAlertsResponse.FromString
-            )
-            left = iter(batches)
-
-            async def work() -> None:
-                for each in left:
-                    answer = await send(each, metadata=metadata)
-                    assert not any(result.HasField("error") for result in answer.results), answer.results[0]
-
-            begin = time.perf_counter()
-            await asyncio.gather(*(work() for _ in range(STORM_AT_ONCE)))
-            return len(batches) * BATCH / (time.perf_counter() - begin)
-
+        rate = functools.partial(storm_rate, metadata=metadata)
         await rate(real, same)
         floor = await rate(idle, same * STORM_ROUNDS)
         before = spent()
@@ -186,11 +174,77 @@ async def measure_storm(url: str, noop: str, ingest: Ingest, folder: Path) -> No
             )
 
 
-async def grouping_integration(channel: grpc.aio.Channel, metadata: Any) -> str:
-    """The name of an integration whose alerts share an incident by their label `group`."""
+async def storm_rate(channel: grpc.aio.Channel, batches: Sequence[bytes], metadata: Any) -> float:
+    """Alerts per second."""
+    send: Any = channel.unary_unary(
+        "/tocsin.ingest.v1.AlertService/SendAlerts", response_deserializer=SendAlertsResponse.FromString
+    )
+    left = iter(batches)
+
+    async def work() -> None:
+        for each in left:
+            answer = await send(each, metadata=metadata)
+            assert not any(result.HasField("error") for result in answer.results), answer.results[0]
+
+    begin = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(STORM_AT_ONCE)))
+    return len(batches) * BATCH / (time.perf_counter() - begin)
+
+
+async def measure_windows(url: str, ingest: Ingest) -> None:
+    """The same alerts to a rule that has a `group_window` and a `dedup_window`, and to one that has none, in turn."""
+    hour = Duration(seconds=3600)
+    async with grpc.aio.insecure_channel(ingest.target) as channel:
+        plain = await grouping_integration(channel, ingest.metadata)
+        windowed = await grouping_integration(channel, ingest.metadata, hour)
+
+        def batches(integration: str, turn: int) -> list[bytes]:
+            """Ten thousand alerts, a hundred to an incident."""
+            return [
+                written((f"w{turn}-{part}-{each}" for each in range(BATCH)), integration=integration, turn=part)
+                for part in range(turn * BATCHES, (turn + 1) * BATCHES)
+            ]
+
+        async def costs(integrations: Sequence[str], times: int = 1) -> list[float]:
+            """Of each, the processor time of an alert in ingest and PostgreSQL, in microseconds. `times`: that each alert comes."""
+            used = dict.fromkeys(integrations, 0.0)
+            for turn in range(WINDOW_TURNS):
+                for integration in integrations if turn % 2 else reversed(integrations):
+                    sent = batches(integration, turn) * times
+                    before = spent()
+                    await storm_rate(channel, sent, ingest.metadata)
+                    after = spent()
+                    used[integration] += sum(after[kind] - before[kind] for kind in ("ingest", "postgresql"))
+            return [each / (WINDOW_TURNS * BATCHES * BATCH * times) * 1e6 for each in used.values()]
+
+        without, new = await costs((plain, windowed))
+        report("ingest_new_keys_grouped_with_windows_processor", new, "us", without, new / without)
+        floor, same = await costs((plain, windowed), 8)
+        report("ingest_identical_duplicates_with_windows_processor", same, "us", floor, same / floor)
+        await two_hours_pass(url, windowed)
+        [late] = await costs((windowed,))
+        report("ingest_alerts_after_their_dedup_window_processor", late, "us", without, late / without)
+
+
+async def two_hours_pass(url: str, integration: str) -> None:
+    """For the alerts of the integration that fire."""
+    connection = await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"})
+    try:
+        moved = "last_receive_time = last_receive_time - interval '2 hours'"
+        id_ = integration.removeprefix("integrations/")
+        await connection.execute(f"UPDATE alerts SET {moved} WHERE integration_id = $1 AND state = 'firing'", id_)
+    finally:
+        await connection.close()
+
+
+async def grouping_integration(channel: grpc.aio.Channel, metadata: Any, window: Duration | None = None) -> str:
+    """The name of an integration whose alerts share an incident by their label `group`. `window`: both windows."""
     stub: Any = integration_service_pb2_grpc.IntegrationServiceStub(channel)
     request = CreateIntegrationRequest(
-        integration=Integration(display_name="bench", routing_rules=[RoutingRule(group_by=["group"])])
+        integration=Integration(
+            display_name="bench",
+            routing_rules=[RoutingRule(group_by=["group"], group_window=window, dedup_window=window)],
+        )
     )
     return str((await stub.CreateIntegration(request, metadata=metadata)).integration.name)
 

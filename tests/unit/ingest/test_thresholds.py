@@ -107,11 +107,14 @@ def test_a_rule_that_has_lost_its_threshold_opens_with_the_next_trigger() -> Non
     assert played.made.changed_below() == {}, "waited and went in one batch"
 
 
-def test_what_tocsin_itself_sends_comes_once_and_needs_no_threshold() -> None:
-    routing = Routing("prom", None, (Rule(threshold=Threshold(3, timedelta(minutes=10))),), "")
+def test_what_tocsin_itself_sends_comes_once_and_needs_no_threshold_and_no_window() -> None:
+    routing = Routing(
+        "prom", None, (Rule(threshold=Threshold(3, timedelta(minutes=10)), dedup_window=timedelta(hours=1)),), ""
+    )
     for key in ("disk", *OWN):
         sent, *_ = routed("acme", "users/ana", routing, AlertInput(dedup_key=key, summary="x"))
         assert (sent.threshold is None) == (key in OWN)
+        assert (sent.dedup_window is None) == (key in OWN)
 
 
 minutes = st.lists(st.integers(0, 4000), max_size=60)

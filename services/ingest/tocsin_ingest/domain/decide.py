@@ -68,6 +68,11 @@ class Step:
     earlier: Earlier | None = None
     later_alert: UUID | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but its outcome, route and time is to be told."""
+        return (self.hold or self.pause or self.below or self.passed or self.earlier or self.later_alert) is None
+
 
 @value
 class Alert:
@@ -368,18 +373,16 @@ def _live(
     state = AlertState.SUPPRESSED if incident_id is None else AlertState.FIRING
     steps = alert.steps if alert else ()
     if alert is None or not _goes_on(outcome, alert, hold):
-        plain = now is None and hold is None
-        step = (
-            _plain(outcome, message.route) if plain else Step(outcome, message.route, now, hold, pause, below, passed)
-        )
+        why, route = hold or pause or below or passed, message.route
+        step = Step(outcome, route, now, hold, pause, below, passed) if why else _plain(outcome, route, now)
         steps = (*steps[-_MOST_STEPS:], step) if steps else (step,)
     return Alert(alert_id, message.key, state, incident_id, count, message, started, hold, pause, below, steps)
 
 
 @lru_cache(4096)
-def _plain(outcome: Outcome, route: bytes) -> Step:
-    """One object for all equal ones."""
-    return Step(outcome, route)
+def _plain(outcome: Outcome, route: bytes, now: datetime | None) -> Step:
+    """One object for all equal ones: a batch has one time."""
+    return Step(outcome, route, now)
 
 
 def _goes_on(outcome: Outcome, alert: Alert, hold: Hold | None) -> bool:

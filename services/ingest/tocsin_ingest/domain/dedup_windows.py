@@ -4,7 +4,6 @@ The incident of the earlier alert stays open: its sender has not resolved it, an
 for it, must not lose it. So that alert stays one of its `firing_count`.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -37,15 +36,23 @@ def ends(
 def over(alert: Alert, message: Message, later_alert: UUID, now: datetime) -> Alert:
     """The earlier alert, which the message ended: the message is the first one of the later alert."""
     step = Step(Outcome.RESOLVED, message.route, now, later_alert=later_alert)
-    return replace(alert, state=AlertState.RESOLVED, steps=(step,))
+    return Alert(
+        *(alert.id, alert.key, AlertState.RESOLVED, alert.incident_id, alert.count, alert.newest, alert.started),
+        steps=(step,),
+    )
 
 
 def anew(decision: Decision, earlier: Earlier, now: datetime) -> Decision:
     """A decision that was made as if the earlier alert had not fired, completed with that alert."""
-    assert decision.alert is not None, "a trigger that ends an alert begins one"
-    *steps, last = decision.alert.steps
-    last = replace(last, at=now, earlier=earlier)
-    return replace(decision, alert=replace(decision.alert, steps=(*steps, last)), earlier=earlier)
+    alert = decision.alert
+    assert alert is not None, "a trigger that ends an alert begins one"
+    [step] = alert.steps
+    step = Step(step.outcome, step.route, now, step.hold, step.pause, step.below, step.passed, earlier)
+    begun = Alert(
+        *(alert.id, alert.key, alert.state, alert.incident_id, alert.count, alert.newest, alert.started),
+        *(alert.hold, alert.pause, alert.below, (step,)),
+    )
+    return Decision(decision.outcome, begun, decision.incident, decision.event, decision.passed, earlier)
 
 
 def left(message: Message, decision: Decision) -> Noted:

@@ -9,4 +9,4 @@ REFUSED: Final = "tocsin-refused-alerts"
 THROTTLED: Final = "tocsin-throttled-alerts"
 """Of an integration's alerts that limits refused."""
 OWN: Final = frozenset((HEARTBEAT, REFUSED, THROTTLED))
-"""Each comes once, so that no threshold but one would ever be reached."""
+"""Each comes once, so that no threshold but one would ever be reached, and no dedup window is needed."""

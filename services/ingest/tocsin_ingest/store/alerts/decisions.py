@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -54,15 +55,15 @@ def encode(steps: Sequence[Step]) -> bytes | None:
 
 
 def _encode_one(step: Step) -> bytes:
-    if step.at is None and step.hold is None:
-        return _encode_plain(step.outcome, step.route)
+    if step.is_plain:
+        return _encode_plain(step.outcome, step.route, step.at)
     return enclosed(_FIELD, step.route + _own(step))
 
 
 @lru_cache(4096)
-def _encode_plain(outcome: Outcome, route: bytes) -> bytes:
-    """Alerts of one storm are decided alike."""
-    return enclosed(_FIELD, route + AlertDecision(outcome=outcome).SerializeToString())  # type: ignore[arg-type]
+def _encode_plain(outcome: Outcome, route: bytes, at: datetime | None) -> bytes:
+    """Alerts of one storm are decided alike, and those of a batch at one time."""
+    return enclosed(_FIELD, route + _own(Step(outcome, route, at)))
 
 
 def _own(step: Step) -> bytes:

@@ -226,7 +226,11 @@ class _Work:
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
         rows += follow.told(self.notes, self.now)
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
-        await outbox.write_mixed(together, rows)
+        ids: list[int] = []
+        if paged:
+            ids = outbox.gather_mixed(together, rows)
+        else:
+            await outbox.write_mixed(together, rows)
         await feeds.tell(together, list(self._events()))
         if not entries:
             await timeline.write(together, self.notes)
@@ -238,7 +242,8 @@ class _Work:
         await together.send()
         touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
         nudged = bool(self.stops) and not confirms
-        tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))
+        handed = ids[-len(paged) :] if ids else []
+        tx.after_commit(lambda: self._follow(effects, touched, paged, handed, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:
         """It has no row yet: in `Known` it has version 0."""
@@ -262,9 +267,15 @@ class _Work:
         return run.timer is None or (run.timer, run.facts.urgent) != (before.timer, before.facts.urgent)
 
     def _follow(
-        self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob], *, cancelled: bool
+        self,
+        effects: Effects,
+        touched: list[Escalation],
+        paged: list[NotificationJob],
+        rows: list[int],
+        *,
+        cancelled: bool,
     ) -> None:
-        effects.after(touched, self.now, paged, cancelled=cancelled)
+        effects.after(touched, self.now, paged, rows, cancelled=cancelled)
         effects.note(journal_notes.added(touched, self.now))
         for type_, count in Counter(page.type.value for _, page in self.pages).items():
             effects.metrics.pages.labels(type_).inc(count)

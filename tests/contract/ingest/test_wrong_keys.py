@@ -60,11 +60,11 @@ async def test_a_flood_of_wrong_keys_costs_few_queries_and_a_right_one_gets_in(
                 continue
         assert told == "OK"
         async with asyncio.timeout(within(60)):
-            while (status := await post(new)) in (429, 503):
+            while (status := await post(new)) == 503:  # by which Alertmanager comes again
                 continue
         assert status == 200
         answers = await asyncio.gather(*flood)
-        assert set(answers) <= {401, 429, 503, "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
-        assert {429, 401, "UNAUTHENTICATED", "RESOURCE_EXHAUSTED"} <= set(answers)
+        assert set(answers) <= {401, 503, "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+        assert {401, 503, "UNAUTHENTICATED", "RESOURCE_EXHAUSTED"} <= set(answers)
         assert queries - before < FLOOD / 5
         assert await call(right) == "OK"

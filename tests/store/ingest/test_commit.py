@@ -169,7 +169,8 @@ async def test_a_batch_waits_for_the_transaction_that_holds_its_integration(data
     """I2: what another transaction decides about the integration is committed before the batch reads."""
     org = new_org()
     # On a busy machine the other one may take longer than a service has patience.
-    database = await dialed(database_url, name="patient", size=3, lock_timeout=60, statement_timeout=60)
+    # Four connections: the last one goes to no tenant that holds others.
+    database = await dialed(database_url, name="patient", size=4, lock_timeout=60, statement_timeout=60)
 
     async def waits() -> bool:
         held = """SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database

@@ -152,10 +152,14 @@ class BlockingHttp2:
         self._came = b""
 
     def send(self, frames: bytes) -> None:
-        """Frames of any form. Returns once gRPC has read all of them: it answers the ping behind them."""
+        """Frames of any form. Returns once gRPC has read all of them: it answers the ping behind them.
+
+        Acknowledges the server's settings, which came before that answer: else it closes the connection after five seconds.
+        """
         self.begin(frames + frame(PING, 0, 0, bytes(8)))
-        while self.take()[0] != PING:
-            pass
+        while (came := self.take())[0] != PING:
+            if came[0] == SETTINGS and not came[1] & ACK:
+                self.begin(frame(SETTINGS, ACK, 0))
 
     def begin(self, frames: bytes) -> None:
         """As `send`, but whether gRPC has read them is not known."""

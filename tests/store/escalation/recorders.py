@@ -55,11 +55,9 @@ class Paging:
 
     def __init__(self) -> None:
         self.jobs: list[notification_pb2.NotificationJob] = []
-        self.rows: list[int] = []
 
-    def page(self, jobs: Sequence[notification_pb2.NotificationJob], rows: Sequence[int] = ()) -> None:
+    def page(self, jobs: Sequence[notification_pb2.NotificationJob]) -> None:
         self.jobs += jobs
-        self.rows += rows
 
 
 class Relay:

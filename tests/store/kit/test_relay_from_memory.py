@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.db import relay_from_memory
 from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Outcome, Relay, Retry, append_mixed
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import Sets
@@ -133,29 +131,6 @@ async def test_memory_takes_no_rows_for_a_receiver_that_is_away_nor_without_boun
     await put(db, ("", "x"))
     await relay.run_once()
     assert not relay.takes("a", 1)
-
-
-async def test_more_rows_may_wait_in_memory_for_a_receiver_that_takes_large_sets_quickly(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receiver = Receiver()
-    relay = Relay(db, receiver.deliver, kinds=[KIND], sets=Sets(max_bytes=20_000))
-
-    async def takes_after(*texts: str, within: float) -> bool:
-        """Whether 601 rows may wait then. `within`: seconds for whose work rows may wait."""
-        monkeypatch.setattr(relay_from_memory, "_WAITING_SECONDS", within)
-        relay.hand_over(await written(db, *texts))
-        await relay._from_memory.drain()
-        return relay.takes("a", 601)
-
-    many = [str(number) for number in range(100)]
-    assert not relay.takes("a", 601), "nothing is known of it"
-    assert not await takes_after("one", within=3600), "one row tells nothing of sets"
-    assert await takes_after(*many, within=3600), "it takes a hundred in less than ten minutes"
-    assert not relay.takes("a", 3001)
-    assert not await takes_after(*many, within=0.0), "it takes nothing in no time"
-    assert await takes_after(*many, within=3600)
-    assert not await takes_after("x" * 15_000, "y" * 15_000, within=3600), "such rows take much memory"
 
 
 async def test_a_relay_that_stops_delivers_what_is_in_memory_and_takes_no_more(db: Database) -> None:

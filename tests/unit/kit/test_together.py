@@ -14,7 +14,7 @@ class Connection:
 
     async def fetch(self, sql: str, *args: object) -> list[Any]:
         self.asked.append((sql, args))
-        return [{"id": 1, "of_part_1": [5, 6]}]
+        return [{"id": 1}]
 
 
 async def test_what_is_gathered_goes_in_front_of_the_next_question_in_one_statement() -> None:
@@ -42,24 +42,6 @@ async def test_a_question_with_a_with_of_its_own_shares_it_with_what_was_gathere
     await together.fetch(f"{start}given AS (SELECT $1::int AS x) SELECT x FROM given", 2)
     [(sql, _)] = connection.asked
     assert sql == ("WITH part_0 AS (DELETE FROM a WHERE x = $1), given AS (SELECT $2::int AS x) SELECT x FROM given")
-
-
-async def test_what_a_gathered_write_returns_is_known_once_it_was_sent() -> None:
-    connection = Connection()
-    together = Together(Tx(connection, "acme"))  # type: ignore[arg-type]
-    await together.execute("DELETE FROM a WHERE x = $1", 1)
-    ids = together.gather("INSERT INTO b VALUES ($1) RETURNING id", 2)
-    assert ids == []
-    await together.fetch("INSERT INTO c VALUES ($1) RETURNING id", 3)
-    await together.send()
-    assert ids == [5, 6]
-    [(sql, args)] = connection.asked
-    assert sql == (
-        "WITH part_0 AS (DELETE FROM a WHERE x = $1), part_1 AS (INSERT INTO b VALUES ($2) RETURNING id), "
-        "last AS (INSERT INTO c VALUES ($3) RETURNING id) "
-        "SELECT last.*, CASE WHEN row_number() OVER () = 1 THEN ARRAY(SELECT * FROM part_1) END AS of_part_1 FROM last"
-    )
-    assert args == (1, 2, 3)
 
 
 async def test_what_nothing_follows_is_sent_once_and_nothing_is_not() -> None:

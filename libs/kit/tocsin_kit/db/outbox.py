@@ -14,7 +14,7 @@ from typing import Final
 
 from tocsin_kit.db.outbox_confirmed import Confirmed
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
-from tocsin_kit.db.pool import Together, Tx
+from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.relay import Relay
 from tocsin_kit.db.relay_from_memory import SURE_WAY_SECONDS
 
@@ -30,7 +30,6 @@ __all__ = [
     "append_across",
     "append_many",
     "append_mixed",
-    "gather_mixed",
     "held_up",
     "hurry",
     "insert_from",
@@ -125,11 +124,6 @@ async def append_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, fl
         return []
     rows = await tx.fetch(_APPEND_MANY, *map(list, zip(*messages, strict=True)))
     return [row["id"] for row in rows]
-
-
-def gather_mixed(together: Together, messages: Sequence[tuple[str, str, str, bytes, float]]) -> list[int]:
-    """`append_mixed` among what goes together: the list has the ids, in order, once that was sent (`Together.gather`)."""
-    return together.gather(_APPEND_MANY, *map(list, zip(*messages, strict=True))) if messages else []
 
 
 async def write_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, float]]) -> None:

@@ -25,14 +25,9 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 
 SURE_WAY_SECONDS: Final = 1.0
-"""After so long the relay delivers them too. No attempt from memory takes longer."""
-_WAITING: Final = 600
-"""Rows in memory. More would wait there until the relay delivers them as well, unless the receiver is known to be quick."""
-_MOST_WAITING: Final = 3000
-_WAITING_SECONDS: Final = 0.4
-"""Of a receiver that took sets lately, as many rows may wait as it takes in so long."""
-_LEARNS_FROM: Final = 50
-"""Rows of a set that tell how quick the receiver is."""
+"""After this time the relay delivers them too. No attempt from memory takes longer."""
+_MOST_WAITING: Final = 600
+"""Rows in memory. More would wait here until the relay delivers them as well."""
 _REST_SECONDS: Final = 5.0
 """Pause after a delivery that failed or took too long: an overloaded receiver would do the work of each row twice."""
 _ROW_BYTES: Final = 64
@@ -74,7 +69,6 @@ class MemoryDeliveries:
         self._nudge = nudge
         self._accepted = accepted
         self._rests_until = float("-inf")
-        self._room = _WAITING
         self._batches: Batches[OutboxRow, None] = Batches(
             self._deliver_all,
             most=sets.rows,
@@ -89,7 +83,7 @@ class MemoryDeliveries:
         """Whether so many rows of a tenant would be delivered within a moment. The relay collects the few rows of a crowd."""
         if time.monotonic() < self._rests_until:
             return False
-        return self._batches.waiting + count <= self._room and (count > self._few or org_id not in self._crowds)
+        return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._crowds)
 
     def hand_over(self, rows: Sequence[OutboxRow]) -> None:
         """Rows of one tenant; they are committed."""
@@ -101,18 +95,9 @@ class MemoryDeliveries:
         await self._batches.drain()
 
     async def _deliver_all(self, rows: list[OutboxRow]) -> list[None]:
-        parts, began = list(self._parts(rows)), time.monotonic()
-        for part in parts:
+        for part in self._parts(rows):
             await self._deliver_part(part)
-        self._learn(len(rows), time.monotonic() - began, large=len(parts) > 1)
         return [None] * len(rows)
-
-    def _learn(self, rows: int, seconds: float, *, large: bool) -> None:
-        """`large`: the rows are, and many of them would take much memory."""
-        if large or time.monotonic() < self._rests_until:
-            self._room = _WAITING
-        elif rows >= _LEARNS_FROM:
-            self._room = min(_MOST_WAITING, max(_WAITING, round(rows / max(seconds, 0.001) * _WAITING_SECONDS)))
 
     def _parts(self, rows: Sequence[OutboxRow]) -> Iterator[list[OutboxRow]]:
         part, total = list[OutboxRow](), 0

@@ -101,45 +101,27 @@ class Together(Tx):
     statement runs first and may have a WITH of its own, or by `send`.
     """
 
-    __slots__ = ("_asked", "_parts", "_tx")
+    __slots__ = ("_parts", "_tx")
 
     def __init__(self, tx: Tx) -> None:
         super().__init__(tx._live(), tx.org_id)
         self._tx = tx
         self._parts: list[tuple[str, tuple[object, ...]]] = []
-        self._asked: dict[int, list[Any]] = {}
-        """What parts return, by their places."""
 
     async def execute(self, sql: str, *args: object) -> str:
         """Collect it. The answer is empty."""
         self._parts.append((sql, args))
         return ""
 
-    def gather(self, sql: str, *args: object) -> list[Any]:
-        """Collect a statement that returns one column. The list has its values, in their order, once it was sent.
-
-        The `fetch` with which it goes has no WITH of its own. Its rows have a column more; if it has none, the list stays empty.
-        """
-        returned = self._asked[len(self._parts)] = []
-        self._parts.append((sql, args))
-        return returned
-
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """All rows of this one; the collected statements are sent with it."""
         parts, self._parts = [*self._parts, (sql, args)], []
-        asked, self._asked = self._asked, {}
-        text = _one_statement(tuple((each, len(values)) for each, values in parts), tuple(asked))
-        records = await self._tx.fetch(text, *(value for _, values in parts for value in values))
-        for place, returned in asked.items():
-            if records:
-                returned += records[0][f"of_part_{place}"]
-        return records
+        text = _one_statement(tuple((each, len(values)) for each, values in parts))
+        return await self._tx.fetch(text, *(value for _, values in parts for value in values))
 
     async def send(self) -> None:
         """Run the collected statements."""
-        if self._asked:
-            await self.fetch("SELECT 1 AS sent")
-        elif self._parts:
+        if self._parts:
             sql, args = self._parts.pop()
             await self.fetch(sql, *args)
 
@@ -165,11 +147,8 @@ class Together(Tx):
 
 
 @lru_cache(256)
-def _one_statement(parts: tuple[tuple[str, int], ...], asked: tuple[int, ...] = ()) -> str:
-    """Of statements with the numbers of their parameters: the last one, with the others in front of it in WITH.
-
-    The first row of the last one tells what those at the places `asked` return.
-    """
+def _one_statement(parts: tuple[tuple[str, int], ...]) -> str:
+    """Of statements with the numbers of their parameters: the last one, with the others in front of it in WITH."""
     texts, given = list[str](), 0
     for sql, count in parts:
         texts.append(_PARAMETER.sub(lambda found, before=given: f"${before + int(found[1])}", sql))  # type: ignore[misc]
@@ -178,11 +157,5 @@ def _one_statement(parts: tuple[tuple[str, int], ...], asked: tuple[int, ...] = 
     if not others:
         return last
     gathered = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(others))
-    if asked:
-        told = ", ".join(
-            f"CASE WHEN row_number() OVER () = 1 THEN ARRAY(SELECT * FROM part_{place}) END AS of_part_{place}"
-            for place in asked
-        )
-        return f"WITH {gathered}, last AS ({last}) SELECT last.*, {told} FROM last"
     own = _OWN_WITH.match(last)
     return f"WITH {gathered} {last}" if own is None else f"WITH {gathered}, {last[own.end() :]}"

@@ -75,7 +75,6 @@ def _serve_incidents(base: Base, commands: Commands) -> None:
     add(AnalyticsService(summaries))
     add(EscalationInternalService(base.db, base.effects, summaries, base.notify, reconciler))
     loops.add("page-sender", base.page_sender.run, everywhere=True)
-    loops.add("stored-pages", base.stored_pages.run, everywhere=True)
     loops.add("reconcile-pages", Sweep(base.settings.reconcile_seconds, reconciler.round))
 
 

@@ -26,7 +26,6 @@ from tocsin_escalation.wiring.relays import Relays
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
-from tocsin_escalation.work.stored_pages import StoredPages
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_escalation.work.timer_consumer import TimerConsumer
 
@@ -55,7 +54,6 @@ class Base:
     to_ingest: grpc.aio.Channel
     notify: Notify
     relays: Relays
-    stored_pages: StoredPages
     page_sender: PageSender
 
     outlets: Outlets
@@ -105,8 +103,7 @@ def open_base(runtime: Runtime[EscalationSettings]) -> Base:
     )
     journal = Journal(QUEUE, redis.commands, REDIS_ERRORS)
     timers = MirroredTimers(db, broker, register(broker), metrics)
-    stored_pages = StoredPages(db, notify, relays.page.nudge)
-    page_sender = PageSender(notify_broker, notify, stored_pages)
+    page_sender = PageSender(notify_broker, notify)
 
     outlets = Outlets(runtime.rpc.credentials, runtime.stop)
     feeds = Feeds(db, outlets)
@@ -127,7 +124,6 @@ def open_base(runtime: Runtime[EscalationSettings]) -> Base:
         to_ingest=channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls),
         notify=notify,
         relays=relays,
-        stored_pages=stored_pages,
         page_sender=page_sender,
         outlets=outlets,
         feeds=feeds,

@@ -2,9 +2,9 @@
 
 Several pages of one tenant are one task: in a storm a task for each would cost notify as much as its provider call.
 
-Each page is an outbox row as well, due a second later, which the relay sends by RPC unless notify has the page by then
-(`work.stored_pages`). So nothing here has to succeed: a process that dies, a Redis that is flushed before notify read it, or an
-overflow costs that second, and no page. Notify recognises a page by its id and drops a second copy.
+Each page is an outbox row as well, due a second later, which the relay sends by RPC. So nothing here has to succeed: a process
+that dies, a Redis that is flushed before notify read it, or an overflow costs that second, and no page. Notify recognises a page
+by its id and drops the second copy.
 """
 
 import asyncio
@@ -16,13 +16,11 @@ from taskiq.kicker import AsyncKicker
 from tocsin.notify.v1.internal_service_pb2 import SubmitNotificationsRequest
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_for_any
 from tocsin_timers import Encoded, Encoder, TimerBroker, TimersError
 
 from tocsin_escalation.clients.notify import Notify
-from tocsin_escalation.work.stored_pages import HandedPage, StoredPages
 from tocsin_escalation.work.tasks import NOTIFY_SET_TASK, NOTIFY_TASK
 
 _log = get_logger(__name__)
@@ -39,17 +37,13 @@ URGENT: Final = (1, 2)
 _URGENT: Final = "critical"
 _NORMAL: Final = "normal"
 
-_Paged = tuple[NotificationJob, int | None]
-"""A page, and the id of its outbox row if it is known."""
-
 
 class PageSender:
     """Implements `app.incidents.effects.Paging`."""
 
-    def __init__(self, queue: TimerBroker, notify: Notify, stored: StoredPages) -> None:
+    def __init__(self, queue: TimerBroker, notify: Notify) -> None:
         self._queue = queue
         self._notify = notify
-        self._stored = stored
         self._one, self._set = (
             {
                 priority: Encoder(queue, AsyncKicker[..., None](task, queue, {}), {"priority": priority})
@@ -57,14 +51,13 @@ class PageSender:
             }
             for task in (NOTIFY_TASK, NOTIFY_SET_TASK)
         )
-        self._waiting: list[_Paged] = []
+        self._waiting: list[NotificationJob] = []
         self._arrived = asyncio.Event()
         self._kicks: set[asyncio.Task[Exception | None]] = set()
 
-    def page(self, jobs: Sequence[NotificationJob], rows: Sequence[int] = ()) -> None:
+    def page(self, jobs: Sequence[NotificationJob]) -> None:
         """See Paging. Pages beyond the limit are left to their rows."""
-        taken = jobs[: max(0, MOST_WAITING - len(self._waiting))]
-        self._waiting += zip(taken, rows, strict=False) if rows else ((job, None) for job in taken)
+        self._waiting += jobs[: max(0, MOST_WAITING - len(self._waiting))]
         self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -73,21 +66,18 @@ class PageSender:
             await wait_for_any(self._arrived, stop)
             self._arrived.clear()
             while self._waiting:
-                paged, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                await self._hand_over(paged)
+                jobs, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                await self._hand_over(jobs)
 
-    async def _hand_over(self, paged: Sequence[_Paged]) -> None:
-        jobs = [job for job, _ in paged]
+    async def _hand_over(self, jobs: Sequence[NotificationJob]) -> None:
         kick = asyncio.create_task(self._kick(jobs))
         # It continues after that, so that its time-out tells the whole process that Redis hangs.
         self._kicks.add(kick)
         kick.add_done_callback(self._kicks.discard)
         await asyncio.wait({kick}, timeout=PATIENCE)
         error = kick.result() if kick.done() else TimeoutError(f"no answer within {PATIENCE} s")
-        if error is None:
-            self._stored.handed(_handed(paged))
-        elif await self._submit(jobs, error):
-            self._stored.stored(_handed(paged))
+        if error is not None:
+            await self._submit(jobs, error)
 
     async def _kick(self, jobs: Sequence[NotificationJob]) -> Exception | None:
         try:
@@ -104,19 +94,13 @@ class PageSender:
             else:
                 yield self._set[lane](SubmitNotificationsRequest(jobs=given), name)
 
-    async def _submit(self, jobs: Sequence[NotificationJob], why: Exception) -> bool:
-        """Whether notify has them."""
+    async def _submit(self, jobs: Sequence[NotificationJob], why: Exception) -> None:
         try:
             await self._notify.submit(jobs)
         except TocsinError as error:
             _log.warning("pages_left_to_outbox", pages=len(jobs), redis=repr(why), notify=error.message)
-            return False
-        _log.info("pages_by_rpc", pages=len(jobs), redis=repr(why))
-        return True
-
-
-def _handed(paged: Sequence[_Paged]) -> list[HandedPage]:
-    return [HandedPage(job.org_id, parse_uuid_name(job.page, "pages"), row) for job, row in paged if row is not None]
+        else:
+            _log.info("pages_by_rpc", pages=len(jobs), redis=repr(why))
 
 
 def sets_of(jobs: Sequence[NotificationJob]) -> Iterator[list[NotificationJob]]:

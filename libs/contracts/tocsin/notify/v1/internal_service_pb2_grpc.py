@@ -94,8 +94,7 @@ class NotifyInternalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ComparePages(self, request, context):
-        """Tells which pages are known here: stored and committed. Escalation hands those over no second time, and hands over again those
-        that a restored database does not know any more.
+        """Tells which pages are known here, so that escalation can hand over again those that a restored database does not know any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

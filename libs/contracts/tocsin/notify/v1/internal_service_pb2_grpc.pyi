@@ -43,9 +43,7 @@ class NotifyInternalServiceStub:
     Idempotent.
     """
     ComparePages: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ComparePagesRequest, _internal_service_pb2.ComparePagesResponse]
-    """Tells which pages are known here: stored and committed. Escalation hands those over no second time, and hands over again those
-    that a restored database does not know any more.
-    """
+    """Tells which pages are known here, so that escalation can hand over again those that a restored database does not know any more."""
     CheckReachability: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CheckReachabilityRequest, _internal_service_pb2.CheckReachabilityResponse]
     """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
     ExplainDeliveries: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ExplainDeliveriesRequest, _internal_service_pb2.ExplainDeliveriesResponse]
@@ -77,9 +75,7 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
     Idempotent.
     """
     ComparePages: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ComparePagesRequest, _internal_service_pb2.ComparePagesResponse]  # type: ignore[assignment]
-    """Tells which pages are known here: stored and committed. Escalation hands those over no second time, and hands over again those
-    that a restored database does not know any more.
-    """
+    """Tells which pages are known here, so that escalation can hand over again those that a restored database does not know any more."""
     CheckReachability: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CheckReachabilityRequest, _internal_service_pb2.CheckReachabilityResponse]  # type: ignore[assignment]
     """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
     ExplainDeliveries: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ExplainDeliveriesRequest, _internal_service_pb2.ExplainDeliveriesResponse]  # type: ignore[assignment]
@@ -126,9 +122,7 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _internal_service_pb2.ComparePagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.ComparePagesResponse, _abc.Awaitable[_internal_service_pb2.ComparePagesResponse]]:
-        """Tells which pages are known here: stored and committed. Escalation hands those over no second time, and hands over again those
-        that a restored database does not know any more.
-        """
+        """Tells which pages are known here, so that escalation can hand over again those that a restored database does not know any more."""
 
     @_abc_1.abstractmethod
     def CheckReachability(

@@ -226,11 +226,7 @@ class _Work:
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
         rows += follow.told(self.notes, self.now)
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
-        ids: list[int] = []
-        if paged:
-            ids = outbox.gather_mixed(together, rows)
-        else:
-            await outbox.write_mixed(together, rows)
+        await outbox.write_mixed(together, rows)
         await feeds.tell(together, list(self._events()))
         if not entries:
             await timeline.write(together, self.notes)
@@ -242,8 +238,7 @@ class _Work:
         await together.send()
         touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
         nudged = bool(self.stops) and not confirms
-        handed = ids[-len(paged) :] if ids else []
-        tx.after_commit(lambda: self._follow(effects, touched, paged, handed, cancelled=nudged))
+        tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:
         """It has no row yet: in `Known` it has version 0."""
@@ -267,15 +262,9 @@ class _Work:
         return run.timer is None or (run.timer, run.facts.urgent) != (before.timer, before.facts.urgent)
 
     def _follow(
-        self,
-        effects: Effects,
-        touched: list[Escalation],
-        paged: list[NotificationJob],
-        rows: list[int],
-        *,
-        cancelled: bool,
+        self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob], *, cancelled: bool
     ) -> None:
-        effects.after(touched, self.now, paged, rows, cancelled=cancelled)
+        effects.after(touched, self.now, paged, cancelled=cancelled)
         effects.note(journal_notes.added(touched, self.now))
         for type_, count in Counter(page.type.value for _, page in self.pages).items():
             effects.metrics.pages.labels(type_).inc(count)

@@ -27,11 +27,8 @@ class Arming(Protocol):
 class Paging(Protocol):
     """Sends pages to notify, after the commit and without waiting for it."""
 
-    def page(self, jobs: Sequence[NotificationJob], rows: Sequence[int] = ()) -> None:
-        """Send these now. The relay sends their outbox rows again a second later, by RPC, unless notify has them by then.
-
-        `rows`: the id of each one's row, if they are known.
-        """
+    def page(self, jobs: Sequence[NotificationJob]) -> None:
+        """Send these now; the relay sends their outbox rows again a second later, by RPC."""
 
 
 class Nudging(Protocol):
@@ -83,17 +80,11 @@ class Effects:
             self.notes.note(each)
 
     def after(
-        self,
-        runs: Sequence[Escalation],
-        now: datetime,
-        jobs: Sequence[NotificationJob],
-        rows: Sequence[int],
-        *,
-        cancelled: bool,
+        self, runs: Sequence[Escalation], now: datetime, jobs: Sequence[NotificationJob], *, cancelled: bool
     ) -> None:
-        """Called once the transaction that saved `runs` and wrote the rows of `jobs` is committed. `rows`: see `Paging.page`."""
+        """Called once the transaction that saved `runs` and wrote the rows of `jobs` is committed."""
         if jobs:
-            self.paging.page(jobs, rows)
+            self.paging.page(jobs)
         armed = [
             LiveTimer(run.incident_id, run.timer.id, run.timer.generation, run.timer.due_time, run.facts.urgent)
             for run in runs

@@ -157,12 +157,12 @@ class Remind:
             verdicts.append((row, verdict))
         await reminders.settle(tx, verdicts)
         rows = [(PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in jobs]
-        ids = await outbox.append_mixed(tx, rows)
-        tx.after_commit(lambda: self._sent(jobs, ids, len(due)))
+        await outbox.append_mixed(tx, rows)
+        tx.after_commit(lambda: self._sent(jobs, len(due)))
         return len(due)
 
-    def _sent(self, jobs: Sequence[notification_pb2.NotificationJob], ids: Sequence[int], due: int) -> None:
-        self._effects.paging.page(jobs, ids)
+    def _sent(self, jobs: Sequence[notification_pb2.NotificationJob], due: int) -> None:
+        self._effects.paging.page(jobs)
         _log.info("reminders", due=due, sent=len(jobs))
 
 

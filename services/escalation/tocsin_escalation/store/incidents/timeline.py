@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -39,12 +39,8 @@ class Entry:
 COLUMNS: Final = columns(Entry)
 
 
-_NAMES: Final = tuple(each.name for each in fields(Entry))
-
-
 def _entry(record: Record) -> Entry:
-    """Its record may have further columns."""
-    values = {name: record[name] for name in _NAMES}
+    values = dict(record)
     return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
 
 

@@ -1,6 +1,6 @@
 """Takes pages from all callers into `Submit`, in batches.
 
-A page arrives through Redis, and by RPC as well if it is not stored within a second. It arrives more often when this process
+Each page arrives at least twice: through Redis, and by RPC a second later. It arrives more often when this process
 answers slowly, since its callers repeat the call. The copies wait for the first one and cost nothing else.
 """
 

@@ -1,7 +1,7 @@
 """Which pages this process has stored lately.
 
-Escalation sends a page through Redis at once, and by RPC a second later unless it was told that the page is stored. A second copy
-whose page is known to be stored is dropped without decoding it or asking the database.
+Escalation sends each page twice: through Redis at once, and by RPC a second later. A second copy whose page is known to
+be stored is dropped without decoding it or asking the database.
 """
 
 from collections.abc import Callable, Iterable

@@ -46,9 +46,11 @@ async def write(desk: Desk, *ids: str, org_id: str = ORG) -> None:
     await desk.db.run(org_id, work)
 
 
-async def override(desk: Desk, schedule: str, user: str) -> None:
+async def override(desk: Desk, schedule: str, user: str, second: float | None = None) -> None:
+    """From now on, or from this second of the present minute on."""
     now = datetime.now(UTC) + desk.offset
-    row = OverrideRow(uuid4(), schedule, now, now + timedelta(hours=2), Scope.SCHEDULE, "", (user,), "", "users/ana")
+    start = now if second is None else now.replace(second=0, microsecond=0) + timedelta(seconds=second)
+    row = OverrideRow(uuid4(), schedule, start, now + timedelta(hours=2), Scope.SCHEDULE, "", (user,), "", "users/ana")
     await desk.db.run(ORG, lambda tx: overrides.create_override(tx, row))
 
 
@@ -100,6 +102,13 @@ async def test_who_comes_back_is_told_what_is_different_at_any_replica(desk: Des
         assert (await told(again))[0] == {"web": ("ben",)}
     assert not here._watches
     assert not there._watches
+
+
+async def test_what_begins_in_the_last_half_second_of_a_minute_counts_in_that_minute(desk: Desk) -> None:
+    await write(desk, "web")
+    await override(desk, "web", "ben", second=59.7)
+    async with aclosing(replica(desk).watch(CALLER, ["web"], "", None)) as live:
+        assert (await told(live))[0] == {"web": ("ben",)}
 
 
 async def test_a_policy_stands_for_the_schedules_that_it_names_by_then(desk: Desk) -> None:

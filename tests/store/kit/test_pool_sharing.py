@@ -1,6 +1,7 @@
 """How callers and tenants share a pool that has fewer connections than callers."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,3 +69,31 @@ async def test_slow_statements_of_one_tenant_leave_a_connection_to_others(open_d
     async with asyncio.timeout(within(10)):
         await asyncio.gather(*slow)
     assert (order.count("slow"), db._connections.lent, db._connections.waiting) == (9, 0, 0)
+
+
+async def test_slow_statements_of_two_tenants_leave_a_connection_to_a_third(open_database: Any) -> None:
+    db = await open_database(size=10)
+    done = asyncio.Event()
+
+    async def slow(org_id: str) -> None:
+        async with db.transaction(org_id) as tx:
+            await tx.execute("SELECT 1")
+            await done.wait()
+
+    calls = []
+    for number, org_id in enumerate(("a", "b"), 1):
+        calls += [asyncio.create_task(slow(org_id)) for _ in range(20)]
+        await until(partial(_settled, db._connections, callers=20 * number))
+    assert (db._connections._held["a"], db._connections._held["b"]) == (7, 2)
+    for org_id in ("c", "d", "c"):
+        async with asyncio.timeout(within(2)), db.transaction(org_id) as tx:
+            await tx.execute("SELECT 1")
+    done.set()
+    async with asyncio.timeout(within(10)):
+        await asyncio.gather(*calls)
+    assert (db._connections.lent, db._connections.waiting) == (0, 0)
+
+
+def _settled(pool: connections.Connections, *, callers: int) -> bool:
+    """All callers have come, and the pool is as large as it becomes."""
+    return pool.lent + pool.waiting == callers and pool.open == 10 and pool._growing is None

@@ -8,8 +8,8 @@ A pool grows by one connection at a time. Opening one takes longer than most tra
 starting service, is mostly served by connections that are given back meanwhile. Each further connection would cost the server a
 process.
 
-Tenants are served in rotation. That alone would not help while slow statements of one tenant hold all connections: so the last
-connection of a pool is lent only to a tenant that holds none.
+Tenants are served in rotation. That alone would not help while slow statements of a few tenants hold all connections: so the
+more of them a tenant holds, the more it has to leave free.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ _QUEUE_TIMEOUT: Final = 5.0
 """Seconds a caller waits for a connection of a busy pool."""
 _WAITERS_PER_CONNECTION: Final = 200
 """Further callers would not be served in time; they are refused at once. One tenant may have half of them."""
-_LEAST_TO_RESERVE: Final = 3
-"""The size from which one connection is kept for tenants that hold none. In a smaller pool, one tenant could run only one
-statement."""
+_HELD_PER_FREE: Final = 2
+"""A tenant that holds connections gets a further one only while it holds fewer than so many for each free one. Of ten, a tenant
+alone can hold seven, a second one then two, and one is left for a third."""
 _BACKOFF_CAP: Final = 0.3
 """The longest pause between two attempts to connect; below `_PATIENCE`, so that calls are served that arrive once the server is
 back."""
@@ -66,8 +66,6 @@ class Connections:
         self._lent: dict[Connection, str] = {}
         """The tenant that each connection is lent to."""
         self._held: Counts[str] = Counts()
-        self._for_one = size if size < _LEAST_TO_RESERVE else size - 1
-        """While so many are lent, a tenant that holds one of them gets no further one."""
         self._expiry: dict[Connection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._waiters: FairQueue[str, Waiter] = FairQueue()
@@ -170,7 +168,8 @@ class Connections:
     def _may_have(self, org_id: str) -> bool:
         """Whether a connection may be lent to this tenant now, if one is free. Work of all tenants belongs to no tenant, and has
         a pool of its own where calls have a login of their own."""
-        return len(self._lent) < self._for_one or org_id == SYSTEM or not self._held[org_id]
+        held = self._held[org_id]
+        return not held or org_id == SYSTEM or held < _HELD_PER_FREE * (self._size - len(self._lent))
 
     def _lend(self, connection: Connection, org_id: str) -> None:
         self._lent[connection] = org_id

@@ -10,6 +10,7 @@ from typing import Final, Self
 from tocsin_testkit.busy import within
 
 ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
 _REFERENCE: Final = ROOT / "docs" / "reference"
 # In the order in which they are pasted: later pages speak of what earlier ones make.
 REFERENCE: Final = tuple(

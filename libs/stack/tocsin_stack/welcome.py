@@ -37,7 +37,8 @@ def welcome(stack: Stack, seconds: float) -> str:
         f'Demo tokens of the tenant "{DEMO_ORG}", good for a day:',
         *exports,
         "",
-        "Try:",
+        "Try (README.md, `Your first page`, makes a user and a policy; before that an alert pages no one):",
+        """  export PATH="$PWD/.venv/bin:$PATH"   # grpcurl is there, where it has a build for this machine""",
         f"  grpcurl -plaintext {grpc.get('ingest')} list",
         f"  grpcurl -plaintext {grpc.get('ingest')} describe tocsin.ingest.v1.AlertService",
         f"""  grpcurl -plaintext -H "authorization: Bearer $SENDER" -d '{{"alert": {{"summary": "disk full", """

@@ -169,6 +169,13 @@ async def test_who_may_not_send_learns_nothing(client: Client) -> None:
         assert (status, answer["error"]["reason"]) == (401, "CREDENTIAL_INVALID")
 
 
+async def test_who_sends_a_token_is_told_that_a_key_is_wanted(client: Client) -> None:
+    _, answer = await client.post({}, Authorization="Bearer a.token.of-somebody")
+    assert "only integration keys (tik_…) are taken here" in answer["error"]["message"]
+    _, answer = await client.post({}, Authorization="Bearer tik_nobody")
+    assert "integration keys" not in answer["error"]["message"]
+
+
 async def test_any_content_type_is_read_as_json(client: Client) -> None:
     url, headers = f"{client.ingest.http}/v1/alertmanager", {"Authorization": f"Bearer {client.key}"}
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8"):

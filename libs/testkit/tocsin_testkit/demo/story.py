@@ -100,7 +100,8 @@ class Story:
         first = await self.batch.sends("billing run has failed", request_id=request_id, **alert)
         again = await self.batch.sends("billing run has failed", request_id=request_id, **alert)
         self.tell.happens(f"SendAlert: {outcome(first.outcome)}, {short(first.incident)}")
-        self.tell.happens(f"SendAlert repeated with the same request_id: the first answer again ({again == first})")
+        answer = "the first answer again" if again == first else "another answer, which is wrong"
+        self.tell.happens(f"SendAlert repeated with the same request_id: {answer}")
         await self._paged(self.ana, first.incident, 1)
         await self._paged(self.cem, first.incident, 0)
         await self.tenant.world.idle()
@@ -114,7 +115,7 @@ class Story:
     async def _paged(self, person: Person, incident: str, level: int) -> None:
         page = await person.is_paged(incident, level=level)
         self.pages.setdefault(incident, []).append((person.id, level))
-        where = "the fallback target is" if level == 0 else f"level {level}:"
+        where = "no level is left; fallback target:" if level == 0 else f"level {level}:"
         self.tell.happens(f"{where} {person.id} paged by {page.channel}: {page.subject}", BLUE)
 
     async def _only_incident(self, title: str) -> str:

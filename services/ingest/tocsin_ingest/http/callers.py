@@ -6,7 +6,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.server import RpcServer
 
 from tocsin_ingest.app.alerts.send_alert import Sender
-from tocsin_ingest.app.integrations.directory import Directory
+from tocsin_ingest.app.integrations.directory import KEY_PREFIX, Directory
 
 
 async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web.Request) -> Sender:
@@ -17,7 +17,15 @@ async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web
             "send an integration key: `Authorization: Bearer tik_…`, or where the format has its place for it",
         )
     peer = request.remote or ""
-    return Sender.of(await rpc.credentials.judge((directory,), key, lambda: peer, way="http"))
+    try:
+        return Sender.of(await rpc.credentials.judge((directory,), key, lambda: peer, way="http"))
+    except TocsinError as error:
+        if error.reason != ErrorReason.ERROR_REASON_CREDENTIAL_INVALID or key.startswith(KEY_PREFIX):
+            raise
+        # Those who call the RPCs have a token, and try it here first.
+        raise TocsinError(
+            error.reason, f"only integration keys ({KEY_PREFIX}…) are taken here, and this is none"
+        ) from error
 
 
 def clean_key(key: str) -> str:

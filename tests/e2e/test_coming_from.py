@@ -83,6 +83,20 @@ async def test_the_command_makes_of_an_export_what_the_page_writes_by_hand(
     assert await of_schedule(tenant, f"schedules/from-{name}") == made, "a repeat makes nothing anew"
 
 
+async def test_the_command_says_how_its_users_are_made_and_needs_the_scopes_that_it_names(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["opsgenie", str(EXPORTS / "opsgenie.json"), "--plaintext"]
+    given += ["--send", tenant.world.stack.plan.target("escalation")]
+    monkeypatch.delenv("TOCSIN_TOKEN", raising=False)
+    assert await asyncio.to_thread(main, given) == 2
+    scopes = capsys.readouterr().err.splitlines()[-1].rpartition("scopes ")[2].split(", ")
+    monkeypatch.setenv("TOCSIN_TOKEN", tenant.world.token(tenant.org_id, scopes))
+    assert await asyncio.to_thread(main, given) == 1
+    assert "does not exist; create it first; --create-users does" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, [*given, "--create-users"]) == 0
+
+
 _AHEAD: Final = re.compile(r"2099-(\d\d)-(\d\d)")
 
 

@@ -220,6 +220,13 @@ def test_an_error_of_the_other_tool_is_told_as_one(
     assert not said.out
 
 
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "overrides.json"
+    file.write_text("<html>")
+    assert main(["opsgenie", str(EXPORTS / "opsgenie.json"), "--overrides", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"{file}: it is not JSON: ")
+
+
 def test_overrides_that_are_not_given_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     """They are in an answer of their own; without it a user would wrongly be on call."""
     told = "note: overrides are answered apart; without --overrides none is made"

@@ -31,6 +31,7 @@ _TOOLS: Final = {
 _OVERRIDES_APART: Final = ("incident-io", "opsgenie", "pagerduty")
 _OF_SCHEDULES: Final = ("CreateOverride", "CreateFixedPeriod", "CreateCalendarImport")
 _SERVICE: Final = "tocsin.escalation.v1"
+SCOPES: Final = ("directory:write", "policies:write", "schedules:write")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         people = People(_known([_read(path) for path in options.users]))
         written = datetime.fromtimestamp(options.schedules.stat().st_mtime, UTC)
         beside = [_read(path) for path in options.beside]
-        plan = _TOOLS[options.tool](_read(options.schedules), beside, people, written)
-    except (OSError, ValueError, NotImported) as error:
+        schedules = _read(options.schedules)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        plan = _TOOLS[options.tool](schedules, beside, people, written)
+    except (ValueError, NotImported) as error:
         print(f"{options.schedules}: {error}", file=sys.stderr)
         return 2
     for name, id in sorted(people.guessed.items()):
@@ -59,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if plan.problems else 0
     token = os.environ.get("TOCSIN_TOKEN", "")
     if not token:
-        scopes = "schedules:write, policies:write and users:write"
-        print(f"TOCSIN_TOKEN must have a token with the scopes {scopes}", file=sys.stderr)
+        print(f"TOCSIN_TOKEN must have a token with the scopes {', '.join(SCOPES)}", file=sys.stderr)
         return 2
     with Client(token=token, escalation=options.send, tls=None if options.plaintext else Tls()) as client:
         refused = _send(client, plan, create_users=options.create_users)
@@ -97,7 +102,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: it is not JSON: {error}") from error
 
 
 def _known(files: Sequence[Any]) -> dict[str, str | list[str]]:
@@ -169,7 +178,8 @@ def _send(client: Client, plan: Plan, *, create_users: bool) -> int:
         except TocsinError as error:
             created = False
             refused += 1
-            print(f"{name} {_called(request)}: {error}", file=sys.stderr)
+            remedy = "; --create-users does" if error.reason == "USER_NOT_FOUND" and not create_users else ""
+            print(f"{name} {_called(request)}: {error}{remedy}", file=sys.stderr)
         if isinstance(request, CreateScheduleRequest):
             schedule_created = created
     return refused

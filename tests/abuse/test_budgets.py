@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -98,17 +99,20 @@ async def test_objects_are_limited_by_tenant(world: World, operator: Clients) ->
     await limit(operator, "escalation", tenant, objects=1)
     await limit(operator, "notify", tenant, objects=1)
     [ana] = await tenant.people("ana")
-    request = directory_service_pb2.CreateUserRequest(
-        user_id="ben", user=directory_service_pb2.User(display_name="Ben")
+    ids = (f"ben-{n}" for n in itertools.count())
+    error = await refusal(
+        lambda: tenant.admin.directory.CreateUser(
+            directory_service_pb2.CreateUserRequest(
+                user_id=next(ids), user=directory_service_pb2.User(display_name="Ben")
+            )
+        )
     )
-    error = await refusal(lambda: tenant.admin.directory.CreateUser(request))
     assert (error.reason_name, error.metadata) == ("LIMIT_REACHED", {"limit": "users", "allowed": "1"})
     error = await refusal(lambda: ana.adds_email(verify=False))
     assert (error.reason_name, error.metadata["limit"]) == ("LIMIT_REACHED", "contact_methods")
     listed = await ana.own.contacts.ListContactMethods(contact_service_pb2.ListContactMethodsRequest())
-    await ana.own.contacts.DeleteContactMethod(
-        contact_service_pb2.DeleteContactMethodRequest(name=listed.contact_methods[0].name)
-    )
+    for method in listed.contact_methods:
+        await ana.own.contacts.DeleteContactMethod(contact_service_pb2.DeleteContactMethodRequest(name=method.name))
     await ana.adds_email(verify=False)
 
 

@@ -51,7 +51,8 @@ def told(epoch: float, asked: float) -> None:
     differs = now() - time.time()
     if abs(differs) >= _SAY_FROM and abs(differs - _said) >= _SAY_AGAIN:
         _said = differs
-        _log.warning("clock_differs", seconds=round(differs, 1), meaning="the database's clock is ahead of this host's")
+        side = "ahead of" if differs > 0 else "behind"
+        _log.warning("clock_differs", seconds=round(differs, 1), meaning=f"the database's clock is {side} this host's")
 
 
 def was_set_ahead(seconds: float) -> bool:

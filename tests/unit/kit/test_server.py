@@ -92,6 +92,8 @@ async def test_health_follows_the_critical_checks(serve: Any, connect: Any, echo
 
     def check(name: str) -> Callable[[], Any]:
         async def run() -> None:
+            if name in failing and name == "store":
+                raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "the store is away")
             if name in failing:
                 raise ConnectionError(f"{name} is away")
 
@@ -121,6 +123,7 @@ async def test_health_follows_the_critical_checks(serve: Any, connect: Any, echo
     failing.add("store")
     await health.check_once()
     assert await state() == NOT_SERVING
+    assert health.report()["store"] == "the store is away", "words for an operator, without the class"
     failing.clear()
     await health.check_once()
     assert await state() == SERVING

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 from tocsin_kit import wall_clock
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, TokenSource, mint
 from tocsin_kit.errors import TocsinError
@@ -66,6 +67,16 @@ async def test_tokens_are_taken_by_a_host_whose_clock_is_set(host: Host, jump: f
     assert await accepted(before)
     assert await accepted(after)
     assert wall_clock.now() == pytest.approx(TRUE, abs=20)
+
+
+@pytest.mark.parametrize(("off", "said"), [(HOUR, "behind"), (-HOUR, "ahead of")])
+def test_the_log_says_which_clock_is_ahead(host: Host, monkeypatch: pytest.MonkeyPatch, off: float, said: str) -> None:
+    monkeypatch.setattr(wall_clock, "_said", 0.0)
+    with capture_logs() as lines:
+        host.is_off_by(off)
+    assert [line["meaning"] for line in lines if line["event"] == "clock_differs"] == [
+        f"the database's clock is {said} this host's"
+    ]
 
 
 def test_an_answer_that_took_long_tells_nothing(host: Host) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
@@ -101,7 +102,7 @@ class Health:
                 await check.check()
         except Exception as error:
             # A check may fail with any exception of its dependency; each is a failed check and nothing else.
-            text = f"{type(error).__name__}: {error}"
+            text = error.message if isinstance(error, TocsinError) else f"{type(error).__name__}: {error}"
             if check.name not in self._failures:
                 _log.warning("health_check_failed", check=check.name, critical=check.critical, error=text)
             self._failures[check.name] = text

@@ -87,13 +87,13 @@ async def rest_after_a_round(runtime: Runtime[Any], name: str) -> float:
     async def nothing() -> None:
         pass
 
-    async def wait(*_events: asyncio.Event, seconds: float | None = None) -> bool:
+    async def wait(_waiter: loops.Waiter, seconds: float | None = None) -> bool:
         rests.append(seconds)
         stop.set()
         return True
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loops, "wait_for_any", wait)
+        patch.setattr(loops.Waiter, "wait", wait)
         patch.setattr(sweep, "_work", nothing)
         await sweep(stop)
     [rest] = rests

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 import grpc
 
@@ -36,15 +36,38 @@ TURN_SECONDS: Final = 0.01
 
 async def wait_for_any(*events: asyncio.Event, seconds: float | None = None) -> bool:
     """Wait until one of the events is set, at most `seconds`; returns whether one is set."""
-    if any(event.is_set() for event in events):
-        return True
-    waiters = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for waiter in waiters:
-            waiter.cancel()
-    return any(event.is_set() for event in events)
+    with Waiter(*events) as waiter:
+        return await waiter.wait(seconds)
+
+
+class Waiter:
+    """Waits for any of some events, again and again. Use it as a context: its end ends the tasks that wait.
+
+    These are kept from one wait to the next: to make and cancel a task for each event costs most of a short round, and an idle
+    service has a hundred rounds each second.
+    """
+
+    def __init__(self, *events: asyncio.Event) -> None:
+        self._events = events
+        self._tasks: dict[asyncio.Event, asyncio.Task[Literal[True]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until one of the events is set, at most `seconds`; returns whether one is set. It may return earlier when an event
+        was set and cleared since the last wait."""
+        if any(event.is_set() for event in self._events):
+            return True
+        for event in self._events:
+            if event not in self._tasks or self._tasks[event].done():
+                self._tasks[event] = asyncio.ensure_future(event.wait())
+        await asyncio.wait(self._tasks.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return any(event.is_set() for event in self._events)
 
 
 async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
@@ -320,28 +343,28 @@ class Sweep:
     async def __call__(self, stop: asyncio.Event) -> None:
         """The loop."""
         failures = 0
-        if self._first:
-            await wait_for_any(self._nudged, stop, seconds=self._first * random.uniform(_SOONEST, 1.0))
-        while not stop.is_set():
-            self._nudged.clear()
-            try:
-                await self._work()
-            except TocsinError as error:
-                if error.code is not grpc.StatusCode.UNAVAILABLE:
-                    raise
-                failures += 1
-                if failures == 1:
-                    _log.warning("sweep_waits", reason=error.reason_name, error=error.message)
-            else:
-                failures = 0
-            if failures:
-                await wait_or_stop(stop, min(self._every, while_away(failures)))
-            else:
-                await self._rest(stop, self._every)
+        with Waiter(self._nudged, stop) as waiter:
+            if self._first:
+                await waiter.wait(self._first * random.uniform(_SOONEST, 1.0))
+            while not stop.is_set():
+                self._nudged.clear()
+                try:
+                    await self._work()
+                except TocsinError as error:
+                    if error.code is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    failures += 1
+                    if failures == 1:
+                        _log.warning("sweep_waits", reason=error.reason_name, error=error.message)
+                else:
+                    failures = 0
+                if failures:
+                    await wait_or_stop(stop, min(self._every, while_away(failures)))
+                else:
+                    await self._rest(waiter)
 
-    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
-        jittered = seconds * random.uniform(1 - self._jitter, 1 + self._jitter)
-        await wait_for_any(self._nudged, stop, seconds=jittered)
+    async def _rest(self, waiter: Waiter) -> None:
+        await waiter.wait(self._every * random.uniform(1 - self._jitter, 1 + self._jitter))
 
 
 async def run_every(

@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Final
 
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.metrics import Metrics
 
 _log = get_logger(__name__)
@@ -43,13 +42,17 @@ class Watchdog:
         self._beat = time.monotonic()
         thread = threading.Thread(target=self._watch, args=(loop, threading.get_ident()), name="watchdog", daemon=True)
         thread.start()
+        # A timer and not a task that sleeps: no loop of an idle service has more rounds.
+        self._next = loop.call_later(_BEAT, self._beaten, loop)
         try:
-            while not await wait_or_stop(stop, _BEAT):
-                self._beaten(time.monotonic())
+            await stop.wait()
         finally:
+            self._next.cancel()
             self._ended.set()
 
-    def _beaten(self, now: float) -> None:
+    def _beaten(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._next = loop.call_later(_BEAT, self._beaten, loop)
+        now = time.monotonic()
         late = max(0.0, now - self._beat - _BEAT)
         self._beat = now
         self._metrics.loop_lag_seconds.observe(late)

@@ -7,7 +7,7 @@ import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Loops, SmallTurns, Sweep, Turns, backoff, retry_until, wait_for_any, wait_or_stop
+from tocsin_kit.loops import Loops, SmallTurns, Sweep, Turns, Waiter, backoff, retry_until, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 
 
@@ -31,6 +31,23 @@ async def test_waiting_for_any_ends_with_the_first() -> None:
     asyncio.get_running_loop().call_soon(other.set)
     assert await wait_for_any(other, stop) is True
     assert await wait_for_any(stop, other, seconds=0) is True
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not [task for task in left if not task.cancelling()]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_waiter_waits_again_for_an_event_that_was_cleared_and_leaves_no_task() -> None:
+    stop, nudged = asyncio.Event(), asyncio.Event()
+    with Waiter(nudged, stop) as waiter:
+        for event in (nudged, stop, nudged, nudged):
+            assert await waiter.wait(0.001) is False
+            waiting = asyncio.create_task(waiter.wait())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            event.set()
+            assert await waiting is True
+            event.clear()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in left if not task.cancelling()]
 

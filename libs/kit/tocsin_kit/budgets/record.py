@@ -57,10 +57,11 @@ class Record:
     async def refresh(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""
         counts = OUTBOX_ROWS in self._budgets.limits and self._round % _ROUNDS_PER_COUNT == 0
-        async with self._database.system() as tx:
+        async with self._database.autocommit() as tx:
             chosen = await read(tx)
-            rows = await tx.fetch(_ROWS) if counts else []
-        self._round += 1
         self._budgets.choose(chosen)
         if counts:
+            async with self._database.autocommit() as tx:
+                rows = await tx.fetch(_ROWS)
             self._budgets.note_rows({row["org_id"]: row["rows"] for row in rows})
+        self._round += 1

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from tocsin_kit.budgets.budgets import Budgets, Usage
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import wait_or_stop
+from tocsin_kit.loops import Waiter
 
 _log = get_logger(__name__)
 
@@ -87,8 +87,9 @@ class Shares:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stopped."""
-        while not await wait_or_stop(stop, self._every):
-            await self.look()
+        with Waiter(stop) as waiter:
+            while not await waiter.wait(self._every):
+                await self.look()
 
     async def look(self) -> None:
         """`exchange`, if there is usage to report or this replica has not reported for a while."""

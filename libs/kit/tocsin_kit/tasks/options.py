@@ -56,7 +56,7 @@ class LiveOptions:
 
     async def refresh(self, db: Database) -> None:
         """Read the row again. Raises DATABASE_UNAVAILABLE: then what held goes on to hold."""
-        async with db.system() as tx:
+        async with db.autocommit() as tx:
             row = await queues.options(tx, self.queue)
         if row.version != self.version:
             self.take(read(row.options), row.version)

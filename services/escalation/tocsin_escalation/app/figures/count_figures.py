@@ -31,7 +31,7 @@ class CountFigures:
         """One round. A tenant with many entries alternates with the others."""
         after, waiting = "", list[str]()
         while True:
-            async with self._db.system() as tx:
+            async with self._db.autocommit() as tx:
                 found = await counting.tenants(tx, after, _TENANTS)
             waiting += [org_id for org_id, new in found if new]
             if len(found) < _TENANTS:

@@ -26,6 +26,7 @@ from tocsin_kit.http_door import HttpDoor
 from tocsin_kit.http_handshakes import BACKLOG, Handshakes, bound
 from tocsin_kit.logging import get_logger, tells_debug
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
+from tocsin_kit.open_files import most_connections
 from tocsin_kit.proxies import HEADER
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.health import Health
@@ -121,7 +122,7 @@ class HttpServer:
         """Of routes and statuses, of which there are few. To look one up costs five times as much as to count."""
         self._lines = FailureLines()
         self._proxies = settings.proxies
-        self._door = self._make_door(settings.http_max_connections)
+        self._door = self._make_door(most_connections(settings.http_max_connections, http=True))
         metrics.http_open.set_function(self._door.open)
         self.app: Final = self._application()
         """For a service's own routes: `http.app.add_routes([...])` before start."""

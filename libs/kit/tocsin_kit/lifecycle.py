@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 from structlog.contextvars import bind_contextvars
 
-from tocsin_kit import collector, logging
+from tocsin_kit import collector, logging, open_files
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_revision, upgrade
@@ -122,6 +122,7 @@ async def serve(
     `process`: it is one of several processes of the service.
     """
     certificates = _certificate_checks(settings)
+    open_files.raise_limit()
     stop_asked, stop = asyncio.Event(), asyncio.Event()
     _install_signals(stop_asked)
     if process is not None:
@@ -147,6 +148,7 @@ async def serve(
     own = Loops(metrics)
     own.add("health", health.run)
     own.add("loop-lag", Watchdog(metrics).run)
+    own.add("connections-by-host", rpc.bound_hosts)
     service = Service()
     calls_ended = asyncio.Event()
     try:

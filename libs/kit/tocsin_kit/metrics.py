@@ -33,7 +33,7 @@ class Metrics:
         )
         self.rpc_refused = Counter(
             "tocsin_rpc_refused",
-            "Calls refused since too many were open: of all callers, or of one tenant, connection or host",
+            "Calls refused, and connections ended, since too many were open: of all callers, or of one tenant, connection or host",
             ("kind", "scope"),
             registry=self.registry,
         )

@@ -131,7 +131,8 @@ class ServiceSettings(BaseSettings):
     grpc_max_streams: int = Field(default=500, validation_alias="GRPC_MAX_STREAMS", ge=1)
     """Streams that may be open at once. One tenant may have a fifth of them, one connection a tenth."""
     grpc_max_connections: int = Field(default=10_000, validation_alias="GRPC_MAX_CONNECTIONS", ge=1)
-    """gRPC connections that may be open at once. Further ones are closed."""
+    """gRPC connections that may be open at once. Further ones are closed. One host may have half of them, a trusted proxy all.
+    There are never more than half of the files that the process may have open (RLIMIT_NOFILE)."""
     grpc_max_connection_calls: int = Field(default=1200, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
     """Calls of all kinds that one connection may have open at once. A client delays further ones until one of them has ended
     (SETTINGS_MAX_CONCURRENT_STREAMS). A call counts for a moment longer than its client knows, so one of a hundred is refused at
@@ -152,7 +153,8 @@ class ServiceSettings(BaseSettings):
     caller's address is the one that they add to `X-Forwarded-For`: for source ranges, for wrong credentials, and for limits of
     one host. Empty: the address of the connection is used."""
     http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
-    """HTTP connections that may be open at once; one host may have half of them, a trusted proxy all."""
+    """HTTP connections that may be open at once; one host may have half of them, a trusted proxy all. There are never more than an
+    eighth of the files that the process may have open (RLIMIT_NOFILE)."""
     http_max_request_bytes: int = Field(default=32 << 20, validation_alias="HTTP_MAX_REQUEST_BYTES", ge=1 << 16)
     """Largest body of one request, inflated. Separate from GRPC_MAX_MESSAGE_BYTES: senders do not repeat a request that was too
     large."""

@@ -5,13 +5,14 @@ their way. So the listening socket is taken away from it.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from tocsin_kit.loops import until
 
@@ -48,9 +49,80 @@ def port_of(descriptor: int) -> int:
         found.detach()
 
 
-def connections(port: int) -> int:
-    """How many connections to `port` this process has accepted and not closed."""
-    return sum(local == port and not listens for _, local, listens in _tcp())
+class Connection(NamedTuple):
+    """One that this process has accepted."""
+
+    descriptor: int
+    to: int
+    """The port to which it was made."""
+    host: str
+    """The address of the other end."""
+    port: int
+    """Of the other end."""
+
+
+class Opened(NamedTuple):
+    """One file or socket of this process. Its descriptor may be that of another one later; both numbers together are not."""
+
+    descriptor: int
+    inode: int
+
+
+def open_descriptors() -> int:
+    """How many files and sockets this process has open."""
+    return len(_open_descriptors())
+
+
+def all_open() -> Iterator[Opened]:
+    """All files and sockets of this process."""
+    for number in _open_descriptors():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            yield Opened(number, os.fstat(number).st_ino)
+
+
+def connection(descriptor: int, port: int) -> Connection | None:
+    """The connection to `port` that this is; None if it is anything else."""
+    if (peer := _peer(descriptor, port)) is None:
+        return None
+    return Connection(descriptor, port, *peer)
+
+
+def connections(port: int) -> Iterator[Connection]:
+    """Those to `port` that this process has accepted and not closed."""
+    for opened in all_open():
+        if (found := connection(opened.descriptor, port)) is not None:
+            yield found
+
+
+def end(connection: Connection) -> bool:
+    """Shut it down, so that its owner sees its end and closes it; returns whether it was still there."""
+    if _peer(connection.descriptor, connection.to) != (connection.host, connection.port):
+        return False  # closed meanwhile; the descriptor may be another file by now
+    found = socket.socket(fileno=connection.descriptor)
+    try:
+        found.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return False
+    finally:
+        found.detach()
+    return True
+
+
+def _peer(descriptor: int, port: int) -> tuple[str, int] | None:
+    """Address and port of the other end of a connection to `port`; None if it is none."""
+    try:
+        found = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        if found.family not in (socket.AF_INET, socket.AF_INET6) or found.getsockname()[1] != port:
+            return None
+        host, of_peer, *_ = found.getpeername()
+    except OSError:
+        return None  # it listens, or was closed meanwhile
+    finally:
+        found.detach()
+    return str(host), int(of_peer)
 
 
 async def accept_the_last(descriptor: int, *, shared: bool) -> None:

@@ -20,8 +20,10 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.open_files import most_connections
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.call import Call, current_call
+from tocsin_kit.rpc.crowded_hosts import CrowdedHosts
 from tocsin_kit.rpc.guests import GuestDoor
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
 from tocsin_kit.rpc.pipeline import Pipeline
@@ -100,6 +102,8 @@ class RpcServer:
         self._services: dict[str, Mapping[str, Any]] = {}
         self._server: grpc.aio.Server | None = None
         self._listening: set[int] = set()
+        self._metrics = metrics
+        self._most_connections = most_connections(settings.grpc_max_connections)
         self.health = health_checks if isinstance(health_checks, Health) else Health(health_checks, metrics)
         self.port = 0
         """The port it listens on, once started."""
@@ -159,7 +163,7 @@ class RpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MS),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
-                ("grpc.max_allowed_incoming_connections", settings.grpc_max_connections),
+                ("grpc.max_allowed_incoming_connections", self._most_connections),
                 ("grpc.max_concurrent_streams", settings.grpc_max_connection_calls),
                 ("grpc.http2.settings_timeout", _SETTINGS_MS),
                 ("grpc.server.max_pending_requests", _MOST_UNBEGUN),
@@ -190,6 +194,11 @@ class RpcServer:
         self._listening = {each for each in sockets.listening() - before if sockets.port_of(each) == self.port}
         _log.info("rpc_listening", address=f"{listen.rpartition(':')[0]}:{self.port}", tls=credentials is not None)
 
+    async def bound_hosts(self, stop: asyncio.Event) -> None:
+        """A loop that leaves each host half of the connections there may be."""
+        most = max(1, self._most_connections // 2)
+        await CrowdedHosts(self.port, most, proxies=self._settings.proxies, metrics=self._metrics).run(stop)
+
     def _open_to_all(self, server: grpc.aio.Server, add: Callable[[Any], None]) -> None:
         """Serve what needs no credential, within the limits for those who show none."""
         capture = _Capture()
@@ -213,8 +222,8 @@ class RpcServer:
             await sockets.accept_the_last(each, shared=self._settings.listen_shared)
             sockets.close_beneath(each)
         seconds = _AGE_JITTER * self._settings.grpc_max_connection_age_seconds + _HANGING_ON
-        await until(lambda: not sockets.connections(self.port), seconds, step=_LEAVING_STEP)
-        _log.info("rpc_clients_left", connections=sockets.connections(self.port))
+        await until(lambda: not any(sockets.connections(self.port)), seconds, step=_LEAVING_STEP)
+        _log.info("rpc_clients_left", connections=sum(1 for _ in sockets.connections(self.port)))
 
     async def stop(self, grace: float) -> None:
         """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them.

@@ -28,6 +28,9 @@ class NoRecords:
     async def of(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], IncidentRecord]:
         raise AssertionError("nothing is opened anew")
 
+    async def over(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], str]:
+        raise AssertionError("no opening waited")
+
     async def counts(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
         return {}
 

@@ -16,7 +16,7 @@ class OutboxRow:
     payload: bytes
     create_time: datetime
     attempts: int
-    """This try included; 1 at first."""
+    """This try included: 1 at first, and 0 for a row that was just committed and is delivered from memory."""
     refusals: int = 0
     """How often it was refused while it was sent alone."""
     retries: int = 0

@@ -48,6 +48,9 @@ class Records(Protocol):
     async def of(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], IncidentRecord]:
         """Those of the incidents (tenant, id) that ingest has."""
 
+    async def over(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], str]:
+        """By whom or what those of the incidents were resolved that are."""
+
     async def counts(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
         """How many alerts each of them holds, for events that are delivered now."""
 
@@ -63,6 +66,8 @@ class EventDelivery:
     async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
         """One outcome per row. What escalation answers to the call as a whole is raised, for the relay to judge.
 
+        An incident that was resolved before escalation could hear of it is told as resolved, so that it pages no one.
+
         Where escalation lacks what must come before an event, the incident is opened there anew from ingest's record, so
         that no event is out of order for ever.
         """
@@ -76,6 +81,7 @@ class EventDelivery:
         lost: list[tuple[OutboxRow, IncidentEvent, str]] = []
         if events:
             await self._count([(row.org_id, event) for row, event in events if event.HasField("alerts_added")])
+            await self._end([(row.org_id, event) for row, event in events if row.attempts and event.HasField("opened")])
             results = await self._sink.apply([event for _, event in events])
             for (row, event), result in zip(events, results, strict=True):
                 outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
@@ -84,6 +90,15 @@ class EventDelivery:
         if lost:
             await self._open_anew(lost, outcomes)
         return [outcomes[row.id] for row in rows]
+
+    async def _end(self, openings: Sequence[tuple[str, IncidentEvent]]) -> None:
+        """Those that were not delivered from memory, right after their commit, may have waited for escalation since long."""
+        if not openings:
+            return
+        named = [((org_id, _incident_id(event)), event) for org_id, event in openings]
+        over = await self._records.over([of for of, _ in named])
+        for of, event in named:
+            event.opened.resolved_by = event.opened.resolved_by or over.get(of, "")
 
     async def _count(self, events: Sequence[tuple[str, IncidentEvent]]) -> None:
         """How many alerts there are now: repeats are counted in the incident alone while an event waits."""

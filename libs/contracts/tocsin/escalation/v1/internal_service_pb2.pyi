@@ -183,7 +183,7 @@ class IncidentOpened(_message.Message):
     and pages; of a known one the severity and the number of alerts are brought up to date, and no user is paged.
     """
     resolved_by: _builtins.str
-    """Set together with `anew_because` when the incident is over by now: who or what resolved it. No user is paged."""
+    """Set when the incident is over by now: who or what resolved it. No user is paged."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The first alert's labels."""

@@ -21,6 +21,11 @@ class IncidentRecords:
         async with self._database.system() as tx:
             return await records.read(tx, wanted)
 
+    async def over(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], str]:
+        """By whom or what those of the incidents (tenant, id) were resolved that are. Raises DATABASE_UNAVAILABLE."""
+        async with self._database.system() as tx:
+            return await records.over(tx, wanted)
+
     async def counts(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
         """The number of alerts of each of these incidents (tenant, id); for events that are delivered now.
 

@@ -198,7 +198,7 @@ def _first_of(org_id: str, messages: _Messages, rows: Sequence[asyncpg.Record]) 
         if key not in first or row["id"] < first[key]["id"]:
             first[key] = row
     return [
-        outbox.OutboxRow(row["id"], org_id, key, kinds[key], messages.first[key], row["create_time"], attempts=1)
+        outbox.OutboxRow(row["id"], org_id, key, kinds[key], messages.first[key], row["create_time"], attempts=0)
         for key, row in first.items()
         if key in kinds
     ]

@@ -17,6 +17,11 @@ _READ: Final = f"""
 SELECT {COLUMNS} FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id)
 JOIN incidents ON incidents.id = asked.id AND incidents.org_id IS NOT DISTINCT FROM asked.org_id
 """
+_OVER: Final = """
+SELECT asked.org_id, asked.id, resolved_by FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id)
+JOIN incidents ON incidents.id = asked.id AND incidents.org_id IS NOT DISTINCT FROM asked.org_id
+WHERE resolved_by IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,9 @@ async def read(tx: Tx, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UU
     """Those of the incidents (tenant, id) that ingest has; of any tenants, in a system transaction."""
     rows = await tx.fetch(_READ, [org_id for org_id, _ in wanted], [incident_id for _, incident_id in wanted])
     return {(record.org_id, record.id): record for record in map(IncidentRecord.of, rows)}
+
+
+async def over(tx: Tx, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], str]:
+    """By whom or what those of the incidents (tenant, id) were resolved that are; of any tenants, in a system transaction."""
+    rows = await tx.fetch(_OVER, [org_id for org_id, _ in wanted], [incident_id for _, incident_id in wanted])
+    return {(org_id, incident_id): resolved_by for org_id, incident_id, resolved_by in rows}

@@ -1,7 +1,7 @@
 """Writes the outcomes of attempts in sets (tx B): sent, to be tried again, or given up."""
 
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -106,6 +106,13 @@ class Conclude:
             conclusions.append(self._conclusion(each))
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         providers = {each.start.delivery.notification: each.start.provider for each in finished}
+        if all(conclusion.verdict == "sent" for conclusion in conclusions) and not any(map(_is_bundle, finished)):
+            # Nothing follows from these, so one statement is the whole transaction.
+            async with self._db.autocommit() as tx:
+                rows = await notifications.conclude(tx, conclusions, shard=self._shard)
+            await self._wake(finished, ())
+            await self._tell(rows, finished, {row.id: row.state for row in rows})
+            return [None] * len(finished)
         async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
             failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
@@ -134,14 +141,27 @@ class Conclude:
             hint.id for hint in followed.later if hint.id in providers and self._circuits.is_open(providers[hint.id])
         }
         await self._wake(finished, {row.id for row in waiting} | slow)
-        tried_on = {hint.id for hint in followed.later}
+        states = {row.id: "dead" if row.id in followed.dead else row.state for row in rows}
+        # Of those that are retried slowly it was logged when that began.
+        await self._tell(rows, finished, states, but_log={hint.id for hint in followed.later})
+        return [None] * len(finished)
+
+    async def _tell(
+        self,
+        rows: Sequence[Concluded],
+        finished: Sequence[Finished],
+        states: Mapping[UUID, str],
+        *,
+        but_log: Collection[UUID] = (),
+    ) -> None:
+        """The journal, the metrics and the log, after the commit."""
         ended = {each.start.delivery.notification: each for each in finished}
+        turns = SmallTurns()
         for row in rows:
             await turns.give()
-            self._notes.note(concluded(row, "dead" if row.id in followed.dead else row.state, ended[row.id]))
-            if row.id not in tried_on:  # for those it was logged when the slow retries began
-                self._note(row, "dead" if row.id in followed.dead else row.state)
-        return [None] * len(finished)
+            self._notes.note(concluded(row, states[row.id], ended[row.id]))
+            if row.id not in but_log:
+                self._note(row, states[row.id])
 
     async def _wake(self, finished: Sequence[Finished], waiting: Collection[UUID]) -> None:
         """Notifications that wait for a provider that serves again are tried at once. One whose wait the provider asked
@@ -236,6 +256,10 @@ def _call_of(finished: Finished) -> Call:
     """The part of the call that is remembered."""
     start = finished.start
     return Call(start.provider, start.delivery.org_id, start.delivery.notification, finished.began)
+
+
+def _is_bundle(finished: Finished) -> bool:
+    return finished.start.delivery.kind is Kind.BUNDLE
 
 
 def _report(finished: Finished) -> bytes | None:

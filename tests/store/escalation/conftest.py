@@ -1,6 +1,8 @@
-"""Escalation on a real PostgreSQL, one database per test; Redis and the other services are recorders."""
+"""Escalation on a real PostgreSQL; Redis and the other services are recorders.
 
-import itertools
+Each test finds an empty database. A test that asks for `url` has one of its own, in which it may change more than rows.
+"""
+
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,42 +12,48 @@ from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
-from tocsin_stack.postgres import Postgres, tenant_url
-from tocsin_testkit.databases import dialed
+from tocsin_stack.postgres import Postgres
 from tocsin_testkit.owner_sessions import OwnerSessions
 
+from tests.store.emptied import Emptied, Place
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
 MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
-_number = itertools.count()
+
+
+@pytest.fixture(scope="session")
+async def emptied(postgres: Postgres) -> AsyncIterator[Emptied]:
+    databases = Emptied(postgres, "tocsin_escalation", "escalation", size=8)
+    yield databases
+    await databases.close()
 
 
 @pytest.fixture
-async def url(postgres: Postgres) -> AsyncIterator[str]:
-    name = f"escalation_{next(_number)}"
-    yield await postgres.clone_database("tocsin_escalation", name)
-    await postgres.drop_database(name)
+async def place(emptied: Emptied, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    async with emptied.own() if "url" in request.fixturenames else emptied.lent() as place:
+        yield place
 
 
 @pytest.fixture
-async def db(url: str) -> AsyncIterator[Database]:
-    database = await dialed(url, name="escalation-test", tenant_url=tenant_url(url), size=8)
-    yield database
-    await database.close()
+async def url(place: Place) -> str:
+    return place.url
 
 
 @pytest.fixture
-async def sessions() -> AsyncIterator[OwnerSessions]:
+async def db(place: Place) -> Database:
+    return place.db
+
+
+@pytest.fixture
+async def sessions(place: Place) -> OwnerSessions:
     """The clock is moved several times in a test, through one session."""
-    kept = OwnerSessions()
-    yield kept
-    await kept.close()
+    return place.sessions
 
 
 @pytest.fixture
-async def desk(db: Database, url: str, sessions: OwnerSessions) -> Desk:
+async def desk(place: Place) -> Desk:
     """A tenant with two people, a policy of two levels, and everything an operator's use cases need."""
     effects = Effects(Arming(), Paging(), Relay(), EscalationMetrics(CollectorRegistry()))
-    desk = Desk(db, url, sessions, effects)
+    desk = Desk(place.db, place.url, place.sessions, effects)
     await desk.set_up()
     return desk

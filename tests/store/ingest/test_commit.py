@@ -85,36 +85,38 @@ def test_any_sequence_does_what_the_model_does_in_the_database(database_url: str
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(batches)
     def run(given_batches: list[list[Message]]) -> None:
-        asyncio.run(one(given_batches))
+        runner.run(one(given_batches))
 
     async def one(given_batches: list[list[Message]]) -> None:
-        database = await dialed(database_url, name="model", size=2)
-        try:
-            org, naive, commit_batch = new_org(), Naive(), committer(database)
-            for batch in given_batches:
-                mine = [
-                    message(
-                        each.dedup_key,
-                        each.action,
-                        group=_group(each),
-                        severity=each.severity,
-                        suppress=each.suppress,
-                        org=org,
-                    )
-                    for each in batch
-                ]
-                expected = [naive.send(each) for each in mine]
-                answers = await commit(commit_batch, org, mine)
-                assert [(Outcome(each.outcome), each.count, each.incident_resolved) for each in answers] == expected
-            await check(database, org)
-            found = await rows(database, org, "SELECT group_key, severity, alert_count, firing_count FROM incidents")
-            assert sorted(tuple(row) for row in found) == sorted(
-                (each.group_key, each.severity, each.messages, len(each.keys)) for each in naive.incidents
-            )
-        finally:
-            await database.close()
+        org, naive, commit_batch = new_org(), Naive(), committer(database)
+        for batch in given_batches:
+            mine = [
+                message(
+                    each.dedup_key,
+                    each.action,
+                    group=_group(each),
+                    severity=each.severity,
+                    suppress=each.suppress,
+                    org=org,
+                )
+                for each in batch
+            ]
+            expected = [naive.send(each) for each in mine]
+            answers = await commit(commit_batch, org, mine)
+            assert [(Outcome(each.outcome), each.count, each.incident_resolved) for each in answers] == expected
+        await check(database, org)
+        found = await rows(database, org, "SELECT group_key, severity, alert_count, firing_count FROM incidents")
+        assert sorted(tuple(row) for row in found) == sorted(
+            (each.group_key, each.severity, each.messages, len(each.keys)) for each in naive.incidents
+        )
 
-    run()
+    # One event loop and one pool for all examples, each of which is another tenant.
+    with asyncio.Runner() as runner:
+        database = runner.run(dialed(database_url, name="model", size=2))
+        try:
+            run()
+        finally:
+            runner.run(database.close())
 
 
 def _group(sent: Message) -> str:

@@ -154,7 +154,7 @@ def _bounds(field: FieldInfo) -> str:
             case Lt(lt=bound):
                 said.append(f"below {_number(bound)}")
             case MinLen(min_length=bound):
-                said.append(f"at least {bound} characters")
+                said.append("not empty" if bound == 1 else f"at least {bound} characters")
     return ", ".join(said)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
-from tocsin.escalation.v1 import incident_service_pb2, schedule_pb2
+from tocsin.escalation.v1 import incident_service_pb2, policy_service_pb2, schedule_pb2
 from tocsin.ingest.v1 import alert_pb2, silence_service_pb2
 from tocsin.notify.v1 import message_service_pb2, template_service_pb2
 from tocsin.queue.v1 import queue_service_pb2
@@ -52,6 +52,13 @@ def test_two_kinds_of_names_and_all_of_one_kind() -> None:
     said = in_words("does not match regex pattern `^(teams|schedules)/[a-z0-9][a-z0-9._-]{0,62}$`")
     assert said.startswith("must be `teams/` or `schedules/` and an id of lower-case letters")
     assert in_words("does not match regex pattern `^users/([a-z0-9][a-z0-9._-]{0,62}|[*])$`").endswith("or `users/*`")
+
+
+def test_what_is_empty_is_told_so() -> None:
+    assert told(message_service_pb2.BatchSendMessagesRequest(), "")["messages"] == "must have at least one entry"
+    assert told(policy_service_pb2.CreatePolicyRequest(policy_id="first", policy={}), "")["policy.display_name"] == (
+        "must not be empty"
+    )
 
 
 def test_other_messages_stay_as_they_are() -> None:

@@ -1,4 +1,7 @@
-"""The health check of a service's database: it often checks whether writes work, and now and then the rights."""
+"""The health check of a service's database: it asks often whether the server takes writes, and seldom for the rights of the logins.
+
+It writes nothing itself, so a full disk does not fail it.
+"""
 
 import time
 from typing import Final

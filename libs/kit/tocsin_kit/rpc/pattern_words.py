@@ -6,6 +6,10 @@ from functools import lru_cache
 from typing import Final
 
 _SAID: Final = re.compile(r"does not match regex pattern `(.+)`", re.DOTALL)
+_NOTHING: Final = {
+    "must be at least 1 characters": "must not be empty",
+    "must contain at least 1 item(s)": "must have at least one entry",
+}
 _ID: Final = "lower-case letters, digits, `.`, `_` and `-`, at most 63, the first a letter or a digit"
 _URL: Final = "must begin with `https://` or `http://`"
 _TENANT: Final = "letters, digits, `.`, `_`, `:` and `-`, at most 100, the first a letter or a digit"
@@ -68,7 +72,9 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], Callable[..., str]], ...]] = tuple(
 
 @lru_cache(256)
 def in_words(message: str) -> str:
-    """A violation's message; one about a pattern that is known says what to write."""
+    """A violation's message; one about a pattern that is known says what to write, and one about nothing says so."""
+    if message in _NOTHING:
+        return _NOTHING[message]
     said = _SAID.fullmatch(message)
     for pattern, words in _WORDS if said else ():
         found = pattern.fullmatch(said.group(1)) if said else None

@@ -25,7 +25,7 @@ EMPTY = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
 
 
 class Skipped(Exception):
-    """A tool is not to be had here; says which, and what was therefore not checked."""
+    """A tool does not exist for this machine. The message says which, and what was not checked."""
 
 
 def tool(name: str) -> str:
@@ -39,7 +39,7 @@ def tool(name: str) -> str:
 
 
 def run(program: str, *arguments: str, root: Path) -> tuple[int, str]:
-    """Exit code and everything printed. Nothing of the caller's environment reaches it, so that none can matter."""
+    """Exit code and output. The program gets nothing of the caller's environment, so the result does not depend on it."""
     with tempfile.TemporaryDirectory() as home:
         environment = {"PATH": os.defpath, "HOME": home, "LC_ALL": "C.UTF-8"}
         try:

@@ -33,7 +33,7 @@ ORDER BY 1, a.attnum
 
 
 def texts_of(package: str) -> set[str]:
-    """Each statement that a module of the package keeps or says, and parts of some."""
+    """Every statement that stands in a module of the package, and parts of some."""
     found = set[str]()
     for each in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         if not each.name.endswith("__main__"):

@@ -48,7 +48,7 @@ class Account:
 
     @property
     def working_directory(self) -> str | None:
-        """Another user may not enter ours, and PostgreSQL then complains at every start."""
+        """Not ours: if the account may not enter it, PostgreSQL complains at every start."""
         return None if self.uid is None else "/"
 
     def give(self, path: Path) -> None:

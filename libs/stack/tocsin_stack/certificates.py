@@ -40,7 +40,7 @@ class Certificates:
 
 
 def kept(folder: Path, *names: str) -> Certificates:
-    """Those in the folder; new ones for 127.0.0.1 and these names when there are none, or those there end soon."""
+    """The certificates in the folder. New ones are made, for 127.0.0.1 and these names, if there are none or they end soon."""
     found = _in(folder)
     if not _will_last(found):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _in(folder: Path) -> Certificates:
 
 
 def _will_last(found: Certificates) -> bool:
-    """Whether they are there, belong together, and do not end soon. A start that was killed may have left some of them."""
+    """Whether all files exist, belong together, and do not end soon. A start that was killed may have left only some."""
     try:
         certificate = x509.load_pem_x509_certificate(found.certificate.read_bytes())
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(found.authority.read_bytes()))

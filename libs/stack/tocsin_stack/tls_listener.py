@@ -12,7 +12,7 @@ _HANDSHAKE_SECONDS: Final = 10.0
 
 
 class TlsListener:
-    """Hands what comes by TLS to the address, and its answers back. Who asks for too long is for the service to say."""
+    """Passes on what comes by TLS to the address, and its answers back. It has no time limits: the service limits its callers."""
 
     def __init__(self, port: int, files: Certificates, address: str) -> None:
         self.url: Final = f"https://{HOST}:{port}"
@@ -37,7 +37,7 @@ class TlsListener:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def close(self) -> None:
-        """No more connections, and an end to those there are. The service has ended by then, and answered what it had taken."""
+        """Refuse new connections and end the open ones. By then the service has ended, and has answered what it took."""
         if self._server is not None:
             self._server.close()
         for each in self._connections:
@@ -72,7 +72,7 @@ class TlsListener:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """All of it, and its end, however it came, where the other side can be told one."""
+    """Copy until the end, whatever ends it, and pass the end on if the other side can be told of it."""
     try:
         while piece := await reader.read(_PIECE):
             writer.write(piece)

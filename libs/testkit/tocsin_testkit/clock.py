@@ -25,7 +25,7 @@ async def _execute(url: str, sql: str) -> None:
 
 
 class MovableClock:
-    """All databases' `app_now()` at once. Time only goes forward, as it does for everybody."""
+    """All databases' `app_now()` at once. Time only goes forward."""
 
     def __init__(self, urls: Iterable[str], execute: Callable[[str, str], Awaitable[None]] = _execute) -> None:
         """`execute`: runs SQL in the database with that URL."""

@@ -56,9 +56,9 @@ def test_two_kinds_of_names_and_all_of_one_kind() -> None:
 
 def test_what_is_empty_is_told_so() -> None:
     assert told(message_service_pb2.BatchSendMessagesRequest(), "")["messages"] == "must have at least one entry"
-    assert told(policy_service_pb2.CreatePolicyRequest(policy_id="first", policy={}), "")["policy.display_name"] == (
-        "must not be empty"
-    )
+    assert told(policy_service_pb2.CreatePolicyRequest(policy_id="first", policy=policy_service_pb2.Policy()), "")[
+        "policy.display_name"
+    ] == ("must not be empty")
 
 
 def test_other_messages_stay_as_they_are() -> None:

@@ -151,7 +151,7 @@ def _user(name: str) -> directory.CreateUserRequest:
 
 
 def _send(client: Client, plan: Plan, *, create_users: bool) -> int:
-    """How many were refused. What exists already is not changed, and gets nothing more: it may be there as well."""
+    """How many requests were refused. A schedule that exists already is not changed, and gets no overrides: it may have them."""
     calls = {
         "CreateUser": client.directory.CreateUser,
         "CreateSchedule": client.schedules.CreateSchedule,

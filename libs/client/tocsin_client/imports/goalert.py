@@ -153,7 +153,7 @@ def _fill(layer: pb.Layer, rotation: Export, found: _Answer) -> None:
 
 
 def _turn_before(end: datetime, kind: str, length: int) -> datetime:
-    """When a turn began that ends then: hours as they pass, all others on the wall."""
+    """When the turn that ends then began. Turns of hours keep their length, all others their local time."""
     if kind == "hourly":
         return (end.astimezone(UTC) - length * _LENGTHS[kind]).astimezone(end.tzinfo)
     if kind == "monthly":

@@ -34,7 +34,7 @@ class NotImported(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One schedule and what lies ahead of it. `users`: everybody whom it names. `others`: fixed periods, and followed calendars."""
+    """A schedule to make, and what lies ahead of it. `users`: all users that it names. `others`: periods, calendars."""
 
     schedule: CreateScheduleRequest
     overrides: Sequence[CreateOverrideRequest]
@@ -53,7 +53,7 @@ class Plan:
 
 
 class People:
-    """Whose ids stand for whom. `known`: ids of Tocsin by what the other tool calls a user or a team."""
+    """The ids in Tocsin of the other tool's users and teams. `known`: those that were given, by the other tool's names."""
 
     def __init__(self, known: Mapping[str, str | Sequence[str]]) -> None:
         self._known = known
@@ -129,7 +129,7 @@ def instant(text: str) -> datetime:
 
 
 def on_the_wall(text: str, zone: ZoneInfo) -> str:
-    """An instant as the wall of the zone shows it, without seconds."""
+    """An instant as local time of the zone, without seconds."""
     return f"{instant(text).astimezone(zone):%Y-%m-%dT%H:%M}"
 
 
@@ -177,7 +177,7 @@ def finish(
     overrides: Sequence[CreateOverrideRequest],
     others: "Sequence[CreateFixedPeriodRequest | CreateCalendarImportRequest]" = (),
 ) -> Wanted:
-    """What is wanted, with everybody whom it names. Raises NotImported for more than a schedule may have."""
+    """The schedule to make, with all users that it names. Raises NotImported if it has more than a schedule may have."""
     layers = schedule.schedule.layers
     if len(layers) > _MOST_LAYERS:
         raise NotImported(f"{len(layers)} layers; a schedule has {_MOST_LAYERS} at most: divide it before")
@@ -199,7 +199,7 @@ def override(
     user: str = "",
     beside: bool = False,
 ) -> CreateOverrideRequest:
-    """Of one layer or one user, beside all, or of the whole schedule."""
+    """An override of one layer or one user, of the whole schedule, or one that adds users."""
     made = pb.Override(schedule=schedule, users=users, reason=reason[:255])
     made.start_time.FromDatetime(start)
     made.end_time.FromDatetime(end)
@@ -217,7 +217,7 @@ _ERRORS: Final = ("error", "errors", "message", "detail")
 
 
 def within(given: Any, names: Sequence[str]) -> list[Export]:
-    """The entries of an answer, however it wraps them: one, a list, or either under one of these names.
+    """The entries of an answer: a single one, a list, or either of them under one of these names.
 
     Raises NotImported for what is no answer, or one that tells of an error.
     """
@@ -241,7 +241,7 @@ def each_of(plan: Plan, exports: Iterable[Export], convert: Callable[[Export], W
 
 
 def taken(plan: Plan, exports: Iterable[Export], convert: Callable[[Export], T]) -> Iterator[T]:
-    """What each becomes that can be taken; why the others cannot is noted."""
+    """What can be taken, converted. The reasons against the others are noted."""
     for export in exports:
         name = str(export.get("name") or export.get("id") or "?")
         try:

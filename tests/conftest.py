@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import settings
-from tocsin_kit import collector
+from tocsin_kit import gc_tuning
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.prepared import Prepared
@@ -48,9 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Modules and items are no garbage, and there are many: looking through them takes a third of the collection's time."""
-    with collector.resting():
+    with gc_tuning.switched_off():
         collected = yield
-    collector.tune()
+    gc_tuning.tune()
     # A replica in a test's process is ten times what a service's young generation holds: all of it was looked through twice.
     gc.set_threshold(100_000, 10, 10)
     return collected

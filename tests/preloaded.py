@@ -25,7 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, NoReturn
 
-from tocsin_kit import collector
+from tocsin_kit import gc_tuning
 from tocsin_stack.process import Child
 from tocsin_stack.service import SERVICES
 
@@ -232,7 +232,7 @@ def _branch_on_request(requests: socket.socket, module: str) -> None:
 
 
 def _load(modules: Sequence[str]) -> None:
-    with collector.resting():
+    with gc_tuning.switched_off():
         for module in modules:
             importlib.import_module(module)
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"

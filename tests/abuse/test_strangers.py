@@ -13,9 +13,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tocsin_kit.auth import mint
 from tocsin_kit.errors import TocsinError, from_rpc_error
 from tocsin_kit.metrics import Metrics
-from tocsin_kit.rpc import guests as guests_module
+from tocsin_kit.rpc import anonymous as anonymous_module
 from tocsin_kit.rpc import server as server_module
-from tocsin_kit.rpc.rooms import CallRooms, Guest, Guests
+from tocsin_kit.rpc.call_limits import AnonymousCall, AnonymousCalls, CallLimits
 from tocsin_kit.settings import ServiceSettings
 from tocsin_testkit.busy import within
 
@@ -168,9 +168,9 @@ async def test_who_floods_health_or_reflection_finds_their_end_and_others_room(
 
 
 async def test_the_host_with_the_most_guests_makes_room() -> None:
-    places, stack = Guests("guests", 4, 2, Metrics()), contextlib.ExitStack()
+    places, stack = AnonymousCalls("guests", 4, 2, Metrics()), contextlib.ExitStack()
 
-    def admit(peer: str) -> Guest:
+    def admit(peer: str) -> AnonymousCall:
         return stack.enter_context(places.admit(peer))
 
     with stack:
@@ -179,7 +179,7 @@ async def test_the_host_with_the_most_guests_makes_room() -> None:
         with pytest.raises(TocsinError, match="this connection has 2"):
             admit("ipv4:10.0.0.1:1")
         newcomer = admit("ipv4:10.0.0.8:1")
-        assert [guest.gone.done() for guest in (alone, *many, newcomer)] == [False, True, False, False, False]
+        assert [call.gone.done() for call in (alone, *many, newcomer)] == [False, True, False, False, False]
         with pytest.raises(TocsinError, match="newer ones"):
             await many[0].wait(asyncio.sleep(3600), None)
         with pytest.raises(TimeoutError):
@@ -189,12 +189,12 @@ async def test_the_host_with_the_most_guests_makes_room() -> None:
 
 
 def test_rooms_are_empty_again() -> None:
-    rooms = CallRooms(10, 10, Metrics())
+    limits = CallLimits(10, 10, Metrics())
     for who in ("a", "a", "b", "*"):
-        rooms.calls.enter(who)
+        limits.calls.enter(who)
     for who in ("b", "a", "*", "a"):
-        rooms.calls.leave(who)
-    assert (rooms.calls._open, rooms.calls._open_of) == (0, {})
+        limits.calls.leave(who)
+    assert (limits.calls._open, limits.calls._open_of) == (0, {})
 
 
 async def test_a_stranger_who_reads_no_answer_is_answered_no_more(serve: Any, apart: Any, echo: Any) -> None:
@@ -202,7 +202,7 @@ async def test_a_stranger_who_reads_no_answer_is_answered_no_more(serve: Any, ap
     server = await serve(echo.Echo())
     await server.health.check_once()
     async with connected(server.port, reads=False) as hog, asyncio.timeout(within(30)):
-        calls = [await hog.ask(HEALTH_CHECK) for _ in range(guests_module._MOST_UNREAD)]
+        calls = [await hog.ask(HEALTH_CHECK) for _ in range(anonymous_module._MOST_UNREAD)]
         assert hog.ended.isdisjoint(calls)
         await hog.wait_ended(await hog.ask(HEALTH_CHECK))
         stub: Any = health_pb2_grpc.HealthStub(apart(server, using="").channel)
@@ -242,7 +242,7 @@ async def until_open(hog: Http2, path: str, data: bytes = b"", metadata: Any = (
 async def test_an_unfinished_message_ends_after_a_time(
     serve: Any, echo: Any, settings: ServiceSettings, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guests_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(anonymous_module, "READ_SECONDS", 0.1)
     server = await serve(echo.Echo(), using=settings.model_copy(update={"grpc_read_seconds": 0.1}))
     async with connected(server.port) as connection, asyncio.timeout(within(20)):
         for path, metadata in ((UNARY, [("authorization", f"Bearer {token}")]), (HEALTH_CHECK, [])):

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.tasks import QUEUE, register
-from tocsin_kit import collector
+from tocsin_kit import gc_tuning
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
@@ -39,7 +39,7 @@ FROM escalations WHERE NOT EXISTS (SELECT FROM timers t WHERE t.incident_id = es
 
 
 async def main() -> None:
-    collector.tune()  # as `tocsin_kit.lifecycle.serve` does
+    gc_tuning.tune()  # as `tocsin_kit.lifecycle.serve` does
     with scratch("tocsin-bench-") as folder:
         postgres, valkey = Postgres(folder / "postgres", fsync=False), Valkey(folder / "valkey")
         await asyncio.gather(postgres.start(), valkey.start())

@@ -10,7 +10,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import one_turn
+from tocsin_kit.time_slices import yield_to_others
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -251,7 +251,7 @@ class Batches(Generic[Item, Answer]):
             end = start + len(items)
             if given and given + len(items) > _AT_ONCE:
                 given = 0
-                await one_turn()
+                await yield_to_others()
             given += len(items)
             if not future.done():
                 if call is not None:

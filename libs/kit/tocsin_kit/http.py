@@ -22,8 +22,8 @@ from tocsin_kit import sockets
 from tocsin_kit.credentials import source_of
 from tocsin_kit.errors import DOMAIN, TocsinError
 from tocsin_kit.failure_lines import FailureLines
-from tocsin_kit.http_door import HttpDoor
 from tocsin_kit.http_handshakes import BACKLOG, Handshakes, bound
+from tocsin_kit.http_limits import HttpLimits
 from tocsin_kit.logging import get_logger, tells_debug
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
 from tocsin_kit.open_files import most_connections
@@ -122,14 +122,14 @@ class HttpServer:
         """Of routes and statuses, of which there are few. To look one up costs five times as much as to count."""
         self._lines = FailureLines()
         self._proxies = settings.proxies
-        self._door = self._make_door(most_connections(settings.http_max_connections, http=True))
-        metrics.http_open.set_function(self._door.open)
+        self._limits = self._make_limits(most_connections(settings.http_max_connections, http=True))
+        metrics.http_open.set_function(self._limits.open)
         self.app: Final = self._application()
         """For a service's own routes: `http.app.add_routes([...])` before start."""
         apart = bool(settings.admin_listen) or admin is not None
         self._admin = self._application() if apart else self.app
         # Operators must be able to connect when senders use all connections.
-        self._admin_door = self._make_door(_ADMIN_CONNECTIONS) if apart else self._door
+        self._admin_limits = self._make_limits(_ADMIN_CONNECTIONS) if apart else self._limits
         self._admin.add_routes((web.get("/metrics", self._get_metrics), web.get("/readyz", self._get_readyz)))
         for app in {self.app, self._admin}:
             app.add_routes((web.get("/healthz", self._get_healthz),))
@@ -138,9 +138,9 @@ class HttpServer:
         self.admin_port = 0
         """The port of /metrics and /readyz; the same one without `admin_listen`."""
 
-    def _make_door(self, connections: int) -> HttpDoor:
+    def _make_limits(self, connections: int) -> HttpLimits:
         settings = self._settings
-        return HttpDoor(
+        return HttpLimits(
             connections=connections,
             body_bytes=settings.http_max_body_bytes,
             header_seconds=settings.http_header_seconds,
@@ -149,8 +149,8 @@ class HttpServer:
             metrics=self._metrics,
         )
 
-    def _door_of(self, app: web.Application) -> HttpDoor:
-        return self._door if app is self.app else self._admin_door
+    def _limits_of(self, app: web.Application) -> HttpLimits:
+        return self._limits if app is self.app else self._admin_limits
 
     def add_routes(self, routes: Iterable[web.AbstractRouteDef]) -> None:
         """A service's own routes. A handler that raises `TocsinError` answers `error_response`."""
@@ -165,7 +165,7 @@ class HttpServer:
         self.port = self.admin_port = await self._listen(self.app, self._settings.http_listen, "http_listening")
         if self._admin_socket is not None:
             server = await asyncio.get_running_loop().create_server(
-                self._admin_door.protocol(await self._serving(self._admin)), sock=self._admin_socket
+                self._admin_limits.protocol(await self._serving(self._admin)), sock=self._admin_socket
             )
             self._listening.append(server)
         elif self._settings.admin_listen:
@@ -184,7 +184,7 @@ class HttpServer:
             server.close()
         self._listening.clear()
         # aiohttp closes connections whose clients have not sent a request yet.
-        await self._door.first_requests_came(_FIRST_REQUEST_SECONDS)
+        await self._limits.first_requests_came(_FIRST_REQUEST_SECONDS)
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 
@@ -216,21 +216,23 @@ class HttpServer:
         make = await self._serving(app)
         tls = server_context(self._settings)
         host, _, port = address.rpartition(":")
-        server = await self._accepting(self._door_of(app), make, host.strip("[]"), int(port), tls)
+        server = await self._accepting(self._limits_of(app), make, host.strip("[]"), int(port), tls)
         self._listening.append(server)
         listening = int(server.sockets[0].getsockname()[1])
         _log.info(event, address=f"{host}:{listening}")
         return listening
 
     async def _accepting(
-        self, door: HttpDoor, make: Any, host: str, port: int, tls: ssl.SSLContext | None
+        self, limits: HttpLimits, make: Any, host: str, port: int, tls: ssl.SSLContext | None
     ) -> asyncio.Server | Handshakes:
         settings, shared = self._settings, self._settings.listen_shared
         if tls is None:
             loop = asyncio.get_running_loop()
-            return await loop.create_server(door.protocol(make), host, port, reuse_port=shared, backlog=BACKLOG)
+            return await loop.create_server(limits.protocol(make), host, port, reuse_port=shared, backlog=BACKLOG)
         found = await bound(host, port, shared=shared)
-        return Handshakes(door, door.protocol(make, admitted=True), found, tls, seconds=settings.http_header_seconds)
+        return Handshakes(
+            limits, limits.protocol(make, admitted=True), found, tls, seconds=settings.http_header_seconds
+        )
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -247,7 +249,7 @@ class HttpServer:
         if task is not None:
             task.set_name(route)  # the watchdog names it when it blocks the event loop
         try:
-            with self._door_of(request.app).request(request, request.client_max_size):
+            with self._limits_of(request.app).request(request, request.client_max_size):
                 response = await handler(request)
         except web.HTTPException as error:
             response = raised = error

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tocsin_kit.http_door import HttpDoor
+from tocsin_kit.http_limits import HttpLimits
 from tocsin_kit.logging import get_logger
 
 _log = get_logger(__name__)
@@ -47,16 +47,16 @@ class Handshakes:
 
     def __init__(
         self,
-        door: HttpDoor,
+        limits: HttpLimits,
         make: Callable[[], asyncio.BaseProtocol],
         sockets: Sequence[socket.socket],
         tls: ssl.SSLContext,
         *,
         seconds: float,
     ) -> None:
-        """`make`: the protocol of a connection that `door` has admitted. `seconds`: for a handshake."""
+        """`make`: the protocol of a connection that `limits` has admitted. `seconds`: for a handshake."""
         self.sockets: Final = sockets
-        self._door = door
+        self._limits = limits
         self._make = make
         self._tls = tls
         self._seconds = seconds
@@ -79,7 +79,7 @@ class Handshakes:
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
                 host = str(peer[0])
-                if self._door.admit(host):
+                if self._limits.admit(host):
                     task = asyncio.create_task(self._begin(connection, host))
                     self._handshakes.add(task)
                     task.add_done_callback(self._handshakes.discard)
@@ -92,4 +92,4 @@ class Handshakes:
                 self._make, connection, ssl=self._tls, ssl_handshake_timeout=self._seconds
             )
         except OSError:
-            self._door.dismiss(host)  # the data were no TLS, or did not arrive in time
+            self._limits.dismiss(host)  # the data were no TLS, or did not arrive in time

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeVar
@@ -30,8 +29,6 @@ _AWAY_CAP: Final = 0.3
 """Seconds between two attempts of background work while its dependency is away: a fraction of the delay that its return may cost
 (1 s)."""
 _SOONEST: Final = 0.1
-TURN_SECONDS: Final = 0.01
-"""Work that goes on for longer lets other tasks run (`Turns`)."""
 
 
 async def wait_for_any(*events: asyncio.Event, seconds: float | None = None) -> bool:
@@ -190,104 +187,6 @@ async def _join(tasks: list[asyncio.Task[None]], grace: float) -> None:
         _log.warning("loop_cancelled", loop=task.get_name())
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def one_turn() -> None:
-    """All other tasks that are ready run once."""
-    await asyncio.sleep(0)
-
-
-class _Floor:
-    """Decides which of several long-running tasks of an event loop continues: one in each iteration, in the order in which they
-    yielded."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop: Final = loop
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._taken = False
-        self._began = 0.0
-
-    def begin(self) -> float:
-        """The monotonic second at which the turn began, which is the same for all that begin in this iteration."""
-        if not self._began:
-            self._began = time.monotonic()
-            self.loop.call_soon(self._begin_anew)
-        return self._began
-
-    async def wait(self) -> float:
-        """Lets other tasks run; returns the monotonic second at which the next turn began."""
-        if self._taken:
-            future = self.loop.create_future()
-            self._waiting.append(future)
-            await future
-        else:
-            self._taken = True
-            self.loop.call_soon(self._give_on)
-            await asyncio.sleep(0)
-        return self.begin()
-
-    def _begin_anew(self) -> None:
-        self._began = 0.0
-
-    def _give_on(self) -> None:
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                self.loop.call_soon(self._give_on)
-                return
-        self._taken = False
-
-
-_floor: _Floor | None = None
-
-
-def _current_floor() -> _Floor:
-    global _floor
-    loop = asyncio.get_running_loop()
-    if _floor is None or _floor.loop is not loop:
-        _floor = _Floor(loop)
-    return _floor
-
-
-class Turns:
-    """Lets other tasks run in the middle of long work: `await turns.give()` between its items.
-
-    While the turn is short it only reads the clock. After `TURN_SECONDS` the event loop runs before the next item: once, or once
-    for each other long-running task that waits too. So twenty bodies that are inflated at once delay other tasks no longer than
-    one.
-    """
-
-    def __init__(self, seconds: float | None = None) -> None:
-        """`seconds`: the length of a turn; shorter for work beside which others wait for the event loop again and again."""
-        self._seconds = TURN_SECONDS if seconds is None else seconds
-        self._until = _current_floor().begin() + self._seconds
-
-    async def give(self) -> bool:
-        """Let other tasks run, if this turn has lasted long enough; returns whether they did."""
-        if time.monotonic() < self._until:
-            return False
-        self._until = await _current_floor().wait() + self._seconds
-        return True
-
-
-class SmallTurns:
-    """Like `Turns`, by number: the event loop runs once after each `few` items.
-
-    For items that arrive by the hundred beside work that needs many short iterations of the loop: `Turns` would handle all of
-    them in one.
-    """
-
-    def __init__(self, few: int = 8) -> None:
-        self._few = few
-        self._done = 0
-
-    async def give(self) -> None:
-        """Call it before each item."""
-        if self._done == self._few:
-            self._done = 0
-            await one_turn()
-        self._done += 1
 
 
 class Rounds:

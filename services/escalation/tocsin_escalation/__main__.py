@@ -1,9 +1,9 @@
 """`python -m tocsin_escalation serve | migrate | check`."""
 
-from tocsin_kit import collector
+from tocsin_kit import gc_tuning
 
 if __name__ == "__main__":
-    with collector.resting():
+    with gc_tuning.switched_off():
         from tocsin_kit.db.migrations import folder_of
         from tocsin_kit.lifecycle import main
 

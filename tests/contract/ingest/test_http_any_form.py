@@ -27,7 +27,7 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
 from tocsin_ingest.domain.fingerprint import prometheus_fingerprint
 from tocsin_ingest.http import routes
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 from tocsin_testkit.busy import until, within
 
 from tests.contract.ingest.posting import PATHS, Sender, alert, sender
@@ -349,15 +349,15 @@ async def test_noise_and_clients_that_leave_are_no_error(
     assert "[error" not in logged
 
 
-async def test_others_have_their_turns_while_refusals_are_told(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_other_tasks_run_while_refusals_are_told(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     given = 0
 
-    class Counted(Turns):
-        async def give(self) -> bool:
+    class Counted(TimeSlice):
+        async def yield_if_over(self) -> bool:
             nonlocal given
             given += 1
-            return await super().give()
+            return await super().yield_if_over()
 
-    monkeypatch.setattr(routes, "Turns", Counted)
+    monkeypatch.setattr(routes, "TimeSlice", Counted)
     status, _ = await sender.group(*[1] * 1000)
     assert (status, given) == (400, 1000)

@@ -20,7 +20,7 @@ from tocsin_escalation.rpc import schedule_mapping
 from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
-from tocsin_kit import loops
+from tocsin_kit import time_slices
 from tocsin_kit.auth import Principal, SigningKeys
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.rpc import listing
@@ -73,7 +73,7 @@ def without_a_transaction(db: Database, function: Callable[..., Any], seen: list
 
 async def test_shifts_are_told_in_turns_and_a_page_ends_with_its_bytes(desk: Desk, monkeypatch: Any) -> None:
     now = await rotas(desk)
-    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0.0)
     ran = 0
 
     async def other() -> None:

@@ -24,7 +24,7 @@ from tocsin_kit.credentials import Credentials
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.keys.revocations import Revocation
 from tocsin_kit.metrics import Metrics
-from tocsin_kit.rpc.outlets import Outlets
+from tocsin_kit.rpc.live_streams import LiveStreams
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.databases import dialed
@@ -43,8 +43,8 @@ class Replica:
     def __init__(self, desk: Desk, *, page: int = 200, most_waiting: int = 1000) -> None:
         self.stop = asyncio.Event()
         self.credentials = Credentials(rate=1, burst=1, metrics=Metrics(CollectorRegistry()))
-        self.outlets = Outlets(self.credentials, self.stop)
-        self.feeds = Feeds(desk.db, self.outlets, most_waiting=most_waiting, page=page)
+        self.streams = LiveStreams(self.credentials, self.stop)
+        self.feeds = Feeds(desk.db, self.streams, most_waiting=most_waiting, page=page)
         desk.effects = replace(desk.effects, watching=self.feeds)
 
     def watch(self, cursor: Cursor | None = None, wanted: Wanted = ANYTHING, caller: Principal = ANA) -> Stream:
@@ -86,7 +86,7 @@ async def test_from_each_cursor_each_later_change_comes_once_also_at_another_rep
             assert ids(await some(again, len(rest))) == rest
             live_now = await anext(again)
             assert not live_now.changes
-    assert len(here.feeds) == len(there.feeds) == len(here.outlets) == 0, "nothing is kept of streams that ended"
+    assert len(here.feeds) == len(there.feeds) == len(here.streams) == 0, "nothing is kept of streams that ended"
 
 
 async def test_a_change_with_a_smaller_number_that_commits_later_is_not_passed(desk: Desk, url: str) -> None:
@@ -150,7 +150,7 @@ async def test_a_stream_ends_with_its_credential_and_with_its_process(desk: Desk
             replica.credentials.revocations.add(Revocation(ORG, "t1", "", 0.0, math.inf))
         if ended == "stopped":
             replica.stop.set()
-        replica.outlets.look()
+        replica.streams.look()
         with pytest.raises(TocsinError) as raised:
             async with asyncio.timeout(30):
                 await anext(live)
@@ -180,7 +180,7 @@ async def test_a_quiet_stream_beats_and_its_cursor_stays_young(desk: Desk) -> No
         old = await anext(live)
         await desk.passes(days=2)
         await replica.feeds.look()
-        next(iter(replica.outlets._open)).beat()
+        next(iter(replica.streams._open)).beat()
         async with asyncio.timeout(30):
             beat = await anext(live)
         assert not beat.changes
@@ -285,4 +285,4 @@ async def test_every_watcher_of_a_filter_gets_the_same_object(desk: Desk) -> Non
     assert len({id(batch) for batch in found}) == 1
     for stream in streams:
         await stream.aclose()
-    assert len(replica.feeds) == len(replica.outlets) == 0
+    assert len(replica.feeds) == len(replica.streams) == 0

@@ -21,7 +21,7 @@ from tocsin_kit.credentials import Credentials
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
-from tocsin_kit.rpc.outlets import Outlets
+from tocsin_kit.rpc.live_streams import LiveStreams
 
 from tests.store.escalation.recorders import ORG, Desk
 from tests.unit.escalation.schedules.writing import group, local
@@ -31,7 +31,7 @@ CALLER = Principal(ORG, "users/ana", frozenset({"schedules:read"}))
 
 def replica(desk: Desk) -> OnCalls:
     credentials = Credentials(rate=1, burst=1, metrics=Metrics(CollectorRegistry()))
-    return OnCalls(desk.db, Outlets(credentials, asyncio.Event()))
+    return OnCalls(desk.db, LiveStreams(credentials, asyncio.Event()))
 
 
 async def write(desk: Desk, *ids: str, org_id: str = ORG) -> None:
@@ -64,8 +64,8 @@ async def silent(calls: OnCalls, stream: AsyncGenerator[News, None]) -> None:
     """Nothing is different: a look tells nothing."""
     await calls.look()
     [watch] = calls._watches
-    assert watch.outlet is not None
-    assert not watch.outlet._waiting
+    assert watch.stream is not None
+    assert not watch.stream._waiting
 
 
 async def test_time_and_edits_are_told_once_each(desk: Desk) -> None:

@@ -21,7 +21,7 @@ from hypothesis.strategies import (
 )
 from tocsin_ingest.http import documents, json_values
 from tocsin_ingest.http.documents import Document
-from tocsin_kit import loops
+from tocsin_kit import time_slices
 from tocsin_kit.errors import TocsinError
 
 VALUES = recursive(
@@ -155,7 +155,7 @@ async def test_what_is_no_object_is_refused(body: str) -> None:
 )
 async def test_others_may_go_on_while_what_is_no_text_is_replaced(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each piece ends a turn here, however fast the machine is."""
-    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0.0)
     turns = 0
 
     async def others() -> None:

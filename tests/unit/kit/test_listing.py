@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tocsin_kit import loops
+from tocsin_kit import time_slices
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.rpc import listing
 from tocsin_kit.rpc.call import enter
@@ -97,7 +97,7 @@ async def test_a_page_takes_as_many_rows_as_fit(echo: Any, sizes: list[int], fit
 
 @pytest.mark.parametrize("how", ["listed", "in_turns", "filled"])
 async def test_others_have_their_turns_between_the_rows(echo: Any, monkeypatch: Any, how: str) -> None:
-    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0.0)
     table, ran = Table(echo, [1] * PORTION), list[None]()
 
     async def other() -> None:

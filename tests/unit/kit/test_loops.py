@@ -7,7 +7,7 @@ import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Loops, SmallTurns, Sweep, Turns, Waiter, backoff, retry_until, wait_for_any, wait_or_stop
+from tocsin_kit.loops import Loops, Sweep, Waiter, backoff, retry_until, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 
 
@@ -258,94 +258,3 @@ async def test_a_sweep_waits_for_what_is_away_and_crashes_on_what_is_wrong(stop:
     with structlog.testing.capture_logs() as lines, pytest.raises(ZeroDivisionError):
         await Sweep(0.001, work)(stop)
     assert [line["event"] for line in lines] == ["sweep_waits"]
-
-
-async def test_long_work_gives_way_and_short_work_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def others_during_a_hundred_items() -> int:
-        others = 0
-
-        async def other() -> None:
-            nonlocal others
-            while True:
-                others += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        turns = Turns()
-        for _ in range(100):
-            await turns.give()
-        task.cancel()
-        return others
-
-    monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
-    assert await others_during_a_hundred_items() == 0
-    for _ in range(2):  # the turn that began is over with the next run of the loop
-        await asyncio.sleep(0)
-    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
-    assert await others_during_a_hundred_items() >= 99
-
-
-async def test_of_many_long_works_one_goes_on_in_each_run_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others waited for a turn of each: twenty bodies that were inflated at once held them up for 0.2 s between any two steps."""
-    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
-    loop, now, most = asyncio.get_running_loop(), 0, 0
-
-    def begin_run() -> None:
-        nonlocal now, most
-        most, now = max(most, now), 0
-        watch.append(loop.call_soon(begin_run))
-
-    async def work(turns: Turns) -> int:
-        nonlocal now
-        for _ in range(items):
-            await turns.give()
-            now += 1
-        return items
-
-    items, watch = 10, [loop.call_soon(begin_run)]
-    assert await asyncio.gather(*(work(Turns()) for _ in range(10))) == [items] * 10
-    watch[-1].cancel()
-    assert most == 1
-
-
-async def test_long_works_begin_with_what_is_left_of_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
-    first, second = Turns(), Turns()
-    assert first._until == second._until
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert Turns()._until > first._until
-
-
-async def test_a_turn_may_be_shorter_than_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
-    short, long = Turns(0.0), Turns()
-    assert await short.give()
-    assert not await long.give()
-
-
-async def test_a_long_work_that_is_cancelled_while_it_waits_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
-    waiting = [asyncio.create_task(Turns().give()) for _ in range(4)]
-    await asyncio.sleep(0)
-    waiting[1].cancel()
-    assert await asyncio.gather(*waiting[2:], waiting[0]) == [True] * 3
-    assert await Turns().give()
-
-
-async def test_small_turns_are_given_by_number() -> None:
-    others, runs = list[int](), 0
-
-    async def other() -> None:
-        nonlocal runs
-        while True:
-            runs += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(other())
-    turns = SmallTurns(4)
-    for _ in range(10):
-        await turns.give()
-        others.append(runs)
-    task.cancel()
-    assert others == [0] * 4 + [1] * 4 + [2] * 2

@@ -12,12 +12,12 @@ Three kinds of failures are treated differently:
 - A row is refused. The delivery is halved until the row is alone. From then on the row is sent alone, with its own pauses, and
   becomes dead after a few refusals (`tocsin_kit.db.relay_verdicts`).
 - A tenant's rows are refused or slow. They move from the common deliveries to deliveries of that tenant alone
-  (`tocsin_kit.db.relay_doubtful`), which have their own limit. Rows of other tenants do not wait for them.
+  (`tocsin_kit.db.relay_quarantine`), which have their own limit. Rows of other tenants do not wait for them.
 
 A row that its own process has just committed may be delivered without a claim (`tocsin_kit.db.relay_from_memory`).
 
-A tenant that sends many rows a second (`tocsin_kit.crowds`) is delivered apart from the others as well, and in larger sets: the
-other tenants would wait for the receiver's work on its rows.
+A tenant that sends many rows a second (`tocsin_kit.noisy_tenants`) is delivered apart from the others as well, and in larger sets:
+the other tenants would wait for the receiver's work on its rows.
 """
 
 import asyncio
@@ -30,13 +30,12 @@ from typing import Final
 
 import grpc
 
-from tocsin_kit.crowds import Crowds
 from tocsin_kit.db.outbox_claims import Claimed, Claims
 from tocsin_kit.db.outbox_rows import OutboxRow, Retry
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_delivery import Deliver, Delivery, Sets
-from tocsin_kit.db.relay_doubtful import Doubtful
 from tocsin_kit.db.relay_from_memory import MemoryDeliveries
+from tocsin_kit.db.relay_quarantine import Quarantine
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
 from tocsin_kit.db.relay_verdicts import Verdict
@@ -44,6 +43,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_or_stop, while_away
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.noisy_tenants import NoisyTenants
 
 __all__ = ["Courtesy", "Deliver", "Relay", "Sets", "Substitute"]
 
@@ -57,12 +57,13 @@ _CROWD: Final = 20
 """Rows of one tenant in a claim that are sent with those of others. The rows of a storm are sent separately: they take the
 receiver long."""
 _REST: Final = 0.15
-"""Seconds for which rows of a crowd are collected after a set took all it had: a set costs the receiver as much as some rows."""
+"""Seconds for which rows of a noisy tenant are collected after a set took all it had: a set costs the receiver as much as some
+rows."""
 _SOME: Final = 60
-"""Rows of a crowd. After a larger set more rows come at once, so that the next one is large as well."""
+"""Rows of a noisy tenant. After a larger set more rows come at once, so that the next one is large as well."""
 _LONGEST_REST: Final = 0.1
-"""Seconds. For a patient relay, between two sets of one crowd: thousands of rows are delivered within seconds, even if each set
-takes long."""
+"""Seconds. For a patient relay, between two sets of one noisy tenant: thousands of rows are delivered within seconds, even if each
+set takes long."""
 _SETS: Final = Sets()
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
@@ -78,9 +79,9 @@ class Courtesy:
     """Whether this process has more urgent work: rows without a nudge then wait for another sweep, three times at most, and are
     sent in larger sets."""
     patient: bool = False
-    """No caller waits for these rows. After each set of a crowd, the next one is sent only when the receiver has had the same
-    time for other work."""
-    crowds: Crowds = field(default_factory=Crowds)
+    """No caller waits for these rows. After each set of a noisy tenant, the next one is sent only when the receiver has had the
+    same time for other work."""
+    noisy: NoisyTenants = field(default_factory=NoisyTenants)
     """The tenants that send many rows a second."""
 
 
@@ -117,7 +118,7 @@ class Relay:
         courtesy: Courtesy | None = None,
     ) -> None:
         self._courtesy = courtesy or Courtesy()
-        self._crowds = self._courtesy.crowds
+        self._noisy = self._courtesy.noisy
         self.kinds: Final = list(kinds)
         self._deliver = deliver
         self._sets = sets
@@ -126,7 +127,7 @@ class Relay:
         self._settling = Settling(database, lease=sets.lease, substitute=substitute, metrics=metrics)
         self._receiver = Receiver(self.kinds, channel)
         self._nudged = asyncio.Event()
-        self._doubtful = Doubtful(
+        self._quarantine = Quarantine(
             self._claims,
             self._deliver_and_settle,
             sets=sets,
@@ -137,7 +138,7 @@ class Relay:
         self._from_memory = MemoryDeliveries(
             database,
             deliver,
-            self._crowds,
+            self._noisy,
             sets=sets,
             few=_CROWD,
             nudge=self.nudge,
@@ -158,7 +159,7 @@ class Relay:
 
         `org_id`: the row's tenant, if it is a single one. For a paused tenant, the rows are checked when the pause is over.
         """
-        self._doubtful.nudge()
+        self._quarantine.nudge()
         if org_id in self._resting:
             self._passed_over = True
         else:
@@ -167,7 +168,7 @@ class Relay:
     def takes(self, org_id: str, count: int) -> bool:
         """Whether so many rows of the tenant, none of which waits for an earlier one of its ordering key, may be written as due
         after `SURE_WAY_SECONDS` and given to `hand_over` after the commit. Otherwise they are written as due at once."""
-        if self._stopping or self._receiver.away or org_id in self._doubtful.tenants:
+        if self._stopping or self._receiver.away or org_id in self._quarantine.tenants:
             return False
         return self._from_memory.takes(org_id, count)
 
@@ -180,7 +181,7 @@ class Relay:
         """Relay until stopped, then what is due by then. When cancelled, rows in flight are given back."""
         stopper = asyncio.create_task(stop.wait())
         stopper.add_done_callback(lambda _: self._wake())
-        doubtful = asyncio.create_task(self._doubtful.run(stop))
+        quarantined = asyncio.create_task(self._quarantine.run(stop))
         failures = 0
         try:
             while not stop.is_set():
@@ -213,18 +214,18 @@ class Relay:
             raise
         finally:
             stopper.cancel()
-            doubtful.cancel()
+            quarantined.cancel()
             await self._wait_for_deliveries()
-            await asyncio.gather(stopper, doubtful, return_exceptions=True)
+            await asyncio.gather(stopper, quarantined, return_exceptions=True)
 
     async def run_once(self) -> int:
         """Claim one batch, deliver and settle it; returns how many rows there were. If there were none: the rows that were set
         aside."""
-        claimed = await self._claims.fair(self._sets.rows, after="", without=self._doubtful.tenants)
+        claimed = await self._claims.fair(self._sets.rows, after="", without=self._quarantine.tenants)
         if claimed.rows:
             await self._deliver_and_settle(claimed.rows)
             return len(claimed.rows)
-        return await self._doubtful.run_once()
+        return await self._quarantine.run_once()
 
     async def _round(self) -> bool:
         """Start one delivery; returns whether another one can be started at once."""
@@ -234,12 +235,12 @@ class Relay:
         limit = min(self._sets.rows, self._receiver.probe_rows) if self._receiver.away else self._sets.rows
         resting = set() if self._receiver.away else self._resting
         self._passed_over |= bool(resting)
-        claimed = await self._claims.fair(limit, after=self._cursor, without=full | resting | self._doubtful.tenants)
+        claimed = await self._claims.fair(limit, after=self._cursor, without=full | resting | self._quarantine.tenants)
         self._cursor = claimed.cursor
-        self._doubtful.there_are(refused=claimed.refused)
+        self._quarantine.there_are(refused=claimed.refused)
         if claimed.rows:
             self._receiver.asked()
-            for rows in self._by_crowd(claimed):
+            for rows in self._by_noise(claimed):
                 self._start_delivery(rows)
         elif claimed.more:
             await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica claimed them at this moment
@@ -247,17 +248,17 @@ class Relay:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
 
-    def _by_crowd(self, claimed: Claimed) -> list[list[OutboxRow]]:
-        """Rows of tenants with few rows, and of tenants with many. A crowd all of whose rows were taken is paused."""
+    def _by_noise(self, claimed: Claimed) -> list[list[OutboxRow]]:
+        """Rows of tenants with few rows, and of tenants with many. A noisy tenant all of whose rows were taken is paused."""
         of = Counter(row.org_id for row in claimed.rows)
         for org_id, count in of.items():
-            self._crowds.note(org_id, count)
-        crowds = {org_id for org_id in of if org_id in self._crowds}
+            self._noisy.note(org_id, count)
+        noisy = {org_id for org_id in of if org_id in self._noisy}
         large = {org_id for org_id, count in of.items() if count > _CROWD}
-        resting = {org_id for org_id in crowds if of[org_id] <= _SOME}
+        resting = {org_id for org_id in noisy if of[org_id] <= _SOME}
         if resting and not claimed.more:
             self._rest(resting, _REST)
-        many = crowds | large
+        many = noisy | large
         parts = [[row for row in claimed.rows if (row.org_id in many) is each] for each in (False, True)]
         return [part for part in parts if part]
 
@@ -320,9 +321,9 @@ class Relay:
 
     def _delivery_ended(self, task: asyncio.Task[Settled], tenants: set[str], began: float) -> None:
         self._in_flight.discard(task)
-        crowds = {org_id for org_id in tenants if org_id in self._crowds} if self._courtesy.patient else set()
-        if crowds and not self._stopping:
-            self._rest(crowds, min(time.monotonic() - began, _LONGEST_REST))
+        noisy = {org_id for org_id in tenants if org_id in self._noisy} if self._courtesy.patient else set()
+        if noisy and not self._stopping:
+            self._rest(noisy, min(time.monotonic() - began, _LONGEST_REST))
         if any(self._in_flight_of[org_id] >= self._sets.parallel for org_id in tenants):
             self._nudged.set()  # rows of such a tenant were skipped
         self._in_flight_of.subtract(tenants)
@@ -331,7 +332,7 @@ class Relay:
             _log.error("relay_settle_failed", kinds=self.kinds, exc_info=task.exception())
 
     async def _deliver_and_settle(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Settled:
-        """Deliver and settle. `alone`: rows of one tenant that is in doubt."""
+        """Deliver and settle. `alone`: rows of one tenant that is in quarantine."""
         seconds = self._sets.lease * _DELIVER_SHARE
         delivery = Delivery(self._deliver, rows, self._receiver, seconds=seconds, calls=_CALLS, alone=alone)
         began = time.monotonic()
@@ -354,17 +355,17 @@ class Relay:
             _log.error("relay_delivery_failed", kinds=self.kinds, exc_info=delivery.defect)
         if delivery.answered and self._receiver.answered():
             self._nudged.set()
-            self._doubtful.look()
+            self._quarantine.look()
         stopped = delivery.stopped
         if stopped is not None:
             if stopped.verdict is Verdict.SLOW and works:
                 # It answers others meanwhile, so these rows are the cause.
-                self._doubtful.slow({row.org_id for row in delivery.undecided}, rows=len(delivery.rows))
+                self._quarantine.slow({row.org_id for row in delivery.undecided}, rows=len(delivery.rows))
             else:
                 self._receiver.is_away(stopped)
                 self._nudged.set()
-        self._doubtful.add(delivery.doubtful)
-        self._doubtful.refused(settled.refused)
+        self._quarantine.add(delivery.quarantined)
+        self._quarantine.refused(settled.refused)
         if settled.more:
             self.nudge()
         if settled.pauses and min(settled.pauses) < self._sweep_every:

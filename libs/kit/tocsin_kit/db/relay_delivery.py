@@ -55,7 +55,7 @@ class Delivery:
     """Delivers rows and keeps a result for each.
 
     `calls` limits how often the receiver is called. Without `alone`, a refused delivery is only divided by tenant: the rows of a
-    refused tenant are returned, and the tenant is in `doubtful`. With `alone`, the rows of one tenant are halved as well. The
+    refused tenant are returned, and the tenant is in `quarantined`. With `alone`, the rows of one tenant are halved as well. The
     first answer that shows a receiver that is away or slow ends the delivery (`stopped`).
     """
 
@@ -71,7 +71,7 @@ class Delivery:
     ) -> None:
         self.rows: Final = rows
         self.results: dict[int, Result] = {}
-        self.doubtful: set[str] = set()
+        self.quarantined: set[str] = set()
         self.stopped: Failure | None = None
         self.answered = False
         """The receiver gave an answer that is not "away"."""
@@ -127,7 +127,7 @@ class Delivery:
             return
         tenants = {row.org_id for row in rows}
         if len(tenants) == 1 and not self._alone:
-            self.doubtful |= tenants
+            self.quarantined |= tenants
             self._return(rows, failure.error)
             return
         for part in _halves(rows):

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from tocsin_kit.batches import Batches
-from tocsin_kit.crowds import Crowds
 from tocsin_kit.db.outbox_confirmed import GIVEN, NAMED, Named, arguments, delete
 from tocsin_kit.db.outbox_rows import Done, OutboxRow
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_delivery import Deliver, Sets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.noisy_tenants import NoisyTenants
 
 _log = get_logger(__name__)
 
@@ -53,7 +53,7 @@ class MemoryDeliveries:
         self,
         database: Database,
         deliver: Deliver,
-        crowds: Crowds,
+        noisy: NoisyTenants,
         *,
         sets: Sets,
         few: int,
@@ -63,7 +63,7 @@ class MemoryDeliveries:
         """`few`: rows of a tenant that are sent with those of others. `nudge`: a row is due for the relay."""
         self._database = database
         self._deliver = deliver
-        self._crowds = crowds
+        self._noisy = noisy
         self._few = few
         self._max_bytes = sets.max_bytes
         self._nudge = nudge
@@ -76,18 +76,19 @@ class MemoryDeliveries:
             lane=lambda row: row.org_id,
             at_once=sets.parallel,
             together=few,
-            alone=crowds.__contains__,
+            alone=noisy.__contains__,
         )
 
     def takes(self, org_id: str, count: int) -> bool:
-        """Whether so many rows of a tenant would be delivered within a moment. The relay collects the few rows of a crowd."""
+        """Whether so many rows of a tenant would be delivered within a moment. The relay collects the few rows of a noisy
+        tenant."""
         if time.monotonic() < self._rests_until:
             return False
-        return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._crowds)
+        return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._noisy)
 
     def hand_over(self, rows: Sequence[OutboxRow]) -> None:
         """Rows of one tenant; they are committed."""
-        self._crowds.note(rows[0].org_id, len(rows))
+        self._noisy.note(rows[0].org_id, len(rows))
         self._batches.enqueue_each(rows)
 
     async def drain(self) -> None:

@@ -17,10 +17,11 @@ from tocsin_kit.buckets import Buckets
 from tocsin_kit.counts import Counts
 from tocsin_kit.credentials import source_of
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns, until, wait_for_any
+from tocsin_kit.loops import until, wait_for_any
 from tocsin_kit.mail.content import MailContent
 from tocsin_kit.mail.listener import MailListener
 from tocsin_kit.mail.receiver import Receiver
+from tocsin_kit.time_slices import TimeSlice
 
 _log = get_logger(__name__)
 _HOST_SHARE: Final = 2
@@ -248,7 +249,7 @@ class _Session(SMTP):
 
     async def _content(self) -> tuple[bytes | None, bool]:
         """The mail, see `MailContent`; None: it is too large. Returns also whether it was received to its end."""
-        content, turns = MailContent(self._most), Turns()
+        content, time_slice = MailContent(self._most), TimeSlice()
         while content.came <= 2 * self._most:
             piece = await self._reader.read(_PIECE)
             if not piece:
@@ -258,5 +259,5 @@ class _Session(SMTP):
                 # Commands that follow, before what else has come; nothing public gives them back.
                 self._reader._buffer[:0] = behind  # type: ignore[attr-defined]
                 return content.taken, True
-            await turns.give()
+            await time_slice.yield_if_over()
         return None, False

@@ -18,7 +18,7 @@ from tocsin_kit.fair_queue import FairQueue
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
-from tocsin_kit.rpc.rooms import TENANT_SHARE, Room
+from tocsin_kit.rpc.call_limits import TENANT_SHARE, ConcurrencyLimit
 from tocsin_kit.time_limit import TimeLimit, TooLate
 
 _KIND: Final = "bytes of answers"
@@ -80,7 +80,7 @@ class Answers:
     """The bytes of answers that are being made or were not read yet."""
 
     def __init__(self, most: int, metrics: Metrics) -> None:
-        self._all: Final = Room(_KIND, most, TENANT_SHARE, metrics)
+        self._all: Final = ConcurrencyLimit(_KIND, most, TENANT_SHARE, metrics)
         self._most: Final = int(most * _LARGE)
         self._most_of_tenant: Final = int(most * _LARGE_OF_TENANT)
         self._most_of_connection: Final = int(most * _LARGE_OF_CONNECTION)

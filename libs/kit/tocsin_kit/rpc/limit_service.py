@@ -10,10 +10,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.time_slices import TimeSlice
 
 _log = get_logger(__name__)
 
@@ -70,9 +70,9 @@ class LimitService(pb_grpc.LimitServiceServicer):
         position = self._pages.decode(request)
         after = str(position[0]) if position else ""
         response = pb.ListTenantUsageResponse()
-        turns = Turns()
+        time_slice = TimeSlice()
         for org_id in self._budgets.known():
-            await turns.give()
+            await time_slice.yield_if_over()
             if org_id <= after:
                 continue
             most = max(self._budgets.used(org_id, name) for name in self._budgets.limits)

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
-from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
+from tocsin_kit.time_slices import TimeSlice
 
 Row = TypeVar("Row")
 M = TypeVar("M", bound=Message)
@@ -66,13 +66,13 @@ async def searched(
     after: Any = pages.decode(request) or first
     wanted = page_size(request.page_size)  # type: ignore[attr-defined]
     found: list[M] = []
-    room, turns = ANSWER_BYTES, Turns()
+    room, time_slice = ANSWER_BYTES, TimeSlice()
     limit = portion if portion > FEW_ROWS else min(portion, _FIRST_ROWS)
     while True:
         limit = min(limit, wanted - len(found))
         rows, end = await read(after, limit)
         for row in rows:
-            await turns.give()
+            await time_slice.yield_if_over()
             message = encode(row)
             room -= message.ByteSize()
             if room < 0 and found:
@@ -88,9 +88,9 @@ async def searched(
 async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> tuple[list[M], int]:
     """The messages of the first rows, as many as fit a page, and how many rows that are, at least one; other tasks run
     meanwhile."""
-    turns, found, room = Turns(), list[M](), ANSWER_BYTES
+    time_slice, found, room = TimeSlice(), list[M](), ANSWER_BYTES
     for number, row in enumerate(rows):
-        await turns.give()
+        await time_slice.yield_if_over()
         messages = encode(row)
         room -= sum(message.ByteSize() for message in messages)
         if room < 0 and number:
@@ -101,9 +101,9 @@ async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> t
 
 async def in_turns(rows: Iterable[Row], function: Callable[[Row], Made]) -> list[Made]:
     """The result of the function for each of many rows; other tasks run meanwhile."""
-    turns, made = Turns(), []
+    time_slice, made = TimeSlice(), []
     for row in rows:
-        await turns.give()
+        await time_slice.yield_if_over()
         made.append(function(row))
     return made
 

@@ -24,7 +24,7 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import RpcServer
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 _log = get_logger(__name__)
 

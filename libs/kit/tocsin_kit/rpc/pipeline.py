@@ -31,9 +31,9 @@ from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.answers import Answer, Answers, room_of
 from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, find_call, trace_id_of
+from tocsin_kit.rpc.call_limits import CallLimits
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.failures import is_cancellation, masked
-from tocsin_kit.rpc.rooms import CallRooms
 from tocsin_kit.rpc.validation import validate
 from tocsin_kit.time_limit import TimeLimit, TooLate
 
@@ -70,7 +70,7 @@ class Pipeline:
         read_seconds: float = 10.0,
         proxies: Proxies = _NO_PROXIES,
     ) -> None:
-        self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
+        self.limits: Final = CallLimits(max_calls, max_streams, metrics)
         self.answers: Final = Answers(max_answer_bytes, metrics)
         self.lines: Final = FailureLines()
         self._read_seconds = read_seconds
@@ -131,7 +131,7 @@ class _Method:
         self._read_seconds = pipeline._read_seconds
         self._reading = pipeline._reading
         self._handling = pipeline._handling
-        self._rooms = pipeline.rooms
+        self._limits = pipeline.limits
         self._answers = pipeline.answers
         self._answer_room = room_of(access, request_type, response_type)
         self._lines = pipeline.lines
@@ -139,7 +139,7 @@ class _Method:
         self._access = access
         self._handler = handler
         self.takes_bytes: Final = getattr(handler.unary_unary, "takes_bytes", False)
-        """Whether the handler reads its request itself (`tocsin_kit.rpc.unopened.takes_bytes`)."""
+        """Whether the handler reads its request itself (`tocsin_kit.rpc.raw_fields.takes_bytes`)."""
         self._parse: Callable[[bytes], Message] = handler.request_deserializer
         # Most requests cannot be large: bytes beyond what their fields may hold are not even parsed.
         self._max_message_bytes = min(pipeline._max_message_bytes, bounds_of(request_type).max_bytes)
@@ -174,7 +174,7 @@ class _Method:
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
         receive: Callable[[bytes], Any] = self._within_size if self.takes_bytes else self._checked
-        read, calls, budgets, leaves = self._read, self._rooms.calls, self._budgets, self._answers.leaves
+        read, calls, budgets, leaves = self._read, self._limits.calls, self._budgets, self._answers.leaves
         size_of: Callable[[Any], int] = len if self.takes_bytes else _byte_size
         begin, succeed, fail, within = self._begin, self._succeed, self._fail, self._within
 
@@ -272,7 +272,7 @@ class _Method:
     def _stream(self, call: Call, context: Context) -> Iterator[None]:
         """Counts a stream while it is open, by tenant and by connection."""
         org_id, peer = call.principal.org_id, context.peer()
-        streams, connections = self._rooms.streams, self._rooms.connections
+        streams, connections = self._limits.streams, self._limits.connections
         with contextlib.ExitStack() as stack:
             streams.enter(org_id)
             stack.callback(streams.leave, org_id)

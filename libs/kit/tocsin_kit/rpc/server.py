@@ -22,9 +22,9 @@ from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.open_files import most_connections
 from tocsin_kit.rpc.access import Access
+from tocsin_kit.rpc.anonymous import AnonymousHandlers
 from tocsin_kit.rpc.call import Call, current_call
 from tocsin_kit.rpc.crowded_hosts import CrowdedHosts
-from tocsin_kit.rpc.guests import GuestDoor
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
 from tocsin_kit.rpc.pipeline import Pipeline
 from tocsin_kit.rpc.tls import server_credentials
@@ -98,7 +98,7 @@ class RpcServer:
             read_seconds=settings.grpc_read_seconds,
             proxies=settings.proxies,
         )
-        self._guests = GuestDoor(metrics)
+        self._anonymous = AnonymousHandlers(metrics)
         self._services: dict[str, Mapping[str, Any]] = {}
         self._server: grpc.aio.Server | None = None
         self._listening: set[int] = set()
@@ -204,7 +204,7 @@ class RpcServer:
         capture = _Capture()
         add(capture)
         for service, handlers in capture.handlers.items():
-            wrapped = {name: self._guests.wrap(handler) for name, handler in handlers.items()}
+            wrapped = {name: self._anonymous.wrap(handler) for name, handler in handlers.items()}
             server.add_registered_method_handlers(service, wrapped)
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from tocsin.queue.v1 import task_pb2 as pb
 
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_kit.tasks.journal import Minute, spread
 from tocsin_kit.tasks.task import Loss, Task, TaskEvent, TaskState
 

@@ -21,8 +21,9 @@ from google.protobuf.message import DecodeError
 from tocsin.queue.v1 import task_pb2 as pb
 
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import SmallTurns, wait_or_stop
-from tocsin_kit.rpc.stamps import set_time
+from tocsin_kit.loops import wait_or_stop
+from tocsin_kit.rpc.timestamps import set_time
+from tocsin_kit.time_slices import CountSlice
 
 _log = get_logger(__name__)
 
@@ -32,7 +33,7 @@ KEPT: Final = 500
 MOST_MINUTES: Final = 60
 _MOST_WAITING: Final = 20_000
 """Changes between two sendings: of more the oldest are left out of the streams and of the counts."""
-_AT_A_TURN: Final = 32
+_IN_A_SLICE: Final = 32
 """Changes of which the event loop looks at so many in one run: thousands come at once, beside calls that take many runs."""
 _MOST_SENT: Final = 250
 """Of each stream in one sending."""
@@ -185,9 +186,9 @@ class Journal:
         sent: dict[str, list[bytes]] = {name: [] for name in STREAMS}
         newest: dict[str, deque[Noted]] = {name: deque(maxlen=_MOST_SENT) for name in STREAMS}
         minutes: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        turns = SmallTurns(_AT_A_TURN)
+        time_slice = CountSlice(_IN_A_SLICE)
         for noted in taken:
-            await turns.give()
+            await time_slice.yield_if_over()
             newest[_STREAM_OF.get(noted.kind, _OTHERS)].append(noted)
             for word in _counted(noted):
                 minutes[_minute(noted.time)][word] += 1
@@ -198,7 +199,7 @@ class Journal:
             newest[_OTHERS].clear()
         for name, notes in newest.items():
             for noted in notes:
-                await turns.give()
+                await time_slice.yield_if_over()
                 change = self._change(noted)
                 self._serial += 1
                 self._own[name].append((self._serial, change))

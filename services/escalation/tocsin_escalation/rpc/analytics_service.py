@@ -14,7 +14,7 @@ from tocsin.escalation.v1 import analytics_service_pb2_grpc as pb_grpc
 from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import FieldViolation, invalid, invalid_fields
 from tocsin_kit.rpc.call import current_call
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question

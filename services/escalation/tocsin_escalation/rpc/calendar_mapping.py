@@ -6,7 +6,7 @@ from tocsin.escalation.v1 import calendar_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_pb2
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.domain.schedules.model import Mode
 from tocsin_escalation.store.schedules.calendar_imports import ImportRow

@@ -7,7 +7,7 @@ from tocsin.type.v1 import access_pb2
 from tocsin_kit.ids import new_id
 from tocsin_kit.keys.sources import parse_ranges
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.store.access.api_keys import ApiKeyRow
 from tocsin_escalation.store.access.revocations import RevocationRow

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1 import digest_pb2
 from tocsin_kit.errors import invalid
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.domain.figures import DigestFigures, DigestPerson
 from tocsin_escalation.rpc.schedule_mapping import time_to

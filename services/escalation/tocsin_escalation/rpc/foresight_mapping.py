@@ -2,7 +2,7 @@
 
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.app.foresight.explain import Explained
 from tocsin_escalation.app.foresight.foresee import Foreseen

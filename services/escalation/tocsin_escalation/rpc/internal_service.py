@@ -13,7 +13,7 @@ from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.listing import in_turns
 from tocsin_kit.rpc.server import current_call
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.foresight import foresee

@@ -9,7 +9,7 @@ from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, policy_ser
 from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration, timestamp
+from tocsin_kit.rpc.timestamps import duration, timestamp
 
 from tocsin_escalation.app.people.reach import Reachability
 from tocsin_escalation.domain.conditions import ALWAYS, Condition

@@ -11,7 +11,7 @@ from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.listing import in_turns
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Scope

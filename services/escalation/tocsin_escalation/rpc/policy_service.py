@@ -18,7 +18,7 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app.aside import Questions

@@ -17,7 +17,7 @@ from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
-from tocsin_kit.rpc.stamps import duration, timestamp
+from tocsin_kit.rpc.timestamps import duration, timestamp
 
 from tocsin_escalation.app.notices import reminders
 from tocsin_escalation.app.notices.reminders import Wanted

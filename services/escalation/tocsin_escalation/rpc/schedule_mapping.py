@@ -11,7 +11,7 @@ from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.domain.coverage import LevelCoverage, PolicyCoverage
 from tocsin_escalation.domain.earliest import Earliest

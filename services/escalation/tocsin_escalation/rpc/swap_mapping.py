@@ -8,7 +8,7 @@ from tocsin.escalation.v1 import swap_pb2 as pb
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.rpc import schedule_mapping as mapping

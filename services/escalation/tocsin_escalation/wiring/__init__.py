@@ -80,9 +80,9 @@ def _serve_incidents(base: Base, commands: Commands) -> None:
 
 def _serve_watches(base: Base) -> None:
     """Streams of what changes."""
-    loops, on_calls = base.runtime.loops, OnCalls(base.db, base.outlets)
+    loops, on_calls = base.runtime.loops, OnCalls(base.db, base.streams)
     base.runtime.rpc.add(WatchService(base.feeds, on_calls, base.page_tokens))
-    loops.add("watches", base.outlets.run, everywhere=True)
+    loops.add("watches", base.streams.run, everywhere=True)
     loops.add("changes", base.feeds.run, everywhere=True)
     loops.add("on-calls", on_calls.run, everywhere=True)
     loops.add("tell-changes", base.hints.tell, everywhere=True)

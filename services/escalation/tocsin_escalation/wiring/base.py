@@ -10,7 +10,7 @@ from tocsin_kit.auth import TokenSource
 from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
 from tocsin_kit.rpc.client import channel
-from tocsin_kit.rpc.outlets import Outlets
+from tocsin_kit.rpc.live_streams import LiveStreams
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.tasks.journal import Journal
@@ -56,7 +56,7 @@ class Base:
     relays: Relays
     page_sender: PageSender
 
-    outlets: Outlets
+    streams: LiveStreams
     feeds: Feeds
     hints: ChangeHints
     effects: Effects
@@ -105,8 +105,8 @@ def open_base(runtime: Runtime[EscalationSettings]) -> Base:
     timers = MirroredTimers(db, broker, register(broker), metrics)
     page_sender = PageSender(notify_broker, notify)
 
-    outlets = Outlets(runtime.rpc.credentials, runtime.stop)
-    feeds = Feeds(db, outlets)
+    streams = LiveStreams(runtime.rpc.credentials, runtime.stop)
+    feeds = Feeds(db, streams)
     hints = ChangeHints(feeds, blocking_redis)
     effects = Effects(timers, page_sender, relays.cancel, metrics, hints, journal)
     consume_with(broker, TimerConsumer(db, effects))
@@ -125,7 +125,7 @@ def open_base(runtime: Runtime[EscalationSettings]) -> Base:
         notify=notify,
         relays=relays,
         page_sender=page_sender,
-        outlets=outlets,
+        streams=streams,
         feeds=feeds,
         hints=hints,
         effects=effects,

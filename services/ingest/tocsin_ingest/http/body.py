@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http_encoding import Inflater, UnknownEncoding, encoding_of
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 
 _RETRY_AFTER: Final = 1.0
 _BROKEN: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError, aiohttp.ClientError)
@@ -89,10 +89,10 @@ class Loan:
             while chunk := await content.readany():
                 self._take(len(body), len(chunk))
                 body += chunk
-        return body  # not as bytes: copying 32 MiB takes as long as a turn of the event loop
+        return body  # not as bytes: copying 32 MiB takes as long as a slice of the event loop
 
     async def _inflate(self, request: web.Request, encoding: str) -> bytearray:
-        body, came, turns, inflater = bytearray(), 0, Turns(), Inflater(encoding)
+        body, came, time_slice, inflater = bytearray(), 0, TimeSlice(), Inflater(encoding)
         try:
             with _emptied(body):
                 while chunk := await request.content.readany():
@@ -102,7 +102,7 @@ class Loan:
                     for piece in inflater.feed(chunk):
                         self._take(len(body), len(piece))
                         body += piece
-                        await turns.give()
+                        await time_slice.yield_if_over()
                 inflater.end()
         except zlib.error as error:
             raise Refused(400, invalid("Content-Encoding", f"the body is not {encoding}: {error}")) from error

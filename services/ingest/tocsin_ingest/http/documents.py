@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Final
 
 from tocsin_kit.errors import TocsinError, invalid
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.http.json_values import LONGEST_CHARACTER, VALUE_CHARACTERS, WINDOW, Text, Unreadable, Values
 
@@ -26,7 +26,7 @@ _SKIPPED: Final = 1 << 23
 _SKIPPED_TOKENS: Final = 500_000
 """Characters, and brackets and texts, of an unreadable value that are scanned to find its end."""
 _STEP: Final = 1 << 14
-"""Characters between two turns of the event loop."""
+"""Characters between two iterations of the event loop."""
 _SCALAR: Final = re.compile(r"[^,\]}\s]+")
 _MARK: Final = re.compile(r'["\[\]{}]')
 # No backtracking (`*+`): otherwise the text after a quote that is never closed would be searched once for each quote in it.
@@ -102,10 +102,10 @@ async def read(data: bytes | bytearray, list_field: str = "", outer: Outer = Out
 
 async def _text(data: bytes | bytearray) -> "Text":
     """Invalid text is replaced, piece by piece: doing so in 32 MiB at once takes a quarter of a second."""
-    decoder, turns, pieces = codecs.getincrementaldecoder("utf-8-sig")("replace"), Turns(), list[str]()
+    decoder, time_slice, pieces = codecs.getincrementaldecoder("utf-8-sig")("replace"), TimeSlice(), list[str]()
     for start in range(0, len(data), WINDOW):
         pieces.append(decoder.decode(data[start : start + WINDOW]))
-        await turns.give()
+        await time_slice.yield_if_over()
     pieces.append(decoder.decode(b"", final=True))
     return Text(pieces)
 
@@ -137,7 +137,7 @@ class _Walk:
         self._text = text
         self._list_field = list_field
         self._values = Values(text)
-        self._turns = Turns()
+        self._time_slice = TimeSlice()
         self._at = 0
         self._fields: dict[str, Any] = {}
         self._names = 0
@@ -182,7 +182,7 @@ class _Walk:
                 await self._list()
             else:
                 await self._field(name)
-            await self._turns.give()
+            await self._time_slice.yield_if_over()
             if self._next() != ",":
                 break
             self._at += 1
@@ -209,7 +209,7 @@ class _Walk:
             return
         while True:
             await self._item()
-            await self._turns.give()
+            await self._time_slice.yield_if_over()
             if self._next() != ",":
                 break
             self._at += 1
@@ -242,13 +242,13 @@ class _Walk:
         start = unreadable.start
         if start is None:
             raise unreadable
-        await self._turns.give()
+        await self._time_slice.yield_if_over()
         text, stop = self._text, min(len(self._text), start + _SKIPPED)
         if text.cut(start, start + 1) not in ("[", "{", '"'):
             end = start
             while end < stop and (match := _SCALAR.match(text.cut(end, min(end + _STEP, stop)))) is not None:
                 end += match.end()
-                await self._turns.give()
+                await self._time_slice.yield_if_over()
             if end == start:
                 raise unreadable
             return end
@@ -274,7 +274,7 @@ class _Walk:
             if place == 0 or tokens > _SKIPPED_TOKENS:
                 raise unreadable
             at += place
-            await self._turns.give()
+            await self._time_slice.yield_if_over()
         raise unreadable
 
     def _take(self, character: str, what: str) -> None:

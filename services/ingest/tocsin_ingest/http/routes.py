@@ -13,9 +13,9 @@ from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.alert_size import shorten
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
@@ -132,7 +132,7 @@ class _Receiver:
                 self._budgets.take(sender.org_id, RPCS)
             with self._bodies.lend() as loan:
                 data = await loan.read(request)
-                # Not for a large one: copying it, and computing its hash, takes longer than a turn of the event loop.
+                # Not for a large one: copying it, and computing its hash, takes longer than a slice of the event loop.
                 whole = bytes(data) if self._format.of_body and len(data) <= LARGEST else None
                 known = self._known.get((self._format.name, whole)) if whole is not None else None
                 if known is None:
@@ -231,10 +231,10 @@ class _Receiver:
             if self._format.of_body and not isinstance(found, TocsinError) and not results.errors:
                 results.sent = found
             return results
-        turns = Turns()
+        time_slice = TimeSlice()
         items = enumerate(reading.items)
         started: list[tuple[str, asyncio.Future[Answer]]] = []
-        while following := await self._start(sender, document, items, turns, reading):
+        while following := await self._start(sender, document, items, time_slice, reading):
             # The next are decoded while these are committed.
             for place, taken in started:
                 results.add(place, await taken)
@@ -271,10 +271,10 @@ class _Receiver:
         if started is None:
             return
         start, taken = started
-        turns = Turns()
+        time_slice = TimeSlice()
         for index, answer in enumerate(await taken.answers(), start):
             results.add(f"{reading.place}[{index}]", answer if isinstance(answer, bytes) else masked(answer))
-            await turns.give()
+            await time_slice.yield_if_over()
 
     async def _reading(self, sender: Sender, document: Document) -> Reading:
         form = self._format
@@ -292,14 +292,19 @@ class _Receiver:
         return Reading(form.item, document.items(), form.list_field)
 
     async def _start(
-        self, sender: Sender, document: Document, items: "Iterator[tuple[int, Any]]", turns: Turns, reading: Reading
+        self,
+        sender: Sender,
+        document: Document,
+        items: "Iterator[tuple[int, Any]]",
+        time_slice: TimeSlice,
+        reading: Reading,
     ) -> list[tuple[str, "asyncio.Future[Answer]"]]:
         """Begin to accept the next `_AT_ONCE` items; other tasks run meanwhile."""
         started: list[tuple[str, asyncio.Future[Answer]]] = []
         for index, given in islice(items, _AT_ONCE):
             place = f"{reading.place}[{index}]"
             started.append((place, asyncio.ensure_future(self._take(sender, given, document, place, reading))))
-            await turns.give()
+            await time_slice.yield_if_over()
         return started
 
     async def _take(self, sender: Sender, given: Any, document: Document, place: str, reading: Reading) -> Answer:

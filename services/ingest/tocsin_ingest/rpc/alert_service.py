@@ -32,7 +32,7 @@ from tocsin_kit.rpc.call import Call, current_call, scope_missing
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.listing import FEW_ROWS, listed
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.unopened import enclosed, takes_bytes, unopened
+from tocsin_kit.rpc.raw_fields import length_delimited, takes_bytes, with_raw_field
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.alerts.alert_size import check_size
@@ -52,8 +52,8 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
 _PEOPLE: Final = "incidents:read"
 """The scope that a caller needs to be told who would be paged."""
-_Alerts: Final[Any] = unopened(SendAlertsRequest.DESCRIPTOR, "alerts")
-_Results: Final[Any] = unopened(SendAlertsResponse.DESCRIPTOR, "results")
+_Alerts: Final[Any] = with_raw_field(SendAlertsRequest.DESCRIPTOR, "alerts")
+_Results: Final[Any] = with_raw_field(SendAlertsResponse.DESCRIPTOR, "results")
 _RESPONSE: Final = SendAlertsResult.DESCRIPTOR.fields_by_name["response"].number
 
 _BEATING: Final = f"{NAME}/SendHeartbeat"
@@ -103,7 +103,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         validate(batch)
         answers = await self._intake.send_all(Sender.of(current_call().principal), list(batch.alerts))
         results = [
-            enclosed(_RESPONSE, answer)
+            length_delimited(_RESPONSE, answer)
             if isinstance(answer, bytes)
             else SendAlertsResult(error=status_of(answer)).SerializeToString()
             for answer in answers

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse, StreamAlertsRequest, StreamAlertsResponse
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.rpc.mapping import status_of
@@ -62,9 +62,9 @@ class AlertStream:
         reading.result()
 
     async def _take(self, requests: AsyncIterator[StreamAlertsRequest]) -> None:
-        turns = Turns()
+        time_slice = TimeSlice()
         async for message in requests:
-            await turns.give()
+            await time_slice.yield_if_over()
             await self._room.acquire()
             waiting = await self._intake.submit(self._sender, message.request)
             self._unanswered.add(waiting)

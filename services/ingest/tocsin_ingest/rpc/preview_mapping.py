@@ -5,9 +5,9 @@ from typing import Any, Final
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.integration_service_pb2 import MappedAlert, PreviewMappingRequest, PreviewMappingResponse
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.validation import validate
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.alert_size import check_size, shorten
 from tocsin_ingest.app.integrations.compile_mapping import CompiledMapping, compile_mapping
@@ -23,12 +23,12 @@ async def preview_mapping(request: PreviewMappingRequest) -> PreviewMappingRespo
     document = await documents.read(request.body.encode("utf-8", "replace"), outer=Outer.EITHER)
     if document.broken is not None:
         raise document.broken
-    response, turns = PreviewMappingResponse(), Turns()
+    response, time_slice = PreviewMappingResponse(), TimeSlice()
     for place, given in generic.first(mapping, document):
         response.alert_count += 1
         if response.alert_count <= _SHOWN:
             response.alerts.append(_mapped(mapping, given, place))
-            await turns.give()
+            await time_slice.yield_if_over()
     return response
 
 

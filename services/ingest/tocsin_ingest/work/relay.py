@@ -12,7 +12,7 @@ from tocsin_kit.db.relay_verdicts import Verdict, judge
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.logging import get_logger
-from tocsin_kit.rpc.stamps import set_time
+from tocsin_kit.rpc.timestamps import set_time
 
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.events import opened_anew

@@ -16,7 +16,7 @@ from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import apply_update_mask, update_paths
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.code_limits import CodeLimits

@@ -11,7 +11,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
-from tocsin_kit.rpc.unopened import takes_bytes
+from tocsin_kit.rpc.raw_fields import takes_bytes
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.user_changes import Standing, UserChange, UserChanges

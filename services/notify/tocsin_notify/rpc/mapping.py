@@ -12,7 +12,7 @@ from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.listing import Position
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration, timestamp
+from tocsin_kit.rpc.timestamps import duration, timestamp
 
 from tocsin_notify.app.contacts.contacts import Given
 from tocsin_notify.app.pages.jobs import CHANNELS, KINDS

@@ -9,7 +9,7 @@ from tocsin.notify.v1.contact_service_pb2 import EmailContact
 from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, URGENCY_UNSPECIFIED
 from tocsin_kit.errors import TocsinError, invalid, to_status
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration, timestamp
+from tocsin_kit.rpc.timestamps import duration, timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.messages.messages import Cancelled, Given

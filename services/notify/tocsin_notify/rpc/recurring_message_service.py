@@ -15,7 +15,7 @@ from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.stamps import duration, timestamp
+from tocsin_kit.rpc.timestamps import duration, timestamp
 
 from tocsin_notify.app.messages import recurring
 from tocsin_notify.app.messages.about import is_incident, require_incident

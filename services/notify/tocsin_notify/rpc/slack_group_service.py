@@ -11,7 +11,7 @@ from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_notify.app.chat.slack_groups import ChosenGroups
 from tocsin_notify.app.messages.groups import require_group

@@ -7,7 +7,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import subscription_service_pb2 as pb
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_notify.app.events.event_types import NAMES, NUMBERS
 from tocsin_notify.store.events.event_deliveries import Attempt, EventDelivery

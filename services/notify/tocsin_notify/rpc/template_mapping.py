@@ -4,7 +4,7 @@ from typing import Final
 
 from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import timestamp
+from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_notify.app.messages.template_preview import Preview
 from tocsin_notify.app.messages.templates import Given

@@ -16,8 +16,8 @@ from uuid import UUID
 
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.lasting_differences import LastingDifferences
 from tocsin_kit.logging import get_logger
-from tocsin_kit.suspects import Suspects
 
 from tocsin_escalation.app.halves import begun, in_halves
 from tocsin_escalation.app.incidents.advance import Advanced, advance
@@ -92,8 +92,8 @@ class PageReconciler:
         self._effects = effects
         self._nudge = nudge
         self._grace = grace
-        self._suspects = Suspects[OpenPage](grace)
-        self._stops = Suspects[Stopped](2 * grace)
+        self._differences = LastingDifferences[OpenPage](grace)
+        self._stops = LastingDifferences[Stopped](2 * grace)
         self._position: UUID | None = None
 
     async def round(self) -> None:
@@ -104,14 +104,14 @@ class PageReconciler:
         for _ in range(_BATCHES_A_ROUND):
             page = await self._look(self._position)
             self._position = page.position
-            due = self._suspects.due(await self._handed_before(page.unknown))
+            due = self._differences.due(await self._handed_before(page.unknown))
             await self._hand_over(due)
-            self._suspects.tried(due)
+            self._differences.tried(due)
             stopped = self._stops.due(page.stopped)
             await self._begin_beyond(stopped)
             self._stops.tried(stopped)
             if self._position is None:
-                self._suspects.forget_others()
+                self._differences.forget_others()
                 self._stops.forget_others()
                 break
 

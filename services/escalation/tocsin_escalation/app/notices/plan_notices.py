@@ -13,7 +13,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_escalation.app import rounds
 from tocsin_escalation.app.halves import begun
@@ -65,9 +65,9 @@ class PlanNotices:
     async def _tenants(self, org_ids: Sequence[str], keys: Sequence[on_call.Key]) -> None:
         choosers, rows, shifts, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
         different: defaultdict[str, dict[str, Chooser]] = defaultdict(dict)
-        turns = Turns()
+        time_slice = TimeSlice()
         for who, chooser in choosers.items():
-            await turns.give()
+            await time_slice.yield_if_over()
             change = change_of(chooser, shifts.get(who, ()), rows.get(who, ()), now)
             if change.gone or change.new:
                 different[chooser.org_id][chooser.user_id] = chooser

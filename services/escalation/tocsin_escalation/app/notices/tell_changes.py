@@ -12,7 +12,7 @@ from typing import Final
 from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_escalation.app import rounds
 from tocsin_escalation.app.halves import begun
@@ -60,9 +60,9 @@ class TellChanges:
         looked_at = set(keys) - coming.passed_over
         full = _full(keys)
         judged: defaultdict[str, dict[str, tuple[Recipient, Verdict]]] = defaultdict(dict)
-        turns = Turns()
+        time_slice = TimeSlice()
         for (org_id, user), recipient in recipients.items():
-            await turns.give()
+            await time_slice.yield_if_over()
             said = present(coming.shifts.get((org_id, user), ()), now, min(coming.until, now + LOOKED_AT))
             known = {each.schedule for each in recipient.known.stretches} if recipient.known else set()
             # A schedule that was deleted is a loss; one that there was no time to resolve is not.

@@ -20,7 +20,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Rounds, run_every, wait_or_stop
-from tocsin_kit.rpc.outlets import Outlet, Outlets
+from tocsin_kit.rpc.live_streams import LiveStream, LiveStreams
 
 from tocsin_escalation.store.incidents import changes, escalations
 from tocsin_escalation.store.incidents.changes import ChangeRow, Horizon, Position
@@ -109,9 +109,11 @@ class _Page:
 class Feeds:
     """The readers of this process, one for each watched tenant."""
 
-    def __init__(self, db: Database, outlets: Outlets, *, most_waiting: int = MOST_WAITING, page: int = PAGE) -> None:
+    def __init__(
+        self, db: Database, streams: LiveStreams, *, most_waiting: int = MOST_WAITING, page: int = PAGE
+    ) -> None:
         self._db = db
-        self._outlets = outlets
+        self._streams = streams
         self._most_waiting = most_waiting
         self._page = page
         self._feeds: dict[str, _Feed] = {}
@@ -166,22 +168,22 @@ class Feeds:
         a credential that ends.
         """
         with self._entered(principal.org_id) as feed:
-            outlet = Outlet(principal, lambda: self._heartbeat(feed), self._most_waiting)
-            self._outlets.add(outlet)
+            stream = LiveStream(principal, lambda: self._heartbeat(feed), self._most_waiting)
+            self._streams.add(stream)
             try:
                 place = await self._begin(feed, cursor)
                 async for batch in self._catch_up(feed, place, wanted):
-                    outlet.check()
+                    stream.check()
                     yield batch
                 # There is no await between the end of the loop above and this line, so no change can come in between.
-                feed.attach(wanted, outlet)
+                feed.attach(wanted, stream)
                 assert feed.cursor is not None, "it was read"
                 yield Batch([], feed.cursor)
                 while True:
-                    yield await outlet.next()
+                    yield await stream.next()
             finally:
-                feed.detach(wanted, outlet)
-                self._outlets.remove(outlet)
+                feed.detach(wanted, stream)
+                self._streams.remove(stream)
 
     async def _begin(self, feed: "_Feed", cursor: Cursor | None) -> Cursor:
         """Where a stream begins; the feed has been read at least up to there."""
@@ -294,17 +296,17 @@ class _Feed:
         self.rounds: Final = Rounds()
         self.asked = False
         self.task: asyncio.Task[None] | None = None
-        self._groups: dict[Wanted, set[Outlet[Batch]]] = {}
+        self._groups: dict[Wanted, set[LiveStream[Batch]]] = {}
 
-    def attach(self, wanted: Wanted, outlet: Outlet[Batch]) -> None:
+    def attach(self, wanted: Wanted, stream: LiveStream[Batch]) -> None:
         """The stream gets what is read from now on."""
-        self._groups.setdefault(wanted, set()).add(outlet)
+        self._groups.setdefault(wanted, set()).add(stream)
 
-    def detach(self, wanted: Wanted, outlet: Outlet[Batch]) -> None:
+    def detach(self, wanted: Wanted, stream: LiveStream[Batch]) -> None:
         """The stream gets nothing any more."""
         group = self._groups.get(wanted)
         if group is not None:
-            group.discard(outlet)
+            group.discard(stream)
             if not group:
                 del self._groups[wanted]
 
@@ -313,18 +315,18 @@ class _Feed:
         self.cursor = batch.cursor
         if not batch.changes:
             return
-        for wanted, outlets in self._groups.items():
+        for wanted, streams in self._groups.items():
             fitting = _fitting(batch, wanted)
             if fitting.changes:
-                for outlet in outlets:
-                    outlet.offer(fitting, len(fitting.changes))
+                for stream in streams:
+                    stream.offer(fitting, len(fitting.changes))
 
     def restart(self, cursor: Cursor) -> None:
         """The database was restored: changes that were sent may not exist any more."""
         self.cursor = cursor
-        for outlets in self._groups.values():
-            for outlet in outlets:
-                outlet.end(_restored())
+        for streams in self._groups.values():
+            for stream in streams:
+                stream.end(_restored())
 
 
 def _too_old(what: str) -> TocsinError:

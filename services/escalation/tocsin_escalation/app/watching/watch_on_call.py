@@ -17,7 +17,7 @@ from tocsin_kit.auth import Principal
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.loops import Rounds, run_every
-from tocsin_kit.rpc.outlets import Outlet, Outlets
+from tocsin_kit.rpc.live_streams import LiveStream, LiveStreams
 
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.app.schedules import reading
@@ -64,7 +64,7 @@ class _Watch:
     named: tuple[str, ...]
     policy: str
     shown: Shown
-    outlet: Outlet[News] | None = None
+    stream: LiveStream[News] | None = None
     begun: bool = field(default=False)
 
     def beat(self) -> News:
@@ -74,9 +74,9 @@ class _Watch:
 class OnCalls:
     """All streams of this process. `run` must be a loop of every process that serves calls."""
 
-    def __init__(self, db: Database, outlets: Outlets) -> None:
+    def __init__(self, db: Database, streams: LiveStreams) -> None:
         self._db = db
-        self._outlets = outlets
+        self._streams = streams
         self._watches: set[_Watch] = set()
         self._rounds = Rounds()
         self._looked = time.monotonic()
@@ -95,16 +95,16 @@ class OnCalls:
         """
         await self._must_exist(principal.org_id, named, policy)
         watch = _Watch(principal.org_id, tuple(named), policy, dict(shown or {}))
-        outlet = watch.outlet = Outlet(principal, lambda: self._beat(watch), MOST_WAITING)
-        self._outlets.add(outlet)
+        stream = watch.stream = LiveStream(principal, lambda: self._beat(watch), MOST_WAITING)
+        self._streams.add(stream)
         self._watches.add(watch)
         try:
             await self.look()
             while True:
-                yield await outlet.next()
+                yield await stream.next()
         finally:
             self._watches.discard(watch)
-            self._outlets.remove(outlet)
+            self._streams.remove(stream)
 
     async def look(self) -> None:
         """One round: resolve all watched schedules, and send the changes. Raises DATABASE_UNAVAILABLE."""
@@ -169,5 +169,5 @@ def _tell(watch: _Watch, ids: Iterable[str], states: Mapping[Key, State]) -> Non
         return
     watch.begun = True
     watch.shown = {state.schedule: state.digest for state in now}
-    assert watch.outlet is not None, "it was given one before it was looked at"
-    watch.outlet.offer(News(different, dict(watch.shown)), max(1, len(different)))
+    assert watch.stream is not None, "it was given one before it was looked at"
+    watch.stream.offer(News(different, dict(watch.shown)), max(1, len(different)))

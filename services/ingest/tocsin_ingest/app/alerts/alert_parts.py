@@ -14,7 +14,7 @@ from typing import Any, Final
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.rpc.unopened import part
+from tocsin_kit.rpc.raw_fields import part
 from tocsin_kit.rpc.validation import is_valid, validate
 
 from tocsin_ingest.app.alerts.details import FEW, check_details

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tocsin.ingest.v1.alert_pb2 import AlertDecision, RuleContribution
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.stamps import duration
+from tocsin_kit.rpc.timestamps import duration
 
 from tocsin_ingest.domain.routing import Route, Rule
 

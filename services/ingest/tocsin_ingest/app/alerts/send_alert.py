@@ -14,9 +14,9 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.requests import body_hash
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
-from tocsin_kit.loops import Turns
-from tocsin_kit.rpc.unopened import enclosed
+from tocsin_kit.rpc.raw_fields import length_delimited
 from tocsin_kit.rpc.validation import validate
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.admission import Admission
 from tocsin_ingest.app.alerts.alert_parts import core_of, words_of
@@ -36,9 +36,9 @@ _INTEGRATIONS: Final = "integrations"
 _READING: Final = 0.1
 """Seconds after which the alerts of a batch that are read already continue: the data they were read with must not become old
 while others are read."""
-_TURN: Final = 0.002
-"""Seconds of a turn. A batch that commits meanwhile waits for the event loop after each of its statements. If it waited for as
-long as a call takes to be read, the database would be idle in that time, and reading would stop while the database works."""
+_SLICE: Final = 0.002
+"""Seconds of a slice of time. A batch that commits meanwhile waits for the event loop after each of its statements. If it waited
+for as long as a call takes to be read, the database would be idle in that time, and reading would stop while the database works."""
 
 
 @value
@@ -81,7 +81,7 @@ class Sent:
 def request_of(alert: AlertInput, request_id: str = "") -> bytes:
     """A SendAlertRequest with the alert, serialized. Making the request object costs three times as much: the alert would be
     copied into it."""
-    data = enclosed(_ALERT, alert.SerializeToString())
+    data = length_delimited(_ALERT, alert.SerializeToString())
     return SendAlertRequest(request_id=request_id).SerializeToString() + data if request_id else data
 
 
@@ -213,7 +213,7 @@ class AlertIntake:
     ) -> "list[Entry | Exception]":
         """The next entries: all that are left, or as many as can be read in a moment."""
         loop = asyncio.get_running_loop()
-        end, turns = loop.time() + _READING, Turns(_TURN)
+        end, time_slice = loop.time() + _READING, TimeSlice(_SLICE)
         shelf = self._recognised.of(sender.org_id, sender.subject)
         get = shelf.get
         routings: dict[str, Routing] = {}
@@ -232,7 +232,7 @@ class AlertIntake:
                 entries.append(await self._read(sender, shelf, read(data), data, routings))
             except Exception as error:
                 entries.append(error)
-            if await turns.give():
+            if await time_slice.yield_if_over():
                 # Rules and silences may have changed meanwhile.
                 routings.clear()
             if loop.time() > end:

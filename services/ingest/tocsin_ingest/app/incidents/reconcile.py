@@ -13,8 +13,8 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.lasting_differences import LastingDifferences
 from tocsin_kit.logging import get_logger
-from tocsin_kit.suspects import Suspects
 
 from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.differences import Difference, Standing, of_open_here, of_open_there
@@ -96,8 +96,8 @@ class Reconciler:
         self._escalation = escalation
         self._metrics = metrics
         self._nudge = nudge
-        self._here = _Cursor(self._open_here, Suspects(grace))
-        self._there = _Cursor(self._open_there, Suspects(grace))
+        self._here = _Cursor(self._open_here, LastingDifferences(grace))
+        self._there = _Cursor(self._open_there, LastingDifferences(grace))
 
     async def round(self) -> None:
         """One round in the background: up to 5,000 incidents of each side, after those of the last round.
@@ -107,11 +107,13 @@ class Reconciler:
         for cursor in (self._here, self._there):
             for _ in range(_BATCHES_A_ROUND):
                 _, found = await cursor.step()
-                await self._mend(cursor.suspects.due(found), cursor.suspects.tried)
+                await self._mend(cursor.differences.due(found), cursor.differences.tried)
                 if cursor.position is None:
-                    cursor.suspects.forget_others()
+                    cursor.differences.forget_others()
                     break
-        lasting = Counter(each.difference for cursor in (self._here, self._there) for each in cursor.suspects.lasting())
+        lasting = Counter(
+            each.difference for cursor in (self._here, self._there) for each in cursor.differences.lasting()
+        )
         for difference in Difference:
             self._metrics.differing.labels(difference.name.lower()).set(lasting[difference])
 
@@ -119,13 +121,13 @@ class Reconciler:
         """Everything at once, without a grace. Raises SERVICE_UNAVAILABLE, DATABASE_UNAVAILABLE."""
         report = Report()
         for read in (self._open_here, self._open_there):
-            cursor = _Cursor(read, Suspects(0.0))
+            cursor = _Cursor(read, LastingDifferences(0.0))
             while True:
                 compared, found = await cursor.step()
                 report.compared += compared
                 report.found += found
                 if mend:
-                    report.mended |= await self._mend(found, cursor.suspects.tried)
+                    report.mended |= await self._mend(found, cursor.differences.tried)
                 if cursor.position is None:
                     break
         return report
@@ -249,9 +251,9 @@ _Read = Callable[[UUID | None], Awaitable[_Page]]
 class _Cursor:
     """Reads one side's open incidents page by page, again and again."""
 
-    def __init__(self, read: _Read, suspects: "Suspects[Differing]") -> None:
+    def __init__(self, read: _Read, differences: "LastingDifferences[Differing]") -> None:
         self._read = read
-        self.suspects = suspects
+        self.differences = differences
         self.position: UUID | None = None
 
     async def step(self) -> tuple[int, list[Differing]]:

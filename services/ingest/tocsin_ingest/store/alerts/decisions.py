@@ -18,7 +18,7 @@ from tocsin.ingest.v1.alert_pb2 import (
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Statement, param
 from tocsin_kit.ids import format_name
-from tocsin_kit.rpc.unopened import enclosed
+from tocsin_kit.rpc.raw_fields import length_delimited
 
 from tocsin_ingest.domain.decide import Earlier, Outcome, Step
 from tocsin_ingest.domain.group_windows import Passed
@@ -57,13 +57,13 @@ def encode(steps: Sequence[Step]) -> bytes | None:
 def _encode_one(step: Step) -> bytes:
     if step.is_plain:
         return _encode_plain(step.outcome, step.route, step.at)
-    return enclosed(_FIELD, step.route + _own(step))
+    return length_delimited(_FIELD, step.route + _own(step))
 
 
 @lru_cache(4096)
 def _encode_plain(outcome: Outcome, route: bytes, at: datetime | None) -> bytes:
     """Alerts of one storm are decided alike, and those of a batch at one time."""
-    return enclosed(_FIELD, route + _own(Step(outcome, route, at)))
+    return length_delimited(_FIELD, route + _own(Step(outcome, route, at)))
 
 
 def _own(step: Step) -> bytes:

@@ -8,7 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_kit.counts import Counts
-from tocsin_kit.loops import one_turn, wait_or_stop
+from tocsin_kit.loops import wait_or_stop
+from tocsin_kit.time_slices import yield_to_others
 
 from tocsin_notify.app.delivery.backlog import Backlog
 from tocsin_notify.app.delivery.circuits import Circuits, Provider, provider_of
@@ -27,7 +28,7 @@ open connection needs."""
 _MOST_TO_BEGIN: Final = 0.25
 """The limit for all calls of a claim together. Each call that is later asks the gate by itself, which adds load to a
 busy process."""
-_AT_A_TURN: Final = 8
+_IN_A_SLICE: Final = 8
 """Calls that take their first steps in one iteration of the event loop: a whole claim at once would block it for
 milliseconds."""
 _NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
@@ -91,7 +92,7 @@ class Calls:
         """Attempts of each notification whose outcome is not written yet."""
 
     async def start(
-        self, starts: Sequence[Start], since: float, *, give_way: Callable[[], Awaitable[object]] = one_turn
+        self, starts: Sequence[Start], since: float, *, give_way: Callable[[], Awaitable[object]] = yield_to_others
     ) -> None:
         """Return when every one of these calls has begun (see `store.delivery.gate`), or has lost the right to begin by itself.
 
@@ -116,7 +117,7 @@ class Calls:
         left = deque(zip(starts, permits, strict=True))
         try:
             while left:
-                for _ in range(min(_AT_A_TURN, len(left))):
+                for _ in range(min(_IN_A_SLICE, len(left))):
                     self._begin(*left.popleft())
                 if left:
                     await give_way()

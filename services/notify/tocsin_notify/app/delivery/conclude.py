@@ -11,8 +11,8 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import SmallTurns, Turns
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
+from tocsin_kit.time_slices import CountSlice, TimeSlice
 
 from tocsin_notify.app.delivery import page_outcomes
 from tocsin_notify.app.delivery.calls import Finished
@@ -100,9 +100,9 @@ class Conclude:
                 delivery = each.start.delivery
                 await self._gone(delivery.org_id, each.start.contact_method, delivery.start_time, each.outcome.reason)
         conclusions = list[Conclusion]()
-        turns = SmallTurns()
+        time_slice = CountSlice()
         for each in finished:
-            await turns.give()
+            await time_slice.yield_if_over()
             conclusions.append(self._conclusion(each))
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         providers = {each.start.delivery.notification: each.start.provider for each in finished}
@@ -156,9 +156,9 @@ class Conclude:
     ) -> None:
         """The journal, the metrics and the log, after the commit."""
         ended = {each.start.delivery.notification: each for each in finished}
-        turns = SmallTurns()
+        time_slice = CountSlice()
         for row in rows:
-            await turns.give()
+            await time_slice.yield_if_over()
             self._notes.note(concluded(row, states[row.id], ended[row.id]))
             if row.id not in but_log:
                 self._note(row, states[row.id])
@@ -192,11 +192,11 @@ class Conclude:
             return []
         starts = {each.start.delivery.notification: each.start for each in finished}
         held = await bundles.members(tx, {(row.org_id, row.page_id) for row in sent.values()})
-        outcomes, turns = list[PageOutcome](), Turns()
+        outcomes, time_slice = list[PageOutcome](), TimeSlice()
         for id, row in sent.items():
             channel, tries = starts[id].delivery.target.channel, starts[id].tries
             outcomes += page_outcomes.sent_together(row.org_id, held[row.page_id], id, channel, tries)
-            await turns.give()
+            await time_slice.yield_if_over()
         return outcomes
 
     def _conclusion(self, finished: Finished) -> Conclusion:

@@ -22,8 +22,8 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.journal_notes import added
@@ -121,7 +121,7 @@ class MakeDigests:
             pass
 
     async def _round(self) -> int:
-        turns = Turns()
+        time_slice = TimeSlice()
         async with self._db.claim() as tx:
             claimed = await digests.claim(
                 tx,
@@ -137,7 +137,7 @@ class MakeDigests:
             key = each.rhythm, each.next_time
             if key not in times:
                 times[key] = self._times(*key, now)
-                await turns.give()
+                await time_slice.yield_if_over()
         due = sorted((_Due(each, times[each.rhythm, each.next_time]) for each in claimed), key=lambda each: each.group)
         groups = [list(group) for _, group in groupby(due, key=lambda each: each.group)]
         parts = [group[at : at + USERS_AT_ONCE] for group in groups for at in range(0, len(group), USERS_AT_ONCE)]
@@ -207,10 +207,10 @@ class MakeDigests:
 
 async def _drafts(due: Sequence[_Due], asked: SummarizeForDigestsResponse) -> list[_Draft]:
     """The text of each of these."""
-    people, turns, drafts = {each.user: each for each in asked.people}, Turns(), []
+    people, time_slice, drafts = {each.user: each for each in asked.people}, TimeSlice(), []
     for each in due:
         drafts.append(_draft(each, asked.figures, people.get(each.digest.user_id)))
-        await turns.give()
+        await time_slice.yield_if_over()
     return drafts
 
 

@@ -14,8 +14,9 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
 from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import SmallTurns, one_turn, until
+from tocsin_kit.loops import until
 from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
+from tocsin_kit.time_slices import CountSlice, yield_to_others
 
 from tocsin_notify.app.delivery.calls import Start
 from tocsin_notify.app.delivery.deliver import FRESH_SECONDS
@@ -179,7 +180,7 @@ class Release:
         return made.time is not None
 
     async def _let_pages_pass(self) -> None:
-        await one_turn()
+        await yield_to_others()
         await self._first.give_way()
 
     def _fits(self) -> int | None:
@@ -199,16 +200,16 @@ class Release:
         methods = {new_id(): message for message in due if message.channel is not None}
         method_of = {message.id: method for method, message in methods.items()}
         known = await people.read(tx, {_reader(message) for message in due})
-        new, turns = list[NewPage](), SmallTurns()
+        new, time_slice = list[NewPage](), CountSlice()
         for message in due:
-            await turns.give()
+            await time_slice.yield_if_over()
             new.append(page_of(message, method_of.get(message.id)))
         writes = Together(tx)
         if methods:
             await messages.add_addresses(writes, methods)
         stored = await pages.insert(writes, new)
         for message, page in zip(due, new, strict=True):
-            await turns.give()
+            await time_slice.yield_if_over()
             person = known[_reader(message)]
             way = _way(message, page, person)
             if isinstance(way, str):

@@ -9,7 +9,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_notify.app.pages.stored_jobs import readable
 from tocsin_notify.channels.text import one_line, severity_word
@@ -43,14 +43,14 @@ class Listed:
 
 
 async def readable_of(
-    org_id: str, members: Sequence[BundledPage], turns: Turns
+    org_id: str, members: Sequence[BundledPage], time_slice: TimeSlice
 ) -> tuple[list[Listed], list[BundledPage]]:
     """The pages that can be shown in one message; and the others, each of which is sent alone, so that they delay no
     bundle."""
     listed: list[Listed] = []
     odd: list[BundledPage] = []
     for each in members:
-        await turns.give()
+        await time_slice.yield_if_over()
         try:
             job = readable(each.job, org_id, each.id)
             if job is not None:
@@ -91,12 +91,12 @@ async def without_answered(tx: Tx, claimed: Sequence[Claimed]) -> list[Claimed]:
     named = {(row.org_id, row.page_id) for row in claimed if row.type == Kind.BUNDLE and row.verdict == "sending"}
     if not named:
         return list(claimed)
-    held, turns = await bundles.members(tx, named), Turns()
-    return [await _less(row, held[row.page_id], turns) if row.page_id in held else row for row in claimed]
+    held, time_slice = await bundles.members(tx, named), TimeSlice()
+    return [await _less(row, held[row.page_id], time_slice) if row.page_id in held else row for row in claimed]
 
 
-async def _less(row: Claimed, members: Sequence[BundledPage], turns: Turns) -> Claimed:
-    listed, _ = await readable_of(row.org_id, [each for each in members if each.stopped is None], turns)
+async def _less(row: Claimed, members: Sequence[BundledPage], time_slice: TimeSlice) -> Claimed:
+    listed, _ = await readable_of(row.org_id, [each for each in members if each.stopped is None], time_slice)
     true = _by_incident(listed)
     job = readable(row.job, row.org_id, row.page_id)
     if not true or job is None:

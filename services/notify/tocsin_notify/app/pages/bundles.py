@@ -11,8 +11,9 @@ from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import Turns, wait_or_stop
+from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.tasks.journal import NO_NOTES, Noted, Notes, note_all
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_notify.app.delivery import page_outcomes
 from tocsin_notify.app.delivery.failures import Failures
@@ -105,7 +106,7 @@ class Bundles:
         held = await bundles.members(tx, [(each.org_id, each.bundle) for each in due])
         known = await people.read(tx, {(each.org_id, each.user_id) for each in due})
         now = await tx.now()
-        made, turns = _Made(read=sum(map(len, held.values()))), Turns()
+        made, time_slice = _Made(read=sum(map(len, held.values()))), TimeSlice()
         for bundle in due:
             true = [each for each in held[bundle.bundle] if each.stopped is None]
             if not true:
@@ -114,7 +115,7 @@ class Bundles:
             if bundle.waited and (len(true) == 1 or person.settings.bundling(self._bundling).pages <= 0):
                 made.alone += [_alone(bundle.org_id, each, person, _WAITED) for each in true]
                 continue
-            listed, odd = await readable_of(bundle.org_id, true, turns)
+            listed, odd = await readable_of(bundle.org_id, true, time_slice)
             made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]
             if listed:
                 made.pages.append(page_of(bundle, listed, words_of(person.settings.language or LANGUAGES[0])))

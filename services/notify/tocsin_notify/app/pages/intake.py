@@ -11,9 +11,9 @@ from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.batches import Batches
-from tocsin_kit.crowds import Crowds
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.noisy_tenants import NoisyTenants
 
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages.submit import Submit
@@ -52,7 +52,7 @@ class Intake:
         self._clock = clock
         self._apart: dict[Hashable, float] = {}
         """Tenants that have batches of their own, and until when."""
-        self._crowds = Crowds(clock=clock)
+        self._noisy = NoisyTenants(clock=clock)
         self._on_way: dict[str, asyncio.Future[bool]] = {}
         self._lanes: dict[int, Batches[NewPage, bool]] = {
             priority: Batches(
@@ -97,12 +97,12 @@ class Intake:
 
     def _enqueue(self, page: NewPage) -> "asyncio.Future[bool]":
         answer = self._lanes[page.priority].enqueue(page)
-        self._crowds.note(page.org_id)
+        self._noisy.note(page.org_id)
         self._on_way[page.job.page] = answer
         return answer
 
     def _is_apart(self, org_id: Hashable) -> bool:
-        return org_id in self._crowds or self._apart.get(org_id, 0.0) > self._clock()
+        return org_id in self._noisy or self._apart.get(org_id, 0.0) > self._clock()
 
     def _set_apart(self, org_id: str) -> None:
         now = self._clock()

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.call_limits import AnonymousCall, AnonymousCalls, UnreadAnswers
 from tocsin_kit.rpc.closing import closing
-from tocsin_kit.rpc.rooms import Guest, Guests, Unread
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -28,14 +28,14 @@ _MOST_UNREAD: Final = 60
 _MAX_BYTES: Final = 4096
 
 
-class GuestDoor:
+class AnonymousHandlers:
     """Wraps the handlers of services that are open to every caller."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._reading = Guests("health checks", _MOST_READING, _MOST_OF_CONNECTION, metrics)
-        self._reflecting = Guests("reflection streams", _MOST_READING, _MOST_OF_CONNECTION, metrics)
-        self._watching = Guests("health watches", _MOST_WATCHING, _MOST_OF_CONNECTION, metrics)
-        self._unread = Unread(_MOST_UNREAD, metrics)
+        self._reading = AnonymousCalls("health checks", _MOST_READING, _MOST_OF_CONNECTION, metrics)
+        self._reflecting = AnonymousCalls("reflection streams", _MOST_READING, _MOST_OF_CONNECTION, metrics)
+        self._watching = AnonymousCalls("health watches", _MOST_WATCHING, _MOST_OF_CONNECTION, metrics)
+        self._unread_answers = UnreadAnswers(_MOST_UNREAD, metrics)
 
     def wrap(self, handler: Any) -> Any:
         """The handler, reading within limits."""
@@ -48,9 +48,9 @@ class GuestDoor:
     def _answered(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> Any:
             async with _answering_errors(context):
-                self._unread.enter(context)
-                with self._reading.admit(context.peer()) as guest:
-                    request = await _read(guest, context, handler.request_deserializer)
+                self._unread_answers.enter(context)
+                with self._reading.admit(context.peer()) as call:
+                    request = await _read(call, context, handler.request_deserializer)
                 return await handler.unary_unary(request, context)
 
         return serve
@@ -58,14 +58,14 @@ class GuestDoor:
     def _watched(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> AsyncIterator[Any]:
             async with _answering_errors(context):
-                self._unread.enter(context)
-                with self._reading.admit(context.peer()) as guest:
-                    request = await _read(guest, context, handler.request_deserializer)
-                with self._watching.admit(context.peer()) as guest:
+                self._unread_answers.enter(context)
+                with self._reading.admit(context.peer()) as call:
+                    request = await _read(call, context, handler.request_deserializer)
+                with self._watching.admit(context.peer()) as call:
                     async with closing(handler.unary_stream(request, context)) as answers:
                         while True:
                             try:
-                                answer = await guest.wait(anext(answers), None)
+                                answer = await call.wait(anext(answers), None)
                             except StopAsyncIteration:
                                 return
                             yield answer
@@ -75,9 +75,9 @@ class GuestDoor:
     def _asked(self, handler: Any) -> Any:
         async def serve(_: object, context: Context) -> AsyncIterator[Any]:
             async with _answering_errors(context):
-                self._unread.enter(context)
-                with self._reflecting.admit(context.peer()) as guest:
-                    requests = _requests(guest, context, handler.request_deserializer)
+                self._unread_answers.enter(context)
+                with self._reflecting.admit(context.peer()) as call:
+                    requests = _requests(call, context, handler.request_deserializer)
                     async with closing(handler.stream_stream(requests, context)) as answers:
                         async for answer in answers:
                             yield answer
@@ -85,16 +85,16 @@ class GuestDoor:
         return serve
 
 
-async def _requests(guest: Guest, context: Context, parse: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+async def _requests(call: AnonymousCall, context: Context, parse: Callable[[bytes], Any]) -> AsyncIterator[Any]:
     while True:
-        data = await guest.wait(context.read(), READ_SECONDS)
+        data = await call.wait(context.read(), READ_SECONDS)
         if data is grpc.aio.EOF:
             return
         yield _parsed(data, parse)
 
 
-async def _read(guest: Guest, context: Context, parse: Callable[[bytes], Any]) -> Any:
-    data = await guest.wait(context.read(), READ_SECONDS)
+async def _read(call: AnonymousCall, context: Context, parse: Callable[[bytes], Any]) -> Any:
+    data = await call.wait(context.read(), READ_SECONDS)
     return _parsed(b"" if data is grpc.aio.EOF else data, parse)
 
 

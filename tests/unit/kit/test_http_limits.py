@@ -7,14 +7,14 @@ from typing import Any, cast
 import aiohttp
 import pytest
 from aiohttp import web
-from tocsin_kit import http_door
+from tocsin_kit import http_limits
 from tocsin_kit.http import HttpServer
-from tocsin_kit.http_door import HttpDoor
-from tocsin_kit.loops import TURN_SECONDS
+from tocsin_kit.http_limits import HttpLimits
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import Proxies
 from tocsin_kit.rpc.health import Health
 from tocsin_kit.settings import ServiceSettings
+from tocsin_kit.time_slices import SLICE_SECONDS
 
 
 class Transport:
@@ -51,9 +51,9 @@ class Parser(asyncio.Protocol):
 class Client:
     """A connection whose reading is done by hand."""
 
-    def __init__(self, door: HttpDoor, parser: Parser) -> None:
+    def __init__(self, limits: HttpLimits, parser: Parser) -> None:
         self.parser, self.transport = parser, Transport()
-        self.connection: Any = door.protocol(lambda: parser)()
+        self.connection: Any = limits.protocol(lambda: parser)()
         self.connection.connection_made(cast(Any, self.transport))
 
     def reads(self, data: bytes) -> int:
@@ -68,24 +68,24 @@ class Client:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(http_door, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(http_limits, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     return now
 
 
 @pytest.fixture
-def door() -> HttpDoor:
-    return HttpDoor(
+def limits() -> HttpLimits:
+    return HttpLimits(
         connections=10, body_bytes=1000, header_seconds=60, body_seconds=60, proxies=Proxies(), metrics=Metrics()
     )
 
 
-async def test_what_takes_long_to_parse_is_read_on_in_another_turn(door: HttpDoor, clock: list[float]) -> None:
+async def test_what_takes_long_to_parse_is_read_on_in_another_turn(limits: HttpLimits, clock: list[float]) -> None:
     data = bytes(100_000)
-    slow, other = (Client(door, Parser(clock, TURN_SECONDS)) for _ in range(2))
-    assert slow.reads(data) == http_door._READ
+    slow, other = (Client(limits, Parser(clock, SLICE_SECONDS)) for _ in range(2))
+    assert slow.reads(data) == http_limits._READ
     assert not slow.transport.reads
     # Another one in the same turn, out of hundreds that a host may have.
-    assert other.reads(data) == http_door._CRUMB
+    assert other.reads(data) == http_limits._READ_WHEN_BUSY
     assert not other.transport.reads
     await asyncio.sleep(0)
     assert (slow.transport.reads, other.transport.reads) == (True, True)
@@ -93,14 +93,14 @@ async def test_what_takes_long_to_parse_is_read_on_in_another_turn(door: HttpDoo
     assert other.parser.came.endswith(b"abc")
 
 
-async def test_what_is_parsed_quickly_is_read_on_at_once(door: HttpDoor, clock: list[float]) -> None:
-    quick = Client(door, Parser(clock, TURN_SECONDS / 4))
-    assert [quick.reads(bytes(9000)) for _ in range(3)] == [http_door._READ] * 3
+async def test_what_is_parsed_quickly_is_read_on_at_once(limits: HttpLimits, clock: list[float]) -> None:
+    quick = Client(limits, Parser(clock, SLICE_SECONDS / 4))
+    assert [quick.reads(bytes(9000)) for _ in range(3)] == [http_limits._READ] * 3
     assert quick.transport.reads
 
 
-async def test_reading_goes_on_no_sooner_than_aiohttp_wants(door: HttpDoor, clock: list[float]) -> None:
-    client = Client(door, Parser(clock, TURN_SECONDS))
+async def test_reading_goes_on_no_sooner_than_aiohttp_wants(limits: HttpLimits, clock: list[float]) -> None:
+    client = Client(limits, Parser(clock, SLICE_SECONDS))
     client.reads(b"x")
     client.parser._buffer_paused = True
     await asyncio.sleep(0)
@@ -110,7 +110,7 @@ async def test_reading_goes_on_no_sooner_than_aiohttp_wants(door: HttpDoor, cloc
 async def test_a_body_that_is_read_in_many_turns_is_complete(
     settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_door, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(http_limits, "SLICE_SECONDS", 0.0)
     data = bytes(number % 251 for number in range(60_000))
 
     async def echo(request: web.Request) -> web.Response:

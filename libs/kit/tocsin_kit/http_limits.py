@@ -15,9 +15,10 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import TURN_SECONDS, until
+from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import Proxies
+from tocsin_kit.time_slices import SLICE_SECONDS
 
 _HOST_SHARE: Final = 0.5
 _UNKNOWN: Final = 64 << 10
@@ -30,12 +31,12 @@ after the first check."""
 _READ: Final = 8 << 10
 """Bytes that are parsed between two checks of the clock. Without a limit they are 256 KB, which may contain 40,000 chunks of a
 body, or 7,000 requests."""
-_CRUMB: Final = 512
+_READ_WHEN_BUSY: Final = 512
 """The same for connections that arrive in an iteration that has lasted long enough already."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
 
-class HttpDoor:
+class HttpLimits:
     """The limits of one listener. `connections`, `body_bytes`: of all hosts; one host may take half of each.
 
     Connections of a trusted proxy are those of many hosts.
@@ -111,7 +112,7 @@ class HttpDoor:
 
     def buffer(self) -> memoryview:
         """Where to read to."""
-        return self._buffer if self._spent < TURN_SECONDS else self._buffer[:_CRUMB]
+        return self._buffer if self._spent < SLICE_SECONDS else self._buffer[:_READ_WHEN_BUSY]
 
     def read(self, count: int) -> bytes:
         """The data that were read into it."""
@@ -122,18 +123,18 @@ class HttpDoor:
         if not self._spent:
             asyncio.get_running_loop().call_soon(self._begin_turn)
         self._spent += seconds
-        return self._spent >= TURN_SECONDS
+        return self._spent >= SLICE_SECONDS
 
     def _begin_turn(self) -> None:
         self._spent = 0.0
 
-    def request(self, request: web.Request, limit: int) -> "_UnderWay":
+    def request(self, request: web.Request, limit: int) -> "_CountedRequest":
         """Around a request whose headers have arrived and whose body is at most `limit` bytes.
 
         Raises OVERLOADED when the bodies being read use the whole budget. A body that does not arrive in time raises
         HTTPRequestTimeout where it is read.
         """
-        return _UnderWay(self, request, limit)
+        return _CountedRequest(self, request, limit)
 
     def begin(self, request: web.Request) -> "_Connection | None":
         """Its headers have arrived; returns its connection, if that is one of this listener's."""
@@ -186,13 +187,13 @@ class HttpDoor:
             request.content.set_exception(web.HTTPRequestTimeout())
 
 
-class _UnderWay:
+class _CountedRequest:
     """One request. A class: two generators cost as much as the rest of this."""
 
-    __slots__ = ("_connection", "_door", "_host", "_limit", "_request", "_size", "_timer")
+    __slots__ = ("_connection", "_host", "_limit", "_limits", "_request", "_size", "_timer")
 
-    def __init__(self, door: HttpDoor, request: web.Request, limit: int) -> None:
-        self._door = door
+    def __init__(self, limits: HttpLimits, request: web.Request, limit: int) -> None:
+        self._limits = limits
         self._request = request
         self._limit = limit
         self._host = ""
@@ -200,25 +201,25 @@ class _UnderWay:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        door, request = self._door, self._request
-        self._connection = door.begin(request)
+        limits, request = self._limits, self._request
+        self._connection = limits.begin(request)
         if not request.can_read_body:
             return
         self._host = request.remote or ""
         try:
-            self._size = door.take_body(request, self._host, self._limit)
+            self._size = limits.take_body(request, self._host, self._limit)
         except TocsinError:
             self.__exit__()
             raise
         if not request.content.is_eof():
             # Most bodies arrive with their headers.
-            self._timer = door.wait_for_body(request)
+            self._timer = limits.wait_for_body(request)
 
     def __exit__(self, *_error: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._size is not None:
-            self._door.give_back(self._host, self._size)
+            self._limits.give_back(self._host, self._size)
         if self._connection is not None:
             self._connection.answered()
 
@@ -226,8 +227,8 @@ class _UnderWay:
 class _Connection(asyncio.BufferedProtocol):
     """Counts a connection and passes all data to aiohttp's protocol, in pieces between which other tasks run."""
 
-    def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol], *, admitted: bool) -> None:
-        self._door = door
+    def __init__(self, limits: HttpLimits, make: Callable[[], asyncio.Protocol], *, admitted: bool) -> None:
+        self._limits = limits
         self._make = make
         self._admitted = admitted
         self._inner: Any = None  # aiohttp's, which nothing public names
@@ -244,30 +245,30 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
         self._host = str(peer[0]) if peer else ""
-        if not self._admitted and not self._door.admit(self._host):
+        if not self._admitted and not self._limits.admit(self._host):
             transport.write(_FULL)
             transport.close()
             return
-        self._door.enter(self, transport)
+        self._limits.enter(self, transport)
         self._transport = transport
         self._inner = self._make()
         self._inner.connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._inner is not None:
-            self._door.leave(self._transport, self._host)
+            self._limits.leave(self._transport, self._host)
             self._inner.connection_lost(error)
 
     def get_buffer(self, _wanted: int) -> memoryview:
-        return self._door.buffer()
+        return self._limits.buffer()
 
     def buffer_updated(self, count: int) -> None:
         if self._inner is None:
             return
         self._unanswered = True
         began = time.perf_counter()
-        self._inner.data_received(self._door.read(count))
-        if self._door.parsed(time.perf_counter() - began) and not self._transport.is_closing():
+        self._inner.data_received(self._limits.read(count))
+        if self._limits.parsed(time.perf_counter() - began) and not self._transport.is_closing():
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from tocsin_kit.rpc.stamps import set_time
+from tocsin_kit.rpc.timestamps import set_time
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SendAlertsResult,
 )
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.rpc.unopened import enclosed, unopened
+from tocsin_kit.rpc.raw_fields import length_delimited, with_raw_field
 from tocsin_kit.rpc.validation import validate
 
 from tests.rounds import examples
 
-BATCH = unopened(SendAlertsRequest.DESCRIPTOR, "alerts")
-ANSWER = unopened(SendAlertsResponse.DESCRIPTOR, "results")
+BATCH = with_raw_field(SendAlertsRequest.DESCRIPTOR, "alerts")
+ANSWER = with_raw_field(SendAlertsResponse.DESCRIPTOR, "results")
 text = st.text(max_size=300)
 requests = st.builds(SendAlertRequest, alert=st.builds(AlertInput, summary=text, labels=st.dictionaries(text, text)))
 
@@ -37,7 +37,7 @@ def test_items_are_the_bytes_of_each(items: list[SendAlertRequest]) -> None:
 @settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.builds(SendAlertResponse, dedup_key=text, count=st.integers(0, 2**40)), max_size=5))
 def test_answers_are_put_together_from_bytes(answers: list[SendAlertResponse]) -> None:
-    results = [enclosed(1, each.SerializeToString()) for each in answers]
+    results = [length_delimited(1, each.SerializeToString()) for each in answers]
     written = ANSWER(results=results).SerializeToString()
     assert SendAlertsResponse.FromString(written) == SendAlertsResponse(
         results=[SendAlertsResult(response=each) for each in answers]
@@ -47,7 +47,7 @@ def test_answers_are_put_together_from_bytes(answers: list[SendAlertResponse]) -
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 16383, 16384, 70_000])
 def test_lengths_of_any_size_are_written(size: int) -> None:
     inner = SendAlertResponse(dedup_key="x" * size) if size else SendAlertResponse()
-    assert SendAlertsResult.FromString(enclosed(1, inner.SerializeToString())).response == inner
+    assert SendAlertsResult.FromString(length_delimited(1, inner.SerializeToString())).response == inner
 
 
 @pytest.mark.parametrize("number", [0, 1, 1000, 1001])
@@ -67,7 +67,7 @@ def test_rules_and_their_words_are_the_same(number: int) -> None:
 def test_what_is_no_message_is_refused_and_what_is_wrong_inside_is_found_later() -> None:
     with pytest.raises(DecodeError):
         BATCH.FromString(b"\x0a\x05ab")
-    (part,) = BATCH.FromString(enclosed(1, b"\x0a\x05ab")).alerts  # type: ignore[attr-defined]
+    (part,) = BATCH.FromString(length_delimited(1, b"\x0a\x05ab")).alerts  # type: ignore[attr-defined]
     with pytest.raises(DecodeError):
         SendAlertRequest.FromString(part)
 

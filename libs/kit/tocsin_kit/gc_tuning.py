@@ -14,7 +14,7 @@ That cost more than all other work of filling an empty Redis with a million time
 
 
 @contextmanager
-def resting() -> Iterator[None]:
+def switched_off() -> Iterator[None]:
     """For the imports of a service: the collector is off, and the objects of the imports are never examined.
 
     Imports make 120,000 containers that all stay: examining them again and again takes a sixth of the start.

@@ -1,6 +1,6 @@
 """Long-lived streams: limited, kept alive, and ended when their caller may not read any more.
 
-A source offers messages to outlets and never waits for a reader. The number of unread messages is limited: beyond it the outlet
+A source offers messages to streams and never waits for a reader. The number of unread messages is limited: beyond it the stream
 ends, and its reader is told to open the stream again.
 """
 
@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
 
 
-class Outlet(Generic[M]):
+class LiveStream(Generic[M]):
     """One stream: the messages that wait for its reader. `heartbeat` makes a message for a quiet stream, or None if none may be
     sent."""
 
@@ -41,7 +41,7 @@ class Outlet(Generic[M]):
         self._told = time.monotonic() - random.uniform(0, HEARTBEAT_SECONDS / 2)
 
     def offer(self, message: M, weight: int) -> None:
-        """Add a message for the reader. Beyond `most` of weight the outlet ends with WATCH_TOO_SLOW."""
+        """Add a message for the reader. Beyond `most` of weight the stream ends with WATCH_TOO_SLOW."""
         if self._error is not None:
             return
         if self._waiting and self._weight + weight > self._most:
@@ -78,7 +78,7 @@ class Outlet(Generic[M]):
             raise self._error
 
     async def next(self) -> M:
-        """The next message. Raises what ended the outlet."""
+        """The next message. Raises what ended the stream."""
         while True:
             self._wake.clear()
             self.check()
@@ -96,25 +96,25 @@ class Outlet(Generic[M]):
             await self._wake.wait()
 
 
-class Outlets:
-    """All outlets of a process. `run` must be one of its loops, wherever calls are served."""
+class LiveStreams:
+    """All streams of a process. `run` must be one of its loops, wherever calls are served."""
 
     def __init__(self, credentials: Credentials, stop: asyncio.Event) -> None:
         """`stop`: set when the process is to stop."""
         self._credentials = credentials
         self._stop = stop
-        self._open: set[Outlet[object]] = set()
+        self._open: set[LiveStream[object]] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, outlet: "Outlet[M]") -> None:
+    def add(self, stream: "LiveStream[M]") -> None:
         """From now on it is looked after."""
-        self._open.add(outlet)  # type: ignore[arg-type]  # nothing is put into it here
+        self._open.add(stream)  # type: ignore[arg-type]  # nothing is put into it here
 
-    def remove(self, outlet: "Outlet[M]") -> None:
+    def remove(self, stream: "LiveStream[M]") -> None:
         """Its stream has ended."""
-        self._open.discard(outlet)
+        self._open.discard(stream)
 
     async def run(self, ended: asyncio.Event) -> None:
         """The loop, until `ended`: no call is under way any more."""
@@ -127,7 +127,7 @@ class Outlets:
 
     def look(self) -> None:
         """Once: end streams whose credential is not good any more, all of them when the process stops; beat for the quiet ones."""
-        for outlet in tuple(self._open):
+        for stream in tuple(self._open):
             try:
                 if self._stop.is_set():
                     raise TocsinError(
@@ -135,9 +135,9 @@ class Outlets:
                         "this process is stopping; open the stream again with the last cursor, another one will take it",
                         retry_after=0.0,
                     )
-                self._credentials.require_still_good(outlet.principal)
+                self._credentials.require_still_good(stream.principal)
             except TocsinError as error:
-                outlet.end(error)
+                stream.end(error)
             else:
-                if outlet.quiet(HEARTBEAT_SECONDS):
-                    outlet.beat()
+                if stream.quiet(HEARTBEAT_SECONDS):
+                    stream.beat()

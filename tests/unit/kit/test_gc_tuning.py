@@ -1,16 +1,16 @@
-"""The cycle collector rests while a service is imported, and works again after that."""
+"""The cycle gc_tuning rests while a service is imported, and works again after that."""
 
 import gc
 
 import pytest
-from tocsin_kit.collector import resting
+from tocsin_kit.gc_tuning import switched_off
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_collector_works_again_after_the_imports(fails: bool) -> None:
     before = gc.get_freeze_count()
     try:
-        with resting():
+        with switched_off():
             assert not gc.isenabled()
             if fails:
                 raise ImportError

@@ -37,19 +37,19 @@ class DeliverAndSettle(Protocol):
     """Delivers and settles rows of one tenant."""
 
     def __call__(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Awaitable[Settled]:
-        """`alone`: the rows are of one tenant in doubt."""
+        """`alone`: the rows are of one tenant in quarantine."""
         ...
 
 
 @dataclass(slots=True)
-class _Doubt:
+class _Quarantined:
     limit: int
     """Rows of its next delivery; halved each time it is slow."""
     failures: int = 0
     not_before: float = 0.0
 
 
-class Doubtful:
+class Quarantine:
     """At most `sets.parallel` deliveries at once, each of another tenant."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Doubtful:
         self._deliver_and_settle = deliver_and_settle
         self._sweep_every = sweep_every
         self._away = away
-        self._doubts: dict[str, _Doubt] = {}
+        self._quarantined: dict[str, _Quarantined] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._nudged = asyncio.Event()
         self._refused = True
@@ -78,11 +78,11 @@ class Doubtful:
     @property
     def tenants(self) -> set[str]:
         """Tenants whose rows must not be sent with those of others."""
-        return set(self._doubts)
+        return set(self._quarantined)
 
     def nudge(self) -> None:
         """A row may be due."""
-        if self._doubts:
+        if self._quarantined:
             self._nudged.set()
 
     def look(self) -> None:
@@ -98,15 +98,15 @@ class Doubtful:
     def add(self, tenants: Iterable[str]) -> None:
         """A delivery was refused because of these tenants' rows."""
         for org_id in tenants:
-            self._doubts.setdefault(org_id, _Doubt(self._sets.rows))
+            self._quarantined.setdefault(org_id, _Quarantined(self._sets.rows))
             self._nudged.set()
 
     def slow(self, tenants: Iterable[str], *, rows: int) -> None:
         """A delivery of `rows` rows of these tenants got no answer, while others did."""
         for org_id in tenants:
-            doubt = self._doubts.setdefault(org_id, _Doubt(self._sets.rows))
-            doubt.limit = max(1, min(doubt.limit, rows) // 2)
-            _postpone(doubt)
+            quarantined = self._quarantined.setdefault(org_id, _Quarantined(self._sets.rows))
+            quarantined.limit = max(1, min(quarantined.limit, rows) // 2)
+            _postpone(quarantined)
             self._nudged.set()
 
     def refused(self, pauses: Mapping[str, Sequence[float]]) -> None:
@@ -140,10 +140,10 @@ class Doubtful:
         """Start as many as allowed; returns how many rows that are."""
         started = 0
         now = time.monotonic()
-        for org_id, doubt in list(self._doubts.items()):
-            if org_id in self._busy or doubt.not_before > now or len(self._busy) >= self._sets.parallel:
+        for org_id, quarantined in list(self._quarantined.items()):
+            if org_id in self._busy or quarantined.not_before > now or len(self._busy) >= self._sets.parallel:
                 continue
-            claimed = await self._claims.of(org_id, doubt.limit)
+            claimed = await self._claims.of(org_id, quarantined.limit)
             if claimed.rows:
                 started += len(claimed.rows)
                 self._start(org_id, claimed.rows)
@@ -160,7 +160,7 @@ class Doubtful:
         return started
 
     def _leaves(self, org_id: str) -> None:
-        del self._doubts[org_id]
+        del self._quarantined[org_id]
         # The common deliveries skipped its rows until now: one may have come meanwhile.
         self._released()
 
@@ -175,13 +175,13 @@ class Doubtful:
         except TocsinError as error:
             _log.error("relay_settle_failed", org_id=org_id, error=error.message)
             return
-        doubt = self._doubts.get(org_id)
-        if doubt is None or rows[0].refusals > 0:
+        quarantined = self._quarantined.get(org_id)
+        if quarantined is None or rows[0].refusals > 0:
             return
         if settled.clean:
             self._leaves(org_id)
-        elif doubt.not_before <= time.monotonic():
-            _postpone(doubt)
+        elif quarantined.not_before <= time.monotonic():
+            _postpone(quarantined)
 
     def _delivery_ended(self, org_id: str) -> None:
         self._busy.pop(org_id, None)
@@ -189,8 +189,8 @@ class Doubtful:
 
     async def _wait(self) -> None:
         now = time.monotonic()
-        due = [each.not_before - now for org_id, each in self._doubts.items() if org_id not in self._busy]
-        sweep = self._sweep_every * random.uniform(0.9, 1.1) * (1 if self._refused or self._doubts else _QUIET)
+        due = [each.not_before - now for org_id, each in self._quarantined.items() if org_id not in self._busy]
+        sweep = self._sweep_every * random.uniform(0.9, 1.1) * (1 if self._refused or self._quarantined else _QUIET)
         seconds = min([sweep, *(max(0.001, each) for each in due)])
         try:
             async with asyncio.timeout(seconds):
@@ -206,6 +206,6 @@ class Doubtful:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _postpone(doubt: _Doubt) -> None:
-    doubt.failures += 1
-    doubt.not_before = time.monotonic() + backoff(doubt.failures, base=_PAUSE_BASE, cap=_PAUSE_CAP)
+def _postpone(quarantined: _Quarantined) -> None:
+    quarantined.failures += 1
+    quarantined.not_before = time.monotonic() + backoff(quarantined.failures, base=_PAUSE_BASE, cap=_PAUSE_CAP)

@@ -28,17 +28,19 @@ _TENANT_STREAMS: Final = 0.2
 _CONNECTION_STREAMS: Final = 0.1
 
 
-class CallRooms:
+class CallLimits:
     """The calls and streams of callers with a credential."""
 
     def __init__(self, most_calls: int, most_streams: int, metrics: Metrics) -> None:
-        self.calls: Final = Room("calls", most_calls, TENANT_SHARE, metrics)
-        self.streams: Final = Room("streams", most_streams, _TENANT_STREAMS, metrics)
-        self.connections: Final = Room("streams of one connection", most_streams, _CONNECTION_STREAMS, metrics)
+        self.calls: Final = ConcurrencyLimit("calls", most_calls, TENANT_SHARE, metrics)
+        self.streams: Final = ConcurrencyLimit("streams", most_streams, _TENANT_STREAMS, metrics)
+        self.connections: Final = ConcurrencyLimit(
+            "streams of one connection", most_streams, _CONNECTION_STREAMS, metrics
+        )
         """Counts the same streams once more, by connection."""
 
 
-class Room:
+class ConcurrencyLimit:
     """What is open, by whom. No call waits for it."""
 
     def __init__(self, kind: str, most: int, share: float, metrics: Metrics) -> None:
@@ -85,7 +87,7 @@ class Room:
         )
 
 
-class Guest:
+class AnonymousCall:
     """One call without a credential, while it is open."""
 
     def __init__(self, peer: str) -> None:
@@ -95,7 +97,7 @@ class Guest:
         """Done when it must end, since another caller needs the room."""
 
     async def wait(self, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
-        """The result of `work`. Raises TimeoutError after `seconds`, OVERLOADED when the guest must go."""
+        """The result of `work`. Raises TimeoutError after `seconds`, OVERLOADED when the call must end."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait((task, self.gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +110,7 @@ class Guest:
             task.cancel()
 
 
-class Guests:
+class AnonymousCalls:
     """Calls without a credential, whose callers can only be told apart by address.
 
     When all places are taken the host with the most loses its oldest one: a stranger who takes them all loses them to
@@ -119,14 +121,14 @@ class Guests:
         self._kind = kind
         self._most = most
         self._most_of_connection = most_of_connection
-        self._open: OrderedDict[Guest, None] = OrderedDict()
+        self._open: OrderedDict[AnonymousCall, None] = OrderedDict()
         self._of_host: Counts[str] = Counts()
         self._of_peer: Counts[str] = Counts()
         self._refused = metrics.rpc_refused
         metrics.rpc_open.labels(kind).set_function(lambda: len(self._open))
 
     @contextlib.contextmanager
-    def admit(self, peer: str) -> Iterator[Guest]:
+    def admit(self, peer: str) -> Iterator[AnonymousCall]:
         """A place while the block runs. Raises OVERLOADED when the connection `peer` has its share already."""
         if self._of_peer[peer] >= self._most_of_connection:
             self._refused.labels(self._kind, "one").inc()
@@ -137,30 +139,30 @@ class Guests:
             )
         if len(self._open) >= self._most:
             self._make_room()
-        guest = Guest(peer)
-        self._open[guest] = None
-        self._of_host[guest.host] += 1
+        call = AnonymousCall(peer)
+        self._open[call] = None
+        self._of_host[call.host] += 1
         self._of_peer[peer] += 1
         try:
-            yield guest
+            yield call
         finally:
-            self._remove(guest)
+            self._remove(call)
 
     def _make_room(self) -> None:
         host = max(self._of_host, key=self._of_host.__getitem__)
-        oldest = next(guest for guest in self._open if guest.host == host)
+        oldest = next(call for call in self._open if call.host == host)
         self._refused.labels(self._kind, "all").inc()
         self._remove(oldest)
         oldest.gone.set_result(None)
 
-    def _remove(self, guest: Guest) -> None:
-        if guest in self._open:
-            del self._open[guest]
-            self._of_host.less(guest.host)
-            self._of_peer.less(guest.peer)
+    def _remove(self, call: AnonymousCall) -> None:
+        if call in self._open:
+            del self._open[call]
+            self._of_host.less(call.host)
+            self._of_peer.less(call.peer)
 
 
-class Unread:
+class UnreadAnswers:
     """Calls without a credential, by connection, until their answers were read: nothing takes that memory back before."""
 
     def __init__(self, most: int, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""Tenants that have sent many items within the last seconds, so that their next items are handled apart from those of the
+"""Noisy tenants: they have sent many items within the last seconds, so that their next items are handled apart from those of
 others."""
 
 import time
@@ -10,13 +10,14 @@ from tocsin_kit.buckets import Bucket
 RATE: Final = 50.0
 """Items a second that a tenant may send without limit of time. A set with items that come faster takes long for everyone in it."""
 BURST: Final = 100.0
-"""Items beyond the rate after which a tenant is a crowd. It stays one for at most as many seconds as these items take at the
+"""Items beyond the rate after which a tenant is noisy. It stays so for at most as many seconds as these items take at the
 rate."""
 _SIZE: Final = 10_000
 
 
-class Crowds:
-    """The crowds that this process knows. Its size is limited: of more than ten thousand tenants some are taken for small ones."""
+class NoisyTenants:
+    """The noisy tenants that this process knows. Its size is limited: of more than ten thousand tenants some are taken for quiet
+    ones."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,12 +29,12 @@ class Crowds:
         bucket = self._buckets.get(org_id)
         if bucket is None:
             if len(self._buckets) >= _SIZE:
-                self._forget_small(now)
+                self._forget_quiet(now)
             bucket = self._buckets[org_id] = Bucket(BURST, now)
         bucket.tokens = max(-BURST, bucket.fill(RATE, BURST, now) - count)
 
     def __contains__(self, org_id: object) -> bool:
-        """Whether the tenant is a crowd."""
+        """Whether the tenant is noisy."""
         bucket = self._buckets.get(org_id) if isinstance(org_id, str) else None
         return bucket is not None and bucket.fill(RATE, BURST, self._clock()) < 0
 
@@ -41,6 +42,6 @@ class Crowds:
         """Tenants that are kept."""
         return len(self._buckets)
 
-    def _forget_small(self, now: float) -> None:
+    def _forget_quiet(self, now: float) -> None:
         kept = {org_id: each for org_id, each in self._buckets.items() if each.fill(RATE, BURST, now) < 0}
         self._buckets = kept if len(kept) < _SIZE else {}

@@ -12,14 +12,14 @@ _LONGEST_PAUSE: Final = 3600.0
 
 
 @dataclass(slots=True)
-class _Suspect:
+class _Difference:
     since: float
     due: float
     pause: float
     seen: bool = True
 
 
-class Suspects(Generic[T]):
+class LastingDifferences(Generic[T]):
     """Remembers what differs, for at most 100,000 at a time. Something is due once it has lasted for `grace` seconds.
 
     What stays after it was `tried` comes due again after growing pauses, up to an hour.
@@ -27,20 +27,20 @@ class Suspects(Generic[T]):
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._known: dict[T, _Suspect] = {}
+        self._known: dict[T, _Difference] = {}
 
     def due(self, found: Iterable[T]) -> list[T]:
         """Notes that these are seen; those that are due now."""
         now = asyncio.get_running_loop().time()
         due = []
         for each in found:
-            suspect = self._known.get(each)
-            if suspect is None:
+            difference = self._known.get(each)
+            if difference is None:
                 if len(self._known) < _MOST:
-                    self._known[each] = _Suspect(now, now + self._grace, self._grace)
+                    self._known[each] = _Difference(now, now + self._grace, self._grace)
                 continue
-            suspect.seen = True
-            if now >= suspect.due:
+            difference.seen = True
+            if now >= difference.due:
                 due.append(each)
         return due
 
@@ -48,17 +48,17 @@ class Suspects(Generic[T]):
         """These were repaired just now: one that is seen again was not repaired by that."""
         now = asyncio.get_running_loop().time()
         for each in mended:
-            if (suspect := self._known.get(each)) is not None:
-                suspect.pause = min(_LONGEST_PAUSE, 2 * suspect.pause)
-                suspect.due = now + suspect.pause
+            if (difference := self._known.get(each)) is not None:
+                difference.pause = min(_LONGEST_PAUSE, 2 * difference.pause)
+                difference.due = now + difference.pause
 
     def forget_others(self) -> None:
         """Everything was compared: what was not seen since the last time is no difference any more."""
-        self._known = {each: suspect for each, suspect in self._known.items() if suspect.seen}
-        for suspect in self._known.values():
-            suspect.seen = False
+        self._known = {each: difference for each, difference in self._known.items() if difference.seen}
+        for difference in self._known.values():
+            difference.seen = False
 
     def lasting(self) -> list[T]:
         """Those that have lasted for longer than the grace."""
         now = asyncio.get_running_loop().time()
-        return [each for each, suspect in self._known.items() if now - suspect.since > self._grace]
+        return [each for each, difference in self._known.items() if now - difference.since > self._grace]

@@ -1,8 +1,8 @@
-"""Which tenants are crowds: those that bring more than others should wait for, as long as they do."""
+"""Which tenants are noisy: those that bring more than others should wait for, as long as they do."""
 
 import pytest
-from tocsin_kit import crowds
-from tocsin_kit.crowds import BURST, RATE, Crowds
+from tocsin_kit import noisy_tenants
+from tocsin_kit.noisy_tenants import BURST, RATE, NoisyTenants
 
 
 class Clock:
@@ -13,9 +13,9 @@ class Clock:
         return self.now
 
 
-def test_a_tenant_is_a_crowd_while_it_brings_more_than_the_rate_and_for_a_moment_after_that() -> None:
+def test_a_tenant_is_noisy_while_it_brings_more_than_the_rate_and_for_a_moment_after_that() -> None:
     clock = Clock()
-    seen = Crowds(clock=clock)
+    seen = NoisyTenants(clock=clock)
     for _ in range(100):
         seen.note("steady", int(RATE / 10))
         seen.note("storm", int(RATE))
@@ -27,17 +27,17 @@ def test_a_tenant_is_a_crowd_while_it_brings_more_than_the_rate_and_for_a_moment
     assert "storm" not in seen, "however much it was"
 
 
-def test_a_burst_makes_no_crowd_and_what_is_beyond_it_does() -> None:
-    seen = Crowds(clock=Clock())
+def test_a_burst_makes_no_noisy_tenant_and_what_is_beyond_it_does() -> None:
+    seen = NoisyTenants(clock=Clock())
     seen.note("a", int(BURST))
     assert "a" not in seen
     seen.note("a")
     assert "a" in seen
 
 
-def test_crowds_are_remembered_when_there_are_more_tenants_than_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crowds, "_SIZE", 10)
-    seen = Crowds(clock=Clock())
+def test_noisy_tenants_are_remembered_when_there_are_more_tenants_than_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noisy_tenants, "_SIZE", 10)
+    seen = NoisyTenants(clock=Clock())
     seen.note("storm", 1000)
     for number in range(100):
         seen.note(f"small-{number}")

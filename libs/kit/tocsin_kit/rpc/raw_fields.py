@@ -21,7 +21,7 @@ _Field: Final = descriptor_pb2.FieldDescriptorProto
 
 
 @cache
-def unopened(descriptor: Descriptor, field: str) -> type[Message]:
+def with_raw_field(descriptor: Descriptor, field: str) -> type[Message]:
     """The message type whose `field`, a message or a list of messages, holds the bytes of each. It keeps the annotations."""
 
     def change(message: descriptor_pb2.DescriptorProto) -> None:
@@ -29,7 +29,7 @@ def unopened(descriptor: Descriptor, field: str) -> type[Message]:
             if each.name == field:
                 _close(each)
 
-    return _like(descriptor, f"unopened_{field}", change)
+    return _like(descriptor, f"raw_{field}", change)
 
 
 def part(
@@ -91,7 +91,7 @@ def _like(
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{proto.package}.{message.name}"))
 
 
-def enclosed(number: int, data: bytes) -> bytes:
+def length_delimited(number: int, data: bytes) -> bytes:
     """The bytes of a message of which only the inner message with this field number, below 16, is set."""
     return _head(number, len(data)) + data
 

@@ -7,10 +7,10 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
-from tocsin_kit.crowds import Crowds
 from tocsin_kit.db.outbox import OutboxRow, Outcome, Relay, append_across
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import Courtesy, Sets
+from tocsin_kit.noisy_tenants import NoisyTenants
 
 from tests.store.kit.peer import (
     KIND,
@@ -34,11 +34,11 @@ async def test_a_row_does_not_travel_with_the_hundred_of_another_tenant(db: Data
     assert [each for each in travelled if each != {"storm"}] == [{"victim", "other"}]
 
 
-def one_crowd(org_id: str) -> Crowds:
+def one_noisy(org_id: str) -> NoisyTenants:
     """The tenant brings more than it may, for ever."""
-    crowds = Crowds(clock=lambda: 0.0)
-    crowds.note(org_id, 1000)
-    return crowds
+    noisy = NoisyTenants(clock=lambda: 0.0)
+    noisy.note(org_id, 1000)
+    return noisy
 
 
 async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_second(
@@ -46,7 +46,7 @@ async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_sec
 ) -> None:
     """Those of a storm come a few at a time, too."""
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(crowds=one_crowd("storm")))) as relay:
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(noisy=one_noisy("storm")))) as relay:
         for number in range(1, 4):
             async with db.system() as tx:
                 rows = [(org_id, "", b"x") for org_id in ("storm", "victim", "storm", "other")]
@@ -58,12 +58,12 @@ async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_sec
     assert [each for each in travelled if "storm" in each and each != {"storm"}] == []
 
 
-async def test_what_a_crowd_brings_next_is_gathered_and_others_do_not_wait_for_it(
+async def test_what_a_noisy_tenant_brings_next_is_gathered_and_others_do_not_wait_for_it(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tocsin_kit.db.relay._REST", 3600.0)
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(crowds=one_crowd("storm")))) as relay:
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(noisy=one_noisy("storm")))) as relay:
         await put(db, "storm", [b"first"])
         relay.nudge("storm")
         await eventually(lambda: is_true(peer.of("storm") == [b"first"]))
@@ -78,7 +78,9 @@ async def test_what_a_crowd_brings_next_is_gathered_and_others_do_not_wait_for_i
     assert [len(call) for call in peer.calls] == [1, 1, 5]
 
 
-async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Database, eventually: Eventually) -> None:
+async def test_deliveries_of_a_noisy_tenant_leave_places_for_several_others(
+    db: Database, eventually: Eventually
+) -> None:
     """They travel apart, so that each moment has more deliveries than it had when all travelled together."""
     peer, answered, begun = Peer(), asyncio.Event(), Counter[str]()
 
@@ -89,7 +91,7 @@ async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Databas
         return await peer.deliver(rows)
 
     relay = Relay(
-        db, deliver, kinds=[KIND], sets=Sets(parallel=2, lease=3600), courtesy=Courtesy(crowds=one_crowd("storm"))
+        db, deliver, kinds=[KIND], sets=Sets(parallel=2, lease=3600), courtesy=Courtesy(noisy=one_noisy("storm"))
     )
     async with relaying(relay):
         try:
@@ -107,7 +109,7 @@ async def test_deliveries_of_a_crowd_leave_places_for_several_others(db: Databas
 async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventually: Eventually) -> None:
     peer = Peer()
     async with relaying(
-        Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(crowds=one_crowd("storm")), sweep_every=3600)
+        Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(noisy=one_noisy("storm")), sweep_every=3600)
     ) as relay:
         for number in range(1, 20):
             await put(db, "storm", [b"x"])
@@ -117,7 +119,7 @@ async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventu
         await eventually(lambda: is_true(len(peer.taken) == 19))
 
 
-async def test_between_two_sets_of_a_crowd_a_patient_relay_leaves_the_receiver_to_others(
+async def test_between_two_sets_of_a_noisy_tenant_a_patient_relay_leaves_the_receiver_to_others(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No caller waits for these rows, and thousands of them are due at one instant when a storm is reported together."""
@@ -126,9 +128,9 @@ async def test_between_two_sets_of_a_crowd_a_patient_relay_leaves_the_receiver_t
     monkeypatch.setattr("tocsin_kit.db.relay.time", SimpleNamespace(monotonic=lambda: next(clock)))
     await put(db, "storm", [b"x"] * 100)
     peer = Peer()
-    crowds = one_crowd("storm")
+    noisy = one_noisy("storm")
     relay = Relay(
-        db, peer.deliver, kinds=[KIND], sets=Sets(rows=40, parallel=1), courtesy=Courtesy(patient=True, crowds=crowds)
+        db, peer.deliver, kinds=[KIND], sets=Sets(rows=40, parallel=1), courtesy=Courtesy(patient=True, noisy=noisy)
     )
 
     async def only_the_storm_is_left() -> bool:
@@ -148,14 +150,14 @@ async def test_between_two_sets_of_a_crowd_a_patient_relay_leaves_the_receiver_t
     assert len(peer.of("storm")) == 80, "a stop makes one round more"
 
 
-async def test_a_patient_relay_delivers_all_that_a_crowd_brought(db: Database, eventually: Eventually) -> None:
+async def test_a_patient_relay_delivers_all_that_a_noisy_tenant_brought(db: Database, eventually: Eventually) -> None:
     await put(db, "storm", [b"x"] * 100)
     peer = Peer()
     relay = Relay(
         *(db, peer.deliver),
         kinds=[KIND],
         sets=Sets(rows=30, parallel=1),
-        courtesy=Courtesy(patient=True, crowds=one_crowd("storm")),
+        courtesy=Courtesy(patient=True, noisy=one_noisy("storm")),
         sweep_every=3600,
     )
     async with relaying(relay):

@@ -25,7 +25,7 @@ class Played:
 
     def at(self, minute: float, *sent: Message) -> list[Outcome]:
         self.made.put_windows({SILENCE: Window(1, at(20), at(30))}, at(minute))
-        return [decision.outcome for decision, _ in self.made.play(sent)]
+        return [decision.outcome for decision, _ in self.made.apply_with_repeats(sent)]
 
     def open(self) -> list[int]:
         """How many alerts fire in each open incident, the oldest first."""

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_ingest.app.alerts.alert_cache import CachedCore
 from tocsin_ingest.app.alerts.alert_parts import WORDS, core_of, words_of
 from tocsin_ingest.app.alerts.alert_size import LIMIT, check_size
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.details import check_details
-from tocsin_ingest.app.alerts.known_rules import teach_rules
-from tocsin_ingest.app.alerts.recognised import Alike
+from tocsin_ingest.app.alerts.known_rules import register_rules
 from tocsin_kit.db.requests import body_hash
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.validation import validate
@@ -23,7 +23,7 @@ from tests.rounds import examples
 from tests.unit.ingest.model import message
 
 ID = "9f0e4c1e-6b7e-4b6b-9d55-0f6b6a3f4d10"
-teach_rules()
+register_rules()
 texts = st.text(st.sampled_from("ab \0\x7f\xffü😀"), max_size=5)
 numbers = st.floats(width=32) | st.integers(-3, 300).map(float)
 values = st.recursive(
@@ -49,23 +49,23 @@ def alerts(draw: st.DrawFn) -> AlertInput:
 @st.composite
 def worded(draw: st.DrawFn, alert: AlertInput) -> bytes:
     """A request of the alert with other words, and fields that are unknown."""
-    said = AlertInput()
-    said.CopyFrom(alert)
-    said.summary = draw(texts | st.sampled_from(["x" * 1024, "x" * 1025, "ü" * 1024]))
+    other = AlertInput()
+    other.CopyFrom(alert)
+    other.summary = draw(texts | st.sampled_from(["x" * 1024, "x" * 1025, "ü" * 1024]))
     if draw(st.booleans()):
-        said.details.update(draw(st.dictionaries(texts, values, max_size=3)))
+        other.details.update(draw(st.dictionaries(texts, values, max_size=3)))
         match draw(st.integers(0, 9)):
             case 0:
-                said.details.fields["nothing"].Clear()
+                other.details.fields["nothing"].Clear()
             case 1:
-                said.details["much"] = "\x01" * draw(st.sampled_from([10_000, 12_000, 70_000]))
+                other.details["much"] = "\x01" * draw(st.sampled_from([10_000, 12_000, 70_000]))
             case 2:
-                said.details["many"] = [True] * draw(st.sampled_from([9_900, 10_100]))
+                other.details["many"] = [True] * draw(st.sampled_from([9_900, 10_100]))
     if draw(st.booleans()):
-        said.client_time.seconds = draw(st.sampled_from([0, 5, -(10**12), 10**12, 2**63 - 1]))
-        said.client_time.nanos = draw(st.sampled_from([0, 7, -7, 10**9]))
+        other.client_time.seconds = draw(st.sampled_from([0, 5, -(10**12), 10**12, 2**63 - 1]))
+        other.client_time.nanos = draw(st.sampled_from([0, 7, -7, 10**9]))
     unknown = b"\xfa\x3f\x01x"
-    data = said.SerializeToString() + draw(st.sampled_from([b"", unknown]))
+    data = other.SerializeToString() + draw(st.sampled_from([b"", unknown]))
     request = SendAlertRequest(
         integration=draw(st.sampled_from(["", "integrations/prom"])),
         request_id=draw(st.sampled_from(["", "", ID, "no id", "\0"])),
@@ -93,9 +93,9 @@ def read(data: bytes) -> SendAlertRequest | None:
     return request
 
 
-def known(alert: AlertInput, *, integration: str = "", any_summary: bool = True) -> Alike:
+def known(alert: AlertInput, *, integration: str = "", any_summary: bool = True) -> CachedCore:
     sent = message("k").saying(alert.summary, alert.SerializeToString())
-    return Alike(Entry("acme", sent), integration, None, 0, any_summary, None)
+    return CachedCore(Entry("acme", sent), integration, None, 0, any_summary, None)
 
 
 @settings(max_examples=examples(500), deadline=None)
@@ -106,8 +106,8 @@ def test_it_becomes_what_it_becomes_when_all_of_it_is_read(data: st.DataObject) 
     before, wanted = read(first), read(other)
     if before is None or core_of(first) != core_of(other):
         return  # it is not remembered, or not found
-    alike = known(before.alert, integration=before.integration)
-    found = alike.again(words_of(other))
+    known_core = known(before.alert, integration=before.integration)
+    found = known_core.with_words(words_of(other))
     if found is None:
         # Never refused here. An empty summary is left to the whole rule, which knows the action.
         assert wanted is None or not wanted.alert.summary
@@ -115,16 +115,16 @@ def test_it_becomes_what_it_becomes_when_all_of_it_is_read(data: st.DataObject) 
     assert wanted is not None
     assert AlertInput.FromString(found.message.content) == wanted.alert
     assert found.message.summary == wanted.alert.summary
-    assert (found.request_id, found.like) == (wanted.request_id, None if wanted.request_id else alike.entry)
+    assert (found.request_id, found.like) == (wanted.request_id, None if wanted.request_id else known_core.entry)
     assert found.body_hash == (body_hash(wanted) if wanted.request_id else b"")
 
 
 @pytest.mark.parametrize("any_summary", [True, False])
 def test_a_summary_that_decides_must_be_the_same(any_summary: bool) -> None:
-    alike = known(AlertInput(dedup_key="k", summary="disk full"), any_summary=any_summary)
+    known_core = known(AlertInput(dedup_key="k", summary="disk full"), any_summary=any_summary)
     for summary in ("disk full", "disk fuller", ""):
         alert = AlertInput(dedup_key="k", summary=summary)
-        found = alike.again(words_of(SendAlertRequest(alert=alert).SerializeToString()))
+        found = known_core.with_words(words_of(SendAlertRequest(alert=alert).SerializeToString()))
         assert (found is not None) == (summary == "disk full" or (any_summary and summary != "")), summary
 
 
@@ -135,13 +135,13 @@ def test_it_is_as_large_as_all_of_it(excess: int) -> None:
         alert.links.add(href="https://a.example/" + "x" * 2000, text="x" * 200)
     for number in range(60):
         alert.labels[f"l{number}"] = "ü" * 800
-    alike = known(alert)
+    known_core = known(alert)
     alert.details["more"] = "x" * 5000
     alert.details["more"] = "x" * (5000 + LIMIT - alert.ByteSize() + excess)
     assert alert.ByteSize() == LIMIT + excess
     data = SendAlertRequest(alert=alert).SerializeToString()
     assert (read(data) is None) == (excess == 1)
-    assert (alike.again(words_of(data)) is None) == (excess == 1)
+    assert (known_core.with_words(words_of(data)) is None) == (excess == 1)
 
 
 def test_each_field_is_in_one_part() -> None:

@@ -172,8 +172,12 @@ def test_each_of_both_alerts_tells_of_the_other() -> None:
     played.at(0, sent())
     played.at(6, sent())
     first, second = played.made.alerts.values()
-    assert (first.steps[-1].outcome, first.steps[-1].later_alert, first.steps[-1].at) == (RESOLVED, second.id, at(6))
-    [begun] = second.steps
+    assert (first.records[-1].outcome, first.records[-1].later_alert, first.records[-1].at) == (
+        RESOLVED,
+        second.id,
+        at(6),
+    )
+    [begun] = second.records
     assert begun.earlier is not None
     assert (begun.earlier.alert_id, begun.earlier.incident_id, begun.earlier.heard) == (
         first.id,

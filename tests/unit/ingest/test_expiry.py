@@ -40,7 +40,7 @@ def trigger(expiry: Expiry, **fields: object) -> Message:
 @given(st.lists(NAMED | WAITED, min_size=1, max_size=6))
 def test_the_end_is_what_alertmanager_makes_of_the_same_triggers(expiries: list[Expiry]) -> None:
     made = snapshot()
-    made.play([trigger(each) for each in expiries])
+    made.apply_with_repeats([trigger(each) for each in expiries])
     # As types.Alert.Merge: the newer one holds, but for a later end of the older one that is no timeout.
     at, named = None, False
     for each in expiries:
@@ -60,7 +60,7 @@ def test_an_ending_tells_how_long_after_its_trigger_it_is(expiry: Expiry) -> Non
 def test_a_trigger_whose_end_is_not_after_now_resolves(seconds: float) -> None:
     made = snapshot()
     fires, over = trigger(Expiry(at=NOW + timedelta(minutes=4))), trigger(Expiry(at=NOW - timedelta(seconds=seconds)))
-    outcomes = [decision.outcome for decision, _ in made.play([fires, over, over])]
+    outcomes = [decision.outcome for decision, _ in made.apply_with_repeats([fires, over, over])]
     assert outcomes == [Outcome.OPENED, Outcome.RESOLVED, Outcome.IGNORED]
     assert [alert.state for alert in made.alerts.values()] == [AlertState.RESOLVED]
     assert made.endings == {}
@@ -70,13 +70,16 @@ def test_an_end_of_an_earlier_firing_does_not_resolve_the_next_one() -> None:
     made = snapshot()
     second = trigger(Expiry(at=NOW + timedelta(minutes=4)), started=NOW - timedelta(seconds=5))
     late = trigger(Expiry(at=NOW - timedelta(seconds=30)), started=NOW - timedelta(minutes=9))
-    assert [decision.outcome for decision, _ in made.play([second, late])] == [Outcome.OPENED, Outcome.IGNORED]
+    assert [decision.outcome for decision, _ in made.apply_with_repeats([second, late])] == [
+        Outcome.OPENED,
+        Outcome.IGNORED,
+    ]
     assert len(made.endings) == 1
 
 
 def test_a_resolve_and_an_acknowledge_give_no_end() -> None:
     made = snapshot()
-    made.play([message("a"), message("a", Action.ACKNOWLEDGE), message("a", Action.RESOLVE)])
+    made.apply_with_repeats([message("a"), message("a", Action.ACKNOWLEDGE), message("a", Action.RESOLVE)])
     assert made.endings == {}
 
 

@@ -97,7 +97,7 @@ def test_what_waits_joins_what_is_opened_meanwhile_and_tells_what_it_came_too_la
     below = replace(sent("c"), threshold=Threshold(2, timedelta(minutes=10)))
     assert played.at(6, paused, paused, below) == [Outcome.PAUSED, Outcome.PAUSED, Outcome.BELOW_THRESHOLD]
     assert played.at(7, replace(below, dedup_key="d", key=sent("d").key)) == [OPENED]
-    told = [each.steps[-1].passed for each in played.made.alerts.values()]
+    told = [each.records[-1].passed for each in played.made.alerts.values()]
     assert told == [None, *[Passed(first, at(0))] * 3]
     assert played.at(8, replace(paused, seen=2)) == [JOINED]
     assert played.open() == [1, 2]

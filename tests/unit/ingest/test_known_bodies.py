@@ -3,7 +3,7 @@
 import pytest
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED
-from tocsin_ingest.app.alerts.send_alert import Sender, Sent
+from tocsin_ingest.app.alerts.send_alert import AlertRequest, Sender
 from tocsin_ingest.http import format as formats
 from tocsin_ingest.http.format import Format
 from tocsin_ingest.http.known_bodies import LARGEST, Body, KnownBodies, KnownBody
@@ -11,7 +11,7 @@ from tocsin_ingest.http.routes import FORMATS
 
 ANA = Sender("acme", "integrations/ana", "ana")
 BEN = Sender("acme", "integrations/ben", "ben")
-SENT = Sent.of(SendAlertRequest(), NOTHING_STATED)
+SENT = AlertRequest.of(SendAlertRequest(), NOTHING_STATED)
 KNOWN = KnownBody("tik_1", SENT, 202, b"{}")
 MOST = 200_000
 

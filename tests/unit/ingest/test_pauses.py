@@ -86,7 +86,7 @@ def test_repeats_in_one_batch_join_the_incident_that_opens_between_them() -> Non
     made, waits = Snapshot(new_id), paused("a", group="g")
     made.put_windows({}, at(0))
     sent = [waits, waits, waits, message("b", group="g"), waits, waits]
-    assert [decision.outcome for decision, _ in made.play(sent)] == [
+    assert [decision.outcome for decision, _ in made.apply_with_repeats(sent)] == [
         *[Outcome.PAUSED] * 3,
         *(Outcome.OPENED, Outcome.GROUPED, Outcome.DEDUPLICATED),
     ]

@@ -136,7 +136,7 @@ PAUSED = message("a", group="g", pause=timedelta(minutes=1))
 def test_repeats_do_together_what_they_do_one_by_one(batches: list[list[Message]]) -> None:
     together, single = snapshot(), snapshot()
     for batch in batches:
-        answers = [told(decision, more) for decision, more in together.play(batch)]
+        answers = [told(decision, more) for decision, more in together.apply_with_repeats(batch)]
         assert answers == [told(each, 0) for each in single.apply(batch)]
         assert state(together) == state(single)
 
@@ -149,7 +149,9 @@ def test_messages_in_other_words_do_together_what_they_do_one_by_one(batches: li
     for batch in batches:
         # Not all of them are told apart.
         sent = [each.saying(f"{number // 2}", b"%d" % number) for each in batch for number in [next(numbers)]]
-        answers = [told(decision, more) for decision, more in together.play(sent, [id(each) for each in batch])]
+        answers = [
+            told(decision, more) for decision, more in together.apply_with_repeats(sent, [id(each) for each in batch])
+        ]
         assert answers == [told(each, 0) for each in single.apply(sent)]
         assert state(together) == state(single)
 
@@ -174,7 +176,7 @@ def going_on(key: str) -> Snapshot:
 @example([[B, B, replace(A, dedup_window=timedelta(minutes=5)), A, B, B, A]])
 def test_they_continue_an_event_that_was_not_delivered_yet(batches: list[list[Message]]) -> None:
     together, single = going_on("a"), going_on("a")
-    together.play(batches[0])
+    together.apply_with_repeats(batches[0])
     single.apply(batches[0])
     assert state(together) == state(single)
 
@@ -189,7 +191,7 @@ def test_they_do_the_same_beside_an_incident_that_some_of_them_come_too_late_for
     """Of the rules of a group one may have a window that is over, and another one that is not."""
     together, single = going_on("z"), going_on("z")
     for batch in batches:
-        answers = [told(decision, more) for decision, more in together.play(batch)]
+        answers = [told(decision, more) for decision, more in together.apply_with_repeats(batch)]
         assert answers == [told(each, 0) for each in single.apply(batch)]
         assert state(together) == state(single)
 
@@ -199,13 +201,13 @@ def test_a_thousand_repeats_are_decided_twice() -> None:
     decided = 0
 
     class Counting(Snapshot):
-        def _play_one(self, message: Message) -> Decision:
+        def _apply_one(self, message: Message) -> Decision:
             nonlocal decided
             decided += 1
-            return super()._play_one(message)
+            return super()._apply_one(message)
 
     made = Counting(counting())
-    steps = made.play([A, B] * 1000)
+    steps = made.apply_with_repeats([A, B] * 1000)
     assert decided == 4
     assert [decision.outcome for decision, _ in steps[:4]] == [
         *(Outcome.OPENED, Outcome.GROUPED, Outcome.DEDUPLICATED, Outcome.DEDUPLICATED)
@@ -220,7 +222,7 @@ def test_each_of_two_alerts_that_come_late_again_and_again_is_answered_with_its_
     played = snapshot()
     for each in late:
         played.put_ended(each.message.key, NOW)
-    batch.fresh, batch.steps = batch._entries, played.play([each.message for each in batch._entries])
+    batch.fresh, batch.applied = batch._entries, played.apply_with_repeats([each.message for each in batch._entries])
     answers = [SendAlertResponse.FromString(each) for each in batch.answers() if isinstance(each, bytes)]
     assert {int(each.outcome) for each in answers} == {Outcome.IGNORED.value}
     assert [each.dedup_key for each in answers] == [each.message.dedup_key for each in late] * 3

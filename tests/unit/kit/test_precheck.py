@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
 from tocsin.ingest.v1.alert_service_pb2 import GetAlertRequest, SendAlertRequest, SendAlertsRequest
-from tocsin_ingest.app.alerts.known_rules import teach_rules
+from tocsin_ingest.app.alerts.known_rules import register_rules
 from tocsin_kit.rpc.bounds import is_map, rules_of
 from tocsin_kit.rpc.precheck import precheck_of
 from tocsin_kit.rpc.validation import is_valid, validate
@@ -27,7 +27,7 @@ _ROUNDS = 12
 
 @pytest.fixture(autouse=True)
 def taught() -> None:
-    teach_rules()
+    register_rules()
 
 
 def broken(message: Message) -> bool:

@@ -47,7 +47,7 @@ _NEVER: Final = [Part(_EACH, lambda _value, _size: False)]
 _taught: dict[str, Callable[[Any], bool]] = {}
 
 
-def teach(expression: str, holds: Callable[[Any], bool]) -> None:
+def register_rule(expression: str, holds: Callable[[Any], bool]) -> None:
     """What a CEL expression of a message says, in Python. A contract whose expression changes is no longer sure."""
     if _taught.get(expression) is not holds:
         _taught[expression] = holds

@@ -32,7 +32,7 @@ def with_raw_field(descriptor: Descriptor, field: str) -> type[Message]:
     return _like(descriptor, f"raw_{field}", change)
 
 
-def part(
+def partial_type(
     descriptor: Descriptor,
     name: str,
     fields: Iterable[str],

@@ -53,7 +53,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DecisionRecord:
     """A decision about an alert, stored for explanations. `route`: see `Message`. `at`: the time of the decision, if it was read.
     `passed`: the open incident of its group that it came too late for. `earlier`: the alert that ended when this one began;
     `later_alert`: the one that began when this one ended."""
@@ -92,14 +92,14 @@ class Alert:
     hold: Hold | None = None
     pause: Pause | None = None
     below: Below | None = None
-    steps: tuple[Step, ...] = ()
+    records: tuple[DecisionRecord, ...] = ()
     """The newest decisions since the snapshot that were no repeats."""
 
     def counted(self, more: int, newest: Message | None) -> "Alert":
         """It stands for so many more messages, of which this is the newest. Written out: `replace` takes several times as long."""
         return Alert(
             *(self.id, self.key, self.state, self.incident_id, self.count + more, newest, self.started),
-            *(self.hold, self.pause, self.below, self.steps),
+            *(self.hold, self.pause, self.below, self.records),
         )
 
 
@@ -156,36 +156,38 @@ class Decision:
 
 
 _IGNORED: Final = Decision(Outcome.IGNORED)
-_MOST_STEPS: Final = 7
+_MOST_RECORDS: Final = 7
 """That one batch stores of an alert, beside the newest."""
 
 
-def decide(
-    message: Message,
-    alert: Alert | None,
-    incident: Incident | None,
-    new_id: Callable[[], UUID],
-    ended: datetime | None = None,
-    hold: Hold | None = None,
-    now: datetime | None = None,
-    tally: Tally | None = None,
-    joined: datetime | None = None,
-) -> Decision:
-    """The effect of the message.
+@value
+class Existing:
+    """What exists of a message's key and group when it is decided.
 
     `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident of the
-    message's group key. Either may be None. `new_id` returns new ids. `ended`: when the firing of its key that ended a short
-    while ago began, by the sender's clock. `hold`: the silence in force that matches the message. `now`: needed for messages with
-    a pause or a group window. `tally`: of the message's group with this trigger, for messages with a threshold. `joined`: when an
-    alert opened or joined `incident` for the last time, for messages with a group window.
+    message's group key; `joined`: when an alert opened or joined it for the last time, for messages with a group window. `ended`:
+    when the firing of its key that ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches
+    the message. `tally`: of the group with this trigger, for messages with a threshold.
     """
+
+    alert: Alert | None
+    incident: Incident | None
+    ended: datetime | None = None
+    hold: Hold | None = None
+    tally: Tally | None = None
+    joined: datetime | None = None
+
+
+def decide(message: Message, existing: Existing, now: datetime | None, new_id: Callable[[], UUID]) -> Decision:
+    """The effect of the message. `now`: needed for messages with a pause or a group window. `new_id` returns new ids."""
+    alert, incident = existing.alert, existing.incident
     if message.seen is not None:
-        return _look_again(message, alert, incident, new_id, hold, now, tally, joined)
-    if _is_late(message, alert, ended):
+        return _look_again(message, existing, now, new_id)
+    if _is_late(message, alert, existing.ended):
         return _IGNORED
     match message.action:
         case Action.TRIGGER:
-            return _trigger(message, alert, incident, new_id, hold, now, tally, joined)
+            return _trigger(message, alert, existing, now, new_id)
         case Action.ACKNOWLEDGE:
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
                 return _IGNORED
@@ -213,67 +215,56 @@ def _is_late(message: Message, alert: Alert | None, ended: datetime | None) -> b
     return False
 
 
-def _look_again(
-    message: Message,
-    alert: Alert | None,
-    incident: Incident | None,
-    new_id: Callable[[], UUID],
-    hold: Hold | None,
-    now: datetime | None,
-    tally: Tally | None,
-    joined: datetime | None,
-) -> Decision:
+def _look_again(message: Message, existing: Existing, now: datetime | None, new_id: Callable[[], UUID]) -> Decision:
     """A held or paused alert for which that may be over. An alert that was triggered or resolved in the meantime has been decided
     again."""
+    alert = existing.alert
     if alert is None or alert.state is not AlertState.SUPPRESSED or alert.count != message.seen:
         return _IGNORED
     if alert.hold is None and alert.pause is None:
         return _IGNORED
     if message.action is Action.RESOLVE:
-        return _resolve(message, alert, incident)
+        return _resolve(message, alert, existing.incident)
     # It is no message of a sender, so it is not counted.
-    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now, tally, joined)
+    return _trigger(message, replace(alert, count=alert.count - 1), existing, now, new_id)
 
 
 def _trigger(
-    message: Message,
-    alert: Alert | None,
-    incident: Incident | None,
-    new_id: Callable[[], UUID],
-    hold: Hold | None,
-    now: datetime | None,
-    tally: Tally | None,
-    joined: datetime | None,
+    message: Message, alert: Alert | None, existing: Existing, now: datetime | None, new_id: Callable[[], UUID]
 ) -> Decision:
     """In the order of the contract (AlertService): the first case that applies decides."""
+    incident, hold = existing.incident, existing.hold
     if alert is not None and alert.state is AlertState.FIRING:
         assert incident is not None
         # It stays in its incident even when a changed rule would route it elsewhere now: people work on it there.
-        return _join(Outcome.DEDUPLICATED, message, _heard(alert, message), incident, new_keys=0)
+        return _join(Outcome.DEDUPLICATED, message, _repeated(alert, message), incident, new_keys=0)
+
+    def triggered(outcome: Outcome, why: _Why = _NO_REASON, incident_id: UUID | None = None) -> Alert:
+        return _triggered(outcome, message, alert, incident_id, why, now, new_id)
+
     if message.suppress:
-        return Decision(Outcome.SUPPRESSED, _live(Outcome.SUPPRESSED, message, alert, new_id, now))
+        return Decision(Outcome.SUPPRESSED, triggered(Outcome.SUPPRESSED))
     pause = None if message.pause is None else _pause(message, message.pause, alert, now)
     if hold is not None:
-        held = _live(Outcome.SILENCED, message, alert, new_id, now, hold=hold, pause=pause)
-        return Decision(Outcome.SILENCED, held)
+        return Decision(Outcome.SILENCED, triggered(Outcome.SILENCED, _Why(hold, pause)))
     passed = None
     if incident is not None:
-        if not is_over(message.group_window, joined, now):
-            fires = _live(Outcome.GROUPED, message, alert, new_id, now, incident_id=incident.id)
+        if not is_over(message.group_window, existing.joined, now):
+            fires = triggered(Outcome.GROUPED, incident_id=incident.id)
             return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
-        assert joined is not None
-        passed = Passed(incident.id, joined)
+        assert existing.joined is not None
+        passed = Passed(incident.id, existing.joined)
     if pause is not None:
-        kept = _live(Outcome.PAUSED, message, alert, new_id, now, pause=pause, passed=passed)
-        return Decision(Outcome.PAUSED, kept, passed=passed)
+        return Decision(Outcome.PAUSED, triggered(Outcome.PAUSED, _Why(pause=pause, passed=passed)), passed=passed)
     if message.threshold is not None:
-        assert tally is not None
-        if tally.total < message.threshold.count:
-            below = Below(message.group_key, message.threshold, tally.total, message.labels)
-            kept = _live(Outcome.BELOW_THRESHOLD, message, alert, new_id, now, below=below, passed=passed)
+        assert existing.tally is not None
+        triggers = existing.tally.total
+        if triggers < message.threshold.count:
+            below = Below(message.group_key, message.threshold, triggers, message.labels)
+            kept = triggered(Outcome.BELOW_THRESHOLD, _Why(below=below, passed=passed))
             return Decision(Outcome.BELOW_THRESHOLD, kept, passed=passed)
     opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
-    fires = _live(Outcome.OPENED, message, alert, new_id, now, incident_id=opened.id, passed=passed)
+    fires = triggered(Outcome.OPENED, _NO_REASON if passed is None else _Why(passed=passed), opened.id)
     return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity), passed)
 
 
@@ -302,7 +293,7 @@ def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -
         alert.count,
         alert.newest,
         alert.started,
-        steps=alert.steps,
+        records=alert.records,
     )
     if alert.state is AlertState.SUPPRESSED:
         return Decision(Outcome.RESOLVED, over)
@@ -334,7 +325,7 @@ def _join(outcome: Outcome, message: Message, alert: Alert, incident: Incident, 
     return Decision(outcome, alert, after, AlertsAdded(after.alert_count, severity, message.summary, new_keys, worse))
 
 
-def _heard(alert: Alert, message: Message) -> Alert:
+def _repeated(alert: Alert, message: Message) -> Alert:
     return Alert(
         alert.id,
         alert.key,
@@ -343,7 +334,7 @@ def _heard(alert: Alert, message: Message) -> Alert:
         alert.count + 1,
         message,
         _earlier(alert.started, message.started),
-        steps=alert.steps,
+        records=alert.records,
     )
 
 
@@ -353,36 +344,48 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
     return min(one, other)
 
 
-def _live(
+@value
+class _Why:
+    """Why a trigger had its outcome: what keeps its alert from firing, and the incident that it came too late for."""
+
+    hold: Hold | None = None
+    pause: Pause | None = None
+    below: Below | None = None
+    passed: Passed | None = None
+
+
+_NO_REASON: Final = _Why()
+
+
+def _triggered(
     outcome: Outcome,
     message: Message,
     alert: Alert | None,
-    new_id: Callable[[], UUID],
+    incident_id: UUID | None,
+    why: _Why,
     now: datetime | None,
-    *,
-    incident_id: UUID | None = None,
-    hold: Hold | None = None,
-    pause: Pause | None = None,
-    below: Below | None = None,
-    passed: Passed | None = None,
+    new_id: Callable[[], UUID],
 ) -> Alert:
     """The alert after a trigger that found it not firing. With an incident it fires, without one it is suppressed."""
     # A suppressed alert whose rule was removed begins to fire as the same alert: its condition never ended.
     alert_id, count = (alert.id, alert.count + 1) if alert else (new_id(), 1)
     started = _earlier(alert.started if alert else None, message.started)
     state = AlertState.SUPPRESSED if incident_id is None else AlertState.FIRING
-    steps = alert.steps if alert else ()
-    if alert is None or not _goes_on(outcome, alert, hold):
-        why, route = hold or pause or below or passed, message.route
-        step = Step(outcome, route, now, hold, pause, below, passed) if why else _plain(outcome, route, now)
-        steps = (*steps[-_MOST_STEPS:], step) if steps else (step,)
-    return Alert(alert_id, message.key, state, incident_id, count, message, started, hold, pause, below, steps)
+    records = alert.records if alert else ()
+    if alert is None or not _goes_on(outcome, alert, why.hold):
+        if why is _NO_REASON:
+            record = _plain(outcome, message.route, now)
+        else:
+            record = DecisionRecord(outcome, message.route, now, why.hold, why.pause, why.below, why.passed)
+        records = (*records[-_MOST_RECORDS:], record) if records else (record,)
+    kept = (why.hold, why.pause, why.below, records)
+    return Alert(alert_id, message.key, state, incident_id, count, message, started, *kept)
 
 
 @lru_cache(4096)
-def _plain(outcome: Outcome, route: bytes, now: datetime | None) -> Step:
+def _plain(outcome: Outcome, route: bytes, now: datetime | None) -> DecisionRecord:
     """One object for all equal ones: a batch has one time."""
-    return Step(outcome, route, now)
+    return DecisionRecord(outcome, route, now)
 
 
 def _goes_on(outcome: Outcome, alert: Alert, hold: Hold | None) -> bool:

@@ -7,7 +7,7 @@ for it, must not lose it. So that alert stays one of its `firing_count`.
 from datetime import datetime
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Earlier, Outcome, Step
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, DecisionRecord, Earlier, Outcome
 from tocsin_ingest.domain.events import Noted
 from tocsin_ingest.domain.message import Action, Message
 
@@ -35,10 +35,10 @@ def ends(
 
 def over(alert: Alert, message: Message, later_alert: UUID, now: datetime) -> Alert:
     """The earlier alert, which the message ended: the message is the first one of the later alert."""
-    step = Step(Outcome.RESOLVED, message.route, now, later_alert=later_alert)
+    record = DecisionRecord(Outcome.RESOLVED, message.route, now, later_alert=later_alert)
     return Alert(
         *(alert.id, alert.key, AlertState.RESOLVED, alert.incident_id, alert.count, alert.newest, alert.started),
-        steps=(step,),
+        records=(record,),
     )
 
 
@@ -46,11 +46,13 @@ def anew(decision: Decision, earlier: Earlier, now: datetime) -> Decision:
     """A decision that was made as if the earlier alert had not fired, completed with that alert."""
     alert = decision.alert
     assert alert is not None, "a trigger that ends an alert begins one"
-    [step] = alert.steps
-    step = Step(step.outcome, step.route, now, step.hold, step.pause, step.below, step.passed, earlier)
+    [record] = alert.records
+    record = DecisionRecord(
+        record.outcome, record.route, now, record.hold, record.pause, record.below, record.passed, earlier
+    )
     begun = Alert(
         *(alert.id, alert.key, alert.state, alert.incident_id, alert.count, alert.newest, alert.started),
-        *(alert.hold, alert.pause, alert.below, (step,)),
+        *(alert.hold, alert.pause, alert.below, (record,)),
     )
     return Decision(decision.outcome, begun, decision.incident, decision.event, decision.passed, earlier)
 

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_ingest.domain import dedup_windows
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Earlier, Incident, Outcome, decide
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Earlier, Existing, Incident, Outcome, decide
 from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Ending, Expiry
 from tocsin_ingest.domain.incident_events import Events, Pending
@@ -25,7 +25,7 @@ class Silenced:
     messages: int = 0
 
 
-Step = tuple[Decision, int]
+Applied = tuple[Decision, int]
 """The effect of one message: its decision, and the number of further messages that its alert stands for."""
 
 _LASTING: Final = frozenset(
@@ -122,8 +122,8 @@ class Snapshot:
     def put_incident(
         self, incident: Incident, sequence: int, pending: Pending | None = None, joined: datetime | None = None
     ) -> None:
-        """`joined`: when an alert opened or joined it for the last time, for messages with a group window. `joined`: when an
-        alert opened or joined it for the last time, for messages with a group window."""
+        """Adds an open incident of the snapshot. `joined`: when an alert opened or joined it for the last time, for messages with
+        a group window."""
         self._known.add(incident.id)
         if joined is not None:
             self._joins[incident.id] = joined
@@ -158,9 +158,9 @@ class Snapshot:
 
     def apply(self, messages: Sequence[Message]) -> list[Decision]:
         """Decides the messages one after the other; each sees the effects of the earlier ones."""
-        return [self._play_one(message) for message in self._by_now(messages)]
+        return [self._apply_one(message) for message in self._by_now(messages)]
 
-    def play(self, messages: Sequence[Message], kinds: Sequence[Hashable] | None = None) -> list[Step]:
+    def apply_with_repeats(self, messages: Sequence[Message], kinds: Sequence[Hashable] | None = None) -> list[Applied]:
         """As `apply`, for batches that contain a message many times: it is decided once or twice.
 
         `kinds`: the identity of each message; those of one kind differ only in summary and content. Without it, repeats of a
@@ -171,7 +171,7 @@ class Snapshot:
         Triggers of other keys in between do not see these counts: their effect on a shared incident is a sum, apart from the
         summary in its last event, which is that of the last message.
         """
-        steps: list[Step] = []
+        applied: list[Applied] = []
         repeats: dict[Hashable, _Repeats] = {}
         of_key: dict[UUID, Hashable] = {}
         paused: dict[UUID, list[Hashable]] = {}
@@ -184,7 +184,7 @@ class Snapshot:
                 same.message = message
                 same.more += 1
                 same.position = position
-                steps.append((same.decision, same.more))
+                applied.append((same.decision, same.more))
                 continue
             if message.action is not Action.TRIGGER or message.seen is not None:
                 self._count_repeats(repeats)
@@ -192,8 +192,8 @@ class Snapshot:
                 paused.clear()
             elif (other := of_key.pop(message.key, None)) is not None:
                 self._count_repeats({other: repeats.pop(other)})
-            decision = self._play_one(message)
-            steps.append((decision, 0))
+            decision = self._apply_one(message)
+            applied.append((decision, 0))
             if decision.incident is not None:
                 self._said[decision.incident.id] = position
             if paused and decision.outcome in _JOINS:
@@ -208,7 +208,7 @@ class Snapshot:
                 if decision.outcome is Outcome.PAUSED:
                     paused.setdefault(message.group_key, []).append(kind)
         self._count_repeats(repeats)
-        return steps
+        return applied
 
     def _by_now(self, messages: Sequence[Message]) -> Sequence[Message]:
         """A trigger that names an end in the past is a resolve."""
@@ -242,16 +242,26 @@ class Snapshot:
             self._said[incident.id] = repeats.position
         events.add(AlertsAdded(incident.alert_count, incident.severity, summary, 0))
 
-    def _play_one(self, message: Message) -> Decision:
-        alert = live = self._live.get(message.key)
-        ended = self._ended.get(message.key)
+    def _apply_one(self, message: Message) -> Decision:
+        live, ended = self._live.get(message.key), self._ended.get(message.key)
         earlier = None
         if live is not None and message.dedup_window is not None:
             earlier = dedup_windows.ends(message, live, self._heard.get(live.id), ended, self._now)
-            alert = live if earlier is None else None
-        incident: Incident | None
+        existing = self._existing(message, live if earlier is None else None, ended, earlier)
+        decision = decide(message, existing, self._now, self._new_id)
+        if earlier is not None and live is not None:
+            decision = self._end_earlier(earlier, live, message, decision)
+        self._keep_of_key(message, existing, decision)
+        if decision.incident is not None:
+            self._keep_of_incident(message, existing, decision, decision.incident)
+        return decision
+
+    def _existing(
+        self, message: Message, alert: Alert | None, ended: datetime | None, earlier: Earlier | None
+    ) -> Existing:
+        """`earlier`: the alert of its key that ends with the message, so that it finds none."""
         if alert is not None and alert.incident_id is not None:
-            incident = self._incidents[alert.incident_id]
+            incident: Incident | None = self._incidents[alert.incident_id]
         else:
             incident = self._open.get(message.group_key)
             if earlier is not None and incident is not None and incident.id == earlier.incident_id:
@@ -259,46 +269,48 @@ class Snapshot:
         held = None if self._now is None else hold(message.silences, self._windows, self._now)
         if held is not None and message.labels is not None:
             held = replace(held, labels=message.labels)
-        tally = None
         if message.pause is not None:
             self._waits = True
+        tally = None
         if message.threshold is not None and message.action is Action.TRIGGER:
             assert self._now is not None
             self._waits = True
             tally = self._tallies.get(message.group_key, Tally()).one_more(self._now, message.threshold.window)
         joined = None if message.group_window is None or incident is None else self._joins.get(incident.id)
-        decision = decide(message, alert, incident, self._new_id, ended, held, self._now, tally, joined)
-        if earlier is not None and live is not None:
-            decision = self._end_earlier(earlier, live, message, decision)
-        if tally is not None:
-            self._keep_tally(message.group_key, tally, decision)
-        if decision.outcome is Outcome.SILENCED and held is not None:
-            self._count(held, message, alert)
+        return Existing(alert, incident, ended, held, tally, joined)
+
+    def _keep_of_key(self, message: Message, existing: Existing, decision: Decision) -> None:
+        """The new state of the message's alert, silence, group and firing."""
+        if existing.tally is not None:
+            self._keep_tally(message.group_key, existing.tally, decision)
+        if decision.outcome is Outcome.SILENCED and existing.hold is not None:
+            self._count(existing.hold, message, existing.alert)
         if message.action is Action.RESOLVE and message.started is not None:
             known = self._ended.get(message.key, message.started)
             self._ended[message.key] = self.ended[message.key] = max(known, message.started)
-        if decision.alert is not None and decision.alert is not alert:
+        if decision.alert is not None and decision.alert is not existing.alert:
             self._keep_alert(decision.alert)
             if self._now is not None and message.action is Action.TRIGGER:
                 self._heard[decision.alert.id] = self._now
             if message.expiry is not None and message.action is Action.TRIGGER:
                 self._end(decision.alert, message.expiry)
-        if decision.outcome is Outcome.OPENED and incident is not None:
+
+    def _keep_of_incident(self, message: Message, existing: Existing, decision: Decision, incident: Incident) -> None:
+        """The new state of the incident that the message opened, joined or changed, and the event for escalation."""
+        if decision.outcome is Outcome.OPENED and existing.incident is not None:
             # It came too late for that incident, and its key is given to the new one.
-            self._leave(incident)
-        if decision.incident is not None:
-            if decision.outcome in _JOINS:
-                self.joined.add(decision.incident.id)
-                if self._now is not None:
-                    self._joins[decision.incident.id] = self._now
-            # An event moves the incident's event number even if nothing else changes (an acknowledge).
-            if decision.incident is not incident or decision.event is not None:
-                self._keep_incident(decision.incident)
-            if decision.event is not None:
-                self.events[decision.incident.id].add(decision.event)
-            if earlier is not None and decision.outcome is Outcome.OPENED:
-                self.events[decision.incident.id].add(dedup_windows.opened(message, earlier))
-        return decision
+            self._leave(existing.incident)
+        if decision.outcome in _JOINS:
+            self.joined.add(incident.id)
+            if self._now is not None:
+                self._joins[incident.id] = self._now
+        # An event moves the incident's event number even if nothing else changes (an acknowledge).
+        if incident is not existing.incident or decision.event is not None:
+            self._keep_incident(incident)
+        if decision.event is not None:
+            self.events[incident.id].add(decision.event)
+        if decision.earlier is not None and decision.outcome is Outcome.OPENED:
+            self.events[incident.id].add(dedup_windows.opened(message, decision.earlier))
 
     def _end_earlier(self, earlier: Earlier, alert: Alert, message: Message, decision: Decision) -> Decision:
         """The decision to store, with all other state of its key removed."""

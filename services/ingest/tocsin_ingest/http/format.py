@@ -16,7 +16,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response, http_status
 
 from tocsin_ingest.app.alerts.intake_times import THROTTLED
-from tocsin_ingest.app.alerts.send_alert import Sent
+from tocsin_ingest.app.alerts.send_alert import AlertRequest
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.http.documents import Document, Outer
@@ -70,7 +70,7 @@ class Results:
     """Place and error of the first `MAX_ERRORS` that were not accepted."""
     refusal: TocsinError | None = None
     """Why the first that was refused for good was refused."""
-    sent: Sent | None = None
+    sent: AlertRequest | None = None
     """The alert that the whole body is, of formats with `of_body`, once it is committed."""
 
     def add(self, place: str, answer: Answer) -> None:

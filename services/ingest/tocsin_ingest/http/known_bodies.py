@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from tocsin_ingest.app.alerts.send_alert import Sender, Sent
+from tocsin_ingest.app.alerts.send_alert import AlertRequest, Sender
 from tocsin_ingest.domain.values import value
 
 MOST_BYTES: Final = 16 << 20
@@ -33,12 +33,12 @@ class KnownBody:
     """A body that is one alert. `key`: the integration key that stands in it. `status`, `answer`: once the alert is committed."""
 
     key: str
-    sent: Sent
+    sent: AlertRequest
     status: int
     answer: bytes
 
     @classmethod
-    def of(cls, key: str, sent: Sent, response: web.Response) -> "KnownBody":
+    def of(cls, key: str, sent: AlertRequest, response: web.Response) -> "KnownBody":
         """`response`: what its sender was answered, in JSON."""
         assert isinstance(response.body, bytes)
         return cls(key, sent, response.status, response.body)

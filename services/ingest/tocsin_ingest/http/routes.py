@@ -17,12 +17,12 @@ from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.time_slices import TimeSlice
 
+from tocsin_ingest.app.alerts.alert_cache import AlertText
 from tocsin_ingest.app.alerts.alert_size import shorten
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
-from tocsin_ingest.app.alerts.recognised import Written
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.route_alert import Stated
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender, Sent, Taken, request_of
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, AlertRequest, PendingAnswers, Sender, request_of
 from tocsin_ingest.app.alerts.signatures import check_signature
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.http import (
@@ -166,7 +166,7 @@ class _Receiver:
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         response = self._format.answer(results)
-        if results.sent is not None and whole is not None and self._intake.recognises(sender, results.sent):
+        if results.sent is not None and whole is not None and self._intake.has_seen(sender, results.sent):
             # Its alert came before: the body will come again. Of one whose key was made here the alert is another one each time.
             self._known.put(sender, (self._format.name, whole), KnownBody.of(inside, results.sent, response))
         return response
@@ -248,26 +248,26 @@ class _Receiver:
         form = self._format
         reading = await self._reading(sender, document)
         beside = json.dumps([document.fields.get(name) for name in form.read_with or ()])
-        places: dict[Written, int] = {}
+        places: dict[AlertText, int] = {}
 
-        def read(written: Written) -> tuple[bytes, Stated]:
+        def read(written: AlertText) -> tuple[bytes, Stated]:
             index = places[written]
             return self._request(document.item(index), document, f"{reading.place}[{index}]", reading)
 
-        started: tuple[int, Taken] | None = None
+        started: tuple[int, PendingAnswers] | None = None
         for start in range(0, len(document), _AT_ONCE):
             indexes = range(start, min(start + _AT_ONCE, len(document)))
             # An unreadable item has no text: its place identifies it.
             parts = [(form.name, beside, document.text(index) or str(index)) for index in indexes]
             places = dict(zip(reversed(parts), reversed(indexes), strict=True))
-            following = await self._intake.take_all(sender, parts, read)
+            following = await self._intake.submit_all(sender, parts, read)
             # The next are decoded while these are committed.
             await self._answered(results, reading, started)
             started = start, following
         await self._answered(results, reading, started)
         return results
 
-    async def _answered(self, results: Results, reading: Reading, started: "tuple[int, Taken] | None") -> None:
+    async def _answered(self, results: Results, reading: Reading, started: "tuple[int, PendingAnswers] | None") -> None:
         if started is None:
             return
         start, taken = started
@@ -311,17 +311,17 @@ class _Receiver:
         found = self._sent(given, document, place, reading)
         return found if isinstance(found, TocsinError) else await self._commit(sender, found)
 
-    def _sent(self, given: Any, document: Document, place: str, reading: Reading) -> Sent | TocsinError:
+    def _sent(self, given: Any, document: Document, place: str, reading: Reading) -> AlertRequest | TocsinError:
         try:
             if isinstance(given, TocsinError):
                 return given
-            return Sent.made_of(*self._request(given, document, place, reading))
+            return AlertRequest.made_of(*self._request(given, document, place, reading))
         except Exception as error:
             return masked(error)
 
-    async def _commit(self, sender: Sender, sent: Sent) -> Answer:
+    async def _commit(self, sender: Sender, sent: AlertRequest) -> Answer:
         try:
-            return await (await self._intake.submit_sent(sender, sent))
+            return await (await self._intake.submit_request(sender, sent))
         except Exception as error:
             return masked(error)
 

@@ -50,20 +50,22 @@ from tocsin_ingest.store.alerts import alerts, decisions
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
-_PEOPLE: Final = "incidents:read"
+_PEOPLE_SCOPE: Final = "incidents:read"
 """The scope that a caller needs to be told who would be paged."""
 _Alerts: Final[Any] = with_raw_field(SendAlertsRequest.DESCRIPTOR, "alerts")
 _Results: Final[Any] = with_raw_field(SendAlertsResponse.DESCRIPTOR, "results")
 _RESPONSE: Final = SendAlertsResult.DESCRIPTOR.fields_by_name["response"].number
 
-_BEATING: Final = f"{NAME}/SendHeartbeat"
-_TAKING: Final = frozenset((*(f"{NAME}/{method}" for method in ("SendAlert", "SendAlerts", "StreamAlerts")), _BEATING))
+_HEARTBEAT_METHOD: Final = f"{NAME}/SendHeartbeat"
+_ACCEPTING_METHODS: Final = frozenset(
+    (*(f"{NAME}/{method}" for method in ("SendAlert", "SendAlerts", "StreamAlerts")), _HEARTBEAT_METHOD)
+)
 
 
-def call_refused(times: IntakeTimes, call: Call, error: TocsinError) -> None:
+def note_refused_call(times: IntakeTimes, call: Call, error: TocsinError) -> None:
     """A call was refused before it was read: its alerts were not accepted."""
-    if call.method in _TAKING:
-        alerts = 0 if call.method == _BEATING else 1  # it was not read: at least one
+    if call.method in _ACCEPTING_METHODS:
+        alerts = 0 if call.method == _HEARTBEAT_METHOD else 1  # it was not read: at least one
         times.refused(call.org_id, Sender.of(call.principal).integration_id, error, alerts)
 
 
@@ -141,8 +143,8 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         time = request.time.ToDatetime(UTC) if request.HasField("time") else None
         call = current_call()
         if request.simulate_pages:
-            if _PEOPLE not in call.principal.scopes:
-                raise scope_missing(_PEOPLE)
+            if _PEOPLE_SCOPE not in call.principal.scopes:
+                raise scope_missing(_PEOPLE_SCOPE)
             self._simulation.pay_for_pages(call.org_id)
         simulated = await self._simulation.of(call.org_id, integration_id, call.subject, request.alert, time)
         pages = None

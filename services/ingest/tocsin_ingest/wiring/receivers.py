@@ -13,7 +13,7 @@ from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.fetcher import Fetcher
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.mail.receiver import MailReceiver
-from tocsin_ingest.rpc.alert_service import call_refused
+from tocsin_ingest.rpc.alert_service import note_refused_call
 from tocsin_ingest.wiring.base import Base
 
 Close = Callable[[], Awaitable[object]]
@@ -24,7 +24,7 @@ def serve_receivers(base: Base) -> list[Close]:
     runtime, settings = base.runtime, base.settings
     base.directory.watch_expired(base.refusals.key_expired)
     runtime.rpc.credentials.watch_elsewhere(base.refusals.used_elsewhere)
-    runtime.rpc.watch_refused(partial(call_refused, base.times))
+    runtime.rpc.watch_refused(partial(note_refused_call, base.times))
     runtime.loops.add("intake-times", Sweep(EVERY, base.times.round), everywhere=True)
     fetcher = Fetcher()
     bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)

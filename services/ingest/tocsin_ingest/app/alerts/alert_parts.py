@@ -14,7 +14,7 @@ from typing import Any, Final
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.rpc.raw_fields import part
+from tocsin_kit.rpc.raw_fields import partial_type
 from tocsin_kit.rpc.validation import is_valid, validate
 
 from tocsin_ingest.app.alerts.details import FEW, check_details
@@ -22,13 +22,13 @@ from tocsin_ingest.app.alerts.details import FEW, check_details
 WORDS: Final = ("summary", "details", "client_time")
 
 _NAMES: Final = frozenset(field.name for field in AlertInput.DESCRIPTOR.fields)
-_Words: Final[Any] = part(
+_WordsOnly: Final[Any] = partial_type(
     *(SendAlertRequest.DESCRIPTOR, "words", ["request_id", "alert"]),
-    {"alert": part(AlertInput.DESCRIPTOR, "words", WORDS)},
+    {"alert": partial_type(AlertInput.DESCRIPTOR, "words", WORDS)},
 )
-_Core: Final[Any] = part(
+_CoreOnly: Final[Any] = partial_type(
     *(SendAlertRequest.DESCRIPTOR, "core", ["integration", "alert"]),
-    {"alert": part(AlertInput.DESCRIPTOR, "core", _NAMES.difference(WORDS), closed=True)},
+    {"alert": partial_type(AlertInput.DESCRIPTOR, "core", _NAMES.difference(WORDS), closed=True)},
     closed=True,
 )
 
@@ -38,7 +38,7 @@ def core_of(request: bytes) -> bytes:
 
     Lists and maps are in the order in which they were sent.
     """
-    core = _Core.FromString(request)
+    core = _CoreOnly.FromString(request)
     # The words are among what is unknown to it.
     core.DiscardUnknownFields()
     data: bytes = core.SerializeToString()
@@ -47,10 +47,10 @@ def core_of(request: bytes) -> bytes:
 
 def words_of(request: bytes) -> Any:
     """The words: a SendAlertRequest with the request id and an alert of nothing else, not validated. Raises DecodeError."""
-    return _Words.FromString(request)
+    return _WordsOnly.FromString(request)
 
 
-def said(words: Any) -> bytes | None:
+def serialized_words(words: Any) -> bytes | None:
     """The alert with the words as it is stored, serialized; text that cannot be stored is repaired in `words`. None: they break a
     rule."""
     words.DiscardUnknownFields()

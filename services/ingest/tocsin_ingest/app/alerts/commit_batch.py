@@ -17,7 +17,7 @@ from tocsin_kit.ids import new_id
 from tocsin_ingest.app.alerts.answers import counted, decided, repeated
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
-from tocsin_ingest.domain.snapshot import Snapshot, Step
+from tocsin_ingest.domain.snapshot import Applied, Snapshot
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.repeats import NotWhole, Repeat
 from tocsin_ingest.store.alerts.repeats import count as count_repeats
@@ -28,7 +28,7 @@ METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 """An alert is one request however it came: alone, in a batch or on a stream."""
 
 
-class Standing(NamedTuple):
+class RepeatEffect(NamedTuple):
     """The effect of a repeat of an alert, as long as the alert fires. `answer`: without the count, once there was a repeat."""
 
     alert_id: UUID
@@ -48,7 +48,7 @@ class Entry:
     message: Message
     request_id: str = ""
     body_hash: bytes = b""
-    standing: Standing | None = None
+    repeat_effect: RepeatEffect | None = None
     """The latest known effect, of this alert or of one like it. It may be outdated: the database decides."""
     like: "Entry | None" = None
 
@@ -83,7 +83,7 @@ class CommitBatch:
         except NotWhole:
             # The delivery of an incident's event began at this moment; a batch that reads first makes the next event.
             for entry in entries:
-                (entry.like or entry).standing = None
+                (entry.like or entry).repeat_effect = None
             return await self._commit(entries)
         except asyncpg.UniqueViolationError:
             # Two replicas received one request_id through two integrations at once. The other has committed by now, so that its
@@ -97,7 +97,7 @@ class CommitBatch:
         # several, one would be held while another one is waited for, out of their order.
         first = lock_first(org_id, *integrations) if len(integrations) == 1 else ""
         batch = await self._database.run(
-            org_id, lambda tx: _Batch(entries, integrations, self._takes).take_in(tx), first=first
+            org_id, lambda tx: _Batch(entries, integrations, self._takes).apply(tx), first=first
         )
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
@@ -105,12 +105,12 @@ class CommitBatch:
             self._metrics.alerts.labels(Outcome.DEDUPLICATED.name.lower()).inc(batch.repeated)
         counts = Counter(
             (entry.message.seen is None, decision.outcome)
-            for entry, (decision, _) in zip(batch.fresh, batch.steps, strict=True)
+            for entry, (decision, _) in zip(batch.fresh, batch.applied, strict=True)
         )
         for (sent, outcome), count in counts.items():
             of = self._metrics.alerts if sent else self._metrics.looked_again
             of.labels(outcome.name.lower()).inc(count)
-        batch.note_standing()
+        batch.remember_repeat_effects()
         self._hand_over(batch.written.from_memory)
         if batch.written.urgent:
             self._nudge(org_id)
@@ -122,15 +122,16 @@ async def decide_and_write(
     messages: Sequence[Message],
     kinds: Sequence[Hashable] | None = None,
     takes: Callable[[str, int], bool] = NONE_FROM_MEMORY,
-) -> tuple[Sequence[Step], Written]:
-    """Decides a tenant's messages, whose integrations must be locked. `kinds`: as of `Snapshot.play`; `takes`: as of `write`."""
+) -> tuple[Sequence[Applied], Written]:
+    """Decides a tenant's messages, whose integrations must be locked. `kinds`: as of `Snapshot.apply_with_repeats`; `takes`: as of
+    `write`."""
     if kinds is None:
         kinds = [id(each) for each in messages]
     snapshot = Snapshot(new_id)
     # One of each kind, in order, so that two runs do the same.
     await fill(tx, snapshot, list(dict(zip(kinds, messages, strict=True)).values()))
-    steps = snapshot.play(messages, kinds)
-    return steps, await write(tx, snapshot, takes)
+    applied = snapshot.apply_with_repeats(messages, kinds)
+    return applied, await write(tx, snapshot, takes)
 
 
 class _Batch:
@@ -150,11 +151,11 @@ class _Batch:
         self._counted: dict[Entry, int] = {}
         self._known: dict[str, StoredAnswer] = {}
         self.fresh: Sequence[Entry] = ()
-        self.steps: Sequence[Step] = ()
+        self.applied: Sequence[Applied] = ()
         self.written = Written(False, [])
         self._made_answers: list[bytes] | None = None
 
-    async def take_in(self, tx: Tx) -> "_Batch":
+    async def apply(self, tx: Tx) -> "_Batch":
         """Everything between BEGIN and COMMIT."""
         different = Counter(self._kinds)
         if not is_locked(tx):
@@ -164,7 +165,7 @@ class _Batch:
         self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries
         if self.fresh:
             messages = [entry.message for entry in self.fresh]
-            self.steps, self.written = await decide_and_write(tx, messages, _kinds(self.fresh), self._takes)
+            self.applied, self.written = await decide_and_write(tx, messages, _kinds(self.fresh), self._takes)
             if wanted:
                 await self._remember(tx)
         return self
@@ -179,23 +180,25 @@ class _Batch:
 
         They are handled before the others: effects on alerts of other keys, or on a shared incident, add up in any order.
         """
-        standing = [entry for entry in different if entry.standing is not None]
-        if not standing:
+        candidates = [entry for entry in different if entry.repeat_effect is not None]
+        if not candidates:
             return
         of_key = Counter([entry.message.key for entry in different])
         if len(of_key) < len(different):
             # Messages of one key are decided in their order.
-            standing = [entry for entry in standing if of_key[entry.message.key] == 1]
+            candidates = [entry for entry in candidates if of_key[entry.message.key] == 1]
         newest = dict(zip(self._kinds, self._all, strict=True))
         repeats = [
-            Repeat(entry.standing.alert_id, entry.standing.incident_id, different[entry], newest[entry].message)
-            for entry in standing
-            if entry.standing is not None
+            Repeat(
+                entry.repeat_effect.alert_id, entry.repeat_effect.incident_id, different[entry], newest[entry].message
+            )
+            for entry in candidates
+            if entry.repeat_effect is not None
         ]
         counts = await count_repeats(tx, repeats) if repeats else {}
         if not counts:
             return
-        for entry, repeat in zip(standing, repeats, strict=True):
+        for entry, repeat in zip(candidates, repeats, strict=True):
             count = counts.get(repeat.alert_id)
             if count is not None:
                 self._counted[entry] = count - different.pop(entry)
@@ -222,11 +225,11 @@ class _Batch:
             await remember(tx, METHOD, made)
             self._known |= made
 
-    def note_standing(self) -> None:
+    def remember_repeat_effects(self) -> None:
         """Store the effect of repeats of these alerts. After the commit."""
-        for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
+        for entry, (decision, more) in zip(self.fresh, self.applied, strict=True):
             if not more:
-                (entry.like or entry).standing = _standing(entry.message, decision)
+                (entry.like or entry).repeat_effect = _repeat_effect(entry.message, decision)
 
     def answers(self) -> list[Answer]:
         """One per entry, in their order."""
@@ -236,16 +239,16 @@ class _Batch:
         counts = self._counted
         answers: list[Answer] = []
         for entry in self._kinds:
-            count, standing = counts.get(entry), entry.standing
-            if count is None or standing is None:
+            count, effect = counts.get(entry), entry.repeat_effect
+            if count is None or effect is None:
                 answers.append(next(others))
                 continue
-            if not standing.answer:
-                alert_id, incident_id, _ = standing
-                standing = Standing(alert_id, incident_id, repeated(entry.message.dedup_key, alert_id, incident_id))
-                entry.standing = standing
+            if not effect.answer:
+                alert_id, incident_id, _ = effect
+                effect = RepeatEffect(alert_id, incident_id, repeated(entry.message.dedup_key, alert_id, incident_id))
+                entry.repeat_effect = effect
             counts[entry] = count = count + 1
-            answers.append(counted(standing.answer, count))
+            answers.append(counted(effect.answer, count))
         return answers
 
     def _decided(self) -> list[Answer]:
@@ -265,7 +268,7 @@ class _Batch:
     def _write(self) -> list[bytes]:
         answers: list[bytes] = []
         written: dict[Entry, bytes] = {}
-        for entry, (decision, more) in zip(_kinds(self.fresh), self.steps, strict=True):
+        for entry, (decision, more) in zip(_kinds(self.fresh), self.applied, strict=True):
             if more:
                 answer = written[entry]
             else:
@@ -286,7 +289,7 @@ def _kinds(entries: Sequence[Entry]) -> list[Entry]:
     return [entry.like or entry for entry in entries]
 
 
-def _standing(message: Message, decision: Decision) -> Standing | None:
+def _repeat_effect(message: Message, decision: Decision) -> RepeatEffect | None:
     """The effect of its repeats: a higher count, if it was a trigger that joined its own alert.
 
     A trigger with an end of its own moves that end as well. All other effects of a trigger on a firing alert have happened
@@ -295,4 +298,4 @@ def _standing(message: Message, decision: Decision) -> Standing | None:
     alert = decision.alert
     if decision.outcome is not Outcome.DEDUPLICATED or message.expiry is not None or alert is None:
         return None
-    return None if alert.incident_id is None else Standing(alert.id, alert.incident_id)
+    return None if alert.incident_id is None else RepeatEffect(alert.id, alert.incident_id)

@@ -11,13 +11,15 @@ from tocsin.ingest.v1.alert_pb2 import (
     ALERT_ACTION_UNSPECIFIED,
     AlertInput,
 )
-from tocsin_kit.rpc.precheck import teach
+from tocsin_kit.rpc.precheck import register_rule
 
 
-def teach_rules() -> None:
+def register_rules() -> None:
     """Make them known. A test finds out whether they are the contract's."""
-    teach("int(this.action) in [2, 3] || this.summary != ''", _has_summary)
-    teach("int(this.action) in [0, 1] || this.dedup_key != '' || size(this.labels) > 0 || this.source != ''", _has_key)
+    register_rule("int(this.action) in [2, 3] || this.summary != ''", _has_summary)
+    register_rule(
+        "int(this.action) in [0, 1] || this.dedup_key != '' || size(this.labels) > 0 || this.source != ''", _has_key
+    )
 
 
 def _has_summary(alert: AlertInput) -> bool:

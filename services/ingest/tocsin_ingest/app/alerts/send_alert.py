@@ -19,21 +19,21 @@ from tocsin_kit.rpc.validation import validate
 from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.admission import Admission
+from tocsin_ingest.app.alerts.alert_cache import AlertCache, CachedCore, CacheKey, SenderCache, cache_key
 from tocsin_ingest.app.alerts.alert_parts import core_of, words_of
 from tocsin_ingest.app.alerts.alert_size import check_bytes
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
-from tocsin_ingest.app.alerts.known_rules import teach_rules
+from tocsin_ingest.app.alerts.known_rules import register_rules
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
-from tocsin_ingest.app.alerts.recognised import Alike, Bytes, Recognised, Shelf, recognised_by
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated, route_wholly
 from tocsin_ingest.app.integrations.directory import Directory, Routing
 from tocsin_ingest.domain.values import value
 
 _ALERT: Final = SendAlertRequest.DESCRIPTOR.fields_by_name["alert"].number
 _INTEGRATIONS: Final = "integrations"
-_READING: Final = 0.1
+_READING_SECONDS: Final = 0.1
 """Seconds after which the alerts of a batch that are read already continue: the data they were read with must not become old
 while others are read."""
 _SLICE: Final = 0.002
@@ -60,22 +60,22 @@ class Sender:
 
 
 @value
-class Sent:
+class AlertRequest:
     """An alert as its sender made it. `data`: a SendAlertRequest, serialized; `key`: what it is recognised by."""
 
     data: bytes
     stated: Stated
-    key: Bytes
+    key: CacheKey
 
     @classmethod
-    def of(cls, request: SendAlertRequest, stated: Stated) -> "Sent":
+    def of(cls, request: SendAlertRequest, stated: Stated) -> "AlertRequest":
         """The request, and what was stated beside it."""
         return cls.made_of(request.SerializeToString(), stated)
 
     @classmethod
-    def made_of(cls, data: bytes, stated: Stated) -> "Sent":
+    def made_of(cls, data: bytes, stated: Stated) -> "AlertRequest":
         """The same of a request that is serialized."""
-        return cls(data, stated, recognised_by(data, stated))
+        return cls(data, stated, cache_key(data, stated))
 
 
 def request_of(alert: AlertInput, request_id: str = "") -> bytes:
@@ -100,8 +100,8 @@ class AlertIntake:
         self._admission = Admission(budgets, limit)
         self._batches = batches
         self._times = times
-        self._recognised = Recognised()
-        teach_rules()
+        self._cache = AlertCache()
+        register_rules()
 
     async def send(self, sender: Sender, data: bytes) -> bytes:
         """A serialized SendAlertResponse, once the alert is committed. `data`: a SendAlertRequest, as the sender wrote it.
@@ -109,10 +109,10 @@ class AlertIntake:
         Raises DecodeError, INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED,
         OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
         """
-        shelf = self._recognised.of(sender.org_id, sender.subject)
-        entry = await self._recognise(sender, shelf, data)
+        cache = self._cache.of(sender.org_id, sender.subject)
+        entry = await self._cached(sender, cache, data)
         if entry is None:
-            entry = await self._read(sender, shelf, _Given(data), data)
+            entry = await self._read(sender, cache, _ReceivedAlert(data), data)
         return await self._enqueue(entry)
 
     async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[bytes | Exception]:
@@ -120,32 +120,34 @@ class AlertIntake:
 
         If one cannot be parsed the whole request is refused: raises DecodeError.
         """
-        shelf = self._recognised.of(sender.org_id, sender.subject)
-        unknown = {data: _Given(data) for data in parts if shelf.get(data) is None}
+        cache = self._cache.of(sender.org_id, sender.subject)
+        unknown = {data: _ReceivedAlert(data) for data in parts if cache.get(data) is None}
         for given in unknown.values():
-            given.parse(shelf)
+            given.parse(cache)
 
-        def read(data: Any) -> _Given:
-            return unknown.get(data) or _Given(data)
+        def read(data: Any) -> _ReceivedAlert:
+            return unknown.get(data) or _ReceivedAlert(data)
 
         return await (await self._take_all(sender, parts, read)).answers()
 
-    async def take_all(
-        self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], tuple[bytes, Stated]]"
-    ) -> "Taken":
+    async def submit_all(
+        self, sender: Sender, parts: "Sequence[CacheKey]", read: "Callable[[Any], tuple[bytes, Stated]]"
+    ) -> "PendingAnswers":
         """The same for alerts that `read` makes from their identities: returns as soon as they wait for their batch."""
 
-        def given(key: Any) -> _Given:
-            return _Given(*read(key))
+        def given(key: Any) -> _ReceivedAlert:
+            return _ReceivedAlert(*read(key))
 
         return await self._take_all(sender, parts, given)
 
-    async def _take_all(self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], _Given]") -> "Taken":
+    async def _take_all(
+        self, sender: Sender, parts: "Sequence[CacheKey]", read: "Callable[[Any], _ReceivedAlert]"
+    ) -> "PendingAnswers":
         reading = iter(parts)
-        taken: list[_Taken] = []
+        taken: list[_PendingAnswers] = []
         while entries := await self._entries(sender, reading, read):
             taken.append(self._take(entries, taken))
-        return Taken(taken)
+        return PendingAnswers(taken)
 
     async def submit(
         self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED, *, own: bool = False
@@ -155,31 +157,31 @@ class AlertIntake:
         All errors are in the future, so that one bad alert does not affect the next. `own`: an alert of Tocsin itself, which is
         rare and not limited.
         """
-        return await self.submit_sent(sender, Sent.of(request, stated), request, own=own)
+        return await self.submit_request(sender, AlertRequest.of(request, stated), request, own=own)
 
-    async def submit_sent(
-        self, sender: Sender, sent: "Sent", request: SendAlertRequest | None = None, *, own: bool = False
+    async def submit_request(
+        self, sender: Sender, sent: "AlertRequest", request: SendAlertRequest | None = None, *, own: bool = False
     ) -> "asyncio.Future[bytes]":
         """The same for one that may be sent again. `request`: the request object, if it exists already."""
         try:
-            shelf = self._recognised.of(sender.org_id, sender.subject)
-            entry = await self._recognise(sender, shelf, sent.key)
+            cache = self._cache.of(sender.org_id, sender.subject)
+            entry = await self._cached(sender, cache, sent.key)
             if entry is None:
-                entry = await self._read(sender, shelf, _Given(sent.data, sent.stated, request), sent.key)
+                entry = await self._read(sender, cache, _ReceivedAlert(sent.data, sent.stated, request), sent.key)
             return self._batches.enqueue(entry) if own else self._enqueue(entry)
         except Exception as error:
             failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
 
-    def recognises(self, sender: Sender, sent: "Sent") -> bool:
+    def has_seen(self, sender: Sender, sent: "AlertRequest") -> bool:
         """Whether the sender sent the same before, and so will probably repeat it."""
-        shelf = self._recognised.of(sender.org_id, sender.subject)
-        if shelf.get(sent.key) is not None:
+        cache = self._cache.of(sender.org_id, sender.subject)
+        if cache.get(sent.key) is not None:
             return True
         # It may have come for the second time just now.
-        alike = shelf.alike(recognised_by(core_of(sent.data), sent.stated))
-        return alike is not None and alike.newest == (sent.key, alike.entry)
+        known_core = cache.find_core(cache_key(core_of(sent.data), sent.stated))
+        return known_core is not None and known_core.newest == (sent.key, known_core.entry)
 
     def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
         try:
@@ -189,7 +191,7 @@ class AlertIntake:
             self._times.refused(entry.org_id, entry.message.integration_id, error)
             raise
 
-    def _take(self, entries: "list[Entry | Exception]", call: object) -> "_Taken":
+    def _take(self, entries: "list[Entry | Exception]", call: object) -> "_PendingAnswers":
         """Admits the readable alerts of the call, and queues them together."""
         good = [each for each in entries if isinstance(each, Entry)]
         refusals = self._admission.admit_all(good)
@@ -201,7 +203,7 @@ class AlertIntake:
         waiting = self._batches.enqueue_each(good, call)
         if waiting.refused:
             self._note_refused(good[-waiting.refused :], [overloaded()] * waiting.refused)
-        return _Taken(entries, waiting)
+        return _PendingAnswers(entries, waiting)
 
     def _note_refused(self, entries: Sequence[Entry], errors: Sequence[TocsinError | None]) -> None:
         for entry, error in zip(entries, errors, strict=True):
@@ -209,13 +211,13 @@ class AlertIntake:
                 self._times.refused(entry.org_id, entry.message.integration_id, error)
 
     async def _entries(
-        self, sender: Sender, reading: "Iterator[Bytes]", read: "Callable[[Any], _Given]"
+        self, sender: Sender, reading: "Iterator[CacheKey]", read: "Callable[[Any], _ReceivedAlert]"
     ) -> "list[Entry | Exception]":
         """The next entries: all that are left, or as many as can be read in a moment."""
         loop = asyncio.get_running_loop()
-        end, time_slice = loop.time() + _READING, TimeSlice(_SLICE)
-        shelf = self._recognised.of(sender.org_id, sender.subject)
-        get = shelf.get
+        end, time_slice = loop.time() + _READING_SECONDS, TimeSlice(_SLICE)
+        cache = self._cache.of(sender.org_id, sender.subject)
+        get = cache.get
         routings: dict[str, Routing] = {}
         entries: list[Entry | Exception] = []
         for data in reading:
@@ -229,7 +231,7 @@ class AlertIntake:
                     entries.append(known.entry)
                     continue
             try:
-                entries.append(await self._read(sender, shelf, read(data), data, routings))
+                entries.append(await self._read(sender, cache, read(data), data, routings))
             except Exception as error:
                 entries.append(error)
             if await time_slice.yield_if_over():
@@ -239,9 +241,9 @@ class AlertIntake:
                 break
         return entries
 
-    async def _recognise(self, sender: Sender, shelf: Shelf, key: Bytes) -> Entry | None:
+    async def _cached(self, sender: Sender, cache: SenderCache, key: CacheKey) -> Entry | None:
         """The entry of an alert that was read before and would be read in the same way. Raises as `_look_up`."""
-        known = shelf.get(key)
+        known = cache.get(key)
         if known is None:
             return None
         routing = await self._look_up(sender, known.integration)
@@ -250,16 +252,16 @@ class AlertIntake:
     async def _read(
         self,
         sender: Sender,
-        shelf: Shelf,
-        given: "_Given",
-        key: Bytes,
+        cache: SenderCache,
+        given: "_ReceivedAlert",
+        key: CacheKey,
         routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
         """Everything about an alert that does not depend on the database's state; it is cached for alerts that repeat."""
-        alike = given.alike(shelf)
-        if alike is not None:
-            routing = await self._routing(sender, alike.integration, routings)
-            found = self._again(alike, key, given) if alike.mark is routing.mark else None
+        known_core = given.find_core(cache)
+        if known_core is not None:
+            routing = await self._routing(sender, known_core.integration, routings)
+            found = self._from_core(known_core, key, given) if known_core.mark is routing.mark else None
             if found is not None:
                 return found
         request, stated = given.request, given.stated
@@ -274,25 +276,25 @@ class AlertIntake:
             self._directory, sender.org_id, sender.subject, routing, alert, stated, content=content
         )
         entry = Entry(sender.org_id, message)
-        if wholly and not self._recognised.is_first(message.key):
+        if wholly and not self._cache.is_first(message.key):
             keyed = bool(alert.dedup_key or (alert.labels if stated.labels is None else stated.labels))
-            self._recognised.put_alike(
+            self._cache.put_core(
                 *(given.core, key, entry, request.integration, routing.mark),
                 any_summary=keyed and not routing.reads_summary,
                 newest=not request.request_id,
             )
         return Entry(sender.org_id, message, request.request_id, body_hash(request)) if request.request_id else entry
 
-    def _again(self, alike: Alike, key: Bytes, given: "_Given") -> Entry | None:
+    def _from_core(self, known_core: CachedCore, key: CacheKey, given: "_ReceivedAlert") -> Entry | None:
         """The entry of an alert with a known core, whose routing is as it was."""
-        if alike.newest is not None and alike.newest[0] == key:
+        if known_core.newest is not None and known_core.newest[0] == key:
             # An alert that came twice will come again.
-            entry = alike.newest[1]
-            self._recognised.put(key, entry, alike.integration, alike.mark)
+            entry = known_core.newest[1]
+            self._cache.put(key, entry, known_core.integration, known_core.mark)
             return entry
-        found = alike.again(given.words)
+        found = known_core.with_words(given.words)
         if found is not None and not found.request_id:
-            self._recognised.put_newest(given.core, alike, key, found)
+            self._cache.put_newest(given.core, known_core, key, found)
         return found
 
     async def _routing(self, sender: Sender, named: str, known: "dict[str, Routing] | None" = None) -> Routing:
@@ -323,10 +325,10 @@ class AlertIntake:
         return routing
 
 
-class _Given:
+class _ReceivedAlert:
     """An alert as it was received: a serialized SendAlertRequest, and what its sender stated in addition."""
 
-    __slots__ = ("_alike", "_request", "_words", "core", "data", "stated")
+    __slots__ = ("_known_core", "_request", "_words", "core", "data", "stated")
 
     def __init__(self, data: bytes, stated: Stated = NOTHING_STATED, request: SendAlertRequest | None = None) -> None:
         """`request`: the same, if it is parsed already. Raises DecodeError."""
@@ -334,23 +336,23 @@ class _Given:
         self.stated = stated
         self._request = request
         self._words: Any = None
-        self._alike: Alike | None = None
-        self.core = recognised_by(core_of(data), stated)
+        self._known_core: CachedCore | None = None
+        self.core = cache_key(core_of(data), stated)
         """The identity of alerts with the same core."""
 
-    def parse(self, shelf: Shelf) -> None:
+    def parse(self, cache: SenderCache) -> None:
         """Parses the parts that will be read. Raises DecodeError when any part cannot be parsed."""
-        if self.alike(shelf) is None:
+        if self.find_core(cache) is None:
             self._request = SendAlertRequest.FromString(self.data)
         else:
             # The other parts are the same as in an earlier alert.
             self._words = words_of(self.data)
 
-    def alike(self, shelf: Shelf) -> Alike | None:
+    def find_core(self, cache: SenderCache) -> CachedCore | None:
         """What is known of alerts with its core."""
-        if self._alike is None:
-            self._alike = shelf.alike(self.core)
-        return self._alike
+        if self._known_core is None:
+            self._known_core = cache.find_core(self.core)
+        return self._known_core
 
     @property
     def request(self) -> SendAlertRequest:
@@ -366,10 +368,10 @@ class _Given:
         return words_of(self.data) if words is None else words
 
 
-class Taken:
+class PendingAnswers:
     """Alerts of one request that wait for their commit. An answer is a serialized SendAlertResponse."""
 
-    def __init__(self, parts: "Sequence[_Taken]") -> None:
+    def __init__(self, parts: "Sequence[_PendingAnswers]") -> None:
         self._parts = parts
 
     async def answers(self) -> list[bytes | Exception]:
@@ -377,7 +379,7 @@ class Taken:
         return [answer for each in self._parts for answer in await each.answers()]
 
 
-class _Taken:
+class _PendingAnswers:
     """Alerts of one request: those that wait for their commit, and the errors of the refused ones."""
 
     def __init__(self, entries: "list[Entry | Exception]", waiting: Several[bytes]) -> None:

@@ -20,7 +20,7 @@ from tocsin_kit.db.statements import Statement, param
 from tocsin_kit.ids import format_name
 from tocsin_kit.rpc.raw_fields import length_delimited
 
-from tocsin_ingest.domain.decide import Earlier, Outcome, Step
+from tocsin_ingest.domain.decide import DecisionRecord, Earlier, Outcome
 from tocsin_ingest.domain.group_windows import Passed
 from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.store.tables import alerts, incidents
@@ -45,44 +45,44 @@ class Decided:
     incident_open: bool | None
 
 
-def encode(steps: Sequence[Step]) -> bytes | None:
+def encode(records: Sequence[DecisionRecord]) -> bytes | None:
     """The bytes to append to the stored ones: messages of protobuf may be concatenated. None: nothing."""
-    if not steps:
+    if not records:
         return None
-    if len(steps) == 1:
-        return _encode_one(steps[0])
-    return b"".join(map(_encode_one, steps))
+    if len(records) == 1:
+        return _encode_one(records[0])
+    return b"".join(map(_encode_one, records))
 
 
-def _encode_one(step: Step) -> bytes:
-    if step.is_plain:
-        return _encode_plain(step.outcome, step.route, step.at)
-    return length_delimited(_FIELD, step.route + _own(step))
+def _encode_one(record: DecisionRecord) -> bytes:
+    if record.is_plain:
+        return _encode_plain(record.outcome, record.route, record.at)
+    return length_delimited(_FIELD, record.route + _own(record))
 
 
 @lru_cache(4096)
 def _encode_plain(outcome: Outcome, route: bytes, at: datetime | None) -> bytes:
     """Alerts of one storm are decided alike, and those of a batch at one time."""
-    return length_delimited(_FIELD, route + _own(Step(outcome, route, at)))
+    return length_delimited(_FIELD, route + _own(DecisionRecord(outcome, route, at)))
 
 
-def _own(step: Step) -> bytes:
-    decision = AlertDecision(outcome=step.outcome)  # type: ignore[arg-type]
-    if step.at is not None:
-        decision.time.FromDatetime(step.at)
-    if step.hold is not None:
-        decision.silence = format_name("silences", step.hold.silence_id)
-        decision.until_time.FromDatetime(step.hold.until)
-    elif step.pause is not None:
-        decision.until_time.FromDatetime(step.pause.until)
-    if step.below is not None:
-        decision.threshold.CopyFrom(progress(step.below))
-    if step.passed is not None:
-        decision.passed.CopyFrom(passed(step.passed))
-    if step.earlier is not None:
-        decision.earlier.CopyFrom(earlier(step.earlier))
-    if step.later_alert is not None:
-        decision.later_alert = format_name("alerts", step.later_alert)
+def _own(record: DecisionRecord) -> bytes:
+    decision = AlertDecision(outcome=record.outcome)  # type: ignore[arg-type]
+    if record.at is not None:
+        decision.time.FromDatetime(record.at)
+    if record.hold is not None:
+        decision.silence = format_name("silences", record.hold.silence_id)
+        decision.until_time.FromDatetime(record.hold.until)
+    elif record.pause is not None:
+        decision.until_time.FromDatetime(record.pause.until)
+    if record.below is not None:
+        decision.threshold.CopyFrom(progress(record.below))
+    if record.passed is not None:
+        decision.passed.CopyFrom(passed(record.passed))
+    if record.earlier is not None:
+        decision.earlier.CopyFrom(earlier(record.earlier))
+    if record.later_alert is not None:
+        decision.later_alert = format_name("alerts", record.later_alert)
     return decision.SerializeToString()
 
 

@@ -19,7 +19,7 @@ from tocsin_ingest.domain.incident_events import Events
 from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import silences
 from tocsin_ingest.store.alerts import ended_firings, endings, holds, pauses, thresholds
-from tocsin_ingest.store.alerts.decisions import encode as encode_steps
+from tocsin_ingest.store.alerts.decisions import encode as encode_records
 from tocsin_ingest.store.alerts.events import encode, kind_of
 
 _REWRITE = outbox.rewrite_from(
@@ -278,7 +278,7 @@ def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
 def _changed_alert(alert: Alert) -> tuple[Any, ...]:
     newest = alert.newest
     head = (alert.id, alert.state, alert.incident_id, alert.count, alert.started)
-    decided = encode_steps(alert.steps) if alert.steps else None
+    decided = encode_records(alert.records) if alert.records else None
     if newest is None:
         return (*head, *(None,) * 4, decided)
     return (*head, newest.severity, newest.summary, newest.source, newest.content, decided)
@@ -300,5 +300,5 @@ def _new_alert(alert: Alert) -> tuple[Any, ...]:
         newest.content,
         alert.count,
         alert.started,
-        encode_steps(alert.steps),
+        encode_records(alert.records),
     )

@@ -24,10 +24,10 @@ from tocsin.ingest.v1.integration_service_pb2 import (
 )
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, ExpireSilenceRequest, Silence
 from tocsin_ingest.app.alerts.admission import ALERTS
+from tocsin_ingest.app.alerts.alert_cache import AlertCache
 from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
-from tocsin_ingest.app.alerts.recognised import Recognised
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.metrics import IngestMetrics
@@ -74,7 +74,7 @@ class Way:
         answers: list[object] = []
         for part in parts:
             # An alert that is seen for the first time.
-            self.intake._recognised = Recognised()
+            self.intake._cache = AlertCache()
             try:
                 answers.append(told(await self.intake.send(self.sender, part)))
             except Exception as error:

@@ -25,7 +25,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.bounded import Bounded
 from tocsin_kit.db.requests import body_hash
 
-from tocsin_ingest.app.alerts.alert_parts import said, without_words
+from tocsin_ingest.app.alerts.alert_parts import serialized_words, without_words
 from tocsin_ingest.app.alerts.alert_size import LIMIT
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated
@@ -34,24 +34,26 @@ from tocsin_ingest.domain.values import value
 
 MOST_BYTES: Final = 64 << 20
 """For the alerts of all senders together."""
-_CAME: Final = 20_000
+_MOST_SEEN: Final = 20_000
 """Keys of alerts that have come before, of all senders together."""
 _SHARE: Final = 2
 """One sender's alerts may use this part of it, so that its new ones do not push all others out."""
 _OVERHEAD: Final = 1200
 """Bytes of an entry beside the alert itself: some fifteen objects."""
 
-Written = tuple[str, str, str]
+AlertText = tuple[str, str, str]
 """An alert as its sender wrote it: the format, what is read with it, and its own text."""
-Bytes = (
-    bytes | Written | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
+CacheKey = (
+    bytes
+    | AlertText
+    | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
 )
 """The identity by which an alert is recognised: its bytes, and what its sender stated in addition (`Stated`); or its text."""
 _CORE: Final = "core"
 """Separates entries for cores from entries for whole alerts."""
 
 
-def recognised_by(data: bytes, stated: Stated) -> Bytes:
+def cache_key(data: bytes, stated: Stated) -> CacheKey:
     """The identity of an alert whose sender stated something in addition."""
     if stated is NOTHING_STATED:
         return data
@@ -60,7 +62,7 @@ def recognised_by(data: bytes, stated: Stated) -> Bytes:
 
 
 @value
-class Known:
+class CachedAlert:
     """An alert that was read. `integration`: the one that its request names. `mark`: of the routing it was read with."""
 
     entry: Entry
@@ -70,11 +72,11 @@ class Known:
 
 
 @dataclass(slots=True)
-class Alike:
+class CachedCore:
     """Alerts with one core. `entry`: of the first one, which was read wholly, without its request id.
 
     `newest`: the entry of the last one without a request id, and the identity of its copies; None: there was none. `any_summary`:
-    their summary does not influence the decision. The others as of `Known`.
+    their summary does not influence the decision. The others as of `CachedAlert`.
     """
 
     entry: Entry
@@ -82,24 +84,24 @@ class Alike:
     mark: object
     size: int
     any_summary: bool
-    newest: tuple[Bytes, Entry] | None
-    _core: bytes = b""
+    newest: tuple[CacheKey, Entry] | None
+    _content: bytes = b""
 
-    def again(self, words: Any) -> Entry | None:
+    def with_words(self, words: Any) -> Entry | None:
         """The entry of another one, with these words. None: it must be read completely, as it breaks a rule or its summary
         influences the decision."""
-        data = said(words)
+        data = serialized_words(words)
         if data is None:
             return None
         entry, message = self.entry, self.entry.message
         summary = words.alert.summary
         if summary != message.summary and not (self.any_summary and summary):
             return None
-        if not self._core:
-            self._core = without_words(message.content)
-        if len(self._core) + len(data) > LIMIT:
+        if not self._content:
+            self._content = without_words(message.content)
+        if len(self._content) + len(data) > LIMIT:
             return None
-        message = message.saying(summary, self._core + data)
+        message = message.saying(summary, self._content + data)
         if not words.request_id:
             return Entry(entry.org_id, message, like=entry)
         alert = AlertInput.FromString(message.content)
@@ -107,23 +109,23 @@ class Alike:
         return Entry(entry.org_id, message, request.request_id, body_hash(request))
 
 
-class Shelf:
-    """The alerts of one sender. `get` is the whole cost of recognising one; `alike` finds one with the same core."""
+class SenderCache:
+    """The alerts of one sender. `get` is the whole cost of recognising one; `find_core` finds one with the same core."""
 
     __slots__ = ("_known", "get", "size")
 
     def __init__(self) -> None:
         # The oldest one of a `dict` is behind the places of all that have left.
-        self._known: OrderedDict[Hashable, Known | Alike] = OrderedDict()
+        self._known: OrderedDict[Hashable, CachedAlert | CachedCore] = OrderedDict()
         self.get: Callable[[Hashable], Any] = self._known.get
         self.size = 0
 
-    def alike(self, core: Bytes) -> Alike | None:
+    def find_core(self, core: CacheKey) -> CachedCore | None:
         """What is known of alerts with the core."""
-        found: Alike | None = self.get((_CORE, core))
+        found: CachedCore | None = self.get((_CORE, core))
         return found
 
-    def put(self, key: Hashable, known: Known | Alike, most: int) -> None:
+    def put(self, key: Hashable, known: CachedAlert | CachedCore, most: int) -> None:
         """Store, replacing the former entry; the oldest entries are dropped beyond `most` bytes."""
         before = self._known.pop(key, None)
         self.size += known.size - (before.size if before is not None else 0)
@@ -132,13 +134,13 @@ class Shelf:
             self.size -= self._known.popitem(last=False)[1].size
 
 
-class Recognised:
+class AlertCache:
     """The shelves of all senders; those not used for longest are dropped."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most
-        self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
-        self._came: Bounded[UUID, None] = Bounded(_CAME)
+        self._senders: OrderedDict[tuple[str, str], SenderCache] = OrderedDict()
+        self._seen: Bounded[UUID, None] = Bounded(_MOST_SEEN)
         self._size = 0
 
     @property
@@ -146,32 +148,32 @@ class Recognised:
         """Bytes, roughly."""
         return self._size
 
-    def of(self, org_id: str, subject: str) -> Shelf:
-        """The sender's shelf."""
-        shelf = self._shelves.get((org_id, subject))
-        if shelf is None:
-            shelf = self._shelves[org_id, subject] = Shelf()
+    def of(self, org_id: str, subject: str) -> SenderCache:
+        """The sender's cache."""
+        cache = self._senders.get((org_id, subject))
+        if cache is None:
+            cache = self._senders[org_id, subject] = SenderCache()
             self._size += _OVERHEAD
             self._make_room()
         else:
-            self._shelves.move_to_end((org_id, subject))
-        return shelf
+            self._senders.move_to_end((org_id, subject))
+        return cache
 
     def is_first(self, key: UUID) -> bool:
         """Whether no alert with this key (`Message.key`) has come lately. The next one is then not the first."""
-        if key in self._came:
+        if key in self._seen:
             return False
-        self._came[key] = None
+        self._seen[key] = None
         return True
 
-    def put(self, key: Bytes, entry: Entry, integration: str, mark: object) -> None:
+    def put(self, key: CacheKey, entry: Entry, integration: str, mark: object) -> None:
         """Remember what an alert of the entry's sender became."""
-        self._put(key, Known(entry, integration, mark, _size(key)))
+        self._put(key, CachedAlert(entry, integration, mark, _size(key)))
 
-    def put_alike(
+    def put_core(
         self,
-        core: Bytes,
-        key: Bytes,
+        core: CacheKey,
+        key: CacheKey,
         entry: Entry,
         integration: str,
         mark: object,
@@ -183,40 +185,42 @@ class Recognised:
 
         `key`: what it is recognised by; `newest`: a copy of it as well.
         """
-        known = Alike(entry, integration, mark, _size_alike(core, key), any_summary, (key, entry) if newest else None)
+        known = CachedCore(
+            entry, integration, mark, _size_of_core(core, key), any_summary, (key, entry) if newest else None
+        )
         self._put((_CORE, core), known)
 
-    def put_newest(self, core: Bytes, alike: Alike, key: Bytes, entry: Entry) -> None:
-        """Remember the newest alert with the core: of which `alike` is known."""
-        alike.newest = (key, entry)
-        size = _size_alike(core, key)
-        if size > alike.size:
-            self._put((_CORE, core), replace(alike, size=size))
+    def put_newest(self, core: CacheKey, known_core: CachedCore, key: CacheKey, entry: Entry) -> None:
+        """Remember the newest alert with the core: of which `known_core` is known."""
+        known_core.newest = (key, entry)
+        size = _size_of_core(core, key)
+        if size > known_core.size:
+            self._put((_CORE, core), replace(known_core, size=size))
 
-    def _put(self, key: Hashable, known: Known | Alike) -> None:
-        shelf = self.of(known.entry.org_id, known.entry.message.actor)
-        before = shelf.size
-        shelf.put(key, known, self._most // _SHARE)
-        self._size += shelf.size - before
+    def _put(self, key: Hashable, known: CachedAlert | CachedCore) -> None:
+        cache = self.of(known.entry.org_id, known.entry.message.actor)
+        before = cache.size
+        cache.put(key, known, self._most // _SHARE)
+        self._size += cache.size - before
         self._make_room()
 
     def _make_room(self) -> None:
-        while self._size > self._most and len(self._shelves) > 1:
-            _, shelf = self._shelves.popitem(last=False)
-            self._size -= shelf.size + _OVERHEAD
+        while self._size > self._most and len(self._senders) > 1:
+            _, cache = self._senders.popitem(last=False)
+            self._size -= cache.size + _OVERHEAD
 
 
-def _size(key: Bytes) -> int:
+def _size(key: CacheKey) -> int:
     # The alert's bytes are held twice: as what is recognised and as what is written.
     return _OVERHEAD + 2 * _length(key)
 
 
-def _size_alike(core: Bytes, key: Bytes) -> int:
+def _size_of_core(core: CacheKey, key: CacheKey) -> int:
     # The first alert is held as it is written, and the newest one as what is recognised as well.
     return _size(core) + 3 * _length(key)
 
 
-def _length(key: Bytes) -> int:
+def _length(key: CacheKey) -> int:
     if isinstance(key, bytes):
         return len(key)
     if isinstance(key[0], str):

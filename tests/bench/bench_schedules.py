@@ -8,7 +8,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.people import policies
@@ -99,9 +99,9 @@ async def a_level(db: Database) -> None:
         return Policy(id, (Level((target,), timedelta(minutes=5)),))
 
     async def settle(tx: Tx) -> None:
-        await policies.create(tx, policy("user", Target(TargetKind.USER, "user-0-0")), "User", False, Questions())
+        await policies.create(tx, policy("user", Target(TargetKind.USER, "user-0-0")), "User", False, Computations())
         await policies.create(
-            tx, policy("schedule", Target(TargetKind.SCHEDULE, "s0000")), "Schedule", False, Questions()
+            tx, policy("schedule", Target(TargetKind.SCHEDULE, "s0000")), "Schedule", False, Computations()
         )
 
     await db.run("acme", settle)

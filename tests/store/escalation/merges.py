@@ -6,7 +6,7 @@ from uuid import UUID
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.incidents.command import Closed, Commands
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.merge import plan_merge, plan_unmerge
 from tocsin_escalation.domain.events import Acknowledged, Event
 from tocsin_escalation.rpc import mapping

@@ -6,12 +6,12 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.fire_timers import sweep_overdue
-from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import Event
@@ -102,7 +102,7 @@ class Desk:
         async def work(tx: Tx) -> None:
             for user in ("ana", "ben"):
                 await people.create_user(tx, UserRow(user, user, "", False))
-            await policies.create(tx, POLICY, "Night", False, Questions())
+            await policies.create(tx, POLICY, "Night", False, Computations())
 
         await self.db.run(ORG, work)
 
@@ -132,10 +132,10 @@ class Desk:
 
         return await self.db.run(org_id, work)
 
-    async def asks(self, work: Callable[[Tx, Questions], Awaitable[T]], *, org_id: str = ORG) -> T:
+    async def asks(self, work: Callable[[Tx, Computations], Awaitable[T]], *, org_id: str = ORG) -> T:
         """What work gives that has questions about schedules."""
-        questions = Questions()
-        return await questions.answering(org_id, lambda: self.db.run(org_id, lambda tx: work(tx, questions)))
+        computations = Computations()
+        return await computations.run(org_id, lambda: self.db.run(org_id, lambda tx: work(tx, computations)))
 
     async def run(self, incident_id: UUID) -> Escalation:
         async with self.db.system() as tx:

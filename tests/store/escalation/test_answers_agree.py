@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import icalendar
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.check_policy import check_policy
 from tocsin_escalation.app.foresight.explain import explain_page
@@ -84,7 +84,7 @@ async def set_up(desk: Desk) -> None:
             holidays=holidays,
         )
         await schedules.create(tx, ScheduleRow("web", "Web", "", ZONE, True, (days, feasts)))
-        await policies.create(tx, POLICY, "Web", False, Questions())
+        await policies.create(tx, POLICY, "Web", False, Computations())
         shifts = [FixedShift(minute_of(day(n)), minute_of(day(n + 0.25)), ("eva",)) for n in (0.5, 1.6, 3.7, 8.1, 12.3)]
         row = ImportRow(new_id(), "web", "a rota", b"", "example.com", "", 3, Mode.ADD, {}, "users/ana")
         await imports.insert(tx, row)
@@ -94,13 +94,13 @@ async def set_up(desk: Desk) -> None:
     await desk.db.run(ORG, work)
 
 
-async def change(tx: Tx, questions: Questions) -> None:
+async def change(tx: Tx, computations: Computations) -> None:
     """What people do once the schedule is there."""
     offered = day(1.25)  # ana's
     swap = SwapRow(
         new_id(), "web", "ana", offered, offered + timedelta(hours=1), None, None, ("finn",), "", "users/ana"
     )
-    await swaps.accept(tx, await swaps.create(tx, swap, questions), "finn", "users/finn", questions)
+    await swaps.accept(tx, await swaps.create(tx, swap, computations), "finn", "users/finn", computations)
     night = OverrideRow(new_id(), "web", day(5.6), day(6.1), Scope.SCHEDULE, "", ("finn", "eva"), "ill", "users/ana")
     await overrides.create_override(tx, night)
     nobody = OverrideRow(new_id(), "web", day(9.2), day(9.4), Scope.SCHEDULE, "", (), "a party", "users/ana")

@@ -15,8 +15,8 @@ from tocsin_escalation.app.incidents.advance import Advanced
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.incidents.audit import repair_missing_timers
 from tocsin_escalation.app.incidents.command import Closed, Commands
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.fire_timers import fire_timers
-from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
 from tocsin_escalation.store.incidents import escalations, feeds, timers
@@ -140,14 +140,14 @@ async def test_a_timer_that_loses_the_database_each_time_holds_up_no_other(
 ) -> None:
     incidents = [await desk.opens() for _ in range(5)]
     await desk.passes(minutes=6)
-    read = Known.read
+    read = DecisionData.read
 
-    async def losing(tx: Tx, runs: Mapping[UUID, Escalation], *rest: Any, **more: Any) -> Known:
+    async def losing(tx: Tx, runs: Mapping[UUID, Escalation], *rest: Any, **more: Any) -> DecisionData:
         if incidents[2] in runs:
             await tx.fetchval("SELECT pg_terminate_backend(pg_backend_pid())")
         return await read(tx, runs, *rest, **more)
 
-    monkeypatch.setattr(Known, "read", losing)
+    monkeypatch.setattr(DecisionData, "read", losing)
     await desk.sweep()
     for incident in incidents:
         assert ((2, "ben") in await desk.paged(incident)) == (incident != incidents[2])
@@ -164,13 +164,13 @@ async def test_a_database_that_is_full_or_read_only_is_no_timers_and_no_events_f
     await desk.passes(minutes=6)
     transactions = []
 
-    async def full(tx: Tx, *_: Any, **__: Any) -> Known:
+    async def full(tx: Tx, *_: Any, **__: Any) -> DecisionData:
         transactions.append(tx)
         await tx.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
         raise AssertionError("unreachable")
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(Known, "read", full)
+        meanwhile.setattr(DecisionData, "read", full)
         for call in (desk.sweep(), apply_events(desk.db, desk.effects, [desk.opening() for _ in range(3)])):
             transactions.clear()
             with pytest.raises(TocsinError) as caught:

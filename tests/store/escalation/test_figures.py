@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.figures.count_figures import CountFigures
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.incidents.advance import advance
 from tocsin_escalation.app.incidents.apply_events import Result, apply_events
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved, Unacknowledged
 from tocsin_escalation.domain.figures import Group, IncidentFigures, PageFigures, Question
@@ -280,7 +280,7 @@ async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
 
     async def day_shift(tx: Tx) -> None:
         await people.create_team(tx, TeamRow("web", "Web", ("ana", "ben")))
-        await policies.create(tx, replace(POLICY, id="day", team="web"), "Day", False, Questions())
+        await policies.create(tx, replace(POLICY, id="day", team="web"), "Day", False, Computations())
 
     await desk.db.run(ORG, day_shift)
     await at(desk, SPRING + timedelta(days=9))

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, apply_outcomes
 from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.people import people
@@ -111,7 +111,7 @@ async def test_so_is_that_of_the_fallback_target(desk: Desk) -> None:
     )
 
     async def make(tx: Tx) -> None:
-        await writing.create(tx, policy, "Last", False, Questions())
+        await writing.create(tx, policy, "Last", False, Computations())
 
     await desk.db.run(ORG, make)
     incident = await desk.opens(policy="last")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import coverage, gap_warnings
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import gaps, overrides, schedules
@@ -30,7 +30,7 @@ async def write(desk: Desk, begins: datetime, policy: Policy) -> None:
 
     async def work(tx: Tx) -> None:
         await schedules.create(tx, ScheduleRow(policy.id, "Web", "", "UTC", False, (layer,)))
-        await policies.create(tx, policy, "Web", False, Questions())
+        await policies.create(tx, policy, "Web", False, Computations())
 
     await desk.db.run(ORG, work)
 
@@ -143,5 +143,5 @@ async def test_a_page_of_coverage_is_bounded_and_the_next_one_goes_on(
 async def test_a_fallback_for_gaps_must_be_named(desk: Desk) -> None:
     policy = Policy("web", (Level((Target(TargetKind.USER, "ana"),), timedelta(minutes=5)),), on_gap=GapChoice.FALLBACK)
     with pytest.raises(TocsinError) as refused:
-        await desk.db.run(ORG, lambda tx: policies.create(tx, policy, "Web", False, Questions()))
+        await desk.db.run(ORG, lambda tx: policies.create(tx, policy, "Web", False, Computations()))
     assert refused.value.fields[0].field == "policy.fallback_target"

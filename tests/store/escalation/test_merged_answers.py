@@ -7,7 +7,7 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.advance import Advanced
 from tocsin_escalation.app.incidents.command import Commands
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved
 from tocsin_escalation.rpc import mapping

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tocsin_escalation.app.access import service_accounts
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.notices import shift_notices
 from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.tell_changes import TellChanges
@@ -80,11 +80,13 @@ async def key(desk: Desk, name: str) -> Write:
 async def turns(desk: Desk, name: str) -> Write:
     before = Policy(name, TURNS)
     after = Policy(name, (Level(TURNS[0].targets, TURNS[0].timeout, in_turn=True),))
-    await desk.db.run(ORG, lambda tx: policies.create(tx, before, "", False, Questions()))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, before, "", False, Computations()))
     return Write(
         "policy_turns",
         f"DELETE FROM policies WHERE id = '{name}'",
-        lambda: desk.db.run(ORG, lambda tx: policies.update(tx, name, "", lambda row: (after, "", False), Questions())),
+        lambda: desk.db.run(
+            ORG, lambda tx: policies.update(tx, name, "", lambda row: (after, "", False), Computations())
+        ),
     )
 
 
@@ -130,7 +132,7 @@ async def swap(desk: Desk, name: str) -> Write:
     gone = await schedule(desk, name)
     start = SOON + 3 * HOUR
     row = SwapRow(new_id(), name, "ana", start, start + HOUR, None, None, ("ben",), "", "users/ana")
-    return Write("swaps", gone, lambda: desk.asks(lambda tx, questions: swaps.create(tx, row, questions)))
+    return Write("swaps", gone, lambda: desk.asks(lambda tx, computations: swaps.create(tx, row, computations)))
 
 
 async def reminder(desk: Desk, name: str) -> Write:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.notices import reminders
 from tocsin_escalation.app.notices.reminders import Remind, Wanted
 from tocsin_escalation.app.people import policies
@@ -186,7 +186,7 @@ async def test_one_of_nothing_but_its_text_comes_to_each_of_a_team_until_it_is_s
 
 async def test_a_policy_tells_of_what_is_unresolved_after_hours_acknowledged_or_not(desk: Desk) -> None:
     told = replace(POLICY, id="long", unresolved_after=4 * HOUR, unresolved_target=Target(TargetKind.USER, "ben"))
-    await desk.db.run(ORG, lambda tx: policies.create(tx, told, "Long", False, Questions()))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, told, "Long", False, Computations()))
     held, over = await desk.opens(policy="long"), await desk.opens(policy="long")
     await desk.opens()
     await desk.take(held, Acknowledged("users/ana"))

@@ -10,7 +10,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.command import Commands
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome
 from tocsin_escalation.store.incidents import escalations

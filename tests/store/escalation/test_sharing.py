@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.incidents.apply_events import Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
-from tocsin_escalation.app.incidents.known import Known
+from tocsin_escalation.app.incidents.decision_data import DecisionData
 from tocsin_escalation.app.incidents.sharing import MOST_LOOKED_AT, MOST_OF_TENANT, apart
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.app.schedules import schedules
@@ -137,16 +137,16 @@ async def test_a_policy_whose_schedules_cost_too_much_together_is_refused_and_to
 
     await desk.db.run(HEAVY, grow)
     few, many = naming("p", count - 1), naming("p", count)
-    await desk.asks(lambda tx, questions: policies.create(tx, few, "P", False, questions), org_id=HEAVY)
+    await desk.asks(lambda tx, computations: policies.create(tx, few, "P", False, computations), org_id=HEAVY)
 
-    async def create(tx: Tx, questions: Questions) -> None:
-        await policies.create(tx, replace(many, id="q"), "Q", False, questions)
+    async def create(tx: Tx, computations: Computations) -> None:
+        await policies.create(tx, replace(many, id="q"), "Q", False, computations)
 
-    async def update(tx: Tx, questions: Questions) -> None:
-        await policies.update(tx, "p", "", lambda row: (many, "P", False), questions)
+    async def update(tx: Tx, computations: Computations) -> None:
+        await policies.update(tx, "p", "", lambda row: (many, "P", False), computations)
 
-    async def check(tx: Tx, questions: Questions) -> None:
-        await policies.check(tx, many, questions)
+    async def check(tx: Tx, computations: Computations) -> None:
+        await policies.check(tx, many, computations)
 
     for attempt in (create, update, check):
         with pytest.raises(TocsinError) as refused:
@@ -158,7 +158,9 @@ async def test_a_policy_whose_schedules_cost_too_much_together_is_refused_and_to
 
     async def old(tx: Tx) -> None:
         await policy_store.update(tx, many, "P", False)
-        await policies.update(tx, "p", "", lambda row: (replace(row.policy, repeat_count=3), "Old", False), Questions())
+        await policies.update(
+            tx, "p", "", lambda row: (replace(row.policy, repeat_count=3), "Old", False), Computations()
+        )
 
     await desk.db.run(HEAVY, old)
 
@@ -251,15 +253,15 @@ async def test_an_opening_that_loses_the_database_delays_no_other_and_pages_with
     await write(desk, 1, replace(web, levels=beside), org_id=ORG)
     openings = [desk.opening(policy="web") for _ in range(5)]
     culprit = openings[2].incident_id
-    read, lost = Known.read, []
+    read, lost = DecisionData.read, []
 
-    async def losing(tx: Tx, runs: Mapping[UUID, Escalation], *rest: Any, **more: Any) -> Known:
+    async def losing(tx: Tx, runs: Mapping[UUID, Escalation], *rest: Any, **more: Any) -> DecisionData:
         if culprit in runs and more["most_schedules"]:
             lost.append(len(runs))
             await tx.fetchval("SELECT pg_terminate_backend(pg_backend_pid())")
         return await read(tx, runs, *rest, **more)
 
-    monkeypatch.setattr(Known, "read", losing)
+    monkeypatch.setattr(DecisionData, "read", losing)
     assert await apply_events(desk.db, desk.effects, openings) == [Result.APPLIED] * 5
     assert lost == [5, 3, 1, 1], "halved down to the one"
     for opened in openings:
@@ -273,11 +275,11 @@ async def test_an_opening_that_loses_the_database_each_time_is_sent_again_and_no
 ) -> None:
     """What is refused as a defect is given up after two seconds, and a server may be in trouble for longer."""
 
-    async def losing(tx: Tx, *_: Any, **__: Any) -> Known:
+    async def losing(tx: Tx, *_: Any, **__: Any) -> DecisionData:
         await tx.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
         raise AssertionError("unreachable")
 
-    monkeypatch.setattr(Known, "read", losing)
+    monkeypatch.setattr(DecisionData, "read", losing)
     with pytest.raises(TocsinError) as caught:
         await apply_events(desk.db, desk.effects, [desk.opening()])
     row = OutboxRow(1, ORG, "", "incident_event", b"", NOW, 1000, refusals=1000)

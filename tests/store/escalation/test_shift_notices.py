@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from asyncpg import LockNotAvailableError, QueryCanceledError
 from tocsin.notify.v1 import notification_pb2
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.notices import plan_notices, send_notices, shift_notices
 from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.send_notices import SendNotices
@@ -90,7 +90,7 @@ async def test_turning_them_off_counts_at_once(desk: Desk) -> None:
 async def test_the_hand_over_lists_what_is_open_on_the_schedule(desk: Desk) -> None:
     await begins_in(desk, 3)
     level = Level((Target(TargetKind.SCHEDULE, "web"),), timedelta(minutes=5))
-    await desk.db.run(ORG, lambda tx: policies.create(tx, Policy("web", (level,)), "Web", False, Questions()))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, Policy("web", (level,)), "Web", False, Computations()))
     await want(desk, BOTH, "ana")
     await plan(desk)
     await desk.opens(policy="web", title="db down")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
@@ -46,7 +46,7 @@ async def write(desk: Desk) -> None:
     async def work(tx: Tx) -> None:
         await people.create_user(tx, UserRow("cem", "Cem", "", False))
         await people.create_team(tx, TeamRow("core", "Core", PEOPLE))
-        await policies.create(tx, ROTA, "Rota", False, Questions())
+        await policies.create(tx, ROTA, "Rota", False, Computations())
 
     await desk.db.run(ORG, work)
 
@@ -138,7 +138,7 @@ async def test_timers_of_a_held_turn_keep_no_place_and_no_connection_from_anothe
     await write(desk)
     await desk.db.run("umbrella", lambda tx: people.create_user(tx, UserRow("dora", "Dora", "", False)))
     one = Policy("one", (Level((Target(TargetKind.USER, "dora"),), timedelta(minutes=5)),), repeat_count=1)
-    await desk.db.run("umbrella", lambda tx: policies.create(tx, one, "One", False, Questions()))
+    await desk.db.run("umbrella", lambda tx: policies.create(tx, one, "One", False, Computations()))
     waiting = [desk.opening(policy="rota") for _ in range(200)]
     other = desk.opening(policy="one", org_id="umbrella")
     assert set(await apply_events(desk.db, desk.effects, [*waiting, other])) == {Result.APPLIED}
@@ -234,7 +234,7 @@ async def test_who_is_away_or_cannot_be_reached_is_passed_over_and_the_simulatio
 
 async def test_a_turn_that_is_held_delays_no_opening_of_anybody_else(desk: Desk) -> None:
     await write(desk)
-    await desk.db.run(ORG, lambda tx: policies.create(tx, HANDING_ON, "Handing on", False, Questions()))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, HANDING_ON, "Handing on", False, Computations()))
     held, ahead, free, stranger = (
         desk.opening(policy="rota"),
         desk.opening(policy="handing-on"),
@@ -280,7 +280,9 @@ async def test_a_held_turn_is_waited_for_by_the_outcome_that_takes_it_alone(desk
 
 async def test_turns_of_several_policies_are_written_together(desk: Desk) -> None:
     await write(desk)
-    await desk.db.run(ORG, lambda tx: policies.create(tx, Policy("second", ROTA.levels), "Second", False, Questions()))
+    await desk.db.run(
+        ORG, lambda tx: policies.create(tx, Policy("second", ROTA.levels), "Second", False, Computations())
+    )
     batch = [desk.opening(policy=policy) for policy in ("rota", "second", "rota")]
     assert await apply_events(desk.db, desk.effects, batch) == [Result.APPLIED] * 3
     async with desk.db.transaction(ORG) as tx:

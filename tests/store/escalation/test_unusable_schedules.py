@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tocsin_escalation.app.aside import Questions, aside
+from tocsin_escalation.app.computing import Computations, compute
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
@@ -40,7 +40,7 @@ async def test_an_incident_pages_who_can_be_found_even_if_a_schedule_cannot_be_r
             await tx.execute("UPDATE schedules SET layers = $1 WHERE id = $2", json.dumps(layers), id)
             named = Target(TargetKind.SCHEDULE, id)
             levels = (Level((named,), FIVE), Level((Target(TargetKind.USER, "ben"), named), FIVE))
-            await policies.create(tx, Policy(id, levels), id, False, Questions())
+            await policies.create(tx, Policy(id, levels), id, False, Computations())
 
     await desk.db.run(ORG, work)
     found = {id: await desk.paged(await desk.opens(policy=id)) for id in written}
@@ -54,11 +54,11 @@ async def test_a_page_does_not_wait_for_what_callers_ask(desk: Desk) -> None:
     async def work(tx: Tx) -> None:
         await schedules.insert(tx, ScheduleRow("one", "one", "", "UTC", False, (WEEK,)))
         await policies.create(
-            tx, Policy("one", (Level((Target(TargetKind.SCHEDULE, "one"),), FIVE),)), "one", False, Questions()
+            tx, Policy("one", (Level((Target(TargetKind.SCHEDULE, "one"),), FIVE),)), "one", False, Computations()
         )
 
     await desk.db.run(ORG, work)
-    asked: list[asyncio.Future[Any]] = [asyncio.create_task(aside("other", go.wait))]
+    asked: list[asyncio.Future[Any]] = [asyncio.create_task(compute("other", go.wait))]
     asked += [loop.run_in_executor(None, go.wait) for _ in range(64)]  # more than asyncio has threads
     try:
         async with asyncio.timeout(within(20)):

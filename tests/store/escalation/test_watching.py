@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.incidents.advance import advance
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
 from tocsin_escalation.domain.events import Acknowledged, Noted
 from tocsin_escalation.store.incidents.changes import horizon

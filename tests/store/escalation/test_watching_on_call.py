@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import overrides, schedules
 from tocsin_escalation.app.watching.watch_on_call import News, OnCalls
@@ -117,12 +117,12 @@ async def test_a_policy_stands_for_the_schedules_that_it_names_by_then(desk: Des
     def policy(*named: str) -> Policy:
         return Policy("p", (Level(tuple(Target(TargetKind.SCHEDULE, id) for id in named), timedelta(minutes=5)),))
 
-    await desk.db.run(ORG, lambda tx: policies.create(tx, policy("web"), "P", False, Questions()))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, policy("web"), "P", False, Computations()))
     calls = replica(desk)
     async with aclosing(calls.watch(CALLER, [], "p", None)) as live:
         assert (await told(live))[0] == {"web": ("ana",)}
         await desk.db.run(ORG, lambda tx: policies.delete(tx, "p", ""))
-        await desk.db.run(ORG, lambda tx: policies.create(tx, policy("db"), "P", False, Questions()))
+        await desk.db.run(ORG, lambda tx: policies.create(tx, policy("db"), "P", False, Computations()))
         await calls.look()
         now, news = await told(live)
         assert now == {"db": ("ana",)}

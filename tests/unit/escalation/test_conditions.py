@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_escalation.app.incidents.turning import running
+from tocsin_escalation.app.incidents.round_robin import running
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES, Condition, left_out
 from tocsin_escalation.domain.decision import NoteKind, Refusal
 from tocsin_escalation.domain.escalation import State

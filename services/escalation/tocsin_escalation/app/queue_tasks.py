@@ -11,8 +11,8 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.tasks.task import Loss, Losses, Position, Task, TaskEvent, TaskState
 
 from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
-from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Page
 from tocsin_escalation.domain.escalation import Escalation, State
@@ -99,7 +99,7 @@ class TimerTasks:
             if run.timer is not None
         }
         steps = {id: Step(id, TimerFired(run.timer.id, run.timer.generation)) for id, run in due.items() if run.timer}
-        known = await Known.read(tx, runs, list(steps.values()))
+        known = await DecisionData.read(tx, runs, list(steps.values()))
         return {
             id: (runs[id], decide(run, steps[id].event, now, known.people.get(run.org_id, Directory()), new_id()))
             for id, run in due.items()

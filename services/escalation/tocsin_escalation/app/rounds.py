@@ -5,7 +5,7 @@ from functools import partial
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.halves import begun, in_halves
+from tocsin_escalation.app.bisection import bisect, run_transaction
 from tocsin_escalation.store.notices import shift_notices
 from tocsin_escalation.store.schedules import on_call
 
@@ -29,7 +29,7 @@ async def look(
     """
 
     async def of(org_ids: Sequence[str]) -> None:
-        keys = await begun(database, None, partial(shift_notices.schedules, org_ids=org_ids))
+        keys = await run_transaction(database, None, partial(shift_notices.schedules, org_ids=org_ids))
         if len(keys) > schedules and len(org_ids) > 1:
             for some in (org_ids[: len(org_ids) // 2], org_ids[len(org_ids) // 2 :]):
                 await of(some)
@@ -41,7 +41,7 @@ async def look(
         async with database.system() as tx:
             org_ids = await tenants(tx, after, together)
         if org_ids:
-            await in_halves(org_ids, of, failed)
+            await bisect(org_ids, of, failed)
             after = org_ids[-1]
         if len(org_ids) < together:
             return

@@ -25,7 +25,7 @@ from tocsin_escalation.app.foresight.explain import Describing, explain_page
 from tocsin_escalation.app.incidents import bulk, read
 from tocsin_escalation.app.incidents.advance import Advanced
 from tocsin_escalation.app.incidents.command import Commands
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.merge import plan_merge, plan_unmerge
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.escalation import State

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Protocol
 
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.domain.events import Event
 from tocsin_escalation.rpc import mapping
 

@@ -21,7 +21,7 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import gap_warnings
 from tocsin_escalation.app.foresight.check_policy import check_policy
 from tocsin_escalation.app.people import policies, reach
@@ -64,16 +64,16 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
     async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
         """See the contract."""
-        questions = Questions()
+        computations = Computations()
 
         async def create(tx: Tx) -> pb.CreatePolicyResponse:
             given = request.policy
             policy = mapping.policy_from(request.policy_id or str(new_id()), given)
             await require_room(tx, "policies", self._budgets)
-            row = await policies.create(tx, policy, given.display_name, given.tenant_fallback, questions)
+            row = await policies.create(tx, policy, given.display_name, given.tenant_fallback, computations)
             return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
 
-        response = await questions.answering(
+        response = await computations.run(
             current_call().org_id, lambda: self._once("CreatePolicy", request, pb.CreatePolicyResponse, create)
         )
         await self._warn([response.policy])
@@ -153,7 +153,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
     async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
         """See the contract."""
-        questions = Questions()
+        computations = Computations()
         id = parse_name(request.policy.name, "policies", field="policy.name")
 
         def change(row: PolicyRow) -> tuple[Policy, str, bool]:
@@ -163,10 +163,10 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             return mapping.policy_from(id, merged), merged.display_name, merged.tenant_fallback
 
         async def update(tx: Tx) -> pb.UpdatePolicyResponse:
-            row = await policies.update(tx, id, request.policy.etag, change, questions)
+            row = await policies.update(tx, id, request.policy.etag, change, computations)
             return pb.UpdatePolicyResponse(policy=mapping.policy_to(row))
 
-        response = await questions.answering(
+        response = await computations.run(
             current_call().org_id, lambda: self._once("UpdatePolicy", request, pb.UpdatePolicyResponse, update)
         )
         await self._warn([response.policy])

@@ -15,7 +15,7 @@ from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.schedules import swaps
 from tocsin_escalation.rpc import swap_mapping as exchange
 from tocsin_escalation.store.schedules.swaps import SwapRow
@@ -36,13 +36,13 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
         """See the contract."""
         call = current_call()
         call.require_own(request.swap.user, _SCOPE)
-        questions = Questions()
+        computations = Computations()
 
         async def take(tx: Tx) -> pb.CreateSwapResponse:
-            row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject), questions)
+            row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject), computations)
             return pb.CreateSwapResponse(swap=exchange.swap_to(row, await tx.now()))
 
-        return await questions.answering(
+        return await computations.run(
             call.org_id, lambda: self._once("CreateSwap", request, pb.CreateSwapResponse, take)
         )
 
@@ -72,14 +72,14 @@ class SwapMethods(pb_grpc.ScheduleServiceServicer):
         call = current_call()
         user = exchange.user_of(request.user, call.subject)
         call.require_own(user, _SCOPE)
-        questions = Questions()
+        computations = Computations()
 
         async def take(tx: Tx) -> pb.AcceptSwapResponse:
             row = await self._offered(tx, request)
-            row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject, questions)
+            row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject, computations)
             return pb.AcceptSwapResponse(swap=exchange.swap_to(row, await tx.now()))
 
-        return await questions.answering(
+        return await computations.run(
             call.org_id, lambda: self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
         )
 

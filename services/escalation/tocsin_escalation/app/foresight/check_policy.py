@@ -7,7 +7,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import foresee, gap_warnings
 from tocsin_escalation.app.people import policies, reach
 from tocsin_escalation.app.people.reach import Reachability, Reaching
@@ -59,18 +59,18 @@ async def check_policy(
     saved: bool,
 ) -> Checked:
     """Raises INVALID_FIELD for `start_times`, and for a policy that is not `saved` the errors of CreatePolicy."""
-    questions = Questions()
+    computations = Computations()
 
     async def look(tx: Tx) -> list[foresee.Opened]:
         if not saved:
-            await policies.check(tx, policy, questions, "draft")
+            await policies.check(tx, policy, computations, "draft")
         now = await tx.now()
         return [
             await foresee.on_draft(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), severity)
             for number, start in enumerate(starts or (now, now + _LATER))
         ]
 
-    openings = await questions.answering(org_id, lambda: db.run(org_id, look))
+    openings = await computations.run(org_id, lambda: db.run(org_id, look))
     unreachable, known = await foresee.unreachable_of(notify, org_id, *(opening.there for opening in openings))
     [reachability] = await reach.of_policies(db, notify, org_id, [policy])
     [ahead] = await gap_warnings.of_policies(db, org_id, [policy], gap_days)

@@ -6,7 +6,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
 from tocsin_escalation.app.incidents import handing_on
@@ -42,7 +42,7 @@ async def of_policies(
         return found
 
     # In a thread: resolving weeks of many schedules takes longer than other calls may wait.
-    found = await aside(org_id, ask)
+    found = await compute(org_id, ask)
     return found, found[-1].policy if found and (more or len(found) < len(wanted)) else ""
 
 

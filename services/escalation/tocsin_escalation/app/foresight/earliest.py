@@ -7,7 +7,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.domain import earliest
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.earliest import Earliest
@@ -78,7 +78,7 @@ async def of_levels(
         return found
 
     # In a thread: resolving months of many schedules takes longer than other calls may wait.
-    found = await aside(org_id, look)
+    found = await compute(org_id, look)
     following = steps[len(found)] if len(found) < len(steps) else None
     return found, (following.policy, following.place) if following else None
 

@@ -10,7 +10,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.foresee import People
 from tocsin_escalation.app.people.reach import Reaching
@@ -77,7 +77,7 @@ async def explain_page(
         happened=happened,
         members=there.base.teams or {},
         line_ups={id: frozenset(users_of(schedule)) for id, schedule in there.schedules.items()},
-        segments=await aside(org_id, _segments, run, happened, there),
+        segments=await compute(org_id, _segments, run, happened, there),
         absences=tuple(Away(each.id, each.start_time, each.end_time, each.reason) for each in away),
         plan=foreseen.plan,
         contact=contact,

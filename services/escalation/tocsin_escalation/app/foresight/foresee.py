@@ -11,8 +11,8 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.aside import aside
-from tocsin_escalation.app.incidents import handing_on, turning
+from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.incidents import handing_on, round_robin
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -72,7 +72,7 @@ async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datet
     found = await directory.load_people(tx, [(tx.org_id, target) for target in dict.fromkeys(named)])
     base = replace(found.get(tx.org_id, Directory()), policies=handing_on.of_tenant(ahead, tx.org_id))
     by_id = {id: schedule for (_, id), schedule in schedules.items()}
-    turn_keys = turning.of_policies((tx.org_id, policy) for policy in wanted)
+    turn_keys = round_robin.of_policies((tx.org_id, policy) for policy in wanted)
     if not turn_keys:
         return People(base, by_id)
     had = {id: users for (_, id), users in (await turns.read(tx, turn_keys)).items()}
@@ -120,7 +120,7 @@ class Opened:
 
     async def play(self, unreachable: Mapping[str, str]) -> Plan:
         """Simulate it to its end. In a thread: resolving weeks of many schedules takes longer than other calls may wait."""
-        return await aside(self.org_id, self._play, unreachable)
+        return await compute(self.org_id, self._play, unreachable)
 
     def _play(self, unreachable: Mapping[str, str]) -> Plan:
         now = self.there.at(self.begins)
@@ -169,7 +169,7 @@ async def play_on(
 ) -> Foreseen:
     """This run from its present state, or after an event that comes now."""
     unreachable, known = await unreachable_of(notify, run.org_id, there)
-    return Foreseen(await aside(run.org_id, simulate, run, event, now, there.at, unreachable), known)
+    return Foreseen(await compute(run.org_id, simulate, run, event, now, there.at, unreachable), known)
 
 
 async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple[dict[str, str], bool]:

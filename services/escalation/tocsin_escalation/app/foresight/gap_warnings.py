@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tocsin_kit.db.pool import Database
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.coverage import SCHEDULES_AT_ONCE
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
@@ -36,7 +36,7 @@ async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days:
         return [_of_policy(look, policy) for policy in taken]
 
     # In a thread: resolving days of many schedules takes longer than other calls may wait.
-    found = iter(await aside(org_id, ask))
+    found = iter(await compute(org_id, ask))
     kept = {id(policy) for policy in taken}
     return [next(found) if id(policy) in kept else None for policy in alone]
 

@@ -21,8 +21,8 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app.incidents import follow, incident_events, jobs, journal_notes, publish_notes
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
-from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
@@ -64,7 +64,7 @@ async def advance(
     tx: Tx,
     steps: Sequence[Step],
     effects: Effects,
-    known: Known | None = None,
+    known: DecisionData | None = None,
     *,
     entries: bool = True,
     confirms: bool = False,
@@ -82,8 +82,8 @@ async def advance(
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
         steps = [_passed_on(step, runs) for step in steps]
         followed = following(steps, runs)
-        known = await Known.read(tx, runs, [*steps, *followed])
-    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.fed)
+        known = await DecisionData.read(tx, runs, [*steps, *followed])
+    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.feed_tenants)
     answers = [work.take_answer(step) for step in steps]
     for step in followed:
         work.take(step)
@@ -120,10 +120,10 @@ class _Work:
         now: datetime,
         people: dict[str, Directory],
         org_id: str,
-        fed: Collection[str] | None,
+        feed_tenants: Collection[str] | None,
     ) -> None:
         self.org_id = org_id
-        self.fed = fed
+        self.feed_tenants = feed_tenants
         self.runs = runs
         self.now = now
         self.people = people
@@ -241,14 +241,14 @@ class _Work:
         tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:
-        """It has no row yet: in `Known` it has version 0."""
+        """It has no row yet: in `DecisionData` it has version 0."""
         return self.before[run.incident_id].version == 0
 
     def _events(self) -> Iterable[feeds.Told]:
         time = Timestamp()
         time.FromDatetime(self.now)
         for run, note in self.notes:
-            if self.fed is not None and run.org_id not in self.fed:
+            if self.feed_tenants is not None and run.org_id not in self.feed_tenants:
                 continue
             payload = incident_events.event_of(run, note, self.before[run.incident_id], time)
             if payload is not None:

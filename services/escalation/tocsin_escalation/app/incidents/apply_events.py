@@ -13,11 +13,11 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.halves import Lost, begun_after
-from tocsin_escalation.app.incidents import sharing, turning
+from tocsin_escalation.app.bisection import TransactionLost, lock_then_run
+from tocsin_escalation.app.incidents import round_robin, sharing
 from tocsin_escalation.app.incidents.advance import Overtaken, advance, following
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
-from tocsin_escalation.app.incidents.known import Known, OrgTarget, Step
 from tocsin_escalation.app.notices import unresolved
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -119,13 +119,13 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
                 waiting.append(tuple(sorted(apart)))
         except Overtaken:
             waiting.appendleft(places)  # their rows exist now, as the other transaction wrote them
-        except Lost:
+        except TransactionLost:
             _log.exception("events_batch_lost", events=len(given))
-            waiting.extend(_halves(places, arrivals))
+            waiting.extend(_bisected(places, arrivals))
     return [results.get(at, Result.BUSY) for at in range(len(arrivals))]
 
 
-def _halves(places: Sequence[int], arrivals: Sequence[Arrival]) -> list[tuple[int, ...]]:
+def _bisected(places: Sequence[int], arrivals: Sequence[Arrival]) -> list[tuple[int, ...]]:
     """Two parts; all events of an incident are in the same part."""
     incidents = list(dict.fromkeys(arrivals[at].incident_id for at in places))
     first = set(incidents[: len(incidents) // 2])
@@ -136,18 +136,18 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
     """`_apply`, for one incident as often as that may help; without its schedules if the database ended it twice.
 
     Schedules cost more than anything else of an incident. Its policy then uses users and teams only; if it names none, the
-    tenant's fallback policy is used. Raises _Left and Overtaken, Lost for several incidents, and CONFLICT when no attempt
-    succeeded.
+    tenant's fallback policy is used. Raises _Left and Overtaken, TransactionLost for several incidents, and CONFLICT when no
+    attempt succeeded.
     """
     try:
         return await _apply(db, effects, arrivals)
-    except Lost:
+    except TransactionLost:
         if len({arrival.incident_id for arrival in arrivals}) > 1:
             raise
     for most_schedules in (sharing.MOST_LOOKED_AT, 0):
         try:
             return await _apply(db, effects, arrivals, most_schedules)
-        except Lost as error:
+        except TransactionLost as error:
             _log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
             lost = error
     # It is not reported as "database unavailable": the relay would send it first again and again, with all others behind it. It
@@ -161,10 +161,10 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
 async def _apply(
     db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
 ) -> list[Result]:
-    """Raises _Left, Overtaken and Lost; in each case nothing was changed."""
+    """Raises _Left, Overtaken and TransactionLost; in each case nothing was changed."""
 
     async def work(tx: Tx, locked: tuple[dict[UUID, Escalation], frozenset[str] | None]) -> list[Result]:
-        runs, fed = locked
+        runs, feed_tenants = locked
         placed = _place_all(arrivals, runs)
         applied = [each for each in placed if each.result is Result.APPLIED]
         if applied:
@@ -172,20 +172,18 @@ async def _apply(
             going_on = [_step(each, found, {}, None, {}) for each in applied if not each.starts]
             followed = following(going_on, runs)
             going_on += followed
-            taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
+            taking = await round_robin.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
             if taking.held or taking.apart:
                 raise _Left(_because_of(taking.held, arrivals, runs), _because_of(taking.apart, arrivals, runs))
             starting = [(org_id, policy) for (org_id, _), policy in found.items()]
-            known = await Known.read(
+            known = await DecisionData.read(
                 tx,
                 runs,
                 going_on,
-                _targets(found),
                 starting=starting,
-                ahead=taking.ahead,
-                locked=taking.locked,
+                taking=taking,
                 most_schedules=most_schedules,
-                fed=fed,
+                feed_tenants=feed_tenants,
             )
             now = await tx.now()
             started = dict[_Chosen, Started]()
@@ -194,7 +192,7 @@ async def _apply(
             await unresolved.plan(tx, _opened(steps), now)
         return [each.result for each in placed]
 
-    return await begun_after(db, None, lambda tx: _lock(tx, arrivals), work)
+    return await lock_then_run(db, None, lambda tx: _lock(tx, arrivals), work)
 
 
 def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:
@@ -222,7 +220,7 @@ def _running(
 ) -> dict[UUID, list[tuple[str, Policy]]]:
     """The policies on which each incident may page by these events. An incident that starts may use its own policy or the
     tenant's fallback."""
-    running = turning.running_of(going_on, runs)
+    running = round_robin.running_of(going_on, runs)
     for arrival in (each.arrival for each in applied if each.starts):
         named = (arrival.event.policy, "") if isinstance(arrival.event, Opening) else ()
         policies_ = [found.get((arrival.org_id, id)) for id in dict.fromkeys(named)]
@@ -237,14 +235,14 @@ async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> tuple[dict[UUID, Escalat
     It also returns the tenants that have a feed, if they were read.
     """
     first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
-    old, fed = {a.incident_id for a in arrivals} - first.keys(), None
+    old, feed_tenants = {a.incident_id for a in arrivals} - first.keys(), None
     if first:
-        present, fed = await escalations.present(tx, list(first), {a.org_id for a in arrivals})
+        present, feed_tenants = await escalations.present(tx, list(first), {a.org_id for a in arrivals})
         old |= present
     runs = {id: _blank(arrival) for id, arrival in first.items() if id not in old}
     if old:
         runs |= await escalations.lock(tx, sorted(old), kin=True)
-    return runs, fed
+    return runs, feed_tenants
 
 
 def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> list[Placed]:
@@ -314,12 +312,6 @@ async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
     openings = [(a.org_id, a.event.policy) for a in fresh if isinstance(a.event, Opening)]
     wanted = {(org_id, policy) for org_id, policy in openings if policy}
     return await policies.usable(tx, wanted, {org_id for org_id, _ in openings})
-
-
-def _targets(found: Policies) -> list[OrgTarget]:
-    """All targets that policies of starting incidents could page; policies with few schedules first."""
-    by_size = sorted(found.items(), key=lambda each: len(each[1].schedules()))
-    return [(org_id, target) for (org_id, _), policy in by_size for target in policy.targets()]
 
 
 def _choose(

@@ -8,11 +8,11 @@ from uuid import UUID
 from tocsin_kit.db.pool import Database, Together, Tx
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.incidents import publish_notes, turning
+from tocsin_escalation.app.incidents import publish_notes, round_robin
 from tocsin_escalation.app.incidents.advance import advance
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
-from tocsin_escalation.app.incidents.known import Known, Step
-from tocsin_escalation.app.incidents.turning import Taking
+from tocsin_escalation.app.incidents.round_robin import Taking
 from tocsin_escalation.domain.decision import Note
 from tocsin_escalation.domain.escalation import Escalation, Run
 from tocsin_escalation.domain.events import PageOutcome
@@ -130,12 +130,12 @@ async def _take(
     """The applied outcomes, and the incidents that were left alone."""
     # Pages that were sent, or are being retried, change no level: they need no people and no turns.
     moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
-    taking = await turning.lock_for(tx, turning.running_of(moving, runs), wait=wait)
+    taking = await round_robin.lock_for(tx, round_robin.running_of(moving, runs), wait=wait)
     left = taking.held | taking.apart
     free = [step for step in steps if step.incident_id not in left]
     if free:
         moving = [step for step in moving if step.incident_id not in left]
-        known = await Known.read(tx, runs, moving, ahead=taking.ahead, locked=taking.locked)
+        known = await DecisionData.read(tx, runs, moving, taking=taking)
         await advance(tx, free, effects, known, entries=False)
     return taking
 

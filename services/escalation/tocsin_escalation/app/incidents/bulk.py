@@ -12,7 +12,7 @@ from tocsin_kit.errors import invalid
 
 from tocsin_escalation.app.incidents import read
 from tocsin_escalation.app.incidents.command import Commands, Plan
-from tocsin_escalation.app.incidents.known import Step
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.merge import check_target, plan_part, plan_unmerge
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.escalation import State

@@ -16,8 +16,8 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.confirm import Cancelling, Confirming, Stops
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
-from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.store.incidents import escalations
@@ -115,7 +115,7 @@ class Commands:
         async def take(tx: Tx) -> R:
             runs = await escalations.lock(tx, list(incident_ids), kin=True)
             steps = plan(runs)
-            answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps), confirms=True)
+            answers = await advance(tx, steps, self.effects, await DecisionData.read(tx, runs, steps), confirms=True)
             done = [answer for answer in answers if isinstance(answer, Advanced)]
             if len(done) < len(answers):
                 raise next(answer for answer in answers if isinstance(answer, TocsinError))
@@ -141,7 +141,7 @@ class Commands:
             runs = await escalations.lock(tx, [*incident_ids, *also], kin=True)
             planned = [_planned(plan, runs, id) for id in incident_ids]
             steps = [step for group in planned if not isinstance(group, TocsinError) for step in group]
-            known = await Known.read(tx, runs, steps)
+            known = await DecisionData.read(tx, runs, steps)
             taken = iter(await advance(tx, steps, self.effects, known, confirms=True))
             of_each = [
                 group if isinstance(group, TocsinError) else list(islice(taken, len(group))) for group in planned

@@ -13,11 +13,11 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import Noted
 
-from tocsin_escalation.app.halves import Lost, begun_after
-from tocsin_escalation.app.incidents import journal_notes, sharing, turning
+from tocsin_escalation.app.bisection import TransactionLost, lock_then_run
+from tocsin_escalation.app.incidents import journal_notes, round_robin, sharing
 from tocsin_escalation.app.incidents.advance import Advanced, advance
+from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
-from tocsin_escalation.app.incidents.known import Known, Step
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.incidents import escalations, timers
@@ -78,10 +78,10 @@ async def _fire(
         # A database that is away is no fault of these timers. A database that ends a transaction after it began may do so because
         # the decision about one of these took too long. That timer would be the first of each batch again, and the others would
         # wait behind it.
-        if isinstance(error, TocsinError) and not isinstance(error, Lost):
+        if isinstance(error, TocsinError) and not isinstance(error, TransactionLost):
             raise
         if len(fired) == 1:
-            if isinstance(error, Lost) and await _fired_with_less(db, effects, fired, way):
+            if isinstance(error, TransactionLost) and await _fired_with_less(db, effects, fired, way):
                 return Left(), ()
             await _postpone(db, effects, fired[0][0], error)
             return Left(), ()
@@ -104,7 +104,7 @@ async def _fired_with_less(db: Database, effects: Effects, fired: Sequence[Fired
         try:
             await _transaction(db, effects, fired, way, wait=True, most_schedules=most_schedules)
         except TocsinError as error:
-            if not isinstance(error, Lost) and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+            if not isinstance(error, TransactionLost) and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
                 raise
             _log.exception("timer_lost", incident=str(fired[0][0]), schedules_looked_at=most_schedules)
         else:
@@ -123,26 +123,24 @@ async def _transaction(
 ) -> tuple[Left, tuple[Fired, ...]]:
     async def work(tx: Tx, runs: dict[UUID, Escalation]) -> tuple[Left, tuple[Fired, ...]]:
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
-        taking = await turning.lock_for(tx, turning.running_of(steps, runs), wait=wait)
+        taking = await round_robin.lock_for(tx, round_robin.running_of(steps, runs), wait=wait)
         steps = [step for step in steps if step.incident_id not in taking.held | taking.apart]
         if steps:
-            known = await Known.read(
-                tx, runs, steps, ahead=taking.ahead, locked=taking.locked, most_schedules=most_schedules
-            )
+            known = await DecisionData.read(tx, runs, steps, taking=taking, most_schedules=most_schedules)
             await _take(tx, steps, effects, known, way)
         absent = [incident_id for incident_id, _ in fired if incident_id not in runs]
         held = await escalations.known(tx, absent) if absent else set()
         return Left(_of(fired, held), _of(fired, taking.held)), _of(fired, taking.apart)
 
     incidents = list({incident_id for incident_id, _ in fired})
-    return await begun_after(db, None, lambda tx: escalations.lock(tx, incidents, wait=wait), work)
+    return await lock_then_run(db, None, lambda tx: escalations.lock(tx, incidents, wait=wait), work)
 
 
 def _of(fired: Sequence[Fired], incidents: Collection[UUID]) -> tuple[Fired, ...]:
     return tuple(each for each in fired if each[0] in incidents)
 
 
-async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, way: str) -> None:
+async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: DecisionData, way: str) -> None:
     answers = await advance(tx, steps, effects, known)
     notes: list[Noted] = []
     tx.after_commit(lambda: effects.note(notes))

@@ -19,11 +19,11 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.lasting_differences import LastingDifferences
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.halves import begun, in_halves
+from tocsin_escalation.app.bisection import bisect, run_transaction
 from tocsin_escalation.app.incidents.advance import Advanced, advance
+from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.jobs import PAGE
-from tocsin_escalation.app.incidents.known import Step
 from tocsin_escalation.domain.escalation import PageState
 from tocsin_escalation.domain.events import StopForgotten
 from tocsin_escalation.store.incidents import pages, timeline
@@ -151,13 +151,13 @@ class PageReconciler:
         handed: set[UUID] = set()
 
         async def work(some: Sequence[OpenPage]) -> None:
-            handed.update(await begun(self._database, None, self._again(some)))
+            handed.update(await run_transaction(self._database, None, self._again(some)))
 
         def failed(each: OpenPage) -> None:
             _log.exception("page_not_handed_again", org_id=each.org_id, incident=str(each.incident_id))
 
         for first in range(0, len(unknown), _HANDED_TOGETHER):
-            await in_halves(unknown[first : first + _HANDED_TOGETHER], work, failed)
+            await bisect(unknown[first : first + _HANDED_TOGETHER], work, failed)
         if handed:
             self._nudge()
         for each in unknown:
@@ -194,13 +194,13 @@ class PageReconciler:
         begun_: list[Stopped] = []
 
         async def work(some: Sequence[Stopped]) -> None:
-            begun_.extend(await begun(self._database, None, self._beyond(some)))
+            begun_.extend(await run_transaction(self._database, None, self._beyond(some)))
 
         def failed(each: Stopped) -> None:
             _log.exception("incident_not_paged_again", org_id=each.org_id, incident=str(each.incident_id))
 
         for first in range(0, len(stopped), _HANDED_TOGETHER):
-            await in_halves(stopped[first : first + _HANDED_TOGETHER], work, failed)
+            await bisect(stopped[first : first + _HANDED_TOGETHER], work, failed)
         if begun_:
             self._nudge()
         for each in begun_:

@@ -16,7 +16,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_escalation.app import rounds
-from tocsin_escalation.app.halves import begun
+from tocsin_escalation.app.bisection import run_transaction
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.schedules import coming_shifts
 from tocsin_escalation.app.schedules.coming_shifts import Shifts
@@ -63,7 +63,7 @@ class PlanNotices:
         )
 
     async def _tenants(self, org_ids: Sequence[str], keys: Sequence[on_call.Key]) -> None:
-        choosers, rows, shifts, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
+        choosers, rows, shifts, now = await run_transaction(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
         different: defaultdict[str, dict[str, Chooser]] = defaultdict(dict)
         time_slice = TimeSlice()
         for who, chooser in choosers.items():
@@ -75,7 +75,7 @@ class PlanNotices:
             names = list(users)
             for begin in range(0, len(names), _USERS):
                 part = {name: users[name] for name in names[begin : begin + _USERS]}
-                await begun(self._db, org_id, partial(_write, users=part, shifts=shifts))
+                await run_transaction(self._db, org_id, partial(_write, users=part, shifts=shifts))
 
 
 async def _read(

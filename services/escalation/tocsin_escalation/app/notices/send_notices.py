@@ -18,7 +18,7 @@ from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.halves import begun, in_halves
+from tocsin_escalation.app.bisection import bisect, run_transaction
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.notices.plan_notices import choice_of, told_in
 from tocsin_escalation.app.notices.shift_contents import Open, Reader, of_shifts
@@ -83,14 +83,14 @@ class SendNotices:
             by_tenant[org_id].append(user)
         for org_id, users in by_tenant.items():
             failed: list[str] = []
-            await in_halves(users, partial(self._tell, org_id), partial(_failed, failed, org_id))
+            await bisect(users, partial(self._tell, org_id), partial(_failed, failed, org_id))
             if failed:
                 self._metrics.shift_notices.labels("failed").inc(len(failed))
                 async with self._db.transaction(org_id) as tx:
                     await shift_notices.rest(tx, failed, _REST)
 
     async def _tell(self, org_id: str, users: Sequence[str]) -> None:
-        await begun(self._db, org_id, partial(self._send, users=users))
+        await run_transaction(self._db, org_id, partial(self._send, users=users))
 
     async def _send(self, tx: Tx, users: Sequence[str]) -> None:
         held = await shift_notices.lock(tx, users)

@@ -15,7 +15,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_escalation.app import rounds
-from tocsin_escalation.app.halves import begun
+from tocsin_escalation.app.bisection import run_transaction
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.notices.shift_contents import Reader, of_change
 from tocsin_escalation.app.schedules import coming_shifts
@@ -56,7 +56,7 @@ class TellChanges:
         )
 
     async def _tenants(self, org_ids: Sequence[str], keys: Sequence[on_call.Key]) -> None:
-        recipients, coming, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
+        recipients, coming, now = await run_transaction(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
         looked_at = set(keys) - coming.passed_over
         full = _full(keys)
         judged: defaultdict[str, dict[str, tuple[Recipient, Verdict]]] = defaultdict(dict)
@@ -78,7 +78,7 @@ class TellChanges:
             names = list(users)
             for begin in range(0, len(names), _USERS):
                 part = {name: users[name] for name in names[begin : begin + _USERS]}
-                await begun(self._db, org_id, partial(self._write, users=part, now=now))
+                await run_transaction(self._db, org_id, partial(self._write, users=part, now=now))
 
     async def _write(self, tx: Tx, users: Mapping[str, tuple[Recipient, Verdict]], now: int) -> None:
         versions = await known_shifts.lock(tx, users)

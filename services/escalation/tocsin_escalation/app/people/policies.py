@@ -7,7 +7,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
@@ -27,9 +27,11 @@ async def get(db: Database, org_id: str, id: str) -> PolicyRow:
         return await _must(tx, id)
 
 
-async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool, questions: Questions) -> PolicyRow:
+async def create(
+    tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool, computations: Computations
+) -> PolicyRow:
     """A new policy. Raises ALREADY_EXISTS, and what `check` raises."""
-    await check(tx, policy, questions)
+    await check(tx, policy, computations)
     row = await policies.insert(tx, policy, display_name, tenant_fallback)
     if row is None:
         name = f"policies/{policy.id}"
@@ -38,13 +40,13 @@ async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
 
 
 async def update(
-    tx: Tx, id: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]], questions: Questions
+    tx: Tx, id: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]], computations: Computations
 ) -> PolicyRow:
     """The policy after `change`. Raises POLICY_NOT_FOUND, ETAG_MISMATCH and what `change` raises."""
     row = await _must(tx, id, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
-    await check(tx, policy, questions, kept=row.policy)
+    await check(tx, policy, computations, kept=row.policy)
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
@@ -63,7 +65,9 @@ async def _must(tx: Tx, id: str, *, lock: bool = False) -> PolicyRow:
     return row
 
 
-async def check(tx: Tx, policy: Policy, questions: Questions, at: str = "policy", kept: Policy | None = None) -> None:
+async def check(
+    tx: Tx, policy: Policy, computations: Computations, at: str = "policy", kept: Policy | None = None
+) -> None:
     """Raises the errors with which CreatePolicy and UpdatePolicy refuse a policy: INVALID_FIELD, USER_NOT_FOUND, TEAM_NOT_FOUND,
     SCHEDULE_NOT_FOUND.
 
@@ -113,7 +117,7 @@ async def check(tx: Tx, policy: Policy, questions: Questions, at: str = "policy"
         raise targets.no_policy(policy.next_policy, f"{at}.next_policy")
     named_before = set(kept.schedules()) if kept else set[str]()
     if not set(policy.schedules()) <= named_before:
-        await _afford(tx, policy, questions, at)
+        await _afford(tx, policy, computations, at)
 
 
 def _check_repeats(level: Level, at: str) -> None:
@@ -146,14 +150,14 @@ async def _check_urgency(tx: Tx, policy: Policy, at: str) -> None:
             raise invalid(f"{at}.urgency_rules[{found.rule - 1}].urgency", text)
 
 
-async def _afford(tx: Tx, policy: Policy, questions: Questions, at: str) -> None:
+async def _afford(tx: Tx, policy: Policy, computations: Computations, at: str) -> None:
     """The rows of incidents are locked while their schedules are resolved, so the schedules of a policy are limited in number and
     size."""
     layers = await schedules.layers_of(tx, policy.schedules())
     if sum(map(len, layers.values())) <= READ_AT_ONCE:
         problem = _costs_too_much(layers)
     else:
-        problem = questions.answer(_costs_too_much, layers)
+        problem = computations.result(_costs_too_much, layers)
     if problem:
         raise invalid(f"{at}.levels", problem)
 

@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.keys.secret import CHARACTERS, SHOWN, key_hash, new_key
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.calendars.feed import MOST_SCHEDULES, Event, Shift, events_of, shifts_of, window
@@ -115,7 +115,7 @@ class CalendarFeeds:
             shift
             for key in wanted
             if key in found
-            for shift in await aside(org_id, _shifts, found[key], since, until, row.user_id)
+            for shift in await compute(org_id, _shifts, found[key], since, until, row.user_id)
         ]
         events = tuple(events_of(shown.events, shifts, since, now))
 

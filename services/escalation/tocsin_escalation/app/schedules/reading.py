@@ -11,7 +11,7 @@ from datetime import datetime
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.on_call import Key, Texts
@@ -31,7 +31,7 @@ class Begun:
         if org_id is None:
             read = await asyncio.to_thread(self.texts.read)
         else:
-            read = await aside(org_id, self.texts.read)
+            read = await compute(org_id, self.texts.read)
         async with db.system() if org_id is None else db.transaction(org_id) as tx:
             return await read.with_people(tx)
 

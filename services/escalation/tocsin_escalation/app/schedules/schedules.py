@@ -10,7 +10,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid, invalid_fields, not_found
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app.aside import aside
+from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.policy import Target, TargetKind
@@ -76,8 +76,8 @@ async def resolved(
         raise not_found(reasons.ERROR_REASON_SCHEDULE_NOT_FOUND, f"schedules/{id}")
     schedule = found[org_id, id]
     if overflow:
-        return await aside(org_id, uncut, schedule, first, last)
-    return await aside(org_id, resolve, schedule, first, last)
+        return await compute(org_id, uncut, schedule, first, last)
+    return await compute(org_id, resolve, schedule, first, last)
 
 
 async def preview(
@@ -104,7 +104,7 @@ async def preview(
         absences={**schedule.absences, **gone.times()},
         unusable=schedule.unusable | gone.unusable,
     )
-    return await aside(org_id, resolve, draft, first, last)
+    return await compute(org_id, resolve, draft, first, last)
 
 
 async def on_calls(
@@ -122,7 +122,7 @@ async def on_calls(
         return [(id, standing(found[org_id, id], minute)) for id in ids if (org_id, id) in found]
 
     # In a thread: resolving hundreds of schedules that are not cached takes longer than other calls may wait.
-    return await aside(org_id, ask)
+    return await compute(org_id, ask)
 
 
 async def stretches(
@@ -134,7 +134,7 @@ async def stretches(
         ids = await schedules.ids(tx, after, limit, list(only) or None)
         begun = await reading.begin(tx, [(org_id, id) for id in ids], since, until)
     found = await begun.finish(db, org_id)
-    return [(id, await aside(org_id, resolve, found[org_id, id], first, last)) for id in ids if (org_id, id) in found]
+    return [(id, await compute(org_id, resolve, found[org_id, id], first, last)) for id in ids if (org_id, id) in found]
 
 
 def span(since: datetime, until: datetime, longest: timedelta = LONGEST) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app.aside import Questions
+from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.notices import swap_messages
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.app.schedules import planned
@@ -33,7 +33,7 @@ LONGEST: Final = LONGEST_OF_ALL
 COLLECTION: Final = "swaps"
 
 
-async def create(tx: Tx, row: SwapRow, questions: Questions) -> SwapRow:
+async def create(tx: Tx, row: SwapRow, computations: Computations) -> SwapRow:
     """A new offer. Raises INVALID_FIELD, SCHEDULE_NOT_FOUND and USER_NOT_FOUND (as INVALID_ARGUMENT), LIMIT_REACHED."""
     giver = ("swap.user", Target(TargetKind.USER, row.user_id))
     others = [(f"swap.offered_to[{n}]", Target(TargetKind.USER, user)) for n, user in enumerate(row.offered_to)]
@@ -48,7 +48,7 @@ async def create(tx: Tx, row: SwapRow, questions: Questions) -> SwapRow:
     taker = row.offered_to[0] if len(row.offered_to) == 1 else ""
     schedule = await _schedule(tx, row, taker)
     stretches = _stretches(row, taker) if taker else [_offered(row, taker)]
-    possible = questions.answer(_exchanged if taker else _had, _content(schedule), *stretches)
+    possible = computations.result(_exchanged if taker else _had, _content(schedule), *stretches)
     if isinstance(possible, NotPossible):
         field = "offered" if possible.stretch.giver == row.user_id else "in_return"
         raise invalid(f"swap.{field}", str(possible))
@@ -88,7 +88,7 @@ async def must_be_offered(tx: Tx, id: UUID, etag: str) -> SwapRow:
     return row
 
 
-async def accept(tx: Tx, row: SwapRow, user: str, author: str, questions: Questions) -> SwapRow:
+async def accept(tx: Tx, row: SwapRow, user: str, author: str, computations: Computations) -> SwapRow:
     """The overrides of a locked, offered swap that `user` accepts.
 
     Raises INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT), SWAP_NOT_POSSIBLE, LIMIT_REACHED.
@@ -97,7 +97,7 @@ async def accept(tx: Tx, row: SwapRow, user: str, author: str, questions: Questi
     kept = await must(tx, row.schedule_id, lock=True)
     await _may_take(tx, row, kept, user)
     schedule = await _schedule(tx, row, user)
-    made = questions.answer(_exchanged, _content(schedule), *_stretches(row, user))
+    made = computations.result(_exchanged, _content(schedule), *_stretches(row, user))
     if isinstance(made, NotPossible):
         name = f"{COLLECTION}/{row.id}"
         text = f"{name} is not possible any more: {made}"

@@ -12,27 +12,28 @@ T = TypeVar("T")
 Locked = TypeVar("Locked")
 
 
-class Lost(TocsinError):
+class TransactionLost(TocsinError):
     """The database ended a transaction after it had begun. The work of the transaction may be the cause: it took too long, or
     used too much."""
 
 
-async def begun(database: Database, org_id: str | None, work: Callable[[Tx], Awaitable[T]]) -> T:
-    """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE after `work` began, if the work may be the cause."""
+async def run_transaction(database: Database, org_id: str | None, work: Callable[[Tx], Awaitable[T]]) -> T:
+    """`Database.run`. Raises TransactionLost for DATABASE_UNAVAILABLE after `work` began, if the work may be the cause."""
 
     async def nothing(tx: Tx) -> None:
         pass
 
-    return await begun_after(database, org_id, nothing, lambda tx, _: work(tx))
+    return await lock_then_run(database, org_id, nothing, lambda tx, _: work(tx))
 
 
-async def begun_after(
+async def lock_then_run(
     database: Database,
     org_id: str | None,
     lock: Callable[[Tx], Awaitable[Locked]],
     work: Callable[[Tx, Locked], Awaitable[T]],
 ) -> T:
-    """`begun`, with the result of `lock`. If `lock` takes too long, another transaction is the cause: it never raises Lost."""
+    """`run_transaction`, with the result of `lock`. If `lock` takes too long, another transaction is the cause: it never raises
+    TransactionLost."""
     locked = False
 
     async def noting(tx: Tx) -> T:
@@ -46,19 +47,19 @@ async def begun_after(
         return await database.run(org_id, noting)
     except TocsinError as error:
         if locked and _may_be_to_blame(error):
-            raise Lost(error.reason, error.message) from error
+            raise TransactionLost(error.reason, error.message) from error
         raise
 
 
-async def in_halves(
+async def bisect(
     items: Sequence[T], work: Callable[[Sequence[T]], Awaitable[object]], failed: Callable[[T], None]
 ) -> None:
     """Runs `work` with the whole set. If it raises, runs it with halves of the set, down to the item that fails, and calls
     `failed` for that one.
 
     `work` is one transaction, so its writes are undone when it raises. Raises DATABASE_UNAVAILABLE, which holds for all items:
-    the database is away. It does not raise Lost: the item that causes it would end each round before the others were handled.
-    `failed` is called while the exception is handled.
+    the database is away. It does not raise TransactionLost: the item that causes it would end each round before the others were
+    handled. `failed` is called while the exception is handled.
     """
     try:
         await work(items)
@@ -69,14 +70,14 @@ async def in_halves(
             failed(items[0])
             return
         middle = len(items) // 2
-        await in_halves(items[:middle], work, failed)
-        await in_halves(items[middle:], work, failed)
+        await bisect(items[:middle], work, failed)
+        await bisect(items[middle:], work, failed)
 
 
 def _is_away(error: Exception) -> bool:
     return (
         isinstance(error, TocsinError)
-        and not isinstance(error, Lost)
+        and not isinstance(error, TransactionLost)
         and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE
     )
 

@@ -43,7 +43,7 @@ class Stepping(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
+class LockedTurns:
     """The turns that this transaction holds. `busy`: those that another transaction holds."""
 
     turns: Mapping[Key, tuple[str, ...]]
@@ -83,13 +83,13 @@ def _may_page(run: Escalation, event: Event) -> bool:
             return False
 
 
-async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> Locked:
+async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> LockedTurns:
     """Lock these turns. With `wait` False those that another transaction holds are `busy`; a deleted policy has none."""
     if not keys:
-        return Locked({})
+        return LockedTurns({})
     known = set() if wait else set(await turns.read(tx, keys))
     locked = await turns.lock(tx, keys, wait=wait)
-    return Locked(locked, frozenset(known - locked.keys()))
+    return LockedTurns(locked, frozenset(known - locked.keys()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Taking:
     """
 
     ahead: Ahead
-    locked: Locked
+    locked: LockedTurns
     held: frozenset[UUID]
     apart: frozenset[UUID]
 
@@ -129,7 +129,9 @@ def running_of(steps: Iterable[Stepping], runs: Mapping[UUID, Escalation]) -> di
     return found
 
 
-async def add(tx: Tx, people: Mapping[str, Directory], keys: Collection[Key], locked: Locked) -> dict[str, Directory]:
+async def add(
+    tx: Tx, people: Mapping[str, Directory], keys: Collection[Key], locked: LockedTurns
+) -> dict[str, Directory]:
     """The people with their turns so far, and who of them is away."""
     orgs = {org_id for org_id, _ in keys}
     if not orgs:

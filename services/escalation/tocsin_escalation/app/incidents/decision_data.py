@@ -6,9 +6,8 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.app.incidents import handing_on, sharing, turning
-from tocsin_escalation.app.incidents.handing_on import Ahead
-from tocsin_escalation.app.incidents.turning import Locked
+from tocsin_escalation.app.incidents import handing_on, round_robin, sharing
+from tocsin_escalation.app.incidents.round_robin import Taking
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, Policy, Target
@@ -35,13 +34,13 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class DecisionData:
     """Locked escalations, and the people whom their steps may page, by tenant. Those of version 0 are new: `advance` inserts
     them."""
 
     runs: Mapping[UUID, Escalation]
     people: Mapping[str, Directory]
-    fed: Collection[str] | None = None
+    feed_tenants: Collection[str] | None = None
     """The tenants of these that have a feed of events; None: not read, and the statement that writes events checks."""
 
     @classmethod
@@ -50,28 +49,34 @@ class Known:
         tx: Tx,
         runs: Mapping[UUID, Escalation],
         steps: Sequence[Step] = (),
-        others: Iterable[OrgTarget] = (),
         *,
-        starting: Iterable[tuple[str, Policy]] = (),
-        ahead: Ahead | None = None,
-        locked: Locked | None = None,
+        starting: Sequence[tuple[str, Policy]] = (),
+        taking: Taking | None = None,
         most_schedules: int = sharing.MOST_LOOKED_AT,
-        fed: Collection[str] | None = None,
-    ) -> "Known":
-        """With the people whom these steps and `others` may page. `runs` are locked already.
+        feed_tenants: Collection[str] | None = None,
+    ) -> "DecisionData":
+        """With the people whom these steps may page. `runs` are locked already.
 
-        `starting`: policies that runs may start on. `ahead`: policies to which the steps may hand on; `locked`: turns that they
-        may take; both if known already. `most_schedules`: of each tenant, the number that are resolved.
+        `starting`: policies that runs may start on, with their tenants. `taking`: what `round_robin.lock_for` found for these
+        steps, if it was asked. `most_schedules`: of each tenant, the number that are resolved.
         """
-        running = [*starting, *(each for step in steps for each in turning.running(step, runs.get(step.incident_id)))]
-        if ahead is None:
-            ahead = await handing_on.load(tx, running)
-        named = [*_targets_of(steps, runs), *others, *handing_on.targets(ahead), *_passed_targets_of(steps, runs)]
+        running = [
+            *starting,
+            *(each for step in steps for each in round_robin.running(step, runs.get(step.incident_id))),
+        ]
+        ahead = await handing_on.load(tx, running) if taking is None else taking.ahead
+        named = [
+            *_targets_of(steps, runs),
+            *_starting_targets_of(starting),
+            *handing_on.targets(ahead),
+            *_passed_targets_of(steps, runs),
+        ]
         people = await directory.load(tx, named, most_schedules=most_schedules)
         if ahead:
             people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
-        keys = turning.of_policies([*running, *handing_on.pairs(ahead)])
-        return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)), fed)
+        keys = round_robin.of_policies([*running, *handing_on.pairs(ahead)])
+        locked = await round_robin.lock(tx, keys) if taking is None else taking.locked
+        return cls(runs, await round_robin.add(tx, people, keys, locked), feed_tenants)
 
 
 def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
@@ -79,15 +84,21 @@ def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Itera
     for step, run in _known_of(steps, runs):
         if isinstance(step.event, Reassigned | RespondersAdded):
             yield from ((run.org_id, target) for target in step.event.targets)
-        for org_id, policy in turning.running(step, run):
+        for org_id, policy in round_robin.running(step, run):
             level = run.level if policy is run.policy else 0
             yield from ((org_id, target) for target in policy.targets_from(level))
+
+
+def _starting_targets_of(starting: Sequence[tuple[str, Policy]]) -> Iterable[OrgTarget]:
+    """All targets of policies on which incidents may start; those of policies with few schedules first."""
+    for org_id, policy in sorted(starting, key=lambda each: len(each[1].schedules())):
+        yield from ((org_id, target) for target in policy.targets())
 
 
 def _passed_targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
     """The rest: they are paged when the policy is repeated."""
     for step, run in _known_of(steps, runs):
-        for org_id, policy in turning.running(step, run):
+        for org_id, policy in round_robin.running(step, run):
             if policy is run.policy:
                 yield from ((org_id, target) for target in policy.targets_before(run.level))
 

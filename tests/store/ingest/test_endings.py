@@ -19,6 +19,7 @@ from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts import endings
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -48,7 +49,9 @@ class House:
 
     async def tenant(self) -> str:
         org = new_org()
-        await self.database.run(org, lambda tx: integrations.insert(tx, "prom", "Prometheus", "", b"", (), None))
+        await self.database.run(
+            org, lambda tx: integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "", b"", (), None))
+        )
         await self.times.round()
         return org
 

@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from tocsin.ingest.v1.alert_pb2 import AlertOutcome
 from tocsin.ingest.v1.integration_service_pb2 import Integration, RoutingRule
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock
 
@@ -32,7 +33,7 @@ def stored(*, seconds: int = 0, pause: int = 0) -> bytes:
 async def grouping(database: Database, org: str, rules: bytes) -> None:
     """The integration `prom`."""
     async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "", rules, ())
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "", rules, ()))
 
 
 async def incidents(database: Database, org: str) -> list[tuple[str, int, bool]]:

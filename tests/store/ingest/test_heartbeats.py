@@ -12,6 +12,7 @@ from tocsin_ingest.app.integrations.directory import Directory, Routing
 from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.integrations import heartbeats, integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -40,7 +41,7 @@ class House:
 
         async def work(tx: Tx) -> None:
             for name in names or ("backup",):
-                await integrations.insert(tx, name, f"the {name}", "", b"", ())
+                await integrations.insert(tx, name, IntegrationConfig(f"the {name}", "", b"", ()))
                 await heartbeats.expect(tx, name, interval)
 
         await self.database.run(org, work)

@@ -13,6 +13,7 @@ from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts import intakes
 from tocsin_ingest.store.integrations import heartbeats, integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
@@ -47,7 +48,9 @@ class House:
         org, await_beats = new_org(), kind == "heartbeat"
 
         async def work(tx: Tx) -> None:
-            await integrations.insert(tx, "prom", "Prometheus", "", b"", (), None if await_beats else AFTER)
+            await integrations.insert(
+                tx, "prom", IntegrationConfig("Prometheus", "", b"", (), None if await_beats else AFTER)
+            )
             if await_beats:
                 await heartbeats.expect(tx, "prom", AFTER)
 

@@ -6,6 +6,7 @@ import pytest
 from tocsin.ingest.v1.integration_service_pb2 import RotateIntegrationKeyRequest
 from tocsin_ingest.app.integrations.rotate_integration_key import rotate_integration_key
 from tocsin_ingest.store.integrations import integrations, mails
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database
 
 from tests.store.ingest.silenced import Replica, silenced
@@ -14,7 +15,7 @@ from tests.store.parents import Write, deleted_after, deleted_before, foreign_ke
 
 async def integration(replica: Replica, name: str) -> str:
     async with replica.database.transaction(replica.org) as tx:
-        await integrations.insert(tx, name, name, "", b"", (), None)
+        await integrations.insert(tx, name, IntegrationConfig(name, "", b"", (), None))
     return f"DELETE FROM integrations WHERE integration_id = '{name}'"
 
 

@@ -14,6 +14,7 @@ from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.store.alerts import holds
 from tocsin_ingest.store.alerts.due_alerts import DueAlert
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock
@@ -30,7 +31,7 @@ async def pausing(database: Database, org: str, *, seconds: int = 60, group_by: 
     rule = RoutingRule(group_by=group_by, pause=Duration(seconds=seconds), policy="policies/p")
     async with database.transaction(org) as tx:
         await integrations.insert(
-            tx, "prom", "Prometheus", "", Integration(routing_rules=[rule]).SerializeToString(), ()
+            tx, "prom", IntegrationConfig("Prometheus", "", Integration(routing_rules=[rule]).SerializeToString(), ())
         )
 
 
@@ -135,7 +136,7 @@ async def test_what_changes_under_a_pause_decides_when_it_is_over(
     for key in ("d", "e", "f"):
         await replica.sends(key, "prom", {"path": key})
     async with database.transaction(org) as tx:
-        await integrations.update(tx, "prom", "Prometheus", "", b"", (), None)
+        await integrations.update(tx, "prom", IntegrationConfig("Prometheus", "", b"", (), None))
     replica.directory.changed(org, "prom")
     await replica.sends("d", "prom", {"path": "d"})
     await replica.sends("f", "prom", action=3)

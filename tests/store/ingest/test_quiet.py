@@ -16,6 +16,7 @@ from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.incidents import quiet
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -44,7 +45,7 @@ class House:
         org = new_org()
 
         async def work(tx: Tx) -> None:
-            await integrations.insert(tx, "prom", "Prometheus", "", b"", (), after)
+            await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "", b"", (), after))
 
         await self.database.run(org, work)
         await self.times.round()

@@ -1,6 +1,7 @@
 """What a process has compiled of an integration's rules is theirs, also after a standby took over that lacked their last change."""
 
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database, Tx
 
 from tests.store.ingest.silenced import Replica
@@ -12,10 +13,12 @@ async def test_rules_that_were_changed_again_after_their_change_was_lost_are_use
     """The second change gets the number of the first one. A process that has no alert of the integration in between must see it."""
 
     async def made(tx: Tx) -> None:
-        await integrations.insert(tx, "prom", "Prometheus", "before", b"", ())
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "before", b"", ()))
 
     async def changed(policy: str) -> None:
-        await database.run(org, lambda tx: integrations.update(tx, "prom", "Prometheus", policy, b"", (), None))
+        await database.run(
+            org, lambda tx: integrations.update(tx, "prom", IntegrationConfig("Prometheus", policy, b"", (), None))
+        )
 
     await database.run(org, made)
     directory = replica.directory

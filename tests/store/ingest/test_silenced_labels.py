@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from tocsin.ingest.v1.integration_service_pb2 import Integration, LabelMatcher, MatchOperator, RoutingRule
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock
 
@@ -36,7 +37,7 @@ async def test_labels_as_they_came_decide_at_the_end_of_a_silence(
         ]
     ).SerializeToString()
     async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "policies/p", rules, ())
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "policies/p", rules, ()))
     await silenced(database, org)
     if passed_on:
         await silenced(database, org, begins=30)

@@ -25,6 +25,7 @@ from tocsin_ingest.app.silences import silences
 from tocsin_ingest.store import silences as store
 from tocsin_ingest.store.alerts import holds
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
@@ -40,7 +41,7 @@ async def test_what_its_integration_takes_for_over_opens_nothing_at_the_end(
 ) -> None:
     """After ten minutes without a word; `heard` in this minute at last, and triggers could come from minute `watched` on."""
     async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "", b"", (), timedelta(minutes=10))
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "", b"", (), timedelta(minutes=10)))
     await silenced(database, org, minutes=30)
     times = IntakeTimes(database, lambda: True, lambda: 0.0)
     for minute, passed in ((0, 0), (25, 25), (30, 5)):
@@ -236,7 +237,7 @@ async def test_alerts_of_one_group_open_one_incident_at_the_end(replica: Replica
     database, org = replica.database, replica.org
     rules = b"\x1a\x05\x2a\x03env"  # one rule, grouped by env
     async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "policies/p", rules, ())
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "policies/p", rules, ()))
     await silenced(database, org)
     for number in range(5):
         assert (await replica.sends(f"a{number}", "prom")).outcome == SILENCED
@@ -289,7 +290,7 @@ async def test_what_a_deleted_integration_left_behind_opens_on_the_fallback_poli
 ) -> None:
     database, org = replica.database, replica.org
     async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "policies/p", b"", ())
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "policies/p", b"", ()))
     await silenced(database, org)
     assert (await replica.sends("a", "prom")).outcome == SILENCED
     async with database.transaction(org) as tx:

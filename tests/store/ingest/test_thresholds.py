@@ -10,6 +10,7 @@ from tocsin_ingest.domain.thresholds import SLOTS
 from tocsin_ingest.rpc.mapping import alert_of
 from tocsin_ingest.store.alerts import alerts
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock
@@ -24,7 +25,7 @@ async def counting(database: Database, org: str, count: int, *, seconds: int = 6
     rule = RoutingRule(group_by=["env"], threshold=TriggerThreshold(count=count, window=Duration(seconds=seconds)))
     stored = Integration(routing_rules=[rule]).SerializeToString()
     async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "policies/p", stored, ())
+        await integrations.insert(tx, "prom", IntegrationConfig("Prometheus", "policies/p", stored, ()))
 
 
 async def left(database: Database, org: str) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -26,6 +27,19 @@ TENANT_SHARE: Final = 0.5
 """Of calls, and of the bytes of answers."""
 _TENANT_STREAMS: Final = 0.2
 _CONNECTION_STREAMS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RpcLimits:
+    """What the callers of a server may take. `call_seconds`: for a call without a deadline; `read_seconds`: until the message of a
+    call has come. `message_bytes`: of one message; `answer_bytes`: of all unread answers together."""
+
+    call_seconds: float
+    message_bytes: int
+    calls: int = 2000
+    streams: int = 500
+    answer_bytes: int = 128 << 20
+    read_seconds: float = 10.0
 
 
 class CallLimits:

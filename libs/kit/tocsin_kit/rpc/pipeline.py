@@ -31,7 +31,7 @@ from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.answers import Answer, Answers, room_of
 from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, find_call, trace_id_of
-from tocsin_kit.rpc.call_limits import CallLimits
+from tocsin_kit.rpc.call_limits import CallLimits, RpcLimits
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.failures import is_cancellation, masked
 from tocsin_kit.rpc.validation import validate
@@ -61,28 +61,20 @@ class Pipeline:
         credentials: Credentials,
         budgets: Budgets,
         metrics: Metrics,
-        *,
-        max_call_seconds: float,
-        max_message_bytes: int,
-        max_calls: int = 2000,
-        max_streams: int = 500,
-        max_answer_bytes: int = 128 << 20,
-        read_seconds: float = 10.0,
+        limits: RpcLimits,
         proxies: Proxies = _NO_PROXIES,
     ) -> None:
-        self.limits: Final = CallLimits(max_calls, max_streams, metrics)
-        self.answers: Final = Answers(max_answer_bytes, metrics)
+        self.open_calls: Final = CallLimits(limits.calls, limits.streams, metrics)
+        self.answers: Final = Answers(limits.answer_bytes, metrics)
         self.lines: Final = FailureLines()
-        self._read_seconds = read_seconds
-        self._reading = TimeLimit(read_seconds)
-        self._handling = TimeLimit(max_call_seconds)
+        self._limits = limits
+        self._reading = TimeLimit(limits.read_seconds)
+        self._handling = TimeLimit(limits.call_seconds)
         self._proxies = proxies
         self._authenticators = authenticators
         self._credentials = credentials
         self._budgets = budgets
         self._metrics = metrics
-        self._max_call_seconds = max_call_seconds
-        self._max_message_bytes = max_message_bytes
         self.leaving = False
         """Set when the process is to stop: new calls are refused so that their callers use another replica, and calls under way
         finish."""
@@ -127,11 +119,10 @@ class _Method:
         self._budgets = pipeline._budgets
         self._kept = _KEPT if access.reads else 0.0
         self._total = pipeline._metrics.rpc_total
-        self._max_call_seconds = pipeline._max_call_seconds
-        self._read_seconds = pipeline._read_seconds
+        self._limits = pipeline._limits
         self._reading = pipeline._reading
         self._handling = pipeline._handling
-        self._limits = pipeline.limits
+        self._open_calls = pipeline.open_calls
         self._answers = pipeline.answers
         self._answer_room = room_of(access, request_type, response_type)
         self._lines = pipeline.lines
@@ -142,7 +133,7 @@ class _Method:
         """Whether the handler reads its request itself (`tocsin_kit.rpc.raw_fields.takes_bytes`)."""
         self._parse: Callable[[bytes], Message] = handler.request_deserializer
         # Most requests cannot be large: bytes beyond what their fields may hold are not even parsed.
-        self._max_message_bytes = min(pipeline._max_message_bytes, bounds_of(request_type).max_bytes)
+        self._max_message_bytes = min(pipeline._limits.message_bytes, bounds_of(request_type).max_bytes)
         self._seconds = pipeline._metrics.rpc_seconds.labels(method)
         self._ok = self._total.labels(method, "OK")
 
@@ -174,7 +165,7 @@ class _Method:
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
         receive: Callable[[bytes], Any] = self._within_size if self.takes_bytes else self._checked
-        read, calls, budgets, leaves = self._read, self._limits.calls, self._budgets, self._answers.leaves
+        read, calls, budgets, leaves = self._read, self._open_calls.calls, self._budgets, self._answers.leaves
         size_of: Callable[[Any], int] = len if self.takes_bytes else _byte_size
         begin, succeed, fail, within = self._begin, self._succeed, self._fail, self._within
 
@@ -272,7 +263,7 @@ class _Method:
     def _stream(self, call: Call, context: Context) -> Iterator[None]:
         """Counts a stream while it is open, by tenant and by connection."""
         org_id, peer = call.principal.org_id, context.peer()
-        streams, connections = self._limits.streams, self._limits.connections
+        streams, connections = self._open_calls.streams, self._open_calls.connections
         with contextlib.ExitStack() as stack:
             streams.enter(org_id)
             stack.callback(streams.leave, org_id)
@@ -303,7 +294,7 @@ class _Method:
         except TooLate:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
-                f"the message did not come within {self._read_seconds:g} s; send it at once",
+                f"the message did not come within {self._limits.read_seconds:g} s; send it at once",
             ) from None
         if data is grpc.aio.EOF:
             raise DecodeError("no message came, or one that gRPC refused")
@@ -316,7 +307,7 @@ class _Method:
         except TooLate:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
-                f"the call took longer than the {self._max_call_seconds:g} s the server allows a call without a deadline",
+                f"the call took longer than the {self._limits.call_seconds:g} s the server allows a call without a deadline",
             ) from None
 
     async def _begin(self, context: Context) -> Call:

@@ -25,6 +25,7 @@ from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.anonymous import AnonymousHandlers
 from tocsin_kit.rpc.call import Call, current_call
 from tocsin_kit.rpc.crowded_hosts import CrowdedHosts
+from tocsin_kit.rpc.call_limits import RpcLimits
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
 from tocsin_kit.rpc.pipeline import Pipeline
 from tocsin_kit.rpc.tls import server_credentials
@@ -90,13 +91,15 @@ class RpcServer:
             self.credentials,
             self.budgets,
             metrics,
-            max_call_seconds=settings.grpc_max_call_seconds,
-            max_message_bytes=settings.grpc_max_message_bytes,
-            max_calls=settings.grpc_max_concurrent_rpcs,
-            max_streams=settings.grpc_max_streams,
-            max_answer_bytes=_ANSWERS_FACTOR * settings.grpc_max_message_bytes,
-            read_seconds=settings.grpc_read_seconds,
-            proxies=settings.proxies,
+            RpcLimits(
+                call_seconds=settings.grpc_max_call_seconds,
+                message_bytes=settings.grpc_max_message_bytes,
+                calls=settings.grpc_max_concurrent_rpcs,
+                streams=settings.grpc_max_streams,
+                answer_bytes=_ANSWERS_FACTOR * settings.grpc_max_message_bytes,
+                read_seconds=settings.grpc_read_seconds,
+            ),
+            settings.proxies,
         )
         self._anonymous = AnonymousHandlers(metrics)
         self._services: dict[str, Mapping[str, Any]] = {}

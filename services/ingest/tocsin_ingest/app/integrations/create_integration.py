@@ -13,14 +13,13 @@ from tocsin_kit.ids import format_name, new_id
 from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_ingest.app.alerts.signatures import stored_secret
-from tocsin_ingest.app.integrations.compile_mail import compile_mail
-from tocsin_ingest.app.integrations.compile_mapping import compile_mapping
-from tocsin_ingest.app.integrations.compile_rules import compile_rules
+from tocsin_ingest.app.integrations.check_integration import check_integration
 from tocsin_ingest.app.integrations.integration_keys import issue_key, lifetime_of
-from tocsin_ingest.app.integrations.integration_view import heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
+from tocsin_ingest.app.integrations.integration_view import heartbeat_of, integration_of, quiet_of, rules_of
 from tocsin_ingest.app.integrations.mail_addresses import address_of
-from tocsin_ingest.app.integrations.policies import PolicyChecker, require_policies
+from tocsin_ingest.app.integrations.policies import PolicyChecker
 from tocsin_ingest.store.integrations import heartbeats, integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 
 METHOD: Final = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
 
@@ -40,26 +39,21 @@ async def create_integration(
     ALREADY_EXISTS, LIMIT_REACHED, SERVICE_UNAVAILABLE.
     """
     wanted = request.integration
-    compile_rules(wanted.routing_rules)
-    if wanted.HasField("mapping"):
-        compile_mapping(wanted.mapping)
-    compile_mail(wanted.mail)
-    ranges = ranges_of(wanted)
+    ranges = await check_integration(policies, org_id, wanted)
     interval = heartbeat_of(wanted)
-    await require_policies(policies, org_id, wanted)
     integration_id = request.integration_id or str(new_id())
     secret = stored_secret(boxes, org_id, integration_id, wanted)
+    config = IntegrationConfig(
+        wanted.display_name, wanted.default_policy, rules_of(wanted), ranges, quiet_of(wanted), secret
+    )
 
     async def work(tx: Tx) -> CreateIntegrationResponse:
         key = ""
 
         async def create() -> CreateIntegrationResponse:
             nonlocal key
-            rules = rules_of(wanted)
             await require_room(tx, "integrations", budgets)
-            if not await integrations.insert(
-                tx, integration_id, wanted.display_name, wanted.default_policy, rules, ranges, quiet_of(wanted), secret
-            ):
+            if not await integrations.insert(tx, integration_id, config):
                 name = format_name("integrations", integration_id)
                 raise TocsinError(
                     ErrorReason.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name}

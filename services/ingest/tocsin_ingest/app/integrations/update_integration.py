@@ -14,9 +14,7 @@ from tocsin_kit.rpc.validation import validate
 from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_ingest.app.alerts.signatures import stored_secret
-from tocsin_ingest.app.integrations.compile_mail import compile_mail
-from tocsin_ingest.app.integrations.compile_mapping import compile_mapping
-from tocsin_ingest.app.integrations.compile_rules import compile_rules
+from tocsin_ingest.app.integrations.check_integration import check_integration
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.app.integrations.integration_view import (
@@ -24,13 +22,13 @@ from tocsin_ingest.app.integrations.integration_view import (
     heartbeat_of,
     integration_of,
     quiet_of,
-    ranges_of,
     rules_of,
 )
-from tocsin_ingest.app.integrations.policies import PolicyChecker, require_policies
+from tocsin_ingest.app.integrations.policies import PolicyChecker
 from tocsin_ingest.store.alerts.snapshot import lock_integrations
 from tocsin_ingest.store.integrations import heartbeats as stored_heartbeats
 from tocsin_ingest.store.integrations import integrations
+from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 
 METHOD: Final = "tocsin.ingest.v1.IntegrationService/UpdateIntegration"
 
@@ -57,13 +55,7 @@ async def update_integration(
     written = Integration(display_name="unchanged")
     apply_paths(written, given, paths)
     validate(written, "integration")
-    compile_rules(written.routing_rules)
-    if written.HasField("mapping"):
-        compile_mapping(written.mapping)
-    compile_mail(written.mail)
-    ranges = ranges_of(written)
-    await require_policies(policies, org_id, written)
-
+    ranges = await check_integration(policies, org_id, written)
     routing = await directory.routing(org_id, integration_id) if "heartbeat_interval" in paths else None
 
     async def work(tx: Tx) -> UpdateIntegrationResponse:
@@ -80,16 +72,10 @@ async def update_integration(
             apply_paths(after, given, paths)
             secret = stored_secret(boxes, org_id, integration_id, after, row.signature_secret)
             kept = ranges if "source_ranges" in paths else row.source_ranges
-            await integrations.update(
-                tx,
-                integration_id,
-                after.display_name,
-                after.default_policy,
-                rules_of(after),
-                kept,
-                quiet_of(after),
-                secret,
+            config = IntegrationConfig(
+                after.display_name, after.default_policy, rules_of(after), kept, quiet_of(after), secret
             )
+            await integrations.update(tx, integration_id, config)
             if heartbeat_of(after) != row.heartbeat_interval:
                 await stored_heartbeats.expect(tx, integration_id, heartbeat_of(after))
                 if row.heartbeat_missing and routing is not None and not after.HasField("heartbeat_interval"):

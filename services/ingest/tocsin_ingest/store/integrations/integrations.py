@@ -1,7 +1,7 @@
 """Integrations and the hashes of their keys."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -52,6 +52,18 @@ class IntegrationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegrationConfig:
+    """The columns of an integration that its owner writes; see `IntegrationRow`."""
+
+    display_name: str
+    default_policy: str = ""
+    routing_rules: bytes = b""
+    source_ranges: Sequence[str] = ()
+    auto_resolve_after: timedelta | None = None
+    signature_secret: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRow:
     """Whom a key belongs to, and how long it still works (None: for good; below zero: no key of its integration works any more)."""
 
@@ -80,10 +92,7 @@ _NOT_REPLACED: Final = """(expire_time IS NULL OR expire_time > app_now() OR NOT
             AND (other.expire_time IS NULL OR other.expire_time > app_now())))"""
 _MINE: Final = integrations.c.org_id == param("org_id")
 _ONE: Final = sa.and_(_MINE, integrations.c.integration_id == param("integration_id"))
-_WRITABLE: Final = params_of(
-    integrations,
-    ("display_name", "default_policy", "routing_rules", "source_ranges", "auto_resolve_after", "signature_secret"),
-)
+_WRITABLE: Final = params_of(integrations, tuple(each.name for each in fields(IntegrationConfig)))
 _SELECT: Final = sa.select(
     *columns_of(integrations, IntegrationRow, key_prefixes=_PREFIXES, key_expire_time=_KEY_EXPIRE_TIME)
 )
@@ -111,27 +120,9 @@ _UPDATE: Final = Statement(
 _DELETE: Final = Statement(sa.delete(integrations).where(_ONE))
 
 
-async def insert(
-    tx: Tx,
-    integration_id: str,
-    display_name: str,
-    default_policy: str,
-    routing_rules: bytes,
-    source_ranges: Sequence[str],
-    auto_resolve_after: timedelta | None = None,
-    signature_secret: bytes | None = None,
-) -> bool:
+async def insert(tx: Tx, integration_id: str, config: IntegrationConfig) -> bool:
     """Adds an integration; False when the id is taken."""
-    new = _INSERT(
-        org_id=tx.org_id,
-        integration_id=integration_id,
-        display_name=display_name,
-        default_policy=default_policy,
-        routing_rules=routing_rules,
-        source_ranges=list(source_ranges),
-        auto_resolve_after=auto_resolve_after,
-        signature_secret=signature_secret,
-    )
+    new = _INSERT(org_id=tx.org_id, integration_id=integration_id, **asdict(config))
     return await tx.fetchval(*new) is not None
 
 
@@ -147,28 +138,9 @@ async def page(tx: Tx, after: str, limit: int) -> Sequence[IntegrationRow]:
     return [_row(row) for row in await tx.fetch(*_PAGE(org_id=tx.org_id, after=after, limit=limit))]
 
 
-async def update(
-    tx: Tx,
-    integration_id: str,
-    display_name: str,
-    default_policy: str,
-    routing_rules: bytes,
-    source_ranges: Sequence[str],
-    auto_resolve_after: timedelta | None,
-    signature_secret: bytes | None = None,
-) -> None:
+async def update(tx: Tx, integration_id: str, config: IntegrationConfig) -> None:
     """Replaces what can be changed, as the next version."""
-    changed = _UPDATE(
-        org_id=tx.org_id,
-        integration_id=integration_id,
-        display_name=display_name,
-        default_policy=default_policy,
-        routing_rules=routing_rules,
-        source_ranges=list(source_ranges),
-        auto_resolve_after=auto_resolve_after,
-        signature_secret=signature_secret,
-    )
-    await tx.execute(*changed)
+    await tx.execute(*_UPDATE(org_id=tx.org_id, integration_id=integration_id, **asdict(config)))
 
 
 async def delete(tx: Tx, integration_id: str) -> None:

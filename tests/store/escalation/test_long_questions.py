@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1.swap_pb2 import Swap, SwapStretch
-from tocsin_escalation.app.foresight import foresee
+from tocsin_escalation.app.foresight import earliest, foresee
 from tocsin_escalation.app.foresight.check_policy import check_policy
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import planned, schedules, swaps
@@ -132,6 +132,8 @@ async def test_large_schedules_are_read_while_no_transaction_is_open(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, seen = await rotas(desk), list[int]()
+    level = Level((Target(TargetKind.SCHEDULE, "one"),), timedelta(minutes=5))
+    await desk.asks(lambda tx, questions: policies.create(tx, Policy("p", (level,)), "P", False, questions))
     read = on_call._read
     monkeypatch.setattr(on_call, "READ_AT_ONCE", 0)
     monkeypatch.setattr(on_call, "KEPT_CHARACTERS", 0)
@@ -142,8 +144,10 @@ async def test_large_schedules_are_read_while_no_transaction_is_open(
     draft = ScheduleRow("one", "one", "", "UTC", False, (DAYS,))
     preview = await schedules.preview(desk.db, ORG, draft, Rollout.NOW, now, now + timedelta(days=3))
     assert [id for id, _ in whole] == [id for id, _ in standing] == list(NAMES)
+    levels, _ = await earliest.of_levels(desk.db, ORG, earliest.Asked(("p",)), now, ("", 0), 10)
     assert whole[0][1] == one == preview
-    assert seen == [0] * 8
+    assert "ana" in [each.user for each in levels[0].users]
+    assert seen == [0] * 9
 
 
 async def test_what_a_policy_costs_is_worked_out_while_no_transaction_is_open(desk: Desk, monkeypatch: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from tocsin_kit.db.pool import Database, Tx
 
 from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain import earliest
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.earliest import Earliest
@@ -15,7 +16,6 @@ from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKin
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.questions import users_of
 from tocsin_escalation.store.people import directory, policies
-from tocsin_escalation.store.schedules import on_call
 
 WORK_AT_ONCE: Final = 2_000_000
 """Of one page, in the unit of `domain.schedules.work`: about a second. A page ends early with the level that reaches it."""
@@ -63,8 +63,10 @@ async def of_levels(
         time = at or await tx.now()
         named = list(dict.fromkeys(target for step in steps[:limit] for target in step.targets))
         keys = [(org_id, target.id) for target in named if target.kind is TargetKind.SCHEDULE]
-        schedules = {id: s for (_, id), s in (await on_call.load(tx, keys, time - _BACK, time + _AHEAD)).items()}
-        named += [Target(TargetKind.USER, user) for each in schedules.values() for user in set(users_of(each))]
+        begun = await reading.begin(tx, keys, time - _BACK, time + _AHEAD)
+    schedules = {id: schedule for (_, id), schedule in (await begun.finish(db, org_id)).items()}
+    named += [Target(TargetKind.USER, user) for each in schedules.values() for user in set(users_of(each))]
+    async with db.transaction(org_id) as tx:
         people = (await directory.load_people(tx, [(org_id, target) for target in named])).get(org_id, Directory())
     minute = minute_of(time)
 

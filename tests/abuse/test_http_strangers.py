@@ -113,9 +113,9 @@ async def test_a_host_takes_half_of_the_connections(listen: Any) -> None:
         assert (await everything(reader)).startswith(b"HTTP/1.1 503 ")
         assert await works(server.port)
     async with asyncio.timeout(within(10)):
-        while server._door._open:
+        while server._limits._open:
             await asyncio.sleep(0.01)
-    assert server._door._waiting == {}
+    assert server._limits._waiting == {}
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a part of a greeting"])
@@ -126,14 +126,14 @@ async def test_connections_that_do_not_begin_tls_count_and_end(
     server = await listen(**files, http_max_connections=10, http_header_seconds=2.0)
     async with contextlib.AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(connected(server.port, sent)) for _ in range(5)]
-        await until(lambda: server._door._open.total() == 5)
+        await until(lambda: server._limits._open.total() == 5)
         sixth, _ = await stack.enter_async_context(connected(server.port, sent))
         assert await everything(sixth) == b""
         assert await works(server.port, trusting)
         for reader, _ in silent:
             assert await everything(reader) == b""
-    await until(lambda: not server._door._open)
-    assert server._door._waiting == {}
+    await until(lambda: not server._limits._open)
+    assert server._limits._waiting == {}
     assert await works(server.port, trusting, OWN_HOST)
 
 
@@ -143,7 +143,7 @@ async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
         for _ in range(5):
             await stack.enter_async_context(connected(server.port, HEAD + b"\r\nsome"))
         async with asyncio.timeout(within(10)):
-            while sum(server._door._bytes.values()) < 500:
+            while sum(server._limits._bytes.values()) < 500:
                 await asyncio.sleep(0.001)
         reader, _ = await stack.enter_async_context(connected(server.port, HEAD + b"Connection: close\r\n\r\nsome"))
         refused = await everything(reader)
@@ -152,9 +152,9 @@ async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
         assert b"OVERLOADED" in refused
         assert await works(server.port)
     async with asyncio.timeout(within(10)):
-        while server._door._bytes:
+        while server._limits._bytes:
             await asyncio.sleep(0.01)
-    assert server._door._all_bytes == 0
+    assert server._limits._all_bytes == 0
 
 
 async def test_operators_find_their_listener_and_senders_do_not(listen: Any) -> None:
@@ -186,10 +186,10 @@ async def test_operators_listener_lets_silent_connections_go_and_keeps_others(li
     asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with connected(server.admin_port, asked) as (reader, _), connected(server.admin_port, HEAD) as (silent, _):
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
-        assert server._admin_door.open() == 2
+        assert server._admin_limits.open() == 2
         assert await everything(silent) == b""
-        await until(lambda: server._admin_door.open() == 1)
-        assert server._admin_door._waiting == {}
+        await until(lambda: server._admin_limits.open() == 1)
+        assert server._admin_limits._waiting == {}
 
 
 async def test_three_hundred_bodies_take_the_memory_of_the_budget(settings: ServiceSettings) -> None:

@@ -8,7 +8,7 @@ from tocsin_escalation.app.notices import shift_notices
 from tocsin_escalation.app.notices.notice_jobs import NOTICE
 from tocsin_escalation.app.schedules import overrides, schedules
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
-from tocsin_escalation.store.notices.shift_notices import Wanted
+from tocsin_escalation.store.notices.shift_notices import NoticeSettings
 from tocsin_escalation.store.schedules.overrides import OverrideRow
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
 from tocsin_notify.app.pages.jobs import read_job
@@ -30,7 +30,7 @@ async def begins_in(desk: Desk, hours: int, *, schedule: str = "web") -> datetim
     return start
 
 
-async def want(desk: Desk, wanted: Wanted, *users: str) -> None:
+async def want(desk: Desk, wanted: NoticeSettings, *users: str) -> None:
     for user in users:
         await desk.db.run(ORG, lambda tx, user=user: shift_notices.replace(tx, user, "", wanted))  # type: ignore[misc]
 

@@ -21,7 +21,7 @@ from tocsin_escalation.domain.explanation import Contact, Verdict
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Holidays, Layer, Mode, Scope, Segment, Turn, Unit
-from tocsin_escalation.domain.simulate import Step
+from tocsin_escalation.domain.simulate import SimulatedEntry
 from tocsin_escalation.store.incidents import timeline
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.store.schedules import calendar_imports as imports
@@ -157,7 +157,7 @@ async def foreseen(desk: Desk, moment: datetime) -> set[str]:
     return paged(plan.steps)
 
 
-def paged(steps: Sequence[Step]) -> set[str]:
+def paged(steps: Sequence[SimulatedEntry]) -> set[str]:
     return {page.user for step in steps if step.note.kind is NoteKind.LEVEL_PAGED for page in step.note.pages}
 
 

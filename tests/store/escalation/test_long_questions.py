@@ -144,7 +144,7 @@ async def test_large_schedules_are_read_while_no_transaction_is_open(
     draft = ScheduleRow("one", "one", "", "UTC", False, (DAYS,))
     preview = await schedules.preview(desk.db, ORG, draft, Rollout.NOW, now, now + timedelta(days=3))
     assert [id for id, _ in whole] == [id for id, _ in standing] == list(NAMES)
-    levels, _ = await earliest.of_levels(desk.db, ORG, earliest.Asked(("p",)), now, ("", 0), 10)
+    levels, _ = await earliest.of_levels(desk.db, ORG, earliest.EarliestFilter(("p",)), now, ("", 0), 10)
     assert whole[0][1] == one == preview
     assert "ana" in [each.user for each in levels[0].users]
     assert seen == [0] * 9

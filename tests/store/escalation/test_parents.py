@@ -18,7 +18,7 @@ from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Mode, Scope
 from tocsin_escalation.store.access.api_keys import ApiKeyRow
 from tocsin_escalation.store.access.service_accounts import ServiceAccountRow
-from tocsin_escalation.store.notices.shift_notices import Wanted
+from tocsin_escalation.store.notices.shift_notices import NoticeSettings
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.store.schedules.calendar_imports import ImportRow
 from tocsin_escalation.store.schedules.overrides import OverrideRow
@@ -42,7 +42,7 @@ async def user(desk: Desk, name: str) -> str:
 
 
 async def choice(desk: Desk, name: str) -> Write:
-    wanted = Wanted(60, False, None, "")
+    wanted = NoticeSettings(60, False, None, "")
     gone = await user(desk, name)
     return Write(
         "shift_notice_choices",
@@ -54,14 +54,14 @@ async def choice(desk: Desk, name: str) -> Write:
 async def notice(desk: Desk, name: str) -> Write:
     """A user who wants no notices any more gets none: the round skips them."""
     await begins_in(desk, 3, schedule=name)
-    await want(desk, Wanted(60, False, None, ""), "ana")
+    await want(desk, NoticeSettings(60, False, None, ""), "ana")
     gone = "DELETE FROM shift_notice_choices WHERE user_id = 'ana'"
     return Write("shift_notices", gone, lambda: PlanNotices(desk.db).look())
 
 
 async def known(desk: Desk, name: str) -> Write:
     await begins_in(desk, 3, schedule=name)
-    await want(desk, Wanted(None, False, None, "", changes=True), "ana")
+    await want(desk, NoticeSettings(None, False, None, "", changes=True), "ana")
     gone = "DELETE FROM shift_notice_choices WHERE user_id = 'ana'"
     return Write("known_shifts", gone, lambda: TellChanges(desk.db, desk.effects.metrics).look())
 

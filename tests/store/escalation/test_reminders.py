@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.notices import reminders
-from tocsin_escalation.app.notices.reminders import Remind, Wanted
+from tocsin_escalation.app.notices.reminders import Remind, ReminderInput
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
 from tocsin_escalation.domain.policy import Target, TargetKind
@@ -46,7 +46,7 @@ async def create(
     most: int = 100,
 ) -> ReminderRow:
     whom = Target(TargetKind.TEAM, team) if team else Target(TargetKind.USER, user)
-    wanted = Wanted(incident, whom, "Call the vendor.", Rhythm(every, until_resolved), delay)
+    wanted = ReminderInput(incident, whom, "Call the vendor.", Rhythm(every, until_resolved), delay)
     allowed = budgets(most)
     return await desk.db.run(org_id, lambda tx: reminders.create(tx, wanted, "users/ben", allowed))
 

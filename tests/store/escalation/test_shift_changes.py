@@ -14,9 +14,9 @@ from tocsin_escalation.app.people import people
 from tocsin_escalation.app.schedules import coming_shifts, schedules, swaps
 from tocsin_escalation.domain.schedules import clock, turns
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
-from tocsin_escalation.domain.shift_changes import Known
+from tocsin_escalation.domain.shift_changes import KnownShifts
 from tocsin_escalation.store.notices import known_shifts
-from tocsin_escalation.store.notices.shift_notices import Wanted
+from tocsin_escalation.store.notices.shift_notices import NoticeSettings
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.store.schedules import on_call
 from tocsin_escalation.store.schedules.schedules import ScheduleRow
@@ -27,7 +27,7 @@ from tests.store.escalation.recorders import ORG, Desk
 from tests.store.escalation.shifts import HOUR, begins_in, puts, sent, want
 from tests.unit.escalation.schedules.writing import group, local
 
-CHANGES = Wanted(None, False, None, "", changes=True)
+CHANGES = NoticeSettings(None, False, None, "", changes=True)
 
 
 async def look(desk: Desk) -> None:
@@ -52,7 +52,7 @@ async def test_who_loses_and_who_gains_a_shift_is_told_once_a_change_has_lasted(
     assert told["users/carl"].text.startswith("Now yours: Web, ")
     await desk.passes(hours=30)
     await look(desk)
-    await want(desk, Wanted(None, False, None, ""), "ana")
+    await want(desk, NoticeSettings(None, False, None, ""), "ana")
     await want(desk, CHANGES, "ana")
     await desk.db.run(ORG, lambda tx: schedules.delete(tx, "web", ""))
     for _ in range(2):
@@ -121,7 +121,7 @@ async def test_a_change_is_told_by_one_replica_also_when_another_began_to_lock_b
 
     async def told(tx: Tx) -> int:
         [version] = (await known_shifts.lock(tx, ["ana"])).values()
-        await known_shifts.save(tx, [("ana", Known(0, ()))])
+        await known_shifts.save(tx, [("ana", KnownShifts(0, ()))])
         return version
 
     owner = await asyncpg.connect(url)
@@ -148,7 +148,7 @@ async def test_who_wants_to_hear_of_swaps_is_told_of_offers_and_answers(desk: De
 
     await offer("ben")
     assert await sent(desk) == [], "nobody is told who has not asked for it"
-    await want(desk, Wanted(None, False, None, "email", swaps=True), "ana", "ben")
+    await want(desk, NoticeSettings(None, False, None, "email", swaps=True), "ana", "ben")
     made = await offer()
     [job] = await sent(desk)
     assert (job.user, job.title) == ("users/ben", "ana offers you time on call: Web")

@@ -15,7 +15,7 @@ from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.notices import shift_notices as store
-from tocsin_escalation.store.notices.shift_notices import Wanted
+from tocsin_escalation.store.notices.shift_notices import NoticeSettings
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_kit.db.pool import Tx
 from tocsin_testkit.busy import until
@@ -23,8 +23,8 @@ from tocsin_testkit.busy import until
 from tests.store.escalation.recorders import ORG, Desk
 from tests.store.escalation.shifts import HOUR, begins_in, puts, sent, want
 
-AN_HOUR_BEFORE = Wanted(60, False, None, "")
-BOTH = Wanted(60, True, None, "email")
+AN_HOUR_BEFORE = NoticeSettings(60, False, None, "")
+BOTH = NoticeSettings(60, True, None, "email")
 
 
 async def plan(desk: Desk) -> list[tuple[str, str, str]]:
@@ -82,7 +82,7 @@ async def test_turning_them_off_counts_at_once(desk: Desk) -> None:
     await want(desk, BOTH, "ana")
     await plan(desk)
     await desk.passes(hours=3, seconds=90)
-    await want(desk, Wanted(None, False, None, ""), "ana")
+    await want(desk, NoticeSettings(None, False, None, ""), "ana")
     await send(desk)
     assert (await sent(desk), await plan(desk)) == ([], [("ana", "before", "skipped"), ("ana", "hand_over", "skipped")])
 
@@ -146,7 +146,7 @@ async def test_what_is_later_than_an_hour_is_skipped_and_shown_so(desk: Desk) ->
 async def test_the_week_ahead_lists_the_shifts_of_the_coming_week(desk: Desk) -> None:
     await begins_in(desk, 30)
     now = datetime.now(UTC) + HOUR
-    await want(desk, Wanted(None, False, now.weekday() * 1440 + now.hour * 60 + now.minute, ""), "ana", "ben")
+    await want(desk, NoticeSettings(None, False, now.weekday() * 1440 + now.hour * 60 + now.minute, ""), "ana", "ben")
     assert await plan(desk) == [("ana", "week", "planned"), ("ben", "week", "planned")]
     await desk.passes(hours=1, minutes=1)
     await asyncio.gather(send(desk), send(desk))

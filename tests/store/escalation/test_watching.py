@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.incidents.advance import advance
 from tocsin_escalation.app.incidents.decision_data import Step
-from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
+from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, WatchFilter
 from tocsin_escalation.domain.events import Acknowledged, Noted
 from tocsin_escalation.store.incidents.changes import horizon
 from tocsin_kit.auth import Principal
@@ -33,7 +33,7 @@ from tocsin_testkit.prepared import Prepared
 from tests.store.escalation.recorders import ORG, Desk
 
 ANA = Principal(ORG, "users/ana", frozenset({"incidents:read"}), token_id="t1", issued=1.0)
-ANYTHING = Wanted()
+ANYTHING = WatchFilter()
 Stream = AsyncGenerator[Batch, None]
 
 
@@ -47,7 +47,7 @@ class Replica:
         self.feeds = Feeds(desk.db, self.streams, most_waiting=most_waiting, page=page)
         desk.effects = replace(desk.effects, watching=self.feeds)
 
-    def watch(self, cursor: Cursor | None = None, wanted: Wanted = ANYTHING, caller: Principal = ANA) -> Stream:
+    def watch(self, cursor: Cursor | None = None, wanted: WatchFilter = ANYTHING, caller: Principal = ANA) -> Stream:
         return self.feeds.watch(caller, wanted, cursor)
 
 
@@ -254,22 +254,22 @@ async def test_filters_look_at_the_incident_after_the_change(desk: Desk) -> None
         everything = await some(live, 5)
     kinds = [(change.row.incident_id, change.row.entry.kind) for batch in everything for change in batch.changes]
 
-    async def only(wanted: Wanted, count: int) -> list[tuple[UUID, str]]:
+    async def only(wanted: WatchFilter, count: int) -> list[tuple[UUID, str]]:
         async with aclosing(replica.watch(begin.cursor, wanted)) as again:
             found = await some(again, count)
             assert not (await anext(again)).changes
         return [(change.row.incident_id, change.row.entry.kind) for batch in found for change in batch.changes]
 
-    assert await only(Wanted(states=frozenset({"acknowledged"})), 1) == [(incident, "acknowledged")]
-    assert await only(Wanted(severities=frozenset({3})), 2) == [each for each in kinds if each[0] == other]
-    assert await only(Wanted(incidents=frozenset({other})), 2) == [each for each in kinds if each[0] == other]
-    assert await only(Wanted(policy="night", assignee="ana"), 5) == kinds
+    assert await only(WatchFilter(states=frozenset({"acknowledged"})), 1) == [(incident, "acknowledged")]
+    assert await only(WatchFilter(severities=frozenset({3})), 2) == [each for each in kinds if each[0] == other]
+    assert await only(WatchFilter(incidents=frozenset({other})), 2) == [each for each in kinds if each[0] == other]
+    assert await only(WatchFilter(policy="night", assignee="ana"), 5) == kinds
     for nothing in (
-        Wanted(policy="day"),
-        Wanted(team="ops"),
-        Wanted(assignee="ben"),
-        Wanted(labels=frozenset({("a", "b")})),
-        Wanted(incidents=frozenset({uuid4()})),
+        WatchFilter(policy="day"),
+        WatchFilter(team="ops"),
+        WatchFilter(assignee="ben"),
+        WatchFilter(labels=frozenset({("a", "b")})),
+        WatchFilter(incidents=frozenset({uuid4()})),
     ):
         assert await only(nothing, 0) == []
 
@@ -277,7 +277,7 @@ async def test_filters_look_at_the_incident_after_the_change(desk: Desk) -> None
 async def test_every_watcher_of_a_filter_gets_the_same_object(desk: Desk) -> None:
     """A thousand watchers cost one reading, one look at the filter and one message."""
     replica = Replica(desk)
-    streams = [replica.watch(wanted=Wanted(policy="night")) for _ in range(20)]
+    streams = [replica.watch(wanted=WatchFilter(policy="night")) for _ in range(20)]
     for stream in streams:
         await anext(stream)
     await desk.opens()

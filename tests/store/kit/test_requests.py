@@ -8,7 +8,7 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import Answer, body_hash, once, once_each, recall, remember, sweep_requests
+from tocsin_kit.db.requests import StoredAnswer, body_hash, once, once_each, recall, remember, sweep_requests
 from tocsin_kit.errors import TocsinError
 
 Eventually = Callable[..., Awaitable[None]]
@@ -113,7 +113,8 @@ async def test_answers_are_kept_for_a_day(db: Database) -> None:
 async def test_answers_kept_in_sets_are_those_of_their_tenant_and_method(db: Database) -> None:
     other = "0198c5f0-0000-7000-8000-000000000002"
     answers = {
-        each: Answer(body_hash(request(each)), SendAlertResponse(count=7).SerializeToString()) for each in (ID, other)
+        each: StoredAnswer(body_hash(request(each)), SendAlertResponse(count=7).SerializeToString())
+        for each in (ID, other)
     }
     async with db.transaction("a") as tx:
         await remember(tx, "Send", answers)
@@ -131,7 +132,7 @@ async def test_an_id_that_was_taken_since_it_was_recalled_is_not_kept_twice(db: 
     await call(db, request())
     with pytest.raises(asyncpg.UniqueViolationError):
         async with db.transaction("a") as tx:
-            await remember(tx, "Send", {ID: Answer(b"", b"")})
+            await remember(tx, "Send", {ID: StoredAnswer(b"", b"")})
 
 
 async def test_requests_that_are_committed_together_are_answered_as_each_by_itself(db: Database) -> None:

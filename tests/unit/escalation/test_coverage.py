@@ -10,7 +10,7 @@ import pytest
 from tocsin_escalation.domain import coverage
 from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.conditions import Condition
-from tocsin_escalation.domain.coverage import Look, PolicyCoverage
+from tocsin_escalation.domain.coverage import CoverageSearch, PolicyCoverage
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -41,7 +41,7 @@ AT_NIGHT = Condition(windows=NIGHTS, zone="UTC")
 
 def look(wanted: Policy, directory: Directory = THERE, since: str = SINCE, until: str = UNTIL) -> PolicyCoverage:
     known = {each.id: each for each in (WEB, FROM_FOUR, QUIET)}
-    return Look(directory, known, utc(since), utc(until)).at_policy(wanted)
+    return CoverageSearch(directory, known, utc(since), utc(until)).at_policy(wanted)
 
 
 def parts(found: PolicyCoverage) -> tuple[float, dict[int, float]]:
@@ -136,7 +136,7 @@ def test_urgency_rules_that_defer_make_no_gap() -> None:
 
 def test_a_schedule_is_looked_at_once() -> None:
     wanted = policy(level(schedule("web")))
-    seen = Look(THERE, {"web": WEB}, utc(SINCE), utc(UNTIL))
+    seen = CoverageSearch(THERE, {"web": WEB}, utc(SINCE), utc(UNTIL))
     first = seen.at_policy(wanted)
     work = seen.work
     again = seen.at_policy(replace(wanted, id="other", levels=wanted.levels * 3))
@@ -146,7 +146,7 @@ def test_a_schedule_is_looked_at_once() -> None:
 
 def warned(wanted: Policy, directory: Directory = THERE) -> list[str]:
     known = {each.id: each for each in (WEB, FROM_FOUR, QUIET)}
-    levels = Look(directory, known, utc(SINCE), utc(UNTIL)).at_levels(wanted)
+    levels = CoverageSearch(directory, known, utc(SINCE), utc(UNTIL)).at_levels(wanted)
     return [f"{each.level} {each.target}: {each.message}" for each in warn_of_gaps(wanted, levels)]
 
 
@@ -184,9 +184,9 @@ def test_a_policy_that_costs_too_much_is_looked_at_for_a_shorter_time(monkeypatc
     links = [Policy(f"s{n}", (level(schedule(f"s{n}")),), next_policy=f"s{n + 1}") for n in range(6)]
     there = replace(THERE, policies={each.id: each for each in links})
     since, until, half = utc(SINCE), utc("2026-03-30 00:00"), utc("2026-03-16 00:00")
-    whole = Look(there, known, since, until).at_policy(links[0])
-    monkeypatch.setattr(coverage, "MOST_WORK", Look(there, known, since, until).cost(links[:4]))
-    seen = Look(there, known, since, until)
+    whole = CoverageSearch(there, known, since, until).at_policy(links[0])
+    monkeypatch.setattr(coverage, "MOST_WORK", CoverageSearch(there, known, since, until).cost(links[:4]))
+    seen = CoverageSearch(there, known, since, until)
     shorter = seen.at_policy(links[0])
     assert (whole.until, shorter.until) == (until, half)
     assert shorter.levels[0].gaps == [*whole.levels[0].gaps[:14], (half - 4 * 60, half)]
@@ -200,7 +200,7 @@ def test_a_policy_that_costs_too_much_is_looked_at_for_a_shorter_time(monkeypatc
 def test_what_is_planned_for_other_times_costs_nothing() -> None:
     later = override("2026-04-01 00:00", "2026-04-02 00:00", "ben")
     costs = [
-        Look(THERE, {"web": each}, utc(SINCE), utc(UNTIL)).cost([policy(level(schedule("web")))])
+        CoverageSearch(THERE, {"web": each}, utc(SINCE), utc(UNTIL)).cost([policy(level(schedule("web")))])
         for each in (WEB, replace(WEB, overrides=(later,) * 100))
     ]
     assert costs[0] == costs[1] > 0
@@ -215,7 +215,7 @@ def test_it_is_what_the_pager_does_and_what_a_walk_through_every_minute_finds() 
         base = Directory(frozenset(PEOPLE) - here.unusable, {"core": ("ana", "ben"), "empty": ()})
         named = {id: _policy(random, id) for id in ("first", "second")}
         directory = replace(base, policies=named)
-        found = Look(directory, schedules, since, until).at_policy(named["first"])
+        found = CoverageSearch(directory, schedules, since, until).at_policy(named["first"])
         walk = _Walk(chain(named["first"], directory), directory, schedules, since, until)
         minutes = range(since, until)
         for each in found.levels:

@@ -5,7 +5,7 @@ from random import Random
 
 from tocsin_escalation.domain.conditions import ALWAYS as ANY_TIME
 from tocsin_escalation.domain.conditions import Condition
-from tocsin_escalation.domain.earliest import AHEAD, BACK, Earliest, Spent, of_level
+from tocsin_escalation.domain.earliest import AHEAD, BACK, Earliest, SpentWork, of_level
 from tocsin_escalation.domain.policy import Directory, Target
 from tocsin_escalation.domain.schedules.clock import DAY, time_of
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Schedule, Turn, Unit
@@ -29,7 +29,7 @@ def look(
     there: Directory = THERE,
     only: Collection[str] = (),
 ) -> list[Earliest]:
-    return of_level(targets, condition, there, known, utc(at), only, Spent())
+    return of_level(targets, condition, there, known, utc(at), only, SpentWork())
 
 
 def told(found: list[Earliest]) -> list[str]:
@@ -132,7 +132,7 @@ def test_it_is_what_the_pager_says_minute_by_minute() -> None:
         minute = random.randint(since, until)
         found = {
             each.user: each
-            for each in of_level([schedule("night")], ANY_TIME, THERE, {"night": here}, minute, (), Spent())
+            for each in of_level([schedule("night")], ANY_TIME, THERE, {"night": here}, minute, (), SpentWork())
         }
         wide = resolve(here, minute - BACK - DAY, minute + AHEAD[-1] + DAY)
         for name in PEOPLE:

@@ -7,7 +7,16 @@ from tocsin.notify.v1 import shift_pb2 as pb
 from tocsin_escalation.app.notices.shift_contents import Offer, Reader, of_answer, of_change, of_offer
 from tocsin_escalation.domain.schedules.model import Schedule, Scope, Segment
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.shift_changes import LOOKED_AT, MOST, Change, Known, Stretch, Verdict, judge, present
+from tocsin_escalation.domain.shift_changes import (
+    LOOKED_AT,
+    MOST,
+    Change,
+    KnownShifts,
+    ShiftTime,
+    Verdict,
+    judge,
+    present,
+)
 from tocsin_escalation.domain.shift_details import Names
 from tocsin_escalation.domain.shift_notices import shifts_in
 
@@ -18,7 +27,7 @@ NOW = utc("2026-01-05 00:00")
 NAMES = Names({"web": "Web"}, {"ana": "Ana", "ben": "Ben", "carla": "Carla"})
 
 
-def says(schedule: Schedule, user: str, now: int = NOW) -> Known:
+def says(schedule: Schedule, user: str, now: int = NOW) -> KnownShifts:
     found = shifts_in(schedule.id, resolve(schedule, now, now + LOOKED_AT))
     return present([shift for shift in found if shift.user == user], now, now + LOOKED_AT)
 
@@ -78,7 +87,7 @@ def test_a_new_line_up_and_a_deleted_schedule_are_changes() -> None:
 
 
 def test_a_message_lists_twenty_stretches_and_counts_the_others() -> None:
-    gained = tuple(Stretch("web", NOW + hour * 60, NOW + hour * 60 + 30) for hour in range(15))
+    gained = tuple(ShiftTime("web", NOW + hour * 60, NOW + hour * 60 + 30) for hour in range(15))
     change = Change(gained, tuple(replace(each, start=each.start + 30, end=each.end + 30) for each in gained))
     told = of_change(change, "ana", lambda *_: None, NAMES, Reader("UTC", NOW))
     assert ([each.HasField("loss") for each in told.stretches], told.more_stretches) == ([False] * 15 + [True] * 5, 10)
@@ -100,13 +109,15 @@ def test_a_change_that_is_taken_back_at_once_is_not_told() -> None:
 
 def test_a_person_whose_hours_are_moved_is_told_of_the_hours_alone() -> None:
     moved = replace(WEB, overrides=(override("2026-01-05 20:00", "2026-01-06 12:00", "ben", scope=Scope.SCHEDULE),))
-    assert changed(moved, "ben") == Change((Stretch("web", utc("2026-01-05 20:00"), utc("2026-01-06 09:00")),))
+    assert changed(moved, "ben") == Change((ShiftTime("web", utc("2026-01-05 20:00"), utc("2026-01-06 09:00")),))
 
 
 def test_a_schedule_that_was_not_looked_at_is_not_lost() -> None:
-    known = Known(NOW + LOOKED_AT, (Stretch("db", NOW - 60, NOW + 60), Stretch("old", NOW - 60, NOW)), changed=NOW - 9)
-    verdict = judge(known, Known(NOW + LOOKED_AT, ()), NOW, {"db", "old"})
-    assert verdict == Verdict(Known(NOW + LOOKED_AT, (Stretch("db", NOW, NOW + 60),)))
+    known = KnownShifts(
+        NOW + LOOKED_AT, (ShiftTime("db", NOW - 60, NOW + 60), ShiftTime("old", NOW - 60, NOW)), changed=NOW - 9
+    )
+    verdict = judge(known, KnownShifts(NOW + LOOKED_AT, ()), NOW, {"db", "old"})
+    assert verdict == Verdict(KnownShifts(NOW + LOOKED_AT, (ShiftTime("db", NOW, NOW + 60),)))
 
 
 def test_what_is_known_of_a_user_has_an_end() -> None:
@@ -119,8 +130,8 @@ def test_what_is_known_of_a_user_has_an_end() -> None:
 
 
 def test_what_is_told_of_a_swap() -> None:
-    offered = Stretch("web", utc("2026-01-05 09:00"), utc("2026-01-05 17:00"))
-    back = Stretch("web", utc("2026-01-06 09:00"), utc("2026-01-06 17:00"))
+    offered = ShiftTime("web", utc("2026-01-05 09:00"), utc("2026-01-05 17:00"))
+    back = ShiftTime("web", utc("2026-01-06 09:00"), utc("2026-01-06 17:00"))
     offer = Offer("swaps/1", "ana", offered, back, "a wedding")
     reader = Reader("Europe/Berlin", NOW)
     told = of_offer(offer, NAMES, reader)

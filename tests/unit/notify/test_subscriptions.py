@@ -14,14 +14,21 @@ from tocsin_notify.app.events.event_payload import MOST_BYTES, payload
 from tocsin_notify.app.events.event_slots import EventSlots
 from tocsin_notify.app.events.publish_events import wants
 from tocsin_notify.channels.standard_webhooks import shown, signatures
-from tocsin_notify.domain.subscription import WIDTH, Answer, EventRetryPolicy, Standing, Verdict, judge
+from tocsin_notify.domain.subscription import (
+    WIDTH,
+    EndpointAnswer,
+    EventRetryPolicy,
+    SubscriptionHealth,
+    Verdict,
+    judge,
+)
 from tocsin_notify.store.events.event_deliveries import EventDelivery
 from tocsin_notify.store.events.subscriptions import Subscription
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = EventRetryPolicy(base=5.0, cap=600.0, window=86_400.0, stop_after=3 * 86_400.0)
-REFUSED = Answer(False, 503, "503 Service Unavailable")
-PROVEN = Standing(proven=True)
+REFUSED = EndpointAnswer(False, 503, "503 Service Unavailable")
+PROVEN = SubscriptionHealth(proven=True)
 
 
 def test_requests_are_signed_as_the_specification_shows() -> None:
@@ -40,27 +47,27 @@ def test_pauses_grow_to_their_cap_and_half_of_each_is_random() -> None:
 
 
 def test_an_endpoint_that_asks_for_time_gets_it_up_to_a_quarter_of_an_hour() -> None:
-    verdict = _judged(PROVEN, Answer(False, 429, "429", after=120.0))
+    verdict = _judged(PROVEN, EndpointAnswer(False, 429, "429", after=120.0))
     assert (verdict.due_time, verdict.standing.resume_time) == (NOW + timedelta(seconds=120),) * 2
-    verdict = _judged(PROVEN, Answer(False, 429, "429", after=1e9))
+    verdict = _judged(PROVEN, EndpointAnswer(False, 429, "429", after=1e9))
     assert verdict.due_time == NOW + timedelta(seconds=900)
 
 
 def test_one_request_that_is_taken_forgets_all_failures() -> None:
-    failing = Standing(7, NOW - timedelta(days=2), "503", NOW, None, proven=True)
-    assert _judged(failing, Answer(True, 204, "")) == Verdict(PROVEN, None, taken=True)
+    failing = SubscriptionHealth(7, NOW - timedelta(days=2), "503", NOW, None, proven=True)
+    assert _judged(failing, EndpointAnswer(True, 204, "")) == Verdict(PROVEN, None, taken=True)
 
 
 def test_a_subscription_is_stopped_by_long_failure_and_not_by_few_or_short_ones() -> None:
     long_ago, lately = NOW - timedelta(days=3), NOW - timedelta(days=2)
-    assert _judged(Standing(9, long_ago), REFUSED).stopped
-    assert not _judged(Standing(8, long_ago), REFUSED).stopped, "too few"
-    assert not _judged(Standing(1000, lately), REFUSED).stopped, "not for long enough"
-    assert not _judged(Standing(1000, long_ago, stop_time=lately), REFUSED).stopped, "it was already"
+    assert _judged(SubscriptionHealth(9, long_ago), REFUSED).stopped
+    assert not _judged(SubscriptionHealth(8, long_ago), REFUSED).stopped, "too few"
+    assert not _judged(SubscriptionHealth(1000, lately), REFUSED).stopped, "not for long enough"
+    assert not _judged(SubscriptionHealth(1000, long_ago, stop_time=lately), REFUSED).stopped, "it was already"
 
 
 def test_an_endpoint_that_is_gone_for_good_stops_it_at_once() -> None:
-    verdict = _judged(PROVEN, Answer(False, 410, "410 Gone"))
+    verdict = _judged(PROVEN, EndpointAnswer(False, 410, "410 Gone"))
     assert (verdict.stopped, verdict.standing.stop_time) == (True, NOW)
 
 
@@ -85,9 +92,9 @@ def test_after_three_failures_the_whole_subscription_rests() -> None:
 def test_subscriptions_that_work_find_slots_while_others_hang(calls: list[tuple[str, int, bool]], most: int) -> None:
     """Calls that never end, of any tenants, subscriptions and standings: no bound is passed, and doubtful ones leave most slots."""
     slots = EventSlots(most)
-    held: list[tuple[str, UUID, Standing]] = []
+    held: list[tuple[str, UUID, SubscriptionHealth]] = []
     for org, number, works in calls:
-        id, standing = UUID(int=ord(org) * 1000 + number), PROVEN if works else Standing()
+        id, standing = UUID(int=ord(org) * 1000 + number), PROVEN if works else SubscriptionHealth()
         if slots.room(org, id, standing):
             slots.take(org, id, standing)
             held.append((org, id, standing))
@@ -139,7 +146,7 @@ def test_an_event_that_json_cannot_say_is_an_error_that_the_sender_knows() -> No
         payload(subscription, delivery)
 
 
-def _judged(standing: Standing, answer: Answer) -> Verdict:
+def _judged(standing: SubscriptionHealth, answer: EndpointAnswer) -> Verdict:
     return judge(standing, answer, NOW, attempts=1, since=NOW, policy=POLICY, luck=1.0)
 
 

@@ -52,7 +52,7 @@ _REUSED: Final = "was used for a request with another body; use a new UUID"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredAnswer:
     """The first answer to a request id, serialized, and the hash of the request that it answered."""
 
     body_hash: bytes
@@ -143,7 +143,9 @@ async def _once_each(
     answers = dict(zip(fresh, await work(tx, fresh), strict=True)) if fresh else {}
     done = {place: answer for place, answer in answers.items() if not isinstance(answer, TocsinError)}
     kept = {
-        ids[place]: Answer(hashes[place], answer.SerializeToString()) for place, answer in done.items() if ids[place]
+        ids[place]: StoredAnswer(hashes[place], answer.SerializeToString())
+        for place, answer in done.items()
+        if ids[place]
     }
     if kept:
         await remember(tx, method, kept)
@@ -170,16 +172,16 @@ async def answered(tx: Tx, method: str, request: Message, response_type: type[R]
     return response_type.FromString(row["response"]) if row["body_hash"] == body_hash(request) else None
 
 
-async def recall(tx: Tx, method: str, request_ids: Collection[str]) -> dict[str, Answer]:
+async def recall(tx: Tx, method: str, request_ids: Collection[str]) -> dict[str, StoredAnswer]:
     """Those of the tenant's request ids with a stored answer: `once` in sets, for many requests at a time.
 
-    Compare `Answer.body_hash` with that of the request; where they differ, the error is `reused()`.
+    Compare `StoredAnswer.body_hash` with that of the request; where they differ, the error is `reused()`.
     """
     rows = await tx.fetch(_RECALL, tx.org_id, method, list(request_ids))
-    return {row["request_id"]: Answer(row["body_hash"], row["response"]) for row in rows}
+    return {row["request_id"]: StoredAnswer(row["body_hash"], row["response"]) for row in rows}
 
 
-async def remember(tx: Tx, method: str, answers: Mapping[str, Answer]) -> None:
+async def remember(tx: Tx, method: str, answers: Mapping[str, StoredAnswer]) -> None:
     """Store the answers, by request id of at most 128 characters.
 
     Raises asyncpg's UniqueViolationError when another transaction has stored one of the ids since `recall`.

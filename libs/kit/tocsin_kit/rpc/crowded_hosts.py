@@ -12,9 +12,10 @@ from tocsin_kit import sockets
 from tocsin_kit.counts import Counts
 from tocsin_kit.keys.sources import address_of
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import one_turn, wait_or_stop
+from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import Proxies
+from tocsin_kit.time_slices import yield_to_others
 
 _log = get_logger(__name__)
 _REST_SECONDS: Final = 0.5
@@ -63,7 +64,7 @@ class CrowdedHosts:
             else:
                 new.append(opened)
             if number % _AT_ONCE == 0:
-                await one_turn()
+                await yield_to_others()
         for number, opened in enumerate(new, 1):
             connection = sockets.connection(opened.descriptor, self._port)
             if connection is None or self._proxies.trusts(connection.host) or of_host[connection.host] < self._most:
@@ -73,7 +74,7 @@ class CrowdedHosts:
             elif sockets.end(connection):
                 surplus[connection.host] += 1
             if number % _AT_ONCE == 0:
-                await one_turn()
+                await yield_to_others()
         self._known = known
         self._ended.inc(surplus.total())
         self._tell(surplus)

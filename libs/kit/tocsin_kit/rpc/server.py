@@ -24,8 +24,8 @@ from tocsin_kit.open_files import most_connections
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.anonymous import AnonymousHandlers
 from tocsin_kit.rpc.call import Call, current_call
-from tocsin_kit.rpc.crowded_hosts import CrowdedHosts
 from tocsin_kit.rpc.call_limits import RpcLimits
+from tocsin_kit.rpc.crowded_hosts import CrowdedHosts
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
 from tocsin_kit.rpc.pipeline import Pipeline
 from tocsin_kit.rpc.tls import server_credentials

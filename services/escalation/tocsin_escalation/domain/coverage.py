@@ -69,7 +69,7 @@ class _Found:
     times: _Times
 
 
-class Look:
+class CoverageSearch:
     """Examines policies within [since, until), in minutes. A schedule is resolved once, even if many levels name it."""
 
     def __init__(self, directory: Directory, schedules: Mapping[str, Schedule], since: int, until: int) -> None:
@@ -93,7 +93,7 @@ class Look:
         until = self._affordable(policies)
         if until == self._until:
             return self._at(policies)
-        shorter = Look(self._directory, self._schedules, self._since, until)
+        shorter = CoverageSearch(self._directory, self._schedules, self._since, until)
         found = shorter._at(policies)
         self.work += shorter.work
         return found

@@ -38,7 +38,7 @@ class Earliest:
 
 
 @dataclass
-class Spent:
+class SpentWork:
     """The work so far, in the unit of `domain.schedules.work`."""
 
     work: int = 0
@@ -51,7 +51,7 @@ def of_level(
     schedules: Mapping[str, Schedule],
     minute: int,
     only: Collection[str],
-    spent: Spent,
+    spent: SpentWork,
 ) -> list[Earliest]:
     """For each user of these targets who can be paged, by time. `only`: of these users; empty for all."""
     found: dict[str, Earliest] = {}
@@ -83,7 +83,7 @@ def _always(users: Iterable[str], condition: Condition, minute: int) -> list[Ear
 
 
 def _of_schedule(
-    schedule: Schedule, wanted: Collection[str], condition: Condition, minute: int, spent: Spent
+    schedule: Schedule, wanted: Collection[str], condition: Condition, minute: int, spent: SpentWork
 ) -> list[Earliest]:
     missing = set(users_of(schedule)) & frozenset(wanted)
     since = at = minute - BACK

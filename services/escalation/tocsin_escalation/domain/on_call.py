@@ -3,14 +3,14 @@
 from tocsin_escalation.domain.policy import OnCall
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import Coverage, Schedule
-from tocsin_escalation.domain.schedules.paging import Work, now
+from tocsin_escalation.domain.schedules.paging import WorkBudget, now
 from tocsin_escalation.domain.schedules.words import tell
 
 
-def on_call_at(schedule: Schedule, minute: int, work: Work | None = None) -> OnCall:
+def on_call_at(schedule: Schedule, minute: int, work: WorkBudget | None = None) -> OnCall:
     """With the reason in words, and, in a gap, the next user on call. `work`: the limit for looking ahead, shared with other
     schedules."""
-    here = now(schedule, minute, work or Work())
+    here = now(schedule, minute, work or WorkBudget())
     gap = here.segment.coverage is Coverage.GAP
     next_ = here.next
     return OnCall(

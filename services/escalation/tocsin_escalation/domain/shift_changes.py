@@ -20,7 +20,7 @@ MOST: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Stretch:
+class ShiftTime:
     """The user is on call in a schedule within [start, end)."""
 
     schedule: str
@@ -29,11 +29,11 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownShifts:
     """What a user knows: all their shifts up to `until`. `changed`: since when the schedules differ from it."""
 
     until: int
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[ShiftTime, ...]
     changed: int | None = None
 
 
@@ -41,8 +41,8 @@ class Known:
 class Change:
     """The time that became the user's, and the time they lost."""
 
-    gained: tuple[Stretch, ...] = ()
-    lost: tuple[Stretch, ...] = ()
+    gained: tuple[ShiftTime, ...] = ()
+    lost: tuple[ShiftTime, ...] = ()
 
     @property
     def schedules(self) -> frozenset[str]:
@@ -54,27 +54,27 @@ class Change:
 class Verdict:
     """What the user knows from now on, None if that is unchanged; and what is reported."""
 
-    known: Known | None = None
+    known: KnownShifts | None = None
     told: Change | None = None
 
 
 NOTHING: Final = Change()
 
 
-def present(shifts: Iterable[Shift], now: int, until: int) -> Known:
+def present(shifts: Iterable[Shift], now: int, until: int) -> KnownShifts:
     """The user's shifts from now until then, by the schedules."""
     found = [
-        Stretch(shift.schedule, max(shift.start or now, now), min(until if shift.end is None else shift.end, until))
+        ShiftTime(shift.schedule, max(shift.start or now, now), min(until if shift.end is None else shift.end, until))
         for shift in shifts
     ]
     nearest = sorted((each for each in found if each.start < each.end), key=lambda each: (each.start, each.schedule))
     if len(nearest) > MOST:
         until = nearest[MOST].start
         nearest = nearest[:MOST]
-    return Known(until, tuple(sorted(replace(each, end=min(each.end, until)) for each in nearest)))
+    return KnownShifts(until, tuple(sorted(replace(each, end=min(each.end, until)) for each in nearest)))
 
 
-def judge(known: Known | None, said: Known, now: int, not_looked_at: Collection[str] = ()) -> Verdict:
+def judge(known: KnownShifts | None, said: KnownShifts, now: int, not_looked_at: Collection[str] = ()) -> Verdict:
     """The consequences of the difference between what a user knows and the schedules. For schedules that were not resolved, the
     known shifts are kept."""
     if known is None:
@@ -94,7 +94,7 @@ def judge(known: Known | None, said: Known, now: int, not_looked_at: Collection[
     return Verdict(said, change) if now - known.changed >= SETTLES else Verdict()
 
 
-def difference(known: Known, said: Known, now: int) -> Change:
+def difference(known: KnownShifts, said: KnownShifts, now: int) -> Change:
     """Within the time that both cover."""
     until = min(known.until, said.until)
     before, after = _within(known.stretches, now, until), _within(said.stretches, now, until)
@@ -103,17 +103,17 @@ def difference(known: Known, said: Known, now: int) -> Change:
     return Change(tuple(_without(after, before)), tuple(_without(before, after)))
 
 
-def _within(stretches: Sequence[Stretch], since: int, until: int) -> list[Stretch]:
+def _within(stretches: Sequence[ShiftTime], since: int, until: int) -> list[ShiftTime]:
     cut = [replace(each, start=max(each.start, since), end=min(each.end, until)) for each in stretches]
     return [each for each in cut if each.start < each.end]
 
 
-def _without(these: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
+def _without(these: Sequence[ShiftTime], others: Sequence[ShiftTime]) -> list[ShiftTime]:
     """The parts of `these` that are not in `others`."""
-    taken: dict[str, list[Stretch]] = {}
+    taken: dict[str, list[ShiftTime]] = {}
     for other in sorted(others):
         taken.setdefault(other.schedule, []).append(other)
-    left: list[Stretch] = []
+    left: list[ShiftTime] = []
     for each in sorted(these):
         start = each.start
         for other in taken.get(each.schedule, ()):

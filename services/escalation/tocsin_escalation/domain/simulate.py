@@ -24,7 +24,7 @@ People = Callable[[datetime], Directory]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SimulatedEntry:
     """One entry the timeline would have. `run` is the escalation after it."""
 
     time: datetime
@@ -36,7 +36,7 @@ class Step:
 class Plan:
     """Everything that would happen, and where it ends. `truncated`: more would follow."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[SimulatedEntry, ...]
     end: Escalation
     truncated: bool
 
@@ -83,7 +83,7 @@ class _Play:
 
     def __init__(self, run: Escalation, people: People, unreachable: Mapping[str, str]) -> None:
         self.run = run
-        self.steps: list[Step] = []
+        self.steps: list[SimulatedEntry] = []
         self._people = people
         self._unreachable = unreachable
         self.taken = 0
@@ -99,7 +99,7 @@ class _Play:
             decision = decide(self.run, waiting.pop(0), now, there, UUID(int=self.taken))
             self._turns = taken(there.turns or {}, decision.commands)
             self.run = decision.next
-            self.steps += [Step(now, note, self.run) for note in decision.notes]
+            self.steps += [SimulatedEntry(now, note, self.run) for note in decision.notes]
             waiting += [
                 PageOutcome(
                     page.id, page.user, OutcomeKind.UNREACHABLE, page.level, reason=self._unreachable[page.user]

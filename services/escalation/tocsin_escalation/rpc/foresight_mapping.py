@@ -7,7 +7,7 @@ from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_escalation.app.foresight.explain import Explained
 from tocsin_escalation.app.foresight.foresee import Foreseen
 from tocsin_escalation.domain.explanation import Statement
-from tocsin_escalation.domain.simulate import Step
+from tocsin_escalation.domain.simulate import SimulatedEntry
 from tocsin_escalation.rpc.mapping import STATES
 
 
@@ -44,7 +44,7 @@ def _statement(statement: Statement) -> pb.ExplanationStatement:
     )
 
 
-def step_to(step: Step) -> pb.SimulatedStep:
+def step_to(step: SimulatedEntry) -> pb.SimulatedStep:
     """A step for the contract."""
     return pb.SimulatedStep(
         time=timestamp(step.time),

@@ -22,10 +22,10 @@ from tocsin_escalation.app.schedules.replace_periods import replace_periods
 from tocsin_escalation.rpc import planned_mapping as plans
 from tocsin_escalation.store.schedules import absences, fixed_periods
 from tocsin_escalation.store.schedules import overrides as override_store
-from tocsin_escalation.store.schedules.planned import Planned, Stretch
+from tocsin_escalation.store.schedules.planned import Planned, PlannedRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
-P = TypeVar("P", bound=Stretch)
+P = TypeVar("P", bound=PlannedRow)
 M = TypeVar("M", bound=Message)
 Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsencesRequest
 

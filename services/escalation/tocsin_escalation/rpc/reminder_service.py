@@ -20,7 +20,7 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import duration, timestamp
 
 from tocsin_escalation.app.notices import reminders
-from tocsin_escalation.app.notices.reminders import Wanted
+from tocsin_escalation.app.notices.reminders import ReminderInput
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState, Rhythm
 from tocsin_escalation.rpc.mapping import incident_id
@@ -113,7 +113,7 @@ def reminder_to(row: ReminderRow) -> pb.Reminder:
     )
 
 
-def _wanted(request: pb.CreateReminderRequest) -> Wanted:
+def _wanted(request: pb.CreateReminderRequest) -> ReminderInput:
     given = request.reminder
     if given.every.nanos:
         raise invalid("reminder.every", "must be whole seconds")
@@ -133,7 +133,7 @@ def _wanted(request: pb.CreateReminderRequest) -> Wanted:
     incident = incident_id(given.incident, "reminder.incident") if given.incident else None
     kind, _, id = (given.user or given.team).partition("/")
     whom = Target(TargetKind.USER if kind == "users" else TargetKind.TEAM, id)
-    return Wanted(incident, whom, given.text, Rhythm(every, given.until_resolved), delay)
+    return ReminderInput(incident, whom, given.text, Rhythm(every, given.until_resolved), delay)
 
 
 def _id(name: str) -> UUID:

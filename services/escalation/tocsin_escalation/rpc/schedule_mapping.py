@@ -31,7 +31,7 @@ from tocsin_escalation.domain.schedules.model import (
     Turn,
     Unit,
 )
-from tocsin_escalation.domain.schedules.questions import Shift, Standing, covered
+from tocsin_escalation.domain.schedules.questions import CurrentShift, Shift, covered
 from tocsin_escalation.domain.schedules.versions import Rollout, current
 from tocsin_escalation.domain.schedules.windows import Interval
 from tocsin_escalation.domain.schedules.words import name_of
@@ -192,7 +192,7 @@ def segment_to(segment: Segment) -> pb.OnCallSegment:
     )
 
 
-def on_call_to(schedule: str, found: Standing) -> schedule_service_pb2.OnCall:
+def on_call_to(schedule: str, found: CurrentShift) -> schedule_service_pb2.OnCall:
     """Who is on call in a schedule, for the contract."""
     return schedule_service_pb2.OnCall(
         schedule=f"schedules/{schedule}",

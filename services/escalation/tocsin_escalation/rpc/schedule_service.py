@@ -21,7 +21,7 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app.foresight import coverage, earliest
-from tocsin_escalation.app.foresight.earliest import Asked
+from tocsin_escalation.app.foresight.earliest import EarliestFilter
 from tocsin_escalation.app.schedules import calendar_imports, schedules
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
@@ -151,7 +151,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
     async def _earliest(
         self, request: pb.ListOnCallsRequest, cursor: tuple[CursorValue, ...] | None, at: datetime | None
     ) -> pb.ListOnCallsResponse:
-        asked = Asked(
+        asked = EarliestFilter(
             [name.removeprefix("policies/") for name in request.policies],
             [name.removeprefix("schedules/") for name in request.schedules],
             [request.user.removeprefix("users/")] if request.user else (),

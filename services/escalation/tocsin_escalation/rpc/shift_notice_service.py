@@ -23,7 +23,7 @@ from tocsin_escalation.app.notices import shift_notices
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.shift_notices import NoticeKind, NoticeState, week_minutes
 from tocsin_escalation.store.notices import shift_notices as store
-from tocsin_escalation.store.notices.shift_notices import ChoiceRow, NoticeRow, Wanted
+from tocsin_escalation.store.notices.shift_notices import ChoiceRow, NoticeRow, NoticeSettings
 
 _SCOPE: Final = "schedules:write"
 _MINUTE: Final = timedelta(minutes=1)
@@ -90,7 +90,7 @@ def _user(name: str) -> str:
     return parse_name(name, "users", field="user")
 
 
-def _wanted(given: pb.ShiftNoticeSettings) -> Wanted:
+def _wanted(given: pb.ShiftNoticeSettings) -> NoticeSettings:
     before = given.before.ToTimedelta() if given.HasField("before") else None
     if before is not None and before % _MINUTE:
         raise invalid("shift_notice_settings.before", "must be whole minutes")
@@ -100,7 +100,7 @@ def _wanted(given: pb.ShiftNoticeSettings) -> Wanted:
         week = week_minutes(given.week_ahead.day - 1, hour, minute)
     channel = Channel.Name(given.channel).removeprefix("CHANNEL_").lower() if given.channel else ""
     minutes = None if before is None else before // _MINUTE
-    return Wanted(minutes, given.hand_over, week, channel, given.changes, given.swaps)
+    return NoticeSettings(minutes, given.hand_over, week, channel, given.changes, given.swaps)
 
 
 def _settings_to(user: str, row: ChoiceRow) -> pb.ShiftNoticeSettings:

@@ -14,7 +14,7 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens, cursor_invalid
 
-from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, Wanted
+from tocsin_escalation.app.watching.watch_incidents import Batch, Cursor, Feeds, WatchFilter
 from tocsin_escalation.app.watching.watch_on_call import News, OnCalls, Shown
 from tocsin_escalation.rpc import mapping, schedule_mapping
 from tocsin_escalation.store.incidents.changes import Position
@@ -124,8 +124,8 @@ def _binding(kind: str) -> bytes:
     return f"{current_call().org_id}\0{kind}".encode()
 
 
-def _wanted(request: pb.WatchIncidentsRequest) -> Wanted:
-    return Wanted(
+def _wanted(request: pb.WatchIncidentsRequest) -> WatchFilter:
+    return WatchFilter(
         states=frozenset(mapping.STATE_NAMES[state] for state in request.states),
         severities=frozenset(request.severities),
         policy=request.policy.removeprefix("policies/"),

@@ -27,7 +27,7 @@ ABOUT: Final = "about"
 """The group of a rule's expression that finds the identity of the alert."""
 
 
-class Found(Protocol):
+class Match(Protocol):
     """A place where an expression was found."""
 
     def span(self) -> tuple[int, int]:
@@ -44,7 +44,7 @@ class Expression(Protocol):
     def groupindex(self) -> Mapping[str, int]:
         """The groups that have names."""
 
-    def search(self, text: str, /) -> Found | None:
+    def search(self, text: str, /) -> Match | None:
         """The first place where it is found."""
 
 

@@ -19,7 +19,7 @@ from tocsin_notify.channels.base import Always
 from tocsin_notify.channels.posting import Post, Poster, printable, retry_after
 from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
-from tocsin_notify.domain.subscription import Answer
+from tocsin_notify.domain.subscription import EndpointAnswer
 
 ID_HEADER: Final = "webhook-id"
 TIME_HEADER: Final = "webhook-timestamp"
@@ -53,7 +53,9 @@ class StandardWebhooks:
         self._allow_private = allow_private
         self._poster = Poster(timeout=timeout, allow_private=allow_private)
 
-    async def send(self, url: str, keys: Sequence[bytes], message_id: str, stamp: int, content: bytes) -> Answer:
+    async def send(
+        self, url: str, keys: Sequence[bytes], message_id: str, stamp: int, content: bytes
+    ) -> EndpointAnswer:
         """One request. What goes wrong is an answer; an exception is a defect."""
         status = 0
 
@@ -69,7 +71,7 @@ class StandardWebhooks:
         try:
             target: URL = read_url(url, allow_private=self._allow_private)
         except BadUrl as error:
-            return Answer(False, 0, f"the URL {error}")
+            return EndpointAnswer(False, 0, f"the URL {error}")
         headers = {
             ID_HEADER: message_id,
             TIME_HEADER: str(stamp),
@@ -78,11 +80,11 @@ class StandardWebhooks:
         outcome = await self._poster.send(Post(target, content, "application/json", headers), Always(), judge)
         match outcome:
             case Sent(provider_id=said):
-                return Answer(True, status, said)
+                return EndpointAnswer(True, status, said)
             case Permanent(reason=reason):
-                return Answer(False, status, reason)
+                return EndpointAnswer(False, status, reason)
             case Retryable(reason=reason, after=after):
-                return Answer(False, status, reason, after)
+                return EndpointAnswer(False, status, reason, after)
 
     async def close(self) -> None:
         """Drop idle connections."""

@@ -38,7 +38,7 @@ class EventRetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EndpointAnswer:
     """The outcome of one request. `status` is 0 without an answer; `after` are the seconds of its Retry-After."""
 
     taken: bool
@@ -48,7 +48,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubscriptionHealth:
     """The state of a subscription. `failures` in a row, the first at `failing_since`; nothing is sent before
     `resume_time`."""
 
@@ -81,15 +81,15 @@ class Standing:
 class Verdict:
     """The consequences of an answer. `due_time` is None when the delivery has ended; `stopped`: by this answer."""
 
-    standing: Standing
+    standing: SubscriptionHealth
     due_time: datetime | None
     taken: bool
     stopped: bool = False
 
 
 def judge(
-    standing: Standing,
-    answer: Answer,
+    standing: SubscriptionHealth,
+    answer: EndpointAnswer,
     now: datetime,
     *,
     attempts: int,
@@ -100,7 +100,7 @@ def judge(
     """The consequences for the delivery, from `since`, and for its subscription, of an answer to attempt number
     `attempts`."""
     if answer.taken:
-        return Verdict(Standing(stop_time=standing.stop_time, proven=True), None, taken=True)
+        return Verdict(SubscriptionHealth(stop_time=standing.stop_time, proven=True), None, taken=True)
     failures = standing.failures + 1
     failing_since = standing.failing_since or now
     asked = min(answer.after or 0.0, _RETRY_AFTER_MOST)

@@ -20,7 +20,7 @@ from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.code_limits import CodeLimits
-from tocsin_notify.app.contacts.contacts import KEPT, Contacts, Given, Owners, find
+from tocsin_notify.app.contacts.contacts import KEPT, ContactInput, Contacts, Owners, find
 from tocsin_notify.app.contacts.notification_settings import read_effective, replace_settings
 from tocsin_notify.app.contacts.owner_notices import OwnerNotices
 from tocsin_notify.app.contacts.rules import replace_rules
@@ -123,7 +123,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         if given.WhichOneof("kind") in {path.partition(".")[0] for path in paths}:
             await self._contacts.vet(tenant(), mapping.given_from(given))
 
-        def change(before: Contact) -> Given:
+        def change(before: Contact) -> ContactInput:
             merged = mapping.contact_to(before)
             apply_update_mask(merged, given, request.update_mask, writable=WRITABLE)
             validate(merged, "contact_method")

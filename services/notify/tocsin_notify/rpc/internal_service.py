@@ -14,7 +14,7 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.raw_fields import takes_bytes
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.contacts.user_changes import Standing, UserChange, UserChanges
+from tocsin_notify.app.contacts.user_changes import UserChange, UserChanges, UserEvent
 from tocsin_notify.app.events.publish_events import PublishEvents
 from tocsin_notify.app.pages.cancel import Cancel
 from tocsin_notify.app.pages.intake import Intake
@@ -29,9 +29,9 @@ _MOST_DESCRIBED: Final = 100
 _MOST_JOBS: Final = 1000
 """As the contract says."""
 _STANDINGS: Final = {
-    pb.USER_STANDING_ENABLED: Standing.ENABLED,
-    pb.USER_STANDING_DISABLED: Standing.DISABLED,
-    pb.USER_STANDING_DELETED: Standing.DELETED,
+    pb.USER_STANDING_ENABLED: UserEvent.ENABLED,
+    pb.USER_STANDING_DISABLED: UserEvent.DISABLED,
+    pb.USER_STANDING_DELETED: UserEvent.DELETED,
 }
 
 

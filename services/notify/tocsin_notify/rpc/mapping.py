@@ -14,7 +14,7 @@ from tocsin_kit.rpc.listing import Position
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.timestamps import duration, timestamp
 
-from tocsin_notify.app.contacts.contacts import Given
+from tocsin_notify.app.contacts.contacts import ContactInput
 from tocsin_notify.app.pages.jobs import CHANNELS, KINDS
 from tocsin_notify.app.pages.stored_jobs import title_of
 from tocsin_notify.channels.registry import TYPES
@@ -85,11 +85,11 @@ def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMetho
     return message
 
 
-def given_from(message: contact_pb.ContactMethod) -> Given:
+def given_from(message: contact_pb.ContactMethod) -> ContactInput:
     """What the caller asks for; the oneof was validated."""
     type_ = TYPES[Channel(str(message.WhichOneof("kind")))]
     kind = getattr(message, type_.channel)
-    return Given(
+    return ContactInput(
         message.user,
         message.display_name,
         type_.channel,

@@ -12,7 +12,7 @@ from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.timestamps import duration, timestamp
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.messages.messages import Cancelled, Given
+from tocsin_notify.app.messages.messages import Cancelled, MessageInput
 from tocsin_notify.app.pages.jobs import CHANNELS
 from tocsin_notify.domain.message import GROUP, MessageState, Step, Stored, state_of, state_of_group
 from tocsin_notify.domain.page import Channel, Urgency
@@ -82,14 +82,14 @@ def cancel_result_to(name: str, answer: Cancelled | TocsinError) -> pb.CancelMes
     return pb.CancelMessageResult(name=name, cancelled=cancelled_to(answer))
 
 
-def sent_from(message: pb.Message) -> Given:
+def sent_from(message: pb.Message) -> MessageInput:
     """As `given_from`, of a message that is new. Raises INVALID_FIELD."""
     if message.HasField("send_time") and message.HasField("local_time"):
         raise invalid("message.local_time", "must not be set together with send_time; give one of them")
     return given_from(message)
 
 
-def try_sent_from(message: pb.Message) -> Given | TocsinError:
+def try_sent_from(message: pb.Message) -> MessageInput | TocsinError:
     """The same for one of a batch."""
     try:
         return sent_from(message)
@@ -97,7 +97,7 @@ def try_sent_from(message: pb.Message) -> Given | TocsinError:
         return error
 
 
-def given_from(message: pb.Message) -> Given:
+def given_from(message: pb.Message) -> MessageInput:
     """What the caller asks for; the annotations hold. Raises INVALID_FIELD for what they cannot say."""
     if not message.text.strip():
         raise invalid("message.text", "must say something: it is white space alone")
@@ -123,7 +123,7 @@ def given_from(message: pb.Message) -> Given:
         if message.HasField("expire_after")
         else None,
     )
-    return Given(content, _send_time(message))
+    return MessageInput(content, _send_time(message))
 
 
 def _send_time(message: pb.Message) -> datetime | None:

@@ -19,7 +19,7 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.messages.about import is_incident, missing_incidents, require_incident
 from tocsin_notify.app.messages.groups import missing_groups, require_group
-from tocsin_notify.app.messages.messages import Given, Messages, find, steps_of
+from tocsin_notify.app.messages.messages import MessageInput, Messages, find, steps_of
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.message import Step
 from tocsin_notify.rpc import mapping, message_mapping
@@ -80,16 +80,16 @@ class MessageService(pb_grpc.MessageServiceServicer):
         if done is not None:
             return done
         asked = list(map(message_mapping.try_sent_from, request.messages))
-        groups = {each.content.group: None for each in asked if isinstance(each, Given) and each.content.group}
+        groups = {each.content.group: None for each in asked if isinstance(each, MessageInput) and each.content.group}
         missing = await missing_groups(self._db, self._escalation, org_id, list(groups))
-        about = [each.content.about for each in asked if isinstance(each, Given)]
+        about = [each.content.about for each in asked if isinstance(each, MessageInput)]
         missing |= await missing_incidents(self._escalation, org_id, about)
-        checked = [_checked(each, missing) if isinstance(each, Given) else each for each in asked]
-        wanted = [(each, sender) for each in checked if isinstance(each, Given)]
+        checked = [_checked(each, missing) if isinstance(each, MessageInput) else each for each in asked]
+        wanted = [(each, sender) for each in checked if isinstance(each, MessageInput)]
 
         async def send(tx: Tx) -> pb.BatchSendMessagesResponse:
             made = iter(await self._messages.send(tx, wanted))
-            answers = [next(made) if isinstance(each, Given) else each for each in checked]
+            answers = [next(made) if isinstance(each, MessageInput) else each for each in checked]
             return pb.BatchSendMessagesResponse(results=map(message_mapping.sent_to, answers))
 
         return await self._once("BatchSendMessages", request, pb.BatchSendMessagesResponse, send)
@@ -148,7 +148,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
             if await self._once.answered("UpdateMessage", request, pb.UpdateMessageResponse) is None:
                 await require_incident(self._escalation, tenant(), given.about)
 
-        def change(before: Message) -> Given:
+        def change(before: Message) -> MessageInput:
             merged = message_mapping.message_to(before, ())
             written = apply_update_mask(merged, given, request.update_mask, writable=WRITABLE)
             heads = {path.partition(".")[0] for path in written}
@@ -188,7 +188,9 @@ class MessageService(pb_grpc.MessageServiceServicer):
 
         return await self._once("BatchCancelMessages", request, pb.BatchCancelMessagesResponse, cancel)
 
-    async def _send(self, tx: Tx, wanted: Sequence[tuple[Given, str]]) -> list[pb.SendMessageResponse | TocsinError]:
+    async def _send(
+        self, tx: Tx, wanted: Sequence[tuple[MessageInput, str]]
+    ) -> list[pb.SendMessageResponse | TocsinError]:
         return [
             each
             if isinstance(each, TocsinError)
@@ -203,5 +205,5 @@ class MessageService(pb_grpc.MessageServiceServicer):
         ]
 
 
-def _checked(given: Given, missing: Mapping[str, TocsinError]) -> Given | TocsinError:
+def _checked(given: MessageInput, missing: Mapping[str, TocsinError]) -> MessageInput | TocsinError:
     return missing.get(given.content.group) or missing.get(given.content.about) or given

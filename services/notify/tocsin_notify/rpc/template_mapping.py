@@ -7,7 +7,7 @@ from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_notify.app.messages.template_preview import Preview
-from tocsin_notify.app.messages.templates import Given
+from tocsin_notify.app.messages.templates import TemplateInput
 from tocsin_notify.app.pages.jobs import KINDS
 from tocsin_notify.domain.template import Part
 from tocsin_notify.store.messages.templates import TemplateRow
@@ -16,9 +16,11 @@ WRITABLE: Final = tuple(Part)
 _TYPES: Final = {kind: number for number, kind in KINDS.items()}
 
 
-def given_from(given: pb.Template) -> Given:
+def given_from(given: pb.Template) -> TemplateInput:
     """What a caller asks a template to be; the message is valid."""
-    return Given(KINDS[given.type], given.language, {part: source for part in Part if (source := getattr(given, part))})
+    return TemplateInput(
+        KINDS[given.type], given.language, {part: source for part in Part if (source := getattr(given, part))}
+    )
 
 
 def template_to(row: TemplateRow) -> pb.Template:

@@ -17,7 +17,7 @@ from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.messages.template_preview import job_for, preview
-from tocsin_notify.app.messages.templates import Given, Templates, check, find
+from tocsin_notify.app.messages.templates import TemplateInput, Templates, check, find
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc import template_mapping as encode
 from tocsin_notify.store.messages import templates as store
@@ -109,5 +109,5 @@ class TemplateService(pb_grpc.TemplateServiceServicer):
         return encode.preview_to(await asyncio.to_thread(self._preview, source, job))
 
 
-def _source(given: Given) -> Source:
+def _source(given: TemplateInput) -> Source:
     return Source("", given.kind, given.language, given.parts)

@@ -9,7 +9,7 @@ from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.schedules import layers, resolve
 from tocsin_escalation.domain.schedules.checks import too_much, too_much_together
 from tocsin_escalation.domain.schedules.model import FOREVER, Layer, Mode, Schedule, Segment, Turn, Unit, Window
-from tocsin_escalation.domain.schedules.paging import WORK, Work, now
+from tocsin_escalation.domain.schedules.paging import WORK, WorkBudget, now
 from tocsin_escalation.domain.schedules.questions import standing
 from tocsin_escalation.domain.schedules.work import COMING, MOST, MOST_TOGETHER, coming
 
@@ -68,7 +68,7 @@ def test_a_dense_schedule_whose_people_are_all_gone_costs_no_more_either(dealt: 
 
 
 def test_schedules_of_one_transaction_share_what_is_left(dealt: list[int]) -> None:
-    work = Work(WORK)
+    work = WorkBudget(WORK)
     for _ in range(5):
         on_call_at(dense(concurrent=5), NOW, work)
     assert work.left >= 0
@@ -76,7 +76,7 @@ def test_schedules_of_one_transaction_share_what_is_left(dealt: list[int]) -> No
 
 
 def test_what_one_schedule_uses_up_shortens_no_ordinary_one() -> None:
-    work = Work(0)
+    work = WorkBudget(0)
     heavy = now(dense(concurrent=50), NOW, work)
     assert heavy.segment.people
     week = now(Schedule("web", "UTC", (layer("ana", "ben"),)), NOW, work)
@@ -193,7 +193,7 @@ def test_paging_and_lists_say_the_same() -> None:
     for seed in range(60):
         schedule, since, until = random_schedule(Random(seed), 48)
         for minute in range(since, until, 397):
-            wide, found = standing(schedule, minute), now(schedule, minute, Work())
+            wide, found = standing(schedule, minute), now(schedule, minute, WorkBudget())
             assert (found.segment.people, found.segment.sources) == (wide.segment.people, wide.segment.sources)
             assert found.segment.coverage is wide.segment.coverage
             if FOREVER not in (found.segment.end, wide.segment.end):

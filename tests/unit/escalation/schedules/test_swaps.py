@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from tocsin_escalation.domain.schedules.model import FixedPeriod, Override, Schedule, Scope, SourceKind
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.schedules.swaps import NotPossible, Replacement, Stretch, exchange
+from tocsin_escalation.domain.schedules.swaps import NotPossible, Replacement, SwapStretch, exchange
 from tocsin_escalation.domain.schedules.words import tell
 
 from tests.unit.escalation.schedules.random_schedules import random_schedule
@@ -16,11 +16,11 @@ WEB = Schedule("web", "UTC", (layer("ana", "ben", "cem", turn=DAILY, start="2026
 MONDAY, TUESDAY, WEDNESDAY, THURSDAY, FRIDAY = (f"2026-01-{day:02} 00:00" for day in range(5, 10))
 
 
-def gives(giver: str, taker: str, start: str = MONDAY, end: str = TUESDAY) -> Stretch:
-    return Stretch(utc(start), utc(end), giver, taker)
+def gives(giver: str, taker: str, start: str = MONDAY, end: str = TUESDAY) -> SwapStretch:
+    return SwapStretch(utc(start), utc(end), giver, taker)
 
 
-def swapped(schedule: Schedule, *stretches: Stretch, swap: str = "s1") -> Schedule:
+def swapped(schedule: Schedule, *stretches: SwapStretch, swap: str = "s1") -> Schedule:
     made = exchange(schedule, *stretches)
     first = len(schedule.overrides)
     kept = tuple(
@@ -30,7 +30,7 @@ def swapped(schedule: Schedule, *stretches: Stretch, swap: str = "s1") -> Schedu
     return replace(schedule, overrides=(*schedule.overrides, *kept))
 
 
-def refusal(schedule: Schedule, *stretches: Stretch) -> str:
+def refusal(schedule: Schedule, *stretches: SwapStretch) -> str:
     with pytest.raises(NotPossible) as refused:
         exchange(schedule, *stretches)
     return str(refused.value)
@@ -112,7 +112,7 @@ def test_a_swap_changes_nothing_but_who_has_the_two_stretches() -> None:
         segment = random.choice(segments)
         giver, taker = random.choice(segment.people), "zoe"
         try:
-            after = swapped(schedule, Stretch(segment.start, segment.end, giver, taker))
+            after = swapped(schedule, SwapStretch(segment.start, segment.end, giver, taker))
         except NotPossible:
             continue
         done += 1

@@ -13,7 +13,7 @@ from tocsin_escalation.app.people import policies, reach
 from tocsin_escalation.app.people.reach import Reachability, Reaching
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.policy import Policy
-from tocsin_escalation.domain.simulate import Plan, Step
+from tocsin_escalation.domain.simulate import Plan, SimulatedEntry
 
 MOST_STEPS: Final = 500
 _LATER: Final = timedelta(days=7)
@@ -33,7 +33,7 @@ class Forecast:
     """The first pass through the levels of an incident that begins at `start`."""
 
     start: datetime
-    steps: tuple[Step, ...]
+    steps: tuple[SimulatedEntry, ...]
     truncated: bool
 
 
@@ -61,7 +61,7 @@ async def check_policy(
     """Raises INVALID_FIELD for `start_times`, and for a policy that is not `saved` the errors of CreatePolicy."""
     computations = Computations()
 
-    async def look(tx: Tx) -> list[foresee.Opened]:
+    async def look(tx: Tx) -> list[foresee.SimulatedIncident]:
         if not saved:
             await policies.check(tx, policy, computations, "draft")
         now = await tx.now()

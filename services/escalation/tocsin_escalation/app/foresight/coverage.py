@@ -12,7 +12,7 @@ from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
 from tocsin_escalation.app.incidents import handing_on
 from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, span
 from tocsin_escalation.domain.chain import chain
-from tocsin_escalation.domain.coverage import Look, PolicyCoverage
+from tocsin_escalation.domain.coverage import CoverageSearch, PolicyCoverage
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.store.people import policies
 
@@ -34,7 +34,7 @@ async def of_policies(
         there = await foresee.people(tx, wanted, since, until)
 
     def ask() -> list[PolicyCoverage]:
-        look, found = Look(there.base, there.schedules, first, last), list[PolicyCoverage]()
+        look, found = CoverageSearch(there.base, there.schedules, first, last), list[PolicyCoverage]()
         for policy in wanted:
             found.append(look.at_policy(policy))
             if look.work >= WORK_AT_ONCE:

@@ -26,7 +26,7 @@ _AHEAD: Final = timedelta(minutes=earliest.AHEAD[-1])
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EarliestFilter:
     """Which policies are asked for; empty: all. With `schedules`, only users who are on call through one of these."""
 
     policies: Collection[str] = ()
@@ -55,7 +55,7 @@ class _Step:
 
 
 async def of_levels(
-    db: Database, org_id: str, asked: Asked, at: datetime | None, after: tuple[str, int], limit: int
+    db: Database, org_id: str, asked: EarliestFilter, at: datetime | None, after: tuple[str, int], limit: int
 ) -> tuple[list[LevelOnCall], tuple[str, int] | None]:
     """Levels from (policy id, place) on, as of an instant or now, and where the next page begins; None at the end."""
     async with db.transaction(org_id) as tx:
@@ -71,7 +71,7 @@ async def of_levels(
     minute = minute_of(time)
 
     def look() -> list[LevelOnCall]:
-        spent, found = earliest.Spent(), list[LevelOnCall]()
+        spent, found = earliest.SpentWork(), list[LevelOnCall]()
         for step in steps[:limit]:
             users = earliest.of_level(step.targets, step.condition, people, schedules, minute, asked.users, spent)
             found.append(LevelOnCall(step.policy, step.level, tuple(users)))
@@ -85,7 +85,7 @@ async def of_levels(
     return found, (following.policy, following.place) if following else None
 
 
-async def _steps(tx: Tx, asked: Asked, after: tuple[str, int], limit: int) -> list[_Step]:
+async def _steps(tx: Tx, asked: EarliestFilter, after: tuple[str, int], limit: int) -> list[_Step]:
     """In the order of policies and levels."""
     id, place = after
     steps: list[_Step] = []

@@ -107,7 +107,7 @@ async def of_opening(
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class SimulatedIncident:
     """A new incident that routing gives to the policy `wanted`; not simulated yet."""
 
     org_id: str
@@ -137,7 +137,7 @@ def begin(now: datetime, start: datetime | None, field: str) -> datetime:
     return begins
 
 
-async def on_draft(tx: Tx, policy: Policy, begins: datetime, severity: int) -> Opened:
+async def on_draft(tx: Tx, policy: Policy, begins: datetime, severity: int) -> SimulatedIncident:
     """A new incident on this policy, saved or not."""
     return await open_on(tx, policy.id, policy, begins, _facts(severity, begins))
 
@@ -146,11 +146,11 @@ def _facts(severity: int, begins: datetime) -> Facts:
     return Facts("a simulated incident", "", severity, "", begins)
 
 
-async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, facts: Facts) -> Opened:
+async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, facts: Facts) -> SimulatedIncident:
     """A new incident that routing gives to the policy `wanted`, empty for none; `policy` is that policy if it exists."""
     fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
     there = await people(tx, [each for each in (policy, fallback) if each is not None], begins, begins + HORIZON)
-    return Opened(tx.org_id, wanted, policy, fallback, facts, begins, there)
+    return SimulatedIncident(tx.org_id, wanted, policy, fallback, facts, begins, there)
 
 
 async def of_incident(db: Database, notify: Reaching, org_id: str, id: UUID, event: Event | None = None) -> Foreseen:

@@ -10,7 +10,7 @@ from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.coverage import SCHEDULES_AT_ONCE
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
-from tocsin_escalation.domain.coverage import Look
+from tocsin_escalation.domain.coverage import CoverageSearch
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.warnings import Warned, warn_of_gaps
@@ -32,7 +32,7 @@ async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days:
         there = await foresee.people(tx, taken, now, until)
 
     def ask() -> list[Found]:
-        look = Look(there.base, there.schedules, minute_of(now), minute_of(until))
+        look = CoverageSearch(there.base, there.schedules, minute_of(now), minute_of(until))
         return [_of_policy(look, policy) for policy in taken]
 
     # In a thread: resolving days of many schedules takes longer than other calls may wait.
@@ -41,7 +41,7 @@ async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days:
     return [next(found) if id(policy) in kept else None for policy in alone]
 
 
-def _of_policy(look: Look, policy: Policy) -> Found:
+def _of_policy(look: CoverageSearch, policy: Policy) -> Found:
     if look.work + look.cost([policy]) > WORK_AT_ONCE:
         return None
     return warn_of_gaps(policy, look.at_levels(policy))

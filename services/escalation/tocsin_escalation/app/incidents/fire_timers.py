@@ -31,7 +31,7 @@ Fired = tuple[UUID, TimerFired]
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class UnfiredTimers:
     """Timers that were not fired. `rows`: another transaction holds their incident. `turns`: it holds the turns of a policy on
     which they may page, or too many of them page many schedules.
     """
@@ -42,13 +42,13 @@ class Left:
     def __len__(self) -> int:
         return len(self.rows) + len(self.turns)
 
-    def __add__(self, other: "Left") -> "Left":
-        return Left(self.rows + other.rows, self.turns + other.turns)
+    def __add__(self, other: "UnfiredTimers") -> "UnfiredTimers":
+        return UnfiredTimers(self.rows + other.rows, self.turns + other.turns)
 
 
 async def fire_timers(
     db: Database, effects: Effects, fired: Sequence[Fired], way: str = "redis", *, wait: bool = False
-) -> Left:
+) -> UnfiredTimers:
     """Fire these timers. A timer that fails is postponed with a growing pause; a stale one does nothing.
 
     Returns the timers that were not fired. A set never waits for locks of another transaction: a replica that is stopped inside
@@ -56,7 +56,7 @@ async def fire_timers(
     takes too long. Timers of policies that name many schedules are fired after the others (`app.incidents.sharing`). `way` says
     who found them due, `redis` or `sweep`: the lateness of each is measured separately.
     """
-    left = Left()
+    left = UnfiredTimers()
     waiting = deque([tuple(fired)])
     for _ in range(_MOST_TRANSACTIONS):
         if not waiting:
@@ -65,12 +65,12 @@ async def fire_timers(
         left += more
         if apart:
             waiting.append(apart)
-    return left + Left(turns=tuple(each for batch in waiting for each in batch))
+    return left + UnfiredTimers(turns=tuple(each for batch in waiting for each in batch))
 
 
 async def _fire(
     db: Database, effects: Effects, fired: Sequence[Fired], way: str, *, wait: bool
-) -> tuple[Left, tuple[Fired, ...]]:
+) -> tuple[UnfiredTimers, tuple[Fired, ...]]:
     """One transaction, or several when it fails. Includes those that are fired apart from the others."""
     try:
         return await _transaction(db, effects, fired, way, wait=wait)
@@ -82,12 +82,12 @@ async def _fire(
             raise
         if len(fired) == 1:
             if isinstance(error, TransactionLost) and await _fired_with_less(db, effects, fired, way):
-                return Left(), ()
+                return UnfiredTimers(), ()
             await _postpone(db, effects, fired[0][0], error)
-            return Left(), ()
+            return UnfiredTimers(), ()
         _log.exception("timer_batch_failed", timers=len(fired))
     half = len(fired) // 2
-    left, apart = Left(), tuple[Fired, ...]()
+    left, apart = UnfiredTimers(), tuple[Fired, ...]()
     for part in (fired[:half], fired[half:]):
         more, heavy = await _fire(db, effects, part, way, wait=wait)
         left, apart = left + more, apart + heavy
@@ -120,8 +120,8 @@ async def _transaction(
     *,
     wait: bool,
     most_schedules: int = sharing.MOST_LOOKED_AT,
-) -> tuple[Left, tuple[Fired, ...]]:
-    async def work(tx: Tx, runs: dict[UUID, Escalation]) -> tuple[Left, tuple[Fired, ...]]:
+) -> tuple[UnfiredTimers, tuple[Fired, ...]]:
+    async def work(tx: Tx, runs: dict[UUID, Escalation]) -> tuple[UnfiredTimers, tuple[Fired, ...]]:
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
         taking = await round_robin.lock_for(tx, round_robin.running_of(steps, runs), wait=wait)
         steps = [step for step in steps if step.incident_id not in taking.held | taking.apart]
@@ -130,7 +130,7 @@ async def _transaction(
             await _take(tx, steps, effects, known, way)
         absent = [incident_id for incident_id, _ in fired if incident_id not in runs]
         held = await escalations.known(tx, absent) if absent else set()
-        return Left(_of(fired, held), _of(fired, taking.held)), _of(fired, taking.apart)
+        return UnfiredTimers(_of(fired, held), _of(fired, taking.held)), _of(fired, taking.apart)
 
     incidents = list({incident_id for incident_id, _ in fired})
     return await lock_then_run(db, None, lambda tx: escalations.lock(tx, incidents, wait=wait), work)

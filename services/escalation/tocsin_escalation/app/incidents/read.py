@@ -10,7 +10,7 @@ from tocsin_kit.errors import not_found
 
 from tocsin_escalation.store.incidents import escalations, finding, timeline
 from tocsin_escalation.store.incidents.escalations import EscalationRow
-from tocsin_escalation.store.incidents.finding import Count, Filters, Found
+from tocsin_escalation.store.incidents.finding import Count, Filters, FoundPage
 from tocsin_escalation.store.incidents.timeline import Entry
 
 
@@ -23,7 +23,7 @@ async def incident(db: Database, org_id: str, id: UUID) -> EscalationRow:
     return row
 
 
-async def newest(db: Database, org_id: str, filters: Filters, cursor: Sequence[object] | None, limit: int) -> Found:
+async def newest(db: Database, org_id: str, filters: Filters, cursor: Sequence[object] | None, limit: int) -> FoundPage:
     """Incidents that fit, newest first; the cursor is the place behind which to go on."""
     async with db.transaction(org_id) as tx:
         return await finding.newest(tx, filters, place(cursor), limit)

@@ -30,18 +30,18 @@ from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState, Rhythm, Verdict, judge, page_id, why_over
 from tocsin_escalation.store.notices import reminders
-from tocsin_escalation.store.notices.reminders import NewReminder, ReminderRow, Standing
+from tocsin_escalation.store.notices.reminders import NewReminder, RemindedIncident, ReminderRow
 from tocsin_escalation.store.people import directory
 
 _log = get_logger(__name__)
 
 BATCH: Final = 500
-_NOBODY: Final = Standing(UUID(int=0), "", State.RESOLVED, 0, "", "", 0, "", "")
+_NOBODY: Final = RemindedIncident(UUID(int=0), "", State.RESOLVED, 0, "", "", 0, "", "")
 """An incident that was deleted needs no reminder."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReminderInput:
     """The reminder that a caller asks for. `incident_id` None: it has its own text and no incident. `whom`: a user or a team."""
 
     incident_id: UUID | None
@@ -51,7 +51,7 @@ class Wanted:
     delay: timedelta
 
 
-async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> ReminderRow:
+async def create(tx: Tx, wanted: ReminderInput, creator: str, budgets: Budgets) -> ReminderRow:
     """A new one. Raises INCIDENT_NOT_FOUND, INCIDENT_RESOLVED, INCIDENT_STATE, USER_NOT_FOUND, TEAM_NOT_FOUND, LIMIT_REACHED."""
     if wanted.incident_id is not None:
         await _require_use(tx, wanted.incident_id, wanted)
@@ -65,7 +65,7 @@ async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> Remi
     )
 
 
-async def _require_use(tx: Tx, incident_id: UUID, wanted: Wanted) -> None:
+async def _require_use(tx: Tx, incident_id: UUID, wanted: ReminderInput) -> None:
     """A reminder that would end at once is refused."""
     found = await reminders.standings(tx, [(tx.org_id, incident_id)], lock=True)
     if incident_id not in found:
@@ -98,7 +98,7 @@ async def as_they_stand(tx: Tx, rows: Sequence[ReminderRow]) -> list[ReminderRow
     return [row if row.incident_id is None else _as_it_stands(row, known.get(row.incident_id, _NOBODY)) for row in rows]
 
 
-def _as_it_stands(row: ReminderRow, standing: Standing) -> ReminderRow:
+def _as_it_stands(row: ReminderRow, standing: RemindedIncident) -> ReminderRow:
     over = why_over(standing.state, standing.who, row.rhythm) if row.state is ReminderState.SCHEDULED else None
     return row if over is None else replace(row, state=ReminderState.STOPPED, state_reason=over, next_time=None)
 
@@ -176,7 +176,7 @@ def _why_nobody(whom: Target) -> str:
     return f"{whom} has no member who is not disabled, or was deleted"
 
 
-def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notification_pb2.NotificationJob:
+def job_of(row: ReminderRow, user: str, standing: RemindedIncident | None) -> notification_pb2.NotificationJob:
     """The message that a reminder becomes for a user. A stop of the incident's pages of its generation stops it too."""
     assert row.next_time is not None, "it was due"
     planned = Timestamp()

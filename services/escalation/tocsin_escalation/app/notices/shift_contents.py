@@ -9,7 +9,7 @@ from tocsin.notify.v1 import shift_pb2 as pb
 
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import Segment
-from tocsin_escalation.domain.shift_changes import Change, Stretch
+from tocsin_escalation.domain.shift_changes import Change, ShiftTime
 from tocsin_escalation.domain.shift_details import Names, OpenIncident, why_gained, why_lost
 from tocsin_escalation.domain.shift_notices import NoticeKind, Shift
 
@@ -87,8 +87,8 @@ class Offer:
 
     swap: str
     giver: str
-    offered: Stretch
-    in_return: Stretch | None
+    offered: ShiftTime
+    in_return: ShiftTime | None
     reason: str
 
 
@@ -135,7 +135,7 @@ def _tell_incidents(told: pb.ShiftContent, opened: Open) -> None:
     told.incidents_incomplete = opened.cut
 
 
-def _stretch(stretch: Stretch, names: Names) -> pb.ShiftStretch:
+def _stretch(stretch: ShiftTime, names: Names) -> pb.ShiftStretch:
     return pb.ShiftStretch(
         schedule=names.schedule(stretch.schedule),
         start_time=_timestamp(stretch.start),

@@ -8,7 +8,7 @@ from tocsin_kit.errors import not_found
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.store.notices import known_shifts, shift_notices
-from tocsin_escalation.store.notices.shift_notices import ChoiceRow, Wanted
+from tocsin_escalation.store.notices.shift_notices import ChoiceRow, NoticeSettings
 from tocsin_escalation.store.people import directory
 
 NOTHING: Final = ChoiceRow("", None, False, None, "", 0, None)
@@ -21,7 +21,7 @@ async def find(tx: Tx, user: str) -> ChoiceRow:
     return await shift_notices.get(tx, user) or NOTHING
 
 
-async def replace(tx: Tx, user: str, etag: str, wanted: Wanted) -> tuple[ChoiceRow, ChoiceRow]:
+async def replace(tx: Tx, user: str, etag: str, wanted: NoticeSettings) -> tuple[ChoiceRow, ChoiceRow]:
     """What the user had chosen, and what they have now. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
     # For a user who is deleted meanwhile, the settings would have no row to refer to.
     await must_exist(tx, user, lock=True)

@@ -9,7 +9,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.notices.shift_contents import Offer, Reader, of_answer, of_offer
 from tocsin_escalation.domain.schedules.clock import minute_of
-from tocsin_escalation.domain.shift_changes import Stretch
+from tocsin_escalation.domain.shift_changes import ShiftTime
 from tocsin_escalation.domain.shift_details import Names
 from tocsin_escalation.store.notices import shift_notices
 from tocsin_escalation.store.schedules.swaps import SwapRow
@@ -30,8 +30,8 @@ async def answered(tx: Tx, row: SwapRow, who: Collection[str], *, accepted: bool
 def _offer(row: SwapRow) -> Offer:
     in_return = None
     if row.return_start_time is not None and row.return_end_time is not None:
-        in_return = Stretch(row.schedule_id, minute_of(row.return_start_time), minute_of(row.return_end_time))
-    offered = Stretch(row.schedule_id, minute_of(row.start_time), minute_of(row.end_time))
+        in_return = ShiftTime(row.schedule_id, minute_of(row.return_start_time), minute_of(row.return_end_time))
+    offered = ShiftTime(row.schedule_id, minute_of(row.start_time), minute_of(row.end_time))
     return Offer(f"swaps/{row.id}", row.user_id, offered, in_return, row.reason)
 
 

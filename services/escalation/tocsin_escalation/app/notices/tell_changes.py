@@ -19,7 +19,7 @@ from tocsin_escalation.app.bisection import run_transaction
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.notices.shift_contents import Reader, of_change
 from tocsin_escalation.app.schedules import coming_shifts
-from tocsin_escalation.app.schedules.coming_shifts import Coming
+from tocsin_escalation.app.schedules.coming_shifts import ComingShifts
 from tocsin_escalation.domain.schedules.clock import DAY, minute_of, time_of
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.resolve import resolve
@@ -97,7 +97,7 @@ class TellChanges:
 
 async def _read(
     tx: Tx, org_ids: Sequence[str], keys: Sequence[on_call.Key]
-) -> tuple[dict[tuple[str, str], Recipient], Coming, int]:
+) -> tuple[dict[tuple[str, str], Recipient], ComingShifts, int]:
     now = minute_of(await tx.now())
     recipients = {(each.org_id, each.user_id): each for each in await known_shifts.recipients(tx, org_ids)}
     return recipients, await coming_shifts.within(tx, keys, recipients, time_of(now), LOOKED_AT + _MARGIN), now

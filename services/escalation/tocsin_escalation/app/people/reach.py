@@ -43,7 +43,7 @@ class Reachability:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UnreachableTarget:
     """One target of one policy; `position` counts the policy's targets of this kind from 0."""
 
     policy: str
@@ -83,13 +83,13 @@ async def of_policies(
 
 async def list_unreachable(
     db: Database, notify: Reaching, org_id: str, after: tuple[str, int], limit: int
-) -> tuple[list[Found], tuple[str, int] | None]:
+) -> tuple[list[UnreachableTarget], tuple[str, int] | None]:
     """Targets after (policy id, position), and where the next page begins; None at the end.
 
     Reads a limited number of policies, so that a tenant with thousands of correct ones gets an answer in time. Raises
     SERVICE_UNAVAILABLE.
     """
-    found: list[Found] = []
+    found: list[UnreachableTarget] = []
     cursor, position = after
     for _ in range(_ROUNDS):
         async with db.transaction(org_id) as tx:
@@ -104,7 +104,7 @@ async def list_unreachable(
                     continue
                 if len(found) == limit:
                     return found, (row.policy.id, number)
-                found.append(Found(row.policy.id, number, warned))
+                found.append(UnreachableTarget(row.policy.id, number, warned))
         if len(rows) < _POLICIES_AT_ONCE:
             return found, None
         cursor, position = rows[-1].policy.id, len(reached[-1].warned)

@@ -13,7 +13,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.schedules.clock import DAY, minute_of, time_of
 from tocsin_escalation.domain.schedules.model import Schedule
-from tocsin_escalation.domain.schedules.paging import WORK_LEAST, WORK_TOGETHER, Work
+from tocsin_escalation.domain.schedules.paging import WORK_LEAST, WORK_TOGETHER, WorkBudget
 from tocsin_escalation.domain.schedules.questions import users_of
 from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.domain.schedules.work import spans, weight
@@ -32,7 +32,7 @@ Shifts = Mapping[tuple[str, str], Sequence[Shift]]
 
 
 @dataclass(frozen=True, slots=True)
-class Coming:
+class ComingShifts:
     """Shifts up to `until`, without those of schedules that would be too much work."""
 
     shifts: Shifts
@@ -48,18 +48,18 @@ async def of(tx: Tx, keys: Sequence[on_call.Key], users: Collection[tuple[str, s
 
 async def within(
     tx: Tx, keys: Sequence[on_call.Key], users: Collection[tuple[str, str]], now: datetime, minutes: int
-) -> Coming:
+) -> ComingShifts:
     """The same for so many minutes, a few of which are in the past."""
     since = (minute_of(now) // _STEP - 1) * _STEP
     found: defaultdict[tuple[str, str], list[Shift]] = defaultdict(list)
     passed_over: set[on_call.Key] = set()
-    works: defaultdict[str, Work] = defaultdict(lambda: Work(WORK_TOGETHER))
+    works: defaultdict[str, WorkBudget] = defaultdict(lambda: WorkBudget(WORK_TOGETHER))
     for begin in range(0, len(keys), _AT_ONCE):
         some = keys[begin : begin + _AT_ONCE]
         schedules = await on_call.load(tx, some, time_of(since), time_of(since + minutes))
         # In a thread: resolving hundreds of schedules that are not cached takes longer than other calls may wait.
         passed_over |= await asyncio.to_thread(_add, found, schedules, users, (since, minutes), works)
-    return Coming(found, since + minutes, frozenset(passed_over))
+    return ComingShifts(found, since + minutes, frozenset(passed_over))
 
 
 def _add(
@@ -67,7 +67,7 @@ def _add(
     schedules: Mapping[on_call.Key, Schedule],
     users: Collection[tuple[str, str]],
     looked_at: tuple[int, int],
-    works: Mapping[str, Work],
+    works: Mapping[str, WorkBudget],
 ) -> set[on_call.Key]:
     """Returns the schedules that would be too much work."""
     passed_over = set()

@@ -9,9 +9,9 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 
-from tocsin_escalation.store.schedules.planned import Planned, Stretch
+from tocsin_escalation.store.schedules.planned import Planned, PlannedRow
 
-R = TypeVar("R", bound=Stretch)
+R = TypeVar("R", bound=PlannedRow)
 
 MOST: Final = 200
 """Plans of one schedule or user that have not ended."""

@@ -18,7 +18,7 @@ from tocsin_escalation.store.schedules.on_call import Key, Texts
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class ReadInPart:
     """What a transaction has found: the schedules, or their texts, which take long to read."""
 
     found: Mapping[Key, Schedule] | None
@@ -36,7 +36,7 @@ class Begun:
             return await read.with_people(tx)
 
 
-async def begin(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> Begun:
+async def begin(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> ReadInPart:
     """Those of the schedules that exist, with everything that matters within [since, until)."""
     texts = await on_call.texts_of(tx, wanted, since, until)
-    return Begun(None if texts.is_much else await texts.read().with_people(tx), texts)
+    return ReadInPart(None if texts.is_much else await texts.read().with_people(tx), texts)

@@ -17,7 +17,7 @@ from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import problems, too_much, zone_problem
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Layer, Schedule, Segment
-from tocsin_escalation.domain.schedules.questions import Standing, standing, uncut
+from tocsin_escalation.domain.schedules.questions import CurrentShift, standing, uncut
 from tocsin_escalation.domain.schedules.resolve import resolve
 from tocsin_escalation.domain.schedules.versions import Rollout, changed, current
 from tocsin_escalation.store.schedules import on_call, schedules
@@ -109,7 +109,7 @@ async def preview(
 
 async def on_calls(
     db: Database, org_id: str, only: Sequence[str], at: datetime | None, after: str, limit: int
-) -> list[tuple[str, Standing]]:
+) -> list[tuple[str, CurrentShift]]:
     """Who is on call at an instant, or now, by schedule id behind `after`."""
     async with db.transaction(org_id) as tx:
         ids = await schedules.ids(tx, after, limit, list(only) or None)
@@ -118,7 +118,7 @@ async def on_calls(
     found = await begun.finish(db, org_id)
     minute = minute_of(time)
 
-    def ask() -> list[tuple[str, Standing]]:
+    def ask() -> list[tuple[str, CurrentShift]]:
         return [(id, standing(found[org_id, id], minute)) for id in ids if (org_id, id) in found]
 
     # In a thread: resolving hundreds of schedules that are not cached takes longer than other calls may wait.

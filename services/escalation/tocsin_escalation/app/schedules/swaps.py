@@ -20,7 +20,7 @@ from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, must
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
 from tocsin_escalation.domain.schedules.model import Schedule, Scope, Segment
-from tocsin_escalation.domain.schedules.swaps import NotPossible, Replacement, Stretch, exchange, must_have
+from tocsin_escalation.domain.schedules.swaps import NotPossible, Replacement, SwapStretch, exchange, must_have
 from tocsin_escalation.domain.schedules.versions import current
 from tocsin_escalation.store.schedules import on_call, overrides, swaps
 from tocsin_escalation.store.schedules.overrides import OverrideRow
@@ -172,28 +172,28 @@ def _content(schedule: Schedule) -> tuple[Any, ...]:
     return tuple(getattr(schedule, each.name) for each in fields(schedule))
 
 
-def _exchanged(content: tuple[Any, ...], *stretches: Stretch) -> Sequence[Replacement] | NotPossible:
+def _exchanged(content: tuple[Any, ...], *stretches: SwapStretch) -> Sequence[Replacement] | NotPossible:
     try:
         return exchange(Schedule(*content), *stretches)
     except NotPossible as refused:
         return refused
 
 
-def _had(content: tuple[Any, ...], stretch: Stretch) -> Sequence[Segment] | NotPossible:
+def _had(content: tuple[Any, ...], stretch: SwapStretch) -> Sequence[Segment] | NotPossible:
     try:
         return must_have(Schedule(*content), stretch)
     except NotPossible as refused:
         return refused
 
 
-def _offered(row: SwapRow, taker: str) -> Stretch:
-    return Stretch(minute_of(row.start_time), minute_of(row.end_time), row.user_id, taker)
+def _offered(row: SwapRow, taker: str) -> SwapStretch:
+    return SwapStretch(minute_of(row.start_time), minute_of(row.end_time), row.user_id, taker)
 
 
-def _stretches(row: SwapRow, taker: str) -> Sequence[Stretch]:
+def _stretches(row: SwapRow, taker: str) -> Sequence[SwapStretch]:
     if row.return_start_time is None or row.return_end_time is None:
         return [_offered(row, taker)]
-    back = Stretch(minute_of(row.return_start_time), minute_of(row.return_end_time), taker, row.user_id)
+    back = SwapStretch(minute_of(row.return_start_time), minute_of(row.return_end_time), taker, row.user_id)
     return [_offered(row, taker), back]
 
 

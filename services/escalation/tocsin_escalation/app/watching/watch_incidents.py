@@ -63,7 +63,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WatchFilter:
     """The filter of a stream; an empty field matches all."""
 
     states: frozenset[str] = frozenset()
@@ -161,7 +161,9 @@ class Feeds:
         else:
             feed.cursor = Cursor(horizon.end, horizon.epoch, horizon.now)
 
-    async def watch(self, principal: Principal, wanted: Wanted, cursor: Cursor | None) -> AsyncGenerator[Batch, None]:
+    async def watch(
+        self, principal: Principal, wanted: WatchFilter, cursor: Cursor | None
+    ) -> AsyncGenerator[Batch, None]:
         """The matching changes of the caller's tenant from the cursor on, without end.
 
         Raises CURSOR_TOO_OLD, WATCH_TOO_SLOW, SERVICE_UNAVAILABLE when the process stops, DATABASE_UNAVAILABLE, and the error of
@@ -198,7 +200,7 @@ class Feeds:
             raise _too_old("the cursor is older than 24 hours") if too_old else _restored()
         return cursor
 
-    async def _catch_up(self, feed: "_Feed", place: Cursor, wanted: Wanted) -> AsyncGenerator[Batch, None]:
+    async def _catch_up(self, feed: "_Feed", place: Cursor, wanted: WatchFilter) -> AsyncGenerator[Batch, None]:
         """The changes since `place` that the feed's other streams have got. Afterwards both are at the same place."""
         while feed.cursor is not None and place.position < feed.cursor.position:
             page = await self._read(feed.org_id, place.position, feed.cursor.position)
@@ -296,13 +298,13 @@ class _Feed:
         self.rounds: Final = Rounds()
         self.asked = False
         self.task: asyncio.Task[None] | None = None
-        self._groups: dict[Wanted, set[LiveStream[Batch]]] = {}
+        self._groups: dict[WatchFilter, set[LiveStream[Batch]]] = {}
 
-    def attach(self, wanted: Wanted, stream: LiveStream[Batch]) -> None:
+    def attach(self, wanted: WatchFilter, stream: LiveStream[Batch]) -> None:
         """The stream gets what is read from now on."""
         self._groups.setdefault(wanted, set()).add(stream)
 
-    def detach(self, wanted: Wanted, stream: LiveStream[Batch]) -> None:
+    def detach(self, wanted: WatchFilter, stream: LiveStream[Batch]) -> None:
         """The stream gets nothing any more."""
         group = self._groups.get(wanted)
         if group is not None:
@@ -337,10 +339,10 @@ def _restored() -> TocsinError:
     return _too_old("the database was restored or replaced since the cursor was made")
 
 
-def _fitting(batch: Batch, wanted: Wanted) -> Batch:
+def _fitting(batch: Batch, wanted: WatchFilter) -> Batch:
     if wanted == _ANY:
         return batch
     return Batch([change for change in batch.changes if wanted.fits(change)], batch.cursor)
 
 
-_ANY: Final = Wanted()
+_ANY: Final = WatchFilter()

@@ -24,7 +24,7 @@ from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Schedule
-from tocsin_escalation.domain.schedules.questions import Standing, standing
+from tocsin_escalation.domain.schedules.questions import CurrentShift, standing
 from tocsin_escalation.store.people import policies
 from tocsin_escalation.store.schedules import schedules as store
 from tocsin_escalation.store.schedules.on_call import LOOK_AHEAD, LOOK_BACK, Key
@@ -46,7 +46,7 @@ class State:
     """Who is on call in a schedule; `standing` None: it was deleted."""
 
     schedule: str
-    standing: Standing | None
+    standing: CurrentShift | None
     digest: bytes
 
 
@@ -151,7 +151,7 @@ def _states(schedules: Mapping[Key, Schedule], minute: int) -> dict[Key, State]:
     return {key: _state(key[1], standing(schedule, minute)) for key, schedule in schedules.items()}
 
 
-def _state(id: str, found: Standing) -> State:
+def _state(id: str, found: CurrentShift) -> State:
     # The start is left out: when it is too far in the past it becomes unknown as time passes.
     now, following = found.segment, found.next
     shown = (

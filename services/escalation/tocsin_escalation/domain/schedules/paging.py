@@ -26,7 +26,7 @@ WORK_LEAST: Final = 5_000
 """Enough for ordinary schedules, so that the schedules of one tenant never shorten the answers for others."""
 
 
-class Work:
+class WorkBudget:
     """The work that is left for looking ahead. One unit is one person in one piece of a schedule."""
 
     def __init__(self, left: int = WORK) -> None:
@@ -41,14 +41,14 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class OnCallNow:
     """The segment from the instant on; its end is `FOREVER` when it is unknown. `next`: the next users after a gap."""
 
     segment: Segment
     next: Segment | None
 
 
-def now(schedule: Schedule, minute: int, together: Work) -> Now:
+def now(schedule: Schedule, minute: int, together: WorkBudget) -> OnCallNow:
     """Who is on call at an instant. Looking ahead takes its work from `together`, at most `WORK`.
 
     The newest answer is cached with the schedule while it is known to be valid.
@@ -62,15 +62,15 @@ def now(schedule: Schedule, minute: int, together: Work) -> Now:
 
 
 @lru_cache(2048)
-def _memo(schedule: Schedule) -> list[Now]:
+def _memo(schedule: Schedule) -> list[OnCallNow]:
     return []
 
 
-def _look(schedule: Schedule, minute: int, together: Work) -> Now:
+def _look(schedule: Schedule, minute: int, together: WorkBudget) -> OnCallNow:
     schedule = replace(schedule, layers=tuple(layer for layer in schedule.layers if layer.until > minute))
     [here] = resolve(schedule, minute, minute + 1)
     gap, end = here.coverage is Coverage.GAP, FOREVER
-    work = Work(min(WORK, max(together.left, WORK_LEAST)))
+    work = WorkBudget(min(WORK, max(together.left, WORK_LEAST)))
     before, following = work.left, None
     for piece in _ahead(schedule, minute + 1, work):
         if end == FOREVER and not same(here, piece):
@@ -79,10 +79,10 @@ def _look(schedule: Schedule, minute: int, together: Work) -> Now:
             following = piece if gap else None
             break
     together.left = max(together.left - before + work.left, 0)
-    return Now(replace(here, end=end), following)
+    return OnCallNow(replace(here, end=end), following)
 
 
-def _ahead(schedule: Schedule, minute: int, work: Work) -> Iterator[Segment]:
+def _ahead(schedule: Schedule, minute: int, work: WorkBudget) -> Iterator[Segment]:
     """Pieces from an instant on, until the last horizon or until the work is used up."""
     each = weight(schedule)
     for since, until in pairwise(AHEAD):

@@ -18,7 +18,7 @@ _LOOKS_BACK: Final = (DAY, *HORIZONS)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CurrentShift:
     """The segment that contains an instant, and the next one with users on call.
 
     If it continues beyond the last horizon, its start is `ALWAYS` or its end `FOREVER`.
@@ -28,7 +28,7 @@ class Standing:
     next: Segment | None
 
 
-def standing(schedule: Schedule, minute: int) -> Standing:
+def standing(schedule: Schedule, minute: int) -> CurrentShift:
     """Who is on call at an instant, from when to when, and who is next.
 
     The newest answer is cached with the schedule while it is valid: lists of many schedules repeat the question.
@@ -103,11 +103,11 @@ def users_of(schedule: Schedule) -> Iterator[str]:
 
 
 @lru_cache(2048)
-def _memo(schedule: Schedule) -> list[Standing]:
+def _memo(schedule: Schedule) -> list[CurrentShift]:
     return []
 
 
-def _find(schedule: Schedule, minute: int) -> Standing:
+def _find(schedule: Schedule, minute: int) -> CurrentShift:
     """Pieces after the requested time are not computed: less than a hundred pieces of weeks are needed."""
     nearest, *farther = _LOOKS_BACK
     began, here, end = minute - nearest, None, FOREVER
@@ -131,7 +131,7 @@ def _find(schedule: Schedule, minute: int) -> Standing:
         if here.start > began
         else next(filter(None, map(partial(_began, schedule, minute), farther)), ALWAYS)
     )
-    return Standing(replace(here, start=start, end=end), following)
+    return CurrentShift(replace(here, start=start, end=end), following)
 
 
 def _began(schedule: Schedule, minute: int, back: int) -> int | None:

@@ -20,13 +20,13 @@ _LAST: Final = 1 << 62
 class NotPossible(ValueError):
     """The swap is not possible; the text says why. `stretch` is the one that prevents it."""
 
-    def __init__(self, stretch: "Stretch", why: str) -> None:
+    def __init__(self, stretch: "SwapStretch", why: str) -> None:
         super().__init__(why)
         self.stretch = stretch
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SwapStretch:
     """Within [start, end) `giver` is on call, and `taker` is to be."""
 
     start: int
@@ -45,7 +45,7 @@ class Replacement:
     people: Group
 
 
-def must_have(schedule: Schedule, stretch: Stretch) -> tuple[Segment, ...]:
+def must_have(schedule: Schedule, stretch: SwapStretch) -> tuple[Segment, ...]:
     """The segments of the stretch, in all of which the giver is on call. Raises NotPossible."""
     found = resolve(schedule, stretch.start, stretch.end)
     for segment in found:
@@ -54,7 +54,7 @@ def must_have(schedule: Schedule, stretch: Stretch) -> tuple[Segment, ...]:
     return found
 
 
-def exchange(schedule: Schedule, *stretches: Stretch) -> tuple[Replacement, ...]:
+def exchange(schedule: Schedule, *stretches: SwapStretch) -> tuple[Replacement, ...]:
     """The overrides for the swap of the stretches, one after the other. Raises NotPossible."""
     made: list[Replacement] = []
     for stretch in stretches:
@@ -66,7 +66,7 @@ def exchange(schedule: Schedule, *stretches: Stretch) -> tuple[Replacement, ...]
     return tuple(made)
 
 
-def _replacements(schedule: Schedule, stretch: Stretch) -> list[Replacement]:
+def _replacements(schedule: Schedule, stretch: SwapStretch) -> list[Replacement]:
     found: list[Replacement] = []
     newest: dict[tuple[str, Group], int] = {}
     for segment in must_have(schedule, stretch):
@@ -89,7 +89,7 @@ def _replacements(schedule: Schedule, stretch: Stretch) -> list[Replacement]:
     return found
 
 
-def _in_place_of(schedule: Schedule, segment: Segment, source: Source, stretch: Stretch) -> tuple[str, Group]:
+def _in_place_of(schedule: Schedule, segment: Segment, source: Source, stretch: SwapStretch) -> tuple[str, Group]:
     """The person whom an override must name so that the taker replaces the giver, and all people that it puts on call."""
     if source.kind is SourceKind.STAND_IN:
         why = f"users/{stretch.giver} stands in for users/{source.instead_of} {_when(segment)}: use an override"
@@ -113,7 +113,7 @@ def _in_place_of(schedule: Schedule, segment: Segment, source: Source, stretch: 
     return source.instead_of, tuple(stretch.taker if user == stretch.giver else user for user in newest.people)
 
 
-def _check(schedule: Schedule, stretch: Stretch) -> None:
+def _check(schedule: Schedule, stretch: SwapStretch) -> None:
     """Whether the overrides have the wanted effect: a user who is away would not be on call."""
     for segment in resolve(schedule, stretch.start, stretch.end):
         if stretch.taker in segment.away:

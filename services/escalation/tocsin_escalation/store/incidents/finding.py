@@ -45,7 +45,7 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPage:
     """A page, and the place after which the next one begins: `end` is None at the end."""
 
     rows: list[EscalationRow]
@@ -137,11 +137,11 @@ _COUNTS: Final = Filtered(
 )
 
 
-async def newest(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int) -> Found:
+async def newest(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int) -> FoundPage:
     """This tenant's matching escalations, newest first, after `before`; a page may be short if too many rows would have to be
     read."""
     records, end = await _page(tx, filters, before, limit, whole=True)
-    return Found(list(map(to_row, records)), end)
+    return FoundPage(list(map(to_row, records)), end)
 
 
 async def count(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, most: int) -> Counted:

@@ -10,7 +10,7 @@ from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
-from tocsin_escalation.domain.shift_changes import Known, Stretch
+from tocsin_escalation.domain.shift_changes import KnownShifts, ShiftTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Recipient:
     user_id: str
     channel: str
     time_zone: str
-    known: Known | None
+    known: KnownShifts | None
     version: int
 
 
@@ -73,7 +73,7 @@ async def lock(tx: Tx, users: Collection[str]) -> dict[str, int]:
     return {user: known.get(user, 0) for user in locked}
 
 
-async def save(tx: Tx, known: Sequence[tuple[str, Known]]) -> None:
+async def save(tx: Tx, known: Sequence[tuple[str, KnownShifts]]) -> None:
     """The shifts that locked users know from now on."""
     await tx.execute(
         _SAVE,
@@ -90,7 +90,7 @@ async def forget(tx: Tx, user: str) -> None:
     await tx.execute("DELETE FROM known_shifts WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
 
 
-def _json(stretches: Sequence[Stretch]) -> str:
+def _json(stretches: Sequence[ShiftTime]) -> str:
     listed: dict[str, list[tuple[int, int]]] = {}
     for each in stretches:
         listed.setdefault(each.schedule, []).append((each.start, each.end))
@@ -101,12 +101,14 @@ def _recipient(record: Record) -> Recipient:
     known = None
     if record["until"] is not None:
         stretches = [
-            Stretch(schedule, start, end)
+            ShiftTime(schedule, start, end)
             for schedule, listed in json.loads(record["stretches"]).items()
             for start, end in listed
         ]
         changed: datetime | None = record["changed_time"]
-        known = Known(minute_of(record["until"]), tuple(stretches), None if changed is None else minute_of(changed))
+        known = KnownShifts(
+            minute_of(record["until"]), tuple(stretches), None if changed is None else minute_of(changed)
+        )
     return Recipient(
         record["org_id"], record["user_id"], record["channel"], record["time_zone"], known, record["version"]
     )

@@ -45,7 +45,7 @@ class ReminderRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RemindedIncident:
     """The state of an incident, as far as its reminders need it. For a merged one it is the state of its target.
 
     People handle the target, so its end ends the reminders of all incidents merged into it.
@@ -124,7 +124,7 @@ FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::time
   AS n(org_id, id, incident_id, user_id, team_id, next_time, creator)
 """
 _STANDINGS: Final = f"""
-SELECT g.incident_id AS asked, {columns(Standing, of="e")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident_id)
+SELECT g.incident_id AS asked, {columns(RemindedIncident, of="e")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident_id)
 JOIN escalations own ON own.incident_id = g.incident_id AND own.org_id IS NOT DISTINCT FROM g.org_id
 JOIN escalations e ON e.incident_id = CASE WHEN own.state = 'merged' THEN own.merged_into ELSE own.incident_id END
                   AND e.org_id = own.org_id
@@ -202,11 +202,13 @@ async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> Non
     )
 
 
-async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]], *, lock: bool = False) -> dict[UUID, Standing]:
+async def standings(
+    tx: Tx, incidents: Sequence[tuple[str, UUID]], *, lock: bool = False
+) -> dict[UUID, RemindedIncident]:
     """The states of these incidents (tenant, id), by their own id. `lock`: none of them is deleted until the transaction ends."""
     sql = _STANDINGS + ("FOR KEY SHARE OF own" if lock else "")
     records = await tx.fetch(sql, [org for org, _ in incidents], [id for _, id in incidents])
-    return {asked: Standing(**{**row, "state": State(row["state"])}) for asked, row in map(_asked, records)}
+    return {asked: RemindedIncident(**{**row, "state": State(row["state"])}) for asked, row in map(_asked, records)}
 
 
 def _asked(record: Record) -> tuple[UUID, dict[str, Any]]:

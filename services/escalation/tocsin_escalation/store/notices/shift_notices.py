@@ -23,7 +23,7 @@ _MOST_DUE: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class NoticeSettings:
     """What a user asks for. None: the user does not want that notice. `channel` empty: as their rules say.
 
     `changes`: a message when their shifts move. `swaps`: messages about swaps.
@@ -39,7 +39,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRow:
-    """What one user wants, see `Wanted`. `update_time` None: the user has not chosen."""
+    """What one user wants, see `NoticeSettings`. `update_time` None: the user has not chosen."""
 
     user_id: str
     before_minutes: int | None
@@ -193,7 +193,7 @@ async def get(tx: Tx, user: str, *, lock: bool = False) -> ChoiceRow | None:
     return None if record is None else ChoiceRow(**record)
 
 
-async def save(tx: Tx, user: str, wanted: Wanted) -> ChoiceRow:
+async def save(tx: Tx, user: str, wanted: NoticeSettings) -> ChoiceRow:
     """What the user wants from now on."""
     record = await tx.fetchrow(
         _SAVE,

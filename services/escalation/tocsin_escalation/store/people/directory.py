@@ -16,7 +16,7 @@ from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Schedule
-from tocsin_escalation.domain.schedules.paging import WORK_TOGETHER, Work
+from tocsin_escalation.domain.schedules.paging import WORK_TOGETHER, WorkBudget
 from tocsin_escalation.store import tables
 from tocsin_escalation.store.people.named import Named
 from tocsin_escalation.store.schedules import on_call
@@ -241,7 +241,7 @@ def _beyond(keys: Sequence[on_call.Key], most: int | None) -> set[on_call.Key]:
 
 def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dict[str, OnCall]]:
     found: dict[str, dict[str, OnCall]] = {}
-    work = Work(WORK_TOGETHER)
+    work = WorkBudget(WORK_TOGETHER)
     for (org, id), schedule in schedules.items():
         try:
             on_call_now = on_call_at(schedule, minute, work)

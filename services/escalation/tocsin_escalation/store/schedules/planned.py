@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Filtered, Statement, columns_of, param, params_of
 
 
-class Stretch(Protocol):
+class PlannedRow(Protocol):
     """A row of such a table."""
 
     @property
@@ -30,7 +30,7 @@ class Stretch(Protocol):
         """When it counts no more."""
 
 
-R = TypeVar("R", bound=Stretch)
+R = TypeVar("R", bound=PlannedRow)
 Cursor = tuple[datetime, UUID]
 """The end and the id of the last row of a page."""
 

@@ -10,8 +10,7 @@ from uuid import UUID
 import asyncpg
 from tocsin_kit.db.outbox import OutboxRow
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import Answer as StoredAnswer
-from tocsin_kit.db.requests import recall, remember, reused
+from tocsin_kit.db.requests import StoredAnswer, recall, remember, reused
 from tocsin_kit.ids import new_id
 
 from tocsin_ingest.app.alerts.answers import counted, decided, repeated

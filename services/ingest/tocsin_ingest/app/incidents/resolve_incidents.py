@@ -16,7 +16,7 @@ async def resolve_incidents(
 ) -> list[ResolvedIncident]:
     """One answer per incident, in their order. Resolving twice is the same as once; `nudge` is called after commit."""
 
-    async def work(tx: Tx) -> tuple[dict[UUID, resolving.Known], dict[UUID, int]]:
+    async def work(tx: Tx) -> tuple[dict[UUID, resolving.KnownIncident], dict[UUID, int]]:
         known = await resolving.find(tx, incident_ids)
         # An incident never changes its integration, so that may be read before the lock; its state may not.
         await lock_integrations(tx, {each.integration_id for each in known.values()})

@@ -40,7 +40,7 @@ ON CONFLICT (alert_id) DO NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownIncident:
     """An incident that exists."""
 
     integration_id: str
@@ -48,7 +48,7 @@ class Known:
     sequence: int
 
 
-async def find(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Known]:
+async def find(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, KnownIncident]:
     """Those of the incidents that the tenant has."""
     rows = await tx.fetch(
         """SELECT id, integration_id, state, event_sequence FROM incidents
@@ -56,7 +56,9 @@ async def find(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Known]:
         tx.org_id,
         incident_ids,
     )
-    return {row["id"]: Known(row["integration_id"], row["state"] == "open", row["event_sequence"]) for row in rows}
+    return {
+        row["id"]: KnownIncident(row["integration_id"], row["state"] == "open", row["event_sequence"]) for row in rows
+    }
 
 
 async def spare(tx: Tx, over: Sequence[tuple[UUID, datetime]]) -> None:

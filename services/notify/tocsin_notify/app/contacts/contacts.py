@@ -36,7 +36,7 @@ _SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ContactInput:
     """What a caller asks a contact method to be. An empty `secret` or `key_id`: keep it, or make one."""
 
     user_id: str
@@ -48,7 +48,7 @@ class Given:
     key_id: str = ""
 
     def __repr__(self) -> str:
-        return f"Given({self.channel})"
+        return f"ContactInput({self.channel})"
 
 
 class Contacts:
@@ -77,7 +77,7 @@ class Contacts:
         self._missing = missing
         self._vetting = vetting
 
-    async def vet(self, org_id: str, given: Given) -> None:
+    async def vet(self, org_id: str, given: ContactInput) -> None:
         """Check the address; before the transaction of `create` or `update`, since it may take a while. Raises
         INVALID_FIELD, OVERLOADED."""
         type_, vetting = TYPES[given.channel], self._vetting.get(given.channel)
@@ -90,7 +90,7 @@ class Contacts:
         except BadAddress as error:
             raise invalid(f"contact_method.{given.channel}.{type_.address_field}", str(error)) from error
 
-    async def create(self, tx: Tx, given: Given, by: str) -> Contact:
+    async def create(self, tx: Tx, given: ContactInput, by: str) -> Contact:
         """A new contact method, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""
         given = self._checked(given, before=None)
         if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
@@ -102,7 +102,7 @@ class Contacts:
         return made
 
     async def update(
-        self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], Given], may: Owners, by: str
+        self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], ContactInput], may: Owners, by: str
     ) -> Contact:
         """The contact method after `change`. A new address makes it unverified, and earlier codes are no longer valid.
 
@@ -169,7 +169,7 @@ class Contacts:
             return ""
         return self._cipher.open(org_id, contact.id, contact.secret).decode()
 
-    def _changed(self, org_id: str, before: Contact, given: Given) -> Contact:
+    def _changed(self, org_id: str, before: Contact, given: ContactInput) -> Contact:
         secret, key_id = self._secret(org_id, before, given)
         return replace(
             before,
@@ -181,7 +181,7 @@ class Contacts:
             disabled=given.disabled,
         )
 
-    def _secret(self, org_id: str, before: Contact, given: Given) -> tuple[bytes | None, str]:
+    def _secret(self, org_id: str, before: Contact, given: ContactInput) -> tuple[bytes | None, str]:
         """The encrypted secret, and its key id where messages are signed."""
         type_ = TYPES[given.channel]
         if type_.mask is not None:
@@ -198,11 +198,11 @@ class Contacts:
         return closed, (given.key_id or f"k{secrets.token_hex(4)}") if type_.signs else ""
 
     @staticmethod
-    def _shown(before: Contact, given: Given) -> str:
+    def _shown(before: Contact, given: ContactInput) -> str:
         mask = TYPES[given.channel].mask
         return given.address if mask is None or _unmoved(before, given) else mask(given.address)
 
-    def _checked(self, given: Given, *, before: Contact | None) -> Given:
+    def _checked(self, given: ContactInput, *, before: Contact | None) -> ContactInput:
         """Checks that annotations cannot express; returns it with the address in its one form."""
         type_, field = TYPES[given.channel], f"contact_method.{given.channel}"
         if (before is None or given.channel is not before.channel) and given.channel in self._missing:
@@ -219,7 +219,7 @@ class Contacts:
             raise invalid(f"{field}.{type_.address_field}", str(error)) from error
 
 
-def _unmoved(before: Contact, given: Given) -> bool:
+def _unmoved(before: Contact, given: ContactInput) -> bool:
     """Whether the address is the same: a caller may send back the masked address that it was shown."""
     return (given.channel, given.address) == (before.channel, before.address)
 

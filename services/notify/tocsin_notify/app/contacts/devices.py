@@ -11,7 +11,7 @@ from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.contacts.code_limits import CodeLimits
-from tocsin_notify.app.contacts.contacts import KEPT, Contacts, Given
+from tocsin_notify.app.contacts.contacts import KEPT, ContactInput, Contacts
 from tocsin_notify.app.contacts.owner_notices import OwnerNotices
 from tocsin_notify.app.contacts.verify import send_code, take_code
 from tocsin_notify.app.delivery.hints import Hints
@@ -75,7 +75,7 @@ class Devices:
 
         async def work(tx: Tx) -> UUID:
             await require_room(tx, "contact_methods", self._budgets, where=KEPT)
-            given = Given(owner.user, name, Channel.WEB_PUSH, subscription, disabled=False)
+            given = ContactInput(owner.user, name, Channel.WEB_PUSH, subscription, disabled=False)
             made = await self._contacts.create(tx, given, owner.user)
             await send_code(tx, made.id, self._hints, self._limits, _anybody)
             return made.id

@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 _DELETED: Final = "its user was deleted"
 
 
-class Standing(Enum):
+class UserEvent(Enum):
     """What happened to a user."""
 
     ENABLED = auto()
@@ -42,7 +42,7 @@ class UserChange:
 
     org_id: str
     user: str
-    standing: Standing
+    standing: UserEvent
     time: datetime
 
 
@@ -61,10 +61,10 @@ class UserChanges:
 
     async def _apply(self, tx: Tx, change: UserChange) -> None:
         fields = {"org_id": change.org_id, "user": change.user, "standing": change.standing.name.lower()}
-        if change.standing is Standing.DELETED:
+        if change.standing is UserEvent.DELETED:
             methods = await self._delete(tx, change)
         else:
-            disabled = change.standing is Standing.DISABLED
+            disabled = change.standing is UserEvent.DISABLED
             changed = await contacts.change_user(tx, change.user, change.time, disabled=disabled)
             methods = len(changed)
             if disabled:

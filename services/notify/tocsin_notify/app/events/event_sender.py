@@ -21,7 +21,7 @@ from tocsin_notify.app.events.event_slots import EventSlots
 from tocsin_notify.app.events.event_types import PING
 from tocsin_notify.app.events.stop_notices import tell_stopped
 from tocsin_notify.channels.standard_webhooks import StandardWebhooks
-from tocsin_notify.domain.subscription import Answer, EventRetryPolicy, Standing, judge
+from tocsin_notify.domain.subscription import EndpointAnswer, EventRetryPolicy, SubscriptionHealth, judge
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.events import event_deliveries, subscriptions
@@ -171,7 +171,7 @@ class EventSender:
         except TocsinError as error:
             _log.warning("event_not_noted", delivery=str(send.delivery.id), error=error.message)
 
-    async def _request(self, send: _Send) -> Answer:
+    async def _request(self, send: _Send) -> EndpointAnswer:
         subscription, delivery = send.subscription, send.delivery
         try:
             content = payload(subscription, delivery)
@@ -180,24 +180,24 @@ class EventSender:
             if former is not None and until is not None and until > send.start_time:
                 keys.append(self._cipher.open(subscription.org_id, subscription.id, former))
         except (DecodeError, ValueError, SecretLost) as error:
-            return Answer(False, 0, str(error))
+            return EndpointAnswer(False, 0, str(error))
         stamp = int(send.start_time.timestamp())
         try:
             async with asyncio.timeout(self._timeout + 1):
                 return await self._endpoints.send(subscription.url, keys, str(delivery.id), stamp, content)
         except TimeoutError:
-            return Answer(False, 0, f"no answer within {self._timeout:g} s")
+            return EndpointAnswer(False, 0, f"no answer within {self._timeout:g} s")
         except Exception as error:
             _log.exception("endpoint_defect", delivery=str(delivery.id))
-            return Answer(False, 0, f"internal error: {type(error).__name__}")
+            return EndpointAnswer(False, 0, f"internal error: {type(error).__name__}")
 
-    async def _conclude(self, send: _Send, answer: Answer) -> None:
+    async def _conclude(self, send: _Send, answer: EndpointAnswer) -> None:
         async def work(tx: Tx) -> None:
             await self._note(tx, send, answer)
 
         await self._db.run(send.subscription.org_id, work)
 
-    async def _note(self, tx: Tx, send: _Send, answer: Answer) -> None:
+    async def _note(self, tx: Tx, send: _Send, answer: EndpointAnswer) -> None:
         delivery = send.delivery
         found = await subscriptions.read(tx, delivery.subscription, lock=True)
         if found is None:
@@ -233,7 +233,7 @@ class EventSender:
     def _wake_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._nudge)
 
-    async def _tell(self, tx: Tx, subscription: Subscription, standing: Standing) -> None:
+    async def _tell(self, tx: Tx, subscription: Subscription, standing: SubscriptionHealth) -> None:
         await tell_stopped(tx, subscription, standing)
 
         def after() -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tocsin_kit.counts import Counts
 
-from tocsin_notify.domain.subscription import WIDTH, Standing
+from tocsin_notify.domain.subscription import WIDTH, SubscriptionHealth
 
 _SHARE: Final = 4
 """A tenant has at most a quarter of all slots."""
@@ -47,7 +47,7 @@ class EventSlots:
         """Those that may take no more, in doubt or not."""
         return [id for id, taken in self._of_subscription.items() if taken >= WIDTH]
 
-    def room(self, org_id: str, id: UUID, standing: Standing) -> int:
+    def room(self, org_id: str, id: UUID, standing: SubscriptionHealth) -> int:
         """How many more requests this subscription may have at once."""
         room = min(standing.width - self._of_subscription[id], self.share - self._of_tenant[org_id], self.free)
         if standing.doubtful:
@@ -55,14 +55,14 @@ class EventSlots:
             room = min(room, self.for_doubtful, of_tenant)
         return max(0, room)
 
-    def take(self, org_id: str, id: UUID, standing: Standing) -> None:
+    def take(self, org_id: str, id: UUID, standing: SubscriptionHealth) -> None:
         """One request begins."""
         self._of_tenant[org_id] += 1
         self._of_subscription[id] += 1
         if standing.doubtful:
             self._doubtful_of_tenant[org_id] += 1
 
-    def leave(self, org_id: str, id: UUID, standing: Standing) -> None:
+    def leave(self, org_id: str, id: UUID, standing: SubscriptionHealth) -> None:
         """The request has ended; `standing` as it was when the request began."""
         self._of_tenant.less(org_id)
         self._of_subscription.less(id)

@@ -7,7 +7,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 
 from tocsin_notify.domain.page import Urgency
-from tocsin_notify.domain.subscription import Standing
+from tocsin_notify.domain.subscription import SubscriptionHealth
 from tocsin_notify.store.events.subscriptions import Subscription
 from tocsin_notify.store.messages import messages
 from tocsin_notify.store.messages.messages import Content, New
@@ -15,7 +15,7 @@ from tocsin_notify.store.messages.messages import Content, New
 _ACTOR: Final = "services/notify"
 
 
-async def tell_stopped(tx: Tx, subscription: Subscription, standing: Standing) -> None:
+async def tell_stopped(tx: Tx, subscription: Subscription, standing: SubscriptionHealth) -> None:
     """In the transaction that stops it. The message is released as every other one is."""
     name = f"subscriptions/{subscription.id}"
     await write_own_entry(tx, _ACTOR, "StopSubscription", [name], standing.failure)

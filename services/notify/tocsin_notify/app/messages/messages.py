@@ -41,7 +41,7 @@ def limits(addressed: int, scheduled: int) -> tuple[Limit, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class MessageInput:
     """The message that a caller asks for; its times are not parsed yet.
 
     `send_time`: None if none was given. With a `local_time` it is ignored. `content.send_time` is ignored as well.
@@ -51,7 +51,7 @@ class Given:
     send_time: datetime | None
 
     def __repr__(self) -> str:
-        return "Given()"
+        return "MessageInput()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Messages:
         self._countries = countries
         self._missing = missing
 
-    async def send(self, tx: Tx, wanted: Sequence[tuple[Given, str]]) -> list[Message | TocsinError]:
+    async def send(self, tx: Tx, wanted: Sequence[tuple[MessageInput, str]]) -> list[Message | TocsinError]:
         """New messages, each with its sender, released when they are due; returns an answer for each.
 
         Errors: INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED, LIMIT_REACHED.
@@ -106,7 +106,7 @@ class Messages:
         self._remind(tx, made.values(), now)
         return [made[place] if isinstance(each, Content) else each for place, each in enumerate(checked)]
 
-    async def accept(self, tx: Tx, given: Given) -> Content:
+    async def accept(self, tx: Tx, given: MessageInput) -> Content:
         """Check the content of a recurring message; its times are ignored.
 
         Raises INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED.
@@ -117,7 +117,7 @@ class Messages:
             self._budgets.take(tx.org_id, ADDRESSED)
         return content
 
-    async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Message], Given]) -> Message:
+    async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Message], MessageInput]) -> Message:
         """A scheduled message after `change`.
 
         Raises MESSAGE_NOT_FOUND, MESSAGE_STATE, ETAG_MISMATCH, INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED.
@@ -176,7 +176,7 @@ class Messages:
         steps = await steps_of(tx, [each for each in held.values() if each.state is not Stored.CANCELLED])
         return [_cancelled(id, held.get(id), steps.get(id, ())) for id, _ in wanted]
 
-    def _addressed(self, given: Given) -> Given:
+    def _addressed(self, given: MessageInput) -> MessageInput:
         content = given.content
         if content.channel is None or content.group:
             return given
@@ -197,9 +197,9 @@ class Messages:
                     f"must be a number in one of {', '.join(sorted(self._countries))} (NOTIFY_MESSAGE_COUNTRIES); "
                     f"it is one in {country or 'no known country'}",
                 )
-        return Given(replace(content, address=address), given.send_time)
+        return MessageInput(replace(content, address=address), given.send_time)
 
-    def _timed(self, given: Given, now: datetime) -> Content:
+    def _timed(self, given: MessageInput, now: datetime) -> Content:
         content, field = given.content, "message.send_time"
         try:
             if content.local_time:
@@ -212,7 +212,7 @@ class Messages:
             raise invalid(f"{field}.{error.field}" if error.field else field, str(error)) from error
         return replace(content, send_time=send_time)
 
-    def _checked(self, given: Given, now: datetime) -> Content | TocsinError:
+    def _checked(self, given: MessageInput, now: datetime) -> Content | TocsinError:
         try:
             return self._timed(self._addressed(given), now)
         except TocsinError as error:

@@ -21,7 +21,7 @@ from tocsin_kit.tasks.journal import NO_NOTES, Notes, note_all
 
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.journal_notes import scheduled
-from tocsin_notify.app.messages.messages import Given, Messages
+from tocsin_notify.app.messages.messages import MessageInput, Messages
 from tocsin_notify.domain.message import AHEAD
 from tocsin_notify.domain.recurrence import BadRule, Recurrence, RecurringState, read_rule
 from tocsin_notify.domain.wall_time import BadTime, wall_time_of
@@ -45,7 +45,7 @@ class RecurringMessages:
         self._messages = messages
         self._budgets = budgets
 
-    async def create(self, tx: Tx, given: Given, start: tuple[str, str], rule: str, sender: str) -> Recurring:
+    async def create(self, tx: Tx, given: MessageInput, start: tuple[str, str], rule: str, sender: str) -> Recurring:
         """An active one. `start`: local time and zone.
 
         Raises INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED, LIMIT_REACHED.

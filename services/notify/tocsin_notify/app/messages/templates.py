@@ -25,7 +25,7 @@ _LIMIT: Final = "template_bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class TemplateInput:
     """What a caller asks a template to be. `language` empty: for users of any language."""
 
     kind: Kind
@@ -39,7 +39,7 @@ class Templates:
     def __init__(self, wordings: Wordings) -> None:
         self._wordings = wordings
 
-    async def create(self, tx: Tx, given: Given) -> TemplateRow:
+    async def create(self, tx: Tx, given: TemplateInput) -> TemplateRow:
         """A new one. Raises ALREADY_EXISTS, LIMIT_REACHED."""
         await self._begin(tx)
         made = await store.insert(tx, new_id(), given.kind, given.language, given.parts)
@@ -78,7 +78,7 @@ class Templates:
         tx.after_commit(lambda: self._wordings.changed(tx.org_id, version))
 
 
-async def check(given: Given) -> None:
+async def check(given: TemplateInput) -> None:
     """Raises INVALID_FIELD for a template that is unusable or names an unknown variable. It takes a while, so call it
     outside of a transaction."""
     if not given.parts:
@@ -86,7 +86,7 @@ async def check(given: Given) -> None:
     await asyncio.to_thread(_check, given)
 
 
-def _check(given: Given) -> None:
+def _check(given: TemplateInput) -> None:
     for part, source in given.parts.items():
         field = f"template.{part}"
         try:

@@ -10,7 +10,7 @@ from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
-from tocsin_notify.domain.subscription import Standing
+from tocsin_notify.domain.subscription import SubscriptionHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,11 @@ class Subscription(Chosen):
         return f"Subscription({self.id})"
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> SubscriptionHealth:
         """Its state."""
-        return Standing(self.failures, self.failing_since, self.failure, self.resume_time, self.stop_time, self.proven)
+        return SubscriptionHealth(
+            self.failures, self.failing_since, self.failure, self.resume_time, self.stop_time, self.proven
+        )
 
 
 _CHOSEN: Final = [field.name for field in fields(Chosen)]
@@ -180,7 +182,7 @@ async def claim(
     return [_subscription(row) for row in rows]
 
 
-async def fare(tx: Tx, id: UUID, standing: Standing, pending: int) -> None:
+async def fare(tx: Tx, id: UUID, standing: SubscriptionHealth, pending: int) -> None:
     """The state of a locked one after a request; `pending` is added to the number of its waiting deliveries."""
     await tx.execute(
         _FARE,

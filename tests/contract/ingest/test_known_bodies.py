@@ -22,7 +22,7 @@ from tocsin.ingest.v1.integration_service_pb2 import (
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
 from tocsin_ingest.app.alerts.admission import ALERTS
 from tocsin_ingest.app.alerts.own_alerts import OWN
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.http import documents
 from tocsin_kit.budgets import BYTES, RPCS, Budgets
 

@@ -33,7 +33,7 @@ from tocsin_ingest.app.alerts.admission import ALERTS
 from tocsin_ingest.app.alerts.look_again import LookAgain
 from tocsin_ingest.app.alerts.simulate_alert import Simulation
 from tocsin_ingest.app.integrations.directory import Directory
-from tocsin_ingest.domain.decide import Outcome as O
+from tocsin_ingest.domain.decision import Outcome as O
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.budgets import Budgets, per_second
 from tocsin_kit.errors import TocsinError, from_rpc_error

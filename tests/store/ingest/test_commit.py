@@ -17,7 +17,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_ingest.app.alerts import answers, commit_batch
 from tocsin_ingest.app.alerts.commit_batch import Answer, CommitBatch, Entry, decide_and_write
 from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
-from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.decision import Decision, Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.snapshot import lock_integrations

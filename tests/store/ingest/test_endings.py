@@ -13,7 +13,7 @@ from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_ingest.app.alerts.expire_alerts import ExpireAlerts
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.incidents.resolve_quiet import ACTOR
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.store.alerts import alerts
 from tocsin_ingest.store.alerts.alerts import AlertFilter

@@ -11,7 +11,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.incidents.resolve_quiet import ACTOR, QuietIncidents, words
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.incidents import quiet

@@ -12,7 +12,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.incidents.incident_records import IncidentRecords
 from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.store.alerts import repeats

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.fingerprint import alert_key, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.silences import Window
 from tocsin_ingest.domain.snapshot import Snapshot

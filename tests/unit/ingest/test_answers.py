@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_ingest.app.alerts.answers import counted, repeated
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 
 ALERT, INCIDENT = UUID(int=1), UUID(int=2)
 

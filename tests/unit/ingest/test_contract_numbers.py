@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tocsin.ingest.v1 import alert_pb2, integration_service_pb2, internal_service_pb2
 from tocsin.type.v1 import severity_pb2
-from tocsin_ingest.domain.decide import AlertState, Outcome
+from tocsin_ingest.domain.decision import AlertState, Outcome
 from tocsin_ingest.domain.differences import Difference
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.domain.routing import Operator

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, lists, tuples
-from tocsin_ingest.domain.decide import AlertState, Incident, Outcome
+from tocsin_ingest.domain.decision import AlertState, Incident, Outcome
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
 from tocsin_ingest.domain.incident_events import Pending
 from tocsin_ingest.domain.message import Action, Message

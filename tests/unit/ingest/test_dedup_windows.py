@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_ingest.domain.decide import Alert, AlertState, Outcome
+from tocsin_ingest.domain.decision import Alert, AlertState, Outcome
 from tocsin_ingest.domain.dedup_windows import ends
 from tocsin_ingest.domain.events import AlertsAdded, Noted, Opened, Resolved
 from tocsin_ingest.domain.message import Action, Message

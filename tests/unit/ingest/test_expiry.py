@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tocsin_ingest.domain.decide import AlertState, Outcome
+from tocsin_ingest.domain.decision import AlertState, Outcome
 from tocsin_ingest.domain.expiry import Ending, Expiry
 from tocsin_ingest.domain.fingerprint import prometheus_fingerprint
 from tocsin_ingest.domain.message import Action, Message

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.group_windows import Passed, is_over
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.silences import Matched

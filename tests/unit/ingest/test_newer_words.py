@@ -8,7 +8,7 @@ from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import Silence
 from tocsin_ingest.app.integrations.compile_rules import compile_usable_rules
 from tocsin_ingest.app.silences.compiled_silences import usable_silences
-from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.severity import Severity, worst
 from tocsin_ingest.rpc.mapping import alert_of
 from tocsin_ingest.store.alerts.alerts import AlertRow

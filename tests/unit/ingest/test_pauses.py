@@ -7,7 +7,7 @@ from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_ingest.domain.decide import AlertState, Outcome
+from tocsin_ingest.domain.decision import AlertState, Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.silences import Matched, Window
 from tocsin_ingest.domain.snapshot import Snapshot

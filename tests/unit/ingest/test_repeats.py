@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_ingest.app.alerts.commit_batch import Entry, _Batch
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome
+from tocsin_ingest.domain.decision import Alert, AlertState, Decision, Incident, Outcome
 from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.incident_events import Pending

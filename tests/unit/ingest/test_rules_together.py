@@ -12,7 +12,7 @@ from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin_ingest.app.alerts.explain_alert import explain
 from tocsin_ingest.app.alerts.route_records import records_of
 from tocsin_ingest.app.integrations.compile_rules import compile_rules
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.routing import MAX_STEPS, Route, Trial, route, states
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.thresholds import Threshold

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin_ingest.app.integrations.compile_rules import MAX_PROGRAM, check_matchers, compile_usable_matchers
-from tocsin_ingest.domain.decide import AlertState, Outcome
+from tocsin_ingest.domain.decision import AlertState, Outcome
 from tocsin_ingest.domain.events import Opened
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import MAX_STEPS, Subject

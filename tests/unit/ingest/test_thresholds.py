@@ -10,7 +10,7 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin_ingest.app.alerts.own_alerts import OWN
 from tocsin_ingest.app.alerts.route_alert import routed
 from tocsin_ingest.app.integrations.directory import Routing
-from tocsin_ingest.domain.decide import AlertState, Outcome
+from tocsin_ingest.domain.decision import AlertState, Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.domain.silences import Matched, Window

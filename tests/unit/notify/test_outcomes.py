@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from tocsin_kit.loops import one_turn
+from tocsin_kit.time_slices import yield_to_others
 from tocsin_notify.app.delivery import outcomes
 from tocsin_notify.app.delivery.calls import Finished
 from tocsin_notify.app.delivery.outcomes import Outcomes
@@ -38,13 +38,13 @@ async def test_messages_that_end_close_together_are_written_together_and_pages_d
     waiting = []
     for _ in range(30):
         waiting.append(asyncio.create_task(kept.finished(_finished(Kind.MESSAGE))))
-        await one_turn()
+        await yield_to_others()
     await kept.finished(_finished(Kind.NEW_INCIDENT))
     assert written.batches[1:] == [[Kind.NEW_INCIDENT]]
     await asyncio.gather(*waiting)
     assert written.batches[2:] == [[Kind.MESSAGE] * 30]
     after = asyncio.create_task(kept.finished(_finished(Kind.MESSAGE)))
-    await one_turn()
+    await yield_to_others()
     assert len(written.batches) == 3, "it waits for those that follow it"
     await after
     stop.set()

@@ -7,7 +7,7 @@ for it, must not lose it. So that alert stays one of its `firing_count`.
 from datetime import datetime
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, DecisionRecord, Earlier, Outcome
+from tocsin_ingest.domain.decision import Alert, AlertState, Decision, DecisionRecord, Earlier, Outcome
 from tocsin_ingest.domain.events import Noted
 from tocsin_ingest.domain.message import Action, Message
 

@@ -7,7 +7,8 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_ingest.domain import dedup_windows
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Earlier, Existing, Incident, Outcome, decide
+from tocsin_ingest.domain.decide import decide
+from tocsin_ingest.domain.decision import Alert, AlertState, Decision, Earlier, Existing, Incident, Outcome
 from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Ending, Expiry
 from tocsin_ingest.domain.incident_events import Events, Pending

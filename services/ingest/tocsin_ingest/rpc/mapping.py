@@ -8,13 +8,13 @@ from tocsin_kit.errors import to_status
 from tocsin_kit.ids import format_name
 from tocsin_kit.rpc.failures import masked
 
-from tocsin_ingest.domain import decide
+from tocsin_ingest.domain import decision
 from tocsin_ingest.store.alerts.alerts import AlertRow
 
 STATES: Final = {
-    decide.AlertState.FIRING: AlertState.ALERT_STATE_FIRING,
-    decide.AlertState.RESOLVED: AlertState.ALERT_STATE_RESOLVED,
-    decide.AlertState.SUPPRESSED: AlertState.ALERT_STATE_SUPPRESSED,
+    decision.AlertState.FIRING: AlertState.ALERT_STATE_FIRING,
+    decision.AlertState.RESOLVED: AlertState.ALERT_STATE_RESOLVED,
+    decision.AlertState.SUPPRESSED: AlertState.ALERT_STATE_SUPPRESSED,
 }
 STATES_BACK: Final = {number: state for state, number in STATES.items()}
 

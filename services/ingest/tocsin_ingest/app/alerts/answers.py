@@ -7,7 +7,7 @@ from uuid import UUID
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.ids import format_name
 
-from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.decision import Decision, Outcome
 from tocsin_ingest.store.alerts.decisions import progress
 
 _COUNT: Final = SendAlertResponse.DESCRIPTOR.fields_by_name["count"].number << 3

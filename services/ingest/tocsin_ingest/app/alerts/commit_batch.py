@@ -14,7 +14,7 @@ from tocsin_kit.db.requests import StoredAnswer, recall, remember, reused
 from tocsin_kit.ids import new_id
 
 from tocsin_ingest.app.alerts.answers import counted, decided, repeated
-from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.decision import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Applied, Snapshot
 from tocsin_ingest.metrics import IngestMetrics

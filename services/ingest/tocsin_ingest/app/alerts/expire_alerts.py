@@ -15,7 +15,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_ingest.app.alerts.commit_batch import decide_and_write
 from tocsin_ingest.app.incidents.resolve_quiet import ACTOR, words
 from tocsin_ingest.app.tenant_by_tenant import whatever_is_due
-from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.metrics import IngestMetrics

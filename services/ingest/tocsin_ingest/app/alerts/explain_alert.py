@@ -17,7 +17,7 @@ from tocsin.ingest.v1.alert_pb2 import (
 
 from tocsin_ingest.app.alerts.in_words import rules_in_words, time_in_words, unless_over
 from tocsin_ingest.app.incidents.resolve_quiet import words
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 
 _UNKNOWN: Final = "it began before decisions were recorded: which rule matched is not known"
 

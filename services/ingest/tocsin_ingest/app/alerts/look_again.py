@@ -25,7 +25,7 @@ from tocsin_ingest.app.alerts.intake_times import GAP
 from tocsin_ingest.app.alerts.route_alert import Stated, route_alert
 from tocsin_ingest.app.integrations.directory import Directory, Routing
 from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
-from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts import due_alerts, holds, intakes, pauses

@@ -18,7 +18,7 @@ from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.silences.compiled_silences import AHEAD
 from tocsin_ingest.app.silences.silences import LONGEST
-from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.decision import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.routing import Operator, Route, Rule, Trial, states
 from tocsin_ingest.domain.silences import Silence

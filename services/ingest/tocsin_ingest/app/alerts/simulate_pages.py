@@ -12,7 +12,7 @@ from tocsin_kit.errors import TocsinError
 
 from tocsin_ingest.app.alerts.in_words import time_in_words
 from tocsin_ingest.app.alerts.simulate_alert import Simulated
-from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.events import Event, Opened
 from tocsin_ingest.store.alerts.events import event_of
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, param
 
-from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.store.tables import alert_holds, alert_pauses, alert_thresholds, alerts, group_triggers
 

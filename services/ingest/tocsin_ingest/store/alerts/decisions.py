@@ -20,7 +20,7 @@ from tocsin_kit.db.statements import Statement, param
 from tocsin_kit.ids import format_name
 from tocsin_kit.rpc.raw_fields import length_delimited
 
-from tocsin_ingest.domain.decide import DecisionRecord, Earlier, Outcome
+from tocsin_ingest.domain.decision import DecisionRecord, Earlier, Outcome
 from tocsin_ingest.domain.group_windows import Passed
 from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.store.tables import alerts, incidents

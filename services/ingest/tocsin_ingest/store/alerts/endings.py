@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.expiry import Ending
 from tocsin_ingest.store.alerts.intakes import able_since
 

@@ -11,7 +11,7 @@ import asyncpg
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
-from tocsin_ingest.domain.decide import Alert, AlertState, Incident
+from tocsin_ingest.domain.decision import Alert, AlertState, Incident
 from tocsin_ingest.domain.incident_events import Pending
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity

@@ -13,7 +13,7 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.row_arrays import RowArrays
 
-from tocsin_ingest.domain.decide import Alert, Incident
+from tocsin_ingest.domain.decision import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.domain.incident_events import Events
 from tocsin_ingest.domain.snapshot import Snapshot

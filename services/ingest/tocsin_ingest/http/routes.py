@@ -19,7 +19,6 @@ from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.alert_cache import AlertText
 from tocsin_ingest.app.alerts.alert_size import shorten
-from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.route_alert import Stated
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, AlertRequest, PendingAnswers, Sender, request_of
@@ -77,7 +76,6 @@ _AT_ONCE: Final = 500
 
 def routes(
     intake: AlertIntake,
-    times: IntakeTimes,
     directory: Directory,
     rpc: RpcServer,
     refusals: Refusals,
@@ -87,7 +85,7 @@ def routes(
     """A route for each path of each format, with and without a slash at its end."""
     known = KnownBodies()
     for each in FORMATS:
-        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, fetcher, known)
+        receiver = _Receiver(each, intake, directory, rpc, refusals, bodies, fetcher, known)
         for path in each.paths:
             yield web.route(each.method, path, receiver.receive)
             yield web.route(each.method, f"{path}/", receiver.receive)
@@ -101,7 +99,6 @@ class _Receiver:
         self,
         form: Format,
         intake: AlertIntake,
-        times: IntakeTimes,
         directory: Directory,
         rpc: RpcServer,
         refusals: Refusals,
@@ -112,7 +109,6 @@ class _Receiver:
         self._format = form
         self._known = known
         self._intake = intake
-        self._times = times
         self._directory = directory
         self._rpc = rpc
         self._budgets = rpc.budgets
@@ -206,7 +202,7 @@ class _Receiver:
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
         """The whole body. Without a known sender only the metrics show it."""
         if sender is not None:
-            self._times.refused(sender.org_id, sender.integration_id, error)
+            self._intake.note_refused(sender, error)
         if not is_transient(error):
             if sender is None:
                 self._refusals.count(self._format.name, error)

@@ -21,7 +21,6 @@ from tocsin_kit.mail.receiver import NOT_OUR_DOMAIN, Receiver, is_bounce, later,
 from tocsin_kit.rpc.failures import masked
 
 from tocsin_ingest.app.alerts.alert_size import shorten
-from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
 from tocsin_ingest.app.integrations.directory import Directory
@@ -58,7 +57,6 @@ class MailReceiver(Receiver):
         domain: str,
         database: Database,
         intake: AlertIntake,
-        times: IntakeTimes,
         directory: Directory,
         credentials: Credentials,
         budgets: Budgets,
@@ -67,7 +65,6 @@ class MailReceiver(Receiver):
         super().__init__(domain)
         self._database = database
         self._intake = intake
-        self._times = times
         self._directory = directory
         self._credentials = credentials
         self._budgets = budgets
@@ -150,7 +147,7 @@ class MailReceiver(Receiver):
                     await mails.add(tx, integration_id, _digest(mail.message_id), key)
         except Exception as failure:
             error = masked(failure)
-            self._times.refused(sender.org_id, sender.integration_id, error)
+            self._intake.note_refused(sender, error)
             return error
         return None
 

@@ -28,9 +28,7 @@ def serve_receivers(base: Base) -> list[Close]:
     runtime.loops.add("intake-times", Sweep(EVERY, base.times.round), everywhere=True)
     fetcher = Fetcher()
     bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-    runtime.http.add_routes(
-        routes(base.intake, base.times, base.directory, runtime.rpc, base.refusals, bodies, fetcher)
-    )
+    runtime.http.add_routes(routes(base.intake, base.directory, runtime.rpc, base.refusals, bodies, fetcher))
     runtime.http.add_routes(heartbeat.routes(base.heartbeats, base.times, base.directory, runtime.rpc))
     return [fetcher.close, _serve_mail(base)] if settings.mail_listen else [fetcher.close]
 
@@ -38,7 +36,7 @@ def serve_receivers(base: Base) -> list[Close]:
 def _serve_mail(base: Base) -> Close:
     runtime, settings = base.runtime, base.settings
     receiver = MailReceiver(
-        *(settings.mail_domain, base.db, base.intake, base.times, base.directory),
+        *(settings.mail_domain, base.db, base.intake, base.directory),
         *(runtime.rpc.credentials, base.budgets, base.refusals),
     )
     mails = MailServer(

@@ -183,6 +183,10 @@ class AlertIntake:
         known_core = cache.find_core(cache_key(core_of(sent.data), sent.stated))
         return known_core is not None and known_core.newest == (sent.key, known_core.entry)
 
+    def note_refused(self, sender: Sender, error: TocsinError) -> None:
+        """What the sender sent was refused before it was submitted, at least one alert."""
+        self._times.refused(sender.org_id, sender.integration_id, error)
+
     def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
         try:
             self._admission.admit(entry)

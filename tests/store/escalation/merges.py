@@ -5,7 +5,7 @@ from uuid import UUID
 
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
-from tocsin_escalation.app.incidents.command import Closed, Commands
+from tocsin_escalation.app.incidents.command import Closed, Commands, IdempotentCall
 from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.merge import plan_merge, plan_unmerge
 from tocsin_escalation.domain.events import Acknowledged, Event
@@ -38,10 +38,7 @@ async def merge(
 ) -> pb.MergeIncidentResponse:
     request = pb.MergeIncidentRequest(name=f"incidents/{source}", into=f"incidents/{target}")
     return await commands(desk).together(
-        org_id,
-        "MergeIncident",
-        request,
-        pb.MergeIncidentResponse,
+        IdempotentCall(org_id, "MergeIncident", request, pb.MergeIncidentResponse),
         [source, target],
         lambda runs: plan_merge(runs, source, target, ANA, etag),
         lambda done: pb.MergeIncidentResponse(already_merged=done[0].already),
@@ -50,10 +47,9 @@ async def merge(
 
 async def unmerge(desk: Desk, source: UUID, *, org_id: str = ORG) -> pb.UnmergeIncidentResponse:
     return await commands(desk).together(
-        org_id,
-        "UnmergeIncident",
-        pb.UnmergeIncidentRequest(name=f"incidents/{source}"),
-        pb.UnmergeIncidentResponse,
+        IdempotentCall(
+            org_id, "UnmergeIncident", pb.UnmergeIncidentRequest(name=f"incidents/{source}"), pb.UnmergeIncidentResponse
+        ),
         [source],
         lambda runs: plan_unmerge(runs, source, ANA, ""),
         lambda _: pb.UnmergeIncidentResponse(),
@@ -74,10 +70,7 @@ async def acknowledge(desk: Desk, notify: Notify, incident: UUID, via: str = "sm
     request = pb.AcknowledgeIncidentRequest(name=f"incidents/{incident}", via=via, etag=etag)
     step = Step(incident, Acknowledged(ANA, via), etag, answers=bool(via) and not etag)
     response = await Commands(desk.db, desk.effects, notify, Ingest()).one(
-        ORG,
-        "AcknowledgeIncident",
-        request,
-        pb.AcknowledgeIncidentResponse,
+        IdempotentCall(ORG, "AcknowledgeIncident", request, pb.AcknowledgeIncidentResponse),
         step,
         lambda done: pb.AcknowledgeIncidentResponse(incident=mapping.incident(done.run)),
     )

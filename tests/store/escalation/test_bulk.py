@@ -16,7 +16,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.type.v1 import target_pb2
 from tocsin_escalation.app.incidents import bulk
 from tocsin_escalation.app.incidents.advance import Advanced
-from tocsin_escalation.app.incidents.command import Closed
+from tocsin_escalation.app.incidents.command import Closed, IdempotentCall
 from tocsin_escalation.app.incidents.merge import plan_part
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Escalated, Resolved
@@ -141,10 +141,7 @@ async def test_a_part_that_ended_or_went_elsewhere_meanwhile_is_answered_by_itse
         return pb.BulkChangeIncidentsResponse()
 
     await commands(desk).each(
-        ORG,
-        "BulkChangeIncidents",
-        pb.BulkChangeIncidentsRequest(),
-        pb.BulkChangeIncidentsResponse,
+        IdempotentCall(ORG, "BulkChangeIncidents", pb.BulkChangeIncidentsRequest(), pb.BulkChangeIncidentsResponse),
         [over, part, elsewhere, unknown],
         [target],
         lambda runs, id: plan_part(runs, id, target, ANA),

@@ -14,7 +14,7 @@ from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.advance import Advanced
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.incidents.audit import repair_missing_timers
-from tocsin_escalation.app.incidents.command import Closed, Commands
+from tocsin_escalation.app.incidents.command import Closed, Commands, IdempotentCall
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.fire_timers import fire_timers
 from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State
@@ -240,7 +240,9 @@ async def test_the_same_request_id_is_done_once_and_its_answer_kept(desk: Desk) 
             return pb.AcknowledgeIncidentResponse(already_acknowledged=done.already)
 
         return await commands.one(
-            ORG, "Ack", request, pb.AcknowledgeIncidentResponse, Step(incident, Acknowledged(actor)), respond
+            IdempotentCall(ORG, "Ack", request, pb.AcknowledgeIncidentResponse),
+            Step(incident, Acknowledged(actor)),
+            respond,
         )
 
     answers = await asyncio.gather(*(acknowledge("users/ana") for _ in range(5)))
@@ -257,11 +259,11 @@ async def test_ok_means_that_notify_has_confirmed(desk: Desk) -> None:
     response = pb.AcknowledgeIncidentResponse
     notify.away = TocsinError(reasons.ERROR_REASON_SERVICE_UNAVAILABLE, "no answer")
     with pytest.raises(TocsinError) as caught:
-        await commands.one(ORG, "Ack", request, response, step, lambda done: response())
+        await commands.one(IdempotentCall(ORG, "Ack", request, response), step, lambda done: response())
     assert caught.value.reason == reasons.ERROR_REASON_CANCEL_UNCONFIRMED
     assert (await desk.run(incident)).state is State.ACKNOWLEDGED
     notify.away = None
-    await commands.one(ORG, "Ack", request, response, step, lambda done: response())
+    await commands.one(IdempotentCall(ORG, "Ack", request, response), step, lambda done: response())
     assert [(c.incident, c.generation) for c in notify.cancelled] == [(f"incidents/{incident}", 1)]
 
 

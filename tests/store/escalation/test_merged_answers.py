@@ -6,7 +6,7 @@ import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.advance import Advanced
-from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.command import Commands, IdempotentCall
 from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved
@@ -52,10 +52,12 @@ async def test_many_answers_at_once_are_passed_on_each(desk: Desk) -> None:
     names = [f"incidents/{each}" for each in (source, other)]
     notify = Notify()
     response = await Commands(desk.db, desk.effects, notify, Ingest()).many(
-        ORG,
-        "BatchAcknowledgeIncidents",
-        pb.BatchAcknowledgeIncidentsRequest(names=names, via="link"),
-        pb.BatchAcknowledgeIncidentsResponse,
+        IdempotentCall(
+            ORG,
+            "BatchAcknowledgeIncidents",
+            pb.BatchAcknowledgeIncidentsRequest(names=names, via="link"),
+            pb.BatchAcknowledgeIncidentsResponse,
+        ),
         [Step(each, Acknowledged(ANA, "link"), answers=True) for each in (source, other)],
         lambda answers: pb.BatchAcknowledgeIncidentsResponse(
             results=[

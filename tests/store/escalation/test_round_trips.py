@@ -9,7 +9,7 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
-from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.command import Commands, IdempotentCall
 from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome
@@ -51,7 +51,7 @@ async def test_the_round_trips_of_an_acknowledge(desk: Desk) -> None:
     request = pb.AcknowledgeIncidentRequest(request_id=str(uuid4()), name=f"incidents/{incident}")
     step, response = Step(incident, Acknowledged("users/ana")), pb.AcknowledgeIncidentResponse
     with recorded() as trips:
-        await commands.one(ORG, "Ack", request, response, step, lambda done: response())
+        await commands.one(IdempotentCall(ORG, "Ack", request, response), step, lambda done: response())
         assert len(trips.transactions) == 1, "the person is answered before the row is deleted"
         await commands.close()
     # The request; the incident, locked and then read; all that follows from it; the answer; what notify is to be told.
@@ -71,7 +71,7 @@ async def test_an_acknowledge_that_notify_does_not_confirm_is_left_to_the_relay(
         Step(incident, Acknowledged("users/ana")),
     )
     with pytest.raises(TocsinError):
-        await commands.one(ORG, "Ack", request, type(request), step, lambda done: request)
+        await commands.one(IdempotentCall(ORG, "Ack", request, type(request)), step, lambda done: request)
     await commands.close()
     assert relay.nudges == 1
     async with desk.db.transaction(ORG) as tx:

@@ -24,7 +24,7 @@ from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.explain import Describing, explain_page
 from tocsin_escalation.app.incidents import bulk, read
 from tocsin_escalation.app.incidents.advance import Advanced
-from tocsin_escalation.app.incidents.command import Commands
+from tocsin_escalation.app.incidents.command import Commands, IdempotentCall
 from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.merge import plan_merge, plan_unmerge
 from tocsin_escalation.app.people import targets
@@ -209,10 +209,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             )
 
         return await self._commands.together(
-            current_call().org_id,
-            _method(request),
-            request,
-            pb.MergeIncidentResponse,
+            _call(request, pb.MergeIncidentResponse),
             [source, target],
             lambda runs: plan_merge(runs, source, target, _actor(), request.etag),
             respond,
@@ -227,10 +224,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             return pb.UnmergeIncidentResponse(incident=_incident(done[0]), target=_target(done))
 
         return await self._commands.together(
-            current_call().org_id,
-            _method(request),
-            request,
-            pb.UnmergeIncidentResponse,
+            _call(request, pb.UnmergeIncidentResponse),
             [source],
             lambda runs: plan_unmerge(runs, source, _actor(), request.etag),
             respond,
@@ -242,10 +236,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         """See the contract."""
         ids = _ids(request.names)
         return await self._commands.many(
-            current_call().org_id,
-            _method(request),
-            request,
-            pb.BatchAcknowledgeIncidentsResponse,
+            _call(request, pb.BatchAcknowledgeIncidentsResponse),
             [Step(id, Acknowledged(_actor(), request.via), answers=bool(request.via)) for id in ids],
             lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=results(ids, answers)),
         )
@@ -263,9 +254,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             taken = {step.incident_id: answer for step, answer in zip(steps, answers, strict=True)}
             return pb.BatchResolveIncidentsResponse(results=results(ids, [taken.get(id) or _unknown(id) for id in ids]))
 
-        return await self._commands.many(
-            org_id, _method(request), request, pb.BatchResolveIncidentsResponse, steps, respond
-        )
+        return await self._commands.many(_call(request, pb.BatchResolveIncidentsResponse), steps, respond)
 
     async def _one(
         self, request: Message, response: type[R], step: Step, respond: Callable[[Advanced], R] | None = None
@@ -277,10 +266,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             return respond(done) if respond is not None else response(incident=_incident(done))
 
         return await self._commands.one(
-            current_call().org_id,
-            _method(request),
-            request,
-            response,
+            _call(request, response),
             step,
             noted,
         )
@@ -289,11 +275,11 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         self, request: pb.BulkChangeIncidentsRequest, context: Context
     ) -> pb.BulkChangeIncidentsResponse:
         """See the contract."""
-        call, method, answer = current_call(), "BulkChangeIncidents", pb.BulkChangeIncidentsResponse
-        org_id, limit = call.org_id, request.max_incidents or bulk.MOST
+        org_id, limit = current_call().org_id, request.max_incidents or bulk.MOST
+        call = _call(request, pb.BulkChangeIncidentsResponse)
         filters, behind = filters_from(request.filter, "filter."), self._pages.decode(request.filter)
         # Incidents that a repeat of the request would find must not be resolved: it gets its first answer.
-        before = None if request.dry_run else await self._commands.answered(org_id, method, request, answer)
+        before = None if request.dry_run else await self._commands.answered(call)
         if before is not None:
             return before
         change = await bulk_change.change_from(self._db, org_id, _actor(), request)
@@ -311,9 +297,9 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         plan = bulk.plan(change)
         if plan is not None:
             also = [change.into] if change.into else []
-            return await self._commands.each(org_id, method, request, answer, ids, also, plan, respond)
+            return await self._commands.each(call, ids, also, plan, respond)
         steps = await bulk.steps(self._commands, org_id, change, ids)
-        return await self._commands.many(org_id, method, request, answer, steps, respond)
+        return await self._commands.many(call, steps, respond)
 
     async def ExplainPage(self, request: pb.ExplainPageRequest, context: Context) -> pb.ExplainPageResponse:
         """See the contract."""
@@ -368,9 +354,9 @@ def _actor() -> str:
     return current_call().principal.subject
 
 
-def _method(request: Message) -> str:
-    """The RPC: the answer to a repeated `request_id` is kept under its name."""
-    return type(request).__name__.removesuffix("Request")
+def _call(request: Message, response_type: type[R]) -> IdempotentCall[R]:
+    """The answer to a repeated `request_id` is kept under the name of the RPC."""
+    return IdempotentCall(current_call().org_id, type(request).__name__.removesuffix("Request"), request, response_type)
 
 
 def _ids(names: Sequence[str]) -> list[UUID]:

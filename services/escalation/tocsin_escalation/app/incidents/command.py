@@ -4,7 +4,7 @@ stop."""
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -28,6 +28,16 @@ R = TypeVar("R", bound=Message)
 Plan = Callable[[Mapping[UUID, Escalation], UUID], Sequence[Step]]
 """The steps for one of many incidents, its own one first, computed from the locked incidents; or it raises that incident's error.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentCall(Generic[R]):
+    """A call that acts once, however often it is sent: its first answer is kept under its `request_id`."""
+
+    org_id: str
+    method: str
+    request: Message
+    response_type: type[R]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +69,7 @@ class Commands:
 
     async def one(
         self,
-        org_id: str,
-        method: str,
-        request: Message,
-        response_type: type[R],
+        call: IdempotentCall[R],
         step: Step,
         respond: Callable[[Advanced], R],
     ) -> R:
@@ -78,14 +85,11 @@ class Commands:
                 raise answer
             return respond(answer)
 
-        return await self._once(org_id, method, request, response_type, take, [step.incident_id], [step])
+        return await self._once(call, take, [step.incident_id], [step])
 
     async def many(
         self,
-        org_id: str,
-        method: str,
-        request: Message,
-        response_type: type[R],
+        call: IdempotentCall[R],
         steps: Sequence[Step],
         respond: Callable[[Sequence[Advanced | TocsinError]], R],
     ) -> R:
@@ -95,14 +99,11 @@ class Commands:
             return respond(await advance(tx, steps, self.effects, confirms=True))
 
         ids = [step.incident_id for step in steps]
-        return await self._once(org_id, method, request, response_type, take, ids, steps)
+        return await self._once(call, take, ids, steps)
 
     async def together(
         self,
-        org_id: str,
-        method: str,
-        request: Message,
-        response_type: type[R],
+        call: IdempotentCall[R],
         incident_ids: Sequence[UUID],
         plan: Callable[[Mapping[UUID, Escalation]], Sequence[Step]],
         respond: Callable[[Sequence[Advanced]], R],
@@ -121,14 +122,11 @@ class Commands:
                 raise next(answer for answer in answers if isinstance(answer, TocsinError))
             return respond(done)
 
-        return await self._once(org_id, method, request, response_type, take, incident_ids)
+        return await self._once(call, take, incident_ids)
 
     async def each(
         self,
-        org_id: str,
-        method: str,
-        request: Message,
-        response_type: type[R],
+        call: IdempotentCall[R],
         incident_ids: Sequence[UUID],
         also: Sequence[UUID],
         plan: Plan,
@@ -148,14 +146,11 @@ class Commands:
             ]
             return respond([each if isinstance(each, TocsinError) else each[0] for each in of_each])
 
-        return await self._once(org_id, method, request, response_type, take, [*incident_ids, *also])
+        return await self._once(call, take, [*incident_ids, *also])
 
     async def _once(
         self,
-        org_id: str,
-        method: str,
-        request: Message,
-        response_type: type[R],
+        call: IdempotentCall[R],
         take: Callable[[Tx], Awaitable[R]],
         incident_ids: Sequence[UUID],
         steps: Sequence[Step] = (),
@@ -164,22 +159,22 @@ class Commands:
         stopped."""
 
         async def work(tx: Tx) -> tuple[R, Stops]:
-            response = await once(tx, method, request, response_type, lambda: take(tx))
+            response = await once(tx, call.method, call.request, call.response_type, lambda: take(tx))
             return response, await Stops.of(tx, [*incident_ids, *_others(response, steps)])
 
-        response, stops = await self.db.run(org_id, work)
-        await self._confirming.confirm(org_id, stops)
+        response, stops = await self.db.run(call.org_id, work)
+        await self._confirming.confirm(call.org_id, stops)
         return response
 
-    async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
+    async def answered(self, call: IdempotentCall[R]) -> R | None:
         """The stored answer of this request, with a new confirmation that pages have stopped; None for a new request."""
-        async with self.db.transaction(org_id) as tx:
-            before = await answered(tx, method, request, response_type)
+        async with self.db.transaction(call.org_id) as tx:
+            before = await answered(tx, call.method, call.request, call.response_type)
             if before is None:
                 return None
             names = [result.name for result in before.results]  # type: ignore[attr-defined]
             stops = await Stops.of(tx, [UUID(name.removeprefix("incidents/")) for name in names])
-        await self._confirming.confirm(org_id, stops)
+        await self._confirming.confirm(call.org_id, stops)
         return before
 
     async def answering(self, org_id: str, actor: str, run: Escalation, via: str) -> tuple[Step, bool]:

@@ -230,6 +230,29 @@ async def test_a_standby_that_took_over_is_another_life_from_its_first_moment(pr
     assert epoch.rpartition(".")[2] == "2"
 
 
+@pytest.mark.parametrize("refused_function", ["pg_walfile_name(pg_lsn)", "pg_control_system()"])
+async def test_streams_go_on_where_the_server_does_not_tell_its_timeline(
+    desk: Desk, postgres: Postgres, url: str, refused_function: str
+) -> None:
+    """As managed servers do. A server that was started anew is another life then."""
+    admin = await asyncpg.connect(postgres.url(url.rpartition("/")[2]))
+    await admin.execute(f"REVOKE EXECUTE ON FUNCTION {refused_function} FROM PUBLIC")
+    try:
+        replica = Replica(desk)
+        incident = await desk.opens()
+        async with aclosing(replica.watch()) as live:
+            cursor = (await anext(live)).cursor
+            await notes(desk, incident, "now")
+            found = await some(live, 1)
+        assert [change.row.entry.message for change in found[-1].changes] == ["now"]
+        async with aclosing(replica.watch(cursor)) as again:
+            assert len((await some(again, 1))[-1].changes) == 1
+        await refused(replica, replace(cursor, epoch="1.1"))
+    finally:
+        await admin.execute(f"GRANT EXECUTE ON FUNCTION {refused_function} TO PUBLIC")
+        await admin.close()
+
+
 async def test_entries_that_were_restored_from_another_server_are_no_changes(desk: Desk, url: str) -> None:
     replica = Replica(desk)
     incident = await desk.opens()

@@ -72,17 +72,26 @@ class ChangePage:
 _COLUMNS: Final = columns(Entry)
 # After a restore, entries carry numbers of another server, which may be higher than any here: they are not changes.
 NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+# What managed servers and hardened ones do not allow every role to call.
+_MAY_ASK: Final = """
+SELECT bool_and(has_function_privilege(to_regprocedure(name)::oid, 'EXECUTE') IS TRUE)
+FROM unnest(ARRAY['pg_control_system()', 'pg_control_checkpoint()', 'pg_current_wal_insert_lsn()', 'pg_walfile_name(pg_lsn)'])
+  AS name
+"""
 # Of a standby that took over, the control file names the timeline of before until a checkpoint ends, minutes later.
 _TIMELINE: Final = """CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
   ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer END"""
+_EPOCH: Final = f"(SELECT system_identifier FROM pg_control_system()) || '.' || {_TIMELINE}"
+# Where those are refused: each start of a server counts as another life. Streams then end with a restart of PostgreSQL, too.
+_EPOCH_BY_START: Final = """(SELECT oid FROM pg_database WHERE datname = current_database()) || '.'
+  || extract(epoch FROM pg_postmaster_start_time())"""
 
 
 async def horizon(tx: Tx) -> Horizon:
     """The place after which changes may still appear."""
+    epoch = _EPOCH if await tx.fetchval(_MAY_ASK) else _EPOCH_BY_START
     record = await tx.fetchrow(
-        f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT},
-              (SELECT system_identifier FROM pg_control_system()) || '.' || {_TIMELINE},
-              app_now()"""
+        f"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT}, {epoch}, app_now()"
     )
     assert record is not None, "a SELECT without FROM has one row"
     return Horizon(*record)

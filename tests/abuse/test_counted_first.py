@@ -279,8 +279,10 @@ def _places(body: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 def test_to_make_an_alert_of_large_values_costs_what_their_json_costs(form: Format) -> None:
     """300,000 tags of Opsgenie in 1 MiB were each looked at, for 0.6 s."""
     dear = {}
+    of_nothing = _make(form, {}, {})
     for body in SENT:
-        if not _make(form, _first(form, body), body if isinstance(body, dict) else {}):
+        made = _make(form, _first(form, body), body if isinstance(body, dict) else {})
+        if made is None or made == of_nothing:
             continue  # one of another sender
         for what, given in _with_large_values(body):
             fields = given if isinstance(given, dict) else {}
@@ -307,12 +309,11 @@ def _first(form: Format, body: Any) -> Any:
     return items[0] if isinstance(items, list) and items else None
 
 
-def _make(form: Format, given: Any, fields: dict[str, Any]) -> bool:
-    """Whether an alert is made of it."""
+def _make(form: Format, given: Any, fields: dict[str, Any]) -> bytes | None:
+    """The alert that is made of it, if one is."""
     try:
         item = form.item(given, {**_LATEST, **fields}, "event")
     except (TocsinError, LookupError, TypeError, AttributeError):
-        return False
+        return None
     shorten(item.alert)
-    item.alert.SerializeToString()
-    return True
+    return item.alert.SerializeToString()

@@ -19,6 +19,8 @@ from tocsin_stack.postgres import Postgres
 from tocsin_testkit.busy import until, within
 from tocsin_testkit.clock import clock_is_ahead
 
+from tests.store.round_trips import recorded
+
 Eventually = Callable[..., Awaitable[None]]
 ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2)"
 
@@ -58,6 +60,33 @@ async def test_a_transaction_begins_with_its_first_statements(db: Database) -> N
     assert await db.run("a", work, first=first) == ("SELECT 1", "1234kB")
     assert (await db.run("b", work, first=first))[0] == "SELECT 0"
     assert (await db.run("a", work))[1] != "1234kB"
+
+
+async def test_a_transaction_that_only_reads_is_of_one_tenant_and_cannot_write(db: Database) -> None:
+    await run(db, "a", "INSERT INTO widgets (org_id, name) VALUES ('a', 'one')")
+    for org_id, seen in (("a", 1), ("b", 0)):
+        async with db.reading(org_id) as tx:
+            assert await tx.fetchval("SELECT count(*) FROM widgets") == seen
+        with pytest.raises(RuntimeError, match="has ended"):
+            await tx.fetchval("SELECT 1")
+    with pytest.raises(TocsinError):
+        async with db.reading("a") as tx:
+            await tx.execute(ADD, "a", "two")
+    assert await names(db, "a") == ["one"]
+
+
+async def test_a_transaction_that_only_reads_ends_without_a_wait_and_gives_its_connection_back(
+    open_database: Any,
+) -> None:
+    db = await open_database(size=1)
+    with recorded() as trips:
+        async with db.reading("a") as tx:
+            await tx.fetchval("SELECT 1")
+        assert trips.transactions == [], "it has not ended yet"
+        async with db.transaction("b") as tx:  # waits for the only connection
+            assert await tx.fetchval("SELECT current_setting('tocsin.org_id')") == "b"
+            await tx.execute(ADD, "b", "one")
+    assert [each[-1] for each in trips.transactions] == ["ROLLBACK", "COMMIT"]
 
 
 async def test_its_clock_is_that_of_credentials(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

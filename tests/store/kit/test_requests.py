@@ -8,7 +8,17 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import StoredAnswer, body_hash, once, once_each, recall, remember, sweep_requests
+from tocsin_kit.db.requests import (
+    StoredAnswer,
+    body_hash,
+    keep,
+    once,
+    once_each,
+    once_kept,
+    recall,
+    remember,
+    sweep_requests,
+)
 from tocsin_kit.errors import TocsinError
 
 Eventually = Callable[..., Awaitable[None]]
@@ -94,6 +104,42 @@ async def test_a_twin_waits_for_the_first(db: Database, eventually: Eventually, 
 
 async def test_a_crowd_of_twins_does_the_work_once(db: Database) -> None:
     assert await asyncio.gather(*(call(db, request()) for _ in range(20))) == [1] * 20
+
+
+async def kept(db: Database, message: SendAlertRequest, began: Callable[[], Awaitable[None]] | None = None) -> int:
+    """`call` by work that writes its answer at its end."""
+
+    async def work(tx: Tx) -> int:
+        if began is not None:
+            await began()
+        count: int = await tx.fetchval(COUNT, tx.org_id)
+        await keep(tx, "Send", message, SendAlertResponse(count=count))
+        return count
+
+    return await once_kept(db, "a", "Send", message, work, lambda tx: answer(tx, message))
+
+
+async def test_work_that_keeps_its_answer_at_its_end_is_done_once_for_each_request(db: Database) -> None:
+    assert [await kept(db, request()) for _ in range(3)] == [1, 1, 1]
+    assert await call(db, request()) == 1, "the same row as that of `once`"
+    assert [await kept(db, request("")) for _ in range(2)] == [2, 3]
+    with pytest.raises(TocsinError) as caught:
+        await kept(db, request(integration="integrations/two"))
+    assert caught.value.reason == ErrorReason.ERROR_REASON_REQUEST_ID_REUSED
+    assert await kept(db, request("'; DROP TABLE widgets; --")) == 4
+
+
+async def test_twins_that_began_before_either_has_its_answer_get_one_answer(db: Database) -> None:
+    begun = asyncio.Barrier(2)
+    first_time = set[asyncio.Task[object] | None]()
+
+    async def together() -> None:
+        if (mine := asyncio.current_task()) not in first_time:
+            first_time.add(mine)
+            await begun.wait()
+
+    assert await asyncio.gather(*(kept(db, request(), together) for _ in range(2))) == [1, 1]
+    assert await kept(db, request("")) == 2
 
 
 async def test_answers_are_kept_for_a_day(db: Database) -> None:

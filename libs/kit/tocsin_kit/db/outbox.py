@@ -37,6 +37,7 @@ __all__ = [
     "on_its_way",
     "pending_of",
     "rewrite_from",
+    "write_and_find",
     "write_mixed",
 ]
 
@@ -56,13 +57,22 @@ _APPEND_MANY: Final = f"{_WRITE_MANY}RETURNING id"
 
 
 # The tenant is compared with IS NOT DISTINCT FROM where the ordering key must be used: such a condition cannot use an index.
-_OF_KEYS: Final = """ordering_key <> '' AND ordering_key = ANY({keys}) AND org_id IS NOT DISTINCT FROM $1 AND kind = {kind}
+_OF_KEYS: Final = """ordering_key <> '' AND ordering_key = ANY({keys}) AND org_id IS NOT DISTINCT FROM {org_id} AND kind = {kind}
   AND dead_time IS NULL"""
 _UNTRIED: Final = "lease_until IS NULL AND attempts = 0"
-_PENDING_OF: Final = f"SELECT id, payload FROM outbox WHERE {_OF_KEYS.format(keys='$2::text[]', kind='$3')} ORDER BY id"
+_PENDING: Final = f"SELECT id, payload FROM outbox WHERE {_OF_KEYS}"
+_PENDING_OF: Final = f"{_PENDING.format(org_id='$1', keys='$2::text[]', kind='$3')} ORDER BY id"
+_WRITE_MANY_AND_FIND: Final = f"""
+WITH written AS ({_WRITE_MANY}RETURNING id, org_id, ordering_key, kind, payload),
+due AS (
+  SELECT id, payload FROM written WHERE ordering_key = ANY($7::text[]) AND org_id = $6 AND kind = $8
+  UNION ALL
+  {_PENDING.format(org_id="$6", keys="$7::text[]", kind="$8")})
+SELECT id, payload FROM due ORDER BY id
+"""
 _HURRY: Final = f"""
 UPDATE outbox SET due_time = app_now()
-WHERE {_OF_KEYS.format(keys="$2::text[]", kind="$3")} AND {_UNTRIED} AND due_time > app_now()
+WHERE {_OF_KEYS.format(org_id="$1", keys="$2::text[]", kind="$3")} AND {_UNTRIED} AND due_time > app_now()
 """
 
 
@@ -84,7 +94,7 @@ def lock_untried(kind: str, ordering_keys: str) -> str:
     it counts as delivered.
     """
     return f"""SELECT id, ordering_key, payload FROM outbox
-  WHERE {_OF_KEYS.format(keys=ordering_keys, kind=f"'{kind}'")} AND {_UNTRIED} FOR UPDATE SKIP LOCKED"""
+  WHERE {_OF_KEYS.format(org_id="$1", keys=ordering_keys, kind=f"'{kind}'")} AND {_UNTRIED} FOR UPDATE SKIP LOCKED"""
 
 
 def rewrite_from(rows: str) -> str:
@@ -140,6 +150,15 @@ async def hurry(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> None:
 async def pending_of(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> list[tuple[int, bytes]]:
     """The tenant's messages that are neither delivered nor dead, as id and payload, in the order of their ids."""
     return [(row["id"], row["payload"]) for row in await tx.fetch(_PENDING_OF, tx.org_id, list(ordering_keys), kind)]
+
+
+async def write_and_find(
+    tx: Tx, messages: Sequence[tuple[str, str, str, bytes, float]], kind: str, ordering_keys: Sequence[str]
+) -> list[tuple[int, bytes]]:
+    """`write_mixed`, and then `pending_of`, in one statement."""
+    columns = map(list, zip(*messages, strict=True)) if messages else ([] for _ in range(5))
+    rows = await tx.fetch(_WRITE_MANY_AND_FIND, *columns, tx.org_id, list(ordering_keys), kind)
+    return [(row["id"], row["payload"]) for row in rows]
 
 
 async def held_up(tx: Tx, kind: str, org_ids: Collection[str], seconds: float) -> set[str]:

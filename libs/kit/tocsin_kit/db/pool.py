@@ -36,6 +36,7 @@ T = TypeVar("T")
 _NOBODY: Final = "-"
 """A tenant without rows, used to check the login of calls."""
 _RETRY_BASE: Final = 0.01
+_READ_ONLY: Final = "SET TRANSACTION READ ONLY"
 _STANDING: Final = """
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
   extract(epoch FROM clock_timestamp())::float8 AS time
@@ -197,15 +198,25 @@ class Database:
         is the answer of the last one. Raises DATABASE_UNAVAILABLE when the server is away or was lost on the way, CONFLICT when
         the database resolved a conflict against it. Constraint violations come out as asyncpg raised them.
         """
-        if not org_id or "\0" in org_id:
-            raise ValueError("a transaction needs its tenant")
+        _check(org_id)
         if self._tenant_login is not None and org_id != SYSTEM:
             return _TenantTransaction(self, self._tenant_login, org_id, first)
         return _Transaction(self._sessions, org_id, _with_first(_begin(org_id), first))
 
-    def system(self) -> AbstractAsyncContextManager[Tx]:
-        """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request."""
-        return _Transaction(self._sessions, SYSTEM, _BEGIN_ALL)
+    def reading(self, org_id: str) -> AbstractAsyncContextManager[Tx]:
+        """A transaction of one tenant that only reads: PostgreSQL refuses its writes. The block ends without a wait for its end.
+
+        Raises as `transaction`.
+        """
+        _check(org_id)
+        if self._tenant_login is not None:
+            return _TenantReading(self, self._tenant_login, org_id, _READ_ONLY)
+        return _Reading(self._sessions, org_id, _with_first(_begin(org_id), _READ_ONLY))
+
+    def system(self, *, first: str = "") -> AbstractAsyncContextManager[Tx]:
+        """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request. `first`: as for
+        `transaction`."""
+        return _Transaction(self._sessions, SYSTEM, _with_first(_BEGIN_ALL, first))
 
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
@@ -249,6 +260,11 @@ class Database:
             attempt += 1
 
 
+def _check(org_id: str) -> None:
+    if not org_id or "\0" in org_id:
+        raise ValueError("a transaction needs its tenant")
+
+
 def _begin(org_id: str) -> str:
     tenant = org_id.replace("'", "''")
     return f"BEGIN;SET LOCAL tocsin.org_id='{tenant}'"
@@ -288,6 +304,19 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
         await self._tx.ended()
 
 
+class _Reading(_Transaction):
+    __slots__ = ()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            await super().__aexit__(kind, error, traceback)
+            return
+        self._tx.end()
+        self._sessions.end_later(self._connection)
+
+
 class _TenantTransaction(_Transaction):
     """A transaction of the login of calls."""
 
@@ -306,3 +335,7 @@ class _TenantTransaction(_Transaction):
             async with self._database.system() as tx:
                 await self._login.learn(tx)
         return await super().__aenter__()
+
+
+class _TenantReading(_TenantTransaction, _Reading):
+    __slots__ = ()

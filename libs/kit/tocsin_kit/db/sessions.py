@@ -114,11 +114,16 @@ class Sessions:
                 self.connections.distrust()
             self.discard(connection)
             return
+        task = self.end_later(connection, clean_up=clean_up)
+        if isinstance(error, Exception):
+            await asyncio.shield(task)
+
+    def end_later(self, connection: Connection, *, clean_up: str = "") -> "asyncio.Task[None]":
+        """Roll back and give the connection back, while the caller goes on."""
         task = asyncio.get_running_loop().create_task(self._recover(connection, clean_up))
         self._rollbacks.add(task)
         task.add_done_callback(self._rollbacks.discard)
-        if isinstance(error, Exception):
-            await asyncio.shield(task)
+        return task
 
     def discard(self, connection: Connection) -> None:
         """Close the connection at once; the server rolls back what was not committed."""

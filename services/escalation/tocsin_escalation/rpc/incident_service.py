@@ -172,10 +172,11 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         """See the contract."""
 
         def respond(done: Advanced) -> pb.AddNoteResponse:
+            _note_before(done)
             return pb.AddNoteResponse(entry=mapping.timeline_entry(done.entries[-1]))
 
         step = Step(mapping.incident_id(request.name), Noted(_actor(), request.text, via=request.via))
-        return await self._one(request, pb.AddNoteResponse, step, respond)
+        return await self._commands.noted(_call(request, pb.AddNoteResponse), step, respond)
 
     async def ResolveIncident(self, request: pb.ResolveIncidentRequest, context: Context) -> pb.ResolveIncidentResponse:
         """See the contract."""

@@ -4,7 +4,7 @@ RPCs, timers and ingest's events are all written here, one or a thousand at a ti
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -78,11 +78,7 @@ async def advance(
     """
     followed: list[Step] = []
     if known is None:
-        kin = any(step.answers or isinstance(step.event, Resolved | Noted) for step in steps)
-        runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
-        steps = [_passed_on(step, runs) for step in steps]
-        followed = following(steps, runs)
-        known = await DecisionData.read(tx, runs, [*steps, *followed])
+        known, steps, followed = await _locked(tx, steps)
     work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.feed_tenants)
     answers = [work.take_answer(step) for step in steps]
     for step in followed:
@@ -98,6 +94,16 @@ async def advance(
     ]
 
 
+async def _locked(tx: Tx, steps: Sequence[Step]) -> tuple[DecisionData, list[Step], list[Step]]:
+    """What decisions need, with the incidents locked; the steps, each for the incident that it is passed on to; and those that
+    follow from them."""
+    kin = any(step.answers or isinstance(step.event, Resolved | Noted) for step in steps)
+    runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
+    taken = [_passed_on(step, runs) for step in steps]
+    followed = following(taken, runs)
+    return await DecisionData.read(tx, runs, [*taken, *followed]), taken, followed
+
+
 def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
     if not step.answers:
         return step
@@ -109,6 +115,32 @@ def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[St
     """Steps for incidents that are merged with those of the given steps. `runs` were locked together with these."""
     found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
     return [Step(id, event, org_id=runs[id].org_id) for id, event in found if id in runs]
+
+
+async def advance_one(
+    tx: Tx, step: Step, effects: Effects, keep: Callable[[Tx, Advanced], Awaitable[None]]
+) -> tuple[Advanced, list[tuple[int, bytes]]]:
+    """`advance` by one step of a person, with all writes in one statement.
+
+    `keep` adds what is to be written with the result. Returns the result, without entries, and the cancellations of its incidents
+    that notify has not confirmed, as the ids and payloads of their outbox rows. Raises the step's error.
+    """
+    known, [passed_on], followed = await _locked(tx, [step])
+    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.feed_tenants)
+    answer = work.take_answer(passed_on)
+    if isinstance(answer, TocsinError):
+        raise answer
+    for each in followed:
+        work.take(each)
+    together = Together(tx)
+    await keep(together, answer)
+    moved = await work.gather(together)
+    rows, paged = work.outbox_rows(SURE_WAY_SECONDS)
+    await timeline.write(together, work.notes)
+    keys = {str(step.incident_id), str(answer.run.incident_id)}
+    stops = await outbox.write_and_find(together, rows, jobs.CANCEL, sorted(keys))
+    work.follow(tx, effects, moved, paged, confirms=True)
+    return answer, stops
 
 
 class _Work:
@@ -209,25 +241,11 @@ class _Work:
 
     async def write(self, tx: Tx, effects: Effects, *, entries: bool, confirms: bool) -> None:
         new = [run for run in self.changed.values() if self._is_new(run)]
-        saved = [run for run in self.changed.values() if not self._is_new(run)]
-        moved = [run for run in self.changed.values() if self._moves_timer(run)]
         # One round trip for all of these: no row is written by two of them, and none is read.
         together = Together(tx)
-        retitled = {run.incident_id for run in saved if self._retitled(run)}
-        await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
-        await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
-        await timers.replace(together, moved)
-        await turns.save(together, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
-        delay = SURE_WAY_SECONDS if confirms else 0.0
-        rows = [
-            (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), delay)
-            for run, stop in self.stops
-        ]
-        paged = [jobs.notification_job(run, page) for run, page in self.pages]
-        rows += follow.told(self.notes, self.now)
-        rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
+        moved = await self.gather(together)
+        rows, paged = self.outbox_rows(SURE_WAY_SECONDS if confirms else 0.0)
         await outbox.write_mixed(together, rows)
-        await feeds.tell(together, list(self._events()))
         if not entries:
             await timeline.write(together, self.notes)
         if new and len(await escalations.insert(together, new)) < len(new):
@@ -236,6 +254,41 @@ class _Work:
             for (run, _), entry in zip(self.notes, await timeline.append(together, self.notes), strict=True):
                 self.entries.setdefault(run.incident_id, []).append(entry)
         await together.send()
+        self.follow(tx, effects, moved, paged, confirms=confirms)
+
+    async def gather(self, together: Together) -> list[Escalation]:
+        """What changes rows that were read, and the events that are told. Returns the incidents whose timers move."""
+        saved = [run for run in self.changed.values() if not self._is_new(run)]
+        moved = [run for run in self.changed.values() if self._moves_timer(run)]
+        retitled = {run.incident_id for run in saved if self._retitled(run)}
+        await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
+        await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
+        await timers.replace(together, moved)
+        await turns.save(together, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
+        await feeds.tell(together, list(self._events()))
+        return moved
+
+    def outbox_rows(self, stop_delay: float) -> tuple[list[tuple[str, str, str, bytes, float]], list[NotificationJob]]:
+        """The outbox rows of what was decided, and the pages among them. `stop_delay`: seconds until cancellations are due."""
+        rows = [
+            (
+                jobs.CANCEL,
+                run.org_id,
+                str(run.incident_id),
+                jobs.cancellation(run, stop).SerializeToString(),
+                stop_delay,
+            )
+            for run, stop in self.stops
+        ]
+        paged = [jobs.notification_job(run, page) for run, page in self.pages]
+        rows += follow.told(self.notes, self.now)
+        rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
+        return rows, paged
+
+    def follow(
+        self, tx: Tx, effects: Effects, moved: Sequence[Escalation], paged: list[NotificationJob], *, confirms: bool
+    ) -> None:
+        """Hand over what follows the commit."""
         touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
         nudged = bool(self.stops) and not confirms
         tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))

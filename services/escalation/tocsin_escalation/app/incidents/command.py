@@ -10,11 +10,11 @@ from uuid import UUID
 from google.protobuf.message import Message
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import answered, once
+from tocsin_kit.db.requests import answered, keep, once, once_kept
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.incidents.advance import Advanced, advance
+from tocsin_escalation.app.incidents.advance import Advanced, advance, advance_one
 from tocsin_escalation.app.incidents.confirm import Cancelling, Confirming, Stops
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
@@ -73,19 +73,40 @@ class Commands:
         step: Step,
         respond: Callable[[Advanced], R],
     ) -> R:
-        """One command on one incident, idempotent by request_id.
+        """One command on one incident, idempotent by request_id. `respond` gets no timeline entries.
 
-        Raises the errors of `advance` (such as INCIDENT_NOT_FOUND, INCIDENT_RESOLVED), REQUEST_ID_REUSED, and CANCEL_UNCONFIRMED
-        when the command is committed and notify has not confirmed it.
+        A person waits for it, who was just woken: so all that it writes is one statement. Raises the errors of `advance` (such as
+        INCIDENT_NOT_FOUND, INCIDENT_RESOLVED), REQUEST_ID_REUSED, and CANCEL_UNCONFIRMED when the command is committed and notify
+        has not confirmed it.
         """
 
+        async def work(tx: Tx) -> tuple[R, Stops]:
+            responses: list[R] = []
+
+            async def answer(together: Tx, done: Advanced) -> None:
+                responses.append(respond(done))
+                await keep(together, call.method, call.request, responses[0])
+
+            done, rows = await advance_one(tx, step, self.effects, answer)
+            return responses[0], Stops([str(done.run.incident_id)], rows)
+
+        repeated = _working(call, self._taking(step, respond), [step.incident_id], [step])
+        response, stops = await once_kept(self.db, call.org_id, call.method, call.request, work, repeated)
+        await self._confirming.confirm(call.org_id, stops)
+        return response
+
+    async def noted(self, call: IdempotentCall[R], step: Step, respond: Callable[[Advanced], R]) -> R:
+        """`one` whose `respond` gets the timeline's new entries."""
+        return await self._once(call, self._taking(step, respond), [step.incident_id], [step])
+
+    def _taking(self, step: Step, respond: Callable[[Advanced], R]) -> Callable[[Tx], Awaitable[R]]:
         async def take(tx: Tx) -> R:
             [answer] = await advance(tx, [step], self.effects, confirms=True)
             if isinstance(answer, TocsinError):
                 raise answer
             return respond(answer)
 
-        return await self._once(call, take, [step.incident_id], [step])
+        return take
 
     async def many(
         self,
@@ -158,10 +179,7 @@ class Commands:
         """One transaction, whose answer is stored by request_id; then the confirmation that pages of these incidents have
         stopped."""
 
-        async def work(tx: Tx) -> tuple[R, Stops]:
-            response = await once(tx, call.method, call.request, call.response_type, lambda: take(tx))
-            return response, await Stops.of(tx, [*incident_ids, *_others(response, steps)])
-
+        work = _working(call, take, incident_ids, steps)
         response, stops = await self.db.run(call.org_id, work)
         await self._confirming.confirm(call.org_id, stops)
         return response
@@ -220,6 +238,18 @@ class Commands:
             Step(id, Resolved(actor, via=via), sequence=answer.sequence or 0)
             for id, answer in zip(incident_ids, closed, strict=True)
         ]
+
+
+def _working(
+    call: IdempotentCall[R], take: Callable[[Tx], Awaitable[R]], incident_ids: Sequence[UUID], steps: Sequence[Step]
+) -> Callable[[Tx], Awaitable[tuple[R, Stops]]]:
+    """A transaction's work: the answer that is stored by request_id, and what notify is to be told."""
+
+    async def work(tx: Tx) -> tuple[R, Stops]:
+        response = await once(tx, call.method, call.request, call.response_type, lambda: take(tx))
+        return response, await Stops.of(tx, [*incident_ids, *_others(response, steps)])
+
+    return work
 
 
 def _planned(plan: Plan, runs: Mapping[UUID, Escalation], id: UUID) -> Sequence[Step] | TocsinError:

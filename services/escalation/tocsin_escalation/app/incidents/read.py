@@ -16,7 +16,7 @@ from tocsin_escalation.store.incidents.timeline import Entry
 
 async def incident(db: Database, org_id: str, id: UUID) -> EscalationRow:
     """One incident. Matching incidents, newest first; the cursor is the place after which to continue."""
-    async with db.transaction(org_id) as tx:
+    async with db.reading(org_id) as tx:
         row = await escalations.get(tx, id)
     if row is None:
         raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")

@@ -12,13 +12,16 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
 from tocsin_notify.store.delivery.gate import incident_key
+from tocsin_notify.store.delivery.gatekeeper import ENDING
 from tocsin_testkit.busy import within
+from tocsin_testkit.notify_world import internal
 
 from tests.store.notify.support import Notify, World, job, new_org, refused, until
 
@@ -58,6 +61,47 @@ class Gap:
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
+
+
+async def test_a_cancel_is_not_confirmed_while_a_session_that_held_one_up_is_being_ended(
+    world: World, notify: Notify
+) -> None:
+    """The process of that session may still begin a call, although its locks are free."""
+    org = new_org()
+    await world.admin.execute("SELECT pg_advisory_lock($1)", ENDING)
+    try:
+        cancelling = asyncio.create_task(notify.cancel(org, uuid.uuid4()))
+        await until(lambda: _waits(world))
+        assert not cancelling.done()
+    finally:
+        await world.admin.execute("SELECT pg_advisory_unlock($1)", ENDING)
+    await cancelling
+
+
+async def test_a_cancel_that_has_to_wait_holds_no_lock_that_comes_later_in_their_order(
+    world: World, notify: Notify
+) -> None:
+    """Two that each held what the other one waits for would be a deadlock."""
+    org = new_org()
+    first, second = sorted((uuid.uuid4() for _ in range(2)), key=lambda each: incident_key(org, each))
+    await world.admin.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, first))
+    try:
+        request = internal_pb.CancelNotificationsRequest(
+            cancellations=[
+                internal_pb.Cancellation(org_id=org, incident=f"incidents/{each}", generation=1)
+                for each in (first, second)
+            ]
+        )
+        cancelling = asyncio.ensure_future(notify.internal.CancelNotifications(request, metadata=internal()))
+        await until(lambda: _waits(world))
+        assert await world.admin.fetchval("SELECT pg_try_advisory_lock($1)", incident_key(org, second))
+    finally:
+        await world.admin.execute("SELECT pg_advisory_unlock_all()")
+    await cancelling
+
+
+async def _waits(world: World) -> bool:
+    return bool(await world.admin.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
 
 
 async def test_a_cancel_waits_for_a_call_in_the_gap_on_another_replica(world: World, gap: Gap) -> None:

@@ -1,7 +1,9 @@
 """Calls over real sockets: what is said, what each key does, who was reached, and who may tell."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -13,6 +15,7 @@ from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.voice import VoiceChannel
+from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Call, TwilioServer, error, sign
@@ -161,10 +164,60 @@ async def test_the_round_trips_of_a_key(world: World, twilio: TwilioServer) -> N
         await notify.submit(job(org))
         call = await called(twilio)
         assert await twilio.rings(call, "in-progress") == 204
+        await until(lambda: _sent(world, org))
         with recorded() as trips:
             await twilio.presses(call, "1")
-    # The page; its notification, locked; what is known of it.
-    assert trips.writing({"attempts"}) == [["BEGIN", "SELECT", "SELECT", "notifications+attempts", "COMMIT"]]
+    # Before escalation is asked: the page. Beside it: its notification, locked; what is known of it.
+    assert [text.partition(";")[0].split()[0] for text in trips.transactions[0]] == ["BEGIN", "SELECT", "ROLLBACK"]
+    assert trips.writing({"attempts"}) == [["BEGIN", "SELECT", "notifications+attempts", "COMMIT"]]
+
+
+async def test_a_key_is_answered_when_it_is_noted_and_not_before(world: World, twilio: TwilioServer) -> None:
+    """The key acts and is noted at the same time; an answer means that both are done."""
+    org = new_org()
+    async with running(world, twilio) as notify:
+        await world.method(org, voice=ANA)
+        await notify.submit(job(org))
+        call = await called(twilio)
+        await until(lambda: _sent(world, org))
+        async with world.admin.transaction():
+            await world.admin.execute("SELECT FROM notifications WHERE org_id = $1 FOR UPDATE", org)
+            pressing = asyncio.create_task(twilio.presses(call, "1"))
+            await until(lambda: world.escalation.responders.acted != [])
+            done, _ = await asyncio.wait([pressing], timeout=0.2)
+            assert not done
+        assert "acknowledged" in (await pressing).says[0]
+    assert await evidence(world, org) == ("answered", "key 1")
+
+
+async def test_a_key_that_comes_before_the_providers_answer_proves_first_that_the_call_was_made(
+    world: World, twilio: TwilioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The action stops the page. One that is not known as sent would be told as stopped, although its person answered it."""
+    org = new_org()
+    async with running(world, twilio) as notify:
+        await world.method(org, voice=ANA)
+        await notify.submit(job(org))
+        call = await called(twilio)
+        await until(lambda: _sent(world, org))
+        await world.admin.execute(
+            """UPDATE notifications SET state = 'pending', due_time = app_now() + interval '1 hour', send_time = NULL
+               WHERE org_id = $1""",
+            org,
+        )
+        seen, acts = list[str](), Responders.act
+
+        async def act(self: Responders, *args: Any) -> None:
+            seen.extend(await world.states("org_id = $1", org))
+            await acts(self, *args)
+
+        monkeypatch.setattr(Responders, "act", act)
+        await twilio.presses(call, "1")
+    assert seen == ["sent"]
+
+
+async def _sent(world: World, org: str) -> bool:
+    return await world.states("org_id = $1", org) == ["sent"]
 
 
 async def test_a_phone_that_rings_for_an_answered_incident_is_hung_up(world: World, twilio: TwilioServer) -> None:

@@ -61,19 +61,22 @@ class AnswerPages:
     async def act(self, request: web.Request) -> web.Response:
         """303 to the next link, or the page with the reason why the action was not done."""
         link = self._links.read(request.match_info["token"])
-        view = None if link is None else await self._answers.read(link)
-        if view is None:
+        if link is None:
             return _unknown()
-        fields = dict(await read_form(request))
-        asked = _asked(fields)
+        asked = _asked(dict(await read_form(request)))
         if asked is None:
-            return await self._again(view, view.words.problem_buttons, 400)
-        if view.members is not None and asked.action is not Action.ACKNOWLEDGE:
+            read = await self._answers.read(link)
+            return _unknown() if read is None else await self._again(read, read.words.problem_buttons, 400)
+        reserved = await self._answers.reserve(link, asked)
+        if reserved is None:
+            return _unknown()
+        view = reserved.view
+        if view.bundled and asked.action is not Action.ACKNOWLEDGE:
             return await self._again(view, view.words.problem_open_first, 400)
         if asked.action is Action.NOTE and not asked.text:
             return await self._again(view, view.words.problem_empty_note, 400)
         try:
-            following = await self._answers.act(view, asked)
+            following = await self._answers.act(reserved, asked)
         except LinkUsed:
             problem = "" if view.spent or view.expired else view.words.problem_at_once
             return await self._again(view, problem, 410 if view.expired else 409)

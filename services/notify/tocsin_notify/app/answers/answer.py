@@ -49,7 +49,8 @@ class View:
     """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before.
 
     `into`: the incident into which this one is merged, and which gets its answers; None for one that is not merged.
-    `members`: the pages that were sent as one message, the oldest first; None for a page that was sent alone.
+    `bundled`: several pages were sent as one message. `members`: these pages, the oldest first; None for a page that was sent
+    alone.
     """
 
     link: AnswerLink
@@ -59,6 +60,7 @@ class View:
     uses: Sequence[Use]
     incident: Incident | None = None
     into: Incident | None = None
+    bundled: bool = False
     members: Sequence[BundledPage] | None = None
     words: Words = field(default_factory=lambda: words_of(LANGUAGES[0]))
     """In the user's language."""
@@ -104,6 +106,14 @@ class Whole(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """`held`: the link is reserved for the action."""
+
+    view: View
+    held: bool
+
+
 _REFUSALS: Final = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE}
 )
@@ -140,20 +150,14 @@ class Answers:
             _log.warning("answer_page_without_incident", org_id=link.org_id, error=error.message)
         return view
 
-    async def act(self, view: View, asked: Asked) -> AnswerLink:
-        """Do the action as this person, and return the link to use next.
+    async def act(self, reserved: Reserved, asked: Asked) -> AnswerLink:
+        """Do the action that the link was reserved for, as this person, and return the link to use next.
 
         Raises LinkUsed, and the errors of escalation: then nothing was done, and the link is as good as before. A repeat
         of an action whose answer was lost gets the first answer.
         """
-        link = view.link
-        if view.expired or view.spent:
-            raise LinkUsed
-
-        async def begin(tx: Tx) -> bool:
-            return await link_uses.begin(tx, link.page, link.turn, asked.action)
-
-        if not await self._db.run(link.org_id, begin):
+        view, link = reserved.view, reserved.view.link
+        if not reserved.held:
             raise LinkUsed
         try:
             if view.members is not None:
@@ -178,15 +182,47 @@ class Answers:
         return link.next()
 
     async def read(self, link: AnswerLink) -> View | None:
-        """What notify itself knows of the page: enough to act on it, not enough to show it. None: notify has deleted
-        the page."""
-        async with self._db.transaction(link.org_id) as tx:
-            row = await link_uses.page(tx, link.page)
-            if row is None or row.incident is None:
+        """What notify itself knows of the page: enough to say why it is not acted on, not enough to show it. None: notify has
+        deleted the page."""
+        async with self._db.reading(link.org_id) as tx:
+            view = await _read(tx, link)
+        return view and await self._with_members(view)
+
+    async def reserve(self, link: AnswerLink, asked: Asked) -> Reserved | None:
+        """`read`, and reserve the link for the action if it may be done, in one transaction."""
+
+        async def work(tx: Tx) -> Reserved | None:
+            view = await _read(tx, link)
+            if view is None:
                 return None
-            uses = await link_uses.uses(tx, link.page)
-        person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
-        kind = Kind(row.type)
-        job = job_of_page(link.org_id, link.page, kind, row.user_id, row.incident, row.job)
-        members = await self._whole.pages(link.org_id, link.page) if kind is Kind.BUNDLE else None
-        return View(link, person, job, row.now, uses, members=members, words=words_of(row.language or LANGUAGES[0]))
+            may = not (view.expired or view.spent) and _takes(view, asked)
+            return Reserved(view, may and await link_uses.begin(tx, link.page, link.turn, asked.action))
+
+        found = await self._db.run(link.org_id, work)
+        return found and replace(found, view=await self._with_members(found.view))
+
+    async def _with_members(self, view: View) -> View:
+        if not view.bundled:
+            return view
+        return replace(view, members=await self._whole.pages(view.link.org_id, view.link.page))
+
+
+async def _read(tx: Tx, link: AnswerLink) -> View | None:
+    """Without the members of a bundle."""
+    found = await link_uses.page_with_uses(tx, link.page)
+    if found is None or found[0].incident is None:
+        return None
+    row, uses = found
+    person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
+    kind = Kind(row.type)
+    job = job_of_page(link.org_id, link.page, kind, row.user_id, row.incident, row.job)
+    return View(
+        link, person, job, row.now, uses, bundled=kind is Kind.BUNDLE, words=words_of(row.language or LANGUAGES[0])
+    )
+
+
+def _takes(view: View, asked: Asked) -> bool:
+    """Whether a page of this kind has the action."""
+    if view.bundled:
+        return asked.action is Action.ACKNOWLEDGE
+    return asked.action is not Action.NOTE or bool(asked.text)

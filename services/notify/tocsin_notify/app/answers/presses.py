@@ -1,5 +1,6 @@
 """A person answers a page by a button or a key of the channel that delivered it."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,11 +18,10 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.answers.answer import Escalation, Whole, is_refused
 from tocsin_notify.app.contacts.notification_settings import language_for
 from tocsin_notify.app.delivery.receipts import AttemptName, Receipts
-from tocsin_notify.app.delivery.receipts import Taken as Noted
 from tocsin_notify.app.pages.stored_jobs import job_of_page
 from tocsin_notify.domain.action import Action, Asked, Person
 from tocsin_notify.domain.evidence import Evidence, Receipt
-from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.domain.page import Channel, Kind, State
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.contacts import contacts
 from tocsin_notify.store.delivery import receipts as store
@@ -124,14 +124,13 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The page of an attempt, who answers it, and what the transaction that read it has noted."""
+    """The page of an attempt, who answers it, and what that proves."""
 
     row: AnsweredPage
     incident: UUID
     user: str
     language: str
     receipt: Receipt
-    noted: Noted
 
 
 class Presses:
@@ -145,7 +144,7 @@ class Presses:
 
     async def job(self, attempt: AttemptName) -> NotificationJob | None:
         """The job of the page; None when the page is not known here (any more)."""
-        async with self._db.transaction(attempt.org_id) as tx:
+        async with self._db.reading(attempt.org_id) as tx:
             row = await store.answered_page(tx, attempt.notification, attempt.number)
         if row is None:
             return None
@@ -168,29 +167,22 @@ class Presses:
         """Do the action, once for each event. The answer is noted as evidence even if the action fails. Raises
         DATABASE_UNAVAILABLE."""
         name = press.attempt
-
-        async def read(tx: Tx) -> Taken | _Found:
-            row = await store.answered_page(tx, name.notification, name.number)
-            if row is None or row.incident is None or (row.gone and press.by is None):
-                return Taken(Answer.UNKNOWN)
-            user: str | None = row.user_id
-            language = row.language or LANGUAGES[0]
-            if press.by is not None:
-                user = await contacts.owner_of(tx, press.by.channel, press.by.address)
-                if user is not None and user != row.user_id:
-                    language = await language_for(tx, user)
-            if user is None:
-                return Taken(Answer.STRANGER, language)
-            if row.now - (press.time or row.start_time) > _FRESH:
-                return Taken(Answer.STALE, language)
-            receipt = Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action))
-            return _Found(row, row.incident, user, language, receipt, await self._receipts.note(tx, name, receipt))
-
-        found = await self._db.run(name.org_id, read)
+        async with self._db.reading(name.org_id) as tx:
+            found = await _find(tx, press)
         if isinstance(found, Taken):
             return found
-        self._receipts.noted(name, found.receipt, found.noted)
-        return Taken(await self._act(press, found), found.language)
+        noting = self._receipts.take(name, found.receipt)
+        if found.row.state != State.SENT:
+            # It proves that the message was sent, which the action would have no reason to believe any more: it stops the page.
+            await noting
+            return Taken(await self._act(press, found), found.language)
+        # The person who pressed waits for both, but not for one after the other.
+        noted = asyncio.ensure_future(noting)
+        try:
+            answer = await self._act(press, found)
+        finally:
+            await noted
+        return Taken(answer, found.language)
 
     async def _act(self, press: Press, found: _Found) -> Answer:
         row, user = found.row, found.user
@@ -210,6 +202,25 @@ class Presses:
             return answer
         _log.info("answered", action=str(press.action), **fields)
         return Answer.DONE
+
+
+async def _find(tx: Tx, press: Press) -> Taken | _Found:
+    name = press.attempt
+    row = await store.answered_page(tx, name.notification, name.number)
+    if row is None or row.incident is None or (row.gone and press.by is None):
+        return Taken(Answer.UNKNOWN)
+    user: str | None = row.user_id
+    language = row.language or LANGUAGES[0]
+    if press.by is not None:
+        user = await contacts.owner_of(tx, press.by.channel, press.by.address)
+        if user is not None and user != row.user_id:
+            language = await language_for(tx, user)
+    if user is None:
+        return Taken(Answer.STRANGER, language)
+    if row.now - (press.time or row.start_time) > _FRESH:
+        return Taken(Answer.STALE, language)
+    receipt = Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action))
+    return _Found(row, row.incident, user, language, receipt)
 
 
 def _meaning(error: TocsinError) -> Answer:

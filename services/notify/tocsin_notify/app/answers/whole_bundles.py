@@ -23,7 +23,7 @@ class WholeBundles:
 
     async def pages(self, org_id: str, bundle: UUID) -> Sequence[BundledPage]:
         """The latest page of each incident in it, the oldest first."""
-        async with self._db.transaction(org_id) as tx:
+        async with self._db.reading(org_id) as tx:
             held = await bundles.members(tx, [(org_id, bundle)])
         return list({page.incident: page for page in held[bundle]}.values())
 

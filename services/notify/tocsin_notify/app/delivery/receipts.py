@@ -70,12 +70,11 @@ class Receipts:
         """
 
         async def work(tx: Tx) -> Taken:
-            return await self.note(tx, attempt, receipt)
+            return await self._note(tx, attempt, receipt)
 
-        return self.noted(attempt, receipt, await self._db.run(attempt.org_id, work))
+        return self._noted(attempt, receipt, await self._db.run(attempt.org_id, work))
 
-    def noted(self, attempt: AttemptName, receipt: Receipt, taken: Taken) -> bool:
-        """Acts on `note` once its transaction is committed; returns whether the attempt is known here."""
+    def _noted(self, attempt: AttemptName, receipt: Receipt, taken: Taken) -> bool:
         fields = {
             "org_id": attempt.org_id,
             "notification": str(attempt.notification),
@@ -94,8 +93,7 @@ class Receipts:
         self._failures.hint(taken.followed)
         return True
 
-    async def note(self, tx: Tx, attempt: AttemptName, receipt: Receipt) -> Taken:
-        """`take` in a transaction of the attempt's tenant; call `noted` after its commit."""
+    async def _note(self, tx: Tx, attempt: AttemptName, receipt: Receipt) -> Taken:
         row = await receipts.lock(tx, attempt.notification, attempt.number)
         if row is None:
             return Taken(False)

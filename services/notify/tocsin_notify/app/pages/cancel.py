@@ -15,7 +15,7 @@ from tocsin_notify.app.pages.bundle_message import GENERATION
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.gate import incident_key, wait_for_started_calls
-from tocsin_notify.store.delivery.gatekeeper import Gatekeeper
+from tocsin_notify.store.delivery.gatekeeper import UNHINDERED, Gatekeeper, trying
 from tocsin_notify.store.pages import bundles, pages
 from tocsin_notify.store.pages.bundles import Named
 from tocsin_notify.store.pages.pages import Fence
@@ -62,10 +62,8 @@ class Cancel:
                 if touched:
                     stopped, over = await self._stop_bundles(touched, incidents)
                     incidents = sorted({*incidents, *over})
-                async with self._db.system() as tx:
-                    await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
-                    cancelled, crossed = await notifications.cancel_fenced(tx, incidents)
-                await self._gatekeeper.confirm()
+                done = await self._stop_at_once(incidents)
+                cancelled, crossed = await self._stop_waiting(incidents) if done is None else done
         except TocsinError as error:
             if error.code is not grpc.StatusCode.ABORTED:
                 raise
@@ -88,6 +86,19 @@ class Cancel:
                 reason=fence.reason,
             )
         return Stopped(len(cancelled), crossed)
+
+    async def _stop_at_once(self, incidents: Sequence[Named]) -> tuple[list[UUID], int] | None:
+        """None if a call is about to start, or a session was ended just now. Otherwise the second transaction, with two round
+        trips less: a person waits for them."""
+        async with self._db.system(first=trying(incident_key(*incident) for incident in incidents)) as tx:
+            return await notifications.cancel_fenced(tx, incidents) if tx.answer == UNHINDERED else None
+
+    async def _stop_waiting(self, incidents: Sequence[Named]) -> tuple[list[UUID], int]:
+        async with self._db.system() as tx:
+            await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
+            done = await notifications.cancel_fenced(tx, incidents)
+        await self._gatekeeper.confirm()
+        return done
 
     async def _stop_bundles(
         self, touched: Sequence[Named], incidents: Sequence[Named]

@@ -9,16 +9,17 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.store.contacts.languages import language_of
 
+_OF_PAGE: Final = f"p.user_id, p.incident, p.type, p.job, app_now() AS now, {language_of('p')}"
 # A page whose contact methods were all deleted is left out: its user was deleted, and a new user may have the same
 # name. A disabled user cannot answer until they are enabled again.
-_PAGE: Final = f"""
-SELECT user_id, incident, type, job, app_now() AS now, {language_of("p")} FROM pages p
-WHERE org_id = $1 AND id = $2 AND EXISTS (
+_IS_THERE: Final = """p.org_id = $1 AND p.id = $2 AND EXISTS (
   SELECT FROM notifications n JOIN contact_methods c ON c.org_id = n.org_id AND c.id = n.contact_method
-  WHERE n.org_id = p.org_id AND n.page_id = p.id AND c.delete_time IS NULL AND NOT c.user_disabled)
-"""
-_USES: Final = """
-SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
+  WHERE n.org_id = p.org_id AND n.page_id = p.id AND c.delete_time IS NULL AND NOT c.user_disabled)"""
+_PAGE: Final = f"SELECT {_OF_PAGE} FROM pages p WHERE {_IS_THERE}"
+_WITH_USES: Final = f"""
+SELECT {_OF_PAGE}, u.turn, u.action, u.use_time, u.done
+FROM pages p LEFT JOIN link_uses u ON u.org_id = p.org_id AND u.page_id = p.id
+WHERE {_IS_THERE} ORDER BY u.turn
 """
 # A use that was begun and is not done is continued by a caller with the same action: the process that began it may have
 # died. A caller with another action may replace it once no process can be working on it any more.
@@ -63,9 +64,13 @@ async def page(tx: Tx, id: UUID) -> LinkedPage | None:
     return None if row is None else LinkedPage(*row)
 
 
-async def uses(tx: Tx, page: UUID) -> list[Use]:
-    """The actions done with the page's links, first to last."""
-    return [Use(**dict(row)) for row in await tx.fetch(_USES, tx.org_id, page)]
+async def page_with_uses(tx: Tx, id: UUID) -> tuple[LinkedPage, list[Use]] | None:
+    """`page`, and what was done with its links, first to last."""
+    rows = await tx.fetch(_WITH_USES, tx.org_id, id)
+    if not rows:
+        return None
+    fields = len(LinkedPage.__dataclass_fields__)
+    return LinkedPage(*rows[0][:fields]), [Use(*row[fields:]) for row in rows if row["turn"] is not None]
 
 
 async def begin(tx: Tx, page: UUID, turn: int, action: str) -> bool:

@@ -6,12 +6,12 @@ time-out, while its client does not read the result. So the process that waits e
 `_PATIENCE`.
 
 A session may start calls for `PROOF_SECONDS` after it was last known to be alive (`store.delivery.gate`). While a
-session is being ended, and for that time after it, the statement below holds `_ENDING`; every cancel takes that lock in
+session is being ended, and for that time after it, the statement below holds `ENDING`; every cancel takes that lock in
 shared mode before it is confirmed. The statement runs on the server to its end, even if the process that sent it dies.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
@@ -31,14 +31,23 @@ _log = get_logger(__name__)
 
 _PATIENCE: Final = 1.0
 _STEP: Final = 0.25
-_ENDING: Final = 7_302_149_864_001_773
+ENDING: Final = 7_302_149_864_001_773
 """An advisory lock apart from those of incidents, which are hashes."""
 _CONFIRM: Final = "SELECT pg_advisory_xact_lock_shared($1)"
+# CASE, because PostgreSQL may evaluate the sides of AND in either order.
+_UNHINDERED: Final = f"""
+SELECT FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_xact_lock(key)
+HAVING CASE WHEN count(*) = cardinality($1::bigint[]) THEN
+  CASE WHEN pg_try_advisory_lock_shared({ENDING}) THEN pg_advisory_unlock_shared({ENDING}) ELSE false END
+ELSE false END
+"""
+UNHINDERED: Final = "SELECT 1"
+"""The answer to `trying` when there is nothing to wait for."""
 
 # Sessions of this role for which a cancel waits, and that did nothing new meanwhile. Other cancels in the same queue
 # are not ended: the session that they wait for is. Each statement of the script has a snapshot of its own.
 _END: Final = f"""
-SELECT pg_advisory_xact_lock({_ENDING});
+SELECT pg_advisory_xact_lock({ENDING});
 WITH stuck AS MATERIALIZED (
   SELECT DISTINCT b.pid FROM pg_stat_activity w
   CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
@@ -53,6 +62,16 @@ WITH stuck AS MATERIALIZED (
 )
 SELECT pid FROM ended WHERE (SELECT count(pg_sleep({PROOF_SECONDS})) FROM (SELECT count(*) FROM ended HAVING count(*) > 0)) > 0
 """
+
+
+def trying(keys: Iterable[int]) -> str:
+    """`wait_for_started_calls` and then `confirm` in one statement, which waits for nothing and has no parameters.
+
+    Its answer is UNHINDERED if the transaction has the locks of all these incidents, and at a later moment no session was being
+    ended. With another answer it may have some of the locks: end the transaction, which lets go of them, before you wait for all.
+    A lock that it kept while it waits for one before it in their order could be part of a deadlock.
+    """
+    return _UNHINDERED.replace("$1", f"'{{{','.join(map(str, sorted(set(keys))))}}}'")
 
 
 class Gatekeeper:
@@ -109,7 +128,7 @@ class Gatekeeper:
         Raises DATABASE_UNAVAILABLE or CONFLICT: the cancel is not confirmed then.
         """
         async with self._session() as session:
-            await session.execute(_CONFIRM, _ENDING)
+            await session.execute(_CONFIRM, ENDING)
 
     async def _keep_watch(self) -> None:
         """Until there is no cancel any more."""

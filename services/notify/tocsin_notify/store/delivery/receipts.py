@@ -55,7 +55,7 @@ ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """
 _PAGE: Final = f"""
 SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.job, app_now() AS now,
-  c.id IS NULL AS gone, {language_of("n")}
+  n.state, c.id IS NULL AS gone, {language_of("n")}
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id

@@ -86,7 +86,8 @@ class Unreceipted(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredPage:
-    """The page of an attempt: its user and incident, and when the attempt began; `now` is the database's clock.
+    """The page of an attempt: its user and incident, and when the attempt began; `now` is the database's clock, `state` that of
+    the notification.
 
     `gone`: the contact method it was sent to was deleted, perhaps with its user.
     """
@@ -99,6 +100,7 @@ class AnsweredPage:
     type: str
     job: bytes
     now: datetime
+    state: str
     gone: bool
     language: str | None
 

@@ -121,11 +121,11 @@ class HttpLimits:
     def parsed(self, seconds: float) -> bool:
         """Parsing took this long; returns whether other tasks must run before more is parsed."""
         if not self._spent:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
+            asyncio.get_running_loop().call_soon(self._begin_slice)
         self._spent += seconds
         return self._spent >= SLICE_SECONDS
 
-    def _begin_turn(self) -> None:
+    def _begin_slice(self) -> None:
         self._spent = 0.0
 
     def request(self, request: web.Request, limit: int) -> "_CountedRequest":

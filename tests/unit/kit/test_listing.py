@@ -11,7 +11,7 @@ from tocsin_kit import time_slices
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.rpc import listing
 from tocsin_kit.rpc.call import enter
-from tocsin_kit.rpc.listing import ANSWER_BYTES, filled, in_turns, listed, searched
+from tocsin_kit.rpc.listing import ANSWER_BYTES, filled, listed, made_in_slices, searched
 from tocsin_kit.rpc.paging import PageTokens
 
 from tests.unit.kit.test_paging import call
@@ -95,7 +95,7 @@ async def test_a_page_takes_as_many_rows_as_fit(echo: Any, sizes: list[int], fit
     assert list(dict.fromkeys(each.page_size for each in found)) == [*range(fit)]
 
 
-@pytest.mark.parametrize("how", ["listed", "in_turns", "filled"])
+@pytest.mark.parametrize("how", ["listed", "made_in_slices", "filled"])
 async def test_others_have_their_turns_between_the_rows(echo: Any, monkeypatch: Any, how: str) -> None:
     monkeypatch.setattr(time_slices, "SLICE_SECONDS", 0.0)
     table, ran = Table(echo, [1] * PORTION), list[None]()
@@ -117,7 +117,7 @@ async def test_others_have_their_turns_between_the_rows(echo: Any, monkeypatch: 
     elif how == "filled":
         await filled(range(PORTION), lambda row: [encode(row)])
     else:
-        await in_turns(range(PORTION), encode)
+        await made_in_slices(range(PORTION), encode)
     running.cancel()
     assert before == sorted(set(before))
     assert len(before) == PORTION

@@ -99,7 +99,7 @@ async def filled(rows: Sequence[Row], encode: Callable[[Row], Sequence[M]]) -> t
     return found, len(rows)
 
 
-async def in_turns(rows: Iterable[Row], function: Callable[[Row], Made]) -> list[Made]:
+async def made_in_slices(rows: Iterable[Row], function: Callable[[Row], Made]) -> list[Made]:
     """The result of the function for each of many rows; other tasks run meanwhile."""
     time_slice, made = TimeSlice(), []
     for row in rows:

@@ -11,7 +11,7 @@ from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.listing import in_turns
+from tocsin_kit.rpc.listing import made_in_slices
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import timestamp
 
@@ -92,7 +92,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     ) -> pb.ApplyIncidentEventsResponse:
         """See the contract."""
         current_call().require_internal()
-        arrivals = await in_turns(enumerate(request.events), lambda each: _arrival(each[1], each[0]))
+        arrivals = await made_in_slices(enumerate(request.events), lambda each: _arrival(each[1], each[0]))
         results = await apply_events(self._db, self._effects, arrivals)
         return pb.ApplyIncidentEventsResponse(results=[RESULTS[result] for result in results])
 

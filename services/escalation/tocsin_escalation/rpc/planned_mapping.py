@@ -10,7 +10,7 @@ from tocsin.escalation.v1 import schedule_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id
-from tocsin_kit.rpc.listing import in_turns
+from tocsin_kit.rpc.listing import made_in_slices
 from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.domain.schedules.clock import time_of
@@ -104,7 +104,7 @@ async def _all_from(field: str, decode: Callable[[Any, str], _R], messages: Sequ
         number, message = numbered
         return replace(decode(message, f"{field}[{number}]"), author=author)
 
-    return await in_turns(enumerate(messages), one)
+    return await made_in_slices(enumerate(messages), one)
 
 
 def stretch_from(message: schedule_service_pb2.ReplaceFixedPeriodsRequest) -> tuple[datetime, datetime]:

@@ -12,7 +12,7 @@ from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import note_before
-from tocsin_kit.rpc.listing import FEW_ROWS, Position, in_turns, listed
+from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed, made_in_slices
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
@@ -55,7 +55,7 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
 
         async def take(tx: Tx) -> pb.BatchCreateOverridesResponse:
             made = await overrides.create_overrides(tx, wanted)
-            return pb.BatchCreateOverridesResponse(overrides=await in_turns(made, plans.override_to))
+            return pb.BatchCreateOverridesResponse(overrides=await made_in_slices(made, plans.override_to))
 
         return await self._once("BatchCreateOverrides", request, pb.BatchCreateOverridesResponse, take)
 
@@ -99,7 +99,7 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
 
         async def take(tx: Tx) -> pb.BatchCreateFixedPeriodsResponse:
             made = await overrides.create_fixed_periods(tx, wanted)
-            return pb.BatchCreateFixedPeriodsResponse(fixed_periods=await in_turns(made, plans.fixed_period_to))
+            return pb.BatchCreateFixedPeriodsResponse(fixed_periods=await made_in_slices(made, plans.fixed_period_to))
 
         return await self._once("BatchCreateFixedPeriods", request, pb.BatchCreateFixedPeriodsResponse, take)
 
@@ -114,11 +114,11 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
         async def take(tx: Tx) -> pb.ReplaceFixedPeriodsResponse:
             schedule = request.schedule.removeprefix("schedules/")
             done = await replace_periods(tx, schedule, *stretch, wanted)
-            before = await in_turns(done.before, plans.fixed_period_to)
+            before = await made_in_slices(done.before, plans.fixed_period_to)
             note_before(pb.ReplaceFixedPeriodsResponse(remaining=before))
             return pb.ReplaceFixedPeriodsResponse(
-                fixed_periods=await in_turns(done.made, plans.fixed_period_to),
-                remaining=await in_turns(done.remaining, plans.fixed_period_to),
+                fixed_periods=await made_in_slices(done.made, plans.fixed_period_to),
+                remaining=await made_in_slices(done.remaining, plans.fixed_period_to),
             )
 
         return await self._once("ReplaceFixedPeriods", request, pb.ReplaceFixedPeriodsResponse, take)

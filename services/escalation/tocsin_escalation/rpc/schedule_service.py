@@ -13,7 +13,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.call import note_before
-from tocsin_kit.rpc.listing import FEW_ROWS, filled, in_turns, listed
+from tocsin_kit.rpc.listing import FEW_ROWS, filled, listed, made_in_slices
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
@@ -116,7 +116,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         id = parse_name(request.name, "schedules")
         since, until = mapping.span_of(request)
         found = await schedules.resolved(self._db, current_call().org_id, id, since, until, overflow=request.overflow)
-        return pb.ResolveScheduleResponse(segments=await in_turns(found, mapping.segment_to))
+        return pb.ResolveScheduleResponse(segments=await made_in_slices(found, mapping.segment_to))
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
         """See the contract."""
@@ -126,7 +126,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         wanted = mapping.schedule_from(id, request.schedule)
         rollout = mapping.ROLLOUTS[request.rollout]
         found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *mapping.span_of(request))
-        return pb.PreviewScheduleResponse(segments=await in_turns(found, mapping.segment_to))
+        return pb.PreviewScheduleResponse(segments=await made_in_slices(found, mapping.segment_to))
 
     async def ListOnCalls(self, request: pb.ListOnCallsRequest, context: Context) -> pb.ListOnCallsResponse:
         """See the contract."""
@@ -144,7 +144,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         token = self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
         wanted = [(id, standing) for id, standing in shown if not user or user in standing.segment.people]
         return pb.ListOnCallsResponse(
-            on_calls=await in_turns(wanted, lambda each: mapping.on_call_to(*each)),
+            on_calls=await made_in_slices(wanted, lambda each: mapping.on_call_to(*each)),
             next_page_token=token,
         )
 
@@ -160,7 +160,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
         size = _few(request.page_size)
         found, following = await earliest.of_levels(self._db, current_call().org_id, asked, at, after, size)
         return pb.ListOnCallsResponse(
-            earliest=await in_turns(
+            earliest=await made_in_slices(
                 ((level, user) for level in found for user in level.users),
                 lambda each: mapping.earliest_to(each[0].policy, each[0].level, each[1]),
             ),

@@ -24,9 +24,9 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.domain.fairness import alternating
 from tocsin_notify.domain.message import Stored, pause_after
 from tocsin_notify.domain.page import DeathReason
-from tocsin_notify.domain.turns import in_turns
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import dead_letters
 from tocsin_notify.store.delivery.dead_letters import NewDeadLetter
@@ -104,7 +104,7 @@ class DivideGroups:
         of_tenants = [list(each) for _, each in groupby(leased, key=lambda each: each.message.org_id)]
         parts = [mine[at : at + _AT_ONCE] for mine in of_tenants for at in range(0, len(mine), _AT_ONCE)]
         await asyncio.gather(
-            *(self._divide(part, now) for part in in_turns(parts, lambda each: each[0].message.org_id))
+            *(self._divide(part, now) for part in alternating(parts, lambda each: each[0].message.org_id))
         )
         return len(leased)
 

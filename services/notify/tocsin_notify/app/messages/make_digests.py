@@ -32,11 +32,11 @@ from tocsin_notify.channels.digests import content_of
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.digest import Rhythm, WhenEmpty, page_id, why_not_now
 from tocsin_notify.domain.digest_content import subject
+from tocsin_notify.domain.fairness import alternating
 from tocsin_notify.domain.page import DIGESTS, NORMAL, RINGING, Kind, Method, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.domain.template import LANGUAGES
-from tocsin_notify.domain.turns import in_turns
 from tocsin_notify.domain.wall_time import BadTime
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import notifications
@@ -141,7 +141,7 @@ class MakeDigests:
         due = sorted((_Due(each, times[each.rhythm, each.next_time]) for each in claimed), key=lambda each: each.group)
         groups = [list(group) for _, group in groupby(due, key=lambda each: each.group)]
         parts = [group[at : at + USERS_AT_ONCE] for group in groups for at in range(0, len(group), USERS_AT_ONCE)]
-        await asyncio.gather(*map(self._make, in_turns(parts, lambda each: each[0].digest.org_id)))
+        await asyncio.gather(*map(self._make, alternating(parts, lambda each: each[0].digest.org_id)))
         return len(claimed)
 
     def _times(self, rhythm: Rhythm, next_time: datetime, now: datetime) -> _Times:

@@ -9,7 +9,7 @@ from typing import Final
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
-from tocsin_notify.store.turns import taken_in_turns
+from tocsin_notify.store.fair_claims import fairly_taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ _PAGE: Final = f"""
 SELECT {_COLUMNS} FROM slack_groups WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3
 """
 _DELETE: Final = "DELETE FROM slack_groups WHERE org_id = $1 AND id = $2"
-_DUE: Final = taken_in_turns("slack_groups", time="look_time", living="true", due="look_time <= app_now()")
+_DUE: Final = fairly_taken("slack_groups", time="look_time", living="true", due="look_time <= app_now()")
 _CLAIM: Final = f"""
 WITH RECURSIVE {_DUE}
 UPDATE slack_groups s SET look_time = app_now() + make_interval(secs => $2) FROM taken t WHERE s.id = t.id

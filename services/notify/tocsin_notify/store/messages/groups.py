@@ -10,8 +10,8 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.message import GROUP, Step, Stored
 from tocsin_notify.domain.page import State
+from tocsin_notify.store.fair_claims import fairly_taken
 from tocsin_notify.store.messages.messages import Message, message_of
-from tocsin_notify.store.turns import taken_in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Leased:
     expired: bool
 
 
-_DUE: Final = taken_in_turns(
+_DUE: Final = fairly_taken(
     "messages",
     time="send_time",
     living=f"state = 'scheduled' AND channel = '{GROUP}'",

@@ -14,7 +14,7 @@ from tocsin_kit.db.rows import columns
 from tocsin_notify.domain.message import GROUP, Step, Stored
 from tocsin_notify.domain.page import Channel, State, Urgency
 from tocsin_notify.store.delivery.notifications import EARLY
-from tocsin_notify.store.turns import taken_in_turns
+from tocsin_notify.store.fair_claims import fairly_taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ FROM mine WHERE m.id = mine.id AND m.org_id = $1
 _IS_DUE: Final = (
     f"send_time <= app_now() + make_interval(secs => {EARLY}) AND (channel IS NULL OR channel = ANY($2::text[]))"
 )
-_TURNS: Final = taken_in_turns("messages", time="send_time", living="state = 'scheduled'", due=_IS_DUE)
+_TURNS: Final = fairly_taken("messages", time="send_time", living="state = 'scheduled'", due=_IS_DUE)
 _DUE: Final = f"WITH RECURSIVE {_TURNS} SELECT id FROM turns ORDER BY turn, place, id LIMIT $1"
 # A message that is being changed or cancelled is locked: it is skipped, and the next round finds its new version.
 _CLAIM: Final = f"""

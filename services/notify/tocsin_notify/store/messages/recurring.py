@@ -12,7 +12,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.domain.recurrence import RecurringState
-from tocsin_notify.store.turns import taken_in_turns
+from tocsin_notify.store.fair_claims import fairly_taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ UPDATE recurring_messages r SET state = 'ended', state_reason = $4, next_time = 
 FROM mine WHERE r.id = mine.id AND r.org_id = $1
 """
 # One that is being paused or ended is locked: it is skipped, and the next round reads its new state.
-_TAKEN: Final = taken_in_turns(
+_TAKEN: Final = fairly_taken(
     "recurring_messages", time="next_time", living="state = 'active'", due="next_time <= app_now()", what=_COLUMNS
 )
 _DUE: Final = f"WITH RECURSIVE {_TAKEN} SELECT {_COLUMNS} FROM taken ORDER BY turn, place, id"

@@ -10,9 +10,9 @@ import asyncpg
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.bundling import Pace
+from tocsin_notify.store.fair_claims import fairly_taken
 from tocsin_notify.store.pages.fences import stops_in_bundle
 from tocsin_notify.store.pages.pages import CANCELS
-from tocsin_notify.store.turns import taken_in_turns
 
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
@@ -65,7 +65,7 @@ SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
 # Waits for submits that are adding pages to one of these: a later statement reads the members, and sees those pages.
 # Locked in the order in which submits lock them. The order is one value, since an index in this order would read all
 # people.
-_TAKEN: Final = taken_in_turns(
+_TAKEN: Final = fairly_taken(
     "paces",
     key="bundle",
     time="bundle_due",

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
+from tocsin_notify.store.fair_claims import fairly_taken
 from tocsin_notify.store.pages.bundles import Due
-from tocsin_notify.store.turns import taken_in_turns
 
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
@@ -23,7 +23,7 @@ RETURNING org_id, user_id, bundle
 """
 # Waits for submits that are adding pages to one of these: a later statement reads the pages, and sees those. The order
 # is one value, since an index in this order would read all people.
-_TAKEN: Final = taken_in_turns(
+_TAKEN: Final = fairly_taken(
     "quiet_bundles", key="bundle", time="due_time", living="true", due="due_time <= app_now()", passing_over=False
 )
 _DUE: Final = f"""

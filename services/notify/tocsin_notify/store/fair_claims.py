@@ -1,7 +1,7 @@
 """SQL that claims due rows of all tenants: if more rows are due than one round takes, the tenants alternate."""
 
 
-def taken_in_turns(
+def fairly_taken(
     table: str, *, time: str, living: str, due: str, key: str = "id", what: str = "", passing_over: bool = True
 ) -> str:
     """CTEs to follow WITH RECURSIVE. `taken` has `what` of up to $1 rows, locked, in the order of its columns turn and

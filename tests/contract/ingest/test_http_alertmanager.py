@@ -171,7 +171,7 @@ async def test_who_may_not_send_learns_nothing(client: Client) -> None:
 
 async def test_who_sends_a_token_is_told_that_a_key_is_wanted(client: Client) -> None:
     _, answer = await client.post({}, Authorization="Bearer a.token.of-somebody")
-    assert "only integration keys (tik_…) are taken here" in answer["error"]["message"]
+    assert "only integration keys are taken here, which begin with tik_" in answer["error"]["message"]
     _, answer = await client.post({}, Authorization="Bearer tik_nobody")
     assert "integration keys" not in answer["error"]["message"]
 

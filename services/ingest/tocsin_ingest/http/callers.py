@@ -14,7 +14,7 @@ async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web
     if not key:
         raise TocsinError(
             ErrorReason.ERROR_REASON_CREDENTIAL_MISSING,
-            "send an integration key: `Authorization: Bearer tik_…`, or where the format has its place for it",
+            "send an integration key: `Authorization: Bearer <key>`, or where the format has its place for it",
         )
     peer = request.remote or ""
     try:
@@ -24,7 +24,7 @@ async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web
             raise
         # Those who call the RPCs have a token, and try it here first.
         raise TocsinError(
-            error.reason, f"only integration keys ({KEY_PREFIX}…) are taken here, and this is none"
+            error.reason, f"only integration keys are taken here, which begin with {KEY_PREFIX}; this is none"
         ) from error
 
 

@@ -169,7 +169,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 102
     """RESOURCE_EXHAUSTED. The message is larger than the server accepts. Metadata: `limit_bytes`."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 103
-    """UNAVAILABLE. PostgreSQL cannot be reached; nothing was done. Repeat with the same `request_id`."""
+    """UNAVAILABLE. PostgreSQL cannot be reached, or takes no writes: nothing was done. Or it did not answer in time: then that is not known.
+    Repeat with the same `request_id`.
+    """
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 104
     """UNAVAILABLE. A service this call needs did not answer in time (metadata: `service`), or this process is stopping and has
     not begun the call. Repeat with the same `request_id`.
@@ -332,7 +334,9 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 102
 """RESOURCE_EXHAUSTED. The message is larger than the server accepts. Metadata: `limit_bytes`."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 103
-"""UNAVAILABLE. PostgreSQL cannot be reached; nothing was done. Repeat with the same `request_id`."""
+"""UNAVAILABLE. PostgreSQL cannot be reached, or takes no writes: nothing was done. Or it did not answer in time: then that is not known.
+Repeat with the same `request_id`.
+"""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 104
 """UNAVAILABLE. A service this call needs did not answer in time (metadata: `service`), or this process is stopping and has
 not begun the call. Repeat with the same `request_id`.

@@ -196,6 +196,7 @@ class _Schema:
             raise unavailable(_BYPASSES)
         await require_revision(self._database, self._head_revision)
         await self._database.require_rights()
+        await self._database.require_own_sessions()
         self.ready.set()
 
 
@@ -330,6 +331,7 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
                 return 1
             await require_revision(database, head_revision)
             await database.require_rights()
+            await database.require_own_sessions()
             await database.ping()
     except (TocsinError, TimeoutError) as error:
         print(f"database: {error}", file=sys.stderr)  # noqa: T201

@@ -22,6 +22,7 @@ from tocsin_kit.db.autocommit import Autocommit
 from tocsin_kit.db.connections import SYSTEM, Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
+from tocsin_kit.db.own_sessions import require_own_sessions
 from tocsin_kit.db.session_transaction import SessionTransaction
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.db.tenant_login import TenantLogin
@@ -190,6 +191,24 @@ class Database:
         if self._tenant_login is not None:
             async with self.transaction(_NOBODY) as tx:
                 await self._tenant_login.require_rights(tx)
+
+    async def require_own_sessions(self) -> None:
+        """Raises DATABASE_UNAVAILABLE while a pooler in front of the database pools transactions."""
+        first = await self._connections.acquire()
+        try:
+            second = await self._connections.acquire()
+        except BaseException:
+            self._connections.release(first)
+            raise
+        try:
+            await require_own_sessions(first, second)
+        except BaseException as error:
+            failure = translate(error, first)
+            for each in (first, second):
+                self._sessions.discard(each)
+            raise failure or error from error
+        self._connections.release(first)
+        self._connections.release(second)
 
     def transaction(self, org_id: str, *, first: str = "") -> AbstractAsyncContextManager[Tx]:
         """A READ COMMITTED transaction of one tenant; commits at the normal end, rolls back on any exception.

@@ -9,7 +9,8 @@ from tocsin_kit.time_slices import yield_to_others
 from tocsin_notify.app.delivery import outcomes
 from tocsin_notify.app.delivery.calls import Finished
 from tocsin_notify.app.delivery.outcomes import Outcomes
-from tocsin_notify.domain.page import Kind
+from tocsin_notify.app.delivery.slots import Limits, Slot, Slots
+from tocsin_notify.domain.page import NORMAL, Channel, Kind
 
 
 class _Written:
@@ -24,7 +25,8 @@ class _Written:
 
 
 def _finished(kind: Kind) -> Finished:
-    return cast(Finished, SimpleNamespace(start=SimpleNamespace(delivery=SimpleNamespace(kind=kind))))
+    start = SimpleNamespace(delivery=SimpleNamespace(kind=kind), slot=Slot("acme", Channel.EMAIL, NORMAL))
+    return cast(Finished, SimpleNamespace(start=start))
 
 
 async def test_messages_that_end_close_together_are_written_together_and_pages_do_not_wait_for_them(
@@ -32,7 +34,7 @@ async def test_messages_that_end_close_together_are_written_together_and_pages_d
 ) -> None:
     monkeypatch.setattr(outcomes, "_GATHER_SECONDS", 0.5)
     written, stop = _Written(), asyncio.Event()
-    kept = Outcomes(written, stop)
+    kept = Outcomes(written, stop, lambda _: False)
     await kept.finished(_finished(Kind.MESSAGE))
     assert written.batches == [[Kind.MESSAGE]], "one alone does not wait"
     waiting = []
@@ -50,3 +52,16 @@ async def test_messages_that_end_close_together_are_written_together_and_pages_d
     stop.set()
     await kept.finished(_finished(Kind.MESSAGE))
     assert len(written.batches) == 5, "a stop waits for nothing"
+
+
+async def test_messages_do_not_wait_while_others_wait_for_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "_GATHER_SECONDS", 60.0)
+    slots = Slots(Limits(total=20, critical_reserve=0, per_org=6, rate=0.0), dict.fromkeys(Channel, 20))
+    written = _Written()
+    kept = Outcomes(written, asyncio.Event(), slots.is_scarce)
+    await kept.finished(_finished(Kind.MESSAGE))
+    for _ in range(3):
+        slots.take(Slot("acme", Channel.EMAIL, NORMAL))
+    async with asyncio.timeout(30):
+        await kept.finished(_finished(Kind.MESSAGE))
+    assert len(written.batches) == 2

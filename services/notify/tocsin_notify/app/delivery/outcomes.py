@@ -9,6 +9,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import retry_until
 
 from tocsin_notify.app.delivery.calls import Finished
+from tocsin_notify.app.delivery.slots import Slot
 from tocsin_notify.domain.page import Kind
 
 _log = get_logger(__name__)
@@ -23,9 +24,16 @@ class Outcomes:
     """Concludes in batches. While PostgreSQL is away it keeps the outcome and the slot of its call. So the slots bound
     what is kept, and no call starts whose outcome could not be kept."""
 
-    def __init__(self, conclude: Callable[[list[Finished]], Awaitable[Sequence[None]]], stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        conclude: Callable[[list[Finished]], Awaitable[Sequence[None]]],
+        stop: asyncio.Event,
+        scarce: Callable[[Slot], bool],
+    ) -> None:
+        """`scarce`: whether others may wait for such a slot, which is free again only when its outcome is written."""
         self._batches: Batches[Finished, None] = Batches(conclude, most=_MOST_PER_BATCH)
         self._stop = stop
+        self._scarce = scarce
         self._gathering: asyncio.Future[None] | None = None
         """Those of messages that come now wait for it."""
         self._gathered = 0
@@ -34,7 +42,8 @@ class Outcomes:
     async def finished(self, finished: Finished) -> None:
         """Returns once the outcome is committed, or is given up because the process stops: then the lease ends, and the
         message is sent again under the same key."""
-        if finished.start.delivery.kind is Kind.MESSAGE and not self._stop.is_set():
+        start = finished.start
+        if start.delivery.kind is Kind.MESSAGE and not self._scarce(start.slot) and not self._stop.is_set():
             await self._together()
         try:
             await retry_until(self._stop, lambda: self._batches.submit(finished))

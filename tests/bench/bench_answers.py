@@ -1,7 +1,8 @@
 """How long the answer page takes to come, and an answer by its link and by a key of a call.
 
 One at a time, on a stack as it is in production. An answer is timed until its own answer comes, which follows the acknowledged
-incident and the certainty that its pages have stopped. The floor is a bare POST to a server that does nothing.
+incident and the certainty that its pages have stopped. The floor of each is measured in turns with it: a request to a server that
+does nothing but make as many commits in the same PostgreSQL (`tests.bench.answers_floor`).
 """
 
 import json
@@ -17,12 +18,16 @@ from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.twilio import Call
 from tocsin_testkit.world import World
 
-from tests.bench.bench_alert_to_page import ENVIRONMENT, percentile, posts
+from tests.bench.answers_floor import committing
+from tests.bench.bench_alert_to_page import ENVIRONMENT, percentile
 from tests.bench.report import report
 
 T = TypeVar("T")
 EACH = 200
 WARM = 20
+COMMITS = {"page": 0, "link_to_acknowledged": 5, "key_to_acknowledged": 4}
+"""On the way of each. By link: the use of the link, the acknowledge, the fence, what it stops, and the use as done. By key: the
+evidence in place of the first and the last."""
 
 
 async def main() -> None:
@@ -52,13 +57,23 @@ async def main() -> None:
             async def presses(call: Call) -> None:
                 assert "acknowledged" in (await world.phones.presses(call, "1")).says[0]
 
-            await timed(tenant, ana, WARM, link, shows, acknowledges)
-            floor = await posts(world, EACH, together=1)
-            page, by_link = await timed(tenant, ana, EACH, link, shows, acknowledges)
-            [by_key] = await timed(tenant, ben, EACH, call, presses)
-    for name, values in (("page", page), ("link_to_acknowledged", by_link), ("key_to_acknowledged", by_key)):
+            floors = {name: list[float]() for name in COMMITS}
+            async with committing(world.stack.plan.databases["escalation"]) as ask:
+
+                async def none(_: object) -> None:
+                    """After the measured steps of each incident, so that both meet the same machine."""
+                    for name, times in floors.items():
+                        began = time.monotonic()
+                        await ask(COMMITS[name])
+                        times.append(time.monotonic() - began)
+
+                await timed(tenant, ana, WARM, link, shows, acknowledges)
+                page, by_link, _ = await timed(tenant, ana, EACH, link, shows, acknowledges, none)
+                by_key, _ = await timed(tenant, ben, EACH, call, presses, none)
+    measured = {"page": page, "link_to_acknowledged": by_link, "key_to_acknowledged": by_key}
+    for name, values in measured.items():
         for percent in (50, 99):
-            value, base = percentile(values, percent) * 1000, percentile(floor, percent) * 1000
+            value, base = percentile(values, percent) * 1000, percentile(floors[name], percent) * 1000
             report(f"answer_{name}_p{percent}", round(value, 2), "ms", round(base, 2), round(value / base, 1))
 
 

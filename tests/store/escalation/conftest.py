@@ -12,10 +12,11 @@ from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
-from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import Postgres, tenant_url
+from tocsin_testkit.databases import dialed
 from tocsin_testkit.owner_sessions import OwnerSessions
 
-from tests.store.emptied import Emptied, Place
+from tests.store.emptied import Emptied
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
 MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
@@ -23,37 +24,41 @@ MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 
 @pytest.fixture(scope="session")
 async def emptied(postgres: Postgres) -> AsyncIterator[Emptied]:
-    databases = Emptied(postgres, "tocsin_escalation", "escalation", size=8)
+    databases = Emptied(postgres, "tocsin_escalation", "escalation")
     yield databases
     await databases.close()
 
 
 @pytest.fixture
-async def place(emptied: Emptied, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    async with emptied.own() if "url" in request.fixturenames else emptied.lent() as place:
-        yield place
+async def place(emptied: Emptied, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    async with emptied.own() if "url" in request.fixturenames else emptied.lent() as url:
+        yield url
 
 
 @pytest.fixture
-async def url(place: Place) -> str:
-    return place.url
+async def url(place: str) -> str:
+    return place
 
 
 @pytest.fixture
-async def db(place: Place) -> Database:
-    return place.db
+async def db(place: str) -> AsyncIterator[Database]:
+    database = await dialed(place, name="escalation-test", tenant_url=tenant_url(place), size=8)
+    yield database
+    await database.close()
 
 
 @pytest.fixture
-async def sessions(place: Place) -> OwnerSessions:
+async def sessions() -> AsyncIterator[OwnerSessions]:
     """The clock is moved several times in a test, through one session."""
-    return place.sessions
+    kept = OwnerSessions()
+    yield kept
+    await kept.close()
 
 
 @pytest.fixture
-async def desk(place: Place) -> Desk:
+async def desk(db: Database, place: str, sessions: OwnerSessions) -> Desk:
     """A tenant with two people, a policy of two levels, and everything an operator's use cases need."""
     effects = Effects(Arming(), Paging(), Relay(), EscalationMetrics(CollectorRegistry()))
-    desk = Desk(place.db, place.url, place.sessions, effects)
+    desk = Desk(db, place, sessions, effects)
     await desk.set_up()
     return desk

@@ -1,4 +1,4 @@
 from tests.store.ingest.silenced import clock, org, replica
-from tests.store.ingest.support import database, database_url, escalation, ingest
+from tests.store.ingest.support import database, database_url, emptied, escalation, ingest
 
-__all__ = ["clock", "database", "database_url", "escalation", "ingest", "org", "replica"]
+__all__ = ["clock", "database", "database_url", "emptied", "escalation", "ingest", "org", "replica"]

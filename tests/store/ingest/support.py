@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -60,6 +59,8 @@ from tocsin_testkit import busy
 from tocsin_testkit.clock import MovableClock
 from tocsin_testkit.databases import dialed
 
+from tests.store.emptied import Emptied
+
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
 ALL_SCOPES = (
@@ -67,18 +68,25 @@ ALL_SCOPES = (
 )
 _TEMPLATE = "tocsin_ingest"
 _LOOK_SECONDS: Final = 1.0
-_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def emptied(postgres: Postgres) -> AsyncIterator[Emptied]:
+    databases = Emptied(postgres, _TEMPLATE, "ingest")
+    yield databases
+    await databases.close()
 
 
 @pytest.fixture
-async def database_url(postgres: Postgres) -> str:
-    """A fresh, migrated database."""
-    return await postgres.clone_database(_TEMPLATE, f"ingest_{next(_numbers)}")
+async def database_url(emptied: Emptied) -> AsyncIterator[str]:
+    """An empty, migrated database."""
+    async with emptied.lent() as url:
+        yield url
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool on a fresh database."""
+    """A pool on an empty database."""
     opened = await dialed(database_url, name="test", tenant_url=tenant_url(database_url), size=6)
     yield opened
     await opened.close()

@@ -2,6 +2,7 @@ from tests.store.notify.phones import twilio
 from tests.store.notify.stream import broker
 from tests.store.notify.support import (
     database_url,
+    emptied,
     hooks,
     inbox,
     looks_often,
@@ -15,6 +16,7 @@ from tests.store.notify.support import (
 __all__ = [
     "broker",
     "database_url",
+    "emptied",
     "hooks",
     "inbox",
     "looks_often",

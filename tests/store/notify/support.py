@@ -33,6 +33,8 @@ from tocsin_testkit.notify_world import (
     NotifyWorld as World,
 )
 
+from tests.store.emptied import Emptied
+
 __all__ = [
     "ALLOWED",
     "CRITICAL",
@@ -43,6 +45,7 @@ __all__ = [
     "World",
     "bearer",
     "database_url",
+    "emptied",
     "hooks",
     "inbox",
     "internal",
@@ -76,12 +79,18 @@ async def shared_valkey() -> AsyncIterator[Valkey]:
         await server.stop()
 
 
+@pytest.fixture(scope="session")
+async def emptied(postgres: Postgres) -> AsyncIterator[Emptied]:
+    databases = Emptied(postgres, _TEMPLATE, "notify")
+    yield databases
+    await databases.close()
+
+
 @pytest.fixture
-async def database_url(postgres: Postgres) -> AsyncIterator[str]:
-    """A fresh, migrated database."""
-    name = f"notify_{next(_numbers)}"
-    yield await postgres.clone_database(_TEMPLATE, name)
-    await postgres.drop_database(name)
+async def database_url(emptied: Emptied) -> AsyncIterator[str]:
+    """An empty, migrated database."""
+    async with emptied.lent() as url:
+        yield url
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tocsin_testkit.tenant import Tenant, target
 from tocsin_testkit.verify import signature_holds
 
 
-async def test_nobody_answers_so_the_next_level_is_paged_and_an_acknowledge_stops_it(tenant: Tenant) -> None:
+async def test_no_user_answers_so_the_next_level_is_paged_and_an_acknowledge_stops_it(tenant: Tenant) -> None:
     ana, ben, cem = await tenant.people("ana", "ben", "cem")
     policy = await tenant.policy([ana], [ben], [cem], minutes=5)
     prom = await tenant.integration(policy)
@@ -193,7 +193,7 @@ async def test_a_sender_that_acknowledges_stops_the_paging(tenant: Tenant) -> No
     await ana.is_told(incident, "resolution")
 
 
-async def test_a_sender_s_note_stands_in_the_timeline_and_pages_nobody(tenant: Tenant) -> None:
+async def test_a_sender_s_note_stands_in_the_timeline_and_pages_no_user(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")

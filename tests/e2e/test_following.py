@@ -46,7 +46,7 @@ async def test_who_follows_an_incident_hears_of_it_until_they_stop_and_is_never_
     assert cem.pages(incident) == []
 
 
-async def test_a_user_follows_for_themselves_and_for_nobody_else(tenant: Tenant) -> None:
+async def test_a_user_follows_for_themselves_and_for_no_other_user(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     incident = await (await tenant.integration(await tenant.policy([ana]))).triggers("db down")
     await ana.is_paged(incident)

@@ -5,7 +5,7 @@ from tocsin.escalation.v1 import policy_service_pb2 as pp
 from tocsin_testkit.tenant import Tenant
 
 
-async def test_a_policy_that_nobody_answers_hands_on_to_the_next_one(tenant: Tenant) -> None:
+async def test_a_policy_that_no_user_answers_hands_on_to_the_next_one(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     await tenant.policy([ben], minutes=60, turn_minutes=0, name="company")
     await tenant.policy([ana], minutes=5, name="team", next_policy="policies/company")

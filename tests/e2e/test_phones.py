@@ -47,7 +47,7 @@ async def test_a_key_stops_the_paging(tenant: Tenant) -> None:
     assert phones.calls_to(ben.addresses[0])[1:] == [], "he got his code by phone, and no page"
 
 
-async def test_two_calls_that_nobody_takes_page_the_next_level(tenant: Tenant) -> None:
+async def test_two_calls_that_no_provider_takes_page_the_next_level(tenant: Tenant) -> None:
     phones = tenant.world.phones
     ana, ben = await with_phone(tenant, "ana"), await with_phone(tenant, "ben")
     prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=30))

@@ -201,7 +201,7 @@ async def test_an_alert_of_an_incident_that_escalation_forgot_opens_it_at_once(t
     assert len([message for message in await messages(tenant, incident) if "opened anew" in message]) == 1
 
 
-async def test_a_resolve_of_what_escalation_forgot_pages_nobody(tenant: Tenant) -> None:
+async def test_a_resolve_of_what_escalation_forgot_pages_no_user(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")

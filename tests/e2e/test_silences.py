@@ -5,7 +5,7 @@ from tocsin.ingest.v1 import alert_pb2, alert_service_pb2, integration_service_p
 from tocsin_testkit.tenant import Tenant
 
 
-async def test_nobody_is_paged_in_a_maintenance_window_and_for_what_is_left_at_its_end(tenant: Tenant) -> None:
+async def test_no_user_is_paged_in_a_maintenance_window_and_for_what_is_left_at_its_end(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     before = await prom.triggers("the cache is slow", dedup_key="cache")
@@ -28,7 +28,7 @@ async def test_nobody_is_paged_in_a_maintenance_window_and_for_what_is_left_at_i
     await ana.is_paged(incident)
 
 
-async def test_an_alert_that_is_soon_over_pages_nobody_and_one_that_goes_on_does(tenant: Tenant) -> None:
+async def test_an_alert_that_is_soon_over_pages_no_user_and_one_that_goes_on_does(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     rule = integration_service_pb2.RoutingRule(pause=Duration(seconds=120))
     links = await tenant.integration(await tenant.policy([ana]), routing_rules=[rule])

@@ -47,7 +47,7 @@ async def test_ana_has_no_contact_method_so_ben_is_paged_at_once(tenant: Tenant)
     assert (await tenant.incident(incident)).reached == SOMEBODY
 
 
-async def test_when_nobody_can_be_reached_the_incident_says_so_and_is_found(tenant: Tenant) -> None:
+async def test_when_no_user_can_be_reached_the_incident_says_so_and_is_found(tenant: Tenant) -> None:
     ana, cem = await without_method(tenant, "ana"), await without_method(tenant, "cem")
     prom = await tenant.integration(await tenant.policy([ana], [cem], minutes=60))
     incident = await prom.triggers("nobody hears of it")

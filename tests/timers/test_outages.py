@@ -22,7 +22,7 @@ from tests.timers.conftest import MakeBroker
 from tests.timers.support import done, filled, in_seconds, server, until, working
 
 
-async def test_sending_fails_at_once_when_nobody_listens(make_broker: MakeBroker) -> None:
+async def test_sending_fails_at_once_when_no_process_listens(make_broker: MakeBroker) -> None:
     broker = make_broker(f"redis://127.0.0.1:{free_port()}/0")
 
     @broker.task("x")

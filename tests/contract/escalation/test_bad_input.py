@@ -170,7 +170,7 @@ async def test_a_check_of_what_is_not_there(tenant: Tenant) -> None:
     assert list(error.fields) == ["draft.levels[0].targets[0]"]
 
 
-async def test_a_policy_that_names_nobody(tenant: Tenant) -> None:
+async def test_a_policy_that_names_no_user(tenant: Tenant) -> None:
     error = await failure(tenant.admin.policies.CreatePolicy(policy()))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")
     assert list(error.fields) == ["policy.levels[0].targets[0]"]

@@ -255,7 +255,7 @@ async def test_a_key_of_nobody_is_counted(sender: Sender) -> None:
     assert 'tocsin_ingest_refused_total{format="pagerduty",reason="CREDENTIAL_INVALID"}' in rendered
 
 
-async def test_a_copy_that_comes_after_its_resolve_pages_nobody(sender: Sender, escalation: FakeEscalation) -> None:
+async def test_a_copy_that_comes_after_its_resolve_pages_no_user(sender: Sender, escalation: FakeEscalation) -> None:
     firing = alert("f", startsAt="2026-03-14T03:07:11.953Z", endsAt="0001-01-01T00:00:00Z")
     over = firing | {"status": "resolved", "endsAt": "2026-03-14T03:09:11Z"}
     next_one = firing | {"startsAt": "2026-03-14T03:10:00Z"}

@@ -294,7 +294,7 @@ async def test_one_that_was_exhausted_by_then_is_paged_again(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("event", ANSWERS, ids=lambda event: type(event).__name__)
-async def test_an_answer_that_is_not_lost_pages_nobody(desk: Desk, event: Event) -> None:
+async def test_an_answer_that_is_not_lost_pages_no_user(desk: Desk, event: Event) -> None:
     """Also if notify is asked before it, and says afterwards that the pages are stopped."""
     incident = await desk.opens()
     if isinstance(event, Merged):

@@ -66,7 +66,7 @@ async def test_what_still_fires_pages_again_when_the_other_incident_ends(desk: D
     assert (await desk.said(source))[-2:] == ["unmerged", "level_paged"]
 
 
-async def test_both_end_in_one_batch_and_nobody_is_paged(desk: Desk) -> None:
+async def test_both_end_in_one_batch_and_no_user_is_paged(desk: Desk) -> None:
     source, target = await two(desk)
     await merge(desk, source, target)
     await tell(desk, (target, Resolved("integrations/prom")), (source, Resolved("integrations/prom")))

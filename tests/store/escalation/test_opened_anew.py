@@ -57,7 +57,7 @@ async def test_its_generation_is_above_all_it_had_before(desk: Desk) -> None:
     assert before + 1000 < first < (await desk.run(incident)).generation < 2**31
 
 
-async def test_a_known_incident_is_brought_up_to_date_and_pages_nobody_again(desk: Desk) -> None:
+async def test_a_known_incident_is_brought_up_to_date_and_pages_no_user_again(desk: Desk) -> None:
     arrival = desk.opening(severity=2)
     await apply_events(desk.db, desk.effects, [arrival])
     facts = replace(arrival.event.facts, severity=1, alert_count=9)  # type: ignore[union-attr]
@@ -67,7 +67,7 @@ async def test_a_known_incident_is_brought_up_to_date_and_pages_nobody_again(des
     assert await desk.paged(arrival.incident_id) == [(1, "ana")]
 
 
-async def test_what_is_over_is_known_and_pages_nobody(desk: Desk) -> None:
+async def test_what_is_over_is_known_and_pages_no_user(desk: Desk) -> None:
     arrival = desk.opening()
     over = anew(arrival, 4, over_by="integrations/prom")
     assert await apply_events(desk.db, desk.effects, [over]) == [Result.APPLIED]

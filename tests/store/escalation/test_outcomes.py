@@ -98,7 +98,7 @@ async def test_an_acknowledge_and_the_last_failure_at_the_same_instant(desk: Des
         assert await desk.paged(incident) in ([(1, "ana")], [(1, "ana"), (2, "ben")])
 
 
-async def test_an_escalation_of_code_before_works_and_is_never_said_to_have_reached_nobody(desk: Desk) -> None:
+async def test_an_escalation_of_code_before_works_and_is_never_said_to_have_reached_no_user(desk: Desk) -> None:
     """It writes neither column: what became of its pages is not known."""
     incident = await desk.opens()
     async with desk.db.system() as tx:

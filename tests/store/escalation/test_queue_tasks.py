@@ -101,7 +101,7 @@ async def test_a_promoted_timer_fires_now_and_the_timeline_says_who_did_it(desk:
     assert any(f"promoted by {BY}" in event.text for event in history)
 
 
-async def test_promoting_the_timer_of_the_last_level_says_that_nobody_is_paged_after_it(
+async def test_promoting_the_timer_of_the_last_level_says_that_no_user_is_paged_after_it(
     desk: Desk, board: Board
 ) -> None:
     incident = await desk.opens()

@@ -125,7 +125,7 @@ async def test_a_process_that_dies_leaves_the_mark_and_the_alert_or_neither(
     assert await house.beats(org), "it is still missing for the next one"
 
 
-async def test_one_that_comes_after_the_search_saw_it_due_pages_nobody(
+async def test_one_that_comes_after_the_search_saw_it_due_pages_no_user(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     org = await house.tenant()

@@ -130,7 +130,7 @@ async def test_a_silence_in_the_future_silences_from_its_start_on(replica: Repli
     assert (await replica.sends("a")).outcome == AlertOutcome.ALERT_OUTCOME_DEDUPLICATED
 
 
-async def test_a_replica_that_has_not_heard_of_the_end_keeps_nobody_unpaged(database: Database, org: str) -> None:
+async def test_a_replica_that_has_not_heard_of_the_end_keeps_no_user_unpaged(database: Database, org: str) -> None:
     """The other replica still knows the silence when it was ended, and everything it held back was looked at already."""
     here, there = Replica(database, org), Replica(database, org, ttl=NEVER)
     name = await silenced(database, org)
@@ -141,7 +141,7 @@ async def test_a_replica_that_has_not_heard_of_the_end_keeps_nobody_unpaged(data
     assert (await there.sends("b")).outcome == AlertOutcome.ALERT_OUTCOME_OPENED
 
 
-async def test_a_replica_that_has_not_heard_of_a_change_keeps_nobody_unpaged(database: Database, org: str) -> None:
+async def test_a_replica_that_has_not_heard_of_a_change_keeps_no_user_unpaged(database: Database, org: str) -> None:
     here, there = Replica(database, org), Replica(database, org, ttl=NEVER)
     name = await silenced(database, org)
     assert (await there.sends("a")).outcome == SILENCED

@@ -193,7 +193,7 @@ async def test_a_second_signal_ends_it_at_once(start: Start, eventually: Eventua
             await request
 
 
-async def test_nobody_notices_a_restart_behind_one_address(start: Start) -> None:
+async def test_no_caller_notices_a_restart_behind_one_address(start: Start) -> None:
     """The successor listens beside the one that leaves. Clients are plain: no retries, no look at the health."""
     environment = {
         "WIDGET_GRPC_LISTEN": f"{HOST}:{free_port()}",

@@ -226,7 +226,7 @@ async def test_an_incident_that_was_paged_again_is_one_in_a_bundle(world: World)
         assert {outcomes(world, SENT)[each.page] for each in pages} == {"in one message for 2 pages"}
 
 
-async def test_a_bundle_that_nobody_takes_is_told_of_each_page_in_it(world: World) -> None:
+async def test_a_bundle_that_no_provider_takes_is_told_of_each_page_in_it(world: World) -> None:
     org = new_org()
     await world.method(org, webhook="ana")
     async with world.replica(**TWO) as notify:

@@ -132,7 +132,7 @@ async def test_a_cancel_waits_for_a_call_in_the_gap_on_another_replica(world: Wo
             gap.open.set()
 
 
-async def test_a_sender_that_stays_in_the_gap_is_ended_and_calls_nobody(world: World, gap: Gap) -> None:
+async def test_a_sender_that_stays_in_the_gap_is_ended_and_calls_no_user(world: World, gap: Gap) -> None:
     org, incident = new_org(), uuid.uuid4()
     await world.method(org, webhook="ana")
     async with world.replica() as sender, world.replica(works=False) as other:

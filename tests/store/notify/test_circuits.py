@@ -254,7 +254,7 @@ async def test_when_the_method_that_took_over_fails_too_the_page_goes_on(world: 
         assert {(row["channel"], row["state"]) for row in states} >= {("sms", "pending"), ("email", "dead")}
 
 
-async def test_a_page_that_went_around_and_is_taken_by_nobody_is_said_to_be_delayed(
+async def test_a_page_that_went_around_and_is_taken_by_no_provider_is_said_to_be_delayed(
     world: World, twilio: TwilioServer
 ) -> None:
     org = new_org()

@@ -160,7 +160,7 @@ async def test_while_escalation_is_away_a_message_waits_or_is_skipped_and_holds_
     assert await received(world, sender.org, "ana") == [1]
 
 
-async def test_a_cancel_in_time_reaches_nobody_and_one_that_is_late_says_so(world: World, sender: Sender) -> None:
+async def test_a_cancel_in_time_reaches_no_user_and_one_that_is_late_says_so(world: World, sender: Sender) -> None:
     await people(world, sender.org, "ana", "ben")
     scheduled = await sender.send(team=TEAM, later=HOUR)
     assert await sender.cancel(scheduled)

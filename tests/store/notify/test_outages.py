@@ -270,7 +270,9 @@ async def test_old_rows_go_and_live_ones_stay(world: World, notify: Notify) -> N
     assert await world.admin.fetchval("SELECT count(*) FROM cancel_fences") == 1
 
 
-async def test_a_page_that_is_redriven_long_after_its_incident_ended_rings_nobody(world: World, notify: Notify) -> None:
+async def test_a_page_that_is_redriven_long_after_its_incident_ended_rings_no_phone(
+    world: World, notify: Notify
+) -> None:
     """What says that it is over is kept for as long as the dead letter waits."""
     from tocsin_notify.work.retention import Retention
 

@@ -105,7 +105,7 @@ async def test_the_group_follows_who_is_on_call(world: World, slack: SlackServer
         await until(lambda: group.members == (BEN,))
 
 
-async def test_when_nobody_is_on_call_it_is_disabled_if_told_so_and_enabled_again(
+async def test_when_no_user_is_on_call_it_is_disabled_if_told_so_and_enabled_again(
     world: World, slack: SlackServer, org: str
 ) -> None:
     group = slack.groups[GROUP_ID]

@@ -55,7 +55,7 @@ async def test_receipts_are_noted_and_never_move_back(world: World, twilio: Twil
         )
 
 
-async def test_receipts_that_nobody_signed_are_refused_before_they_are_read(world: World, twilio: TwilioServer) -> None:
+async def test_unsigned_receipts_are_refused_before_they_are_read(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio) as notify:
         await world.method(org, sms=ANA)

@@ -287,7 +287,7 @@ async def test_what_a_user_switched_off_meanwhile_stays_off(world: World, twilio
         assert (await world.row("SELECT disabled FROM contact_methods WHERE id = $1", sms))["disabled"]
 
 
-async def test_what_nobody_signed_answers_no_page(world: World, twilio: TwilioServer) -> None:
+async def test_what_is_unsigned_answers_no_page(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio, TWILIO_REPLIES=True) as notify:
         await world.method(org, sms=ANA)

@@ -223,7 +223,7 @@ async def test_a_long_failure_stops_it_loudly_and_says_what_is_lost(world: World
         assert (await endpoint.now()).state == pb.SUBSCRIPTION_STATE_ACTIVE
 
 
-async def test_an_endpoint_that_hangs_holds_up_nobody_else(world: World) -> None:
+async def test_an_endpoint_that_hangs_delays_no_other(world: World) -> None:
     # Longer than any machine takes for the rest: what hangs is not tried a second time meanwhile.
     async with world.replica(attempt_timeout_seconds=120, lease_seconds=130) as notify:
         org = new_org()

@@ -295,7 +295,7 @@ async def test_an_answer_that_cannot_be_taken_is_said_so(world: World, twilio: T
         ("completed", {}, "completed", False),
     ],
 )
-async def test_a_call_that_reached_nobody_takes_the_next_method_at_once(
+async def test_a_call_that_reached_no_user_takes_the_next_method_at_once(
     world: World, twilio: TwilioServer, status: str, more: dict[str, str], code: str, permanent: bool
 ) -> None:
     org = new_org()
@@ -370,7 +370,7 @@ async def test_attempts_that_never_rang_are_no_first_call(world: World, twilio: 
         assert await world.states("org_id = $1", org) == ["dead"]
 
 
-async def test_what_nobody_signed_presses_no_key(world: World, twilio: TwilioServer) -> None:
+async def test_what_is_unsigned_presses_no_key(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio) as notify:
         await world.method(org, voice=ANA)
@@ -395,7 +395,7 @@ async def test_what_nobody_signed_presses_no_key(world: World, twilio: TwilioSer
         assert (await twilio.posts(status_url, lost, signature=sign(TOKEN, status_url, lost)))[0] == 404
 
 
-async def test_nobody_is_called_to_hear_that_it_is_over(world: World, twilio: TwilioServer) -> None:
+async def test_no_user_is_called_to_hear_that_it_is_over(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio) as notify:
         await world.method(org, voice=ANA)

@@ -75,7 +75,7 @@ LEVELS = st.builds(
     severity=st.integers(1, 4),
     now=st.sampled_from((AT_NIGHT, AT_NOON)),
 )
-def test_the_policy_asked_for_is_left_exactly_when_it_would_page_nobody_now_although_it_is_for_the_severity(
+def test_the_policy_asked_for_is_left_exactly_when_it_would_page_no_user_now_although_it_is_for_the_severity(
     chain: list[list[Level]], gap: GapChoice, fallbacks: list[Target | None], severity: int, now: datetime
 ) -> None:
     policies = [

@@ -98,7 +98,7 @@ def test_all_that_is_set_must_hold() -> None:
     assert not both.holds(1, NOON)
 
 
-def test_no_level_for_it_pages_the_fallback_target_and_says_loudly_that_nobody_could_be_paged() -> None:
+def test_no_level_for_it_pages_the_fallback_target_and_says_loudly_that_no_user_could_be_paged() -> None:
     run_on = policy(only(SEVERE, user("ana")), fallback_target=user("dora"), repeat_count=2)
     story = begun(run_on, severity=4)
     assert (story.run.state, story.run.assignees) == (State.EXHAUSTED, ("dora",))
@@ -226,7 +226,7 @@ def test_an_info_that_becomes_a_warning_goes_through_the_levels_that_it_passed(e
     assert story.paged() == [(1, "ana")]
 
 
-def test_a_severity_that_changes_no_level_or_falls_pages_nobody() -> None:
+def test_a_severity_that_changes_no_level_or_falls_pages_no_user() -> None:
     story = begun(policy(only(SEVERE, user("ana")), level(user("ben"))), severity=2)
     story.take(AlertsAdded(2, 1, "worse", 1))
     assert story.paged() == []

@@ -69,7 +69,7 @@ def test_two_schedules_of_one_level_are_one() -> None:
     assert found.unreached == found.levels[0].gaps
 
 
-def test_nobody_on_purpose_is_no_gap_and_reaches_nobody() -> None:
+def test_nobody_on_purpose_is_no_gap_and_reaches_no_user() -> None:
     found = look(policy(level(schedule("quiet"))))
     assert parts(found) == (0, {1: 1})
     assert told(found.unreached) == ["03-02 00:00 - 03-06 00:00"]

@@ -30,7 +30,7 @@ def test_the_first_level_is_paged_at_once_and_its_timeout_armed() -> None:
     assert story.run.state is State.TRIGGERED
 
 
-def test_nobody_answers_so_every_level_is_paged_in_turn_and_then_it_is_exhausted() -> None:
+def test_no_user_answers_so_every_level_is_paged_in_turn_and_then_it_is_exhausted() -> None:
     story = Story()
     story.passes(5)
     story.timer_fires()
@@ -72,7 +72,7 @@ def test_repeat_n_means_exactly_n_more_passes(repeats: int) -> None:
     assert story.run.state is State.EXHAUSTED
 
 
-def test_a_level_that_resolves_to_nobody_is_skipped_at_once_and_says_so() -> None:
+def test_a_level_that_resolves_to_no_user_is_skipped_at_once_and_says_so() -> None:
     story = Story(policy(level(team("empty")), level(user("gone")), level(user("ana"))))
     assert story.paged() == [(3, "ana")]
     assert story.said() == [NoteKind.OPENED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_PAGED]
@@ -87,7 +87,7 @@ def test_a_level_that_is_staffed_meanwhile_is_paged() -> None:
     assert story.paged() == [(2, "ben")]
 
 
-def test_when_nobody_can_be_paged_at_all_it_is_exhausted_aloud() -> None:
+def test_when_no_user_can_be_paged_at_all_it_is_exhausted_aloud() -> None:
     story = Story(policy(level(user("gone")), repeat_count=2))
     assert story.run.state is State.EXHAUSTED
     assert story.said()[-1] is NoteKind.EXHAUSTED
@@ -271,7 +271,7 @@ def test_a_note_can_be_added_even_after_the_end() -> None:
     assert told == "by slack: was the raid controller"
 
 
-def test_new_alerts_on_an_acknowledged_incident_are_noted_once_and_page_nobody() -> None:
+def test_new_alerts_on_an_acknowledged_incident_are_noted_once_and_page_no_user() -> None:
     story = Story()
     story.take(Acknowledged("users/ana"))
     story.take(AlertsAdded(2, 1, "again", 0))
@@ -312,7 +312,7 @@ def test_an_unknown_policy_falls_back_and_says_so() -> None:
     )
 
 
-def test_a_policy_that_names_nobody_falls_back() -> None:
+def test_a_policy_that_names_no_user_falls_back() -> None:
     nobody = policy(level(user("gone")))
     assert choose("night", nobody, THREE, EVERYBODY, 1, NOON).policy == nobody, (
         "the fallback has the same id: nothing is won"

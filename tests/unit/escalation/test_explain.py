@@ -212,7 +212,7 @@ def test_unknown_and_disabled_people() -> None:
     assert "is disabled" in Told(THREE).why("cem", disabled=True).summary
 
 
-def test_without_a_policy_nobody_is_paged() -> None:
+def test_without_a_policy_no_user_is_paged() -> None:
     found = Told(None, cause="no policy was asked for, and the tenant has no fallback policy").why("ana")
     assert found.verdict is Verdict.NOT_PAGED
     assert found.summary.endswith("no policy was asked for, and the tenant has no fallback policy")

@@ -30,7 +30,7 @@ def test_what_happens_in_one_step_is_one_message_through_the_channel_that_was_ch
     assert not found["users/dora"].incident, "an acknowledge must not stop the news of it"
 
 
-def test_nobody_hears_what_they_did_or_that_they_are_paged_and_receipts_are_no_news() -> None:
+def test_no_user_hears_what_they_did_or_that_they_are_paged_and_receipts_are_no_news() -> None:
     story = Story()
     assert jobs(story, ana="", ben="").keys() == {"users/ben"}
     story.page_ends("ana", OutcomeKind.SENT)

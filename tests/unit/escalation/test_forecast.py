@@ -30,7 +30,7 @@ def test_each_level_is_shown_once_with_what_follows_the_last_one() -> None:
     assert (len(again.steps), again.truncated) == (4, False)
 
 
-def test_outcomes_are_left_out_and_the_level_that_reaches_nobody_is_shown_as_skipped() -> None:
+def test_outcomes_are_left_out_and_the_level_that_reaches_no_user_is_shown_as_skipped() -> None:
     shown = forecast(NOON, plan(policy(level(user("ana")), level(user("ben"))), ana="no verified contact method"))
     assert [step.note.kind for step in shown.steps] == [
         NoteKind.LEVEL_PAGED,

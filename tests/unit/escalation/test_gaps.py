@@ -58,7 +58,7 @@ def test_an_override_made_meanwhile_ends_the_wait_within_a_minute() -> None:
     assert story.paged() == [(1, "ana")]
 
 
-def test_the_wait_is_given_up_when_nobody_comes_on_any_more() -> None:
+def test_the_wait_is_given_up_when_no_user_comes_on_any_more() -> None:
     story = Story(wanting(GapChoice.HOLD), people(GAP))
     story.directory = people(FOR_EVER)
     story.passes(1)

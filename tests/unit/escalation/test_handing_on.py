@@ -74,7 +74,7 @@ def test_the_fallback_target_is_paged_by_the_last_policy_only() -> None:
     assert story.run.state is State.EXHAUSTED
 
 
-def test_a_level_nobody_of_which_can_be_reached_hands_on_at_once() -> None:
+def test_a_level_of_which_no_user_can_be_reached_hands_on_at_once() -> None:
     story = Story(TEAM, knowing(COMPANY))
     story.page_ends("ana", OutcomeKind.UNREACHABLE, reason="no verified contact method")
     assert story.paged() == [(1, "ben")]
@@ -142,7 +142,7 @@ def test_a_frozen_policy_keeps_its_next_one() -> None:
     assert "next_policy" not in to_json(COMPANY)
 
 
-def test_policies_that_page_nobody_now_are_tried_once_with_any_number_of_repeats() -> None:
+def test_policies_that_page_no_user_now_are_tried_once_with_any_number_of_repeats() -> None:
     """Each level that is left out is a row of the timeline, in the transaction in which other incidents wait."""
     levels = [replace(level(user("ana")), condition=Condition(severities=(4,))) for _ in range(20)]
     ring = [replace(policy(*levels, repeat_count=9), id=f"p{n}", next_policy=f"p{(n + 1) % 6}") for n in range(6)]

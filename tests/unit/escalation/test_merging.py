@@ -45,7 +45,7 @@ def merged() -> Story:
     return story
 
 
-def test_a_merged_incident_stops_its_pages_and_pages_nobody() -> None:
+def test_a_merged_incident_stops_its_pages_and_pages_no_user() -> None:
     story = merged()
     assert (story.run.state, story.run.merged_into, story.run.timer) == (State.MERGED, OTHER, None)
     assert story.stopped() == 1

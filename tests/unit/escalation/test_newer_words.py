@@ -133,7 +133,7 @@ def test_a_layer_in_a_time_zone_that_is_not_known_goes_by_utc() -> None:
     ]
 
 
-def test_a_target_that_is_not_known_pages_nobody_and_the_others_are_paged() -> None:
+def test_a_target_that_is_not_known_pages_no_user_and_the_others_are_paged() -> None:
     story = Story(policy(level(Target(TargetKind(_NEWER), "core"), user("ana")), level(user("ben"))))
     assert story.paged() == [(1, "ana")]
 

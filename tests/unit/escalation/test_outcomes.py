@@ -29,7 +29,7 @@ def message(story: Story, number: int = 0) -> str:
     return story.decisions[-1].notes[number].message
 
 
-def test_a_level_that_nobody_can_be_reached_at_is_left_at_once() -> None:
+def test_a_level_where_no_user_can_be_reached_is_left_at_once() -> None:
     story = Story()
     story.page_ends("ana", UNREACHABLE, reason=NO_METHOD)
     assert message(story) == "ana could not be reached: no verified contact method"
@@ -105,7 +105,7 @@ def test_ten_passes_through_an_unreachable_level_are_as_long_as_ten_of_the_other
     assert story.run.state is State.EXHAUSTED
 
 
-def test_when_every_page_failed_it_is_exhausted_and_says_that_nobody_was_reached() -> None:
+def test_when_every_page_failed_it_is_exhausted_and_says_that_no_user_was_reached() -> None:
     story = Story(policy(level(user("ana")), level(user("ben")), repeat_count=1))
     for who in ("ana", "ben", "ana", "ben"):
         story.page_ends(who, UNREACHABLE, reason=NO_METHOD)

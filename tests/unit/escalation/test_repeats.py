@@ -88,7 +88,7 @@ def test_lateness_does_not_add_up() -> None:
     assert story.paged() == [(2, "ben")], "its time is over"
 
 
-def test_a_level_that_reaches_nobody_is_left_at_once_but_not_after_a_page_that_arrived() -> None:
+def test_a_level_that_reaches_no_user_is_left_at_once_but_not_after_a_page_that_arrived() -> None:
     story = Story(policy(again(user("ana")), level(user("ben"))))
     story.page_ends("ana", OutcomeKind.FAILED)
     assert story.paged() == [(2, "ben")]

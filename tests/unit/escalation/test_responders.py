@@ -114,7 +114,7 @@ def test_without_any_policy_there_is_nothing_to_begin_again() -> None:
     assert story.take(Restarted(ANA)).refusal is Refusal.NO_POLICY
 
 
-def test_a_new_title_pages_nobody() -> None:
+def test_a_new_title_pages_no_user() -> None:
     story = Story()
     decision = story.take(Edited(ANA, title="replica of db down"))
     assert (story.paged(), story.said()) == ([], [NoteKind.EDITED])

@@ -88,7 +88,7 @@ def test_a_late_notice_says_that_the_shift_has_begun_and_a_later_one_is_skipped(
     assert ends(key, late) == utc("2026-01-07 10:00")
 
 
-def test_nobody_is_told_of_a_shift_that_had_begun_when_they_asked_for_notices() -> None:
+def test_no_user_is_told_of_a_shift_that_had_begun_when_they_asked_for_notices() -> None:
     mine = shifts(WEB, "ana", since="2026-01-06 00:00")
     assert planned(replace(EVERYTHING, since=utc("2026-01-07 09:01")), mine, utc("2026-01-07 09:02")) == []
     assert len(planned(replace(EVERYTHING, since=utc("2026-01-07 08:50")), mine, utc("2026-01-07 08:51"))) == 2

@@ -42,7 +42,7 @@ def pages(plan: Plan) -> list[tuple[float, int, list[str]]]:
     ]
 
 
-def test_nobody_answers_and_every_level_is_paged_in_its_time() -> None:
+def test_no_user_answers_and_every_level_is_paged_in_its_time() -> None:
     plan = play(replace(THREE, repeat_count=1))
     once = [(0, 1, ["ana"]), (5, 2, ["ben", "cem"]), (10, 3, ["dora"])]
     assert pages(plan) == once + [(minutes + 15, number, who) for minutes, number, who in once]
@@ -99,7 +99,7 @@ def test_a_level_that_waits_is_paged_when_its_gap_ends() -> None:
     assert len(looks) < 10, "the looks of each minute in between are not played"
 
 
-def test_a_level_nobody_of_which_can_be_reached_is_left_at_once() -> None:
+def test_a_level_of_which_no_user_can_be_reached_is_left_at_once() -> None:
     plan = play(THREE, ben="no verified contact method", cem="no verified contact method")
     assert pages(plan) == [(0, 1, ["ana"]), (5, 2, ["ben", "cem"]), (5, 3, ["dora"])]
     assert NoteKind.PAGE_UNREACHABLE in [step.note.kind for step in plan.steps]

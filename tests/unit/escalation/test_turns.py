@@ -110,7 +110,7 @@ def test_a_person_who_cannot_be_reached_is_passed_over_at_once() -> None:
     assert rota.then(story.page_ends("cem", OutcomeKind.UNREACHABLE, reason=NOBODY)) == [(2, "dora")]
 
 
-def test_a_failure_of_an_earlier_turn_passes_over_nobody() -> None:
+def test_a_failure_of_an_earlier_turn_passes_over_no_user() -> None:
     rota = Rota(policy(in_turn(*ROTA, minutes=10, each=3), level(user("dora"))))
     story = rota.story()
     story.passes(3)
@@ -264,7 +264,7 @@ def test_what_is_remembered_of_turns_is_bounded() -> None:
     people=st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True),
     gone=st.lists(st.sets(st.sampled_from("abcdefgh")), min_size=8, max_size=40),
 )
-def test_nobody_waits_for_a_turn_longer_than_everybody_who_is_there(people: list[str], gone: list[set[str]]) -> None:
+def test_no_user_waits_for_a_turn_longer_than_everybody_who_is_there(people: list[str], gone: list[set[str]]) -> None:
     """With any changes of the members: the chosen person is present, and no present person has waited longer."""
     run_on, turns = policy(in_turn(*map(user, people))), dict[str, tuple[str, ...]]()
     last: dict[str, int] = {}

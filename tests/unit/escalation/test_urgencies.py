@@ -63,7 +63,7 @@ def fires(story: Story) -> None:
     story.timer_fires()
 
 
-def test_a_warning_of_the_night_pages_nobody_until_the_morning() -> None:
+def test_a_warning_of_the_night_pages_no_user_until_the_morning() -> None:
     story = begun(waits())
     assert (story.paged(), story.said()) == ([], [NoteKind.OPENED, NoteKind.LEVEL_DEFERRED])
     assert story.decisions[-1].notes[-1].message == (
@@ -104,7 +104,7 @@ def test_the_fallback_target_waits_too_and_a_repeat() -> None:
     assert story.paged() == [(1, "ana")]
 
 
-def test_nobody_has_a_turn_at_night_and_the_level_begins_anew_in_the_morning() -> None:
+def test_no_user_has_a_turn_at_night_and_the_level_begins_anew_in_the_morning() -> None:
     in_turn = replace(level(user("ana"), user("ben"), minutes=60), in_turn=True, turn_timeout=timedelta(minutes=15))
     story = begun(waits(in_turn), EVENING)
     first = story.page_of("ana")
@@ -194,7 +194,7 @@ def test_the_policy_says_what_is_urgent_when(severity: int, at: datetime, urgent
     assert word in told
 
 
-def test_a_severity_that_changes_no_urgency_pages_nobody_anew() -> None:
+def test_a_severity_that_changes_no_urgency_pages_no_user_anew() -> None:
     story = begun(waits(rules=(UrgencyRule(Urgency.HIGH),)), NOON)
     story.take(AlertsAdded(2, 1, "down", 1))
     assert story.paged() == []

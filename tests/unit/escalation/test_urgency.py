@@ -49,7 +49,7 @@ def test_urgency_rises_once() -> None:
     assert story.run.generation == 2
 
 
-def test_a_worse_severity_of_the_same_urgency_pages_nobody() -> None:
+def test_a_worse_severity_of_the_same_urgency_pages_no_user() -> None:
     story = warning(severity=INFO)
     becomes(story, WARNING)
     assert story.paged() == []

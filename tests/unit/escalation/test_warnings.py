@@ -46,7 +46,7 @@ def test_the_fallback_target_is_level_0() -> None:
     enabled=st.frozensets(st.sampled_from(PEOPLE)),
     unreachable=st.frozensets(st.sampled_from(PEOPLE)),
 )
-def test_a_target_is_warned_of_exactly_when_nobody_behind_it_can_be_reached(
+def test_a_target_is_warned_of_exactly_when_no_user_behind_it_can_be_reached(
     members: list[str], enabled: frozenset[str], unreachable: frozenset[str]
 ) -> None:
     directory = Directory(enabled, {"team": tuple(members)})

@@ -37,7 +37,7 @@ def test_what_neither_opens_nor_resolves_is_refused() -> None:
     assert judge(rules, mail("your invoice"), bounce=False) is Refusal.NO_RULE
 
 
-def test_automatic_answers_and_bounces_page_nobody_unless_the_integration_wants_them() -> None:
+def test_automatic_answers_and_bounces_page_no_user_unless_the_integration_wants_them() -> None:
     wanted = compile_mail(MailRules(take_automatic=True))
     for given_mail, bounce in ((mail(automatic=True), False), (mail(), True)):
         assert judge(Rules(), given_mail, bounce=bounce) is Refusal.AUTOMATIC

@@ -83,7 +83,7 @@ def test_news_is_one_notification_at_once() -> None:
     assert [step.method for step in plan(news, [broken(MAIL), HOOK], [low(MAIL)])] == [HOOK]
 
 
-def test_nobody_is_called_for_news() -> None:
+def test_no_user_is_called_for_news() -> None:
     news, call = Page(Kind.RESOLUTION, Urgency.LOW), Method(uuid.UUID(int=9), Channel.VOICE, verified=True)
     assert [step.method for step in plan(news, [call, MAIL], [low(call), low(HOOK)])] == [MAIL]
     assert plan(news, [call], [low(call)]) == []

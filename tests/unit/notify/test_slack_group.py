@@ -26,7 +26,7 @@ def test_for_want_of_knowledge_a_group_is_left_as_it_is(disable: bool) -> None:
     assert unknown.problem.endswith("users/4 and 2 more")
 
 
-def test_when_nobody_is_on_call_it_is_disabled_only_if_that_was_wished() -> None:
+def test_when_no_user_is_on_call_it_is_disabled_only_if_that_was_wished() -> None:
     assert isinstance(wish_for("schedules/core", [], ACCOUNTS, disable_when_nobody=True).want, Disable)
     assert isinstance(wish_for("schedules/core", [], ACCOUNTS, disable_when_nobody=False).want, Leave)
 

@@ -163,9 +163,11 @@ class Fleet(World):
                 RETURN {result}; END $$;
                 CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()"""
         )
+        point = Breakpoint(self, service, database, number)
         try:
-            yield Breakpoint(self, service, database, number)
+            yield point
         finally:
+            await point.end_sessions_of_the_dead()
             await database.execute("SELECT pg_advisory_unlock_all()")
             await database.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
             await database.close()
@@ -206,16 +208,29 @@ class Breakpoint:
 
     async def reached(self) -> ServiceProcess:
         """The replica that stopped here."""
-        query = """SELECT client_port FROM pg_locks JOIN pg_stat_activity USING (pid)
-                   WHERE locktype = 'advisory' AND NOT granted AND (classid::bigint << 32) + objid::bigint = $1"""
 
         async def stopped() -> ServiceProcess | None:
-            port = await self._database.fetchval(query, self._number)
             # The kernel's table of connections is no snapshot: under load a look may miss one.
-            replicas = self._fleet.replicas(self._service)
-            return next((each for each in replicas if port in _ports_of(each.process.pid)), None)
+            return next((each for _, port in await self._sessions() if (each := self._of(port))), None)
 
         return cast("ServiceProcess", await eventually(stopped, f"a stop of {self._service}"))
+
+    async def end_sessions_of_the_dead(self) -> None:
+        """A statement that is a transaction by itself would be committed: the server does not look whether its client lives."""
+        for pid, port in await self._sessions():
+            # Several looks, since one may miss a connection of a living process.
+            if all(self._of(port) is None for _ in range(3)):
+                await self._database.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+
+    async def _sessions(self) -> list[tuple[int, int]]:
+        """Process id and client's port of those that stopped here."""
+        query = """SELECT pid, client_port FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE locktype = 'advisory' AND NOT granted AND (classid::bigint << 32) + objid::bigint = $1"""
+        return [(each["pid"], each["client_port"]) for each in await self._database.fetch(query, self._number)]
+
+    def _of(self, port: int) -> ServiceProcess | None:
+        replicas = self._fleet.replicas(self._service)
+        return next((each for each in replicas if port in _ports_of(each.process.pid)), None)
 
     async def let_go(self) -> None:
         """No process stops here any more."""
@@ -303,7 +318,7 @@ def _ports_of(pid: int) -> set[int]:
     """The local ports of a process's TCP connections."""
     try:
         sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     except OSError:
         return set()
-    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}

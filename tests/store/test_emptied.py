@@ -53,11 +53,10 @@ async def test_a_session_that_was_closed_is_lent_once(emptied: Emptied) -> None:
         assert (await pid(one), await pid(other) != first) == (first, True)
         await one.close()
         await one.close()
-        await other.close()
-        one, other = await asyncpg.connect(url, server_settings=ALL), await asyncpg.connect(url, server_settings=ALL)
-        assert await pid(one) != await pid(other), "although it was closed twice"
-        await one.close()
-        await other.close()
+        one, last = await asyncpg.connect(url, server_settings=ALL), await asyncpg.connect(url, server_settings=ALL)
+        assert await pid(one) != await pid(last), "although it was closed twice"
+        for session in (one, other, last):
+            await session.close()
 
 
 @pytest.mark.parametrize(

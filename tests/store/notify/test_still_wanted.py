@@ -37,6 +37,10 @@ async def end_sessions(postgres: Postgres, world: World) -> None:
     await administrator.close()
 
 
+async def planned(world: World, page: pb.NotificationJob, ago: timedelta) -> None:
+    page.planned_time.FromDatetime((await world.row("SELECT app_now() AS now"))["now"] - ago)
+
+
 async def waits(world: World, org: str, state: str) -> None:
     async def there() -> bool:
         return await world.states("org_id = $1", org) == [state]
@@ -86,18 +90,46 @@ async def test_what_has_waited_goes_if_it_is_still_wanted(world: World, notify: 
 async def test_what_is_young_is_asked_about_once_a_standby_has_taken_over(
     world: World, notify: Notify, postgres: Postgres, took_over: bool
 ) -> None:
-    """It lacks the last seconds: the page had been stored by then, and had not been stopped. All sessions end with a failover."""
+    """It lacks the last seconds: the page had been stored by then, and had not been stopped. All sessions end with a failover.
+
+    The step's delay is shorter than the server of the tests has run, or the page would be as old as all sessions.
+    """
     org = new_org()
     page = job(org)
     method = await world.method(org, webhook="ana")
-    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, method, 10))
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, method, 1))
     await notify.submit(page)
     stop(world, page)
     if took_over:
         await end_sessions(postgres, world)
-    await world.forward(timedelta(seconds=11))
+    await world.forward(timedelta(seconds=1))
     await waits(world, org, "cancelled" if took_over else "sent")
     assert world.arrived("ana") == (not took_over)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_a_page_that_arrives_late_goes_if_it_is_still_wanted(world: World, notify: Notify, wanted: bool) -> None:
+    """All replicas stood still: the page waited for them, and its stop waits behind it."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    page = job(org)
+    await planned(world, page, timedelta(seconds=11))
+    if not wanted:
+        stop(world, page)
+    await notify.submit(page)
+    await waits(world, org, "sent" if wanted else "cancelled")
+    assert world.arrived("ana") == wanted
+    assert world.escalation.stop_questions == [[page.incident]]
+
+
+async def test_a_page_that_arrives_in_time_is_not_asked_about(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    page = job(org)
+    await planned(world, page, timedelta(seconds=5))
+    await notify.submit(page)
+    await waits(world, org, "sent")
+    assert world.escalation.stop_questions == []
 
 
 async def test_pages_of_later_generations_go(world: World, notify: Notify) -> None:

@@ -55,8 +55,9 @@ class Delivery:
         self._calls = self._make_calls(wordings)
         leases = Leases(base.settings.lease_seconds, base.presence)
         first_calls = FirstCalls(self._calls, self.slots, base.cipher, self._circuits, leases)
-        self._submit = self._make_submit(first_calls)
         self.cancel: Final = Cancel(base.db, base.gatekeeper, base.hints, base.metrics)
+        self._still_wanted = StillWanted(base.db, base.escalation.stops, self.cancel, lambda: base.presence.since)
+        self._submit = self._make_submit(first_calls)
         self._deliver = self._make_deliver(go_around, leases)
         self._release = Release(base.db, first_calls, base.hints, base.metrics, self._deliver.first, base.journal)
         self._sequels = Sequels(
@@ -130,6 +131,7 @@ class Delivery:
             base.hints,
             base.metrics,
             nudge=base.relays.nudge,
+            arrived_late=self._still_wanted.arrived_late,
             bundling=base.settings.bundling,
             notes=base.journal,
         )
@@ -146,7 +148,7 @@ class Delivery:
             base.backlog,
             go_around,
             TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds),
-            StillWanted(base.db, base.escalation.stops, self.cancel, lambda: base.presence.since),
+            self._still_wanted,
         )
 
 

@@ -1,7 +1,7 @@
 """Accept pages: store them, plan them, and start the calls that are due at once, in one transaction."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -32,6 +32,9 @@ from tocsin_notify.store.pages.people import Person
 
 _log = get_logger(__name__)
 
+LATE: Final = timedelta(seconds=10)
+"""A page that arrives so long after its planned time does not leave before escalation was asked about its incident."""
+
 
 class Submit:
     """The only entry for pages: jobs from the stream, jobs by RPC, and this service's own (tests, verification codes).
@@ -48,15 +51,20 @@ class Submit:
         metrics: NotifyMetrics,
         *,
         nudge: Callable[[], None],
+        arrived_late: Callable[[Sequence[tuple[str, UUID]]], None],
         bundling: BundlePolicy,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`nudge`: tells the relay that the outbox has an outcome for escalation."""
+        """`nudge`: tells the relay that the outbox has an outcome for escalation.
+
+        `arrived_late`: notes incidents whose pages wait until escalation was asked about them (`still_wanted`).
+        """
         self._gate = gate
         self._first_calls = first_calls
         self._hints = hints
         self._metrics = metrics
         self._nudge = nudge
+        self._arrived_late = arrived_late
         self._placing = Placing(bundling)
         self._notes = notes
         self.lately: Final = RecentlyStored()
@@ -108,6 +116,8 @@ class Submit:
                 await self._first_calls.calls.start(starts, passage.since)
         finally:
             calls.release()
+        if round_.late:
+            self._arrived_late(round_.late)
         round_.hint(self._hints)
         if stored.now is not None:
             for row in round_.rows:
@@ -135,6 +145,7 @@ class _Round:
         self.rows: list[NewNotification] = []
         self.letters: list[NewDeadLetter] = []
         self.outcomes: list[PageOutcome] = []
+        self.late: list[tuple[str, UUID]] = []
 
     def begin(self, held: frozenset[int], now: datetime, *, direct: bool) -> None:
         self._held = held
@@ -154,6 +165,8 @@ class _Round:
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)
+        if self._is_late(page) and page.incident is not None:
+            self.late.append((page.org_id, page.incident))
         for step in planned:
             self.rows.append(self._row(page, person, step, fence, bundled))
 
@@ -211,8 +224,16 @@ class _Round:
             outlasts=page.page.outlasts,
         )
 
+    def _is_late(self, page: NewPage) -> bool:
+        planned = page.planned_time
+        return page.page.kind in PAGES and planned is not None and self._now - planned > LATE
+
     def _may_start(self, page: NewPage) -> bool:
-        return self._direct and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
+        return (
+            self._direct
+            and not self._is_late(page)
+            and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
+        )
 
     def _bury(self, page: NewPage, person: Person) -> None:
         if page.page.kind in PAGES:

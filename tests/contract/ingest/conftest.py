@@ -1,3 +1,3 @@
-from tests.store.ingest.support import database, database_url, escalation, ingest
+from tests.store.ingest.support import database, database_url, emptied, escalation, ingest
 
-__all__ = ["database", "database_url", "escalation", "ingest"]
+__all__ = ["database", "database_url", "emptied", "escalation", "ingest"]

@@ -1,6 +1,7 @@
 from tests.contract.notify.caller import caller, door, visitor
 from tests.store.notify.support import (
     database_url,
+    emptied,
     hooks,
     inbox,
     looks_often,
@@ -15,6 +16,7 @@ __all__ = [
     "caller",
     "database_url",
     "door",
+    "emptied",
     "hooks",
     "inbox",
     "looks_often",

@@ -107,7 +107,6 @@ async def main() -> None:
             submit = Submit(
                 *(gate, calls, nothing, metrics),
                 nudge=lambda: None,
-                arrived_late=lambda incidents: None,
                 bundling=BundlePolicy(pages),
             )
             submit.stopping = True

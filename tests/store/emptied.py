@@ -19,6 +19,8 @@ from tocsin_stack.postgres import Postgres
 from tocsin_testkit.busy import within
 from tocsin_testkit.clock import clock_reads
 
+_NUMBERS: Final = itertools.count()
+"""Of all databases of a process: several folders of tests have one of these for the same service."""
 _MOST: Final = 100
 """Tests that share one: rows that were deleted stay in its files, as no autovacuum comes by."""
 _MOST_KEPT: Final = 12
@@ -50,7 +52,6 @@ class Emptied:
         self._postgres = postgres
         self._template = template
         self._prefix = prefix
-        self._numbers = itertools.count()
         self._sessions = Sessions()
         self._kept: _Place | None = None
 
@@ -95,7 +96,7 @@ class Emptied:
         await self._postgres.drop_database(place.name)
 
     async def _clone(self) -> tuple[str, str]:
-        name = f"{self._prefix}_{next(self._numbers)}"
+        name = f"{self._prefix}_{next(_NUMBERS)}"
         return name, await self._postgres.clone_database(self._template, name)
 
 

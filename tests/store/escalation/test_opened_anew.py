@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.events import AlertsAdded, Resolved
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Resolved
 from tocsin_escalation.store.incidents import standings, timeline
 
 from tests.store.escalation.recorders import ORG, Desk
@@ -75,6 +75,27 @@ async def test_what_is_over_is_known_and_pages_no_user(desk: Desk) -> None:
     assert (run.state, run.timer, run.resolved_by) == (State.RESOLVED, None, "integrations/prom")
     assert await desk.paged(arrival.incident_id) == []
     assert await apply_events(desk.db, desk.effects, [arrival]) == [Result.DUPLICATE]
+
+
+async def test_what_came_before_the_end_of_what_is_over_is_not_missed(desk: Desk) -> None:
+    """It was opened, acknowledged, sent again and resolved while escalation was away. Its opening tells the end first."""
+    arrival = desk.opening()
+    assert isinstance(arrival.event, Opening)
+    over = replace(arrival, event=replace(arrival.event, over_by="integrations/prom"))
+    events: tuple[Event, ...] = (
+        Acknowledged("integrations/prom"),
+        AlertsAdded(2, 1, "more", 1),
+        Resolved("integrations/prom"),
+    )
+    for sequence, event in enumerate(events, 2):
+        later = Arrival(ORG, arrival.incident_id, sequence, event)
+        assert await apply_events(desk.db, desk.effects, [over, later]) == [
+            Result.APPLIED if sequence == 2 else Result.DUPLICATE,
+            Result.APPLIED,
+        ]
+    run = await desk.run(arrival.incident_id)
+    assert (run.state, run.last_sequence) == (State.RESOLVED, 4)
+    assert await desk.paged(arrival.incident_id) == []
 
 
 async def test_a_known_incident_that_is_over_by_now_is_closed(desk: Desk) -> None:

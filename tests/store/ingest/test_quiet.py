@@ -14,7 +14,7 @@ from tocsin_ingest.app.incidents.resolve_quiet import ACTOR, QuietIncidents, wor
 from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store.incidents import quiet
+from tocsin_ingest.store.incidents import quiet, records
 from tocsin_ingest.store.integrations import integrations
 from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database, Tx
@@ -84,6 +84,21 @@ async def test_an_incident_is_resolved_after_as_long_as_its_integration_says(hou
     await check(house.database, org)
     assert await house.passes(hours=6) == 0, "once"
     assert await house.triggers(org, "disk") == Outcome.OPENED
+
+
+async def test_silence_is_not_told_to_escalation_as_an_end_before_the_beginning(house: House) -> None:
+    """Escalation has been away since the trigger. What its sender resolved pages no one; what was silent may last, and pages."""
+    org = await house.tenant(timedelta(hours=6))
+    await house.triggers(org, "disk")
+    await house.triggers(org, "load")
+    await house.resolves(org, "load")
+    assert await house.passes(hours=7) == 1
+    incidents = await rows(house.database, org, "SELECT id, resolved_by FROM incidents")
+    assert all(row["resolved_by"] for row in incidents)
+    async with house.database.system() as tx:
+        over = await records.over(tx, [(org, row["id"]) for row in incidents])
+    assert over == {(org, row["id"]): row["resolved_by"] for row in incidents if row["resolved_by"] != ACTOR}
+    assert len(over) == 1
 
 
 async def test_a_repeat_of_any_of_its_alerts_keeps_it_open(house: House) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import asyncpg
 import pytest
@@ -116,7 +117,7 @@ async def kept(db: Database, message: SendAlertRequest, began: Callable[[], Awai
         await keep(tx, "Send", message, SendAlertResponse(count=count))
         return count
 
-    return await once_kept(db, "a", "Send", message, work, lambda tx: answer(tx, message))
+    return await once_kept(db, "a", "Send", message, work, partial(answer, message=message))
 
 
 async def test_work_that_keeps_its_answer_at_its_end_is_done_once_for_each_request(db: Database) -> None:
@@ -140,6 +141,37 @@ async def test_twins_that_began_before_either_has_its_answer_get_one_answer(db: 
 
     assert await asyncio.gather(*(kept(db, request(), together) for _ in range(2))) == [1, 1]
     assert await kept(db, request("")) == 2
+
+
+async def test_a_repeat_that_is_refused_because_of_the_first_gets_the_answer_of_the_first(db: Database) -> None:
+    """Both began before either had its answer. What the first did may not be done again."""
+    begun = asyncio.Barrier(2)
+    first_done = asyncio.Event()
+
+    async def work(tx: Tx, *, leads: bool) -> int:
+        await begun.wait()
+        if not leads:
+            await first_done.wait()
+            raise TocsinError(ErrorReason.ERROR_REASON_INCIDENT_STATE, "there is no next level")
+        await keep(tx, "Send", request(), SendAlertResponse(count=7))
+        return 7
+
+    async def one(*, leads: bool) -> int:
+        message = request()
+        answered = await once_kept(db, "a", "Send", message, partial(work, leads=leads), lambda tx: answer(tx, message))
+        first_done.set()
+        return answered
+
+    assert {*await asyncio.gather(one(leads=True), one(leads=False))} == {7}
+
+
+async def test_a_refusal_of_what_came_for_the_first_time_is_told(db: Database) -> None:
+    async def work(tx: Tx) -> int:
+        raise TocsinError(ErrorReason.ERROR_REASON_INCIDENT_STATE, "there is no next level")
+
+    for message in (request(), request("")):
+        with pytest.raises(TocsinError, match="no next level"):
+            await once_kept(db, "a", "Send", message, work, partial(answer, message=message))
 
 
 async def test_answers_are_kept_for_a_day(db: Database) -> None:

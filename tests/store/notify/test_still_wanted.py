@@ -122,6 +122,19 @@ async def test_a_page_that_arrives_late_goes_if_it_is_still_wanted(world: World,
     assert world.escalation.stop_questions == [[page.incident]]
 
 
+async def test_another_replica_asks_about_a_page_that_arrived_late(world: World) -> None:
+    org = new_org()
+    page = job(org)
+    await world.method(org, webhook="ana")
+    await planned(world, page, timedelta(seconds=11))
+    stop(world, page)
+    async with world.replica(works=False) as serving:
+        await serving.submit(page)
+    async with world.replica():
+        await waits(world, org, "cancelled")
+    assert world.arrived("ana") == 0
+
+
 async def test_a_page_that_arrives_in_time_is_not_asked_about(world: World, notify: Notify) -> None:
     org = new_org()
     await world.method(org, webhook="ana")

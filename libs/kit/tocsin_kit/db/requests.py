@@ -119,13 +119,21 @@ async def once_kept(
     """`once` with two round trips less: `work` writes the answer together with all else, by `keep`.
 
     Whether the id came before is asked in the round trip of BEGIN. If it did, `repeated` is called instead, which uses `once`. A
-    concurrent repeat does the work too, and finds at its end that the answer is there: it is rolled back and begins again.
+    concurrent repeat does the work too, and finds at its end that the answer is there: it is rolled back and begins again. Or its
+    work is refused, because the first call did it: then it gets that call's answer. `work` that raises has written nothing.
     Raises as `Database.run`.
     """
     first = _asking(org_id, method, request)
 
     async def run(tx: Tx) -> T:
-        return await (repeated if tx.answer == _ASKED_BEFORE else work)(tx)
+        if tx.answer == _ASKED_BEFORE:
+            return await repeated(tx)
+        try:
+            return await work(tx)
+        except TocsinError:
+            if not first or not await tx.fetch(first):
+                raise
+        return await repeated(tx)
 
     try:
         return await database.run(org_id, run, first=first)

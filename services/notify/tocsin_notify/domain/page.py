@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -94,6 +95,8 @@ class DeathReason(StrEnum):
 
 PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED})
 """The kinds that escalation sends so that people react, and whose outcomes it is told."""
+LATE: Final = timedelta(seconds=10)
+"""Escalation is asked about a page that arrives so long after its planned time: its incident may be over."""
 WAKING: Final = PAGES | {Kind.BUNDLE}
 """The kinds that wake people: pages, and bundles of them."""
 NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
@@ -171,3 +174,8 @@ def priority_of(kind: Kind, urgency: Urgency) -> int:
 def is_slow(priority: int) -> bool:
     """Whether this is one of the slow lanes."""
     return priority in _SLOW_LANES
+
+
+def is_late(kind: Kind, planned: datetime | None, arrived: datetime) -> bool:
+    """Whether a page arrived so long after its planned time that its incident may be over."""
+    return kind in PAGES and planned is not None and arrived - planned > LATE

@@ -56,7 +56,6 @@ class Delivery:
         leases = Leases(base.settings.lease_seconds, base.presence)
         first_calls = FirstCalls(self._calls, self.slots, base.cipher, self._circuits, leases)
         self.cancel: Final = Cancel(base.db, base.gatekeeper, base.hints, base.metrics)
-        self._still_wanted = StillWanted(base.db, base.escalation.stops, self.cancel, lambda: base.presence.since)
         self._submit = self._make_submit(first_calls)
         self._deliver = self._make_deliver(go_around, leases)
         self._release = Release(base.db, first_calls, base.hints, base.metrics, self._deliver.first, base.journal)
@@ -131,7 +130,6 @@ class Delivery:
             base.hints,
             base.metrics,
             nudge=base.relays.nudge,
-            arrived_late=self._still_wanted.arrived_late,
             bundling=base.settings.bundling,
             notes=base.journal,
         )
@@ -148,7 +146,7 @@ class Delivery:
             base.backlog,
             go_around,
             TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds),
-            self._still_wanted,
+            StillWanted(base.db, base.escalation.stops, self.cancel, lambda: base.presence.since),
         )
 
 

@@ -190,6 +190,9 @@ class _Work:
         people = self.people.get(run.org_id, _NOBODY)
         decision = decide(run, step.event, self.now, people, new_id())
         if decision.refusal is not None:
+            if step.sequence > run.last_sequence:
+                # It was told: the next event of the incident must not look as if this one had been lost.
+                self._keep(run, Decision(run), step.sequence)
             return refused(run, decision.refusal)
         self._keep(run, decision, step.sequence)
         return Advanced(self.runs[run.incident_id], self.now, decision.already, before=run)

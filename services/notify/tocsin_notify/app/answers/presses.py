@@ -180,8 +180,18 @@ class Presses:
         noted = asyncio.ensure_future(noting)
         try:
             answer = await self._act(press, found)
-        finally:
+        except BaseException:
+            await asyncio.gather(noted, return_exceptions=True)
+            raise
+        try:
             await noted
+        except TocsinError as error:
+            if answer is not Answer.DONE:
+                raise
+            # What is done is not told as failed: who pressed would press again, or believe that no one has answered.
+            _log.warning(
+                "answer_not_noted", org_id=name.org_id, notification=str(name.notification), error=error.message
+            )
         return Taken(answer, found.language)
 
     async def _act(self, press: Press, found: _Found) -> Answer:

@@ -8,13 +8,13 @@ While escalation does not answer, pages are sent: one page too many is better th
 A restore and a failover end all sessions. What was stored while this process has had its present one is therefore complete, fences
 included; everything that was stored before is old.
 
-So is a page that arrives late: while this service or the network stood still, its incident may have been answered, and the
-stop is behind the page in escalation's outbox.
+So is a page that arrived late (`domain.page.LATE`): while this service or the network stood still, its incident may have been
+answered, and the stop is behind the page in escalation's outbox.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -65,25 +65,14 @@ class StillWanted:
         self._connected_since = connected_since
         self._clock = clock
         self._known: Bounded[Named, float] = Bounded(_SIZE)
-        self._late: Bounded[Named, None] = Bounded(_SIZE)
         self._silent_until = float("-inf")
         self._asking = asyncio.Lock()
-
-    def arrived_late(self, incidents: Iterable[Named]) -> None:
-        """Their pages were planned long before they arrived: they are old from the start."""
-        for each in incidents:
-            self._known.pop(each, None)
-            self._late[each] = None
 
     async def __call__(self, found: Sequence[Candidate]) -> None:
         """Stop the pages of incidents that were stopped. Raises DATABASE_UNAVAILABLE."""
         since = self._connected_since()
         oldest = 0.0 if since is None else min(_OLD_SECONDS, self._clock() - since)
-        old = {
-            (each.org_id, each.incident)
-            for each in found
-            if each.incident is not None and (each.age >= oldest or (each.org_id, each.incident) in self._late)
-        }
+        old = {(each.org_id, each.incident) for each in found if each.age >= oldest and each.incident is not None}
         if old:
             async with self._asking:  # or rounds at the same time would ask about the same incidents
                 await self._ask(old)
@@ -121,7 +110,7 @@ class StillWanted:
             _log.warning(
                 "forgotten_stops",
                 pages=stopped.cancelled,
-                meaning="escalation had stopped them: was a database restored?",
+                meaning="escalation had stopped them: they came late, or notify's database was restored",
             )
 
 

@@ -1,7 +1,7 @@
 """Accept pages: store them, plan them, and start the calls that are due at once, in one transaction."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from tocsin_notify.app.delivery.journal_notes import added
 from tocsin_notify.app.pages.placing import Bundled, Placing, may_wait, why_not_sent
 from tocsin_notify.app.pages.recently_stored import RecentlyStored
 from tocsin_notify.domain.bundling import BundlePolicy
-from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
+from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State, is_late
 from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
@@ -31,9 +31,6 @@ from tocsin_notify.store.pages.pages import NewPage
 from tocsin_notify.store.pages.people import Person
 
 _log = get_logger(__name__)
-
-LATE: Final = timedelta(seconds=10)
-"""A page that arrives so long after its planned time does not leave before escalation was asked about its incident."""
 
 
 class Submit:
@@ -51,20 +48,15 @@ class Submit:
         metrics: NotifyMetrics,
         *,
         nudge: Callable[[], None],
-        arrived_late: Callable[[Sequence[tuple[str, UUID]]], None],
         bundling: BundlePolicy,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`nudge`: tells the relay that the outbox has an outcome for escalation.
-
-        `arrived_late`: notes incidents whose pages wait until escalation was asked about them (`still_wanted`).
-        """
+        """`nudge`: tells the relay that the outbox has an outcome for escalation."""
         self._gate = gate
         self._first_calls = first_calls
         self._hints = hints
         self._metrics = metrics
         self._nudge = nudge
-        self._arrived_late = arrived_late
         self._placing = Placing(bundling)
         self._notes = notes
         self.lately: Final = RecentlyStored()
@@ -116,8 +108,6 @@ class Submit:
                 await self._first_calls.calls.start(starts, passage.since)
         finally:
             calls.release()
-        if round_.late:
-            self._arrived_late(round_.late)
         round_.hint(self._hints)
         if stored.now is not None:
             for row in round_.rows:
@@ -145,7 +135,6 @@ class _Round:
         self.rows: list[NewNotification] = []
         self.letters: list[NewDeadLetter] = []
         self.outcomes: list[PageOutcome] = []
-        self.late: list[tuple[str, UUID]] = []
 
     def begin(self, held: frozenset[int], now: datetime, *, direct: bool) -> None:
         self._held = held
@@ -165,8 +154,6 @@ class _Round:
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)
-        if self._is_late(page) and page.incident is not None:
-            self.late.append((page.org_id, page.incident))
         for step in planned:
             self.rows.append(self._row(page, person, step, fence, bundled))
 
@@ -224,16 +211,11 @@ class _Round:
             outlasts=page.page.outlasts,
         )
 
-    def _is_late(self, page: NewPage) -> bool:
-        planned = page.planned_time
-        return page.page.kind in PAGES and planned is not None and self._now - planned > LATE
-
     def _may_start(self, page: NewPage) -> bool:
-        return (
-            self._direct
-            and not self._is_late(page)
-            and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
-        )
+        """A late page waits until escalation was asked about its incident (`app.delivery.still_wanted`)."""
+        if not self._direct or is_late(page.page.kind, page.planned_time, self._now):
+            return False
+        return page.incident is None or incident_key(page.org_id, page.incident) in self._held
 
     def _bury(self, page: NewPage, person: Person) -> None:
         if page.page.kind in PAGES:

@@ -10,7 +10,7 @@ import asyncpg
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
-from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, Kind
+from tocsin_notify.domain.page import CRITICAL, LATE, PAGES, SLOW, Channel, Kind
 from tocsin_notify.store.delivery.notifications import EARLY
 from tocsin_notify.store.delivery.rows import NotificationHead
 from tocsin_notify.store.pages.fences import stops
@@ -20,9 +20,11 @@ _KNOWN: Final = list(Channel)
 """Rows of a channel that only a newer version knows are left to it. If this version read them, every query for due rows
 would fail."""
 
-# A bundle is made of pages that have waited, however young it is itself.
-_AGE: Final = """CASE WHEN n.page_id = n.incident THEN 'Infinity' ELSE extract(epoch FROM app_now() - n.create_time)::float8 END
-  AS age"""
+# A bundle is made of pages that have waited, however young it is itself. A page that arrived late is as old as it can be.
+_AGE: Final = f"""CASE WHEN n.page_id = n.incident OR EXISTS (
+    SELECT FROM pages p WHERE p.id = n.page_id AND p.type IN ({", ".join(f"'{kind}'" for kind in sorted(PAGES))})
+      AND p.planned_time < n.create_time - interval '{LATE.total_seconds()} s')
+  THEN 'Infinity' ELSE extract(epoch FROM app_now() - n.create_time)::float8 END AS age"""
 
 # Fair: one row of every tenant before the second row of any. The tenants are found by jumping from one to the next in
 # the index, so a tenant with a million due rows costs no more than one with ten. The next round continues after the

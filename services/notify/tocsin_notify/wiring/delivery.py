@@ -51,7 +51,7 @@ class Delivery:
         self.slots: Final = _slots(base, circuits)
         go_around = GoAround(base.db, circuits, base.hints, base.metrics, base.policy)
         conclude = _conclude(base, circuits, go_around, contacts)
-        self._outcomes = Outcomes(conclude, base.runtime.stop, self.slots.is_scarce)
+        self._outcomes = Outcomes(conclude, base.runtime.stop)
         self._calls = self._make_calls(wordings)
         leases = Leases(base.settings.lease_seconds, base.presence)
         first_calls = FirstCalls(self._calls, self.slots, base.cipher, self._circuits, leases)

@@ -147,14 +147,6 @@ class Slots:
             return True
         return priority in _APART and self._apart_by_channel[_APART[priority], channel] >= _slow_share(room)
 
-    def is_scarce(self, slot: Slot) -> bool:
-        """Whether half of the slots of its tenant, or of those for its priority, are taken, or its destination has a
-        limit of its own."""
-        if slot.destination is not None or 2 * self._by_org[slot.org_id, slot.priority] >= self._share(slot):
-            return True
-        room = self._limits.total - (0 if slot.priority == CRITICAL else self._limits.critical_reserve)
-        return 2 * self._taken >= room
-
     def crowded(self, slot: Slot) -> UUID | str | None:
         """The contact method or the host that can take no more calls at the moment (`delivery.lanes`), even if other
         slots are free."""

@@ -8,9 +8,9 @@ import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
-from tocsin_testkit.twilio import Message, TwilioServer
+from tocsin_testkit.twilio import Call, Message, TwilioServer
 
-from tests.store.notify.support import Notify, World, bearer, until
+from tests.store.notify.support import Notify, World, bearer, job, until
 
 PUBLIC = "https://tocsin.example.com/notify"
 ANA = "+4915112345678"
@@ -59,3 +59,32 @@ async def attempts(world: World, notify: Notify, org: str) -> list[pb.Attempt]:
     request = service_pb.GetNotificationRequest(name=f"notifications/{id}")
     response = await notify.notifications.GetNotification(request, metadata=bearer(org))
     return list(response.notification.attempts)
+
+
+async def called(twilio: TwilioServer, number: str = ANA, count: int = 1) -> Call:
+    """The call, once that many were taken for the number."""
+    await until(lambda: len(twilio.calls_to(number)) >= count)
+    return twilio.calls_to(number)[count - 1]
+
+
+async def evidence(world: World, org: str) -> tuple[str, str]:
+    """Of the newest attempt of the tenant's call."""
+    row = await world.row(
+        """SELECT evidence, evidence_code FROM attempts a JOIN notifications n ON n.id = a.notification_id
+           WHERE n.org_id = $1 AND n.channel = 'voice' ORDER BY a.number DESC LIMIT 1""",
+        org,
+    )
+    return row["evidence"], row["evidence_code"]
+
+
+async def called_and_sent(world: World, twilio: TwilioServer, notify: Notify, org: str) -> Call:
+    """The call of a page of Ana's, which notify knows as sent."""
+    await world.method(org, voice=ANA)
+    await notify.submit(job(org))
+    call = await called(twilio)
+
+    async def sent() -> bool:
+        return await world.states("org_id = $1", org) == ["sent"]
+
+    await until(sent)
+    return call

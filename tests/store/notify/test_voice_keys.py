@@ -1,0 +1,103 @@
+"""Keys pressed in a call: what each does, how long it takes, and what is told of it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tocsin_kit.ids import new_id
+from tocsin_notify.clients.responders import Responders
+from tocsin_testkit.twilio import TwilioServer
+
+from tests.store.notify.phones import ANA, called, called_and_sent, evidence, running
+from tests.store.notify.support import World, job, new_org, until
+from tests.store.round_trips import recorded
+
+
+@pytest.mark.parametrize(("key", "action"), [("1", "acknowledge"), ("2", "escalate")])
+async def test_a_key_answers_for_the_person_who_was_called(
+    world: World, twilio: TwilioServer, key: str, action: str
+) -> None:
+    org, incident = new_org(), new_id()
+    async with running(world, twilio) as notify:
+        await world.method(org, voice=ANA)
+        await notify.submit(job(org, incident))
+        call = await called(twilio)
+        assert await twilio.rings(call, "in-progress") == 204
+        first = call.script
+        again = await twilio.presses(call, "3")
+        assert again.says[0].startswith("Tocsin: critical incident: Disk full on db-1. Level 1.")
+        unknown = await twilio.presses(call, "#")
+        assert unknown.says[0].startswith("This key has no meaning.")
+        assert (again.action, unknown.action) == (first.action, first.action)
+        done = await twilio.presses(call, key)
+        assert "Goodbye" in done.says[0]
+        assert done.action == ""
+        assert await evidence(world, org) == ("answered", f"key {key}")
+        call.script = first
+        await twilio.presses(call, key)
+        assert world.escalation.responders.acted == [(action, "users/ana", "phone")], "told twice, it acts once"
+        assert world.escalation.responders.answers[0].incident == f"incidents/{incident}"
+        assert await twilio.rings(call, "completed", CallDuration="12") == 204
+        assert (await evidence(world, org))[0] == "answered"
+        assert await world.states("org_id = $1", org) == ["sent"]
+
+
+async def test_the_round_trips_of_a_key(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org)
+        assert await twilio.rings(call, "in-progress") == 204
+        with recorded() as trips:
+            await twilio.presses(call, "1")
+    # Before escalation is asked: the page. Beside it: its notification, locked; what is known of it.
+    whole = [each for each in trips.transactions if each[0].startswith("BEGIN")]  # one may have been under way
+    assert [text.partition(";")[0].split()[0] for text in whole[0]] == ["BEGIN", "SELECT", "ROLLBACK"]
+    assert trips.writing({"attempts"}) == [["BEGIN", "SELECT", "notifications+attempts", "COMMIT"]]
+
+
+async def test_a_key_is_answered_when_it_is_noted_and_not_before(world: World, twilio: TwilioServer) -> None:
+    """The key acts and is noted at the same time; an answer means that both are done."""
+    org = new_org()
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org)
+        async with world.admin.transaction():
+            await world.admin.execute("SELECT FROM notifications WHERE org_id = $1 FOR UPDATE", org)
+            pressing = asyncio.create_task(twilio.presses(call, "1"))
+            await until(lambda: world.escalation.responders.acted != [])
+            done, _ = await asyncio.wait([pressing], timeout=0.2)
+            assert not done
+        assert "acknowledged" in (await pressing).says[0]
+    assert await evidence(world, org) == ("answered", "key 1")
+
+
+async def test_what_a_key_did_is_told_even_if_it_cannot_be_noted(world: World, twilio: TwilioServer) -> None:
+    """A person who hears an error believes that no one has answered."""
+    org = new_org()
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org)
+        async with world.admin.transaction():
+            await world.admin.execute("SELECT FROM notifications WHERE org_id = $1 FOR UPDATE", org)
+            assert "acknowledged" in (await twilio.presses(call, "1")).says[0]
+
+
+async def test_a_key_that_comes_before_the_providers_answer_proves_first_that_the_call_was_made(
+    world: World, twilio: TwilioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The action stops the page. One that is not known as sent would be told as stopped, although its person answered it."""
+    org = new_org()
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org)
+        await world.admin.execute(
+            """UPDATE notifications SET state = 'pending', due_time = app_now() + interval '1 hour', send_time = NULL
+               WHERE org_id = $1""",
+            org,
+        )
+        seen, acts = list[str](), Responders.act
+
+        async def act(self: Responders, *args: Any) -> None:
+            seen.extend(await world.states("org_id = $1", org))
+            await acts(self, *args)
+
+        monkeypatch.setattr(Responders, "act", act)
+        await twilio.presses(call, "1")
+    assert seen == ["sent"]

@@ -12,7 +12,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_ingest.app.alerts.expire_alerts import ExpireAlerts
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
-from tocsin_ingest.app.incidents.resolve_quiet import ACTOR
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.message import Action
@@ -99,7 +99,7 @@ def house(database: Database) -> House:
 async def because(house: House, org: str) -> str:
     [row] = await rows(house.database, org, "SELECT payload FROM outbox ORDER BY id DESC LIMIT 1")
     resolved = IncidentEvent.FromString(row["payload"]).resolved
-    assert resolved.actor == ACTOR
+    assert resolved.actor == INGEST
     return resolved.because
 
 

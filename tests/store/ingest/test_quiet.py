@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
-from tocsin_ingest.app.incidents.resolve_quiet import ACTOR, QuietIncidents, words
+from tocsin_ingest.app.incidents.resolve_quiet import QuietIncidents, words
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.decision import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
@@ -80,7 +81,7 @@ async def test_an_incident_is_resolved_after_as_long_as_its_integration_says(hou
     assert (await house.open(org), house.nudges) == (0, 1)
     [row] = await rows(house.database, org, "SELECT payload FROM outbox ORDER BY id DESC LIMIT 1")
     resolved = IncidentEvent.FromString(row["payload"]).resolved
-    assert (resolved.actor, resolved.because) == (ACTOR, "no alert of it has come for 6 hours")
+    assert (resolved.actor, resolved.because) == (INGEST, "no alert of it has come for 6 hours")
     await check(house.database, org)
     assert await house.passes(hours=6) == 0, "once"
     assert await house.triggers(org, "disk") == Outcome.OPENED
@@ -97,7 +98,7 @@ async def test_silence_is_not_told_to_escalation_as_an_end_before_the_beginning(
     assert all(row["resolved_by"] for row in incidents)
     async with house.database.system() as tx:
         over = await records.over(tx, [(org, row["id"]) for row in incidents])
-    assert over == {(org, row["id"]): row["resolved_by"] for row in incidents if row["resolved_by"] != ACTOR}
+    assert over == {(org, row["id"]): row["resolved_by"] for row in incidents if row["resolved_by"] != INGEST}
     assert len(over) == 1
 
 

@@ -13,8 +13,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.alerts.commit_batch import decide_and_write
-from tocsin_ingest.app.incidents.resolve_quiet import ACTOR, words
+from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.app.tenant_by_tenant import whatever_is_due
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
@@ -73,7 +74,7 @@ def _resolve(ended: Ended) -> Message:
         # A live alert's incident is known by the alert.
         ended.key,
         Action.RESOLVE,
-        ACTOR,
+        INGEST,
         "",
         Severity.UNSPECIFIED,
         False,

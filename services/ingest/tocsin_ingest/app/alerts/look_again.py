@@ -25,6 +25,7 @@ from tocsin_ingest.app.alerts.intake_times import GAP
 from tocsin_ingest.app.alerts.route_alert import Stated, route_alert
 from tocsin_ingest.app.integrations.directory import Directory, Routing
 from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.decision import AlertState
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
@@ -35,7 +36,6 @@ _log = get_logger(__name__)
 
 EVERY: Final = 1.0
 """Seconds between two rounds: how late an incident may be opened after its silence or pause."""
-_ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 200
 _HURRIED_AT_ONCE: Final = 2000
 _POSTPONED: Final = 60.0
@@ -137,7 +137,7 @@ class LookAgain:
         alert.dedup_key = due.dedup_key
         routing = await self._routing(due)
         labels = {**alert.labels, **AlertInput.FromString(due.labels).labels} if due.labels is not None else None
-        message = route_alert(self._directory, due.org_id, _ACTOR, routing, alert, Stated(labels))
+        message = route_alert(self._directory, due.org_id, INGEST, routing, alert, Stated(labels))
         message = replace(
             message,
             key=due.key,

@@ -21,6 +21,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.alerts.own_alerts import REFUSED, THROTTLED
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts import intakes, refusals
 
@@ -32,7 +33,6 @@ _SIZE: Final = 10_000
 _EXPIRED: Final = "expired_key"
 _ELSEWHERE: Final = "key_used_elsewhere"
 _SUMMARY: Final = 1000
-_ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 100
 EVERY: Final = 5.0
 """Seconds between two checks for refusals since the last report."""
@@ -114,7 +114,7 @@ class Refusals:
         for report, found in ((self._report, due), (self._report_throttled, throttled)):
             for each in found:
                 named = each.integration_id
-                sender = Sender(each.org_id, f"integrations/{named}" if named else _ACTOR, named or None)
+                sender = Sender(each.org_id, f"integrations/{named}" if named else INGEST, named or None)
                 try:
                     await report(sender, named, each.refused, each.reason)
                 except TocsinError as error:

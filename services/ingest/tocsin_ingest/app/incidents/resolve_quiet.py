@@ -15,6 +15,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.alerts.intake_times import GAP
 from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts import intakes
 from tocsin_ingest.store.alerts.snapshot import lock_integrations
@@ -23,7 +24,6 @@ from tocsin_ingest.store.incidents.quiet import OpenIncident
 
 _log = get_logger(__name__)
 
-ACTOR: Final = "services/ingest"
 _BATCH: Final = 1000
 _BATCHES_A_ROUND: Final = 20
 _TOGETHER: Final = 100
@@ -79,7 +79,7 @@ class QuietIncidents:
             for incident_id, after in over.items():
                 by_time[after].append(incident_id)
             for after, ids in by_time.items():
-                await resolving.resolve(tx, ids, ACTOR, f"no alert of it has come for {words(after)}")
+                await resolving.resolve(tx, ids, INGEST, f"no alert of it has come for {words(after)}")
             return over
 
         over = await self._database.run(org_id, work)

@@ -19,6 +19,7 @@ from tocsin_ingest.app.alerts.route_alert import route_alert
 from tocsin_ingest.app.incidents.resolve_quiet import words
 from tocsin_ingest.app.integrations.directory import Directory, Routing
 from tocsin_ingest.app.tenant_by_tenant import whatever_is_due
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.snapshot import lock_integrations
@@ -29,7 +30,6 @@ _log = get_logger(__name__)
 
 EVERY: Final = 2.0
 """Seconds between two rounds: how late the incident of a missing heartbeat may be opened."""
-_ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 200
 _SUMMARY: Final = 1024
 _LABELS: Final = {"heartbeat": "missing"}
@@ -122,4 +122,4 @@ class Heartbeats:
         )
         last = heartbeat.heartbeat_time
         alert.details["last heartbeat"] = "none has come" if last is None else last.isoformat(timespec="seconds")
-        return route_alert(self._directory, heartbeat.org_id, _ACTOR, routing, alert)
+        return route_alert(self._directory, heartbeat.org_id, INGEST, routing, alert)

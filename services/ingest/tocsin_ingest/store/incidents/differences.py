@@ -8,6 +8,7 @@ from uuid import UUID
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.differences import Standing
 from tocsin_ingest.domain.events import Resolved
 from tocsin_ingest.store.alerts.events import INCIDENT_EVENT, encode, opened_anew
@@ -85,7 +86,6 @@ async def count_on(tx: Tx, ahead: Sequence[tuple[UUID, int]]) -> set[UUID]:
 async def close_there(tx: Tx, incidents: Sequence[tuple[UUID, int, str]]) -> None:
     """Tells escalation that incidents (id, number of the event, why) are over."""
     messages = [
-        (str(each), encode(tx.org_id, each, number, Resolved("services/ingest", because)))
-        for each, number, because in incidents
+        (str(each), encode(tx.org_id, each, number, Resolved(INGEST, because))) for each, number, because in incidents
     ]
     await outbox.append_many(tx, INCIDENT_EVENT, messages)

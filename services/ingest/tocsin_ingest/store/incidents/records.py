@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from tocsin_kit.db.pool import Tx
 
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.severity import Severity
 
 COLUMNS: Final = """incidents.org_id, incidents.id, integration_id, severity, policy, title, first_alert, alert_count,
@@ -17,10 +18,10 @@ _READ: Final = f"""
 SELECT {COLUMNS} FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id)
 JOIN incidents ON incidents.id = asked.id AND incidents.org_id IS NOT DISTINCT FROM asked.org_id
 """
-_OVER: Final = """
+_OVER: Final = f"""
 SELECT asked.org_id, asked.id, resolved_by FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id)
 JOIN incidents ON incidents.id = asked.id AND incidents.org_id IS NOT DISTINCT FROM asked.org_id
-WHERE resolved_by <> 'services/ingest'
+WHERE resolved_by <> '{INGEST}'
 """
 """What ingest itself resolves, because nothing was heard for long, may well last: it pages."""
 

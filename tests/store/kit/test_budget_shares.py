@@ -116,6 +116,28 @@ async def test_without_redis_each_has_its_part_and_afterwards_all_again(valkey: 
         await server.stop()
 
 
+async def test_what_could_not_be_told_while_redis_was_away_is_told_afterwards(valkey: Valkey, tmp_path: Path) -> None:
+    """Also of a tenant that sends nothing more, so that no call of it tells it."""
+    server = Valkey(tmp_path / "valkey", appendonly=False)
+    await server.start()
+    one, two = Replica(server.url, "s"), Replica(server.url, "s")
+    try:
+        for each in (one, two, one):
+            await each.shares.exchange()
+        assert one.takes(40) == 40
+        await server.stop()
+        await one.shares.exchange()
+        await server.start()
+        await one.shares.look()
+        two.takes(1)
+        await two.shares.exchange()
+        assert two.takes() == 19
+    finally:
+        for each in (one, two):
+            await each.connections.close()
+        await server.stop()
+
+
 @pytest.mark.parametrize("steps", [1, 60, 3600])
 @pytest.mark.parametrize("later", [0, 600])
 @pytest.mark.parametrize("share", [0.4, 0.9, 3.0])

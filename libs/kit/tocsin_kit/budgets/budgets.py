@@ -204,6 +204,11 @@ class Budgets:
                 self._settle(usage, self._limits[name], self.allowed(org_id, name))
         return [(org_id, self._limits[name], usage) for (org_id, name), usage in noticed.items()]
 
+    def notice_again(self, unreported: Iterable[tuple[str, Limit, Usage]]) -> None:
+        """What `noticed` returned could not be reported: it is returned once more, with what was used since."""
+        for org_id, limit, usage in unreported:
+            self._noticed.setdefault((org_id, limit.name), usage)
+
     def _settle(self, usage: Usage, limit: Limit, allowed: float) -> None:
         """Usage within this replica's part of a rate that has been refilled since is settled: only the rest is reported."""
         rate, burst = limit.rate(allowed) / self.replicas, limit.burst(allowed) / self.replicas

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
 
 from tocsin_kit.budgets.budgets import Budgets, Usage
+from tocsin_kit.budgets.limits import Limit
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Waiter
 
@@ -100,31 +101,28 @@ class Shares:
 
     async def exchange(self) -> None:
         """Once: report the usage of this replica, read the remaining tokens."""
-        noticed = self._noticed()
+        noticed = self._budgets.noticed()
+        reported = 0
         try:
             for start in range(0, max(1, len(noticed)), _MOST):
                 await self._send(noticed[start : start + _MOST])
+                reported = start + _MOST
         except self._errors as error:
+            # A tenant that stays quiet from now on is not noticed by its next call: the others would never hear of its usage.
+            self._budgets.notice_again(noticed[reported:])
             if self._budgets.shared:
                 _log.warning("budgets_apart", error=repr(error)[:200], replicas=self._budgets.replicas)
             self._budgets.shared = False
             return
         self._budgets.shared = True
 
-    def _noticed(self) -> list[tuple[str, float, float, Usage]]:
-        """Key, rate, burst and usage of each."""
-        found = []
-        for org_id, limit, usage in self._budgets.noticed():
+    async def _send(self, noticed: Sequence[tuple[str, Limit, Usage]]) -> None:
+        keys, numbers = [f"{self._prefix}replicas"], list[float]()
+        for org_id, limit, usage in noticed:
             allowed = self._budgets.allowed(org_id, limit.name)
-            found.append((f"{self._prefix}{limit.name}:{org_id}", limit.rate(allowed), limit.burst(allowed), usage))
-        return found
-
-    async def _send(self, noticed: "Sequence[tuple[str, float, float, Usage]]") -> None:
-        keys = [f"{self._prefix}replicas", *(key for key, *_ in noticed)]
+            keys.append(f"{self._prefix}{limit.name}:{org_id}")
+            numbers += (limit.rate(allowed), limit.burst(allowed), usage.unreported)
         spent = [usage.unreported for *_, usage in noticed]
-        numbers = [
-            number for (_, rate, burst, _), mine in zip(noticed, spent, strict=True) for number in (rate, burst, mine)
-        ]
         *left, replicas = await self._redis.execute_command("EVAL", SCRIPT, len(keys), *keys, self._replica, *numbers)
         self._budgets.replicas = max(1, int(replicas))
         for (*_, usage), mine, tokens in zip(noticed, spent, left, strict=True):

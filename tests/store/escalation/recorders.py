@@ -68,6 +68,9 @@ class Relay:
     def nudge(self) -> None:
         self.nudges += 1
 
+    def nudge_soon(self) -> None:
+        self.nudges += 1
+
 
 class Notify:
     """Notify's answers; `away` makes it not answer."""

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin_escalation.app.incidents import follow
 from tocsin_escalation.app.incidents.advance import Advanced
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.incidents.audit import repair_missing_timers
@@ -24,7 +25,7 @@ from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
-from tests.store.escalation.recorders import ORG, POLICY, Desk, Notify
+from tests.store.escalation.recorders import ORG, POLICY, Desk, Notify, Relay
 
 
 class Ingest:
@@ -333,3 +334,25 @@ async def test_events_of_openings_are_written_for_tenants_with_a_feed_and_no_oth
     assert {(row["org_id"], row["ordering_key"]) for row in rows} == {
         ("fed", f"event:{each.incident_id}") for each in fed
     }
+
+
+async def test_the_relay_of_events_is_told_of_them_and_of_no_other_tenants(desk: Desk) -> None:
+    events, news = Relay(), Relay()
+    effects = replace(desk.effects, events=events, news=news)
+    async with desk.db.system() as tx:
+        await feeds.open_feeds(tx, ["fed"])
+    await apply_events(desk.db, effects, [desk.opening()])
+    assert (events.nudges, news.nudges) == (0, 0)
+    await apply_events(desk.db, effects, [desk.opening(org_id="fed")])
+    assert (events.nudges, news.nudges) == (1, 0)
+
+
+async def test_the_relay_of_messages_is_told_of_what_followers_are_to_hear(desk: Desk) -> None:
+    events, news = Relay(), Relay()
+    desk.effects = replace(desk.effects, events=events, news=news)
+    incident = await desk.opens()
+    assert news.nudges == 0, "no user follows it yet"
+    async with desk.db.transaction(ORG) as tx:
+        await follow.follow(tx, incident, "ben", "")
+    await desk.take(incident, Acknowledged("users/ana"))
+    assert news.nudges == 1

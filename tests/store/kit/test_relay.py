@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -154,7 +155,10 @@ async def test_a_delivery_is_cut_off_before_its_lease_ends(db: Database) -> None
         assert await tx.fetchval("SELECT last_error FROM outbox") == "the delivery took too long"
 
 
-async def test_a_nudge_does_not_wait_for_the_sweep(db: Database, eventually: Eventually) -> None:
+@pytest.mark.parametrize("nudge", [Relay.nudge, Relay.nudge_soon])
+async def test_a_nudge_does_not_wait_for_the_sweep(
+    db: Database, eventually: Eventually, nudge: Callable[[Relay], None]
+) -> None:
     receiver, stop = Receiver(), asyncio.Event()
     relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
     running = asyncio.create_task(relay.run(stop))
@@ -162,7 +166,7 @@ async def test_a_nudge_does_not_wait_for_the_sweep(db: Database, eventually: Eve
         async with db.transaction("a") as tx:
             next_one = f"{number}, the next of the key".encode()
             await append_many(tx, KIND, [("k", str(number).encode()), ("k", next_one)])
-            tx.after_commit(relay.nudge)
+            tx.after_commit(partial(nudge, relay))
 
         async def empty() -> bool:
             return await left(db) == 0

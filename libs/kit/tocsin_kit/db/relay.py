@@ -64,6 +64,8 @@ _SOME: Final = 60
 _LONGEST_REST: Final = 0.1
 """Seconds. For a patient relay, between two sets of one noisy tenant: thousands of rows are delivered within seconds, even if each
 set takes long."""
+_SOON: Final = 0.1
+"""Seconds. A claim and a set cost as much for one row as for some, so rows that no one waits for are collected for this long."""
 _SETS: Final = Sets()
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
@@ -153,6 +155,7 @@ class Relay:
         self._resting: set[str] = set()
         self._passed_over = False
         """Rows of a tenant that is paused may be due."""
+        self._nudge_is_coming = False
 
     def nudge(self, org_id: str = "") -> None:
         """A row may be due: check now, not at the next sweep. Cheap; any number of nudges make one round.
@@ -165,6 +168,12 @@ class Relay:
         else:
             self._nudged.set()
 
+    def nudge_soon(self) -> None:
+        """As `nudge` for rows of any tenant, 0.1 s later and together with all that are committed until then. Cheap."""
+        if not self._nudge_is_coming:
+            self._nudge_is_coming = True
+            asyncio.get_running_loop().call_later(_SOON, self._collected)
+
     def takes(self, org_id: str, count: int) -> bool:
         """Whether so many rows of the tenant, none of which waits for an earlier one of its ordering key, may be written as due
         after `SURE_WAY_SECONDS` and given to `hand_over` after the commit. Otherwise they are written as due at once."""
@@ -176,6 +185,10 @@ class Relay:
         """Deliver these rows of one tenant from memory: `takes` said so, and they are committed."""
         if rows:
             self._from_memory.hand_over(rows)
+
+    def _collected(self) -> None:
+        self._nudge_is_coming = False
+        self.nudge()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until stopped, then what is due by then. When cancelled, rows in flight are given back."""

@@ -108,7 +108,7 @@ def open_base(runtime: Runtime[EscalationSettings]) -> Base:
     streams = LiveStreams(runtime.rpc.credentials, runtime.stop)
     feeds = Feeds(db, streams)
     hints = ChangeHints(feeds, blocking_redis)
-    effects = Effects(timers, page_sender, relays.cancel, metrics, hints, journal)
+    effects = Effects(timers, page_sender, relays.cancel, metrics, hints, relays.event, relays.notice, journal)
     consume_with(broker, TimerConsumer(db, effects))
     return Base(
         runtime=runtime,

@@ -168,6 +168,8 @@ class _Work:
         self.stops: list[tuple[Escalation, StopPages]] = []
         self.turned: set[tuple[str, str]] = set()
         self.entries: dict[UUID, list[Entry]] = {}
+        self.events: list[feeds.Told] = []
+        self.news: list[follow.Row] = []
 
     def take_answer(self, step: Step) -> Advanced | TocsinError:
         """`take`. An answer that is passed on to another incident is also in the timeline of the incident it was for."""
@@ -268,7 +270,8 @@ class _Work:
         await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
         await timers.replace(together, moved)
         await turns.save(together, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
-        await feeds.tell(together, list(self._events()))
+        self.events = list(self._events())
+        await feeds.tell(together, self.events)
         return moved
 
     def outbox_rows(self, stop_delay: float) -> tuple[list[tuple[str, str, str, bytes, float]], list[NotificationJob]]:
@@ -284,7 +287,8 @@ class _Work:
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
-        rows += follow.told(self.notes, self.now)
+        self.news = follow.told(self.notes, self.now)
+        rows += self.news
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         return rows, paged
 
@@ -325,6 +329,10 @@ class _Work:
         for type_, count in Counter(page.type.value for _, page in self.pages).items():
             effects.metrics.pages.labels(type_).inc(count)
         publish_notes.publish(effects, self.notes)
+        if self.events:
+            effects.events.nudge_soon()
+        if self.news:
+            effects.news.nudge_soon()
 
 
 def _still_held(run: Escalation, following: Escalation) -> bool:

@@ -38,6 +38,13 @@ class Nudging(Protocol):
         """The outbox has rows to deliver."""
 
 
+class NudgingSoon(Protocol):
+    """Wakes a relay for whose rows no one waits."""
+
+    def nudge_soon(self) -> None:
+        """The outbox has rows to deliver, and may have more in a moment."""
+
+
 class Watching(Protocol):
     """Tells the streams of changes."""
 
@@ -48,6 +55,9 @@ class Watching(Protocol):
 class _Nobody:
     def changed(self, org_ids: Collection[str]) -> None:
         """There are no streams."""
+
+    def nudge_soon(self) -> None:
+        """There is no relay."""
 
 
 @dataclass(slots=True)
@@ -71,6 +81,10 @@ class Effects:
     relay: Nudging
     metrics: EscalationMetrics
     watching: Watching = field(default_factory=_Nobody)
+    events: NudgingSoon = field(default_factory=_Nobody)
+    """The relay of events for subscriptions."""
+    news: NudgingSoon = field(default_factory=_Nobody)
+    """The relay of messages to followers."""
     notes: Notes = NO_NOTES
     retries: TimerRetries = field(default_factory=TimerRetries)
 

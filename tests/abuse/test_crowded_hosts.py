@@ -9,6 +9,9 @@ from typing import Any
 import grpc
 import pytest
 from tocsin_kit import open_files, sockets
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.proxies import Proxies
+from tocsin_kit.rpc.crowded_hosts import CrowdedHosts
 from tocsin_kit.settings import ServiceSettings
 from tocsin_testkit.busy import until, within
 
@@ -68,6 +71,20 @@ async def test_connections_that_were_there_stay_when_their_host_opens_more(
         assert not any(each.closed.is_set() for each in first)
     stop.set()
     await bounding
+
+
+async def test_connections_of_one_ipv6_network_are_those_of_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host has 2^64 addresses, and could have a connection from each of them."""
+    ended = list[str]()
+    monkeypatch.setattr(sockets, "all_open", lambda: [sockets.Opened(each, each) for each in range(12)])
+    monkeypatch.setattr(
+        sockets,
+        "connection",
+        lambda each, port: sockets.Connection(each, port, f"2001:db8:0:{each // 10}::{each}", 5000),
+    )
+    monkeypatch.setattr(sockets, "end", lambda connection: ended.append(connection.host) or True)
+    await CrowdedHosts(7102, 4, proxies=Proxies(), metrics=Metrics()).look()
+    assert ended == [f"2001:db8:0:0::{each}" for each in range(4, 10)]
 
 
 def test_connections_are_bounded_by_the_files_that_a_process_may_have(monkeypatch: pytest.MonkeyPatch) -> None:

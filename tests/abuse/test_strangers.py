@@ -188,6 +188,22 @@ async def test_the_host_with_the_most_guests_makes_room() -> None:
     assert (places._of_host, places._of_peer, len(places._open)) == ({}, {}, 0)
 
 
+async def test_guests_of_one_ipv6_network_are_one_host() -> None:
+    places, stack = AnonymousCalls("guests", 4, 2, Metrics()), contextlib.ExitStack()
+    with stack:
+        calls = [
+            stack.enter_context(places.admit(f"ipv6:%5B2001:db8:{peer}%5D:5000"))
+            for peer in ("1::1", "1::2", "7::1", "7::1", "9::1")
+        ]
+        assert [call.gone.done() for call in calls] == [True, False, False, False, False]
+    with stack:
+        calls = [
+            stack.enter_context(places.admit(f"ipv6:%5B2001:db8:{peer}%5D:5000"))
+            for peer in ("7::1", "1::1", "1::2", "1::3", "9::1")
+        ]
+        assert [call.gone.done() for call in calls] == [False, True, False, False, False]
+
+
 def test_rooms_are_empty_again() -> None:
     limits = CallLimits(10, 10, Metrics())
     for who in ("a", "a", "b", "*"):

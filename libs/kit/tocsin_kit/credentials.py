@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from ipaddress import IPv6Address, ip_network
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -21,7 +20,7 @@ from tocsin_kit.buckets import Buckets
 from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.keys.revocations import Revocations
-from tocsin_kit.keys.sources import address_of, host_of, is_among, source_not_allowed
+from tocsin_kit.keys.sources import address_of, is_among, source_not_allowed, source_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
@@ -157,14 +156,3 @@ class Credentials:
 def _digest(way: str, token: str) -> bytes:
     """The hash that is kept of a wrong credential: a token may be as long as a gRPC header may be."""
     return hashlib.blake2b(f"{way} {token}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def source_of(peer: str) -> str:
-    """The address by which failures are counted: of IPv6 the first 64 bits, which one host has for itself (RFC 4291).
-
-    `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`) or an address alone.
-    """
-    address = address_of(peer)
-    if address is None:
-        return host_of(peer)[:64]
-    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)

@@ -19,11 +19,11 @@ from prometheus_client import Counter
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit import sockets
-from tocsin_kit.credentials import source_of
 from tocsin_kit.errors import DOMAIN, TocsinError
 from tocsin_kit.failure_lines import FailureLines
 from tocsin_kit.http_handshakes import BACKLOG, Handshakes, bound
 from tocsin_kit.http_limits import HttpLimits
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.logging import get_logger, tells_debug
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
 from tocsin_kit.open_files import most_connections

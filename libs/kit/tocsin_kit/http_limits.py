@@ -1,8 +1,8 @@
 """Limits of HTTP connections: how many each host may have, for how long, and how many bytes of bodies may be held. aiohttp limits
 none of these.
 
-All limits apply before a request's credential is known, so they count by host. Limits are far above what senders need: a
-connection sends its first headers within seconds, and a body at once.
+All limits apply before a request's credential is known, so they count by host: by address, of IPv6 by its first 64 bits. Limits are
+far above what senders need: a connection sends its first headers within seconds, and a body at once.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import Proxies
@@ -83,17 +84,18 @@ class HttpLimits:
 
     def admit(self, host: str) -> bool:
         """Count one more connection of this host, until `leave` or `dismiss`; False when the limit is reached."""
-        mine = self._open[host]
+        source = source_of(host)
+        mine = self._open[source]
         full = mine >= self._most * _HOST_SHARE and not self._proxies.trusts(host)
         if full or self._open.total() >= self._most:
             self._refused.labels("connections").inc()
             return False
-        self._open[host] = mine + 1
+        self._open[source] = mine + 1
         return True
 
     def dismiss(self, host: str) -> None:
         """An admitted connection failed before it began."""
-        self._open.less(host)
+        self._open.less(source_of(host))
 
     def enter(self, connection: "_Connection", transport: Any) -> None:
         """A connection that was admitted begins."""
@@ -108,7 +110,7 @@ class HttpLimits:
         """The connection is over."""
         self._headers_came(transport)
         self._connections.pop(transport, None)
-        self._open.less(host)
+        self._open.less(source_of(host))
 
     def buffer(self) -> memoryview:
         """Where to read to."""
@@ -149,7 +151,8 @@ class HttpLimits:
         """Count bytes for its body until they are given back. Raises OVERLOADED."""
         length = request.content_length
         size = min(limit, _UNKNOWN if length is None else length)
-        mine = self._bytes[host]
+        source = source_of(host)
+        mine = self._bytes[source]
         if mine + size > self._most_bytes * _HOST_SHARE or self._all_bytes + size > self._most_bytes:
             self._refused.labels("body_bytes").inc()
             raise TocsinError(
@@ -158,14 +161,14 @@ class HttpLimits:
                 metadata={"limit": "body_bytes", "allowed": str(self._most_bytes)},
                 retry_after=_RETRY_AFTER,
             )
-        self._bytes[host] = mine + size
+        self._bytes[source] = mine + size
         self._all_bytes += size
         return size
 
     def give_back(self, host: str, size: int) -> None:
         """The body with so many counted bytes is finished."""
         self._all_bytes -= size
-        self._bytes.less(host, size)
+        self._bytes.less(source_of(host), size)
 
     def wait_for_body(self, request: web.Request) -> asyncio.TimerHandle:
         """Ends a body that does not arrive in time."""

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from tocsin_kit import credentials as module
 from tocsin_kit.auth import Principal, invalid_credential
-from tocsin_kit.credentials import Credentials, Throttled, source_of
+from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.metrics import Metrics
 
 PROXY = "ipv4:10.0.0.1:5000"

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from tocsin_kit import http_limits
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
 from tocsin_kit.http_limits import HttpLimits
 from tocsin_kit.metrics import Metrics
@@ -129,3 +130,18 @@ async def test_a_body_that_is_read_in_many_turns_is_complete(
             async with session.post(url, data=body) as response:
                 assert await response.read() == data
     await server.stop()
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_host(limits: HttpLimits) -> None:
+    """A host has 2^64 of them, and could have a connection and a body from each."""
+    assert [limits.admit(f"2001:db8::{each}") for each in range(6)] == [True] * 5 + [False]
+    assert limits.admit("2001:db8:0:1::1")
+    limits.dismiss("2001:db8::1")
+    assert limits.admit("2001:db8::77")
+    body: Any = SimpleNamespace(content_length=300)
+    assert limits.take_body(body, "2001:db8::1", 1000) == 300
+    with pytest.raises(TocsinError):
+        limits.take_body(body, "2001:db8::2", 1000)
+    assert limits.take_body(body, "2001:db8:0:1::2", 1000) == 300
+    limits.give_back("2001:db8::9", 300)
+    assert limits.take_body(body, "2001:db8::2", 1000) == 300

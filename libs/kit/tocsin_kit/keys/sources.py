@@ -4,6 +4,7 @@ The address is that of the connection, or the one that trusted proxies report (`
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -28,6 +29,19 @@ def address_of(peer: str) -> IPv4Address | IPv6Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
+
+
+@lru_cache(4096)
+def source_of(peer: str) -> str:
+    """The address by which connections, calls and failures are counted: of IPv6 the first 64 bits, which one host has for itself
+    (RFC 4291).
+
+    `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`) or an address alone.
+    """
+    address = address_of(peer)
+    if address is None:
+        return host_of(peer)[:64]
+    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
 
 
 def is_among(ranges: Ranges, address: IPv4Address | IPv6Address | None) -> bool:

@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.counts import Counts
-from tocsin_kit.credentials import source_of
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import until, wait_for_any
 from tocsin_kit.mail.content import MailContent

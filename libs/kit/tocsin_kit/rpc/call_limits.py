@@ -17,6 +17,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import ALL_ORGS
 from tocsin_kit.counts import Counts
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.metrics import Metrics
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class AnonymousCall:
 
     def __init__(self, peer: str) -> None:
         self.peer: Final = peer
-        self.host: Final = peer.rpartition(":")[0]
+        self.host: Final = source_of(peer)
         self.gone: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
         """Done when it must end, since another caller needs the room."""
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from tocsin_kit import sockets
 from tocsin_kit.counts import Counts
-from tocsin_kit.keys.sources import address_of
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.metrics import Metrics
@@ -60,19 +60,20 @@ class CrowdedHosts:
             if opened in self._known:
                 known[opened] = connection = self._known[opened]
                 if connection is not None:
-                    of_host[connection.host] += 1
+                    of_host[source_of(connection.host)] += 1
             else:
                 new.append(opened)
             if number % _AT_ONCE == 0:
                 await yield_to_others()
         for number, opened in enumerate(new, 1):
             connection = sockets.connection(opened.descriptor, self._port)
-            if connection is None or self._proxies.trusts(connection.host) or of_host[connection.host] < self._most:
+            host = "" if connection is None else source_of(connection.host)
+            if connection is None or self._proxies.trusts(connection.host) or of_host[host] < self._most:
                 known[opened] = connection
                 if connection is not None:
-                    of_host[connection.host] += 1
+                    of_host[host] += 1
             elif sockets.end(connection):
-                surplus[connection.host] += 1
+                surplus[host] += 1
             if number % _AT_ONCE == 0:
                 await yield_to_others()
         self._known = known
@@ -84,4 +85,4 @@ class CrowdedHosts:
         if surplus and now - self._said >= _SAY_EVERY:
             self._said = now
             [(host, ended)] = surplus.most_common(1)
-            _log.warning("host_crowded", host=str(address_of(host)), ended=ended, most=self._most, meaning=_MEANING)
+            _log.warning("host_crowded", host=host, ended=ended, most=self._most, meaning=_MEANING)

@@ -21,9 +21,10 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import ALL_ORGS, Authenticator, Principal, invalid_credential
 from tocsin_kit.budgets import BYTES, RPCS, Budgets
-from tocsin_kit.credentials import Credentials, Throttled, source_of
+from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.failure_lines import FailureLines
+from tocsin_kit.keys.sources import source_of
 from tocsin_kit.logging import call_fields, get_logger, tells_debug
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.proxies import HEADER, Proxies

@@ -124,6 +124,29 @@ def _group(sent: Message) -> str:
     return groups[sent.group_key]
 
 
+async def test_what_is_over_at_the_end_of_its_batch_is_told_as_over(database: Database) -> None:
+    """No page is sent for it. What fires again in the batch is another incident, which lasts."""
+    org = new_org()
+    sent = [
+        *(message("blip", action, org=org) for action in (Action.TRIGGER, Action.TRIGGER, Action.RESOLVE)),
+        *(message("flaps", action, org=org) for action in (Action.TRIGGER, Action.RESOLVE, Action.TRIGGER)),
+        *(message(key, group="db", org=org) for key in ("disk", "load")),
+        message("disk", Action.RESOLVE, group="db", org=org),
+    ]
+    await commit(committer(database), org, sent)
+    await check(database, org)
+    payloads = await rows(database, org, "SELECT payload FROM outbox ORDER BY id")
+    opened = [
+        event.opened for row in payloads if (event := IncidentEvent.FromString(row["payload"])).HasField("opened")
+    ]
+    assert sorted((each.title, each.resolved_by) for each in opened) == [
+        ("blip is wrong", "integrations/prom"),
+        ("disk is wrong", ""),
+        ("flaps is wrong", ""),
+        ("flaps is wrong", "integrations/prom"),
+    ]
+
+
 async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
     database: Database, database_url: str
 ) -> None:

@@ -4,7 +4,7 @@ Existing rows are first, because a key or a group must be freed before the same 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -13,8 +13,9 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.row_arrays import RowArrays
 
+from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.domain.decision import Alert, Incident
-from tocsin_ingest.domain.events import AlertsAdded, Event
+from tocsin_ingest.domain.events import AlertsAdded, Event, Opened
 from tocsin_ingest.domain.incident_events import Events
 from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import silences
@@ -210,6 +211,8 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
         _rewrite_pending(org_id, incident_id, events, messages)
         key = str(incident_id)
         for number, event in enumerate(events.new, events.sequence + 1):
+            if isinstance(event, Opened) and (over_by := _over_by(snapshot.incidents[incident_id])):
+                event = replace(event, over_by=over_by)
             payload = encode(org_id, incident_id, number, event)
             messages.new.append((payload, key, kind_of(event), _delay(event)))
             if number == 1:
@@ -218,6 +221,11 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
         if len(events.new) > 1 and any(_delay(event) == 0 for event in events.new):
             messages.new[-len(events.new) :] = [(*row[:3], 0.0) for row in messages.new[-len(events.new) :]]
     return messages
+
+
+def _over_by(incident: Incident) -> str:
+    """Who has resolved it; nobody if that was ingest, because nothing was heard for long: it may well last."""
+    return "" if incident.open or incident.resolved_by == INGEST else incident.resolved_by
 
 
 def _rewrite_pending(org_id: str, incident_id: UUID, events: Events, messages: _Messages) -> None:

@@ -82,7 +82,12 @@ async def test_connections_of_one_ipv6_network_are_those_of_one_host(monkeypatch
         "connection",
         lambda each, port: sockets.Connection(each, port, f"2001:db8:0:{each // 10}::{each}", 5000),
     )
-    monkeypatch.setattr(sockets, "end", lambda connection: ended.append(connection.host) or True)
+
+    def end(connection: sockets.Connection) -> bool:
+        ended.append(connection.host)
+        return True
+
+    monkeypatch.setattr(sockets, "end", end)
     await CrowdedHosts(7102, 4, proxies=Proxies(), metrics=Metrics()).look()
     assert ended == [f"2001:db8:0:0::{each}" for each in range(4, 10)]
 

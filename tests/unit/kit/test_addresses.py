@@ -14,6 +14,21 @@ PRIVATE = [
 ]
 PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"]
 
+SPECIAL = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+    *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+    *("224.0.0.0/4", "240.0.0.0/4", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "100::/64", "2001::/23"),
+    *("2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+)
+"""IANA's registries of special addresses: ranges that are not reachable from everywhere, or lead to no single host."""
+
+
+def test_no_range_of_special_addresses_is_public() -> None:
+    """Whichever version of Python it runs on: some take 192.0.0.192, at which a cloud answers with secrets, for public."""
+    networks = [ipaddress.ip_network(each) for each in SPECIAL]
+    ends = [network[at] for network in networks for at in (0, 1, network.num_addresses // 2 + 7, -1)]
+    assert [str(each) for each in (*ends, ipaddress.ip_address("192.0.0.192")) if is_public(each)] == []
+
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_in_every_disguise(address: str) -> None:

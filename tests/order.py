@@ -1,5 +1,8 @@
 """Which tests a worker of pytest-xdist runs together, which begin first, and when the servers that many share end."""
 
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -30,13 +33,46 @@ Files whose tests use the same one come one after the other, and it ends with th
 """
 _STAGE: Final = pytest.StashKey[int]()
 
+_WORLDS: Final = 2
+"""How many workers start a world. The others run what needs none; a world in each of them would cost a tenth of the processors."""
+_IN_WORLD: Final = re.compile(r"^from tocsin_testkit\.(?:world|tenant) import .*\b(?:World|Tenant)\b", re.MULTILINE)
+_OF_ITS_OWN: Final = re.compile(r"^async def world\(", re.MULTILINE)
+
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the base class carries no types
-    """A file's tests stay together, and so do those of a few folders."""
+    """A file's tests stay together, and so do those of a few folders. Files that share a world go to `_WORLDS` workers."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        self._with_world: set[Any] = set()
+
+    def _assign_work_unit(self, node: Any) -> None:
+        self.workqueue.move_to_end(self._next_for(node), last=False)
+        super()._assign_work_unit(node)
+
+    def _next_for(self, node: Any) -> str:
+        """The first that this worker may run. Once nothing but worlds is left, it may start one more."""
+        first: str = next(iter(self.workqueue))
+        living = self._with_world.intersection(self.nodes)
+        may = node in living or len(living) < _WORLDS
+        chosen = first if may else next((each for each in self.workqueue if not uses_world(each)), first)
+        if uses_world(chosen):
+            self._with_world.add(node)
+        return chosen
 
     def _split_scope(self, nodeid: str) -> str:
         folder = next((each for each in _TOGETHER if nodeid.startswith(each)), None)
         return folder or str(super()._split_scope(nodeid))
+
+
+@cache
+def uses_world(scope: str) -> bool:
+    """Whether tests of this file share the world. Where this is wrong, a test starts one all the same."""
+    path = Path(__file__).parents[1] / scope
+    if not path.is_file() or scope.startswith(_FLEET):
+        return False
+    text = path.read_text()
+    return _IN_WORLD.search(text) is not None and _OF_ITS_OWN.search(text) is None
 
 
 def sort(items: list[pytest.Item]) -> None:

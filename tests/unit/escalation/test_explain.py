@@ -154,6 +154,7 @@ def test_a_user_of_a_schedule_who_was_not_on_call() -> None:
     found = Told(policy(level(schedule("web")))).why("ben")
     assert found.verdict is Verdict.NOT_PAGED
     assert "schedules/web has users/ana on call until 2026-03-02 00:00 UTC (turn 0 of layer layer)" in found.summary
+    assert found.summary.endswith(". Not users/ben: not on call in schedules/web then"), "who was is said once"
     [not_paged] = [each for each in found.statements if each.about is About.NOT_PAGED]
     assert not_paged.evidence == ("timelineEntries/2", "schedules/web")
 
@@ -223,7 +224,21 @@ def test_a_policy_that_came_later_does_not_explain_what_was_before() -> None:
     told = Told(THREE).then(Reassigned("users/ana", policy=policy(level(user("dora")))), 1)
     found = told.why("dora")
     assert found.verdict is Verdict.WAITING
-    assert "they are not among the targets of its policy then" in said(found, About.NOT_PAGED)[0]
+    assert said(found, About.NOT_PAGED)[0].endswith("Not users/dora: not among the targets of the policy of that time")
+
+
+def test_whoever_hands_an_incident_over_is_told_that_this_is_why_they_were_not_paged_again() -> None:
+    """The policy goes on to name them, and what came before the hand-over stays explained by it."""
+    told = Told(policy(level(schedule("web")), level(user("cem")))).times_out().then(Acknowledged("users/cem"), 1)
+    told.then(Reassigned("users/cem", targets=(user("dora"),)), 1)
+    found = told.why("cem")
+    assert said(found, About.NOT_PAGED)[-1] == (
+        "level 2: paging users/dora. Not users/cem: the incident was handed to users/dora by users/cem"
+    )
+    assert "not among the targets of level 1" in said(found, About.NOT_PAGED)[0]
+    assert "not on call in schedules/web then" in told.why("ben").summary, (
+        "a hand-over to users leaves the policy as it is"
+    )
 
 
 def test_a_user_who_was_asked_for_is_told_by_whom() -> None:

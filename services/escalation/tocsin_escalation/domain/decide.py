@@ -11,7 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, Refusal, StopPages
+from tocsin_escalation.domain.decision import (
+    HANDED_TO_POLICY,
+    Decision,
+    Note,
+    NoteKind,
+    Page,
+    PageType,
+    Refusal,
+    StopPages,
+)
 from tocsin_escalation.domain.deferring import defer, deferred, waits_to_begin
 from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind, changed
 from tocsin_escalation.domain.events import (
@@ -301,7 +310,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     bumped = _let_go(halt(run))
     stop = StopPages(run.generation, f"reassigned by {event.actor}")
     if event.policy is not None:
-        note = Note(NoteKind.REASSIGNED, event.actor, f"handed to policies/{event.policy.id} by {event.actor}")
+        note = Note(NoteKind.REASSIGNED, event.actor, f"{HANDED_TO_POLICY}{event.policy.id} by {event.actor}")
         restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0, handed_on=0)
         started = start_level(restarted, 1, Beginning(now, now, directory, timer_id))
         return Decision(started.next, (stop, *started.commands), (note, *started.notes))

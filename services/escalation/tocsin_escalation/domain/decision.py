@@ -56,6 +56,10 @@ class TurnTaken:
 Command = Page | StopPages | TurnTaken
 
 
+HANDED_TO_POLICY: Final = "handed to policies/"
+"""Begins the line of a REASSIGNED that chose another policy: one to users, teams or schedules leaves the policy as it is."""
+
+
 class NoteKind(Word):
     """The kinds of timeline entries; each is TimelineKind's value of the same name."""
 

@@ -137,7 +137,8 @@ def _left(case: Case, entry: Happened) -> bool:
 
 
 def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
-    ways = _ways(case, entry.level) if entry.id > case.chosen else []
+    handed = _handed(case, entry)
+    ways = _ways(case, entry.level) if entry.id > case.chosen and not handed else []
     reasons, proof = [], [entry.name]
     for target in ways:
         segment = case.segments.get((target.id, entry.id)) if target.kind is TargetKind.SCHEDULE else None
@@ -154,14 +155,28 @@ def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
         elif case.user in segment.people:
             reasons.append(f"as it is written down now, {tell(target.id, segment)}; it was otherwise then")
         else:
-            reasons.append(tell(target.id, segment))
-    if not ways:
-        named = "its policy then" if entry.id < case.chosen else f"level {entry.level}"
-        reasons.append(f"{case.name} was not paged: they are not among the targets of {named}")
+            told = tell(target.id, segment)
+            # The entry says already who was on call.
+            reasons.append(f"not on call in {target} then" if told in entry.message else told)
+    if handed:
+        reasons.append(f"the incident was {handed.message}")
+        proof.append(handed.name)
+    elif not ways:
+        named = "the policy of that time" if entry.id < case.chosen else f"level {entry.level}"
+        reasons.append(f"not among the targets of {named}")
     why = "; ".join(reasons)
     yield Statement(About.NOT_PAGED, f"{entry.message}. Not {case.name}: {why}", tuple(proof), entry.time, entry.level)
     if ways:
         yield from _on_call(case, entry)
+
+
+def _handed(case: Case, entry: Happened) -> Happened | None:
+    """The entry by which a user handed the incident to others, if it is they whom this one pages."""
+    before = [each for each in case.happened if each.id < entry.id and each.kind in (NoteKind.REASSIGNED, *STARTS)]
+    last = before[-1] if before else None
+    if entry.kind is not NoteKind.LEVEL_PAGED or last is None or last.kind is not NoteKind.REASSIGNED:
+        return None
+    return None if last.to_policy else last
 
 
 def _in_turn(case: Case, level: int) -> bool:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import NoteKind
+from tocsin_escalation.domain.decision import HANDED_TO_POLICY, NoteKind
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.simulate import Plan
@@ -17,7 +17,6 @@ PAGING: Final = (NoteKind.LEVEL_PAGED, NoteKind.EXHAUSTED, NoteKind.RESPONDERS_A
 _CHOSEN: Final = (
     NoteKind.OPENED,
     NoteKind.POLICY_FALLBACK,
-    NoteKind.REASSIGNED,
     NoteKind.RESTARTED,
     NoteKind.HANDED_ON,
 )
@@ -81,6 +80,11 @@ class Happened:
     def name(self) -> str:
         """The resource name."""
         return f"timelineEntries/{self.id}"
+
+    @property
+    def to_policy(self) -> bool:
+        """Whether a user handed the incident to another policy."""
+        return self.kind is NoteKind.REASSIGNED and self.message.startswith(HANDED_TO_POLICY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class Case:
     @property
     def chosen(self) -> int:
         """The id of the entry that chose the present policy."""
-        return max((entry.id for entry in self.happened if entry.kind in _CHOSEN), default=0)
+        return max((entry.id for entry in self.happened if entry.kind in _CHOSEN or entry.to_policy), default=0)
 
 
 @dataclass(frozen=True, slots=True)

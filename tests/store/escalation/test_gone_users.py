@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
-from tocsin_escalation.app.incidents import follow
+from tocsin_escalation.app.incidents import followers
 from tocsin_escalation.app.incidents.jobs import USER
 from tocsin_escalation.app.people import people
 from tocsin_escalation.store.people.directory import UserRow
@@ -110,9 +110,9 @@ async def test_who_was_deleted_follows_nothing_any_more(desk: Desk) -> None:
     async def follows(tx: Tx) -> None:
         for incident, users in ((followed, ("ana", "ben")), (other, ("ben",))):
             for user in users:
-                await follow.follow(tx, incident, user, "")
+                await followers.follow(tx, incident, user, "")
 
     await desk.db.run(ORG, follows)
     await desk.db.run(ORG, lambda tx: people.delete_user(tx, "ana", ""))
     async with desk.db.transaction(ORG) as tx:
-        assert [await follow.of_incident(tx, each) for each in (followed, other)] == [{"ben": ""}] * 2
+        assert [await followers.of_incident(tx, each) for each in (followed, other)] == [{"ben": ""}] * 2

@@ -249,7 +249,7 @@ async def test_an_incident_that_ingest_opens_anew_stays_merged_and_is_told_where
     assert (run.state, run.merged_into, run.facts.alert_count) == (State.MERGED, target.incident_id, 7)
     assert (await desk.run(target.incident_id)).facts.severity == 1
     assert await desk.paged(source.incident_id) == [(1, "ana")]
-    over = replace(anew, sequence=9, event=replace(anew.event, over_by="integrations/prom"))  # type: ignore[arg-type]
+    over = replace(anew, sequence=9, event=replace(anew.event, resolved_by="integrations/prom"))  # type: ignore[arg-type]
     assert await apply_events(desk.db, desk.effects, [over]) == [Result.APPLIED]
     assert (await desk.run(source.incident_id)).state is State.RESOLVED
     assert (await desk.said(target.incident_id))[-1] == "unmerged_from"

@@ -69,7 +69,7 @@ async def test_a_known_incident_is_brought_up_to_date_and_pages_no_user_again(de
 
 async def test_what_is_over_is_known_and_pages_no_user(desk: Desk) -> None:
     arrival = desk.opening()
-    over = anew(arrival, 4, over_by="integrations/prom")
+    over = anew(arrival, 4, resolved_by="integrations/prom")
     assert await apply_events(desk.db, desk.effects, [over]) == [Result.APPLIED]
     run = await desk.run(arrival.incident_id)
     assert (run.state, run.timer, run.resolved_by) == (State.RESOLVED, None, "integrations/prom")
@@ -81,7 +81,7 @@ async def test_what_came_before_the_end_of_what_is_over_is_not_missed(desk: Desk
     """It was opened, acknowledged, sent again and resolved while escalation was away. Its opening tells the end first."""
     arrival = desk.opening()
     assert isinstance(arrival.event, Opening)
-    over = replace(arrival, event=replace(arrival.event, over_by="integrations/prom"))
+    over = replace(arrival, event=replace(arrival.event, resolved_by="integrations/prom"))
     events: tuple[Event, ...] = (
         Acknowledged("integrations/prom"),
         AlertsAdded(2, 1, "more", 1),
@@ -101,7 +101,7 @@ async def test_what_came_before_the_end_of_what_is_over_is_not_missed(desk: Desk
 async def test_a_known_incident_that_is_over_by_now_is_closed(desk: Desk) -> None:
     arrival = desk.opening()
     await apply_events(desk.db, desk.effects, [arrival])
-    over = anew(arrival, 4, over_by="integrations/prom")
+    over = anew(arrival, 4, resolved_by="integrations/prom")
     assert await apply_events(desk.db, desk.effects, [over]) == [Result.APPLIED]
     assert (await desk.run(arrival.incident_id)).state is State.RESOLVED
 

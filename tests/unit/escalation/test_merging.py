@@ -31,7 +31,7 @@ from tocsin_escalation.domain.events import (
     Unmerged,
     UnmergedFrom,
 )
-from tocsin_escalation.domain.merging import follow, last_of, merge_all, pass_on, passed_on, refuse
+from tocsin_escalation.domain.merging import events_of_merged, last_of, merge_all, pass_on, passed_on, refuse
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, THREE, Story, stale, user
 
@@ -241,7 +241,7 @@ def test_what_events_mean_for_the_incidents_with_which_theirs_are_merged() -> No
         ([(UUID(int=9), end)], []),
     ]
     for events, meant in cases:
-        assert list(follow(events, runs)) == meant
+        assert list(events_of_merged(events, runs)) == meant
 
 
 def test_what_a_person_means_who_answers_a_page_of_a_merged_incident() -> None:
@@ -303,7 +303,7 @@ class Incidents(RuleBasedStateMachine):
         before = dict(self.runs)
         self.paged = set()
         decisions = [self.decide(id, event) for id, event in events]
-        for id, event in follow(events, before):
+        for id, event in events_of_merged(events, before):
             self.decide(id, event)
         for id in self.paged:
             assert self.runs[id].state is not State.MERGED, "merged, and paged by the same transaction"

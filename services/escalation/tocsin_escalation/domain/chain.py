@@ -11,6 +11,6 @@ MOST_HAND_ONS: Final = 5
 def chain(policy: Policy, directory: Directory) -> tuple[Policy, ...]:
     """This policy and those to which it is handed on. After the last policy its fallback target is paged."""
     found = [policy]
-    while len(found) <= MOST_HAND_ONS and (following := directory.following(found[-1])) is not None:
+    while len(found) <= MOST_HAND_ONS and (following := directory.next_policy_of(found[-1])) is not None:
         found.append(following)
     return tuple(found)

@@ -56,12 +56,12 @@ from tocsin_escalation.domain.paging import (
     current_level,
     due_after,
     halt,
-    news,
     next_generation,
     next_turn,
-    page_again,
     page_users,
+    repeat_pages,
     start_level,
+    status_updates,
 )
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.responders import add_responders, edit, restart
@@ -96,7 +96,7 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             if run.state not in (State.ACKNOWLEDGED, State.SNOOZED):
                 return Decision(run, refusal=Refusal.INCIDENT_STATE)
             note = Note(NoteKind.UNACKNOWLEDGED, actor, f"given back by {actor}", run.level)
-            return _page_again(next_generation(run), note, now, now, directory, timer_id)
+            return _trigger_again(next_generation(run), note, now, now, directory, timer_id)
         case Snoozed():
             return _snooze(run, event, now, timer_id)
         case Escalated():
@@ -161,8 +161,8 @@ def _start(run: Escalation, event: Started, now: datetime, directory: Directory,
     if event.left_out:
         refused = f"left out, because it could not be taken as it was: {', '.join(event.left_out)}"
         notes.append(Note(NoteKind.NOTE, "services/ingest", refused))
-    if event.over_by:
-        over = _resolve(run, Resolved(event.over_by), now)
+    if event.resolved_by:
+        over = _resolve(run, Resolved(event.resolved_by), now)
         return Decision(over.next, (), (*notes, *over.notes))
     if event.fallback_cause:
         notes.append(Note(NoteKind.POLICY_FALLBACK, "", event.fallback_cause))
@@ -226,10 +226,10 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
                 run.level,
                 lateness_ms=late,
             )
-            return _page_again(run, note, timer.due_time, now, directory, timer_id)
+            return _trigger_again(run, note, timer.due_time, now, directory, timer_id)
         case TimerKind.SNOOZE_END:
             note = Note(NoteKind.SNOOZE_ENDED, actor, "the snooze is over", run.level, lateness_ms=late)
-            return _page_again(run, note, timer.due_time, now, directory, timer_id)
+            return _trigger_again(run, note, timer.due_time, now, directory, timer_id)
         case _:  # The level is over; for a kind of a newer version, paging a user is better than paging no one
             if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
                 return _end_part(run, timer, now, directory, timer_id, late)
@@ -243,7 +243,7 @@ def _end_part(
     if (until := deferred(run, now)) is not None:
         # Its pages after the deferral differ from those that it has made: the level starts anew then.
         return defer(next_generation(run), run.level, until, timer_id)
-    again = page_again(run, timer, now, directory, timer_id, late)
+    again = repeat_pages(run, timer, now, directory, timer_id, late)
     if again is not None:
         return again
     missed = f"users/{holder(replace(run, timer=timer))} has not answered in time"
@@ -272,7 +272,7 @@ def _acknowledge(run: Escalation, event: Acknowledged, now: datetime, timer_id: 
         due = now + run.policy.ack_timeout
         following = replace(following, timer=Timer(timer_id, TimerKind.ACK_TIMEOUT, due, following.generation))
     note = Note(NoteKind.ACKNOWLEDGED, actor, f"acknowledged by {actor}{_by(event)}", run.level)
-    return Decision(following, (stop, *news(following, PageType.ACKNOWLEDGMENT, actor, now)), (note,))
+    return Decision(following, (stop, *status_updates(following, PageType.ACKNOWLEDGMENT, actor, now)), (note,))
 
 
 def _snooze(run: Escalation, event: Snoozed, now: datetime, timer_id: UUID) -> Decision:
@@ -339,7 +339,7 @@ def _unmerge(run: Escalation, event: Unmerged, now: datetime, directory: Directo
         return Decision(run, refusal=Refusal.NOT_MERGED)
     why = f"because {event.because}" if event.because else f"by {event.actor}"
     note = Note(NoteKind.UNMERGED, event.actor, f"an incident of its own again, {why}", run.level)
-    return _page_again(replace(next_generation(run), merged_into=None), note, now, now, directory, timer_id)
+    return _trigger_again(replace(next_generation(run), merged_into=None), note, now, now, directory, timer_id)
 
 
 def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
@@ -349,7 +349,7 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event)}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}", final=True)
     # People hear of a merged incident through its target.
-    told = () if run.state is State.MERGED else news(following, PageType.RESOLUTION, actor, now)
+    told = () if run.state is State.MERGED else status_updates(following, PageType.RESOLUTION, actor, now)
     return Decision(following, (stop, *told), (note,))
 
 
@@ -371,10 +371,10 @@ def _begin_beyond(
         return Decision(run, already=True)
     beyond = replace(next_generation(run), generation=max(event.generation + 1, _unused_generation(now)))
     text = "paged again: its pages were stopped by an answer that was lost with the last changes of the database"
-    return _page_again(beyond, Note(NoteKind.NOTE, "", text, run.level), now, now, directory, timer_id)
+    return _trigger_again(beyond, Note(NoteKind.NOTE, "", text, run.level), now, now, directory, timer_id)
 
 
-def _page_again(
+def _trigger_again(
     run: Escalation, note: Note, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision:
     """Trigger again at the run's level, for the people who are there now."""

@@ -13,14 +13,14 @@ class Started:
     """The incident was opened. `policy` is the one to run on; None when not even a fallback is usable.
 
     `fallback_cause` says why the policy asked for is not the one that runs; empty when it is. `anew_because` is set when the
-    incident was opened before and is not known here (any more); `over_by` when it is resolved already. `left_out`: parts of the
+    incident was opened before and is not known here (any more); `resolved_by` when it is resolved already. `left_out`: parts of the
     alert that ingest left out.
     """
 
     policy: Policy | None
     fallback_cause: str = ""
     anew_because: str = ""
-    over_by: str = ""
+    resolved_by: str = ""
     left_out: tuple[str, ...] = ()
 
 

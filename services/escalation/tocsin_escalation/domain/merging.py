@@ -161,7 +161,9 @@ def passed_on(into: UUID, event: PassedOn) -> Noted:
     return Noted(event.actor, f"{did}{via}: passed on to incidents/{into}, into which this one is merged")
 
 
-def follow(events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]) -> Iterator[tuple[UUID, Event]]:
+def events_of_merged(
+    events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]
+) -> Iterator[tuple[UUID, Event]]:
     """The effects of a transaction's events on the incidents that theirs are merged with. To be applied after them.
 
     `runs` are the incidents as they were before, with those into which they are merged and those that are merged into them.

@@ -89,7 +89,7 @@ def _after_the_last(
         repeated = replace(run, repeat=run.repeat + 1)
         told = f"nobody answered; repeat {repeated.repeat} of {policy.repeat_count}"
         return repeated, Note(NoteKind.REPEATED, "", told, level=1)
-    following = directory.following(policy)
+    following = directory.next_policy_of(policy)
     if following is None or run.handed_on >= MOST_HAND_ONS:
         return None
     told = f"nobody answered on policies/{policy.id}; policies/{following.id} goes on"
@@ -161,7 +161,7 @@ def next_turn(
     return Decision(following, (*paged.commands, TurnTaken(policy.id, user)), paged.notes)
 
 
-def page_again(
+def repeat_pages(
     run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
 ) -> Decision | None:
     """Page all users of the level once more, with those who are on call now; None when no repeat is left.
@@ -329,7 +329,7 @@ def _why_exhausted(run: Escalation) -> str:
 def _why_not_handed_on(run: Escalation, directory: Directory) -> str:
     if run.policy is None or not run.policy.next_policy:
         return ""
-    if directory.following(run.policy) is None:
+    if directory.next_policy_of(run.policy) is None:
         return f"policies/{run.policy.next_policy}, to which it would be handed on, does not exist any more"
     return f"it was handed on {run.handed_on} times, which is the most"
 
@@ -345,7 +345,7 @@ def due_after(planned: datetime, timeout: timedelta, now: datetime) -> datetime:
     return due if due > now else now + timeout
 
 
-def news(run: Escalation, type_: PageType, actor: str, now: datetime) -> tuple[Command, ...]:
+def status_updates(run: Escalation, type_: PageType, actor: str, now: datetime) -> tuple[Command, ...]:
     """Tell all users who were paged, except the one who did it, that the incident is acknowledged or resolved."""
     if run.policy is None or not run.policy.status_updates:
         return ()

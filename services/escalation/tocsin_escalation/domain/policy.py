@@ -142,7 +142,7 @@ class Directory:
             found.update((user, None) for user in self._members(target) if user in self.users)
         return tuple(found)
 
-    def following(self, policy: Policy) -> Policy | None:
+    def next_policy_of(self, policy: Policy) -> Policy | None:
         """The policy to which a run is handed on when no person answers; None when there is none."""
         return (self.policies or {}).get(policy.next_policy) if policy.next_policy else None
 

@@ -82,7 +82,7 @@ def warn_of_conditions(policy: Policy, directory: Directory, minute: int) -> tup
 def warn_of_next(policy: Policy, directory: Directory) -> tuple[Warned, ...]:
     """A next policy that does not exist any more: of this policy, or of the last one to which it is handed on."""
     last = chain(policy, directory)[-1]
-    if not last.next_policy or directory.following(last) is not None:
+    if not last.next_policy or directory.next_policy_of(last) is not None:
         return ()
     by = "" if last is policy else f" by policies/{last.id}"
     text = f"policies/{last.next_policy}, to which incidents would be handed on{by}, does not exist: they are exhausted instead"

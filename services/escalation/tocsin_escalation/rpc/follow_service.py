@@ -11,7 +11,7 @@ from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app.incidents import follow
+from tocsin_escalation.app.incidents import followers
 from tocsin_escalation.rpc.mapping import incident_id
 from tocsin_escalation.rpc.swap_mapping import user_of
 
@@ -33,7 +33,7 @@ class FollowService(pb_grpc.FollowServiceServicer):
         channel = Channel.Name(request.channel).removeprefix(_PREFIX).lower() if request.channel else ""
 
         async def take(tx: Tx) -> pb.FollowIncidentResponse:
-            await follow.follow(tx, incident_id(request.name), user, channel)
+            await followers.follow(tx, incident_id(request.name), user, channel)
             return pb.FollowIncidentResponse(follower=_follower(user, channel))
 
         return await self._once("FollowIncident", request, pb.FollowIncidentResponse, take)
@@ -45,7 +45,7 @@ class FollowService(pb_grpc.FollowServiceServicer):
         user = _own(request.user)
 
         async def take(tx: Tx) -> pb.UnfollowIncidentResponse:
-            await follow.unfollow(tx, incident_id(request.name), user)
+            await followers.unfollow(tx, incident_id(request.name), user)
             return pb.UnfollowIncidentResponse()
 
         return await self._once("UnfollowIncident", request, pb.UnfollowIncidentResponse, take)
@@ -53,7 +53,7 @@ class FollowService(pb_grpc.FollowServiceServicer):
     async def ListFollowers(self, request: pb.ListFollowersRequest, context: Context) -> pb.ListFollowersResponse:
         """See the contract."""
         async with self._db.transaction(current_call().org_id) as tx:
-            found = await follow.of_incident(tx, incident_id(request.name))
+            found = await followers.of_incident(tx, incident_id(request.name))
         return pb.ListFollowersResponse(followers=[_follower(*each) for each in sorted(found.items())])
 
 

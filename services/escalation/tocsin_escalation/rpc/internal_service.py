@@ -7,72 +7,38 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.escalation.v1 import internal_service_pb2_grpc as pb_grpc
-from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.listing import made_in_slices
 from tocsin_kit.rpc.server import current_call
-from tocsin_kit.rpc.timestamps import timestamp
 
 from tocsin_escalation.app.figures.summaries import Summaries
 from tocsin_escalation.app.foresight import foresee
-from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
+from tocsin_escalation.app.incidents.apply_events import Opening, apply_events
+from tocsin_escalation.app.incidents.apply_outcomes import apply_outcomes
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.people import receivers
 from tocsin_escalation.app.people.reach import Reaching
-from tocsin_escalation.domain.escalation import Facts
-from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.rpc import digest_mapping, foresight_mapping
+from tocsin_escalation.rpc.internal_event_mapping import (
+    OUTCOME_RESULTS,
+    RESULTS,
+    arrival_of,
+    event_of,
+    outcome_arrival_of,
+    standing_to,
+)
 from tocsin_escalation.store.incidents import feeds, standings
-from tocsin_escalation.store.incidents.standings import Standing, Stop
 from tocsin_escalation.store.people import policies
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE: Final = 500
 _MOST_RECEIVERS: Final = 500
-_TOLD: Final = 500
-RESULTS: Final = {
-    Result.APPLIED: pb.INCIDENT_EVENT_RESULT_APPLIED,
-    Result.DUPLICATE: pb.INCIDENT_EVENT_RESULT_DUPLICATE,
-    Result.OUT_OF_ORDER: pb.INCIDENT_EVENT_RESULT_OUT_OF_ORDER,
-    Result.UNKNOWN_INCIDENT: pb.INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT,
-    Result.BUSY: pb.INCIDENT_EVENT_RESULT_BUSY,
-}
-OUTCOME_RESULTS: Final = {
-    OutcomeResult.APPLIED: pb.PAGE_OUTCOME_RESULT_APPLIED,
-    OutcomeResult.DUPLICATE: pb.PAGE_OUTCOME_RESULT_DUPLICATE,
-    OutcomeResult.INCIDENT_UNKNOWN: pb.PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN,
-}
-OUTCOME_KINDS: Final = {
-    pb.PAGE_OUTCOME_KIND_UNREACHABLE: OutcomeKind.UNREACHABLE,
-    pb.PAGE_OUTCOME_KIND_FAILED: OutcomeKind.FAILED,
-    pb.PAGE_OUTCOME_KIND_DELAYED: OutcomeKind.DELAYED,
-    pb.PAGE_OUTCOME_KIND_SENT: OutcomeKind.SENT,
-    pb.PAGE_OUTCOME_KIND_DELIVERED: OutcomeKind.DELIVERED,
-}
-_IN_WORDS: Final = {
-    notification_pb2.CHANNEL_EMAIL: "e-mail",
-    notification_pb2.CHANNEL_SMS: "SMS",
-    notification_pb2.CHANNEL_VOICE: "call",
-    notification_pb2.CHANNEL_PUSHOVER: "Pushover",
-    notification_pb2.CHANNEL_TELEGRAM: "Telegram message",
-    notification_pb2.CHANNEL_SLACK: "Slack message",
-    notification_pb2.CHANNEL_MATTERMOST: "Mattermost message",
-    notification_pb2.CHANNEL_DISCORD: "Discord message",
-    notification_pb2.CHANNEL_TEAMS: "Teams message",
-    notification_pb2.CHANNEL_APPRISE: "Apprise",
-}
-CHANNELS: Final = {
-    number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower().replace("_", " "))
-    for name, number in notification_pb2.Channel.items()
-    if number
-}
-"""The words of the timeline."""
+_MOST_FORGOTTEN_SHOWN: Final = 500
 
 
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
@@ -92,7 +58,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     ) -> pb.ApplyIncidentEventsResponse:
         """See the contract."""
         current_call().require_internal()
-        arrivals = await made_in_slices(enumerate(request.events), lambda each: _arrival(each[1], each[0]))
+        arrivals = await made_in_slices(enumerate(request.events), lambda each: arrival_of(each[1], each[0]))
         results = await apply_events(self._db, self._effects, arrivals)
         return pb.ApplyIncidentEventsResponse(results=[RESULTS[result] for result in results])
 
@@ -116,7 +82,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
             known = await standings.of(tx, claims)
             stops = await standings.stops(tx, claims) if request.stops else {}
         return pb.CompareIncidentsResponse(
-            standings=[_standing(known.get(claim), stops.get(claim)) for claim in claims]
+            standings=[standing_to(known.get(claim), stops.get(claim)) for claim in claims]
         )
 
     async def ListOpenIncidents(
@@ -139,8 +105,8 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     ) -> pb.ApplyPageOutcomesResponse:
         """See the contract."""
         current_call().require_internal()
-        told = [_told(outcome, position) for position, outcome in enumerate(request.outcomes)]
-        results = await apply_outcomes(self._db, self._effects, told)
+        arrivals = [outcome_arrival_of(outcome, position) for position, outcome in enumerate(request.outcomes)]
+        results = await apply_outcomes(self._db, self._effects, arrivals)
         return pb.ApplyPageOutcomesResponse(results=[OUTCOME_RESULTS[result] for result in results])
 
     async def ReconcilePages(self, request: pb.ReconcilePagesRequest, context: Context) -> pb.ReconcilePagesResponse:
@@ -157,7 +123,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
                     page=f"pages/{each.page}",
                     handed_over=each.page in report.handed,
                 )
-                for each in report.found[:_TOLD]
+                for each in report.found[:_MOST_FORGOTTEN_SHOWN]
             ],
             paged_again=len(report.stopped),
         )
@@ -176,7 +142,7 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     async def SimulateEvent(self, request: pb.SimulateEventRequest, context: Context) -> pb.SimulateEventResponse:
         """See the contract."""
         org_id = current_call().acting_for(request.event.org_id)
-        event = _event(request.event)
+        event = event_of(request.event)
         if isinstance(event, Opening):
             time = time_of(request.time, "time") if request.HasField("time") else None
             found = await foresee.of_opening(self._db, self._notify, org_id, event.policy, event.facts, time)
@@ -226,73 +192,3 @@ def time_of(time: Timestamp, field: str) -> datetime:
 def _kind_and_id(name: str) -> tuple[TargetKind, str]:
     collection, _, id = name.partition("/")
     return TargetKind(collection.removesuffix("s")), id
-
-
-def _arrival(message: pb.IncidentEvent, position: int) -> Arrival:
-    incident_id = parse_uuid_name(message.incident, "incidents", field=f"events[{position}].incident")
-    return Arrival(message.org_id, incident_id, message.sequence, _event(message))
-
-
-def _event(message: pb.IncidentEvent) -> Opening | Event:
-    match message.WhichOneof("event"):
-        case "opened":
-            opened = message.opened
-            facts = Facts(
-                title=opened.title,
-                source=opened.source,
-                severity=opened.severity,
-                integration=opened.integration,
-                create_time=message.create_time.ToDatetime(UTC),
-                labels=dict(opened.labels),
-                links=tuple((link.href, link.text) for link in opened.links),
-                alert_count=opened.alert_count,
-            )
-            return Opening(
-                facts,
-                opened.policy.removeprefix("policies/"),
-                opened.anew_because,
-                opened.resolved_by,
-                tuple(opened.left_out),
-            )
-        case "alerts_added":
-            added = message.alerts_added
-            return AlertsAdded(added.alert_count, added.severity, added.summary, added.new_keys)
-        case "acknowledged":
-            return Acknowledged(message.acknowledged.actor)
-        case "noted":
-            return Noted(message.noted.actor, message.noted.text)
-        case _:
-            return Resolved(message.resolved.actor, message.resolved.because)
-
-
-def _told(message: pb.PageOutcome, position: int) -> OutcomeArrival:
-    field = f"outcomes[{position}]"
-    outcome = PageOutcome(
-        page=parse_uuid_name(message.page, "pages", field=f"{field}.page"),
-        user=message.user.removeprefix("users/"),
-        kind=OUTCOME_KINDS[message.kind],
-        level=message.level,
-        channel=CHANNELS.get(message.channel, ""),
-        attempts=message.attempts,
-        # PostgreSQL stores no NUL; the text comes from a provider.
-        reason=message.reason.replace("\0", " "),
-        notification=message.notification.replace("\0", " "),
-        undelivered=message.undelivered,
-    )
-    return OutcomeArrival(
-        message.org_id, parse_uuid_name(message.incident, "incidents", field=f"{field}.incident"), outcome
-    )
-
-
-def _standing(found: Standing | None, stop: Stop | None) -> pb.IncidentStanding:
-    if found is None:
-        return pb.IncidentStanding()
-    return pb.IncidentStanding(
-        known=True,
-        resolved=found.resolved,
-        sequence=found.sequence,
-        resolve_time=timestamp(found.resolve_time),
-        stop=None
-        if stop is None
-        else pb.IncidentStop(generation=stop.generation, reason=stop.reason, final=stop.final),
-    )

@@ -20,7 +20,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app.incidents import follow, incident_events, jobs, journal_notes, publish_notes
+from tocsin_escalation.app.incidents import followers, incident_events, jobs, journal_notes, publish_notes
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.domain import merging
@@ -76,12 +76,12 @@ async def advance(
     for callers that do not read them. `confirms`: the caller itself sends the cancellations to notify right after the commit
     (`app.incidents.confirm`); the relay does so a second later.
     """
-    followed: list[Step] = []
+    of_merged: list[Step] = []
     if known is None:
-        known, steps, followed = await _locked(tx, steps)
+        known, steps, of_merged = await _locked(tx, steps)
     work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.feed_tenants)
     answers = [work.take_answer(step) for step in steps]
-    for step in followed:
+    for step in of_merged:
         work.take(step)
     await work.write(tx, effects, entries=entries, confirms=confirms)
     if not entries:
@@ -100,8 +100,8 @@ async def _locked(tx: Tx, steps: Sequence[Step]) -> tuple[DecisionData, list[Ste
     kin = any(step.answers or isinstance(step.event, Resolved | Noted) for step in steps)
     runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
     taken = [_passed_on(step, runs) for step in steps]
-    followed = following(taken, runs)
-    return await DecisionData.read(tx, runs, [*taken, *followed]), taken, followed
+    of_merged = steps_of_merged(taken, runs)
+    return await DecisionData.read(tx, runs, [*taken, *of_merged]), taken, of_merged
 
 
 def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
@@ -111,9 +111,9 @@ def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
     return replace(step, incident_id=into, event=event)
 
 
-def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
+def steps_of_merged(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
     """Steps for incidents that are merged with those of the given steps. `runs` were locked together with these."""
-    found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
+    found = merging.events_of_merged([(step.incident_id, step.event) for step in steps], runs)
     return [Step(id, event, org_id=runs[id].org_id) for id, event in found if id in runs]
 
 
@@ -125,12 +125,12 @@ async def advance_one(
     `keep` adds what is to be written with the result. Returns the result, without entries, and the cancellations of its incidents
     that notify has not confirmed, as the ids and payloads of their outbox rows. Raises the step's error.
     """
-    known, [passed_on], followed = await _locked(tx, [step])
+    known, [passed_on], of_merged = await _locked(tx, [step])
     work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.feed_tenants)
     answer = work.take_answer(passed_on)
     if isinstance(answer, TocsinError):
         raise answer
-    for each in followed:
+    for each in of_merged:
         work.take(each)
     together = Together(tx)
     await keep(together, answer)
@@ -139,7 +139,7 @@ async def advance_one(
     await timeline.write(together, work.notes)
     keys = {str(step.incident_id), str(answer.run.incident_id)}
     stops = await outbox.write_and_find(together, rows, jobs.CANCEL, sorted(keys))
-    work.follow(tx, effects, moved, paged, confirms=True)
+    work.hand_over_after_commit(tx, effects, moved, paged, confirms=True)
     return answer, stops
 
 
@@ -259,7 +259,7 @@ class _Work:
             for (run, _), entry in zip(self.notes, await timeline.append(together, self.notes), strict=True):
                 self.entries.setdefault(run.incident_id, []).append(entry)
         await together.send()
-        self.follow(tx, effects, moved, paged, confirms=confirms)
+        self.hand_over_after_commit(tx, effects, moved, paged, confirms=confirms)
 
     async def gather(self, together: Together) -> list[Escalation]:
         """What changes rows that were read, and the events that are told. Returns the incidents whose timers move."""
@@ -287,18 +287,18 @@ class _Work:
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
-        self.news = follow.told(self.notes, self.now)
+        self.news = followers.messages(self.notes, self.now)
         rows += self.news
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         return rows, paged
 
-    def follow(
+    def hand_over_after_commit(
         self, tx: Tx, effects: Effects, moved: Sequence[Escalation], paged: list[NotificationJob], *, confirms: bool
     ) -> None:
-        """Hand over what follows the commit."""
+        """Pages, timers, the journal and the streams get what was decided once it is committed."""
         touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
         nudged = bool(self.stops) and not confirms
-        tx.after_commit(lambda: self._follow(effects, touched, paged, cancelled=nudged))
+        tx.after_commit(lambda: self._hand_over(effects, touched, paged, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:
         """It has no row yet: in `DecisionData` it has version 0."""
@@ -321,7 +321,7 @@ class _Work:
         before = self.before[run.incident_id]
         return run.timer is None or (run.timer, run.facts.urgent) != (before.timer, before.facts.urgent)
 
-    def _follow(
+    def _hand_over(
         self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob], *, cancelled: bool
     ) -> None:
         effects.after(touched, self.now, paged, cancelled=cancelled)

@@ -15,7 +15,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.bisection import TransactionLost, lock_then_run
 from tocsin_escalation.app.incidents import round_robin, sharing
-from tocsin_escalation.app.incidents.advance import Overtaken, advance, following
+from tocsin_escalation.app.incidents.advance import Overtaken, advance, steps_of_merged
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.notices import unresolved
@@ -52,13 +52,13 @@ _Chosen = tuple[str, str, int]
 class Opening:
     """The first event of an incident, or one that stands for all events before it (`anew_because` says why).
 
-    `policy` is the id routing chose, empty for none. `over_by`: it is resolved already. `left_out`: see `Started`.
+    `policy` is the id routing chose, empty for none. `resolved_by`: it is resolved already. `left_out`: see `Started`.
     """
 
     facts: Facts
     policy: str
     anew_because: str = ""
-    over_by: str = ""
+    resolved_by: str = ""
     left_out: tuple[str, ...] = ()
 
 
@@ -170,8 +170,8 @@ async def _apply(
         if applied:
             found = await _policies(tx, [each.arrival for each in applied if each.starts])
             going_on = [_step(each, found, {}, None, {}) for each in applied if not each.starts]
-            followed = following(going_on, runs)
-            going_on += followed
+            of_merged = steps_of_merged(going_on, runs)
+            going_on += of_merged
             taking = await round_robin.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
             if taking.held or taking.apart:
                 raise _Left(_because_of(taking.held, arrivals, runs), _because_of(taking.apart, arrivals, runs))
@@ -188,7 +188,7 @@ async def _apply(
             now = await tx.now()
             started = dict[_Chosen, Started]()
             steps = [_step(each, found, known.people, now, started) for each in applied]
-            await advance(tx, [*steps, *followed], effects, known, entries=False)
+            await advance(tx, [*steps, *of_merged], effects, known, entries=False)
             await unresolved.plan(tx, _opened(steps), now)
         return [each.result for each in placed]
 
@@ -198,7 +198,7 @@ async def _apply(
 def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:
     """The incidents that start with one of these events and are not resolved already."""
     for step in steps:
-        if isinstance(step.event, Started) and not step.event.over_by:
+        if isinstance(step.event, Started) and not step.event.resolved_by:
             yield step.org_id, step.incident_id, step.event.policy
 
 
@@ -299,8 +299,8 @@ def _place(arrival: Arrival, last: int) -> Result:
 
 def _catch_up(opening: Opening) -> Event:
     """Applies an opening to a known incident: no user is paged again."""
-    if opening.over_by:
-        return Resolved(opening.over_by, opening.anew_because)
+    if opening.resolved_by:
+        return Resolved(opening.resolved_by, opening.anew_because)
     facts = opening.facts
     return AlertsAdded(facts.alert_count, facts.severity, facts.title, new_keys=0)
 
@@ -329,8 +329,10 @@ def _choose(
         directory = people.get(arrival.org_id, Directory())
         started[wanted] = choose(opening.policy, named, fallback, directory, opening.facts.severity, now)
     chosen = started[wanted]
-    if opening.anew_because or opening.over_by or opening.left_out:
-        return replace(chosen, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)
+    if opening.anew_because or opening.resolved_by or opening.left_out:
+        return replace(
+            chosen, anew_because=opening.anew_because, resolved_by=opening.resolved_by, left_out=opening.left_out
+        )
     return chosen
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tocsin.notify.v1.notification_pb2 import CHANNEL_EMAIL, NotificationJob
-from tocsin_escalation.app.incidents.follow import told
+from tocsin_escalation.app.incidents.followers import messages
 from tocsin_escalation.domain.events import Acknowledged, Noted, OutcomeKind
 
 from tests.unit.escalation.people import Story
@@ -12,7 +12,7 @@ from tests.unit.escalation.people import Story
 def jobs(story: Story, **followers: str) -> dict[str, NotificationJob]:
     """The messages about the newest event."""
     run = replace(story.run, followers=followers)
-    rows = told([(run, note) for note in story.decisions[-1].notes], story.now)
+    rows = messages([(run, note) for note in story.decisions[-1].notes], story.now)
     return {(job := NotificationJob.FromString(payload)).user: job for _, _, _, payload, _ in rows}
 
 

@@ -18,7 +18,7 @@ from tocsin_escalation.app.notices.notice_jobs import NOTICE
 from tocsin_escalation.app.people import targets
 from tocsin_escalation.domain.decision import Note
 from tocsin_escalation.domain.escalation import Escalation, State
-from tocsin_escalation.domain.following import MOST, news
+from tocsin_escalation.domain.followers import MOST_FOLLOWERS, lines_for
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.store.incidents import followers
 
@@ -39,9 +39,9 @@ async def follow(tx: Tx, incident: UUID, user: str, channel: str) -> None:
     name = f"incidents/{incident}"
     if state is State.RESOLVED:
         raise TocsinError(reasons.ERROR_REASON_INCIDENT_RESOLVED, f"{name} is resolved", metadata={"name": name})
-    if user not in known and len(known) >= MOST:
-        text = f"{name} has {MOST} followers, which is the most; subscribe to its events instead"
-        raise TocsinError(reasons.ERROR_REASON_LIMIT_REACHED, text, metadata={"limit": str(MOST)})
+    if user not in known and len(known) >= MOST_FOLLOWERS:
+        text = f"{name} has {MOST_FOLLOWERS} followers, which is the most; subscribe to its events instead"
+        raise TocsinError(reasons.ERROR_REASON_LIMIT_REACHED, text, metadata={"limit": str(MOST_FOLLOWERS)})
     await followers.save(tx, incident, {**known, user: channel})
 
 
@@ -65,7 +65,7 @@ async def _lock(tx: Tx, incident: UUID, *, lock: bool = True) -> tuple[State, di
     return found
 
 
-def told(notes: Iterable[tuple[Escalation, Note]], now: datetime) -> list[Row]:
+def messages(notes: Iterable[tuple[Escalation, Note]], now: datetime) -> list[Row]:
     """One message for each follower of each incident, about all changes of this step."""
     runs: dict[UUID, Escalation] = {}
     happened = defaultdict[UUID, list[Note]](list)
@@ -77,7 +77,7 @@ def told(notes: Iterable[tuple[Escalation, Note]], now: datetime) -> list[Row]:
         (NOTICE, run.org_id, "", _job(run, user, channel, lines, now).SerializeToString(), 0.0)
         for id, run in runs.items()
         for user, channel in run.followers.items()
-        if (lines := news(happened[id], user))
+        if (lines := lines_for(happened[id], user))
     ]
 
 

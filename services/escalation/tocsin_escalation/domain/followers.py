@@ -5,9 +5,9 @@ from typing import Final
 
 from tocsin_escalation.domain.decision import Note, NoteKind
 
-MOST: Final = 50
+MOST_FOLLOWERS: Final = 50
 """Users of one incident: each change is a message to each of them."""
-NEWS: Final = frozenset(
+_TOLD: Final = frozenset(
     {
         NoteKind.LEVEL_PAGED,
         NoteKind.EXHAUSTED,
@@ -35,10 +35,10 @@ NEWS: Final = frozenset(
 """Entries of the timeline that followers are told. The outcomes of single pages are not among them."""
 
 
-def news(notes: Iterable[Note], user: str) -> list[str]:
+def lines_for(notes: Iterable[Note], user: str) -> list[str]:
     """Those of these that a user is told: without their own actions, and without pages to them."""
     return [
         note.message
         for note in notes
-        if note.kind in NEWS and note.actor != f"users/{user}" and all(page.user != user for page in note.pages)
+        if note.kind in _TOLD and note.actor != f"users/{user}" and all(page.user != user for page in note.pages)
     ]

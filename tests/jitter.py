@@ -39,7 +39,7 @@ import asyncpg
 import grpc.aio._call
 import pytest
 from aiohttp.web_protocol import RequestHandler
-from tocsin_kit.db.known_types import Session
+from tocsin_kit.db.type_lookups import Session
 from tocsin_kit.loops import Loops, Sweep
 from tocsin_kit.rpc.pipeline import _Method
 from tocsin_testkit import busy

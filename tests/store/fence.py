@@ -109,7 +109,7 @@ class Recorder:
         return CLOCK
 
     def _live(self) -> Connection:
-        """For `Together`, which sends what it gathered by this."""
+        """For `OneRoundTrip`, which sends what it gathered by this."""
         return self._connection
 
     def know(self, now: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
-from tocsin_kit.db.known_types import Session
+from tocsin_kit.db.type_lookups import Session
 
 _ASKING: Final = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
 _WRITTEN: Final = re.compile(r"\bINSERT INTO (\w+)|\bUPDATE (\w+)(?: AS)?(?: \w+)? SET\b|\bDELETE FROM (\w+)")

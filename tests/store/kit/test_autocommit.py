@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from tocsin_kit.db.outbox import OutboxRow, Outcome, Relay
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay import Courtesy
+from tocsin_kit.db.relay import GiveWay
 
 from tests.store.kit.peer import relaying
 from tests.store.kit.receiver import KIND, Eventually, Receiver, left, put
@@ -67,7 +67,7 @@ async def test_a_busy_process_lets_three_sweeps_pass_and_no_more(db: Database, e
         return receiver.texts == ["first", "second"]
 
     await put(db, ("k1", "first"))
-    async with relaying(Relay(db, deliver, kinds=[KIND], courtesy=Courtesy(busy=busy), sweep_every=0.05)):
+    async with relaying(Relay(db, deliver, kinds=[KIND], give_way=GiveWay(busy=busy), sweep_every=0.05)):
         await eventually(arrived, seconds=30)
         before = [texts for texts in looks if texts != "first second"]
     assert len(before) >= 4
@@ -79,7 +79,7 @@ async def test_what_is_nudged_waits_for_no_other_work(db: Database, eventually: 
     async def arrived() -> bool:
         return receiver.texts == ["urgent"]
 
-    relay = Relay(db, receiver.deliver, kinds=[KIND], courtesy=Courtesy(busy=lambda: True), sweep_every=3600)
+    relay = Relay(db, receiver.deliver, kinds=[KIND], give_way=GiveWay(busy=lambda: True), sweep_every=3600)
     async with relaying(relay):
         await put(db, ("k", "urgent"))
         relay.nudge()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from tocsin_kit.db.outbox import OutboxRow, Outcome, Relay, append_across
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay import Courtesy, Sets
+from tocsin_kit.db.relay import GiveWay, Sets
 from tocsin_kit.noisy_tenants import NoisyTenants
 
 from tests.store.kit.peer import (
@@ -46,7 +46,7 @@ async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_sec
 ) -> None:
     """Those of a storm come a few at a time, too."""
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(noisy=one_noisy("storm")))) as relay:
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], give_way=GiveWay(noisy=one_noisy("storm")))) as relay:
         for number in range(1, 4):
             async with db.system() as tx:
                 rows = [(org_id, "", b"x") for org_id in ("storm", "victim", "storm", "other")]
@@ -61,9 +61,9 @@ async def test_a_row_does_not_travel_with_few_of_a_tenant_that_brings_many_a_sec
 async def test_what_a_noisy_tenant_brings_next_is_gathered_and_others_do_not_wait_for_it(
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tocsin_kit.db.relay._REST", 3600.0)
+    monkeypatch.setattr("tocsin_kit.db.relay._PAUSE", 3600.0)
     peer = Peer()
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(noisy=one_noisy("storm")))) as relay:
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], give_way=GiveWay(noisy=one_noisy("storm")))) as relay:
         await put(db, "storm", [b"first"])
         relay.nudge("storm")
         await eventually(lambda: is_true(peer.of("storm") == [b"first"]))
@@ -91,7 +91,7 @@ async def test_deliveries_of_a_noisy_tenant_leave_places_for_several_others(
         return await peer.deliver(rows)
 
     relay = Relay(
-        db, deliver, kinds=[KIND], sets=Sets(parallel=2, lease=3600), courtesy=Courtesy(noisy=one_noisy("storm"))
+        db, deliver, kinds=[KIND], sets=Sets(parallel=2, lease=3600), give_way=GiveWay(noisy=one_noisy("storm"))
     )
     async with relaying(relay):
         try:
@@ -106,10 +106,10 @@ async def test_deliveries_of_a_noisy_tenant_leave_places_for_several_others(
             answered.set()
 
 
-async def test_what_was_gathered_goes_when_the_rest_is_over(db: Database, eventually: Eventually) -> None:
+async def test_what_was_gathered_goes_when_the_pause_is_over(db: Database, eventually: Eventually) -> None:
     peer = Peer()
     async with relaying(
-        Relay(db, peer.deliver, kinds=[KIND], courtesy=Courtesy(noisy=one_noisy("storm")), sweep_every=3600)
+        Relay(db, peer.deliver, kinds=[KIND], give_way=GiveWay(noisy=one_noisy("storm")), sweep_every=3600)
     ) as relay:
         for number in range(1, 20):
             await put(db, "storm", [b"x"])
@@ -123,14 +123,14 @@ async def test_between_two_sets_of_a_noisy_tenant_a_patient_relay_leaves_the_rec
     db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No caller waits for these rows, and thousands of them are due at one instant when a storm is reported together."""
-    monkeypatch.setattr("tocsin_kit.db.relay._LONGEST_REST", 3600.0)
+    monkeypatch.setattr("tocsin_kit.db.relay._LONGEST_PAUSE", 3600.0)
     clock = count(step=1000.0)
     monkeypatch.setattr("tocsin_kit.db.relay.time", SimpleNamespace(monotonic=lambda: next(clock)))
     await put(db, "storm", [b"x"] * 100)
     peer = Peer()
     noisy = one_noisy("storm")
     relay = Relay(
-        db, peer.deliver, kinds=[KIND], sets=Sets(rows=40, parallel=1), courtesy=Courtesy(patient=True, noisy=noisy)
+        db, peer.deliver, kinds=[KIND], sets=Sets(rows=40, parallel=1), give_way=GiveWay(patient=True, noisy=noisy)
     )
 
     async def only_the_storm_is_left() -> bool:
@@ -139,7 +139,7 @@ async def test_between_two_sets_of_a_noisy_tenant_a_patient_relay_leaves_the_rec
 
     async with relaying(relay):
         await eventually(lambda: is_true(len(peer.of("storm")) == 40))
-        await eventually(lambda: is_true(relay._resting == {"storm"}))
+        await eventually(lambda: is_true(relay._paused == {"storm"}))
         for number in range(1, 4):
             await put(db, "victim", [b"page"])
             relay.nudge("victim")
@@ -157,7 +157,7 @@ async def test_a_patient_relay_delivers_all_that_a_noisy_tenant_brought(db: Data
         *(db, peer.deliver),
         kinds=[KIND],
         sets=Sets(rows=30, parallel=1),
-        courtesy=Courtesy(patient=True, noisy=one_noisy("storm")),
+        give_way=GiveWay(patient=True, noisy=one_noisy("storm")),
         sweep_every=3600,
     )
     async with relaying(relay):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-from tocsin_kit.db.known_types import Session
+from tocsin_kit.db.type_lookups import Session
 
 Connection = asyncpg.Connection
 

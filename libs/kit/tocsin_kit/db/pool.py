@@ -26,11 +26,11 @@ from tocsin_kit.db.own_sessions import require_own_sessions
 from tocsin_kit.db.session_transaction import SessionTransaction
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.db.tenant_login import TenantLogin
-from tocsin_kit.db.tx import Together, Tx
+from tocsin_kit.db.tx import OneRoundTrip, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
-__all__ = ["SYSTEM", "Database", "Together", "Tx"]
+__all__ = ["SYSTEM", "Database", "OneRoundTrip", "Tx"]
 
 T = TypeVar("T")
 

@@ -45,7 +45,7 @@ from tocsin_kit.loops import wait_or_stop, while_away
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.noisy_tenants import NoisyTenants
 
-__all__ = ["Courtesy", "Deliver", "Relay", "Sets", "Substitute"]
+__all__ = ["Deliver", "GiveWay", "Relay", "Sets", "Substitute"]
 
 _log = get_logger(__name__)
 
@@ -56,12 +56,12 @@ _CALLS: Final = 64
 _CROWD: Final = 20
 """Rows of one tenant in a claim that are sent with those of others. The rows of a storm are sent separately: they take the
 receiver long."""
-_REST: Final = 0.15
+_PAUSE: Final = 0.15
 """Seconds for which rows of a noisy tenant are collected after a set took all it had: a set costs the receiver as much as some
 rows."""
 _SOME: Final = 60
 """Rows of a noisy tenant. After a larger set more rows come at once, so that the next one is large as well."""
-_LONGEST_REST: Final = 0.1
+_LONGEST_PAUSE: Final = 0.1
 """Seconds. For a patient relay, between two sets of one noisy tenant: thousands of rows are delivered within seconds, even if each
 set takes long."""
 _SOON: Final = 0.1
@@ -74,7 +74,7 @@ _MOST_PASSED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Courtesy:
+class GiveWay:
     """How a relay gives way to other work."""
 
     busy: Callable[[], bool] = lambda: False
@@ -117,10 +117,10 @@ class Relay:
         substitute: Substitute | None = None,
         channel: grpc.aio.Channel | None = None,
         metrics: Metrics | None = None,
-        courtesy: Courtesy | None = None,
+        give_way: GiveWay | None = None,
     ) -> None:
-        self._courtesy = courtesy or Courtesy()
-        self._noisy = self._courtesy.noisy
+        self._give_way = give_way or GiveWay()
+        self._noisy = self._give_way.noisy
         self.kinds: Final = list(kinds)
         self._deliver = deliver
         self._sets = sets
@@ -152,7 +152,7 @@ class Relay:
         self._told = float("-inf")
         self._in_flight: set[asyncio.Task[Settled]] = set()
         self._in_flight_of: Counter[str] = Counter()
-        self._resting: set[str] = set()
+        self._paused: set[str] = set()
         self._passed_over = False
         """Rows of a tenant that is paused may be due."""
         self._nudge_is_coming = False
@@ -163,7 +163,7 @@ class Relay:
         `org_id`: the row's tenant, if it is a single one. For a paused tenant, the rows are checked when the pause is over.
         """
         self._quarantine.nudge()
-        if org_id in self._resting:
+        if org_id in self._paused:
             self._passed_over = True
         else:
             self._nudged.set()
@@ -216,7 +216,7 @@ class Relay:
                     await self._wait_for_work()
             # For rows that the last calls committed: otherwise they would wait for a sweep.
             self._stopping = True
-            self._resting.clear()
+            self._paused.clear()
             await self._from_memory.drain()
             try:
                 await self._round()
@@ -246,9 +246,9 @@ class Relay:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
         full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._sets.parallel}
         limit = min(self._sets.rows, self._receiver.probe_rows) if self._receiver.away else self._sets.rows
-        resting = set() if self._receiver.away else self._resting
-        self._passed_over |= bool(resting)
-        claimed = await self._claims.fair(limit, after=self._cursor, without=full | resting | self._quarantine.tenants)
+        paused = set() if self._receiver.away else self._paused
+        self._passed_over |= bool(paused)
+        claimed = await self._claims.fair(limit, after=self._cursor, without=full | paused | self._quarantine.tenants)
         self._cursor = claimed.cursor
         self._quarantine.there_are(refused=claimed.refused)
         if claimed.rows:
@@ -257,7 +257,7 @@ class Relay:
                 self._start_delivery(rows)
         elif claimed.more:
             await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica claimed them at this moment
-        elif not claimed.cursor and not self._in_flight and not resting:
+        elif not claimed.cursor and not self._in_flight and not paused:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
 
@@ -268,21 +268,21 @@ class Relay:
             self._noisy.note(org_id, count)
         noisy = {org_id for org_id in of if org_id in self._noisy}
         large = {org_id for org_id, count in of.items() if count > _CROWD}
-        resting = {org_id for org_id in noisy if of[org_id] <= _SOME}
-        if resting and not claimed.more:
-            self._rest(resting, _REST)
+        paused = {org_id for org_id in noisy if of[org_id] <= _SOME}
+        if paused and not claimed.more:
+            self._pause(paused, _PAUSE)
         many = noisy | large
         parts = [[row for row in claimed.rows if (row.org_id in many) is each] for each in (False, True)]
         return [part for part in parts if part]
 
-    def _rest(self, org_ids: set[str], seconds: float) -> None:
+    def _pause(self, org_ids: set[str], seconds: float) -> None:
         def end() -> None:
-            self._resting -= org_ids
+            self._paused -= org_ids
             if self._passed_over:
                 self._passed_over = False
                 self._nudged.set()
 
-        self._resting |= org_ids
+        self._paused |= org_ids
         asyncio.get_running_loop().call_later(seconds, end)
 
     def _start_delivery(self, rows: Sequence[OutboxRow]) -> None:
@@ -295,7 +295,7 @@ class Relay:
 
     async def _wait_for_work(self) -> None:
         for _ in range(1 + _MOST_PASSED):
-            if await self._is_nudged() or not self._courtesy.busy():
+            if await self._is_nudged() or not self._give_way.busy():
                 return
 
     async def _is_nudged(self) -> bool:
@@ -334,9 +334,9 @@ class Relay:
 
     def _delivery_ended(self, task: asyncio.Task[Settled], tenants: set[str], began: float) -> None:
         self._in_flight.discard(task)
-        noisy = {org_id for org_id in tenants if org_id in self._noisy} if self._courtesy.patient else set()
+        noisy = {org_id for org_id in tenants if org_id in self._noisy} if self._give_way.patient else set()
         if noisy and not self._stopping:
-            self._rest(noisy, min(time.monotonic() - began, _LONGEST_REST))
+            self._pause(noisy, min(time.monotonic() - began, _LONGEST_PAUSE))
         if any(self._in_flight_of[org_id] >= self._sets.parallel for org_id in tenants):
             self._nudged.set()  # rows of such a tenant were skipped
         self._in_flight_of.subtract(tenants)

@@ -28,7 +28,7 @@ SURE_WAY_SECONDS: Final = 1.0
 """After this time the relay delivers them too. No attempt from memory takes longer."""
 _MOST_WAITING: Final = 600
 """Rows in memory. More would wait here until the relay delivers them as well."""
-_REST_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 5.0
 """Pause after a delivery that failed or took too long: an overloaded receiver would do the work of each row twice."""
 _ROW_BYTES: Final = 64
 """Beside the payload, as in a claim."""
@@ -68,7 +68,7 @@ class MemoryDeliveries:
         self._max_bytes = sets.max_bytes
         self._nudge = nudge
         self._accepted = accepted
-        self._rests_until = float("-inf")
+        self._pauses_until = float("-inf")
         self._batches: Batches[OutboxRow, None] = Batches(
             self._deliver_all,
             most=sets.rows,
@@ -82,7 +82,7 @@ class MemoryDeliveries:
     def takes(self, org_id: str, count: int) -> bool:
         """Whether so many rows of a tenant would be delivered within a moment. The relay collects the few rows of a noisy
         tenant."""
-        if time.monotonic() < self._rests_until:
+        if time.monotonic() < self._pauses_until:
             return False
         return self._batches.waiting + count <= _MOST_WAITING and (count > self._few or org_id not in self._noisy)
 
@@ -120,7 +120,7 @@ class MemoryDeliveries:
             done = {row.id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Done)}
         except Exception as error:
             # The relay meets the same error at once, judges it and reports it.
-            self._rests_until = time.monotonic() + _REST_SECONDS
+            self._pauses_until = time.monotonic() + _PAUSE_SECONDS
             _log.info("left_to_relay", kind=rows[0].kind, rows=len(rows), error=repr(error))
         accepted = [row for row in rows if row.id in done]
         left = [row for row in rows if row.id not in done]

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.audit import Served, write_entries, write_entry
-from tocsin_kit.db.pool import Database, Together, Tx
+from tocsin_kit.db.pool import Database, OneRoundTrip, Tx
 from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.errors import FieldViolation, TocsinError
 from tocsin_kit.rpc.call import Call
@@ -101,7 +101,7 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
             raise reused()
         return response_type.FromString(row["response"])
     response = await work()
-    together = Together(tx)
+    together = OneRoundTrip(tx)
     await together.execute(_ANSWER, *key, response.SerializeToString())
     await write_entry(together, request, response)
     await together.send()

@@ -93,7 +93,7 @@ class Tx:
                 _log.exception("after_commit_failed")
 
 
-class Together(Tx):
+class OneRoundTrip(Tx):
     """Collects the calls of `execute`, and sends them as one statement: a single round trip of the same transaction.
 
     Each part is a plain INSERT, UPDATE or DELETE. All of them see the rows as they were before, and foreign keys are checked when

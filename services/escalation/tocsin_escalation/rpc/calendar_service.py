@@ -15,10 +15,10 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_uuid_name
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import timestamp
@@ -52,7 +52,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
     ) -> None:
         """`url_of`: where the feed of a secret is found."""
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._pages = pages
         self._budgets = budgets
         self._url_of = url_of

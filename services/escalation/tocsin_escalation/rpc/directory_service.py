@@ -10,10 +10,10 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
@@ -31,7 +31,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._pages = pages
         self._budgets = budgets
 

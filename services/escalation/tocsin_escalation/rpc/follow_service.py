@@ -8,7 +8,7 @@ from tocsin.escalation.v1 import follow_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1.notification_pb2 import Channel
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_name
-from tocsin_kit.rpc.once import Once
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.incidents import followers
@@ -25,7 +25,7 @@ class FollowService(pb_grpc.FollowServiceServicer):
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
 
     async def FollowIncident(self, request: pb.FollowIncidentRequest, context: Context) -> pb.FollowIncidentResponse:
         """See the contract."""

@@ -11,9 +11,9 @@ from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed, made_in_slices
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 
@@ -34,7 +34,7 @@ class PlannedMethods(pb_grpc.ScheduleServiceServicer):
     """What is planned beside the layers of schedules. A part of `ScheduleService`, which has the attributes."""
 
     _db: Database
-    _once: Once
+    _once: ApplyOnce
     _pages: PageTokens
 
     async def CreateOverride(self, request: pb.CreateOverrideRequest, context: Context) -> pb.CreateOverrideResponse:

@@ -12,10 +12,10 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import FEW_ROWS, listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import timestamp
@@ -58,7 +58,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         self._gap_days = gap_days
         self._notify = notify
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._pages = pages
         self._budgets = budgets
 

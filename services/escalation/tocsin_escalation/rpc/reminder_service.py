@@ -12,9 +12,9 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import Position, listed
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import duration, timestamp
@@ -38,7 +38,7 @@ class ReminderService(pb_grpc.ReminderServiceServicer):
 
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._pages = pages
         self._budgets = budgets
 

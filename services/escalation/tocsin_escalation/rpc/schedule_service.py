@@ -12,10 +12,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import FEW_ROWS, filled, listed, made_in_slices
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
@@ -46,7 +46,7 @@ class ScheduleService(PlannedMethods, SwapMethods, pb_grpc.ScheduleServiceServic
     def __init__(self, db: Database, pages: PageTokens, budgets: Budgets, stale_after: timedelta) -> None:
         """`stale_after`: how long a calendar may not be read before its schedule warns of it."""
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._pages = pages
         self._budgets = budgets
         self._stale_after = stale_after

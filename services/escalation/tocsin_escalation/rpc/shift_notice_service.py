@@ -11,10 +11,10 @@ from tocsin.notify.v1.notification_pb2 import Channel
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.timestamps import duration, timestamp
@@ -41,7 +41,7 @@ class ShiftNoticeService(pb_grpc.ShiftNoticeServiceServicer):
 
     def __init__(self, db: Database, pages: PageTokens) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._pages = pages
 
     async def GetShiftNoticeSettings(

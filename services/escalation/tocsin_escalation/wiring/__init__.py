@@ -24,7 +24,7 @@ from tocsin_escalation.app.notices.plan_notices import PlanNotices
 from tocsin_escalation.app.notices.reminders import Remind
 from tocsin_escalation.app.notices.send_notices import SendNotices
 from tocsin_escalation.app.notices.tell_changes import TellChanges
-from tocsin_escalation.app.resting import Resting
+from tocsin_escalation.app.paced_work import PacedWork
 from tocsin_escalation.app.schedules import gaps
 from tocsin_escalation.app.watching.watch_on_call import OnCalls
 from tocsin_escalation.clients.ingest import Ingest
@@ -140,7 +140,7 @@ def _add_notices(base: Base) -> None:
     """Reminders, and what users are told of their shifts."""
     settings, db, metrics, loops = base.settings, base.db, base.metrics, base.runtime.loops
     loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, base.effects).everything))
-    loops.add("notice-plans", Sweep(settings.notice_look_seconds, Resting(PlanNotices(db).look).soon))
-    loops.add("shift-changes", Sweep(settings.notice_look_seconds, Resting(TellChanges(db, metrics).look).soon))
+    loops.add("notice-plans", Sweep(settings.notice_look_seconds, PacedWork(PlanNotices(db).look).run))
+    loops.add("shift-changes", Sweep(settings.notice_look_seconds, PacedWork(TellChanges(db, metrics).look).run))
     send = SendNotices(db, metrics, settings.notices_per_second, base.relays.notice.nudge)
     loops.add("notices", Sweep(1.0, send.round))

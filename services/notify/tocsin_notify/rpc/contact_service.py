@@ -11,10 +11,10 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import current_call, note_before, tenant
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import apply_update_mask, update_paths
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.timestamps import timestamp
 from tocsin_kit.rpc.validation import validate
@@ -59,7 +59,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
     ) -> None:
         """`bundling`: for users who have chosen nothing."""
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._contacts = contacts
         self._cipher = cipher
         self._hints = hints

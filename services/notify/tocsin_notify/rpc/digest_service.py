@@ -10,10 +10,10 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import current_call, note_before, tenant
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.timestamps import timestamp
 
@@ -47,7 +47,7 @@ class DigestService(pb_grpc.DigestServiceServicer):
     ) -> None:
         self._db = db
         self._escalation = escalation
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._preview = preview
         self._pages = pages
         self._budgets = budgets

@@ -10,10 +10,10 @@ from tocsin_kit.db.group_commit import GroupCommit
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.listing import Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
@@ -51,7 +51,7 @@ class MessageService(pb_grpc.MessageServiceServicer):
 
     def __init__(self, db: Database, messages: Messages, pages: PageTokens, escalation: Escalation) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._escalation = escalation
         self._messages = messages
         self._pages = pages

@@ -11,9 +11,9 @@ from tocsin.notify.v1.notification_pb2 import URGENCY_UNSPECIFIED
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import current_call, tenant
 from tocsin_kit.rpc.listing import listed
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.timestamps import duration, timestamp
 
@@ -38,7 +38,7 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
 
     def __init__(self, db: Database, messages: RecurringMessages, pages: PageTokens, escalation: Escalation) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._escalation = escalation
         self._messages = messages
         self._pages = pages

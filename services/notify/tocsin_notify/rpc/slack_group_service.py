@@ -6,10 +6,10 @@ from typing import Any
 from tocsin.notify.v1 import slack_group_service_pb2 as pb
 from tocsin.notify.v1 import slack_group_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before, tenant
 from tocsin_kit.rpc.listing import listed
 from tocsin_kit.rpc.masks import etag
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.timestamps import timestamp
 
@@ -25,7 +25,7 @@ class SlackGroupService(pb_grpc.SlackGroupServiceServicer):
 
     def __init__(self, db: Database, groups: ChosenGroups, escalation: Escalation, pages: PageTokens) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._groups = groups
         self._escalation = escalation
         self._pages = pages

@@ -12,10 +12,10 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import current_call, note_before, tenant
 from tocsin_kit.rpc.listing import FEW_ROWS, Position, listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
@@ -48,7 +48,7 @@ class SubscriptionService(pb_grpc.SubscriptionServiceServicer):
         open_feeds: OpenFeeds,
     ) -> None:
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._use = use
         self._sender = sender
         self._pages = pages

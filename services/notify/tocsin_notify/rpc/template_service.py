@@ -9,10 +9,10 @@ from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin.notify.v1 import template_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.apply_once import ApplyOnce
 from tocsin_kit.rpc.call import note_before, tenant
 from tocsin_kit.rpc.listing import FEW_ROWS, listed
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.once import Once
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.validation import validate
 
@@ -35,7 +35,7 @@ class TemplateService(pb_grpc.TemplateServiceServicer):
     ) -> None:
         """`segments`, `replies`: of text messages."""
         self._db = db
-        self._once = Once(db)
+        self._once = ApplyOnce(db)
         self._use = use
         self._pages = pages
         self._preview = partial(preview, public_url=public_url, segments=segments, replies=replies)

@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 from tocsin_kit.db.outbox import Relay
-from tocsin_kit.db.relay import Courtesy, Sets
+from tocsin_kit.db.relay import GiveWay, Sets
 from tocsin_kit.db.relay_serving import serve_relay
 from tocsin_kit.lifecycle import Runtime
 
@@ -42,7 +42,7 @@ class OutcomeRelays:
                 sets=Sets(rows, max_bytes, parallel),
                 channel=channel,
                 metrics=runtime.metrics,
-                courtesy=Courtesy(busy, patient),
+                give_way=GiveWay(busy, patient),
             )
             for kind, rows, parallel, patient in ((NOT_REACHED, 200, 4, False), (SENT, _SENT_AT_ONCE, 1, True))
         )

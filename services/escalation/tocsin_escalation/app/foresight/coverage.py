@@ -9,7 +9,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_escalation.app.computing import compute
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
-from tocsin_escalation.app.incidents import handing_on
+from tocsin_escalation.app.incidents import next_policies
 from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, span
 from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.coverage import CoverageSearch, PolicyCoverage
@@ -56,8 +56,8 @@ async def _policies(tx: Tx, only: Sequence[str], after: str, limit: int) -> tupl
         if read or not more:
             break
         after = ids[limit - 1]
-    ahead = await handing_on.load(tx, [(tx.org_id, policy) for policy in read])
-    following = Directory(policies=handing_on.of_tenant(ahead, tx.org_id))
+    ahead = await next_policies.load(tx, [(tx.org_id, policy) for policy in read])
+    following = Directory(policies=next_policies.of_tenant(ahead, tx.org_id))
     taken, named = list[Policy](), set[str]()
     for policy in read:
         named.update(id for each in chain(policy, following) for id in each.schedules())

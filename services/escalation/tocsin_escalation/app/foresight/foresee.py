@@ -12,7 +12,7 @@ from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.computing import compute
-from tocsin_escalation.app.incidents import handing_on, round_robin
+from tocsin_escalation.app.incidents import next_policies, round_robin
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -63,14 +63,14 @@ class Foreseen:
 async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datetime) -> People:
     """All users whom these policies may page within [since, until)."""
     wanted = list(wanted)
-    ahead = await handing_on.load(tx, [(tx.org_id, policy) for policy in wanted])
+    ahead = await next_policies.load(tx, [(tx.org_id, policy) for policy in wanted])
     wanted += ahead.values()
     named = list(dict.fromkeys(target for policy in wanted for target in policy.targets()))
     keys = [(tx.org_id, target.id) for target in named if target.kind is TargetKind.SCHEDULE]
     schedules = await on_call.load(tx, keys, since - LOOK_BACK, until + LOOK_AHEAD)
     named += [Target(TargetKind.USER, user) for schedule in schedules.values() for user in users_of(schedule)]
     found = await directory.load_people(tx, [(tx.org_id, target) for target in dict.fromkeys(named)])
-    base = replace(found.get(tx.org_id, Directory()), policies=handing_on.of_tenant(ahead, tx.org_id))
+    base = replace(found.get(tx.org_id, Directory()), policies=next_policies.of_tenant(ahead, tx.org_id))
     by_id = {id: schedule for (_, id), schedule in schedules.items()}
     turn_keys = round_robin.of_policies((tx.org_id, policy) for policy in wanted)
     if not turn_keys:

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db import outbox
-from tocsin_kit.db.pool import SYSTEM, Together, Tx
+from tocsin_kit.db.pool import SYSTEM, OneRoundTrip, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -132,7 +132,7 @@ async def advance_one(
         raise answer
     for each in of_merged:
         work.take(each)
-    together = Together(tx)
+    together = OneRoundTrip(tx)
     await keep(together, answer)
     moved = await work.gather(together)
     rows, paged = work.outbox_rows(SURE_WAY_SECONDS)
@@ -247,7 +247,7 @@ class _Work:
     async def write(self, tx: Tx, effects: Effects, *, entries: bool, confirms: bool) -> None:
         new = [run for run in self.changed.values() if self._is_new(run)]
         # One round trip for all of these: no row is written by two of them, and none is read.
-        together = Together(tx)
+        together = OneRoundTrip(tx)
         moved = await self.gather(together)
         rows, paged = self.outbox_rows(SURE_WAY_SECONDS if confirms else 0.0)
         await outbox.write_mixed(together, rows)
@@ -261,7 +261,7 @@ class _Work:
         await together.send()
         self.hand_over_after_commit(tx, effects, moved, paged, confirms=confirms)
 
-    async def gather(self, together: Together) -> list[Escalation]:
+    async def gather(self, together: OneRoundTrip) -> list[Escalation]:
         """What changes rows that were read, and the events that are told. Returns the incidents whose timers move."""
         saved = [run for run in self.changed.values() if not self._is_new(run)]
         moved = [run for run in self.changed.values() if self._moves_timer(run)]

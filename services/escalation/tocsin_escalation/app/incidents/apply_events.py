@@ -14,7 +14,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.bisection import TransactionLost, lock_then_run
-from tocsin_escalation.app.incidents import round_robin, sharing
+from tocsin_escalation.app.incidents import round_robin, shared_transactions
 from tocsin_escalation.app.incidents.advance import Overtaken, advance, steps_of_merged
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
@@ -84,7 +84,8 @@ class Placed:
 class _Left(Exception):
     """Incidents that this transaction does not decide: their locks are released.
 
-    `held`: another transaction holds the turns of policies on which they may page. `apart`: see `app.incidents.sharing`.
+    `held`: another transaction holds the turns of policies on which they may page.
+    `apart`: they may page too many schedules for this transaction (`app.incidents.shared_transactions`).
     """
 
     def __init__(self, held: Collection[UUID], apart: Collection[UUID]) -> None:
@@ -97,7 +98,7 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
 
     It never waits for turns. Incidents whose policy's turns are held by another transaction are left out (BUSY): a replica that
     is stopped inside its transaction would delay the openings of every tenant. Incidents of policies that name many schedules
-    (`sharing`) do not delay the others: they are decided after them, and are BUSY when there are many. Raises
+    (`shared_transactions`) do not delay the others: they are decided after them, and are BUSY when there are many. Raises
     DATABASE_UNAVAILABLE, CONFLICT.
     """
     results: dict[int, Result] = {}
@@ -144,7 +145,7 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
     except TransactionLost:
         if len({arrival.incident_id for arrival in arrivals}) > 1:
             raise
-    for most_schedules in (sharing.MOST_LOOKED_AT, 0):
+    for most_schedules in (shared_transactions.MOST_LOOKED_AT, 0):
         try:
             return await _apply(db, effects, arrivals, most_schedules)
         except TransactionLost as error:
@@ -159,7 +160,10 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
 
 
 async def _apply(
-    db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
+    db: Database,
+    effects: Effects,
+    arrivals: Sequence[Arrival],
+    most_schedules: int = shared_transactions.MOST_LOOKED_AT,
 ) -> list[Result]:
     """Raises _Left, Overtaken and TransactionLost; in each case nothing was changed."""
 

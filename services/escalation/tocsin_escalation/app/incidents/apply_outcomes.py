@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from tocsin_kit.db.pool import Database, Together, Tx
+from tocsin_kit.db.pool import Database, OneRoundTrip, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.incidents import publish_notes, round_robin
@@ -44,8 +44,8 @@ async def apply_outcomes(db: Database, effects: Effects, arrivals: Sequence[Outc
 
     Incidents whose level may change, because one of their pages ended, are one transaction. Those that only get information are
     another, which reads less. Incidents whose policy's turns another transaction holds wait for it alone, after the others are
-    committed and hold no lock any more. So do those that may page many schedules (`sharing`), one incident after the other.
-    Raises DATABASE_UNAVAILABLE, CONFLICT.
+    committed and hold no lock any more. So do those that may page many schedules (`shared_transactions`), one incident
+    after the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
     """
     results: dict[int, OutcomeResult] = {}
     ending = {each.incident_id for each in arrivals if each.outcome.ends}
@@ -72,7 +72,7 @@ async def _inform(db: Database, effects: Effects, arrivals: Sequence[OutcomeArri
         for each in new:
             run = runs[each.incident_id] = inform(runs[each.incident_id], each.outcome)
             notes.append((run, tell(each.outcome)))
-        together = Together(tx)
+        together = OneRoundTrip(tx)
         await pages.save(together, [run for id, run in runs.items() if run is not locked[id]])
         await timeline.write(together, notes)
         await together.send()

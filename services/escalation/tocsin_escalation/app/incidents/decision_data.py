@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.app.incidents import handing_on, round_robin, sharing
+from tocsin_escalation.app.incidents import next_policies, round_robin, shared_transactions
 from tocsin_escalation.app.incidents.round_robin import Taking
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded
@@ -52,7 +52,7 @@ class DecisionData:
         *,
         starting: Sequence[tuple[str, Policy]] = (),
         taking: Taking | None = None,
-        most_schedules: int = sharing.MOST_LOOKED_AT,
+        most_schedules: int = shared_transactions.MOST_LOOKED_AT,
         feed_tenants: Collection[str] | None = None,
     ) -> "DecisionData":
         """With the people whom these steps may page. `runs` are locked already.
@@ -64,17 +64,19 @@ class DecisionData:
             *starting,
             *(each for step in steps for each in round_robin.running(step, runs.get(step.incident_id))),
         ]
-        ahead = await handing_on.load(tx, running) if taking is None else taking.ahead
+        ahead = await next_policies.load(tx, running) if taking is None else taking.ahead
         named = [
             *_targets_of(steps, runs),
             *_starting_targets_of(starting),
-            *handing_on.targets(ahead),
+            *next_policies.targets(ahead),
             *_passed_targets_of(steps, runs),
         ]
         people = await directory.load(tx, named, most_schedules=most_schedules)
         if ahead:
-            people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
-        keys = round_robin.of_policies([*running, *handing_on.pairs(ahead)])
+            people = {
+                org: replace(there, policies=next_policies.of_tenant(ahead, org)) for org, there in people.items()
+            }
+        keys = round_robin.of_policies([*running, *next_policies.pairs(ahead)])
         locked = await round_robin.lock(tx, keys) if taking is None else taking.locked
         return cls(runs, await round_robin.add(tx, people, keys, locked), feed_tenants)
 

@@ -14,7 +14,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import Noted
 
 from tocsin_escalation.app.bisection import TransactionLost, lock_then_run
-from tocsin_escalation.app.incidents import journal_notes, round_robin, sharing
+from tocsin_escalation.app.incidents import journal_notes, round_robin, shared_transactions
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
@@ -53,8 +53,8 @@ async def fire_timers(
 
     Returns the timers that were not fired. A set never waits for locks of another transaction: a replica that is stopped inside
     its transaction would delay the timers of every tenant. With `wait`, a single timer waits, and CONFLICT is raised when that
-    takes too long. Timers of policies that name many schedules are fired after the others (`app.incidents.sharing`). `way` says
-    who found them due, `redis` or `sweep`: the lateness of each is measured separately.
+    takes too long. Timers of policies that name many schedules are fired after the others (`app.incidents.shared_transactions`).
+    `way` says who found them due, `redis` or `sweep`: the lateness of each is measured separately.
     """
     left = UnfiredTimers()
     waiting = deque([tuple(fired)])
@@ -100,7 +100,7 @@ async def _fired_with_less(db: Database, effects: Effects, fired: Sequence[Fired
     Schedules cost more than anything else of a timer. Its level is then skipped, with the reason, unless it names users and
     teams.
     """
-    for most_schedules in (sharing.MOST_LOOKED_AT, 0):
+    for most_schedules in (shared_transactions.MOST_LOOKED_AT, 0):
         try:
             await _transaction(db, effects, fired, way, wait=True, most_schedules=most_schedules)
         except TocsinError as error:
@@ -119,7 +119,7 @@ async def _transaction(
     way: str,
     *,
     wait: bool,
-    most_schedules: int = sharing.MOST_LOOKED_AT,
+    most_schedules: int = shared_transactions.MOST_LOOKED_AT,
 ) -> tuple[UnfiredTimers, tuple[Fired, ...]]:
     async def work(tx: Tx, runs: dict[UUID, Escalation]) -> tuple[UnfiredTimers, tuple[Fired, ...]]:
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]

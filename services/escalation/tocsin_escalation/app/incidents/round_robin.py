@@ -7,8 +7,8 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.app.incidents import handing_on, sharing
-from tocsin_escalation.app.incidents.handing_on import Ahead
+from tocsin_escalation.app.incidents import next_policies, shared_transactions
+from tocsin_escalation.app.incidents.next_policies import NextPolicies
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import (
     AlertsAdded,
@@ -95,10 +95,10 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> LockedTur
 @dataclass(frozen=True, slots=True)
 class Taking:
     """The policies on which incidents may page. `held`: incidents whose turns another transaction holds. `apart`: those that may
-    page more schedules than a shared transaction resolves (`app.incidents.sharing`).
+    page more schedules than a shared transaction resolves (`app.incidents.shared_transactions`).
     """
 
-    ahead: Ahead
+    ahead: NextPolicies
     locked: LockedTurns
     held: frozenset[UUID]
     apart: frozenset[UUID]
@@ -109,15 +109,19 @@ async def lock_for(tx: Tx, running: Mapping[UUID, Sequence[tuple[str, Policy]]],
 
     With `wait` none is held or apart: the transaction has one incident only, and no other one waits for it.
     """
-    ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
-    reaching = {id: [*named, *handing_on.from_(named, ahead)] for id, named in running.items()}
-    apart = frozenset[UUID]() if wait else sharing.apart({id: _schedules(named) for id, named in reaching.items()})
+    ahead = await next_policies.load(tx, [each for named in running.values() for each in named])
+    reaching = {id: [*named, *next_policies.from_(named, ahead)] for id, named in running.items()}
+    apart = (
+        frozenset[UUID]()
+        if wait
+        else shared_transactions.apart({id: _schedules(named) for id, named in reaching.items()})
+    )
     keys = {id: of_policies(named) for id, named in reaching.items() if id not in apart}
     locked = await lock(tx, set().union(*keys.values()), wait=wait)
     return Taking(ahead, locked, frozenset(id for id, wanted in keys.items() if wanted & locked.busy), apart)
 
 
-def _schedules(named: Iterable[tuple[str, Policy]]) -> set[sharing.Key]:
+def _schedules(named: Iterable[tuple[str, Policy]]) -> set[shared_transactions.Key]:
     return {(org_id, id) for org_id, policy in named for id in policy.schedules()}
 
 

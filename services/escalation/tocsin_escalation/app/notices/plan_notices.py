@@ -15,7 +15,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 from tocsin_kit.time_slices import TimeSlice
 
-from tocsin_escalation.app import rounds
+from tocsin_escalation.app import all_tenants
 from tocsin_escalation.app.bisection import run_transaction
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.schedules import coming_shifts
@@ -58,7 +58,7 @@ class PlanNotices:
 
     async def look(self) -> None:
         """One round. Raises DATABASE_UNAVAILABLE."""
-        await rounds.look(
+        await all_tenants.work_on(
             self._db, shift_notices.tenants, self._tenants, _failed, together=_TENANTS, schedules=_SCHEDULES
         )
 

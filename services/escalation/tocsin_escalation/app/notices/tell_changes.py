@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 from tocsin_kit.time_slices import TimeSlice
 
-from tocsin_escalation.app import rounds
+from tocsin_escalation.app import all_tenants
 from tocsin_escalation.app.bisection import run_transaction
 from tocsin_escalation.app.notices import notice_jobs
 from tocsin_escalation.app.notices.shift_contents import Reader, of_change
@@ -51,7 +51,7 @@ class TellChanges:
 
     async def look(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""
-        await rounds.look(
+        await all_tenants.work_on(
             self._db, known_shifts.tenants, self._tenants, self._failed, together=_TENANTS, schedules=_SCHEDULES
         )
 

@@ -8,7 +8,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.incidents import handing_on
+from tocsin_escalation.app.incidents import next_policies
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.warnings import Warned, warn, warn_of_conditions, warn_of_next, warn_of_turns
@@ -58,8 +58,8 @@ async def of_policies(
     targets = [(org_id, target) for policy in wanted for target in policy.targets()]
     async with db.transaction(org_id) as tx:
         people = (await directory.load(tx, targets)).get(org_id, Directory())
-        ahead = await handing_on.load(tx, [(org_id, policy) for policy in wanted])
-        people = replace(people, policies=handing_on.of_tenant(ahead, org_id))
+        ahead = await next_policies.load(tx, [(org_id, policy) for policy in wanted])
+        people = replace(people, policies=next_policies.of_tenant(ahead, org_id))
         minute = minute_of(await tx.now())
     users = people.resolve(target for _, target in targets)
     try:

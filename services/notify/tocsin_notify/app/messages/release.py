@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_INFO
-from tocsin_kit.db.pool import Database, Together, Tx
+from tocsin_kit.db.pool import Database, OneRoundTrip, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import until
@@ -204,7 +204,7 @@ class Release:
         for message in due:
             await time_slice.yield_if_over()
             new.append(page_of(message, method_of.get(message.id)))
-        writes = Together(tx)
+        writes = OneRoundTrip(tx)
         if methods:
             await messages.add_addresses(writes, methods)
         stored = await pages.insert(writes, new)

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin_kit.db.pool import Together, Tx
+from tocsin_kit.db.pool import OneRoundTrip, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
@@ -85,7 +85,7 @@ class Submit:
                         page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)
                     ]
                     # The paces of people, the bundles and the notifications: one round trip.
-                    writes = Together(passage.tx)
+                    writes = OneRoundTrip(passage.tx)
                     bundled = await self._placing(writes, able, known, stored.now)
                     for page in fresh:
                         person = known[page.org_id, page.user_id]

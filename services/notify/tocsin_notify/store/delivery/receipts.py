@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from tocsin_kit.db.pool import Together, Tx
+from tocsin_kit.db.pool import OneRoundTrip, Tx
 
 from tocsin_notify.domain.evidence import Receipt
 from tocsin_notify.store.contacts.languages import language_of
@@ -105,7 +105,7 @@ async def calls_before(tx: Tx, notification: UUID, attempt: int) -> int:
 
 async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt, *, settles: bool) -> None:
     """Write what is known of the attempt now. `settles`: stop waiting for receipts of its notification."""
-    together = Together(tx)
+    together = OneRoundTrip(tx)
     if settles:
         await settle(together, [(tx.org_id, notification)])
     await together.execute(_NOTE, tx.org_id, notification, attempt, receipt.evidence, receipt.code, receipt.provider_id)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tocsin_kit.db import known_types
+from tocsin_kit.db import type_lookups
 from tocsin_kit.db.dialing import Connection, dial
 
 # asyncpg's question, among the statements that a session has prepared.
@@ -38,7 +38,7 @@ async def session(url: str, statement_cache_size: int = 100) -> AsyncIterator[Co
 async def test_arrays_of_each_type_there_and_back_in_a_session_that_asks_and_in_one_that_does_not(
     url: str, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_types, "_known", {})
+    monkeypatch.setattr(type_lookups, "_known", {})
     for _ in range(2):
         async with session(url, cached) as one:
             for name, values in ARRAYS.items():

@@ -11,7 +11,7 @@ from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.incidents.apply_events import Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.decision_data import DecisionData
-from tocsin_escalation.app.incidents.sharing import MOST_LOOKED_AT, MOST_OF_TENANT, apart
+from tocsin_escalation.app.incidents.shared_transactions import MOST_LOOKED_AT, MOST_OF_TENANT, apart
 from tocsin_escalation.app.people import people, policies
 from tocsin_escalation.app.schedules import schedules
 from tocsin_escalation.domain.escalation import Escalation

@@ -8,11 +8,11 @@ from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Policy, Target
 from tocsin_escalation.store.people import policies
 
-Ahead = Mapping[tuple[str, str], Policy]
+NextPolicies = Mapping[tuple[str, str], Policy]
 """By tenant and id, in their present version."""
 
 
-async def load(tx: Tx, named: Iterable[tuple[str, Policy]]) -> Ahead:
+async def load(tx: Tx, named: Iterable[tuple[str, Policy]]) -> NextPolicies:
     """Every policy to which these, of (tenant, policy), may be handed on, one after the other. One that was deleted is left out."""
     found: dict[tuple[str, str], Policy] = {}
     wanted = _next(named)
@@ -26,17 +26,17 @@ async def load(tx: Tx, named: Iterable[tuple[str, Policy]]) -> Ahead:
     return found
 
 
-def targets(ahead: Ahead) -> list[tuple[str, Target]]:
+def targets(ahead: NextPolicies) -> list[tuple[str, Target]]:
     """All targets that they may page."""
     return [(org_id, target) for (org_id, _), policy in ahead.items() for target in policy.targets()]
 
 
-def pairs(ahead: Ahead) -> list[tuple[str, Policy]]:
+def pairs(ahead: NextPolicies) -> list[tuple[str, Policy]]:
     """With their tenants."""
     return [(org_id, policy) for (org_id, _), policy in ahead.items()]
 
 
-def from_(named: Iterable[tuple[str, Policy]], ahead: Ahead) -> list[tuple[str, Policy]]:
+def from_(named: Iterable[tuple[str, Policy]], ahead: NextPolicies) -> list[tuple[str, Policy]]:
     """Those to which these, of (tenant, policy), may be handed on, one after the other."""
     found: dict[tuple[str, str], Policy] = {}
     wanted = _next(named)
@@ -46,7 +46,7 @@ def from_(named: Iterable[tuple[str, Policy]], ahead: Ahead) -> list[tuple[str, 
     return pairs(found)
 
 
-def of_tenant(ahead: Ahead, org_id: str) -> dict[str, Policy]:
+def of_tenant(ahead: NextPolicies, org_id: str) -> dict[str, Policy]:
     """Those of one tenant, by id."""
     return {id: policy for (owner, id), policy in ahead.items() if owner == org_id}
 

@@ -13,7 +13,7 @@ Work = Callable[[Sequence[str], Sequence[on_call.Key]], Awaitable[object]]
 """Work on these tenants and their schedules."""
 
 
-async def look(
+async def work_on(
     database: Database,
     tenants: Callable[[Tx, str, int], Awaitable[Sequence[str]]],
     work: Work,

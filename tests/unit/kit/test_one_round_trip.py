@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tocsin_kit.db.pool import Together, Tx
+from tocsin_kit.db.pool import OneRoundTrip, Tx
 
 
 class Connection:
@@ -19,7 +19,7 @@ class Connection:
 
 async def test_what_is_gathered_goes_in_front_of_the_next_question_in_one_statement() -> None:
     connection = Connection()
-    together = Together(Tx(connection, "acme"))  # type: ignore[arg-type]
+    together = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
     await together.execute("DELETE FROM a WHERE x = $1", 1)
     await together.execute("UPDATE b SET y = $2 WHERE z = $1", 2, 3)
     assert connection.asked == []
@@ -37,7 +37,7 @@ async def test_what_is_gathered_goes_in_front_of_the_next_question_in_one_statem
 @pytest.mark.parametrize("start", ["WITH ", "\nWITH "])
 async def test_a_question_with_a_with_of_its_own_shares_it_with_what_was_gathered(start: str) -> None:
     connection = Connection()
-    together = Together(Tx(connection, "acme"))  # type: ignore[arg-type]
+    together = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
     await together.execute("DELETE FROM a WHERE x = $1", 1)
     await together.fetch(f"{start}given AS (SELECT $1::int AS x) SELECT x FROM given", 2)
     [(sql, _)] = connection.asked
@@ -46,7 +46,7 @@ async def test_a_question_with_a_with_of_its_own_shares_it_with_what_was_gathere
 
 async def test_what_nothing_follows_is_sent_once_and_nothing_is_not() -> None:
     connection = Connection()
-    together = Together(Tx(connection, "acme"))  # type: ignore[arg-type]
+    together = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
     await together.send()
     await together.execute("DELETE FROM a WHERE x = $1 OR y = $10", 1)
     await together.send()
@@ -55,7 +55,7 @@ async def test_what_nothing_follows_is_sent_once_and_nothing_is_not() -> None:
 
 
 async def test_a_single_row_is_not_asked_for_while_writes_wait() -> None:
-    together = Together(Tx(Connection(), "acme"))  # type: ignore[arg-type]
+    together = OneRoundTrip(Tx(Connection(), "acme"))  # type: ignore[arg-type]
     for ask in (together.fetchrow, together.fetchval):
         with pytest.raises(TypeError, match="gathered"):
             await ask("SELECT 1")

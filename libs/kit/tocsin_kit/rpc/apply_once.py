@@ -12,7 +12,7 @@ from tocsin_kit.rpc.call import tenant
 R = TypeVar("R", bound=Message)
 
 
-class Once:
+class ApplyOnce:
     """`tocsin_kit.db.requests.once` in a transaction of its own, for the tenant of the current call."""
 
     def __init__(self, db: Database) -> None:

@@ -169,7 +169,7 @@ class _Work:
         self.turned: set[tuple[str, str]] = set()
         self.entries: dict[UUID, list[Entry]] = {}
         self.events: list[feeds.Told] = []
-        self.news: list[follow.Row] = []
+        self.followed: list[followers.Row] = []
 
     def take_answer(self, step: Step) -> Advanced | TocsinError:
         """`take`. An answer that is passed on to another incident is also in the timeline of the incident it was for."""
@@ -287,8 +287,8 @@ class _Work:
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
-        self.news = followers.messages(self.notes, self.now)
-        rows += self.news
+        self.followed = followers.messages(self.notes, self.now)
+        rows += self.followed
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         return rows, paged
 
@@ -331,7 +331,7 @@ class _Work:
         publish_notes.publish(effects, self.notes)
         if self.events:
             effects.events.nudge_soon()
-        if self.news:
+        if self.followed:
             effects.news.nudge_soon()
 
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.incidents import follow
+from tocsin_escalation.app.incidents import followers
 from tocsin_escalation.app.incidents.advance import Advanced
 from tocsin_escalation.app.incidents.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.incidents.audit import repair_missing_timers
@@ -353,6 +353,6 @@ async def test_the_relay_of_messages_is_told_of_what_followers_are_to_hear(desk:
     incident = await desk.opens()
     assert news.nudges == 0, "no user follows it yet"
     async with desk.db.transaction(ORG) as tx:
-        await follow.follow(tx, incident, "ben", "")
+        await followers.follow(tx, incident, "ben", "")
     await desk.take(incident, Acknowledged("users/ana"))
     assert news.nudges == 1

@@ -394,7 +394,7 @@ Global___SignatureCheck: _TypeAlias = SignatureCheck  # noqa: Y015
 @_typing.final
 class MailRules(_message.Message):
     """What mails to an integration's address do. The fields but the last are regular expressions of RE2 that are looked for anywhere in the
-    subject, and in the first 4,096 characters of the body; `(?i)` in front ignores case. OneRoundTrip they may count 2,000
+    subject, and in the first 4,096 characters of the body; `(?i)` in front ignores case. Together they may count 2,000
     instructions, 20 for each expression and those it compiles to. An empty one holds for every mail where the other of its pair is set.
 
     An alert is known by its subject, without reply prefixes such as `Re:` and without what `resolve_subject` and `open_subject` are found

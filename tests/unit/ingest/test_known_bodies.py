@@ -71,10 +71,10 @@ def test_a_large_body_is_not_remembered_and_a_known_one_counts_once() -> None:
     assert known.size == size
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form.of_body], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [form for form in FORMATS if form.known_by_bytes], ids=lambda form: form.name)
 def test_where_the_body_says_all_nothing_else_is_looked_at(form: Format) -> None:
     """What is remembered of a body would be wrong for another request with the same one."""
     assert form.check is formats.no_notes
-    assert form.beside is formats.nothing_beside
+    assert form.outside_body is formats.nothing_outside_body
     assert form.open is formats.the_body_is_all
-    assert (form.list_field, form.read, form.prove, form.of_open_incidents) == ("", None, None, False)
+    assert (form.list_field, form.read, form.verify, form.of_open_incidents) == ("", None, None, False)

@@ -16,7 +16,8 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.domain.fingerprint import fingerprint
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json, answer_each_or_503, refuse_or_503
+from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.results import answer_each_or_503, refuse_or_503
 from tocsin_ingest.http.severities import severity_of
 
 _log = get_logger(__name__)

@@ -15,12 +15,14 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin_kit.errors import TocsinError, invalid
 
 from tocsin_ingest.app.alerts.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.fingerprint import fingerprint, prometheus_fingerprint
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.alertmanager import KEY_LENGTH, add_links, moment, summary_of, texts
 from tocsin_ingest.http.documents import Outer
-from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.results import Results, retry_after
 from tocsin_ingest.http.severities import severity_of
 
 RESOLVE_TIMEOUT: Final = timedelta(minutes=5)

@@ -13,8 +13,9 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGE
 from tocsin.ingest.v1.integration_service_pb2 import AlertMapping
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
 
-from tocsin_ingest.http.format import Format, answer_each_or_503, refuse_or_503
+from tocsin_ingest.http.format import Format
 from tocsin_ingest.http.generic import preset
+from tocsin_ingest.http.results import answer_each_or_503, refuse_or_503
 
 _FIRES: Final = ("Triggered", "Re-Triggered", "Warn", "Re-Warn", "No Data", "Re-No Data", "Renotify")
 

@@ -15,10 +15,12 @@ from tocsin_kit.rpc.server import RpcServer
 
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.send_alert import Sender
+from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.integrations.heartbeats import Heartbeats
 from tocsin_ingest.http.callers import clean_key, sender_of
-from tocsin_ingest.http.format import header_or_path_key, is_transient, refuse, retry_after
+from tocsin_ingest.http.format import header_or_path_key
+from tocsin_ingest.http.results import refuse, retry_after
 
 PATHS: Final = ("/v1/heartbeat", "/v1/heartbeat/{key}")
 

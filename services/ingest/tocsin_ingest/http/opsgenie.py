@@ -35,10 +35,12 @@ from tocsin.type.v1.severity_pb2 import (
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
 from tocsin_ingest.app.alerts.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.documents import Document
-from tocsin_ingest.http.format import Format, Item, Json, Reading, Results, is_transient, retry_after
+from tocsin_ingest.http.format import Format, Item, Json, Reading
+from tocsin_ingest.http.results import Results, retry_after
 
 _ALIAS_LENGTH: Final = 255
 _NOT_PROCESSABLE: Final = 422
@@ -197,7 +199,14 @@ def _labels(body: Json) -> dict[str, str]:
 
 def _format(path: str, name: str, item: Callable[[Any, Json, str], Item], *, may_be_empty: bool = False) -> Format:
     return Format(
-        (path,), name, item, key=header_key, answer=answer, refuse=refuse, beside=address, may_be_empty=may_be_empty
+        (path,),
+        name,
+        item,
+        key=header_key,
+        answer=answer,
+        refuse=refuse,
+        outside_body=address,
+        may_be_empty=may_be_empty,
     )
 
 

@@ -20,8 +20,10 @@ from tocsin.ingest.v1.alert_pb2 import (
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
 from tocsin_ingest.app.alerts.intake_times import THROTTLED
+from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.results import Results, retry_after
 from tocsin_ingest.http.severities import severity_of
 
 _ACTIONS: Final[Mapping[str, AlertAction.ValueType]] = {
@@ -109,7 +111,7 @@ FORMAT: Final = Format(
     item,
     key=header_key,
     body_key=body_key,
-    of_body=True,
+    known_by_bytes=True,
     answer=answer,
     refuse=refuse,
 )

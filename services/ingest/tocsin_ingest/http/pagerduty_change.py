@@ -13,7 +13,8 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_NOTE, AlertInput
 from tocsin_kit.errors import FieldViolation, invalid_fields
 
 from tocsin_ingest.http import fit, pagerduty
-from tocsin_ingest.http.format import Format, Item, Json, Results
+from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.results import Results
 
 _CHANGES: Final = uuid.UUID("5d0a6e0b-6a0e-4d92-8b0e-52b7f4a4f5d1")
 """Namespace of the request ids that are made of changes."""

@@ -11,7 +11,8 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin_kit.errors import FieldViolation, invalid_fields
 
 from tocsin_ingest.http import fit, pagerduty
-from tocsin_ingest.http.format import Format, Item, Json, Results
+from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.results import Results
 
 
 def item(_given: Any, body: Json, _place: str) -> Item:
@@ -61,7 +62,7 @@ FORMAT: Final = Format(
     item,
     key=pagerduty.no_header_key,
     body_key=body_key,
-    of_body=True,
+    known_by_bytes=True,
     answer=answer,
     refuse=refuse,
 )

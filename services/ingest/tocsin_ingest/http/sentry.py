@@ -15,7 +15,8 @@ from tocsin_kit.errors import invalid
 from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import fit, generic, mapped
 from tocsin_ingest.http.documents import Document
-from tocsin_ingest.http.format import Format, Item, Json, Reading, answer_each_or_503, refuse_or_503
+from tocsin_ingest.http.format import Format, Item, Json, Reading
+from tocsin_ingest.http.results import answer_each_or_503, refuse_or_503
 from tocsin_ingest.http.severities import severity_of
 
 _CLIENT: Final = "Sentry"

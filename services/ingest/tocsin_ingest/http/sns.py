@@ -30,7 +30,8 @@ from tocsin_ingest.app.integrations.directory import Routing
 from tocsin_ingest.http import documents, fit, generic, mapped
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.fetcher import Fetcher
-from tocsin_ingest.http.format import Format, Item, Json, Reading, answer_each_or_503, refuse_or_503
+from tocsin_ingest.http.format import Format, Item, Json, Reading
+from tocsin_ingest.http.results import answer_each_or_503, refuse_or_503
 
 _log = get_logger(__name__)
 _CLIENT: Final = "Amazon SNS"
@@ -105,7 +106,7 @@ FORMAT: Final = Format(
     "sns",
     generic.never,
     read=read,
-    prove=prove,
+    verify=prove,
     answer=answer_each_or_503,
     refuse=refuse_or_503,
 )

@@ -23,13 +23,13 @@ from tocsin_kit.rpc.failures import masked
 from tocsin_ingest.app.alerts.alert_size import shorten
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.integrations.mail_addresses import MailAddresses
 from tocsin_ingest.domain.fingerprint import alert_key
 from tocsin_ingest.domain.mails import Refusal, about, is_reply, judge, key_of
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import is_transient
 from tocsin_ingest.store.integrations import mails
 
 _log = get_logger(__name__)

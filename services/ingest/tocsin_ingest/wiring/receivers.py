@@ -11,6 +11,7 @@ from tocsin_ingest.app.alerts.intake_times import EVERY
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.fetcher import Fetcher
+from tocsin_ingest.http.receiver import Shared
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.mail.receiver import MailReceiver
 from tocsin_ingest.rpc.alert_service import note_refused_call
@@ -28,7 +29,8 @@ def serve_receivers(base: Base) -> list[Close]:
     runtime.loops.add("intake-times", Sweep(EVERY, base.times.round), everywhere=True)
     fetcher = Fetcher()
     bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-    runtime.http.add_routes(routes(base.intake, base.directory, runtime.rpc, base.refusals, bodies, fetcher))
+    shared = Shared(base.intake, base.directory, runtime.rpc, base.refusals, bodies, fetcher)
+    runtime.http.add_routes(routes(shared))
     runtime.http.add_routes(heartbeat.routes(base.heartbeats, base.times, base.directory, runtime.rpc))
     return [fetcher.close, _serve_mail(base)] if settings.mail_listen else [fetcher.close]
 

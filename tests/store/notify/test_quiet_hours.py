@@ -22,8 +22,9 @@ from tocsin_notify.app.pages.bundles import Bundles
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.named import Named
 from tocsin_notify.store.pages import bundles
-from tocsin_notify.store.pages.bundles import BundledPage, Named
+from tocsin_notify.store.pages.bundles import BundledPage
 
 from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
 

@@ -17,6 +17,7 @@ from tocsin_kit.tasks.task import Position, TaskEvent, TaskState
 
 from tocsin_notify.store import tables
 from tocsin_notify.store.delivery.dead_letters import DeadLetterHead
+from tocsin_notify.store.named import Named
 
 _N: Final = tables.notifications.alias("n")
 _P: Final = tables.pages.alias("p")
@@ -138,9 +139,6 @@ _DISCARD: Final = """
 DELETE FROM dead_letters d USING unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 WHERE d.id = g.id AND d.org_id = g.org_id AND d.redrive_time IS NULL
 """
-
-Named = tuple[str, UUID]
-"""A tenant and the id of one of its rows."""
 
 
 async def notifications_in(

@@ -26,8 +26,8 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.pages.cancel import Cancel
 from tocsin_notify.store.delivery.candidates import Candidate
+from tocsin_notify.store.named import Named
 from tocsin_notify.store.pages import bundles
-from tocsin_notify.store.pages.bundles import Named
 from tocsin_notify.store.pages.pages import NOTHING, Fence
 
 _log = get_logger(__name__)

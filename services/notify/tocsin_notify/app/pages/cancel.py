@@ -16,8 +16,8 @@ from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.gate import incident_key, wait_for_started_calls
 from tocsin_notify.store.delivery.gatekeeper import UNHINDERED, Gatekeeper, trying
+from tocsin_notify.store.named import Named
 from tocsin_notify.store.pages import bundles, pages
-from tocsin_notify.store.pages.bundles import Named
 from tocsin_notify.store.pages.pages import Fence
 
 _log = get_logger(__name__)

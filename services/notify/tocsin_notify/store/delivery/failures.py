@@ -11,6 +11,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_notify.domain.failover import GONE, REMOVED, Sibling
 from tocsin_notify.domain.page import CRITICAL, SLOW, State
 from tocsin_notify.store.delivery.notifications import NewNotification
+from tocsin_notify.store.named import Named, in_columns
 
 # The tenant is compared with IS NOT DISTINCT FROM, which cannot use an index: rows are found by their ids. Where the
 # planner could still prefer to read all rows, = ANY repeats the ids.
@@ -81,18 +82,14 @@ class Begun:
     tries: int
 
 
-Named = tuple[str, UUID]
-"""A tenant and the id of one of its rows."""
-
-
 async def kill(tx: Tx, reasons: Mapping[Named, str]) -> None:
     """Give up these, saying why."""
-    await tx.execute(_KILL, *_split(reasons), list(reasons.values()))
+    await tx.execute(_KILL, *in_columns(reasons), list(reasons.values()))
 
 
 async def begun(tx: Tx, ids: Collection[Named]) -> dict[UUID, Begun]:
     """When each was tried first, and how often since; for a redriven one, since the redrive."""
-    rows = await tx.fetch(_BEGUN, *_split(ids))
+    rows = await tx.fetch(_BEGUN, *in_columns(ids))
     return {
         row["id"]: Begun(row["begin_time"], (row["now"] - row["begin_time"]).total_seconds(), row["tries"])
         for row in rows
@@ -114,7 +111,7 @@ async def keep(tx: Tx, kept: Sequence[Kept]) -> None:
 async def siblings(tx: Tx, pages: Collection[Named]) -> dict[UUID, list[Sibling]]:
     """Each page's notifications, earliest due first."""
     found: dict[UUID, list[Sibling]] = {page: [] for _, page in pages}
-    for row in await tx.fetch(_SIBLINGS, *_split(pages), GONE, REMOVED):
+    for row in await tx.fetch(_SIBLINGS, *in_columns(pages), GONE, REMOVED):
         state, method = State(row["state"]), row["contact_method"]
         sibling = Sibling(row["id"], method, state, row["tried"], row["taken"], gone=row["gone"])
         found[row["page_id"]].append(sibling)
@@ -123,7 +120,7 @@ async def siblings(tx: Tx, pages: Collection[Named]) -> dict[UUID, list[Sibling]
 
 async def pull_forward(tx: Tx, ids: Collection[Named]) -> None:
     """Make these due now."""
-    await tx.execute(_PULL_FORWARD, *_split(ids))
+    await tx.execute(_PULL_FORWARD, *in_columns(ids))
 
 
 async def supersede(tx: Tx, newer: Sequence[NewNotification]) -> list[UUID]:
@@ -137,7 +134,3 @@ async def supersede(tx: Tx, newer: Sequence[NewNotification]) -> list[UUID]:
         [each.page_id for each in newer],
     )
     return [row["id"] for row in rows]
-
-
-def _split(named: Collection[Named]) -> tuple[list[str], list[UUID]]:
-    return [org_id for org_id, _ in named], [id for _, id in named]

@@ -14,6 +14,7 @@ from tocsin_kit.db.rows import columns
 from tocsin_notify.domain.page import CRITICAL, SLOW
 from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.rows import NotificationHead
+from tocsin_notify.store.named import Named, in_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,6 @@ class Noted:
     wait: float | None = None
 
 
-Named = tuple[str, UUID]
-"""A tenant, and the id of one of its notifications or incidents."""
-
-
 async def find(tx: Tx, rooms: Mapping[str, int], *, after_org: str, orgs: int) -> tuple[list[Named], str]:
     """Messages to update, found without a lock: for each channel at most as many as it has slots, in fair order of
     tenants.
@@ -145,7 +142,7 @@ async def find(tx: Tx, rooms: Mapping[str, int], *, after_org: str, orgs: int) -
 async def claim(tx: Tx, named: Sequence[Named], lease: float) -> list[Followed]:
     """Those of these that are still to be updated. `lease`: seconds after which another process may take one that was
     not updated."""
-    return [Followed(*row) for row in await tx.fetch(_CLAIM, *_split(named), lease)]
+    return [Followed(*row) for row in await tx.fetch(_CLAIM, *in_columns(named), lease)]
 
 
 async def finished(tx: Tx, channels: Collection[str], limit: int) -> list[Named]:
@@ -159,7 +156,7 @@ async def close_fences(tx: Tx, channels: Collection[str], incidents: Collection[
     Run it while the gate of these incidents is shut (`gate.shut`): a message that a claim commits after this
     statement's snapshot would never be updated.
     """
-    return int((await tx.execute(_CLOSE, list(channels), *_split(incidents))).rpartition(" ")[2])
+    return int((await tx.execute(_CLOSE, list(channels), *in_columns(incidents))).rpartition(" ")[2])
 
 
 async def note(tx: Tx, noted: Sequence[Noted]) -> None:
@@ -172,7 +169,3 @@ async def note(tx: Tx, noted: Sequence[Noted]) -> None:
         [each.followed for each in rows],
         [each.wait for each in rows],
     )
-
-
-def _split(named: Collection[Named]) -> tuple[list[str], list[UUID]]:
-    return [org_id for org_id, _ in named], [id for _, id in named]

@@ -11,13 +11,12 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.subscription import TRIES_IN_ORDER
+from tocsin_notify.store.named import Named
 
 LOGGED: Final = 20
 """Attempts that are kept of each delivery."""
 _WINDOW: Final = 500
 """The oldest waiting deliveries of a subscription that a claim reads."""
-Named = tuple[str, UUID]
-"""A tenant and an id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.bundling import Pace
 from tocsin_notify.store.fair_claims import fairly_taken
+from tocsin_notify.store.named import Named, in_columns
 from tocsin_notify.store.pages.fences import stops_in_bundle
 from tocsin_notify.store.pages.pages import CANCELS
 
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
-Named = tuple[str, UUID]
-"""A tenant and the id of one of its bundles or incidents."""
 
 # Locked until the transaction ends, in one order: submits of two replicas that page the same people wait for each
 # other.
@@ -318,14 +317,14 @@ async def part(tx: Tx, due: Sequence[Due], parts: Sequence[UUID], most: int, rea
 async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[BundledPage]]:
     """The pages of each of these, the oldest first."""
     found: dict[UUID, list[BundledPage]] = {id: [] for _, id in bundles}
-    for row in await tx.fetch(_MEMBERS, *_split(bundles)):
+    for row in await tx.fetch(_MEMBERS, *in_columns(bundles)):
         found[row["bundle"]].append(BundledPage(*row))
     return found
 
 
 async def incidents(tx: Tx, bundles: Collection[Named]) -> list[Named]:
     """Those of the pages in these."""
-    return [(row["org_id"], row["incident"]) for row in await tx.fetch(_INCIDENTS, *_split(bundles))]
+    return [(row["org_id"], row["incident"]) for row in await tx.fetch(_INCIDENTS, *in_columns(bundles))]
 
 
 async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int]]:
@@ -350,7 +349,7 @@ async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int
 
 async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
     """The bundles with pages of these incidents that a fence stops."""
-    return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *_split(incidents))]
+    return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *in_columns(incidents))]
 
 
 async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> tuple[list[UUID], list[Named]]:
@@ -360,13 +359,9 @@ async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named])
     Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both
     fences.
     """
-    await tx.execute(_HOLD, *_split(bundles))
-    await tx.execute(_HOLD_QUIET, *_split(bundles))
+    await tx.execute(_HOLD, *in_columns(bundles))
+    await tx.execute(_HOLD_QUIET, *in_columns(bundles))
     # A claim that this waited for may have divided them: pages of these incidents may be in another bundle now.
     bundles = sorted({*bundles, *await touched(tx, incidents)})
-    cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *_split(bundles))]
-    return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *_split(bundles))]
-
-
-def _split(named: Collection[Named]) -> tuple[list[str], list[UUID]]:
-    return [org_id for org_id, _ in named], [id for _, id in named]
+    cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *in_columns(bundles))]
+    return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *in_columns(bundles))]

@@ -48,21 +48,11 @@ from tocsin_escalation.domain.events import (
     Unmerged,
     UnmergedFrom,
 )
+from tocsin_escalation.domain.levels import Beginning, current_level, due_after, next_turn, repeat_pages, start_level
 from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
 from tocsin_escalation.domain.operators import promote, remove
 from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell
-from tocsin_escalation.domain.paging import (
-    Beginning,
-    current_level,
-    due_after,
-    halt,
-    next_generation,
-    next_turn,
-    page_users,
-    repeat_pages,
-    start_level,
-    status_updates,
-)
+from tocsin_escalation.domain.paging import Moment, halt, next_generation, page_users, status_updates
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.responders import add_responders, edit, restart
 from tocsin_escalation.domain.turns import holder
@@ -323,7 +313,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         skipped = Note(NoteKind.LEVEL_SKIPPED, "", nobody, run.level)
         started = start_level(bumped, max(run.level, 1), Beginning(now, now, directory, timer_id), wanted=run.level > 0)
         return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
-    paged = page_users(bumped, users, run.level, now, now, why=directory.why(event.targets))
+    paged = page_users(bumped, users, run.level, Moment(now, now), directory.why(event.targets))
     step = current_level(run)
     if step is None:
         return Decision(

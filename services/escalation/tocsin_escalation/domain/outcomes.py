@@ -15,7 +15,8 @@ from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, P
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PagedRun, PageState, Reached, Run, State, TimerKind
 from tocsin_escalation.domain.events import OutcomeKind, PageForgotten, PageOutcome
-from tocsin_escalation.domain.paging import Beginning, current_level, judge_reached, next_turn, start_level
+from tocsin_escalation.domain.levels import Beginning, current_level, next_turn, start_level
+from tocsin_escalation.domain.paging import judge_reached
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.turns import holder
 

@@ -19,7 +19,8 @@ from tocsin_escalation.domain.decision import (
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State
 from tocsin_escalation.domain.events import Edited, RespondersAdded, Restarted
-from tocsin_escalation.domain.paging import Beginning, halt, start_level
+from tocsin_escalation.domain.levels import Beginning, start_level
+from tocsin_escalation.domain.paging import halt
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.urgency import raise_severity
 

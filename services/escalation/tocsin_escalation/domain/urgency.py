@@ -14,7 +14,8 @@ from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Pa
 from tocsin_escalation.domain.deferring import deferred, waits_to_begin
 from tocsin_escalation.domain.escalation import Escalation, Facts, State
 from tocsin_escalation.domain.gaps import holds
-from tocsin_escalation.domain.paging import Beginning, current_level, halt, level_timer, page_users, start_level
+from tocsin_escalation.domain.levels import Beginning, current_level, level_timer, start_level
+from tocsin_escalation.domain.paging import Moment, halt, page_users
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.domain.urgencies import Urgency, urgency_at
 
@@ -55,7 +56,7 @@ def _page_anew(run: Escalation, was: int, now: datetime, directory: Directory, t
         return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of the incident, and one of them may be on the
     # way.
-    paged = page_users(halt(run), run.assignees, run.level, now, now)
+    paged = page_users(halt(run), run.assignees, run.level, Moment(now, now))
     in_parts = run.timer is not None and run.timer.level_end is not None
     timer = level_timer(step, now, now, paged.next.generation, timer_id, in_parts=in_parts)
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), paged.notes)

@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 _FLEET: Final = "tests/chaos"
-"""All of it uses one fleet of two replicas of each service; a fleet in each worker would cost a core while it idles."""
+"""Most of it uses one fleet of two replicas of each service; a fleet in each worker would cost a core while it idles."""
 
 _TOGETHER: Final = (_FLEET, "tests/architecture")
 """Folders that one worker runs alone. Architecture parses each source once for all of its files."""
@@ -36,6 +36,7 @@ _STAGE: Final = pytest.StashKey[int]()
 _WORLDS: Final = 2
 """How many workers start a world. The others run what needs none; a world in each of them would cost a tenth of the processors."""
 _IN_WORLD: Final = re.compile(r"^from tocsin_testkit\.(?:world|tenant) import .*\b(?:World|Tenant)\b", re.MULTILINE)
+_IN_FLEET: Final = re.compile(r"^from tests\.chaos\.fleet import .*\bFleet\b", re.MULTILINE)
 _OF_ITS_OWN: Final = re.compile(r"^async def world\(", re.MULTILINE)
 
 
@@ -61,8 +62,9 @@ class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the base class ca
         return chosen
 
     def _split_scope(self, nodeid: str) -> str:
+        scope = str(super()._split_scope(nodeid))
         folder = next((each for each in _TOGETHER if nodeid.startswith(each)), None)
-        return folder or str(super()._split_scope(nodeid))
+        return scope if folder is None or (folder == _FLEET and not _uses_fleet(scope)) else folder
 
 
 @cache
@@ -73,6 +75,13 @@ def uses_world(scope: str) -> bool:
         return False
     text = path.read_text()
     return _IN_WORLD.search(text) is not None and _OF_ITS_OWN.search(text) is None
+
+
+@cache
+def _uses_fleet(scope: str) -> bool:
+    """Whether this file's tests use the fleet. It would stand idle beside those that do not."""
+    path = Path(__file__).parents[1] / scope
+    return not path.is_file() or _IN_FLEET.search(path.read_text()) is not None
 
 
 def sort(items: list[pytest.Item]) -> None:
@@ -101,8 +110,6 @@ def end_what_is_over(item: pytest.Item, following: pytest.Item | None) -> None:
 
 def _wanted(item: pytest.Item) -> int:
     """Which of `_SHARED`; tests without one come last."""
-    if item.nodeid.startswith(_FLEET):
-        return 0
     of_item: Any = item
     fixtures = of_item._fixtureinfo.name2fixturedefs
     wanted = (each for each, name in enumerate(_SHARED) if name in fixtures and fixtures[name][-1].scope == "session")

@@ -23,9 +23,10 @@ from tocsin_testkit.world import World
 
 from tests.abuse.messages import Messages
 from tests.abuse.rpcs import EVERYWHERE, RPCS, Rpc, bearer
+from tests.rounds import LONG
 
-ROUNDS = 12
-"""Requests to each RPC in the short run."""
+ROUNDS = 12 if LONG else 4
+"""Requests to each RPC, where no seconds are asked for."""
 SECONDS = float(os.environ.get("ABUSE_SECONDS", "0"))
 SEED = os.environ.get("ABUSE_SEED", "1")
 AT_ONCE = 16

@@ -14,17 +14,18 @@ from tocsin_testkit.tenant import Sender, Tenant
 
 from tests.chaos.fleet import Fleet, insist, spread, tell
 from tests.chaos.load import ON_ITS_WAY
+from tests.rounds import LONG
 
 pytestmark = pytest.mark.chaos
 
 GATE_PATIENCE = 0.9
 """Seconds for which a replica of notify may be stopped with a page that a user acknowledges. The next one ends it."""
-ROUNDS = 5
+ROUNDS = 5 if LONG else 2
 AT_ONCE = 10
 
 
 async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Tenant) -> None:
-    """Fifty times: six people are about to be paged by two replicas of notify when a user acknowledges."""
+    """Twenty times, fifty in a long round: six people are about to be paged by two replicas of notify when a user acknowledges."""
     [ana] = await tenant.people("ana")
     crew = await tenant.people("ben", "cem", "dan", "eva", "fay", "gus")
     prom = await tenant.integration(await tenant.policy([ana], crew, minutes=60))

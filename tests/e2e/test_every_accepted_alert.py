@@ -31,8 +31,9 @@ from tocsin_testkit.tenant import Sender, Tenant
 from tocsin_testkit.world import World
 
 from tests.e2e.random_alerts import alertmanager, inputs, pagerduty, some
+from tests.rounds import LONG
 
-COUNT = int(os.environ.get("ALERTS", "60"))
+COUNT = int(os.environ.get("ALERTS", "60" if LONG else "24"))
 WAVE = 200
 PATIENCE = 60.0
 REFUSED = 400

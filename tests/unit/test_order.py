@@ -47,7 +47,7 @@ def share_out(tests: list[str], workers: int) -> list[list[str]]:
 
 
 def _is_done(scheduling: Scheduling, node: Worker, test: str) -> bool:
-    return bool(scheduling.assigned_work[node][test.partition("::")[0]][test])
+    return bool(scheduling.assigned_work[node][scheduling._split_scope(test)][test])
 
 
 def test_files_that_share_a_world_go_to_two_workers_and_the_others_to_all() -> None:
@@ -69,3 +69,11 @@ def test_which_files_share_a_world() -> None:
     assert not order.uses_world("tests/e2e/test_operator_doc.py"), "it has one of its own"
     assert not order.uses_world("tests/e2e/test_stack_valkey.py")
     assert not order.uses_world("tests/chaos")
+
+
+def test_tests_of_the_fleet_stay_together_and_others_of_their_folder_do_not_keep_it_idle() -> None:
+    fleet = [f"tests/chaos/test_{name}.py::test_it" for name in ("round", "frozen", "stores")]
+    alone = [f"tests/chaos/test_{name}.py::test_it" for name in ("timers_faults", "checker")]
+    shares = share_out(fleet + alone, 3)
+    assert fleet in shares
+    assert sorted(chain.from_iterable(shares)) == sorted(fleet + alone)

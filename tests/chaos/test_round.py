@@ -26,7 +26,15 @@ YOUNGER = ("writes fail", "writes paused", "loses keys", "keys overwritten")
 async def test_a_short_round_breaks_no_promise(fleet: Fleet) -> None:
     slow = ("ingest killed", "escalation killed", "notify killed", "rolling restart", "restored", "takes over")
     seed = random.getrandbits(24) if LONG else SEED
-    plan = Plan(seconds=6, seed=seed, per_second=6, pause=1, longest=1, quiet=0.5, but=slow if LONG else slow + YOUNGER)
+    plan = Plan(
+        seconds=6,
+        seed=seed,
+        per_second=6 if LONG else 4,
+        pause=1,
+        longest=1,
+        quiet=0.5,
+        but=slow if LONG else slow + YOUNGER,
+    )
     history = await run(fleet, plan)
     tell("a short round", seed=plan.seed, faults=[fault.name for fault in history.faults])
     print(render(history))

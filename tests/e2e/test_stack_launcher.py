@@ -135,18 +135,7 @@ def test_up_says_what_to_try_and_stops_in_order(up: Callable[..., Launcher], env
     assert end.endswith("stopped\n")
 
 
-def test_a_service_that_dies_stops_the_rest(up: Callable[..., Launcher]) -> None:
-    launcher = up()
-    launcher.read_until("ListNotifications")
-    children = launcher.children()
-    (victim,) = [pid for pid in children if b"tocsin_notify" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(victim, signal.SIGKILL)
-    assert launcher.ended() == 1
-    assert "notify exited with -9; stopping the rest" in launcher.output
-    assert not any(map(is_alive, children))
-
-
-def test_nothing_survives_a_killed_launcher(up: Callable[..., Launcher]) -> None:
+def test_nothing_survives_a_killed_launcher_and_a_service_that_dies_stops_the_rest(up: Callable[..., Launcher]) -> None:
     launcher = up()
     launcher.read_until("ListNotifications")
     children = launcher.children()
@@ -156,6 +145,13 @@ def test_nothing_survives_a_killed_launcher(up: Callable[..., Launcher]) -> None
     again.read_until("ListNotifications")
     assert "Tocsin is up" in again.output
     assert gone(children)
+
+    children = again.children()
+    (victim,) = [pid for pid in children if b"tocsin_notify" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(victim, signal.SIGKILL)
+    assert again.ended() == 1
+    assert "notify exited with -9; stopping the rest" in again.output
+    assert not any(map(is_alive, children))
 
 
 def test_the_second_signal_does_not_wait(up: Callable[..., Launcher]) -> None:

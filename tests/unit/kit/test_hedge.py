@@ -1,6 +1,7 @@
 """Calls that are made again when nothing is heard."""
 
 import asyncio
+import gc
 
 import pytest
 from tocsin_kit.rpc import hedge
@@ -80,3 +81,28 @@ async def test_there_are_at_most_three_and_a_cancelled_caller_leaves_none_behind
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert len(replicas.left) == replicas.cancelled == 3
+
+
+async def test_calls_that_fail_beside_a_good_one_leave_no_error_that_nobody_has_looked_at() -> None:
+    """asyncio would log each as a defect. All three end in the same moment, as when a lock is released."""
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: unseen.append(about))
+
+    async def ask() -> None:
+        together, made = asyncio.Event(), list[str]()
+
+        async def method(request: str, *, timeout: float, silent_for: float | None = None) -> str:
+            made.append(request)
+            good = len(made) == 2
+            if len(made) == 3:
+                together.set()
+            await together.wait()
+            if not good:
+                raise ConnectionError("another call holds what this one needs")
+            return "yes"
+
+        assert await hedged(method, "please", seconds=DEADLINE) == "yes"
+
+    await asyncio.gather(*(ask() for _ in range(20)))
+    gc.collect()
+    assert unseen == []

@@ -1,12 +1,15 @@
 """Which pages are stored together: those of a tenant in a storm never with those of others."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import cast
 from uuid import uuid4
 
+import pytest
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_NEW_INCIDENT, NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
+from tocsin_kit.db.failures import unavailable
 from tocsin_notify.app.delivery.pages_first import PagesFirst
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
@@ -64,3 +67,23 @@ async def test_what_may_wait_gives_way_while_pages_are_stored() -> None:
     stored = Slowly()
     await Intake(cast(Submit, stored), first, clock=lambda: 0.0).submit([page("acme")])
     await stored.waiting
+
+
+async def test_pages_that_fail_after_their_caller_has_left_leave_no_error_that_nobody_has_looked_at() -> None:
+    """With a full disk the log had a line for each page, as if each were a defect."""
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: unseen.append(about))
+    go = asyncio.Event()
+
+    class Full(Stored):
+        async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
+            await go.wait()
+            raise unavailable("the disk is full")
+
+    intake = Intake(cast(Submit, Full()), PagesFirst(), clock=lambda: 0.0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(intake.submit([page("acme") for _ in range(5)]), 0.01)
+    go.set()
+    await intake.drain()
+    gc.collect()
+    assert unseen == []

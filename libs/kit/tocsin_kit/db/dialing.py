@@ -32,6 +32,11 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "standard_conforming_strings": "on",
     "timezone": "UTC",
     "jit": "off",
+    # Whatever an operator has set for the role or the database: claims and counts are written for this level. At a higher one the
+    # transactions of busy tables end each other, and pages come half a minute late.
+    "default_transaction_isolation": "read committed",
+    # Sessions that hold a lock or listen are idle for hours, and each that is ended costs a new one.
+    "idle_session_timeout": "0",
     # Every statement has an index. A plan that is made while a table is small, and then cached, reads the whole table for each
     # row given, until autovacuum runs a minute later; a storm right after an installation is over by then.
     "enable_seqscan": "off",

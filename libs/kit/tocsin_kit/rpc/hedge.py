@@ -39,9 +39,9 @@ async def hedged(method: Callable[..., Awaitable[T]], request: Any, *, seconds: 
         while True:
             wait = silence if made < _MOST else None
             done, running = await asyncio.wait(running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            good = next((each for each in done if each.exception() is None), None)
-            if good is not None:
-                return good.result()
+            # Each is asked: asyncio logs the error of one that nobody has asked, as a defect.
+            if good := [each for each in done if each.exception() is None]:
+                return good[0].result()
             if not running:
                 return done.pop().result()
             if not done:

@@ -87,7 +87,11 @@ class Intake:
         if len(answers) == 1:
             return [await asyncio.shield(answers[0])]
         if answers:
-            await asyncio.wait(answers)
+            try:
+                await asyncio.wait(answers)
+            finally:
+                for each in answers:
+                    each.add_done_callback(_look)
         return [answer.result() for answer in answers]
 
     async def drain(self) -> None:
@@ -141,3 +145,9 @@ class Intake:
 
 def _tenants(pages: Sequence[NewPage]) -> int:
     return len({page.org_id for page in pages})
+
+
+def _look(answer: "asyncio.Future[bool]") -> None:
+    """One error is told to the caller, who brings all of its pages again. asyncio would log each of the others as a defect."""
+    if not answer.cancelled():
+        answer.exception()

@@ -164,7 +164,7 @@ class Presence:
                 url,
                 name=f"{name}-presence",
                 command_timeout=10.0,
-                settings={"statement_timeout": "8000", "lock_timeout": "6000", "idle_session_timeout": "0"},
+                settings={"statement_timeout": "8000", "lock_timeout": "6000"},
             )
 
         presence = cls(connect)

@@ -29,6 +29,25 @@ async def test_ana_takes_it_and_asks_ben_to_help(tenant: Tenant) -> None:
     await tenant.passes(minutes=120)
 
 
+async def test_who_hands_over_or_passes_on_is_named_to_whoever_is_woken_for_it(tenant: Tenant) -> None:
+    """An incident that is handed over was answered: "nobody has answered yet" would be false, and would not say why it is Ben."""
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=60))
+    handed = await prom.triggers("db down")
+    await ana.is_paged(handed, level=1)
+    await ana.acknowledges(handed)
+    await ana.own.incidents.ReassignIncident(pb.ReassignIncidentRequest(name=handed, targets=pb.Targets(targets=[BEN])))
+    assert json.loads((await ben.is_paged(handed)).body)["actor"] == "users/ana"
+    await ben.resolves(handed)
+    await ana.is_told(handed, "resolution")
+    passed = await prom.triggers("disk full")
+    await ana.is_paged(passed, level=1)
+    await ana.own.incidents.EscalateIncident(pb.EscalateIncidentRequest(name=passed))
+    assert json.loads((await ben.is_paged(passed, level=2)).body)["actor"] == "users/ana"
+    await ben.resolves(passed)
+    await ana.is_told(passed, "resolution")
+
+
 async def test_the_policy_begins_again_with_what_was_changed_in_it_meanwhile(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     policy = await tenant.policy([ana], minutes=60, name="night")

@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
             if isinstance(command, StopPages):
                 self.stopped_up_to = max(self.stopped_up_to, command.generation)
             elif isinstance(command, Page) and command.type in ("new_incident", "escalation"):
-                asked_by = command.actor and f" for {command.actor}"
+                asked_by = f" for {command.actor}" if isinstance(event, RespondersAdded) else ""
                 self.paged[(command.generation, command.repeat, command.level, command.user + asked_by)] += 1
                 self.pages.append(command)
                 assert command.generation > self.stopped_up_to, "a page of a generation that was stopped"

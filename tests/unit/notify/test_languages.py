@@ -10,13 +10,15 @@ from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_notify.app.answers.answer import View
 from tocsin_notify.app.answers.presses import Answer, Taken
+from tocsin_notify.app.contacts.owner_notices import channel_in
 from tocsin_notify.channels.brief import brief
+from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
 from tocsin_notify.channels.text import SUBJECT_LENGTH, body, payload, subject
 from tocsin_notify.channels.voice_text import spoken
 from tocsin_notify.domain.action import Action, Person
 from tocsin_notify.domain.answer_link import AnswerLink
-from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.http.answer_page import answer_page
 from tocsin_notify.store.answers.link_uses import Use
@@ -93,6 +95,80 @@ def test_a_page_in_german() -> None:
     assert brief(made) == "Sie werden auf Stufe 1 alarmiert. Quelle: db-1."
     call = spoken(made, "https://t.example/key")
     assert '<Say language="de-DE">Tocsin: Vorfall, kritisch: Disk full on db-1. Stufe 1. Drücken Sie 1' in call
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "push", "call"),
+    [
+        (
+            "en",
+            "(level 1) (ben asks for you)",
+            "ben asks for you. You are paged at level 1.",
+            "Level 1. ben asks for you. Press",
+        ),
+        (
+            "de",
+            "(Stufe 1) (ben bittet um Hilfe)",
+            "ben bittet Sie um Hilfe. Sie werden auf Stufe 1 alarmiert.",
+            "Stufe 1. ben bittet Sie um Hilfe. Drücken",
+        ),
+    ],
+)
+def test_a_person_who_is_woken_because_another_asks_hears_who(language: str, text: str, push: str, call: str) -> None:
+    job = sample_job(Kind.ESCALATION)
+    job.actor, job.level = "users/ben", 1
+    made = delivery_of(Kind.ESCALATION, job, link=LINK, language=language)
+    assert text in sms_text(made, 3)
+    assert brief(made).startswith(push)
+    assert call in spoken(made, "https://t.example/key")
+    job.actor = "users/" + "b" * 63
+    assert LINK in sms_text(made, 2), "a long name leaves room for the link"
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_a_change_of_how_a_user_is_reached_is_told_in_one_language(channel: Channel) -> None:
+    english, german = (channel_in(words_of(language), channel) for language in ("en", "de"))
+    assert english == TYPES[channel].word
+    assert (german == english) == (channel not in ("email", "sms", "voice", "web_push", "console")), (
+        "a product, or a word"
+    )
+
+
+def test_a_mail_in_german_names_alerts_as_a_digest_does_and_no_repeat_that_is_none() -> None:
+    job = sample_job(Kind.NEW_INCIDENT)
+    job.repeat = 0
+    first = body(delivery_of(Kind.NEW_INCIDENT, job, language="de"))
+    assert ("Meldungen:" in first, "Wiederholung" in first) == (True, False)
+    job.repeat = 2
+    assert "(Wiederholung 2)" in body(delivery_of(Kind.NEW_INCIDENT, job, language="de"))
+
+
+def test_the_answer_page_leads_to_the_runbook() -> None:
+    """Who is woken by a text message or a push has only this page; what an alert links to may lead nowhere else."""
+    job = sample_job(Kind.NEW_INCIDENT)
+    now = datetime(2026, 11, 29, 3, 12, tzinfo=UTC)
+    link = AnswerLink("acme", UUID(int=1), int(now.timestamp()) + 60)
+    incident = Incident(state=INCIDENT_STATE_TRIGGERED, title="Disk full", level=1)
+    for text, href in (
+        ("Runbook <1>", 'https://wiki.example.com/disk?a=1&b="2'),
+        ("", "http://graph.example.com"),
+        ("evil", "javascript:alert(1)"),
+        ("phone", "tel:+4911"),
+    ):
+        incident.links.add(text=text, href=href)
+    person = Person("acme", "users/ana", job.incident)
+    page = answer_page(View(link, person, job, now, [], incident))
+    assert (
+        '<a href="https://wiki.example.com/disk?a=1&amp;b=&quot;2" target="_blank" rel="noopener noreferrer">Runbook &lt;1&gt;</a>'
+        in page
+    )
+    assert ">http://graph.example.com</a>" in page
+    assert ("javascript" in page, "tel:" in page) == (False, False)
+    del job.ordered_links[:]
+    job.ordered_links.add(text="Runbook", href="https://wiki.example.com/disk")
+    assert "https://wiki.example.com/disk" in answer_page(View(link, person, job, now, [])), (
+        "also while escalation is away"
+    )
 
 
 def test_the_answer_page_in_german() -> None:

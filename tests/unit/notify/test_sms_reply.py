@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_notify.domain.action import Action
-from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
+from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply, shortened
 
 ANA = "+4915112345678"
 
@@ -96,3 +96,11 @@ def test_codes_have_one_to_three_digits_and_each_phone_has_its_own() -> None:
     codes = [code_of(each, ANA) for each in incidents]
     assert (min(codes), max(codes)) == (1, 999)
     assert codes != [code_of(each, "+4915187654321") for each in incidents]
+
+
+def test_the_answer_to_a_text_message_names_the_incident_without_half_a_word() -> None:
+    title = "Checkout: 43 % of card payments fail with 502 from the acquirer since 03:02"
+    assert shortened(title, 60) == "Checkout: 43 % of card payments fail with 502 from the..."
+    assert shortened("Disk full", 60) == "Disk full"
+    assert shortened("x" * 100, 60) == "x" * 57 + "..."
+    assert all(len(shortened(title, length)) <= length for length in range(10, 90))

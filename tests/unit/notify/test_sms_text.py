@@ -62,7 +62,7 @@ def test_every_kind_has_a_text_of_the_segments_allowed(kind: Kind) -> None:
     assert 1 <= segments(text) <= 2
     if kind is Kind.NEW_INCIDENT:
         assert text.startswith("CRITICAL: жж")
-        assert text.endswith("... (level 2)")
+        assert text.endswith(f"... (level 2) ({'b' * 20} asks for you)")
     if kind is Kind.VERIFICATION:
         assert text.startswith("123456 is your")
 

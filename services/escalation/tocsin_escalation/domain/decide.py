@@ -293,7 +293,13 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     if not level and not pages and started.next.state is State.EXHAUSTED:
         # Otherwise a command that succeeds would exhaust the incident, and no user would be paged any more.
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
-    return Decision(started.next, started.commands, (note, *started.notes))
+    return _asks(actor, Decision(started.next, started.commands, (note, *started.notes)))
+
+
+def _asks(actor: str, decision: Decision) -> Decision:
+    """The users whom it pages are told who asks for them. That nobody has answered may be false, and is no reason to page them."""
+    commands = [replace(each, actor=actor) if isinstance(each, Page) else each for each in decision.commands]
+    return replace(decision, commands=tuple(commands))
 
 
 def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
@@ -303,7 +309,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         note = Note(NoteKind.REASSIGNED, event.actor, f"{HANDED_TO_POLICY}{event.policy.id} by {event.actor}")
         restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0, handed_on=0)
         started = start_level(restarted, 1, Beginning(now, now, directory, timer_id))
-        return Decision(started.next, (stop, *started.commands), (note, *started.notes))
+        return _asks(event.actor, Decision(started.next, (stop, *started.commands), (note, *started.notes)))
     named = ", ".join(map(str, event.targets))
     users = directory.resolve(event.targets)
     note = Note(NoteKind.REASSIGNED, event.actor, f"handed to {named} by {event.actor}", run.level)
@@ -316,11 +322,11 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     paged = page_users(bumped, users, run.level, Moment(now, now), directory.why(event.targets))
     step = current_level(run)
     if step is None:
-        return Decision(
-            replace(paged.next, state=State.EXHAUSTED, timer=None), (stop, *paged.commands), (note, *paged.notes)
-        )
-    timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(now, step.timeout, now), bumped.generation)
-    return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), (note, *paged.notes))
+        following = replace(paged.next, state=State.EXHAUSTED, timer=None)
+    else:
+        timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(now, step.timeout, now), bumped.generation)
+        following = replace(paged.next, timer=timer)
+    return _asks(event.actor, Decision(following, (stop, *paged.commands), (note, *paged.notes)))
 
 
 def _unmerge(run: Escalation, event: Unmerged, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

@@ -62,7 +62,8 @@ def default_brief(delivery: Delivery) -> str:
             severity = severity_in(words, job.severity)
             return words.brief_urgent.format(severity=severity, source=job.source or words.unknown)
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
-            return words.brief_page.format(where=where_in(words, job), source=job.source or words.unknown)
+            paged = words.brief_page.format(where=where_in(words, job), source=job.source or words.unknown)
+            return words.brief_asked.format(actor=name_in(words, job.actor), paged=paged) if job.actor else paged
 
 
 def name_in(words: Words, actor: str) -> str:

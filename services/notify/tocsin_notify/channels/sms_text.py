@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.brief import name_in
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.text import severity_in
 from tocsin_notify.domain import digest_content
@@ -47,6 +48,8 @@ _SPACE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _CUT: Final = "..."
 _LEAST: Final = 40
 """Characters of the title that matter more than how to reply."""
+_LONGEST_NAME: Final = 20
+"""Characters of who asks: it stands behind the title, which is cut to make room for it."""
 
 
 def segments(text: str) -> int:
@@ -154,5 +157,9 @@ def _after(delivery: Delivery, level: str, limit: int, *, replies: bool) -> str:
 
 
 def _level(delivery: Delivery) -> str:
-    level = delivery.job.level
-    return delivery.words.sms_level.format(level=level) if delivery.kind in PAGES and level else ""
+    job, words = delivery.job, delivery.words
+    if delivery.kind not in PAGES:
+        return ""
+    level = words.sms_level.format(level=job.level) if job.level else ""
+    asked = words.sms_asked.format(actor=name_in(words, job.actor)[:_LONGEST_NAME]) if job.actor else ""
+    return level + asked

@@ -218,7 +218,9 @@ def _level(delivery: Delivery) -> str:
     if delivery.kind not in (Kind.NEW_INCIDENT, Kind.ESCALATION):
         return ""
     words = delivery.words
-    return words.level_repeat.format(level=job.level, repeat=job.repeat) if job.level else words.fallback
+    if not job.level:
+        return words.fallback
+    return words.level_repeat.format(level=job.level, repeat=job.repeat) if job.repeat else str(job.level)
 
 
 def one_line(text: str, length: int = SUBJECT_LENGTH) -> str:

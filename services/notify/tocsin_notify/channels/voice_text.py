@@ -63,7 +63,8 @@ def page_text(words: Words, job: NotificationJob) -> str:
     if job.type == NOTIFICATION_TYPE_BUNDLE:
         return words.voice_bundle.format(severity=severity, title=title)
     where = words.voice_level.format(level=job.level) if job.level else ""
-    return words.voice_page.format(severity=severity, title=title) + where
+    asked = words.voice_asked.format(actor=name_in(words, job.actor)) if job.actor else ""
+    return words.voice_page.format(severity=severity, title=title) + where + asked
 
 
 def plain(text: str) -> str:

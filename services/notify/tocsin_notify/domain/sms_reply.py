@@ -86,3 +86,12 @@ def meant(reply: Reply, texted: Sequence[Texted], number: str) -> UUID | None:
         return None
     lately = reply.code is not None or any(each.lately for each in texted if each.incident == found[0])
     return found[0] if lately else None
+
+
+def shortened(title: str, length: int) -> str:
+    """At most so many characters: cut after a word if one ends in its second half, with dots that cost a text message nothing."""
+    if len(title) <= length:
+        return title
+    room = title[: length - 3]
+    words = room[: room.rfind(" ")] if title[length - 3] != " " and room.rfind(" ") > length // 2 else room
+    return words.rstrip(" ,;:-") + "..."

@@ -14,7 +14,7 @@ from typing import Final
 from tocsin.escalation.v1 import incident_pb2 as pb
 
 from tocsin_notify.app.answers.answer import View
-from tocsin_notify.channels.text import severity_in, severity_word
+from tocsin_notify.channels.text import links_of, severity_in, severity_word
 from tocsin_notify.domain.action import SNOOZES, Action, minutes_of
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.texts.catalogue import words_of
@@ -29,6 +29,7 @@ font:17px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wra
 h1{font-size:1.4rem;line-height:1.25;margin:.4rem 0 .8rem}
 p{margin:.4rem 0}
 a{color:#8ab4ff}
+.links a{display:inline-block;padding:.6rem .9rem .6rem 0}
 .who,.fine{color:#9aa4b2;font-size:.92rem}
 .severity{display:inline-block;padding:.1rem .5rem;border-radius:.35rem;background:#2a313c;font-weight:600}
 .critical,.error{background:#7d1f24;color:#fff}
@@ -55,6 +56,8 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex, nofollow",
 }
+_MOST_LINKS: Final = 5
+"""More would move the buttons out of sight."""
 _OPEN: Final = (Action.ACKNOWLEDGE, Action.ESCALATE, Action.SNOOZE, Action.RESOLVE)
 _ALLOWED: Final = {
     pb.INCIDENT_STATE_ACKNOWLEDGED: (Action.RESOLVE, Action.ESCALATE, Action.SNOOZE),
@@ -76,6 +79,7 @@ def answer_page(view: View, *, problem: str = "", device: str = "") -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p><span class="severity {severity_word(severity)}">{severity_in(words, severity)}</span> {escape(source)}</p>',
     ]
+    parts += _links(view)
     if problem:
         parts.append(f'<p class="wrong" role="alert">{escape(problem)}</p>')
     parts += [f'<p class="said">{escape(line)}</p>' for line in said(view)]
@@ -119,6 +123,19 @@ def said(view: View) -> list[str]:
     elif view.expired:
         lines.append(words.page_expired)
     return lines
+
+
+def _links(view: View) -> list[str]:
+    """To the runbook, the graph and so on, as the sender of the alert named them. They open beside the page, whose buttons stay."""
+    known = view.incident
+    links = links_of(view.job) if known is None else [(link.text, link.href) for link in known.links]
+    opened = [
+        f'<a href="{escape(href)}" target="_blank" rel="noopener noreferrer">{escape(text or href)}</a>'
+        for text, href in links[:_MOST_LINKS]
+        # Any other scheme could run a script, or call a number.
+        if href.lower().startswith(("https://", "http://"))
+    ]
+    return [f'<p class="links">{" ".join(opened)}</p>'] if opened else []
 
 
 def _state(view: View) -> list[str]:

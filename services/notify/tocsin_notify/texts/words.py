@@ -60,6 +60,11 @@ class Words:
     change_settings: str
     method_named: str
     method_unnamed: str
+    channel_email: str
+    channel_sms: str
+    channel_voice: str
+    channel_web_push: str
+    channel_console: str
     acknowledged_by: str
     resolved_by: str
     its_source: str
@@ -91,6 +96,7 @@ class Words:
     happened_all: str
     brief_urgent: str
     brief_page: str
+    brief_asked: str
     unknown: str
 
     sms_code: str
@@ -98,6 +104,7 @@ class Words:
     sms_acknowledged: str
     sms_resolved: str
     sms_level: str
+    sms_asked: str
     sms_reply: str
     sms_reply_all: str
 
@@ -105,6 +112,7 @@ class Words:
     """The language of the voice that reads (twilio.com/docs/voice/twiml/say#attributes-language)."""
     voice_page: str
     voice_level: str
+    voice_asked: str
     voice_bundle: str
     voice_code: str
     voice_test: str

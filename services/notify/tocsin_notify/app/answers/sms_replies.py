@@ -12,7 +12,7 @@ from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.pages.stored_jobs import title_of
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import WAKING
-from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
+from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply, shortened
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.answers import sms_replies
 from tocsin_notify.store.answers.sms_replies import TextedPage, TextReceived
@@ -25,6 +25,7 @@ MOST_ANSWERS: Final = 5
 """Answers to messages that are not understood, for each number until it sends one that is: this ends a loop of two
 machines that answer each other."""
 _LISTED: Final = 3
+_TITLE_LENGTH: Final = 60
 
 
 class SmsReplies:
@@ -116,4 +117,4 @@ def _which(words: ReplyWords, reply: Reply, pages: list[TextedPage], number: str
 
 
 def _title(page: TextedPage) -> str:
-    return title_of(page.job)[:60]
+    return shortened(title_of(page.job), _TITLE_LENGTH)

@@ -19,7 +19,7 @@ from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.slots import NOTIFICATIONS
 from tocsin_notify.app.pages.own_pages import own_page, store_planned
 from tocsin_notify.channels.registry import TYPES
-from tocsin_notify.domain.page import RINGING, Kind, Method, Page, Urgency
+from tocsin_notify.domain.page import RINGING, Channel, Kind, Method, Page, Urgency
 from tocsin_notify.domain.planning import Planned
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.cipher import Cipher, SecretLost
@@ -154,9 +154,15 @@ def _change(words: Words, what: str, contact: Contact | None) -> str:
     return str(getattr(words, f"change_{what}")).format(method=_named(words, contact) if contact is not None else "")
 
 
+def channel_in(words: Words, channel: Channel) -> str:
+    """The channel as people say it. Names of products are the same in every language."""
+    return str(getattr(words, f"channel_{channel}", TYPES[channel].word))
+
+
 def _named(words: Words, contact: Contact) -> str:
     """The name on one line: the reader is another user than the author of the name."""
-    name, channel = " ".join(contact.display_name.split()), TYPES[contact.channel].word
+    name = " ".join(contact.display_name.split())
+    channel = channel_in(words, contact.channel)
     return (
         words.method_named.format(name=name, channel=channel) if name else words.method_unnamed.format(channel=channel)
     )

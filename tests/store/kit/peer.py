@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.db.outbox import Done, OutboxRow, Outcome, Relay, append_across
+from tocsin_kit.db.outbox import Done, OutboxRow, Relay, RowAnswer, append_across
 from tocsin_kit.db.outbox_admin import find, list_dead
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
@@ -41,7 +41,7 @@ class Peer:
         self.ends = asyncio.Event()
         """What hangs is taken."""
 
-    async def deliver(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(self, rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         self.calls.append(list(rows))
         await asyncio.sleep(0)
         if self.down is not None:

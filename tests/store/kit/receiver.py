@@ -6,7 +6,7 @@ from datetime import timedelta
 from tocsin_kit.db.outbox import (
     Done,
     OutboxRow,
-    Outcome,
+    RowAnswer,
     append_many,
 )
 from tocsin_kit.db.pool import Database
@@ -35,11 +35,11 @@ async def move_time(db: Database, seconds: float) -> None:
 class Receiver:
     """Takes batches, answers what it is told to, and remembers."""
 
-    def __init__(self, answer: Callable[[OutboxRow], Outcome] = lambda row: Done()) -> None:
+    def __init__(self, answer: Callable[[OutboxRow], RowAnswer] = lambda row: Done()) -> None:
         self.answer = answer
         self.batches: list[list[OutboxRow]] = []
 
-    async def deliver(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(self, rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         self.batches.append(list(rows))
         return [self.answer(row) for row in rows]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import asyncpg
 import pytest
-from tocsin_kit.db.outbox import OutboxRow, Outcome, Relay
+from tocsin_kit.db.outbox import OutboxRow, Relay, RowAnswer
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import GiveWay
 
@@ -54,7 +54,7 @@ async def test_the_round_trips_of_a_message_that_is_accepted(db: Database) -> No
 async def test_a_busy_process_lets_three_sweeps_pass_and_no_more(db: Database, eventually: Eventually) -> None:
     receiver, looks = Receiver(), list[str]()
 
-    async def deliver(rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> Sequence[RowAnswer]:
         if not receiver.batches:
             await put(db, ("k2", "second"))  # behind the first round's claim, and without a nudge
         return await receiver.deliver(rows)

@@ -13,9 +13,9 @@ from tocsin_kit.db.outbox import (
     Dead,
     Done,
     OutboxRow,
-    Outcome,
     Relay,
     Retry,
+    RowAnswer,
     append_across,
     append_many,
     append_mixed,
@@ -125,13 +125,13 @@ async def test_dead_rows_stay_with_their_reason_until_redriven(db: Database) -> 
     [
         (KeyError("x"), "KeyError: 'x'"),
         (TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "full"), "OVERLOADED: full"),
-        (None, "RuntimeError: 1 rows were given, 0 outcomes came back"),
+        (None, "RuntimeError: 1 rows were given, 0 answers came back"),
     ],
 )
 async def test_a_failing_delivery_is_a_retry(db: Database, failure: Exception | None, kept: str) -> None:
     await put(db, ("k", "x"))
 
-    async def fail(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def fail(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         if failure is not None:
             raise failure
         return []
@@ -146,7 +146,7 @@ async def test_a_failing_delivery_is_a_retry(db: Database, failure: Exception | 
 async def test_a_delivery_is_cut_off_before_its_lease_ends(db: Database) -> None:
     await put(db, ("k", "x"))
 
-    async def hang(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def hang(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         await asyncio.Event().wait()
         return []
 
@@ -191,7 +191,7 @@ async def test_order_holds_under_random_failures_and_three_replicas(
     overtaken: list[str] = []
     deliveries = 0
 
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         nonlocal deliveries
         deliveries += 1
         mine = [row.ordering_key for row in rows]
@@ -205,7 +205,7 @@ async def test_order_holds_under_random_failures_and_three_replicas(
                 raise ConnectionError("the receiver hung up")
             if dice < 0.12:
                 await asyncio.Event().wait()
-            outcomes: list[Outcome] = []
+            outcomes: list[RowAnswer] = []
             for row in rows:
                 dice = rng.random()
                 if dice < 0.15:

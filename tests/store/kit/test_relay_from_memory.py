@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Outcome, Relay, Retry, append_mixed
+from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Relay, Retry, RowAnswer, append_mixed
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import Sets
 from tocsin_kit.errors import TocsinError
@@ -56,7 +56,7 @@ async def test_what_was_never_handed_over_is_found_by_the_relay(db: Database) ->
 
 
 async def test_what_is_not_accepted_goes_to_the_relay_at_once(db: Database, eventually: Eventually) -> None:
-    answers: dict[str, Outcome] = {"later": Retry("busy"), "never": Dead("no")}
+    answers: dict[str, RowAnswer] = {"later": Retry("busy"), "never": Dead("no")}
     receiver = Receiver(lambda row: answers.pop(row.payload.decode(), Done()))
     relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
     async with running(relay):
@@ -73,7 +73,7 @@ async def test_a_receiver_that_fails_or_hangs_costs_no_row(db: Database, eventua
     fails, hangs = asyncio.Event(), asyncio.Event()
     receiver = Receiver()
 
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         if not fails.is_set():
             fails.set()
             raise RuntimeError("a defect")
@@ -122,7 +122,7 @@ async def test_a_delivery_from_memory_is_cut_by_bytes(db: Database) -> None:
 
 
 async def test_memory_takes_no_rows_for_a_receiver_that_is_away_nor_without_bound(db: Database) -> None:
-    async def away(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def away(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         raise TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, "it is not there")
 
     relay = Relay(db, away, kinds=[KIND])

@@ -7,7 +7,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
-from tocsin_kit.db.outbox import OutboxRow, Outcome, Relay, append_across
+from tocsin_kit.db.outbox import OutboxRow, Relay, RowAnswer, append_across
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import GiveWay, Sets
 from tocsin_kit.noisy_tenants import NoisyTenants
@@ -84,7 +84,7 @@ async def test_deliveries_of_a_noisy_tenant_leave_places_for_several_others(
     """They travel apart, so that each moment has more deliveries than it had when all travelled together."""
     peer, answered, begun = Peer(), asyncio.Event(), Counter[str]()
 
-    async def deliver(rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> Sequence[RowAnswer]:
         begun[rows[0].org_id] += 1
         if rows[0].org_id != "victim":
             await answered.wait()

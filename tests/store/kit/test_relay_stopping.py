@@ -7,8 +7,8 @@ import pytest
 from tocsin_kit.db.outbox import (
     Done,
     OutboxRow,
-    Outcome,
     Relay,
+    RowAnswer,
 )
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import Sets
@@ -40,7 +40,7 @@ async def test_stopping_finishes_what_is_in_flight(db: Database, eventually: Eve
     await put(db, ("k", "x"))
     go, began, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         began.set()
         await go.wait()
         return [Done()]
@@ -73,7 +73,7 @@ async def test_cancelling_gives_back_what_is_in_flight(db: Database) -> None:
     await put(db, ("k", "x"))
     began = asyncio.Event()
 
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         began.set()
         await asyncio.Event().wait()
         return []
@@ -121,7 +121,7 @@ async def test_what_was_delivered_before_an_outage_is_settled_after_it_and_not_w
     settling = asyncio.Event()
     texts: list[str] = []
 
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         texts.extend(row.payload.decode() for row in rows)
         if not settling.is_set():
             monkeypatch.setattr("tocsin_kit.db.connections._PATIENCE", 0.01)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry
+from tocsin_kit.db.outbox import Dead, OutboxRow, Relay, Retry, RowAnswer
 from tocsin_kit.db.outbox_admin import find_many, list_waiting
 from tocsin_kit.db.outbox_figures import figures
 from tocsin_kit.db.pool import Database
@@ -16,7 +16,7 @@ from tests.store.kit.peer import KIND, put
 async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database) -> None:
     metrics = Metrics()
 
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
         return [Retry("OUT_OF_ORDER", blocked=True) if row.ordering_key == "k" else Dead("never") for row in rows]
 
     await put(db, "a", [b"x"], key="k")

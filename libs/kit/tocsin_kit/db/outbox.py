@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from tocsin_kit.db.outbox_confirmed import Confirmed
-from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
+from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Retry, RowAnswer
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.relay import Relay
 from tocsin_kit.db.relay_from_memory import SURE_WAY_SECONDS
@@ -24,9 +24,9 @@ __all__ = [
     "Dead",
     "Done",
     "OutboxRow",
-    "Outcome",
     "Relay",
     "Retry",
+    "RowAnswer",
     "append_across",
     "append_many",
     "append_mixed",

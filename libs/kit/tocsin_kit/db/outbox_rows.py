@@ -47,7 +47,8 @@ class Dead:
     reason: str
 
 
-Outcome = Done | Retry | Dead
+RowAnswer = Done | Retry | Dead
+"""What the receiver of a row answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class GiveWay:
 class Relay:
     """Delivers rows of `kinds`.
 
-    `deliver` gets a set of rows, no two of one ordering key, and returns one outcome per row, or raises. Its error is judged.
+    `deliver` gets a set of rows, no two of one ordering key, and returns one answer per row, or raises. Its error is judged.
     "Away" (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, a lost connection; also UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED)
     leaves every row unchanged. After any other error the relay delivers the rows in halves until the refused one is alone.
     `deliver` may run several times at once and must end within 0.8 of the lease, after which it is cancelled; so the receiver may

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tocsin_kit.db.outbox_rows import Done, OutboxRow, Outcome
+from tocsin_kit.db.outbox_rows import Done, OutboxRow, RowAnswer
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_verdicts import Failure, Verdict, judge
 from tocsin_kit.errors import TocsinError
 
-Deliver = Callable[[Sequence[OutboxRow]], Awaitable[Sequence[Outcome]]]
+Deliver = Callable[[Sequence[OutboxRow]], Awaitable[Sequence[RowAnswer]]]
 
 _STOPS: Final = (Verdict.AWAY, Verdict.SLOW)
 
@@ -34,7 +34,7 @@ class Returned:
     error: str
 
 
-Result = Outcome | Refused | Returned
+Result = RowAnswer | Refused | Returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,9 @@ class Delivery:
     async def _try(self, rows: Sequence[OutboxRow]) -> Failure | None:
         began = time.monotonic()
         try:
-            outcomes = await self._deliver(rows)
-            if len(outcomes) != len(rows):
-                raise RuntimeError(f"{len(rows)} rows were given, {len(outcomes)} outcomes came back")
+            answers = await self._deliver(rows)
+            if len(answers) != len(rows):
+                raise RuntimeError(f"{len(rows)} rows were given, {len(answers)} answers came back")
         except TimeoutError as error:
             return judge(error)
         except Exception as error:
@@ -147,9 +147,9 @@ class Delivery:
                 self.defect = error
             return failure
         self.answered = True
-        if any(isinstance(outcome, Done) for outcome in outcomes):
+        if any(isinstance(answer, Done) for answer in answers):
             self._receiver.accepted(began=began)
-        self.results.update((row.id, outcome) for row, outcome in zip(rows, outcomes, strict=True))
+        self.results.update((row.id, answer) for row, answer in zip(rows, answers, strict=True))
         return None
 
     def _return_the_rest(self) -> None:

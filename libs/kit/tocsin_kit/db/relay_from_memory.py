@@ -116,8 +116,8 @@ class MemoryDeliveries:
         began = time.monotonic()
         try:
             async with asyncio.timeout(SURE_WAY_SECONDS):
-                outcomes = await self._deliver(rows)
-            done = {row.id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Done)}
+                answers = await self._deliver(rows)
+            done = {row.id for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Done)}
         except Exception as error:
             # The relay meets the same error at once, judges it and reports it.
             self._pauses_until = time.monotonic() + _PAUSE_SECONDS

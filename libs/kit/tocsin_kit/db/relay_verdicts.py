@@ -86,10 +86,10 @@ def judge(error: Exception) -> Failure:
     return Failure(Verdict.FAULT, f"{type(error).__name__}: {error}")
 
 
-def retry_pause(row: OutboxRow, outcome: Retry) -> float:
+def retry_pause(row: OutboxRow, answer: Retry) -> float:
     """Seconds until a row that the receiver postponed is tried again."""
-    if outcome.after is not None:
-        return min(outcome.after, RETRY_CAP)
+    if answer.after is not None:
+        return min(answer.after, RETRY_CAP)
     return backoff(row.retries + 1, base=RETRY_BASE, cap=RETRY_CAP)
 
 

@@ -13,7 +13,7 @@ from tocsin_escalation.app.incidents.jobs import CANCEL, PAGE, USER
 from tocsin_escalation.app.notices.notice_jobs import NOTICE
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.work.relay import Delivery
+from tocsin_escalation.work.relay import NotifyDelivery
 from tocsin_escalation.work.substitute import less_of_cancellation, less_of_event, less_of_notice, less_of_page
 
 
@@ -22,7 +22,7 @@ class Relays:
 
     def __init__(self, runtime: Runtime[EscalationSettings], notify: Notify, channel: grpc.aio.Channel) -> None:
         """`channel`: the one that `notify` calls through."""
-        sets, delivery = Sets(max_bytes=runtime.settings.grpc_max_message_bytes // 2), Delivery(notify)
+        sets, delivery = Sets(max_bytes=runtime.settings.grpc_max_message_bytes // 2), NotifyDelivery(notify)
         self.page, self.cancel, self.event, self.notice = (
             Relay(
                 runtime.database,

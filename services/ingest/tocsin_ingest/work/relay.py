@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent, IncidentEventResult
-from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Retry
+from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Retry, RowAnswer
 from tocsin_kit.db.relay_verdicts import Verdict, judge
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
@@ -63,33 +63,33 @@ class EventDelivery:
         self._records = records
         self._metrics = metrics
 
-    async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One outcome per row. What escalation answers to the call as a whole is raised, for the relay to judge.
+    async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[RowAnswer]:
+        """One answer per row. What escalation answers to the call as a whole is raised, for the relay to judge.
 
         An incident that was resolved before escalation could hear of it is told as resolved, so that it pages no one.
 
         Where escalation lacks what must come before an event, the incident is opened there anew from ingest's record, so
         that no event is out of order for ever.
         """
-        outcomes: dict[int, Outcome] = {}
+        answers: dict[int, RowAnswer] = {}
         events: list[tuple[OutboxRow, IncidentEvent]] = []
         for row in rows:
             try:
                 events.append((row, _event(row)))
             except DecodeError as error:
-                outcomes[row.id] = Dead(f"cannot be read: {error}")
+                answers[row.id] = Dead(f"cannot be read: {error}")
         lost: list[tuple[OutboxRow, IncidentEvent, str]] = []
         if events:
             await self._count([(row.org_id, event) for row, event in events if event.HasField("alerts_added")])
             await self._end([(row.org_id, event) for row, event in events if row.attempts and event.HasField("opened")])
             results = await self._sink.apply([event for _, event in events])
             for (row, event), result in zip(events, results, strict=True):
-                outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+                answers[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
                 if result in _CAUSES:
                     lost.append((row, event, _CAUSES[result]))
         if lost:
-            await self._open_anew(lost, outcomes)
-        return [outcomes[row.id] for row in rows]
+            await self._open_anew(lost, answers)
+        return [answers[row.id] for row in rows]
 
     async def _end(self, openings: Sequence[tuple[str, IncidentEvent]]) -> None:
         """Those that were not delivered from memory, right after their commit, may have waited for escalation since long."""
@@ -111,17 +111,17 @@ class EventDelivery:
             added.alert_count = max(added.alert_count, counts.get(of, 0))
 
     async def _open_anew(
-        self, lost: Sequence[tuple[OutboxRow, IncidentEvent, str]], outcomes: dict[int, Outcome]
+        self, lost: Sequence[tuple[OutboxRow, IncidentEvent, str]], answers: dict[int, RowAnswer]
     ) -> None:
         """Each alone: they are few, an opening may be large, and one that is refused is its own affair."""
         records = await self._records.of([(row.org_id, _incident_id(event)) for row, event, _ in lost])
         for row, event, cause in lost:
             record = records.get((row.org_id, _incident_id(event)))
             if record is None:
-                outcomes[row.id] = Dead(f"{cause}, and ingest has no record of it")
+                answers[row.id] = Dead(f"{cause}, and ingest has no record of it")
                 continue
             result = await self._apply_or_less(_with_opening(record, event, cause))
-            outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+            answers[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
             if result in _ACCEPTED:
                 self._metrics.opened_anew.inc()
                 _log.error("incident_opened_anew", org_id=row.org_id, incident=event.incident, reason=cause)

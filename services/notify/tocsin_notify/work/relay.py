@@ -5,7 +5,7 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome, PageOutcomeResult
-from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome
+from tocsin_kit.db.outbox import Dead, Done, OutboxRow, RowAnswer
 
 
 class OutcomeSink(Protocol):
@@ -22,9 +22,9 @@ class OutcomeDelivery:
     def __init__(self, sink: OutcomeSink) -> None:
         self._sink = sink
 
-    async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+    async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[RowAnswer]:
         """One answer per row. If escalation refuses the call as a whole, its error is raised, and the relay decides."""
-        answers: dict[int, Outcome] = {}
+        answers: dict[int, RowAnswer] = {}
         readable: list[tuple[OutboxRow, PageOutcome]] = []
         for row in rows:
             try:

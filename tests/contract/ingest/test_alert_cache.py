@@ -25,10 +25,11 @@ from tocsin.ingest.v1.integration_service_pb2 import (
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, ExpireSilenceRequest, Silence
 from tocsin_ingest.app.alerts.admission import ALERTS
 from tocsin_ingest.app.alerts.alert_cache import AlertCache
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.alerts.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.send_alert import AlertIntake
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.batches import Batches

@@ -10,7 +10,7 @@ from uuid import UUID
 import icalendar
 from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import foresee
-from tocsin_escalation.app.foresight.check_policy import check_policy
+from tocsin_escalation.app.foresight.check_policy import PolicyCheck, check_policy
 from tocsin_escalation.app.foresight.explain import explain_page
 from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
 from tocsin_escalation.app.people import people, policies
@@ -151,7 +151,7 @@ async def events(desk: Desk) -> list[tuple[str, datetime, datetime]]:
 async def foreseen(desk: Desk, moment: datetime) -> set[str]:
     """Whom SimulateIncident and CheckPolicy name, before it is so late."""
     plan = (await foresee.on_policy(desk.db, Notify(), ORG, "web", moment, 1)).plan
-    checked = await check_policy(desk.db, Notify(), ORG, POLICY, [moment], 1, 7, saved=True)
+    checked = await check_policy(desk.db, Notify(), ORG, PolicyCheck(POLICY, [moment], 1, 7, saved=True))
     [forecast] = checked.forecasts
     assert paged(forecast.steps) == paged(plan.steps)
     return paged(plan.steps)

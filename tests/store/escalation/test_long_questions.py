@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1.swap_pb2 import Swap, SwapStretch
 from tocsin_escalation.app.foresight import earliest, foresee
-from tocsin_escalation.app.foresight.check_policy import check_policy
+from tocsin_escalation.app.foresight.check_policy import PolicyCheck, check_policy
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import planned, schedules, swaps
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
@@ -162,7 +162,7 @@ async def test_what_a_policy_costs_is_worked_out_while_no_transaction_is_open(de
     )
     await desk.asks(lambda tx, questions: policies.create(tx, one, "P", False, questions))
     await desk.asks(lambda tx, questions: policies.update(tx, "p", "", lambda _: (both, "P", False), questions))
-    await check_policy(desk.db, Notify(), ORG, both, [], 1, 1, saved=False)
+    await check_policy(desk.db, Notify(), ORG, PolicyCheck(both, [], 1, 1, saved=False))
     assert seen == [0, 0, 0]
 
 

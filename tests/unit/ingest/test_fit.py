@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
-from tocsin_ingest.app.alerts.send_alert import request_of
+from tocsin_ingest.app.alerts.alert_request import request_of
 from tocsin_ingest.http import fit
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_ingest.app.alerts.alert_request import AlertRequest, Sender
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED
-from tocsin_ingest.app.alerts.send_alert import AlertRequest, Sender
 from tocsin_ingest.http import format as formats
 from tocsin_ingest.http.format import Format
 from tocsin_ingest.http.known_bodies import LARGEST, Body, KnownBodies, KnownBody

@@ -23,7 +23,7 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.foresight import gap_warnings
-from tocsin_escalation.app.foresight.check_policy import check_policy
+from tocsin_escalation.app.foresight.check_policy import PolicyCheck, check_policy
 from tocsin_escalation.app.people import policies, reach
 from tocsin_escalation.app.people.reach import Reaching
 from tocsin_escalation.domain.policy import Policy
@@ -107,16 +107,14 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             policy = (await policies.get(self._db, org_id, parse_name(request.policy, "policies"))).policy
         else:
             policy = mapping.policy_from(request.draft.name.removeprefix("policies/") or "draft", request.draft)
-        found = await check_policy(
-            self._db,
-            self._notify,
-            org_id,
+        check = PolicyCheck(
             policy,
             [time.ToDatetime(UTC) for time in request.start_times],
             request.severity or severity_pb2.SEVERITY_CRITICAL,
             self._gap_days,
-            saved=saved,
+            saved,
         )
+        found = await check_policy(self._db, self._notify, org_id, check)
         return pb.CheckPolicyResponse(
             warnings=[*mapping.warnings_to(found.reachability), *mapping.gap_warnings_to(found.gaps)],
             forecasts=[

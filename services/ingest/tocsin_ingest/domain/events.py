@@ -11,13 +11,13 @@ from tocsin_ingest.domain.values import value
 class Opened:
     """A new incident; `first` is the message that opened it, the other fields are its state at the end of the batch.
 
-    `over_by`: who has resolved it already, so that it pages no one.
+    `resolved_by`: who has resolved it already, so that it pages no one.
     """
 
     first: Message
     severity: Severity
     alert_count: int = 1
-    over_by: str = ""
+    resolved_by: str = ""
 
 
 @value

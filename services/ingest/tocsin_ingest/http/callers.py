@@ -5,7 +5,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.server import RpcServer
 
-from tocsin_ingest.app.alerts.send_alert import Sender
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.integrations.directory import KEY_PREFIX, Directory
 
 

@@ -13,8 +13,8 @@ from tocsin_kit.http import http_status
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.server import RpcServer
 
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
-from tocsin_ingest.app.alerts.send_alert import Sender
 from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.integrations.heartbeats import Heartbeats

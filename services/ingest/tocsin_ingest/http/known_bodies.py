@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from tocsin_ingest.app.alerts.send_alert import AlertRequest, Sender
+from tocsin_ingest.app.alerts.alert_request import AlertRequest, Sender
 from tocsin_ingest.domain.values import value
 
 MOST_BYTES: Final = 16 << 20

@@ -18,10 +18,11 @@ from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.alert_cache import AlertText
+from tocsin_ingest.app.alerts.alert_request import AlertRequest, Sender, request_of
 from tocsin_ingest.app.alerts.alert_size import shorten
 from tocsin_ingest.app.alerts.refusals import Refusals
 from tocsin_ingest.app.alerts.route_alert import Stated
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, AlertRequest, PendingAnswers, Sender, request_of
+from tocsin_ingest.app.alerts.send_alert import AlertIntake, PendingAnswers
 from tocsin_ingest.app.alerts.signatures import check_signature
 from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.app.integrations.directory import Directory

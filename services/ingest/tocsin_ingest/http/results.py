@@ -10,8 +10,8 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response
 
+from tocsin_ingest.app.alerts.alert_request import AlertRequest
 from tocsin_ingest.app.alerts.intake_times import THROTTLED
-from tocsin_ingest.app.alerts.send_alert import AlertRequest
 from tocsin_ingest.app.alerts.transient import is_transient
 
 Answer = bytes | TocsinError

@@ -20,9 +20,10 @@ from tocsin_kit.mail.reading import Mail
 from tocsin_kit.mail.receiver import NOT_OUR_DOMAIN, Receiver, is_bounce, later, line
 from tocsin_kit.rpc.failures import masked
 
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.alerts.alert_size import shorten
 from tocsin_ingest.app.alerts.refusals import Refusals
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.send_alert import AlertIntake
 from tocsin_ingest.app.alerts.transient import is_transient
 from tocsin_ingest.app.integrations.directory import Directory
 from tocsin_ingest.app.integrations.mail_addresses import MailAddresses

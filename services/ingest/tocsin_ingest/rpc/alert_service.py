@@ -35,10 +35,11 @@ from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.raw_fields import length_delimited, takes_bytes, with_raw_field
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.alerts.alert_size import check_size
 from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.send_alert import AlertIntake
 from tocsin_ingest.app.alerts.simulate_alert import Simulation
 from tocsin_ingest.app.alerts.simulate_pages import Foreseeing, pages_of
 from tocsin_ingest.app.integrations.heartbeats import Heartbeats

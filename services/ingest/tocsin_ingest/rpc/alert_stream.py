@@ -9,7 +9,8 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse, StreamAlertsRe
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.time_slices import TimeSlice
 
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.alert_request import Sender
+from tocsin_ingest.app.alerts.send_alert import AlertIntake
 from tocsin_ingest.rpc.mapping import status_of
 
 

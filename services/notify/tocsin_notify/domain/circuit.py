@@ -104,7 +104,7 @@ def hear(
 ) -> Circuit:
     """The circuit after a call that `began` then has ended. `chance` is uniform in [0, 1): the jitter, from outside."""
     if circuit.opened is not None:
-        return _hear_open(circuit, circuit.opened, receiver, failed, began, now, policy, chance)
+        return _hear_open(circuit, receiver, failed, began, now, policy, chance)
     lately = [each for each in circuit.heard if each.receiver != receiver and now - each.at < policy.window]
     if not failed and not any(each.failed for each in lately):
         return CLOSED
@@ -126,7 +126,6 @@ def ask(circuit: Circuit, receiver: Hashable, now: float, policy: CircuitPolicy)
 
 def _hear_open(
     circuit: Circuit,
-    opened: float,
     receiver: Hashable,
     failed: bool,
     began: float,
@@ -134,7 +133,8 @@ def _hear_open(
     policy: CircuitPolicy,
     chance: float,
 ) -> Circuit:
-    if began < opened:
+    assert circuit.opened is not None
+    if began < circuit.opened:
         return circuit  # it began before the circuit opened
     if not failed:
         return CLOSED

@@ -38,6 +38,18 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyCheck:
+    """About one policy. `starts`: when incidents of this `severity` begin; none: now, and a week later. `gap_days`: how far ahead
+    gaps are looked for. `saved`: it exists; otherwise it is a draft, and is checked as CreatePolicy does."""
+
+    policy: Policy
+    starts: Sequence[datetime]
+    severity: int
+    gap_days: int
+    saved: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """All results. `reachability_known`: notify has answered."""
 
@@ -47,33 +59,23 @@ class Checked:
     reachability_known: bool
 
 
-async def check_policy(
-    db: Database,
-    notify: Reaching,
-    org_id: str,
-    policy: Policy,
-    starts: Sequence[datetime],
-    severity: int,
-    gap_days: int,
-    *,
-    saved: bool,
-) -> Checked:
+async def check_policy(db: Database, notify: Reaching, org_id: str, check: PolicyCheck) -> Checked:
     """Raises INVALID_FIELD for `start_times`, and for a policy that is not `saved` the errors of CreatePolicy."""
-    computations = Computations()
+    computations, policy = Computations(), check.policy
 
     async def look(tx: Tx) -> list[foresee.SimulatedIncident]:
-        if not saved:
+        if not check.saved:
             await policies.check(tx, policy, computations, "draft")
         now = await tx.now()
         return [
-            await foresee.on_draft(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), severity)
-            for number, start in enumerate(starts or (now, now + _LATER))
+            await foresee.on_draft(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), check.severity)
+            for number, start in enumerate(check.starts or (now, now + _LATER))
         ]
 
     openings = await computations.run(org_id, lambda: db.run(org_id, look))
     unreachable, known = await foresee.unreachable_of(notify, org_id, *(opening.there for opening in openings))
     [reachability] = await reach.of_policies(db, notify, org_id, [policy])
-    [ahead] = await gap_warnings.of_policies(db, org_id, [policy], gap_days)
+    [ahead] = await gap_warnings.of_policies(db, org_id, [policy], check.gap_days)
     forecasts = [forecast(opening.begins, await opening.play(unreachable)) for opening in openings]
     return Checked(reachability, ahead, tuple(forecasts), known)
 

@@ -15,7 +15,7 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import SYSTEM, OneRoundTrip, Tx
-from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
@@ -23,9 +23,10 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_escalation.app.incidents import followers, incident_events, jobs, journal_notes, publish_notes
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.step_refusals import refused
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
-from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, StopPages, TurnTaken
 from tocsin_escalation.domain.escalation import Escalation, TimerKind, changed
 from tocsin_escalation.domain.events import Noted, Resolved
 from tocsin_escalation.domain.policy import Directory
@@ -337,48 +338,3 @@ class _Work:
 
 def _still_held(run: Escalation, following: Escalation) -> bool:
     return all(each.timer is not None and each.timer.kind is TimerKind.GAP_HOLD for each in (run, following))
-
-
-def refused(run: Escalation, refusal: Refusal) -> TocsinError:
-    """The error behind a refusal."""
-    name = f"incidents/{run.incident_id}"
-    last = len(run.policy.levels) if run.policy else 0
-    match refusal:
-        case Refusal.INCIDENT_RESOLVED:
-            return TocsinError(reasons.ERROR_REASON_INCIDENT_RESOLVED, f"{name} is resolved", metadata={"name": name})
-        case Refusal.LEVEL_UNKNOWN:
-            return invalid("level", f"the policy has {last} levels; name one of them, or 0 for the next")
-        case Refusal.NO_RESPONDERS:
-            return invalid(
-                "targets", "none of these can be paged, except perhaps yourself; name users who are not disabled"
-            )
-        case Refusal.NO_POLICY:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} has no policy that could begin again; hand it to one with ReassignIncident",
-                metadata={"name": name, "state": run.state.value},
-            )
-        case Refusal.NO_NEXT_LEVEL:
-            return TocsinError(
-                reasons.ERROR_REASON_NO_NEXT_LEVEL,
-                f"{name} is at level {run.level} of {last}; there is no level above it to escalate to",
-                metadata={"name": name, "level": str(run.level)},
-            )
-        case Refusal.INCIDENT_MERGED:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} is merged into incidents/{run.merged_into}: act on that one, or take this one out with UnmergeIncident",
-                metadata={"name": name, "state": run.state.value, "merged_into": f"incidents/{run.merged_into}"},
-            )
-        case Refusal.NOT_MERGED:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} is {run.state.value}; only a merged incident can be taken out of another one",
-                metadata={"name": name, "state": run.state.value},
-            )
-        case Refusal.INCIDENT_STATE:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} is {run.state.value}; this needs an acknowledged or snoozed incident",
-                metadata={"name": name, "state": run.state.value},
-            )

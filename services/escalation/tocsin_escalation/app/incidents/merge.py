@@ -6,8 +6,8 @@ from uuid import UUID
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.errors import invalid, not_found
 
-from tocsin_escalation.app.incidents.advance import refused
 from tocsin_escalation.app.incidents.decision_data import Step
+from tocsin_escalation.app.incidents.step_refusals import refused
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decision import Refusal
 from tocsin_escalation.domain.escalation import Escalation, State

@@ -135,7 +135,7 @@ class SenderCache:
 
 
 class AlertCache:
-    """The shelves of all senders; those not used for longest are dropped."""
+    """The caches of all senders; those not used for longest are dropped."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self._most = most

@@ -19,8 +19,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.alerts.own_alerts import REFUSED, THROTTLED
-from tocsin_ingest.app.alerts.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.alerts.send_alert import AlertIntake
 from tocsin_ingest.domain.actors import INGEST
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts import intakes, refusals

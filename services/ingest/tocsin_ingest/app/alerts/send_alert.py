@@ -6,83 +6,36 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
-from tocsin_kit.auth import Principal, invalid_credential
+from tocsin_kit.auth import invalid_credential
 from tocsin_kit.batches import Batches, Several, overloaded
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.requests import body_hash
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
-from tocsin_kit.rpc.raw_fields import length_delimited
 from tocsin_kit.rpc.validation import validate
 from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_ingest.app.alerts.admission import Admission
 from tocsin_ingest.app.alerts.alert_cache import AlertCache, CachedCore, CacheKey, SenderCache, cache_key
-from tocsin_ingest.app.alerts.alert_parts import core_of, words_of
+from tocsin_ingest.app.alerts.alert_parts import core_of
+from tocsin_ingest.app.alerts.alert_request import INTEGRATIONS, AlertRequest, Sender
 from tocsin_ingest.app.alerts.alert_size import check_bytes
 from tocsin_ingest.app.alerts.commit_batch import Entry
 from tocsin_ingest.app.alerts.details import check_details
 from tocsin_ingest.app.alerts.intake_times import IntakeTimes
 from tocsin_ingest.app.alerts.known_rules import register_rules
 from tocsin_ingest.app.alerts.rate_limit import RateLimit
+from tocsin_ingest.app.alerts.received_alert import ReceivedAlert
 from tocsin_ingest.app.alerts.route_alert import NOTHING_STATED, Stated, route_wholly
 from tocsin_ingest.app.integrations.directory import Directory, Routing
-from tocsin_ingest.domain.values import value
 
-_ALERT: Final = SendAlertRequest.DESCRIPTOR.fields_by_name["alert"].number
-_INTEGRATIONS: Final = "integrations"
 _READING_SECONDS: Final = 0.1
 """Seconds after which the alerts of a batch that are read already continue: the data they were read with must not become old
 while others are read."""
 _SLICE: Final = 0.002
 """Seconds of a slice of time. A batch that commits meanwhile waits for the event loop after each of its statements. If it waited
 for as long as a call takes to be read, the database would be idle in that time, and reading would stop while the database works."""
-
-
-@value
-class Sender:
-    """The sender of an alert. `integration_id` is set for holders of an integration key, which speak for that one only. `signed`:
-    the body has the signature that its integration asks for, or is our own.
-    """
-
-    org_id: str
-    subject: str
-    integration_id: str | None
-    signed: bool = False
-
-    @classmethod
-    def of(cls, principal: Principal) -> "Sender":
-        """The sender a credential stands for."""
-        collection, _, integration_id = principal.subject.partition("/")
-        return cls(principal.org_id, principal.subject, integration_id if collection == _INTEGRATIONS else None)
-
-
-@value
-class AlertRequest:
-    """An alert as its sender made it. `data`: a SendAlertRequest, serialized; `key`: what it is recognised by."""
-
-    data: bytes
-    stated: Stated
-    key: CacheKey
-
-    @classmethod
-    def of(cls, request: SendAlertRequest, stated: Stated) -> "AlertRequest":
-        """The request, and what was stated beside it."""
-        return cls.made_of(request.SerializeToString(), stated)
-
-    @classmethod
-    def made_of(cls, data: bytes, stated: Stated) -> "AlertRequest":
-        """The same of a request that is serialized."""
-        return cls(data, stated, cache_key(data, stated))
-
-
-def request_of(alert: AlertInput, request_id: str = "") -> bytes:
-    """A SendAlertRequest with the alert, serialized. Making the request object costs three times as much: the alert would be
-    copied into it."""
-    data = length_delimited(_ALERT, alert.SerializeToString())
-    return SendAlertRequest(request_id=request_id).SerializeToString() + data if request_id else data
 
 
 class AlertIntake:
@@ -112,7 +65,7 @@ class AlertIntake:
         cache = self._cache.of(sender.org_id, sender.subject)
         entry = await self._cached(sender, cache, data)
         if entry is None:
-            entry = await self._read(sender, cache, _ReceivedAlert(data), data)
+            entry = await self._read(sender, cache, ReceivedAlert(data), data)
         return await self._enqueue(entry)
 
     async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[bytes | Exception]:
@@ -121,12 +74,12 @@ class AlertIntake:
         If one cannot be parsed the whole request is refused: raises DecodeError.
         """
         cache = self._cache.of(sender.org_id, sender.subject)
-        unknown = {data: _ReceivedAlert(data) for data in parts if cache.get(data) is None}
+        unknown = {data: ReceivedAlert(data) for data in parts if cache.get(data) is None}
         for given in unknown.values():
             given.parse(cache)
 
-        def read(data: Any) -> _ReceivedAlert:
-            return unknown.get(data) or _ReceivedAlert(data)
+        def read(data: Any) -> ReceivedAlert:
+            return unknown.get(data) or ReceivedAlert(data)
 
         return await (await self._take_all(sender, parts, read)).answers()
 
@@ -135,13 +88,13 @@ class AlertIntake:
     ) -> "PendingAnswers":
         """The same for alerts that `read` makes from their identities: returns as soon as they wait for their batch."""
 
-        def given(key: Any) -> _ReceivedAlert:
-            return _ReceivedAlert(*read(key))
+        def given(key: Any) -> ReceivedAlert:
+            return ReceivedAlert(*read(key))
 
         return await self._take_all(sender, parts, given)
 
     async def _take_all(
-        self, sender: Sender, parts: "Sequence[CacheKey]", read: "Callable[[Any], _ReceivedAlert]"
+        self, sender: Sender, parts: "Sequence[CacheKey]", read: "Callable[[Any], ReceivedAlert]"
     ) -> "PendingAnswers":
         reading = iter(parts)
         taken: list[_PendingAnswers] = []
@@ -167,7 +120,7 @@ class AlertIntake:
             cache = self._cache.of(sender.org_id, sender.subject)
             entry = await self._cached(sender, cache, sent.key)
             if entry is None:
-                entry = await self._read(sender, cache, _ReceivedAlert(sent.data, sent.stated, request), sent.key)
+                entry = await self._read(sender, cache, ReceivedAlert(sent.data, sent.stated, request), sent.key)
             return self._batches.enqueue(entry) if own else self._enqueue(entry)
         except Exception as error:
             failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -215,7 +168,7 @@ class AlertIntake:
                 self._times.refused(entry.org_id, entry.message.integration_id, error)
 
     async def _entries(
-        self, sender: Sender, reading: "Iterator[CacheKey]", read: "Callable[[Any], _ReceivedAlert]"
+        self, sender: Sender, reading: "Iterator[CacheKey]", read: "Callable[[Any], ReceivedAlert]"
     ) -> "list[Entry | Exception]":
         """The next entries: all that are left, or as many as can be read in a moment."""
         loop = asyncio.get_running_loop()
@@ -257,7 +210,7 @@ class AlertIntake:
         self,
         sender: Sender,
         cache: SenderCache,
-        given: "_ReceivedAlert",
+        given: "ReceivedAlert",
         key: CacheKey,
         routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
@@ -289,7 +242,7 @@ class AlertIntake:
             )
         return Entry(sender.org_id, message, request.request_id, body_hash(request)) if request.request_id else entry
 
-    def _from_core(self, known_core: CachedCore, key: CacheKey, given: "_ReceivedAlert") -> Entry | None:
+    def _from_core(self, known_core: CachedCore, key: CacheKey, given: "ReceivedAlert") -> Entry | None:
         """The entry of an alert with a known core, whose routing is as it was."""
         if known_core.newest is not None and known_core.newest[0] == key:
             # An alert that came twice will come again.
@@ -315,7 +268,7 @@ class AlertIntake:
 
     async def _look_up(self, sender: Sender, named: str) -> Routing:
         if sender.integration_id is None:
-            integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
+            integration_id = parse_name(named, INTEGRATIONS, field="integration") if named else ""
             return await self._directory.routing(sender.org_id, integration_id)
         try:
             routing = await self._directory.routing(sender.org_id, sender.integration_id)
@@ -327,49 +280,6 @@ class AlertIntake:
         if routing.signature is not None and not sender.signed:
             raise invalid_credential("its integration takes what is signed only, by HTTP (integration.signature)")
         return routing
-
-
-class _ReceivedAlert:
-    """An alert as it was received: a serialized SendAlertRequest, and what its sender stated in addition."""
-
-    __slots__ = ("_known_core", "_request", "_words", "core", "data", "stated")
-
-    def __init__(self, data: bytes, stated: Stated = NOTHING_STATED, request: SendAlertRequest | None = None) -> None:
-        """`request`: the same, if it is parsed already. Raises DecodeError."""
-        self.data = data
-        self.stated = stated
-        self._request = request
-        self._words: Any = None
-        self._known_core: CachedCore | None = None
-        self.core = cache_key(core_of(data), stated)
-        """The identity of alerts with the same core."""
-
-    def parse(self, cache: SenderCache) -> None:
-        """Parses the parts that will be read. Raises DecodeError when any part cannot be parsed."""
-        if self.find_core(cache) is None:
-            self._request = SendAlertRequest.FromString(self.data)
-        else:
-            # The other parts are the same as in an earlier alert.
-            self._words = words_of(self.data)
-
-    def find_core(self, cache: SenderCache) -> CachedCore | None:
-        """What is known of alerts with its core."""
-        if self._known_core is None:
-            self._known_core = cache.find_core(self.core)
-        return self._known_core
-
-    @property
-    def request(self) -> SendAlertRequest:
-        """The whole. Raises DecodeError."""
-        if self._request is None:
-            self._request = SendAlertRequest.FromString(self.data)
-        return self._request
-
-    @property
-    def words(self) -> Any:
-        """Its words (`words_of`), parsed anew each time: they may be repaired. Raises DecodeError."""
-        words, self._words = self._words, None
-        return words_of(self.data) if words is None else words
 
 
 class PendingAnswers:

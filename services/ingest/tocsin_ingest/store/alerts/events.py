@@ -39,7 +39,7 @@ def event_of(org_id: str, incident_id: UUID, sequence: int, event: Event) -> Inc
         case Opened():
             first = event.first
             _open(message.opened, first.summary, event.severity, first.policy, first.integration_id, first.content)
-            message.opened.alert_count, message.opened.resolved_by = event.alert_count, event.over_by
+            message.opened.alert_count, message.opened.resolved_by = event.alert_count, event.resolved_by
         case AlertsAdded():
             added = message.alerts_added
             added.alert_count, added.summary, added.new_keys = event.alert_count, event.summary, event.new_keys

@@ -211,8 +211,8 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
         _rewrite_pending(org_id, incident_id, events, messages)
         key = str(incident_id)
         for number, event in enumerate(events.new, events.sequence + 1):
-            if isinstance(event, Opened) and (over_by := _over_by(snapshot.incidents[incident_id])):
-                event = replace(event, over_by=over_by)
+            if isinstance(event, Opened) and (resolved_by := _resolved_by(snapshot.incidents[incident_id])):
+                event = replace(event, resolved_by=resolved_by)
             payload = encode(org_id, incident_id, number, event)
             messages.new.append((payload, key, kind_of(event), _delay(event)))
             if number == 1:
@@ -223,7 +223,7 @@ def _events(org_id: str, snapshot: Snapshot) -> _Messages:
     return messages
 
 
-def _over_by(incident: Incident) -> str:
+def _resolved_by(incident: Incident) -> str:
     """Who has resolved it; nobody if that was ingest, because nothing was heard for long: it may well last."""
     return "" if incident.open or incident.resolved_by == INGEST else incident.resolved_by
 

@@ -107,7 +107,7 @@ def test_how_long_a_call_may_take_to_arrive_depends_on_the_machine() -> None:
     assert check(told, on_its_way=0.6) == []
 
 
-def test_calls_that_belong_to_nobody_are_found() -> None:
+def test_calls_that_belong_to_no_page_are_found() -> None:
     told = history()
     told.calls.append(Call("ana", "another", 1, "key 3", began=103.0, answered=103.0))
     told.calls.append(Call("ana", "incident", 2, "key 4", began=103.0, answered=103.0))

@@ -94,7 +94,7 @@ async def test_the_key_of_a_failed_call_makes_its_repeat_the_same_call(aio: tocs
         await aio.directory.CreateUser(request)
 
 
-async def test_nobody_at_the_address_is_unavailable_and_waits_no_longer_than_the_deadline() -> None:
+async def test_an_address_without_a_server_is_unavailable_and_waits_no_longer_than_the_deadline() -> None:
     async with tocsin_client.AioClient(token="t", escalation=f"127.0.0.1:{free_port()}", tls=None) as aio:
         with pytest.raises((tocsin_client.Unavailable, tocsin_client.DeadlineExceeded)):
             await aio.directory.GetUser(GetUserRequest(name="users/ana"), timeout=0.3)

@@ -23,7 +23,7 @@ def holds(struck: Sequence[Struck], budget: int, messages: int) -> None:
         assert {message.kind for message in one.got} == {"new_incident", "bundle"}
 
 
-async def test_nobody_gets_more_than_their_budget_and_everybody_finds_everything(tenant: Tenant) -> None:
+async def test_no_user_gets_more_than_their_budget_and_each_finds_everything(tenant: Tenant) -> None:
     await storms.budget(tenant, 3)
     struck = await storms.people(tenant, 3)
     await storms.strike(struck, 52, at_once=52)

@@ -171,7 +171,7 @@ def test_the_stock_brokers_of_sentinel_and_cluster_reclaim_nothing(kind: Any) ->
 
 
 @pytest.mark.parametrize("kind", [stock(RedisStreamBroker, "long tasks run twice (taskiq-redis#101)"), TimerBroker])
-async def test_a_task_that_takes_longer_than_the_time_out_is_given_to_nobody_else(
+async def test_a_task_that_takes_longer_than_the_time_out_is_given_to_no_other_worker(
     make: Any, kind: type[Broker], raw: Redis, queue: str
 ) -> None:
     lease = within(0.4)  # both share this loop: one that stands still for a lease lets the other have what it does
@@ -214,7 +214,7 @@ async def test_what_is_done_takes_no_memory(make: Any, kind: type[Broker], raw: 
     assert sum(number for key, number in left.items() if b"wake" not in key) == 0
 
 
-async def test_the_stock_bound_of_a_stream_trims_what_nobody_has_read(make: Any, raw: Redis, queue: str) -> None:
+async def test_the_stock_bound_of_a_stream_trims_what_no_worker_has_read(make: Any, raw: Redis, queue: str) -> None:
     broker = await make(RedisStreamBroker, maxlen=10, approximate=False)
     noting(broker)
     for number in range(30):

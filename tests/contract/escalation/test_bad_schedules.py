@@ -124,7 +124,7 @@ async def test_a_time_that_comes_never_or_twice_is_refused_with_both_candidates(
     assert "2026-10-25 00:30 UTC and 2026-10-25 01:30 UTC" in error.fields["schedule.layers[0].start"]
 
 
-async def test_names_of_nobody(tenant: Tenant) -> None:
+async def test_names_of_users_that_do_not_exist(tenant: Tenant) -> None:
     request = create(layer(line_up=[NOBODY, sp.LineUpEntry(users=["users/ana"])]))
     error = await failure(tenant.admin.schedules.CreateSchedule(request))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")

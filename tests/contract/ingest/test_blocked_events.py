@@ -80,7 +80,7 @@ async def test_a_gap_is_closed_by_the_next_event(database_url: str) -> None:
         assert again.event_id
 
 
-async def test_a_resolve_that_nobody_waits_for_tells_the_whole_story(database_url: str) -> None:
+async def test_a_resolve_whose_incident_is_unknown_tells_the_whole_story(database_url: str) -> None:
     async with peer() as forgetful, running(database_url, forgetful.target) as ingest:
         org = new_org()
         incident = (await ingest.alerts.SendAlert(trigger("k"), metadata=bearer(org))).incident

@@ -118,7 +118,7 @@ async def test_what_opens_at_the_end_of_a_silence_has_its_time(ingest: Ingest) -
     assert (await again(here, name))[-2:] == ["T: it opened I", "it is firing, in I"]
 
 
-async def test_alerts_that_nobody_recorded_or_that_do_not_exist(ingest: Ingest) -> None:
+async def test_alerts_without_a_record_and_alerts_that_do_not_exist(ingest: Ingest) -> None:
     here = await caller(ingest)
     answer = await here.sends(AlertInput(dedup_key="a", summary="x"))
     async with ingest.database.transaction(here.org) as tx:

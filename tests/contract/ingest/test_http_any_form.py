@@ -247,7 +247,7 @@ async def test_what_is_refused_within_an_hour_of_the_last_report_is_told_at_its_
         assert await tx.fetchval("SELECT refused FROM refused_alerts") == 0
 
 
-async def test_a_key_of_nobody_is_counted(sender: Sender) -> None:
+async def test_a_key_of_no_integration_is_counted(sender: Sender) -> None:
     async with sender.http.post(f"{sender.ingest.http}/v2/enqueue", data=b'{"routing_key": "tik_no"}') as response:
         assert response.status == 400
     assert await sender.alerts() == []

@@ -124,7 +124,7 @@ async def test_any_other_message_is_an_alert_by_its_subject(sender: Sender, amaz
         {"SigningCertURL": None},
     ],
 )
-async def test_what_sns_has_not_signed_is_refused_and_nobody_else_is_asked(
+async def test_what_sns_has_not_signed_is_refused_and_no_other_host_is_asked(
     sender: Sender, amazon: Amazon, change: dict[str, Any]
 ) -> None:
     before = [each for each in amazon.asked if not each.endswith("abcdef.pem")]

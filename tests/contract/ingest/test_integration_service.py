@@ -145,7 +145,7 @@ async def told(ingest: Ingest, org: str) -> list[str]:
     return [each.summary for each in listed.alerts if each.dedup_key == REFUSED]
 
 
-async def test_an_old_key_tells_nobody_while_another_works(ingest: Ingest) -> None:
+async def test_an_old_key_makes_no_incident_while_another_works(ingest: Ingest) -> None:
     org = new_org()
     name, first = await ingest.integration(org)
     await ingest.integrations.RotateIntegrationKey(RotateIntegrationKeyRequest(name=name), metadata=bearer(org))

@@ -180,7 +180,7 @@ async def test_an_integration_that_asks_for_signatures_takes_no_mails(mails: Mai
     assert [each.dedup_key for each in await mails.alerts()] == ["tocsin-refused-alerts"]
 
 
-async def test_who_guesses_addresses_is_slowed_down_and_nobody_else(mails: Mails) -> None:
+async def test_who_guesses_addresses_is_slowed_down_and_no_other_sender(mails: Mails) -> None:
     def guess(smtp: smtplib.SMTP) -> list[int]:
         smtp.ehlo()
         codes = []

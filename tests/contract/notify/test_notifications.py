@@ -149,7 +149,9 @@ async def test_redriving_after_an_acknowledge_cancels_instead(world: World, noti
     assert world.inbox.messages == []
 
 
-async def test_a_page_for_nobody_is_planned_anew_when_it_is_redriven(world: World, notify: Notify) -> None:
+async def test_a_page_for_a_user_without_methods_is_planned_anew_when_it_is_redriven(
+    world: World, notify: Notify
+) -> None:
     org = new_org()
     await notify.submit(job(org))
     await until(lambda: dead(world))

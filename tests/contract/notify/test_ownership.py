@@ -228,7 +228,7 @@ async def test_an_unverified_address_is_told_nothing(world: World, notify: Notif
     assert world.arrived("stranger@example.com") == 0
 
 
-async def test_where_a_method_led_is_shown_to_nobody_and_forgotten_after_a_day(
+async def test_where_a_method_led_is_shown_to_no_caller_and_forgotten_after_a_day(
     world: World, notify: Notify, org: str, manager: Someone
 ) -> None:
     mail = await method_of(world, notify, org, ANA, "old@example.com")

@@ -76,7 +76,7 @@ async def test_an_outcome_named_with_another_tenant_is_of_no_incident(desk: Desk
     assert await desk.paged(incident) == [(1, "ana")]
 
 
-async def test_the_outcome_of_a_page_refuses_nobody_who_acts_on_what_they_read(desk: Desk) -> None:
+async def test_the_outcome_of_a_page_refuses_no_user_who_acts_on_what_they_read(desk: Desk) -> None:
     incident = await desk.opens()
     timer = (await desk.run(incident)).timer
     assert await apply_outcomes(desk.db, desk.effects, [await told(desk, incident, SENT)]) == [APPLIED]

@@ -182,7 +182,7 @@ async def test_a_killed_sender_leaves_the_notice_due_and_another_one_sends_it_on
     "error",
     [RuntimeError("as planned"), QueryCanceledError("statement timeout"), LockNotAvailableError("lock timeout")],
 )
-async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(
+async def test_a_user_whose_notice_cannot_be_sent_holds_up_no_other_user(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Whether it is a defect, or the database ends each transaction in which this notice is."""

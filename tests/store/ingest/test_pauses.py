@@ -39,7 +39,7 @@ async def left(database: Database, org: str) -> int:
     return len(await rows(database, org, "SELECT FROM alert_pauses"))
 
 
-async def test_what_still_fires_opens_once_when_the_pause_is_over_and_nobody_served_for_longer(
+async def test_what_still_fires_opens_once_when_the_pause_is_over_and_no_replica_served_for_longer(
     replica: Replica, database: Database, org: str, clock: MovableClock
 ) -> None:
     """The process that paused them is gone, and others look when its time is over twice: nothing of it was in memory."""

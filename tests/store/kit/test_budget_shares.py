@@ -62,7 +62,7 @@ async def test_what_one_replica_has_let_pass_is_missing_at_the_other(replicas: t
 
 
 @pytest.mark.parametrize("written", ["a list", "hello", "1:2:3", ".:.", ""])
-async def test_what_another_program_wrote_is_replaced_and_nobody_pays_for_it(
+async def test_what_another_program_wrote_is_replaced_and_no_tenant_pays_for_it(
     replicas: tuple[Replica, Replica], written: str
 ) -> None:
     one, two = replicas
@@ -182,7 +182,7 @@ async def test_who_kept_to_its_rate_while_redis_was_away_is_not_refused_for_it_a
             await each.connections.close()
 
 
-async def test_quiet_tenants_are_told_nobody(replicas: tuple[Replica, Replica], valkey: Valkey) -> None:
+async def test_quiet_tenants_are_not_reported(replicas: tuple[Replica, Replica], valkey: Valkey) -> None:
     one, _ = replicas
     big = Limit("big", 1000, 86400.0)
     one.budgets.add(big)

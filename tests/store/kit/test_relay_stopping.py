@@ -89,7 +89,7 @@ async def test_cancelling_gives_back_what_is_in_flight(db: Database) -> None:
     assert tuple(row) == (1, None), "it may have arrived: nobody may take it for one that was never on its way"
 
 
-async def test_the_sweep_finds_rows_nobody_mentioned_and_survives_an_outage(
+async def test_the_sweep_finds_rows_without_a_nudge_and_survives_an_outage(
     db: Database, postgres: Postgres, eventually: Eventually
 ) -> None:
     receiver, stop, metrics = Receiver(), asyncio.Event(), Metrics()

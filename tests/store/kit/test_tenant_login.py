@@ -137,7 +137,7 @@ async def test_a_table_that_is_not_held_to_one_tenant_is_not_ready(db: Database)
         await db.ping()
 
 
-async def test_rights_are_asked_for_at_the_start_and_a_newer_table_stops_nobody(
+async def test_rights_are_asked_for_at_the_start_and_a_newer_table_stops_no_service(
     db: Database, url: str, tenant_url: str
 ) -> None:
     await db.require_rights()

@@ -113,7 +113,9 @@ async def test_pages_take_the_next_method_without_waiting_and_the_text_follows_w
         assert all(world.arrived(mail(index)) == 1 for index in range(6))
 
 
-async def test_a_page_that_another_session_holds_keeps_nobody_else_waiting(world: World, twilio: TwilioServer) -> None:
+async def test_a_page_that_another_session_holds_keeps_no_other_page_waiting(
+    world: World, twilio: TwilioServer
+) -> None:
     org = new_org()
     async with world.replica(**twilio.settings(), **HOUR, **NO_PROBE) as notify:
         await outage(world, notify, twilio, org, many=4)

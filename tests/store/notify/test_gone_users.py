@@ -238,7 +238,7 @@ async def test_a_message_written_to_a_user_who_left_comes_to_no_successor(world:
     assert await standing(second) == ["scheduled", "active"]
 
 
-async def test_a_change_of_nobody_here_and_one_that_cannot_be(world: World, notify: Notify) -> None:
+async def test_a_change_of_a_user_without_rows_and_one_that_cannot_be(world: World, notify: Notify) -> None:
     for standing in (DISABLED, ENABLED, DELETED):
         await changes(notify, new_org(), standing, datetime.now(UTC))
     with pytest.raises(Exception, match="change_time"):

@@ -100,7 +100,7 @@ async def test_a_replica_that_dies_and_two_that_race_send_it_once(
     assert await received(world, sender.org, "ana", "ben") == [5, 5]
 
 
-async def test_a_team_that_does_not_exist_is_refused_and_nothing_is_kept_when_nobody_can_say(
+async def test_a_team_that_does_not_exist_is_refused_and_nothing_is_kept_when_escalation_cannot_say(
     world: World, sender: Sender
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
@@ -114,7 +114,7 @@ async def test_a_team_that_does_not_exist_is_refused_and_nothing_is_kept_when_no
     assert not (await sender.list()).messages
 
 
-async def test_a_team_of_nobody_is_told_and_a_redrive_sends_it_to_who_is_there_then(
+async def test_a_team_without_members_is_told_and_a_redrive_sends_it_to_who_is_there_then(
     world: World, notify: Notify, sender: Sender
 ) -> None:
     await people(world, sender.org)

@@ -297,7 +297,7 @@ async def test_a_page_that_is_redriven_long_after_its_incident_ended_rings_no_ph
     assert world.arrived("ana") == 0
 
 
-async def test_rows_of_a_version_that_knows_more_channels_and_kinds_hold_up_nobody(world: World) -> None:
+async def test_rows_of_a_version_that_knows_more_channels_and_kinds_hold_up_no_others(world: World) -> None:
     """After a way back to the version before they are still there: this one leaves them alone, and sends the rest."""
     org, other = new_org(), new_org()
     await world.admin.execute("ALTER TABLE pages DROP CONSTRAINT pages_type")

@@ -34,7 +34,7 @@ def told(world: World, count: int) -> Callable[[], Awaitable[bool]]:
         ([{"disabled": True}], "no enabled contact method: every verified one is disabled"),
     ],
 )
-async def test_a_page_to_nobody_is_told_with_its_reason(
+async def test_a_page_that_reaches_no_user_is_told_with_its_reason(
     world: World, notify: Notify, methods: list[dict[str, Any]], reason: str
 ) -> None:
     org, incident = new_org(), uuid.uuid4()

@@ -142,7 +142,7 @@ async def test_a_short_delay_comes_through_redis_by_itself(world: World, monkeyp
     assert waited >= timedelta(seconds=0.9)
 
 
-async def test_nobody_to_notify_is_a_dead_letter_and_never_silence(world: World, notify: Notify) -> None:
+async def test_a_user_without_methods_is_a_dead_letter_and_never_silence(world: World, notify: Notify) -> None:
     org = new_org()
     await world.method(org, email="ana@example.com", verified=False)
     await world.method(org, webhook="ana", disabled=True)

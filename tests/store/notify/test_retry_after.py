@@ -67,7 +67,7 @@ async def test_without_another_method_it_waits_as_it_was_asked(world: World, not
     assert told.reason == "its provider asks to wait 15 min: 503 Service Unavailable"
 
 
-async def test_who_is_reached_in_another_way_waits_for_nobody(world: World, notify: Notify) -> None:
+async def test_who_is_reached_in_another_way_does_not_wait(world: World, notify: Notify) -> None:
     org = new_org()
     await world.method(org, webhook="there")
     await world.method(org, webhook="away")

@@ -113,7 +113,7 @@ async def test_a_server_whose_clock_was_set_back_has_been_there_at_least_since_n
     await presence.close()
 
 
-async def test_on_a_server_where_it_does_not_hold_its_own_lock_nobody_is_judged(world: World, looks: Looks) -> None:
+async def test_on_a_server_where_it_does_not_hold_its_own_lock_no_sender_is_judged(world: World, looks: Looks) -> None:
     """Another server took over, and the session with the lock has not noticed yet."""
     await under_way(world, 42)
     looks.presence.key += 1  # type: ignore[misc]
@@ -165,7 +165,7 @@ async def test_an_attempt_whose_call_may_not_have_begun_yet_is_left_alone(world:
     assert await looks.ended_after(1)
 
 
-async def test_attempts_of_nobody_wait_for_their_lease(world: World, looks: Looks) -> None:
+async def test_attempts_without_a_sender_wait_for_their_lease(world: World, looks: Looks) -> None:
     """Those of a process that did not hold its lock, or of a version before this one."""
     await under_way(world, None)
     assert not await looks.ended_after(3 * LOOKS)

@@ -52,7 +52,7 @@ async def a_round(world: World, notify: Notify, org: str) -> None:
     await until(lambda: world.arrived(user) == 1)
 
 
-async def test_it_arrives_when_the_provider_is_back_and_nobody_does_anything(world: World, notify: Notify) -> None:
+async def test_it_arrives_when_the_provider_is_back_without_any_action(world: World, notify: Notify) -> None:
     org = new_org()
     await world.method(org, webhook="ana")
     world.hooks.will_answer("ana", [503] * 7)

@@ -16,7 +16,7 @@ def set_of(*jobs: pb.NotificationJob) -> internal_service_pb2.SubmitNotification
     return internal_service_pb2.SubmitNotificationsRequest(jobs=jobs)
 
 
-async def test_a_job_nobody_can_read_is_kept_and_shown_to_operators_only(
+async def test_an_unreadable_job_is_kept_and_shown_to_operators_only(
     world: World, notify: Notify, broker: TimerBroker
 ) -> None:
     org = new_org()

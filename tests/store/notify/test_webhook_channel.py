@@ -162,7 +162,7 @@ async def test_an_endless_answer_is_read_for_a_moment_only(receiver: Receiver, c
     assert len(outcome.reason) < 400
 
 
-async def test_nobody_listens_and_nobody_is_found(channel: WebhookChannel) -> None:
+async def test_a_host_that_does_not_listen_and_one_that_is_not_found(channel: WebhookChannel) -> None:
     refused = await channel.send(delivery("http://127.0.0.1:1/"), ALLOWED)
     assert isinstance(refused, Retryable)
     unknown = await channel.send(delivery("http://nowhere.invalid/"), ALLOWED)

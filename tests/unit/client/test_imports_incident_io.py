@@ -26,7 +26,7 @@ def incident_io_of(*rotations: dict[str, Any], overrides: list[dict[str, Any]] |
     return incident_io.convert({"schedule": export}, [entries], People({}), AT)
 
 
-def test_a_rotation_of_incident_io_with_hours_nobody_and_a_change_ahead() -> None:
+def test_a_rotation_of_incident_io_with_hours_an_empty_place_and_a_change_ahead() -> None:
     interval = {"start_time": "18:00", "end_time": "08:00"}
     days = [{**interval, "weekday": day} for day in ("monday", "tuesday")]
     later = {**INCIDENT_IO, "users": INCIDENT_IO["users"][:1], "effective_from": "2099-01-05T08:00:18.5Z"}

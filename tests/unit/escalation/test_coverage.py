@@ -166,7 +166,7 @@ def test_a_policy_warns_of_the_gaps_that_are_told_and_of_no_others() -> None:
     ]
 
 
-def test_a_fallback_target_that_is_paged_instead_of_a_gap_is_no_warning_unless_it_finds_nobody_either() -> None:
+def test_a_fallback_target_that_is_paged_instead_of_a_gap_is_no_warning_unless_it_has_no_user_either() -> None:
     instead = policy(level(schedule("web")), on_gap=GapChoice.FALLBACK, fallback_target=user("ben"))
     assert warned(instead) == []
     assert warned(replace(instead, fallback_target=user("eve"))) == [

@@ -243,7 +243,7 @@ def test_reassign_to_a_policy_starts_it_at_level_one() -> None:
     assert story.due() == 2
 
 
-def test_reassign_to_nobody_goes_on_with_the_policy_and_says_so() -> None:
+def test_reassign_to_targets_without_users_goes_on_with_the_policy_and_says_so() -> None:
     story = Story()
     story.take(Reassigned("users/ana", targets=(team("empty"),)))
     assert NoteKind.LEVEL_SKIPPED in story.said()

@@ -120,7 +120,7 @@ def test_a_year_has_no_edge_within_sight() -> None:
     ]
 
 
-def test_a_schedule_that_is_gone_has_nobody() -> None:
+def test_a_schedule_that_is_gone_has_no_users() -> None:
     assert look(schedule("web"), known={}) == []
 
 

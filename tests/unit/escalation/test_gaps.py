@@ -101,7 +101,7 @@ def test_the_fallback_target_stands_in_for_a_gap_and_then_the_policy_goes_on() -
     assert nobody.paged() == [(2, "ben")], "nobody on purpose is no gap"
 
 
-def test_a_fallback_target_that_is_nobody_skips_the_level() -> None:
+def test_a_fallback_target_without_a_user_skips_the_level() -> None:
     story = Story(wanting(GapChoice.FALLBACK, fallback_target=user("gone")), people(GAP))
     assert story.paged() == [(2, "ben")]
 

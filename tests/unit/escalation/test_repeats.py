@@ -62,7 +62,7 @@ def test_an_answer_ends_it_and_an_old_timer_does_nothing() -> None:
     assert story.run.state is State.ACKNOWLEDGED
 
 
-def test_the_user_who_comes_on_call_meanwhile_is_paged_and_nobody_is_no_end() -> None:
+def test_the_user_who_comes_on_call_meanwhile_is_paged_and_a_gap_is_no_end() -> None:
     def there(*users: str) -> Directory:
         return replace(EVERYBODY, schedules={"web": OnCall(users, "schedules/web", gap=not users)})
 

@@ -64,7 +64,7 @@ def test_asking_twice_pages_once() -> None:
     assert (story.paged(), story.said()) == ([], [])
 
 
-def test_asking_for_oneself_or_for_nobody_is_refused() -> None:
+def test_asking_for_oneself_or_for_no_user_is_refused() -> None:
     story = Story()
     assert story.take(RespondersAdded(ANA, (user("ana"), team("empty")))).refusal is Refusal.NO_RESPONDERS
     story.take(Resolved(ANA))

@@ -130,7 +130,7 @@ def test_a_person_who_was_reached_and_has_not_answered_keeps_the_level_to_its_en
     assert story.due() == 10
 
 
-def test_who_is_away_has_a_turn_only_when_nobody_else_is_there() -> None:
+def test_who_is_away_has_a_turn_only_when_no_other_user_is_there() -> None:
     rota = Rota(policy(in_turn(*ROTA, minutes=10, each=3)), replace(EVERYBODY, away=frozenset({"ben"})))
     assert [rota.next_is() for _ in range(3)] == ["ana", "cem", "ana"]
     rota.directory = replace(rota.directory, away=frozenset())

@@ -31,7 +31,7 @@ def test_a_line_that_may_not_be_served_keeps_its_place() -> None:
     assert order(waiting) == ["a1", "c1", "b2", "a2"]
 
 
-def test_who_leaves_holds_up_nobody() -> None:
+def test_who_leaves_holds_up_no_other_caller() -> None:
     waiting = queue("a123", "b1")
     for item in ("1", "3", "3", "9"):
         waiting.remove("a", item)

@@ -83,7 +83,7 @@ async def test_there_are_at_most_three_and_a_cancelled_caller_leaves_none_behind
     assert len(replicas.left) == replicas.cancelled == 3
 
 
-async def test_calls_that_fail_beside_a_good_one_leave_no_error_that_nobody_has_looked_at() -> None:
+async def test_calls_that_fail_beside_a_good_one_leave_no_unretrieved_error() -> None:
     """asyncio would log each as a defect. All three end in the same moment, as when a lock is released."""
     unseen: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: unseen.append(about))

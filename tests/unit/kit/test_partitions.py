@@ -28,7 +28,7 @@ def test_the_first_partition_begins_with_the_day() -> None:
     assert others[-1].end >= NOW + 6 * DAY
 
 
-def test_what_was_closed_while_nobody_made_any_stays_where_it_is() -> None:
+def test_what_was_closed_while_no_replica_made_any_stays_where_it_is() -> None:
     assert made(newest=NOW)[0].start == TODAY + DAY
 
 

@@ -221,7 +221,7 @@ async def test_a_deadline_too_close_is_not_begun(serve: Any, connect: Any, echo:
     assert called == []
 
 
-async def test_the_server_ends_a_call_nobody_limited(
+async def test_the_server_ends_a_call_without_a_deadline(
     serve: Any, connect: Any, echo: Any, settings: ServiceSettings
 ) -> None:
     hasty = settings.model_copy(update={"grpc_max_call_seconds": 0.05})

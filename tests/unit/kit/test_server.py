@@ -309,7 +309,7 @@ async def test_a_channel_avoids_replicas_that_do_not_serve(
                 pass
 
 
-async def test_nobody_there_is_service_unavailable(echo: Any, internal: TokenSource) -> None:
+async def test_a_target_that_is_away_is_service_unavailable(echo: Any, internal: TokenSource) -> None:
     async with channel("127.0.0.1:1", service_name="echo", tokens=internal) as below:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await echo.Client(below).call("Unary", echo.Request(), timeout=0.3)

@@ -31,7 +31,7 @@ def test_a_number_that_does_not_exist_is_not_called_again() -> None:
     assert (verdict.death, verdict.code) == (DeathReason.PERMANENT_FAILURE, "failed 604")
 
 
-def test_what_nobody_knows_says_nothing() -> None:
+def test_unknown_words_of_a_provider_say_nothing() -> None:
     assert ended("queued-again", "human", "", 1) is None
     assert answered_by("unknown", 1) is None
     assert answered_by("", 1) is None

@@ -30,7 +30,7 @@ def test_a_waiting_step_through_another_method_is_pulled_forward_before_anything
     assert fail_over(PAGE, A.id, [sibling(A, State.DEAD), later], [A, B, C]) == PullForward(later.id, B.id)
 
 
-def test_a_waiting_step_through_the_failed_method_helps_nobody() -> None:
+def test_a_waiting_step_through_the_failed_method_does_not_help() -> None:
     assert fail_over(PAGE, A.id, [sibling(A, State.PENDING)], [A, B]) == Add(B, FAILOVER_STEP + 1)
 
 

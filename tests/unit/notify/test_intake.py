@@ -69,7 +69,7 @@ async def test_what_may_wait_gives_way_while_pages_are_stored() -> None:
     await stored.waiting
 
 
-async def test_pages_that_fail_after_their_caller_has_left_leave_no_error_that_nobody_has_looked_at() -> None:
+async def test_pages_that_fail_after_their_caller_has_left_leave_no_unretrieved_error() -> None:
     """With a full disk the log had a line for each page, as if each were a defect."""
     unseen: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: unseen.append(about))

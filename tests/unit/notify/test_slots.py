@@ -109,7 +109,7 @@ def test_digests_get_a_quarter_of_their_own_beside_slow_retries_and_nothing_of_t
     assert not budgets.try_take("a", NOTIFICATIONS), "ten of its budget are left"
 
 
-def test_slow_retries_and_digests_use_up_nobody_elses_rate() -> None:
+def test_slow_retries_and_digests_use_up_no_other_rate() -> None:
     limits = Limits(total=1000, critical_reserve=1, per_org=1000, rate=10, burst=5)
     slots = Slots(limits, CHANNELS | {Channel.WEBHOOK: 1000}, clock=lambda: 0.0)
     assert [sum(slots.take(slot("a", lane)) for _ in range(50)) for lane in reversed(LANES)] == [5, 5, 5, 5, 50]

@@ -59,7 +59,7 @@ def test_a_service_learns_its_own_database_only(tmp_path: Path, monkeypatch: pyt
     assert environment["NOTIFY_TARGET"] == "ipv4:" + ",".join(replicas)
 
 
-def test_databases_nobody_named_are_embedded(tmp_path: Path) -> None:
+def test_databases_without_a_url_are_embedded(tmp_path: Path) -> None:
     plan = Plan(StackSettings(tmp_path, overrides={"NOTIFY_DATABASE_URL": "postgresql://theirs"}))
     assert [spec.name for spec in plan.embedded_databases] == ["ingest", "escalation"]
     assert plan.postgres_port is None, "tests get a free one"

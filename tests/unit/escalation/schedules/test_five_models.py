@@ -130,7 +130,7 @@ def test_who_comes_in_beside_others_is_replaced_by_what_was_created_later_and_by
     assert on_call(Schedule("web", "UTC", (turns,), (beside,), absences=away), "2026-03-02 13:00") == "ana"
 
 
-def test_opsgenie_rotations_with_time_restrictions_add_up_and_may_have_nobody() -> None:
+def test_opsgenie_rotations_with_time_restrictions_add_up_and_may_have_an_empty_place() -> None:
     weekday_and_time = hours(frozenset({MON}), 9, 18), hours(frozenset({WED}), 12, 13)
     support = layer("ana", "-", id="1", mode=Mode.ADD, turn=DAILY, start="2026-03-02 00:00", windows=weekday_and_time)
     # From Thursday 20:00 to Tuesday 08:00, as one restriction.

@@ -83,19 +83,31 @@ async def works(port: int, tls: ssl.SSLContext | None = None, host: tuple[str, i
         return await response.text() == "10"
 
 
+async def works_soon(port: int) -> bool:
+    """Where a tenth of a second is all the time that a request has, one on a busy machine may be cut off like the stranger's."""
+
+    async def answered() -> bool:
+        with contextlib.suppress(aiohttp.ClientError):
+            return await works(port)
+        return False
+
+    await until(answered)
+    return True
+
+
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"X: " + b"y" * 1000], ids=["nothing", "a part", "a long line"])
 async def test_headers_that_do_not_come_end_the_connection(listen: Any, sent: bytes) -> None:
     server = await listen(http_header_seconds=0.1)
     async with connected(server.port, sent) as (reader, _):
         assert await everything(reader) == b""
-    assert await works(server.port)
+    assert await works_soon(server.port)
 
 
 async def test_a_body_that_does_not_come_is_answered_408(listen: Any) -> None:
     server = await listen(http_body_seconds=0.1)
     async with connected(server.port, HEAD + b"Connection: close\r\n\r\nsome") as (reader, _):
         assert (await everything(reader)).startswith(b"HTTP/1.1 408 ")
-    assert await works(server.port)
+    assert await works_soon(server.port)
 
 
 async def test_an_idle_connection_is_closed(listen: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from hypothesis.strategies import (
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
 from tocsin_ingest.domain.fingerprint import prometheus_fingerprint
-from tocsin_ingest.http import routes
+from tocsin_ingest.http import receiver
 from tocsin_kit.time_slices import TimeSlice
 from tocsin_testkit.busy import until, within
 
@@ -58,14 +59,18 @@ async def test_a_group_beyond_the_burst_gets_in_by_its_repeats(database_url: str
         _, key = await ingest.integration(org)
         sender = Sender(ingest, http, org, key)
         statuses: list[int] = []
+        took: list[float] = []
         async with asyncio.timeout(within(20)):
             while True:
+                began = time.monotonic()
                 statuses.append((await sender.group(*(alert(f"f{number}") for number in range(400))))[0])
+                took.append(time.monotonic() - began)
                 if statuses[-1] == 200:
                     break
                 # Repeated more often, the group would spend more than ten times the rate, which is the limit of repeats.
                 await asyncio.sleep(0.3)
-        assert set(statuses[:-1]) == {503}
+        # A machine that takes as long over the first as the rate needs for what is beyond the burst has it in at once.
+        assert set(statuses[:-1]) == {503} or (len(statuses) == 1 and took[0] > (400 - 100) / 150)
         assert len(await sender.keys()) == 400
 
 
@@ -358,6 +363,6 @@ async def test_other_tasks_run_while_refusals_are_told(sender: Sender, monkeypat
             given += 1
             return await super().yield_if_over()
 
-    monkeypatch.setattr(routes, "TimeSlice", Counted)
+    monkeypatch.setattr(receiver, "TimeSlice", Counted)
     status, _ = await sender.group(*[1] * 1000)
     assert (status, given) == (400, 1000)

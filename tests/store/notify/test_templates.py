@@ -192,6 +192,18 @@ async def test_a_preview_of_an_incident_does_not_show_its_reminder_instead(org: 
         assert "users/ops" not in shown.text
 
 
+async def test_a_preview_of_a_page_does_not_say_that_whoever_acknowledged_asks_for_its_user(org: Organisation) -> None:
+    incident = new_id()
+    told = job(org.org, incident, type=notification_pb2.NOTIFICATION_TYPE_ACKNOWLEDGMENT, actor="users/cleo")
+    await org.notify.submit(told)
+    request = pb.PreviewTemplateRequest(template=pb.Template(type=PAGED), incident=f"incidents/{incident}")
+    shown = await org.call("PreviewTemplate", request)
+    assert "A new incident: you are paged" in shown.text
+    assert "cleo" not in f"{shown.text} {shown.sms} {shown.chat} {shown.voice}"
+    request.template.type = notification_pb2.NOTIFICATION_TYPE_ACKNOWLEDGMENT
+    assert "acknowledged by users/cleo" in (await org.call("PreviewTemplate", request)).text
+
+
 async def test_people_read_the_language_that_they_or_their_organisation_chose(org: Organisation) -> None:
     async def choose(user: str, language: str) -> None:
         settings = contact_pb.NotificationSettings(user=user, language=language)

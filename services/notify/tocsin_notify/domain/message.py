@@ -98,6 +98,6 @@ def pause_after(tries: int, chance: float) -> float:
 def require_reachable_time(send_time: datetime, now: datetime) -> None:
     """Raises BadTime for a time that is over or too far ahead."""
     if send_time < now - _PAST:
-        raise BadTime("", "lies in the past")
+        raise BadTime("", "lies in the past; without a time it is sent at once")
     if send_time > now + AHEAD:
         raise BadTime("", f"must lie within the next {AHEAD.days} days")

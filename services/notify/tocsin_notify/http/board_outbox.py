@@ -8,7 +8,7 @@ from urllib.parse import quote
 from tocsin.outbox.v1 import outbox_service_pb2 as pb
 
 from tocsin_notify.http.board_page import PATH, hidden, shown_time
-from tocsin_notify.http.board_plots import age, in_seconds, standing
+from tocsin_notify.http.board_plots import in_seconds, seconds, standing
 
 LISTS: Final[Mapping[str, str]] = {
     "waiting": "Nothing waits.",
@@ -36,7 +36,7 @@ def outbox_card(service: str, outbox: pb.GetOutboxResponse) -> str:
         for name, count in counts.items()
     ]
     if oldest is not None:
-        figures.append(f"<li{_bad(late)}>oldest <strong>{age(oldest)}</strong></li>")
+        figures.append(f"<li{_bad(late)}>oldest <strong>{seconds(oldest)}</strong></li>")
     troubles = [
         _trouble(service, each) for each in backlogs if each.failed or each.blocked or each.dead or each.late_tenants
     ]
@@ -85,7 +85,7 @@ def _trouble(service: str, backlog: pb.OutboxBacklog) -> str:
     said = []
     if backlog.late_tenants:
         whose = "one tenant" if backlog.late_tenants == 1 else f"{backlog.late_tenants} tenants"
-        said.append(f"late for {whose}, the oldest for {age(in_seconds(backlog.oldest_age))}")
+        said.append(f"late for {whose}, the oldest for {seconds(in_seconds(backlog.oldest_age))}")
     if backlog.failed:
         said.append(f"{backlog.failed} were tried and not accepted: {backlog.error}")
     if backlog.blocked:

@@ -35,9 +35,9 @@ def plots(minutes: Sequence[task_pb2.QueueMinute]) -> str:
     times = [f"{each.start_time.ToDatetime(UTC):%H:%M}" for each in minutes]
     highest = f"{max([0.0, *(sum(pair) for pair in counts)]):.0f}"
     return (
-        _bars(counts, times, highest, "Tasks done, and above them attempts that failed", "done", "broken")
-        + _bars(late, times, _top(late), "Lateness: half of the tasks, and above it 99 of 100", "half", "most")
-        + _bars(took, times, _top(took), "How long attempts took: half, and above it 99 of 100", "half", "most")
+        _bars(counts, times, highest, "Tasks done, and above them attempts that failed (UTC)", "done", "broken")
+        + _bars(late, times, _top(late), "Lateness: half of the tasks, and above it 99 of 100 (UTC)", "half", "most")
+        + _bars(took, times, _top(took), "How long attempts took: half, and above it 99 of 100 (UTC)", "half", "most")
     )
 
 
@@ -47,15 +47,12 @@ def in_seconds(duration: Duration) -> float:
 
 
 def seconds(value: float) -> str:
-    """For people."""
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
-
-
-def age(value: float) -> str:
-    """Of what waits, in seconds, for people."""
+    """For people: of what took or waits so long."""
     minutes = int(value // 60)
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
     if value < 120:
-        return seconds(value)
+        return f"{value:.1f} s"
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -215,7 +215,7 @@ class SourceKind(StrEnum):
 class Source:
     """Why these people are on call. `id` names the layer, the override, the swap, the fixed period or the import.
 
-    `turn` counts a layer's turns from 0. `turn` counts a layer's turns from 0.
+    `turn` counts a layer's turns from 0.
     """
 
     kind: SourceKind

@@ -16,7 +16,7 @@ from tocsin_notify.app.pages.stored_jobs import readable
 from tocsin_notify.channels import brief, sms_text, text, voice_text
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.mail_html import mail_html
-from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.page import PAGES, Kind
 from tocsin_notify.domain.template import LANGUAGES, Part, Wording
 from tocsin_notify.store.pages import pages
 from tocsin_notify.templates.chosen import Source, Template
@@ -70,7 +70,8 @@ async def job_for(
         if job.HasField("reminder"):  # the title of a reminder says that it is one
             job.title, job.text, job.actor = job.reminder.title, "", ""
             job.ClearField("reminder")
-        job.actor = job.actor or example.actor
+        # Who acknowledged it has not asked for the user whom a page wakes.
+        job.actor = "" if kind in PAGES else job.actor or example.actor
         job.text = job.text or example.text
         job.level = job.level or example.level
     return job

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
-from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.notification_pb2 import NotificationJob, NotificationType
 from tocsin_notify.app.answers.answer import View
 from tocsin_notify.app.answers.presses import Answer, Taken
 from tocsin_notify.app.contacts.owner_notices import channel_in
@@ -169,6 +169,18 @@ def test_the_answer_page_leads_to_the_runbook() -> None:
     assert "https://wiki.example.com/disk" in answer_page(View(link, person, job, now, [])), (
         "also while escalation is away"
     )
+
+
+@pytest.mark.parametrize(
+    ("type", "said"), [("NOTIFICATION_TYPE_ESCALATION", True), ("NOTIFICATION_TYPE_ACKNOWLEDGMENT", False)]
+)
+def test_the_answer_page_says_who_asks_for_its_user_and_not_who_acknowledged(type: str, said: bool) -> None:
+    job = sample_job(Kind.ESCALATION)
+    job.type, job.actor = NotificationType.Value(type), "users/ben"
+    now = datetime(2026, 11, 29, 3, 12, tzinfo=UTC)
+    link = AnswerLink("acme", UUID(int=1), int(now.timestamp()) + 60)
+    view = View(link, Person("acme", "users/ana", job.incident), job, now, [], words=words_of("de"))
+    assert ("<p>ben bittet Sie um Hilfe.</p>" in answer_page(view)) is said
 
 
 def test_the_answer_page_in_german() -> None:

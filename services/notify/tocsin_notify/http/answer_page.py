@@ -12,6 +12,7 @@ from html import escape
 from typing import Final
 
 from tocsin.escalation.v1 import incident_pb2 as pb
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_ESCALATION, NOTIFICATION_TYPE_NEW_INCIDENT
 
 from tocsin_notify.app.answers.answer import View
 from tocsin_notify.channels.text import links_of, severity_in, severity_word
@@ -56,6 +57,7 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex, nofollow",
 }
+_PAGES: Final = (NOTIFICATION_TYPE_NEW_INCIDENT, NOTIFICATION_TYPE_ESCALATION)
 _MOST_LINKS: Final = 5
 """More would move the buttons out of sight."""
 _OPEN: Final = (Action.ACKNOWLEDGE, Action.ESCALATE, Action.SNOOZE, Action.RESOLVE)
@@ -79,6 +81,9 @@ def answer_page(view: View, *, problem: str = "", device: str = "") -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p><span class="severity {severity_word(severity)}">{severity_in(words, severity)}</span> {escape(source)}</p>',
     ]
+    if view.job.actor and view.job.type in _PAGES:
+        asked = words.why_asked.format(actor=short(view.job.actor))
+        parts.append(f"<p>{escape(asked)}.</p>")
     parts += _links(view)
     if problem:
         parts.append(f'<p class="wrong" role="alert">{escape(problem)}</p>')

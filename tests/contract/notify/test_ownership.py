@@ -184,7 +184,7 @@ async def test_each_kind_of_change_is_told(world: World, notify: Notify, org: st
     await reads(notify, org, ANA, "de")
     await manager.UpdateContactMethod(pb.UpdateContactMethodRequest(contact_method=renamed))
     german = await world.inbox.wait_for(lambda m: m.subject.startswith("[Sicherheit] "), "a notice in German")
-    assert "Ihr Kontaktweg „line one line two“ (e-mail) wurde geändert." in text_of(german)
+    assert "Ihr Kontaktweg „line one line two“ (E-Mail) wurde geändert." in text_of(german)
     await reads(notify, org, ANA, "en")
     await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=added.name))
     await told(world, "ana@example.com", "deleted a contact method of yours (webhook)")

@@ -1,6 +1,7 @@
 """A page that was sent, and whose outcome could not be written down yet, is not sent again by a replica that is back earlier."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
@@ -155,6 +156,29 @@ async def test_a_lease_that_ran_out_while_nothing_could_be_written_is_not_over_f
             assert world.arrived("ana") == 1
             way.mend()
             await is_sent_once(world)
+
+
+async def test_a_lease_that_ran_out_while_another_transaction_held_its_row_is_not_over_for_who_looks_first(
+    world: World, database: Database
+) -> None:
+    """An operator's statement, or a migration's, holds the row. Its owner has the answer, and may be slower than another one."""
+    async with road(world.database_url) as way, replica(world, way) as owner, called(world, owner) as answer:
+        way.cut()
+        looker = await Presence.open(world.database_url, name="looker")
+        await until(lambda: looker.since is not None)
+        long_there = TakeOver(database, looker, lambda _: False, lease=600.0, clock=lambda: time.monotonic() + 3600)
+        await world.admin.execute(OVER)
+        async with database.system() as tx:
+            await tx.fetch("SELECT FROM notifications FOR UPDATE")
+            assert await long_there.find() == []
+        assert await long_there.find() == [], "its owner gets time to write"
+        assert await world.admin.fetchval("SELECT bool_and(lease_until > app_now()) FROM notifications")
+        await world.admin.execute(OVER)
+        assert len(await long_there.find()) == 1, "once: the owner may be dead"
+        way.mend()
+        answer.set()
+        await is_sent_once(world)
+        await looker.close()
 
 
 async def test_what_a_process_could_not_write_down_yet_it_does_not_call_again(

@@ -8,12 +8,15 @@ repeat calls that were answered long ago. So a process that finds an expired lea
 times at most: with a database that goes away again and again, a page that rings twice is better than one that never
 rings.
 
+Another transaction may hold the rows while all else can be written: an operator's, or a migration's. Then their owners alone
+cannot write, and the first process to look once the rows are free gives them time too.
+
 A database whose clock is set forward ends all leases at once, also those of calls that are under way. They get a whole
 lease again.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 from uuid import UUID
 
@@ -54,6 +57,8 @@ class TakeOver:
         self._failed = False
         self._given = 0
         """How often more time was given since the last take-over."""
+        self._held = frozenset[UUID]()
+        """Those that the last look found in the hands of another transaction."""
 
     async def find(self) -> list[Candidate]:
         """Attempts that may be claimed now. Call it when a lease is over. Raises DATABASE_UNAVAILABLE."""
@@ -69,7 +74,19 @@ class TakeOver:
             # The limit covers all attempts that a few dead replicas can have had under way, so that attempts which may
             # not be taken do not hide those that may.
             found = await candidates.expired(tx, _MOST_ROWS)
-        return [each for each in found if not self._in_hand(each.id)]
+        if not found:
+            self._held = frozenset()
+            return []
+        async with self._db.autocommit() as tx:
+            free = await candidates.unlocked(tx, [each.id for each in found])
+        let_go = self._held & free
+        take = free - let_go
+        self._held = frozenset(each.id for each in found if each.id not in free)
+        if let_go:
+            await self._give_time(
+                RECOVERY_SECONDS, "their rows were locked: their owners may have answers not written down", let_go
+            )
+        return [each for each in found if each.id in take and not self._in_hand(each.id)]
 
     def taken(self, count: int) -> None:
         """So many of the attempts that were found were claimed."""
@@ -90,15 +107,16 @@ class TakeOver:
         await self._db.ping(rights=False)
         return wall_clock.was_set_ahead(self._lease)
 
-    async def _give_time(self, seconds: float, meaning: str) -> None:
+    async def _give_time(self, seconds: float, meaning: str, only: Collection[UUID] | None = None) -> None:
         try:
             async with self._db.system() as tx:
-                given = await senders.prolong(tx, seconds)
+                given = await senders.prolong(tx, seconds, only)
         except TocsinError:
             self._failed = True
             raise
-        self._failed = False
-        self._given += 1
+        if only is None:
+            self._failed = False
+            self._given += 1
         if given:
             _log.warning(
                 "leases_prolonged",

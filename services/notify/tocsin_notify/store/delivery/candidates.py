@@ -76,6 +76,7 @@ FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.state = 'sending' AND n.lease_until <= app_now() AND n.channel = ANY($2::text[])
 ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
 """
+_UNLOCKED: Final = "SELECT id FROM notifications WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED"
 _NAMED: Final = f"""
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_AGE}
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
@@ -179,6 +180,11 @@ async def due(
 async def expired(tx: Tx, limit: int) -> list[Candidate]:
     """Rows whose sender vanished: one row of every tenant before the second row of any."""
     return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit, _KNOWN)]
+
+
+async def unlocked(tx: Tx, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these rows that no other transaction holds at this moment."""
+    return {row["id"] for row in await tx.fetch(_UNLOCKED, list(ids))}
 
 
 async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:

@@ -98,7 +98,8 @@ UPDATE notifications n SET lease_until = app_now() FROM theirs t WHERE n.id = t.
 
 _PROLONG: Final = """
 WITH over AS (
-  SELECT id FROM notifications WHERE state = 'sending' AND lease_until <= app_now() ORDER BY id FOR UPDATE SKIP LOCKED
+  SELECT id FROM notifications WHERE state = 'sending' AND lease_until <= app_now() AND ($2::uuid[] IS NULL OR id = ANY($2))
+  ORDER BY id FOR UPDATE SKIP LOCKED
 )
 UPDATE notifications n SET lease_until = app_now() + make_interval(secs => $1) FROM over o WHERE n.id = o.id
 """
@@ -138,9 +139,9 @@ async def end_leases(tx: Tx, senders: Collection[int], seen: Collection[int], si
     return [row["id"] for row in rows]
 
 
-async def prolong(tx: Tx, seconds: float) -> int:
-    """Extend leases that are over; returns how many."""
-    return int((await tx.execute(_PROLONG, seconds)).rpartition(" ")[2])
+async def prolong(tx: Tx, seconds: float, only: Collection[UUID] | None = None) -> int:
+    """Extend leases that are over, of these notifications or of all; returns how many."""
+    return int((await tx.execute(_PROLONG, seconds, None if only is None else list(only))).rpartition(" ")[2])
 
 
 class Presence:

@@ -45,8 +45,9 @@ MOST_PER_ROUND: Final = 100
 _LEAST_PER_ROUND: Final = 20
 """A round takes at least this many, even if fewer could leave at once: the round itself costs about as much as this
 many messages."""
-_MOST_PER_LOOK: Final = 500
-"""One query reads more rows than it finds messages, so its result is used for many rounds."""
+_MOST_PER_LOOK: Final = 250
+"""One query reads more rows than it finds messages, so its result is used for many rounds. More than leave while it is fresh
+would be read again."""
 _SIDE_BY_SIDE: Final = 2
 """Rounds at once: while PostgreSQL stores the pages of one round, the calls of the other one leave."""
 _SLOW_SECONDS: Final = 0.25

@@ -1,7 +1,6 @@
 """AlertService: alerts come in here, alone, in batches or on a stream."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC
 from typing import Any, Final
 
@@ -71,7 +70,7 @@ def note_refused_call(times: IntakeTimes, call: Call, error: TocsinError) -> Non
 
 
 class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
-    """See the contract. `window`: how many alerts of one stream may be unanswered; `stop` ends streams."""
+    """See the contract. `stream`: what takes the alerts of one stream."""
 
     def __init__(
         self,
@@ -81,18 +80,15 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         escalation: Foreseeing,
         database: Database,
         pages: PageTokens,
-        *,
-        window: int,
-        stop: asyncio.Event,
+        stream: Callable[[Sender], AlertStream],
     ) -> None:
-        self._stop = stop
         self._intake = intake
         self._heartbeats = heartbeats
         self._simulation = simulation
         self._escalation = escalation
         self._database = database
         self._pages = pages
-        self._window = window
+        self._stream = stream
 
     @takes_bytes
     async def SendAlert(self, request: bytes, context: _Context) -> bytes:
@@ -118,7 +114,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         self, request_iterator: AsyncIterator[StreamAlertsRequest], context: _Context
     ) -> AsyncIterator[StreamAlertsResponse]:
         """See the contract."""
-        stream = AlertStream(self._intake, Sender.of(current_call().principal), self._window, self._stop)
+        stream = self._stream(Sender.of(current_call().principal))
         async with closing(stream.answers(request_iterator)) as answers:
             async for answer in answers:
                 yield answer

@@ -10,6 +10,7 @@ from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.outbox_service import OutboxService
 
+from tocsin_ingest.app.alerts.alert_request import Sender
 from tocsin_ingest.app.alerts.expire_alerts import EVERY as EXPIRE_EVERY
 from tocsin_ingest.app.alerts.expire_alerts import ExpireAlerts
 from tocsin_ingest.app.alerts.look_again import EVERY as LOOK_EVERY
@@ -21,6 +22,7 @@ from tocsin_ingest.app.incidents.reconcile import Reconciler
 from tocsin_ingest.app.incidents.resolve_quiet import QuietIncidents
 from tocsin_ingest.app.integrations.heartbeats import EVERY as HEARTBEATS_EVERY
 from tocsin_ingest.rpc.alert_service import AlertService
+from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.integration_service import IntegrationService
 from tocsin_ingest.rpc.internal_service import IngestInternalService
 from tocsin_ingest.rpc.silence_service import SilenceService
@@ -62,13 +64,11 @@ def _serve_what_every_service_has(base: Base) -> None:
 def _serve_alerts(base: Base) -> None:
     add = base.runtime.rpc.add
     simulation = Simulation(base.db, base.directory, base.budgets)
-    add(
-        AlertService(
-            *(base.intake, base.heartbeats, simulation, base.escalation, base.db, base.page_tokens),
-            window=base.settings.stream_window,
-            stop=base.runtime.stop,
-        )
-    )
+
+    def stream(sender: Sender) -> AlertStream:
+        return AlertStream(base.intake, sender, base.settings.stream_window, base.runtime.stop)
+
+    add(AlertService(base.intake, base.heartbeats, simulation, base.escalation, base.db, base.page_tokens, stream))
     add(
         IntegrationService(
             *(base.db, base.escalation, base.directory, base.heartbeats, base.page_tokens, base.budgets),

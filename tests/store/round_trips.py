@@ -26,7 +26,9 @@ class RoundTrips:
 
     def note(self, session: int, text: str) -> None:
         """One statement, or a script without parameters, is sent."""
-        if text.startswith("BEGIN"):
+        if text.startswith("BEGIN") and text.endswith(";COMMIT"):
+            self.transactions.append([text])
+        elif text.startswith("BEGIN"):
             self._open[session] = [text]
         elif session in self._open:
             self._open[session].append(text)

@@ -13,6 +13,7 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import wall_clock
 from tocsin_kit.db import connections
+from tocsin_kit.db.inlined import inlined
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.postgres import Postgres
@@ -60,6 +61,31 @@ async def test_a_transaction_begins_with_its_first_statements(db: Database) -> N
     assert await db.run("a", work, first=first) == ("SELECT 1", "1234kB")
     assert (await db.run("b", work, first=first))[0] == "SELECT 0"
     assert (await db.run("a", work))[1] != "1234kB"
+
+
+async def test_a_script_is_a_transaction_of_one_tenant_in_one_round_trip(db: Database) -> None:
+    name = "it's a 'name' \\ $1 of ünicode"
+    for org_id in ("a", "b"):
+        await run(db, org_id, f"INSERT INTO widgets (org_id, name) VALUES ('{org_id}', 'one')")
+    with recorded() as trips:
+        await db.script("b", inlined("UPDATE widgets SET name = $1, size = $2", name, 7))
+    assert [len(each) for each in trips.transactions] == [1]
+    assert await names(db, "a") == ["one"]
+    assert await names(db, "b") == [name]
+
+
+async def test_a_script_that_fails_changes_nothing_and_spoils_no_session(db: Database) -> None:
+    await run(db, "a", "INSERT INTO widgets (org_id, name) VALUES ('a', 'one')")
+    made = db.sessions_made
+    with pytest.raises(asyncpg.NotNullViolationError):
+        await db.script("a", "UPDATE widgets SET name = 'two';UPDATE widgets SET size = NULL")
+    async with db.transaction("a") as tx:
+        await tx.execute("UPDATE widgets SET size = 3")
+        with pytest.raises(TocsinError) as refused:
+            await db.script("a", "UPDATE widgets SET name = 'three'")
+    assert refused.value.reason == ErrorReason.ERROR_REASON_CONFLICT
+    assert await names(db, "a") == ["one"]
+    assert db.sessions_made <= made + 1, "one more for two transactions at once"
 
 
 async def test_a_transaction_that_only_reads_is_of_one_tenant_and_cannot_write(db: Database) -> None:

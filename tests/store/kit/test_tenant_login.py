@@ -64,6 +64,13 @@ async def test_first_statements_see_the_proven_tenant_alone(two_tenants: Databas
         assert tx.answer == "SELECT 1"
 
 
+async def test_a_script_changes_rows_of_the_proven_tenant_alone(two_tenants: Database) -> None:
+    await two_tenants.script("a", "UPDATE widgets SET name = 'changed'")
+    for org_id, name in (("a", "changed"), ("b", "of b")):
+        async with two_tenants.transaction(org_id) as tx:
+            assert await tx.fetchval("SELECT name FROM widgets") == name
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -38,6 +38,8 @@ _NOBODY: Final = "-"
 """A tenant without rows, used to check the login of calls."""
 _RETRY_BASE: Final = 0.01
 _READ_ONLY: Final = "SET TRANSACTION READ ONLY"
+_SCRIPT_PATIENCE: Final = "SET LOCAL lock_timeout='1s'"
+"""Less than a BEGIN may take: a session that does not answer it in time counts as lost."""
 _STANDING: Final = """
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
   extract(epoch FROM clock_timestamp())::float8 AS time
@@ -231,6 +233,27 @@ class Database:
         if self._tenant_login is not None:
             return _TenantReading(self, self._tenant_login, org_id, _READ_ONLY)
         return _Reading(self._sessions, org_id, _with_first(_begin(org_id), _READ_ONLY))
+
+    async def script(self, org_id: str, statements: str) -> None:
+        """A transaction of one tenant, from BEGIN to COMMIT in one round trip: statements without parameters
+        (`tocsin_kit.db.inlined`).
+
+        They may be run twice, so repeating them must do no harm. Raises as `transaction`, and CONFLICT after waiting a second for a
+        lock.
+        """
+        _check(org_id)
+        login = None if org_id == SYSTEM else self._tenant_login
+        if login is not None and not login.knows_key:
+            async with self.system() as tx:
+                await login.learn(tx)
+
+        def whole(connection: Connection) -> str:
+            begin = _begin(org_id) if login is None else login.begin(connection, org_id)
+            return f"{begin};{_SCRIPT_PATIENCE};{statements};COMMIT"
+
+        sessions = self._sessions if login is None else login.sessions
+        connection, _ = await sessions.begin(whole, org_id=org_id)
+        sessions.connections.release(connection)
 
     def system(self, *, first: str = "") -> AbstractAsyncContextManager[Tx]:
         """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request. `first`: as for

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.audit import Served, write_entries, write_entry
+from tocsin_kit.db.inlined import inlined
 from tocsin_kit.db.pool import Database, OneRoundTrip, Tx
 from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.errors import FieldViolation, TocsinError
@@ -146,11 +147,7 @@ def _asking(org_id: str, method: str, request: Message) -> str:
     request_id: str = request.request_id  # type: ignore[attr-defined]
     if not request_id:
         return ""
-    text = _ASKED
-    for number, value in enumerate((org_id, method, request_id[:_MAX_ID]), 1):
-        # As hexadecimal digits, in which nothing can end the text.
-        text = text.replace(f"${number}", f"convert_from('\\x{value.encode().hex()}', 'UTF8')")
-    return text
+    return inlined(_ASKED, org_id, method, request_id[:_MAX_ID])
 
 
 async def keep(tx: Tx, method: str, request: Message, response: Message) -> None:

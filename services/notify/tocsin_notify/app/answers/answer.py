@@ -170,8 +170,7 @@ class Answers:
                 async with self._db.transaction(link.org_id) as tx:
                     await link_uses.undo(tx, link.page, link.turn)
             raise
-        async with self._db.transaction(link.org_id) as tx:
-            await link_uses.finish(tx, link.page, link.turn)
+        await link_uses.finish(self._db, link.org_id, link.page, link.turn)
         _log.info(
             "answered",
             org_id=link.org_id,

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.inlined import inlined
+from tocsin_kit.db.pool import Database, Tx
 
 from tocsin_notify.store.contacts.languages import language_of
 
@@ -78,9 +79,9 @@ async def begin(tx: Tx, page: UUID, turn: int, action: str) -> bool:
     return await tx.fetchval(_BEGIN, tx.org_id, page, turn, action) is not None
 
 
-async def finish(tx: Tx, page: UUID, turn: int) -> None:
-    """The action is done: the link is used."""
-    await tx.execute(_FINISH, tx.org_id, page, turn)
+async def finish(db: Database, org_id: str, page: UUID, turn: int) -> None:
+    """The action is done: the link is used. In a transaction of its own, for which a person waits."""
+    await db.script(org_id, inlined(_FINISH, org_id, page, turn))
 
 
 async def undo(tx: Tx, page: UUID, turn: int) -> None:

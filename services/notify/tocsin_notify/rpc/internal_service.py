@@ -16,14 +16,14 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.user_changes import UserChange, UserChanges, UserEvent
 from tocsin_notify.app.events.publish_events import PublishEvents
-from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.app.pages.cancel import Cancel, fences_of
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store.delivery import reads
 from tocsin_notify.store.pages import pages, people
-from tocsin_notify.store.pages.pages import NOTHING, Fence, NewPage
+from tocsin_notify.store.pages.pages import NewPage
 
 _MOST_DESCRIBED: Final = 100
 _MOST_JOBS: Final = 1000
@@ -140,18 +140,7 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
     ) -> pb.CancelNotificationsResponse:
         """See the contract."""
         current_call().require_internal()
-        stopped = await self._cancel(
-            [
-                Fence(
-                    org_id=each.org_id,
-                    incident=parse_uuid_name(each.incident, "incidents", field=f"cancellations[{index}].incident"),
-                    generation=each.generation,
-                    reason=each.reason.replace("\0", " ")[:1024],
-                    final_generation=NOTHING if each.spares_lasting else each.generation,
-                )
-                for index, each in enumerate(request.cancellations)
-            ]
-        )
+        stopped = await self._cancel(fences_of(request.cancellations))
         return pb.CancelNotificationsResponse(cancelled=stopped.cancelled, crossed=stopped.crossed)
 
     async def ApplyUserChanges(self, request: pb.ApplyUserChangesRequest, context: Any) -> pb.ApplyUserChangesResponse:

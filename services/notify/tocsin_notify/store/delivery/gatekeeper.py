@@ -19,6 +19,7 @@ from typing import Final
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import translate
+from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -41,8 +42,7 @@ HAVING CASE WHEN count(*) = cardinality($1::bigint[]) THEN
   CASE WHEN pg_try_advisory_lock_shared({ENDING}) THEN pg_advisory_unlock_shared({ENDING}) ELSE false END
 ELSE false END
 """
-UNHINDERED: Final = "SELECT 1"
-"""The answer to `trying` when there is nothing to wait for."""
+
 
 # Sessions of this role for which a cancel waits, and that did nothing new meanwhile. Other cancels in the same queue
 # are not ended: the session that they wait for is. Each statement of the script has a snapshot of its own.
@@ -64,14 +64,14 @@ SELECT pid FROM ended WHERE (SELECT count(pg_sleep({PROOF_SECONDS})) FROM (SELEC
 """
 
 
-def trying(keys: Iterable[int]) -> str:
-    """`wait_for_started_calls` and then `confirm` in one statement, which waits for nothing and has no parameters.
+async def is_unhindered(tx: Tx, keys: Iterable[int]) -> bool:
+    """`wait_for_started_calls` and then `confirm` in one statement, which waits for nothing. Run it after the fences' commit.
 
-    Its answer is UNHINDERED if the transaction has the locks of all these incidents, and at a later moment no session was being
-    ended. With another answer it may have some of the locks: end the transaction, which lets go of them, before you wait for all.
-    A lock that it kept while it waits for one before it in their order could be part of a deadlock.
+    True if no call of these incidents was about to start, and at a later moment no session was being ended. Send it as a
+    transaction by itself. If it is False, that transaction had some of the locks, and a lock that it kept while it waits for
+    one before it in their order could be part of a deadlock.
     """
-    return _UNHINDERED.replace("$1", f"'{{{','.join(map(str, sorted(set(keys))))}}}'")
+    return bool(await tx.fetch(_UNHINDERED, sorted(set(keys))))
 
 
 class Gatekeeper:

@@ -14,7 +14,9 @@ from tocsin.escalation.v1.incident_service_pb2_grpc import (
     IncidentServiceServicer,
     add_IncidentServiceServicer_to_server,
 )
+from tocsin.notify.v1.internal_service_pb2 import Cancellation, CancelNotificationsRequest
 from tocsin_kit.errors import TocsinError, to_status
+from tocsin_kit.rpc.beside import as_metadata
 from tocsin_kit.rpc.validation import validate
 
 
@@ -39,6 +41,8 @@ class FakeResponders(IncidentServiceServicer):
         self.answers: list[Answered] = []
         self.incidents: list[Incident] = []
         """What is open, with its assignees, newest first."""
+        self.stops: list[Cancellation] = []
+        """What each answer stops: it is sent beside escalation's answer to a service."""
         self.shown: list[str] = []
         """What was asked for by name, one by one."""
 
@@ -101,6 +105,8 @@ class FakeResponders(IncidentServiceServicer):
         who = _subject(str(metadata["authorization"]))
         text = getattr(request, "text", "")
         self.answers.append(Answered(action, who, request.name, request.via, request.request_id, text))
+        if self.stops:
+            context.set_trailing_metadata((as_metadata(CancelNotificationsRequest(cancellations=self.stops)),))
 
     async def _serve(self, context: Any) -> None:
         if not self.there:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin.notify.v1.internal_service_pb2 import CancelNotificationsRequest
 from tocsin_escalation.app.incidents.apply_events import Opening, Result, apply_events
 from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
 from tocsin_escalation.app.incidents.command import Commands, IdempotentCall
@@ -14,7 +15,10 @@ from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome
 from tocsin_escalation.store.incidents import escalations
+from tocsin_kit.auth import INTERNAL, Principal
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.rpc.beside import told_beside
+from tocsin_kit.rpc.call import Call, enter
 
 from tests.store.escalation.merges import Ingest
 from tests.store.escalation.recorders import ORG, Desk, Notify, Relay
@@ -60,6 +64,28 @@ async def test_the_round_trips_of_an_acknowledge(desk: Desk) -> None:
     assert trips.writing({"escalations", "outbox"}) == [acknowledged, ["outbox"]]
     assert [(each.incident, each.generation) for each in notify.cancelled] == [(f"incidents/{incident}", 1)]
     assert relay.nudges == 0
+
+
+async def test_notify_gets_what_an_answer_stops_beside_it_and_is_not_called_back(desk: Desk) -> None:
+    """It stops the pages itself before it tells the person. The relay delivers the cancellation once more."""
+    incident, notify = await desk.opens(), Notify()
+    commands = Commands(desk.db, desk.effects, notify, Ingest())
+    request = pb.AcknowledgeIncidentRequest(request_id=str(uuid4()), name=f"incidents/{incident}")
+    step, response = Step(incident, Acknowledged("users/ana")), pb.AcknowledgeIncidentResponse
+    call = Call("Ack", Principal(ORG, "users/ana", frozenset({INTERNAL})), "", None)
+
+    async def acknowledge() -> None:
+        enter(call)
+        await commands.one(IdempotentCall(ORG, "Ack", request, response), step, lambda done: response())
+        await commands.close()
+
+    await asyncio.create_task(acknowledge())
+    told = told_beside(call.beside, CancelNotificationsRequest)
+    assert told is not None
+    assert [(each.incident, each.generation) for each in told.cancellations] == [(f"incidents/{incident}", 1)]
+    assert notify.cancelled == []
+    async with desk.db.transaction(ORG) as tx:
+        assert await tx.fetchval("SELECT count(*) FROM outbox WHERE kind = 'cancel'") == 1
 
 
 async def test_an_acknowledge_that_notify_does_not_confirm_is_left_to_the_relay(desk: Desk) -> None:

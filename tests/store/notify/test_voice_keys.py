@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin_kit.ids import new_id
 from tocsin_notify.clients.responders import Responders
+from tocsin_notify.store.delivery.gate import incident_key
 from tocsin_testkit.twilio import TwilioServer
 
 from tests.store.notify.phones import ANA, called, called_and_sent, evidence, running
@@ -68,6 +70,65 @@ async def test_a_key_is_answered_when_it_is_noted_and_not_before(world: World, t
             assert not done
         assert "acknowledged" in (await pressing).says[0]
     assert await evidence(world, org) == ("answered", "key 1")
+
+
+async def test_a_key_is_answered_when_the_pages_that_it_stops_are_stopped_and_not_before(
+    world: World, twilio: TwilioServer
+) -> None:
+    org, incident = new_org(), new_id()
+    stops = Cancellation(org_id=org, incident=f"incidents/{incident}", generation=1, reason="acknowledged by users/ana")
+    async with running(world, twilio) as notify:
+        world.escalation.responders.stops = [stops]
+        try:
+            call = await called_and_sent(world, twilio, notify, org)
+            async with world.admin.transaction():
+                await world.admin.execute("SELECT pg_advisory_xact_lock_shared($1)", incident_key(org, incident))
+                pressing = asyncio.create_task(twilio.presses(call, "1"))
+                await until(lambda: world.escalation.responders.acted != [])
+                done, _ = await asyncio.wait([pressing], timeout=0.2)
+                assert not done, "a call may be about to start"
+            assert "acknowledged" in (await pressing).says[0]
+        finally:
+            world.escalation.responders.stops = []
+        await notify.submit(job(org, incident))
+        assert "cancelled" in await world.states("org_id = $1 AND incident = $2", org, incident)
+
+
+async def test_a_key_whose_pages_are_not_certainly_stopped_may_be_pressed_again(
+    world: World, twilio: TwilioServer
+) -> None:
+    org, responders = new_org(), world.escalation.responders
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org)
+        responders.stops = [Cancellation(org_id=org, incident="of no form that this version knows", generation=1)]
+        try:
+            later = await twilio.presses(call, "1")
+        finally:
+            responders.stops = []
+        assert "acknowledged" not in later.says[0]
+        assert later.action, "the call goes on"
+        assert "acknowledged" in (await twilio.presses(call, "1")).says[0]
+    assert [action for action, _, _ in responders.acted] == ["acknowledge"], "pressed twice, it acts once"
+
+
+async def test_a_key_that_comes_before_the_providers_answer_does_not_wait_until_it_is_noted(
+    world: World, twilio: TwilioServer
+) -> None:
+    org = new_org()
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org)
+        await world.admin.execute(
+            """UPDATE notifications SET state = 'sending', lease_until = app_now() + interval '1 hour', send_time = NULL
+               WHERE org_id = $1""",
+            org,
+        )
+        async with world.admin.transaction():
+            await world.admin.execute("SELECT FROM notifications WHERE org_id = $1 FOR UPDATE", org)
+            pressing = asyncio.create_task(twilio.presses(call, "1"))
+            await until(lambda: world.escalation.responders.acted != [])
+        assert "acknowledged" in (await pressing).says[0]
+    assert await evidence(world, org) == ("answered", "key 1")
+    assert await world.states("org_id = $1", org) == ["sent"]
 
 
 async def test_what_a_key_did_is_told_even_if_it_cannot_be_noted(world: World, twilio: TwilioServer) -> None:

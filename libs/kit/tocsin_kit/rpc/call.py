@@ -20,7 +20,7 @@ _NO_TRACE: Final = "0" * 32
 class Call:
     """One RPC in flight. Made by the pipeline once the caller is known; read it with `current_call()`."""
 
-    __slots__ = ("before", "deadline", "handling", "method", "principal", "trace_id")
+    __slots__ = ("before", "beside", "deadline", "handling", "method", "principal", "trace_id")
 
     def __init__(self, method: str, principal: Principal, trace_id: str, deadline: float | None) -> None:
         self.method: Final = method
@@ -32,6 +32,8 @@ class Call:
         """On `time.monotonic()`'s scale; None for a stream without one."""
         self.before: Message | None = None
         """The state before the change, for the audit log; see `note_before`."""
+        self.beside: tuple[tuple[str, bytes], ...] = ()
+        """What is sent beside the answer, as trailing metadata; see `tocsin_kit.rpc.beside`."""
         self.handling = False
         """Whether the handler of a unary call has begun. Before that, a refusal did not depend on the request."""
 

@@ -191,6 +191,8 @@ class _Method:
                         response = await within(behaviour(request, context))
                 finally:
                     calls.leave(org_id)
+                if call.beside:
+                    context.set_trailing_metadata(call.beside)
                 if room is None:
                     leaves(org_id, size_of(response), context)
                 else:

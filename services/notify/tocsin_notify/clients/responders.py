@@ -1,16 +1,22 @@
-"""Escalation, for a person who answers a page: each call carries a short-lived credential of that person."""
+"""Escalation, for a person who answers a page: each call carries a short-lived credential of that person.
+
+It also shows that the caller is notify: the pages that the answer stops come beside escalation's answer, and are stopped here.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.escalation.v1.incident_pb2 import Incident, IncidentState
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
-from tocsin_kit.auth import SigningKeys, mint
-from tocsin_kit.errors import from_rpc_error
+from tocsin.notify.v1.internal_service_pb2 import Cancellation, CancelNotificationsRequest
+from tocsin_kit.auth import INTERNAL, SigningKeys, mint
+from tocsin_kit.errors import TocsinError, from_rpc_error
+from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.beside import told_beside
 from tocsin_kit.rpc.hedge import hedged
 
 from tocsin_notify.domain.action import Action, Asked, Person
@@ -19,18 +25,24 @@ if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
+_log = get_logger(__name__)
+
 _READ_SECONDS: Final = 2.0
 _ACT_SECONDS: Final = 10.0
 _MOST_PER_PAGE: Final = 500
 _TOKEN_SECONDS: Final = 60.0
-_SCOPES: Final = ("incidents:read", "incidents:write")
+_SCOPES: Final = ("incidents:read", "incidents:write", INTERNAL)
+
+Cancelling = Callable[[Sequence[Cancellation]], Awaitable[object]]
+"""Returns once no provider call starts for them. Raises TocsinError when that is not certain."""
 
 
 class Responders:
     """Every call has a deadline; every failure is a TocsinError."""
 
-    def __init__(self, channel: grpc.aio.Channel, keys: SigningKeys) -> None:
+    def __init__(self, channel: grpc.aio.Channel, keys: SigningKeys, cancel: Cancelling) -> None:
         """`channel` carries no credential of its own; `keys` are those that all services trust."""
+        self._cancel = cancel
         self._stub: IncidentServiceAsyncStub = IncidentServiceStub(channel)
         self._keys = keys
 
@@ -82,11 +94,32 @@ class Responders:
         request = pb.BatchAcknowledgeIncidentsRequest(request_id=str(request_id), names=names, via=via)
         await self._call(self._stub.BatchAcknowledgeIncidents, request, person, _ACT_SECONDS)
 
-    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, person: Person, seconds: float) -> Any:
+    async def _call(self, method: Callable[..., Any], request: Any, person: Person, seconds: float) -> Any:
         token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)
+        metadata = (("authorization", f"Bearer {token}"),)
+
+        async def ask(request: Any, **options: Any) -> tuple[Any, CancelNotificationsRequest | None]:
+            call = method(request, metadata=metadata, **options)
+            response = await call
+            return response, told_beside(await call.trailing_metadata(), CancelNotificationsRequest)
+
         try:
             # Each action has a request id, so that a repeated call is no second action.
-            ask = partial(method, metadata=(("authorization", f"Bearer {token}"),))
-            return await hedged(ask, request, seconds=seconds)
+            response, stops = await hedged(ask, request, seconds=seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error
+        if stops is not None:
+            await self._stop(person, stops.cancellations)
+        return response
+
+    async def _stop(self, person: Person, cancellations: Sequence[Cancellation]) -> None:
+        """Raises CANCEL_UNCONFIRMED: what was asked for is done, and pages before it may still be sent."""
+        try:
+            await self._cancel(cancellations)
+        except TocsinError as error:
+            _log.warning("cancel_unconfirmed", org_id=person.org_id, incident=person.incident, error=error.message)
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED,
+                "the change is committed, but it is not certain that earlier pages are stopped; repeat the call",
+                retry_after=1.0,
+            ) from error

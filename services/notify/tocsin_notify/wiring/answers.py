@@ -1,7 +1,9 @@
 """Builds all that people answer pages with from outside. A part of `wiring`."""
 
+from collections.abc import Sequence
 from typing import Final
 
+from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.tls import client_credentials
 
@@ -14,6 +16,7 @@ from tocsin_notify.app.chat.slack_replies import SlackReplies
 from tocsin_notify.app.contacts.devices import Devices
 from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.messages.digest_stops import DigestStops
+from tocsin_notify.app.pages.cancel import Cancel, fences_of
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.page import Channel
@@ -35,14 +38,17 @@ class Answering:
     who answers.
     """
 
-    def __init__(self, base: Base, people: People) -> None:
+    def __init__(self, base: Base, people: People, cancel: Cancel) -> None:
+        async def stop(cancellations: Sequence[Cancellation]) -> None:
+            await cancel(fences_of(cancellations))
+
         settings = base.settings
         self._base = base
         self._people = people
         self._to_escalation = channel(
             settings.escalation_target, service_name="escalation", tls=client_credentials(settings)
         )
-        self._responders = Responders(self._to_escalation, settings.signing_keys)
+        self._responders = Responders(self._to_escalation, settings.signing_keys, stop)
         self._receipts = Receipts(base.db, base.failures, base.hints, base.metrics)
         self._bundles = WholeBundles(base.db, self._responders)
         self.presses: Final = Presses(base.db, self._responders, self._receipts, self._bundles)

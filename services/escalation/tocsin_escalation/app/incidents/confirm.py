@@ -15,6 +15,7 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.beside import tell_service
 
 from tocsin_escalation.app.incidents.effects import Nudging
 from tocsin_escalation.app.incidents.jobs import CANCEL
@@ -53,13 +54,18 @@ class Confirming:
         self._confirmed = outbox.Confirmed(db, relay.nudge)
 
     async def confirm(self, org_id: str, stops: Stops) -> None:
-        """Return when notify has stopped them. Raises CANCEL_UNCONFIRMED when notify does not answer."""
+        """Return when notify has stopped them. Raises CANCEL_UNCONFIRMED when notify does not answer.
+
+        Notify itself, when it calls for a person who answers a page, gets them beside its answer, and stops them before it
+        answers that person: a call back would only cost time. The relay then delivers them to it once more.
+        """
         if not stops.rows:
             return
+        cancellations = [internal_service_pb2.Cancellation.FromString(payload) for _, payload in stops.rows]
+        if tell_service(internal_service_pb2.CancelNotificationsRequest(cancellations=cancellations)):
+            return
         try:
-            await self._notify.cancel(
-                [internal_service_pb2.Cancellation.FromString(payload) for _, payload in stops.rows]
-            )
+            await self._notify.cancel(cancellations)
         except TocsinError as error:
             _log.warning("cancel_unconfirmed", org_id=org_id, incidents=stops.incidents, error=error.message)
             self._relay.nudge()

@@ -172,8 +172,9 @@ class Presses:
         if isinstance(found, Taken):
             return found
         noting = self._receipts.take(name, found.receipt)
-        if found.row.state != State.SENT:
-            # It proves that the message was sent, which the action would have no reason to believe any more: it stops the page.
+        if found.row.state not in (State.SENT, State.SENDING):
+            # It proves that the message was sent, which the action would have no reason to believe any more: it stops a page
+            # that waits to be tried again.
             await noting
             return Taken(await self._act(press, found), found.language)
         # The person who pressed waits for both, but not for one after the other.

@@ -1,0 +1,48 @@
+"""Messages beside the answer to a call, for callers that are Tocsin's own services.
+
+An answer is the same for every caller. What only a service can use goes into the trailing metadata of its call, as a message of
+the contracts: a service that does not know it reads only the answer.
+"""
+
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+
+from tocsin_kit.auth import INTERNAL
+from tocsin_kit.rpc.call import find_call
+
+M = TypeVar("M", bound=Message)
+
+MOST_BYTES: Final = 4096
+"""gRPC refuses an answer whose metadata have more than 8 KiB."""
+
+
+def tell_service(message: Message) -> bool:
+    """Send the message beside the answer to the current call. False: the caller is no service of Tocsin, or the message is too
+    large; then the caller does not get it.
+
+    A service that acts for a person has a credential of the person's tenant with the scope `internal`, which gives it no further
+    rights there. Only a service can make one: issuers of tenants cannot claim it.
+    """
+    call = find_call()
+    if call is None or INTERNAL not in call.principal.scopes or message.ByteSize() > MOST_BYTES:
+        return False
+    call.beside = (*call.beside, as_metadata(message))
+    return True
+
+
+def as_metadata(message: Message) -> tuple[str, bytes]:
+    """The message as one entry of a call's trailing metadata."""
+    return _key(type(message)), message.SerializeToString()
+
+
+def told_beside(metadata: Iterable[tuple[str, str | bytes]] | None, kind: type[M]) -> M | None:
+    """The message of this kind in the trailing metadata of a call; None if there is none."""
+    key = _key(kind)
+    found = next((value for name, value in metadata or () if name == key), None)
+    return kind.FromString(found) if isinstance(found, bytes) else None
+
+
+def _key(kind: type[Message]) -> str:
+    return f"{kind.DESCRIPTOR.full_name.lower()}-bin"

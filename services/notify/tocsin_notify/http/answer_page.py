@@ -121,8 +121,15 @@ def said(view: View) -> list[str]:
         Action.NOTE: words.page_did_note,
     }
     # This version has no words for an action of a newer one.
-    done = [(did[Action(use.action)], use.use_time) for use in view.uses if use.done and use.action in did]
-    lines = [text.format(who=who, time=time_words(words, time)) for text, time in done]
+    done = [use for use in view.uses if use.done and use.action in did]
+    lines = [
+        (
+            words.page_did_acknowledge_after
+            if _comes_after(view, use.action, use.use_time)
+            else did[Action(use.action)]
+        ).format(who=who, time=time_words(words, use.use_time))
+        for use in done
+    ]
     if view.spent:
         lines.append(words.page_used)
     elif view.expired:
@@ -141,6 +148,15 @@ def _links(view: View) -> list[str]:
         if href.lower().startswith(("https://", "http://"))
     ]
     return [f'<p class="links">{" ".join(opened)}</p>'] if opened else []
+
+
+def _comes_after(view: View, action: str, time: datetime) -> bool:
+    """Whether the action acknowledged what another user had acknowledged already, and still holds."""
+    incident = view.acted_on
+    if action != Action.ACKNOWLEDGE or incident is None or incident.state != pb.INCIDENT_STATE_ACKNOWLEDGED:
+        return False
+    by_another = incident.acknowledged_by != view.person.user
+    return by_another and incident.acknowledge_time.ToDatetime(UTC) <= time
 
 
 def _state(view: View) -> list[str]:

@@ -141,6 +141,7 @@ WORDS: Final = Words(
     pages_for="Alarme für",
     page_time="%H:%M UTC am %d.%m.",
     page_did_acknowledge="{who} hat um {time} übernommen.",
+    page_did_acknowledge_after="{who} hat um {time} geantwortet. Der Vorfall war schon übernommen.",
     page_did_snooze="{who} hat um {time} den Vorfall zurückgestellt.",
     page_did_escalate="{who} hat um {time} an die nächste Stufe weitergegeben.",
     page_did_resolve="{who} hat um {time} den Vorfall beendet.",
@@ -193,7 +194,7 @@ WORDS: Final = Words(
     problem_at_once="Es wurde nichts getan: Der Link wurde im selben Moment für eine andere Antwort benutzt.",
     problem_refused="Es wurde nichts getan: Ihre Antwort wurde abgelehnt, und noch einmal zu drücken hilft nicht. "
     "Antworten Sie in Tocsin selbst, und sagen Sie es Ihrem Administrator.",
-    problem_passing="Es wurde nichts getan: Der Dienst, der den Vorfall kennt, antwortet nicht. Versuchen Sie "
+    problem_passing="Es ist nicht sicher, ob das getan wurde: Der Dienst, der den Vorfall kennt, antwortet nicht. Versuchen Sie "
     "es gleich noch einmal.",
     problem_buttons="Es wurde nichts getan: Benutzen Sie einen der Knöpfe.",
     problem_open_first="Es wurde nichts getan: Öffnen Sie zuerst einen davon.",

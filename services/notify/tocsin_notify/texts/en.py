@@ -136,6 +136,7 @@ WORDS: Final = Words(
     pages_for="Pages for",
     page_time="%H:%M UTC on %d %b",
     page_did_acknowledge="{who} acknowledged it at {time}.",
+    page_did_acknowledge_after="{who} answered at {time}. It was acknowledged before.",
     page_did_snooze="{who} snoozed it at {time}.",
     page_did_escalate="{who} passed it to the next level at {time}.",
     page_did_resolve="{who} resolved it at {time}.",
@@ -185,7 +186,8 @@ WORDS: Final = Words(
     problem_at_once="Nothing was done: this link was used for another answer at the same moment.",
     problem_refused="Nothing was done: your answer was refused, and pressing again will not help. "
     "Answer in Tocsin itself, and tell your administrator.",
-    problem_passing="Nothing was done: the service that knows the incident does not answer. Try again in a moment.",
+    problem_passing="It is not certain that this was done: the service that knows the incident does not answer. "
+    "Try again in a moment.",
     problem_buttons="Nothing was done: use one of the buttons.",
     problem_open_first="Nothing was done: open one of them first.",
     problem_empty_note="Nothing was done: the note is empty.",

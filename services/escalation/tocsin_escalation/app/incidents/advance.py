@@ -19,6 +19,7 @@ from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
+from tocsin_kit.time_slices import TimeSlice
 
 from tocsin_escalation.app.incidents import followers, incident_events, jobs, journal_notes, publish_notes
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
@@ -42,6 +43,9 @@ _log = get_logger(__name__)
 SURE_WAY_SECONDS: Final = 1.0
 
 
+_SLICE_SECONDS: Final = 0.002
+"""In a storm a transaction decides hundreds of incidents. Between two of them calls of other tenants run, which need many short
+iterations of the event loop."""
 _NOBODY: Final = Directory()
 
 
@@ -81,10 +85,14 @@ async def advance(
     if known is None:
         known, steps, of_merged = await _locked(tx, steps)
     work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.feed_tenants)
-    answers = [work.take_answer(step) for step in steps]
+    time_slice = TimeSlice(_SLICE_SECONDS)
+    answers = list[Advanced | TocsinError]()
+    for step in steps:
+        answers.append(work.take_answer(step))
+        await time_slice.yield_if_over()
     for step in of_merged:
         work.take(step)
-    await work.write(tx, effects, entries=entries, confirms=confirms)
+    await work.write(tx, effects, time_slice, entries=entries, confirms=confirms)
     if not entries:
         return answers
     return [
@@ -245,15 +253,18 @@ class _Work:
         self.people[org_id] = replace(directory, turns=taken(directory.turns or {}, [turn]))
         self.turned.add((org_id, turn.policy))
 
-    async def write(self, tx: Tx, effects: Effects, *, entries: bool, confirms: bool) -> None:
+    async def write(self, tx: Tx, effects: Effects, time_slice: TimeSlice, *, entries: bool, confirms: bool) -> None:
         new = [run for run in self.changed.values() if self._is_new(run)]
         # One round trip for all of these: no row is written by two of them, and none is read.
         together = OneRoundTrip(tx)
         moved = await self.gather(together)
+        await time_slice.yield_if_over()
         rows, paged = self.outbox_rows(SURE_WAY_SECONDS if confirms else 0.0)
+        await time_slice.yield_if_over()
         await outbox.write_mixed(together, rows)
         if not entries:
             await timeline.write(together, self.notes)
+        await time_slice.yield_if_over()
         if new and len(await escalations.insert(together, new)) < len(new):
             raise Overtaken
         if entries:

@@ -32,7 +32,7 @@ def restored() -> Iterator[None]:
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("stream", ["full", "unread", "closed"])
 def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str, stream: str
+    capfd: pytest.CaptureFixture[str], form: str, stream: str
 ) -> None:
     if stream == "full":
         file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
@@ -40,8 +40,9 @@ def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(
         reader, writer = os.pipe()
         file = os.fdopen(writer, "w")
         os.close(reader)
-    monkeypatch.setattr(sys, "stdout", file)
-    logging.configure(level="INFO", form=form)
+    # Not by monkeypatch: it is undone after capfd, and would put the closed stream of capfd back.
+    with contextlib.redirect_stdout(file):
+        logging.configure(level="INFO", form=form)
     if stream == "closed":
         file.close()
     logging.get_logger("widgets").info("made")

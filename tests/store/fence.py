@@ -23,9 +23,12 @@ from tocsin_testkit.clock import clock_reads
 from tests.store.made_up import CLOCK, ID, TEXT, Maker
 
 ROUNDS: Final = 6
+"""Each with other states, flags and absent values."""
 STATEMENTS: Final = 2_000
 """More than a service has. Each is called dozens of times in turn, and with asyncpg's hundred none would still be prepared."""
-"""Each with other states, flags and absent values."""
+FILLED: Final = "SAVEPOINT filled"
+AS_FILLED: Final = "ROLLBACK TO SAVEPOINT filled"
+"""After each function. It stays where it is, which saves a round trip for each of thousands of calls."""
 _MINE: Final = TEXT
 _THEIRS: Final = "b"
 _FRAGMENTS: Final = {
@@ -209,14 +212,11 @@ async def _calls(
     changed: dict[str, str] = {}
     outer = connection.transaction()
     await outer.start()
-    for statement in fill or ():
-        await connection.execute(statement)
+    await connection.execute(";".join([*(fill or ()), FILLED]))
     before = await connection.fetchval(digest) if digest else None
     written = await connection.fetchval(_WRITTEN)
     for name, function in functions.items():
         recorder = Recorder(connection)
-        inner = connection.transaction()
-        await inner.start()
         lost = False
         try:
             await function(recorder, **maker.arguments(function))
@@ -232,7 +232,7 @@ async def _calls(
             written = await connection.fetchval(_WRITTEN)
         if written != earlier and await connection.fetchval(digest) != before:
             changed[name] = "; ".join(sql for sql, _ in recorder.seen)
-        await inner.rollback()
+        await connection.execute(AS_FILLED)
         seen[name] = recorder.seen
     await outer.rollback()
     return seen, changed

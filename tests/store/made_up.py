@@ -6,6 +6,7 @@ Times are those of the rows, a day before or a day after, by round, so that a pa
 import collections.abc
 import dataclasses
 import enum
+import functools
 import inspect
 import types
 import typing
@@ -38,9 +39,7 @@ class Maker:
 
     def arguments(self, function: Callable[..., object]) -> dict[str, object]:
         """All but the first, which is the transaction."""
-        hints = typing.get_type_hints(function)
-        names = list(inspect.signature(function).parameters)[1:]
-        return {name: self._named(name, hints[name]) for name in names}
+        return {name: self._named(name, hint) for name, hint in _parameters(function).items()}
 
     def _named(self, name: str, hint: Any) -> Any:
         return "" if hint is str and name.startswith("after") else self.value(hint)
@@ -75,7 +74,7 @@ class Maker:
         if issubclass(hint, enum.Enum):
             return list(hint)[self._number % len(hint)]
         if hasattr(hint, "__dataclass_fields__"):
-            hints = typing.get_type_hints(hint)
+            hints = _hints(hint)
             given = {
                 each.name: self.value(hints[each.name])
                 for each in dataclasses.fields(hint)
@@ -83,9 +82,22 @@ class Maker:
             }
             return hint(**given)
         if hasattr(hint, "_fields"):
-            return hint(**{name: self.value(each) for name, each in typing.get_type_hints(hint).items()})
-        hints = typing.get_type_hints(hint.__init__)
+            return hint(**{name: self.value(each) for name, each in _hints(hint).items()})
+        hints = _hints(hint.__init__)
         return hint(**{name: self.value(each) for name, each in hints.items() if name != "return"})
+
+
+@functools.cache
+def _parameters(function: Callable[..., object]) -> dict[str, Any]:
+    """The type of each but the first."""
+    hints = _hints(function)
+    return {name: hints[name] for name in list(inspect.signature(function).parameters)[1:]}
+
+
+@functools.cache
+def _hints(of: Any) -> dict[str, Any]:
+    """Kept: the same functions are called dozens of times, and to read their types takes longer than to call them."""
+    return typing.get_type_hints(of)
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:

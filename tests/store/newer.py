@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 from tocsin_kit.db.dialing import Connection
 
-from tests.store.fence import STATEMENTS, Function, Recorder, functions_of, insert_of, laid_bare
+from tests.store.fence import AS_FILLED, FILLED, STATEMENTS, Function, Recorder, functions_of, insert_of, laid_bare
 from tests.store.made_up import TEXT, Maker
 
 _NEWER: Final = "of_a_newer_version"
@@ -31,9 +31,9 @@ async def find_stumbling(admin_url: str, package: ModuleType) -> tuple[set[str],
         tables = await laid_bare(connection)
         words = [(table, each["column"]) for table, columns in tables.items() for each in columns if _is_word(each)]
         found: dict[str, str] = {}
+        functions = functions_of(package)
         for number in range(_ROUNDS):
             fill = [insert_of(table, columns, TEXT, number) for table, columns in tables.items()]
-            functions = functions_of(package)
             before = await _errors(connection, functions, fill, number)
             for table, column in words:
                 able = {
@@ -64,18 +64,15 @@ async def _errors(
     errors: dict[str, tuple[str, str]] = {}
     outer = connection.transaction()
     await outer.start()
-    for statement in fill:
-        await connection.execute(statement)
+    await connection.execute(";".join([*fill, FILLED]))
     for name, function in functions.items():
         recorder = Recorder(connection)
-        inner = connection.transaction()
-        await inner.start()
         error = ""
         try:
             await function(recorder, **Maker(number).arguments(function))
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
-        await inner.rollback()
+        await connection.execute(AS_FILLED)
         errors[name] = error, "\n".join(sql for sql, _ in recorder.seen)
     await outer.rollback()
     return errors

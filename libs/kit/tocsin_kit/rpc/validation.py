@@ -4,6 +4,7 @@ The only module that knows protovalidate, so that its engine can be replaced. It
 messages that certainly have none (`tocsin_kit.rpc.precheck`).
 """
 
+import functools
 from typing import Any, Final
 
 import protovalidate
@@ -70,6 +71,7 @@ def is_valid(message: Message, data: bytes) -> bool:
     )
 
 
+@functools.cache
 def warm(message_type: type[Message]) -> None:
     """Compile the type's rules now, which takes milliseconds, and not while the first caller waits."""
     bounds_of(message_type.DESCRIPTOR)

@@ -1,10 +1,13 @@
-"""One real PostgreSQL for all of the kit's store tests, a fresh database for each."""
+"""One real PostgreSQL for all of the kit's store tests, an empty database for each.
+
+A test that asks for `url` has one of its own, in which it may change more than rows, and so has each test of `_OF_SESSIONS`.
+"""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from tocsin_kit.db.migrations import upgrade
@@ -14,8 +17,25 @@ from tocsin_stack.postgres import tenant_url as tenant_url_of
 from tocsin_testkit.busy import within
 from tocsin_testkit.databases import dialed
 
+from tests.store.emptied import Emptied
+
+_OF_SESSIONS: Final = frozenset(
+    f"test_{name}"
+    for name in (
+        "autocommit",
+        "known_types",
+        "own_sessions",
+        "pool",
+        "pool_sharing",
+        "rights",
+        "session_settings",
+        "session_transaction",
+        "tenant_login",
+        "type_lookups",
+    )
+)
+"""Files about sessions themselves: one that another test has had would show less, and some of these tests end all sessions."""
 MIGRATIONS = Path(__file__).with_name("migrations")
-_numbers = itertools.count()
 
 OpenDatabase = Callable[..., Awaitable[Database]]
 
@@ -28,11 +48,23 @@ async def kit_template(postgres: Postgres) -> str:
     return "kit_template"
 
 
+@pytest.fixture(scope="session")
+async def emptied(postgres: Postgres, kit_template: str) -> AsyncIterator[Emptied]:
+    databases = Emptied(postgres, kit_template, "kit")
+    yield databases
+    await databases.close()
+
+
 @pytest.fixture
-async def url(postgres: Postgres, kit_template: str) -> AsyncIterator[str]:
-    name = f"kit_{next(_numbers)}"
-    yield await postgres.clone_database(kit_template, name)
-    await postgres.drop_database(name)
+async def place(emptied: Emptied, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    is_own = "url" in request.fixturenames or request.path.stem in _OF_SESSIONS
+    async with emptied.own() if is_own else emptied.lent() as url:
+        yield url
+
+
+@pytest.fixture
+async def url(place: str) -> str:
+    return place
 
 
 @pytest.fixture
@@ -42,12 +74,12 @@ def tenant_url(url: str) -> str:
 
 
 @pytest.fixture
-async def open_database(url: str) -> AsyncIterator[OpenDatabase]:
+async def open_database(place: str) -> AsyncIterator[OpenDatabase]:
     """Opens one more pool on the test's database, as another replica would."""
     opened: list[Database] = []
 
     async def open_one(**options: float | str) -> Database:
-        database = await dialed(url, name="kit-test", **{"size": 5, **options})
+        database = await dialed(place, name="kit-test", **{"size": 5, **options})
         opened.append(database)
         return database
 

@@ -4,7 +4,6 @@ The only module that knows protovalidate, so that its engine can be replaced. It
 messages that certainly have none (`tocsin_kit.rpc.precheck`).
 """
 
-import functools
 from typing import Any, Final
 
 import protovalidate
@@ -18,6 +17,8 @@ from tocsin_kit.rpc.rule_words import by_names
 from tocsin_kit.rpc.storable import is_storable, make_storable, repairs
 
 _validator: Final = protovalidate.Validator()
+_warm: Final = set[type[Message]]()
+"""What `warm` has compiled: tests start many services in one process."""
 MAX_VIOLATIONS: Final = 50
 """Reported at most, so that a hostile message cannot make an answer larger than itself."""
 _FEW_ENTRIES: Final = 200
@@ -71,12 +72,13 @@ def is_valid(message: Message, data: bytes) -> bool:
     )
 
 
-@functools.cache
 def warm(message_type: type[Message]) -> None:
     """Compile the type's rules now, which takes milliseconds, and not while the first caller waits."""
-    bounds_of(message_type.DESCRIPTOR)
-    precheck_of(message_type.DESCRIPTOR)
-    _validator.collect_violations(message_type())
+    if message_type not in _warm:
+        bounds_of(message_type.DESCRIPTOR)
+        precheck_of(message_type.DESCRIPTOR)
+        _validator.collect_violations(message_type())
+        _warm.add(message_type)
 
 
 def _by_field(message: Message, violations: list[protovalidate.Violation], prefix: str) -> list[FieldViolation]:

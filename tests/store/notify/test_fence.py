@@ -11,6 +11,7 @@ ACROSS_TENANTS = {
     "candidates.look": "one look for what is due, of all tenants",
     "candidates.due": "senders take turns of all tenants",
     "candidates.expired": "the sweep of expired leases",
+    "candidates.unlocked": "the sweep of expired leases",
     "candidates.named": "a hint from Redis names the notification",
     "candidates.tried_before": "a provider fails for all tenants",
     "candidates.pages_of": "senders take turns of all tenants",

@@ -90,6 +90,10 @@ async def test_connections_of_one_ipv6_network_are_those_of_one_host(monkeypatch
     monkeypatch.setattr(sockets, "end", end)
     await CrowdedHosts(7102, 4, proxies=Proxies(), metrics=Metrics()).look()
     assert ended == [f"2001:db8:0:0::{each}" for each in range(4, 10)]
+    ended.clear()
+    proxies = Proxies.parse(",".join(f"2001:db8:0:0::{each}" for each in range(6)))
+    await CrowdedHosts(7102, 4, proxies=proxies, metrics=Metrics()).look()
+    assert ended == [], "six of the ten are proxies, and four are left for their network"
 
 
 def test_connections_are_bounded_by_the_files_that_a_process_may_have(monkeypatch: pytest.MonkeyPatch) -> None:

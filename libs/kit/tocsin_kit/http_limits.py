@@ -84,7 +84,7 @@ class HttpLimits:
 
     def admit(self, host: str) -> bool:
         """Count one more connection of this host, until `leave` or `dismiss`; False when the limit is reached."""
-        source = source_of(host)
+        source = self._source(host)
         mine = self._open[source]
         full = mine >= self._most * _HOST_SHARE and not self._proxies.trusts(host)
         if full or self._open.total() >= self._most:
@@ -95,7 +95,11 @@ class HttpLimits:
 
     def dismiss(self, host: str) -> None:
         """An admitted connection failed before it began."""
-        self._open.less(source_of(host))
+        self._open.less(self._source(host))
+
+    def _source(self, host: str) -> str:
+        """A proxy's connections are those of many hosts, so they use nothing of its network's share."""
+        return host if self._proxies.trusts(host) else source_of(host)
 
     def enter(self, connection: "_Connection", transport: Any) -> None:
         """A connection that was admitted begins."""
@@ -110,7 +114,7 @@ class HttpLimits:
         """The connection is over."""
         self._headers_came(transport)
         self._connections.pop(transport, None)
-        self._open.less(source_of(host))
+        self._open.less(self._source(host))
 
     def buffer(self) -> memoryview:
         """Where to read to."""

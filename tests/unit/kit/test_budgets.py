@@ -110,6 +110,21 @@ def test_without_redis_each_replica_has_its_part(budgets: Budgets) -> None:
     budgets.enter_stream("a")
 
 
+def test_what_could_not_be_reported_is_reported_less_what_has_come_in_since(budgets: Budgets, clock: Clock) -> None:
+    budgets.shared = True
+    limit = budgets.limits[RPCS]
+    budgets.take("a", RPCS, limit.burst(limit.default))
+    for waited in (1, 2):
+        budgets.notice_again(budgets.noticed())
+        clock.now += waited
+    [(_, _, usage)] = budgets.noticed()
+    assert usage.unreported == limit.burst(limit.default) - 3 * limit.rate(limit.default)
+    budgets.notice_again([("a", limit, usage)])
+    clock.now += 3600
+    budgets.notice_again(budgets.noticed())
+    assert not budgets.has_noticed, "all of it has come in, so there is nothing to report"
+
+
 def test_waiting_rows_are_refused_more_of(budgets: Budgets) -> None:
     budgets.require_rows("a")
     budgets.note_rows({"a": 5000, "b": 4999})

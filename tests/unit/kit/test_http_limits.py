@@ -132,6 +132,12 @@ async def test_a_body_that_is_read_in_many_turns_is_complete(
     await server.stop()
 
 
+async def test_a_trusted_proxy_uses_nothing_of_its_networks_share(limits: HttpLimits) -> None:
+    limits._proxies = Proxies.parse("2001:db8::7")
+    assert [limits.admit("2001:db8::7") for _ in range(5)] == [True] * 5
+    assert limits.admit("2001:db8::8")
+
+
 async def test_the_addresses_of_one_ipv6_network_are_one_host(limits: HttpLimits) -> None:
     """A host has 2^64 of them, and could have a connection and a body from each."""
     assert [limits.admit(f"2001:db8::{each}") for each in range(6)] == [True] * 5 + [False]

@@ -30,7 +30,7 @@ _STREAMS_RETRY: Final = 1.0
 class Usage:
     """The usage of one rate by one tenant in this replica."""
 
-    __slots__ = ("apart", "bucket", "unreported")
+    __slots__ = ("apart", "bucket", "kept", "kept_time", "unreported")
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -38,6 +38,9 @@ class Usage:
         """Usage since the last report to the other replicas."""
         self.apart = False
         """Some of it was used while the other replicas could not be reached."""
+        self.kept = 0.0
+        """The part of `unreported` that could not be reported."""
+        self.kept_time = 0.0
 
 
 class _Tenant:
@@ -200,20 +203,36 @@ class Budgets:
         """The rates that a tenant has used noticeably, or exhausted, since the last call of this."""
         noticed, self._noticed = self._noticed, {}
         for (org_id, name), usage in noticed.items():
-            if usage.apart:
+            if usage.apart or usage.kept:
                 self._settle(usage, self._limits[name], self.allowed(org_id, name))
         return [(org_id, self._limits[name], usage) for (org_id, name), usage in noticed.items()]
 
     def notice_again(self, unreported: Iterable[tuple[str, Limit, Usage]]) -> None:
-        """What `noticed` returned could not be reported: it is returned once more, with what was used since."""
+        """What `noticed` returned could not be reported: it is returned once more, with what was used since.
+
+        Not of a tenant that was dropped from memory, nor of one that has used nothing.
+        """
         for org_id, limit, usage in unreported:
-            self._noticed.setdefault((org_id, limit.name), usage)
+            if usage.unreported > 0 and org_id in self._tenants:
+                usage.kept, usage.kept_time = usage.unreported, self._clock()
+                self._noticed.setdefault((org_id, limit.name), usage)
 
     def _settle(self, usage: Usage, limit: Limit, allowed: float) -> None:
-        """Usage within this replica's part of a rate that has been refilled since is settled: only the rest is reported."""
-        rate, burst = limit.rate(allowed) / self.replicas, limit.burst(allowed) / self.replicas
-        usage.unreported = min(usage.unreported, max(0.0, burst - usage.bucket.fill(rate, burst, self._clock())))
-        usage.apart = not self.shared
+        """What has been refilled since is settled: only the rest is reported.
+
+        Of usage within this replica's part of a rate, that is what its own bucket says; of what all replicas allowed and could not
+        be reported, what the rate has brought since.
+        """
+        now, rate, burst = self._clock(), limit.rate(allowed), limit.burst(allowed)
+        if usage.kept:
+            usage.unreported -= min(usage.kept, rate * (now - usage.kept_time))
+            usage.kept = 0.0
+        if usage.apart:
+            part = burst / self.replicas
+            usage.unreported = min(
+                usage.unreported, max(0.0, part - usage.bucket.fill(rate / self.replicas, part, now))
+            )
+            usage.apart = not self.shared
 
     def now(self) -> float:
         """The clock that buckets are filled by, in seconds."""

@@ -6,12 +6,16 @@ The address is that of the connection, or the one that trusted proxies report (`
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError, invalid
 
 Ranges = tuple[IPv4Network | IPv6Network, ...]
+
+_LOCAL: Final = IPv6Network("fc00::/7")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 def host_of(peer: str) -> str:
@@ -33,15 +37,21 @@ def address_of(peer: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(4096)
 def source_of(peer: str) -> str:
-    """The address by which connections, calls and failures are counted: of IPv6 the first 64 bits, which one host has for itself
-    (RFC 4291).
+    """The address by which connections, calls and failures are counted: of public IPv6 the first 64 bits.
 
-    `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`) or an address alone.
+    A subscriber's network has at least 64 bits for hosts (RFC 4291, RFC 6177), so one machine can have any number of addresses in
+    it. Local networks (RFC 4193, and of one link) give each machine an address, as those of containers do: there each counts.
+    What a NAT64 translates (RFC 6052) counts by its IPv4 address. `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`,
+    `ipv6:%5B::1%5D:5000`) or an address alone.
     """
     address = address_of(peer)
     if address is None:
         return host_of(peer)[:64]
-    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
+    if not isinstance(address, IPv6Address) or address.is_link_local or address in _LOCAL:
+        return str(address)
+    if address in _NAT64:
+        return str(IPv4Address(address.packed[-4:]))
+    return str(ip_network((address, 64), strict=False))
 
 
 def is_among(ranges: Ranges, address: IPv4Address | IPv6Address | None) -> bool:

@@ -60,14 +60,14 @@ class CrowdedHosts:
             if opened in self._known:
                 known[opened] = connection = self._known[opened]
                 if connection is not None:
-                    of_host[source_of(connection.host)] += 1
+                    of_host[self._source(connection.host)] += 1
             else:
                 new.append(opened)
             if number % _AT_ONCE == 0:
                 await yield_to_others()
         for number, opened in enumerate(new, 1):
             connection = sockets.connection(opened.descriptor, self._port)
-            host = "" if connection is None else source_of(connection.host)
+            host = "" if connection is None else self._source(connection.host)
             if connection is None or self._proxies.trusts(connection.host) or of_host[host] < self._most:
                 known[opened] = connection
                 if connection is not None:
@@ -79,6 +79,10 @@ class CrowdedHosts:
         self._known = known
         self._ended.inc(surplus.total())
         self._tell(surplus)
+
+    def _source(self, host: str) -> str:
+        """A proxy's connections use nothing of its network's share."""
+        return host if self._proxies.trusts(host) else source_of(host)
 
     def _tell(self, surplus: Counts[str]) -> None:
         now = time.monotonic()

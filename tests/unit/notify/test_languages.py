@@ -1,6 +1,7 @@
 """The default texts: every language says all of it, with the same values, and within the same bounds."""
 
 import dataclasses
+import re
 import string
 from datetime import UTC, datetime
 from uuid import UUID
@@ -181,6 +182,30 @@ def test_the_answer_page_says_who_asks_for_its_user_and_not_who_acknowledged(typ
     link = AnswerLink("acme", UUID(int=1), int(now.timestamp()) + 60)
     view = View(link, Person("acme", "users/ana", job.incident), job, now, [], words=words_of("de"))
     assert ("<p>ben bittet Sie um Hilfe.</p>" in answer_page(view)) is said
+
+
+def test_the_runbook_is_found_behind_links_that_are_not_shown_and_a_long_address_does_not_push_the_buttons_away() -> None:
+    job = sample_job(Kind.NEW_INCIDENT)
+    now = datetime(2026, 11, 29, 3, 12, tzinfo=UTC)
+    incident = Incident(state=INCIDENT_STATE_TRIGGERED, title="Disk full", level=1)
+    for number in range(5):
+        incident.links.add(text="call", href=f"tel:+49{number}")
+    incident.links.add(text="Runbook\n" + "of the disk " * 100, href="https://wiki.example.com/disk")
+    address = "https://graph.example.com/" + "q" * 2000
+    for _ in range(6):
+        incident.links.add(href=address)
+    view = View(
+        AnswerLink("acme", UUID(int=1), int(now.timestamp()) + 60),
+        Person("acme", "users/ana", job.incident),
+        job,
+        now,
+        [],
+        incident,
+    )
+    shown = re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', answer_page(view))
+    assert [href for href, _ in shown] == ["https://wiki.example.com/disk"] + [address] * 4
+    assert shown[0][1].startswith("Runbook of the disk")
+    assert all(len(text) <= 80 and "\n" not in text for _, text in shown)
 
 
 def test_the_answer_page_in_german() -> None:

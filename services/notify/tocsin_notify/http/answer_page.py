@@ -15,7 +15,7 @@ from tocsin.escalation.v1 import incident_pb2 as pb
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_ESCALATION, NOTIFICATION_TYPE_NEW_INCIDENT
 
 from tocsin_notify.app.answers.answer import View
-from tocsin_notify.channels.text import links_of, severity_in, severity_word
+from tocsin_notify.channels.text import links_of, one_line, severity_in, severity_word
 from tocsin_notify.domain.action import SNOOZES, Action, minutes_of
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.texts.catalogue import words_of
@@ -60,6 +60,8 @@ HEADERS: Final = {
 _PAGES: Final = (NOTIFICATION_TYPE_NEW_INCIDENT, NOTIFICATION_TYPE_ESCALATION)
 _MOST_LINKS: Final = 5
 """More would move the buttons out of sight."""
+_LINK_LENGTH: Final = 80
+"""Characters of a link's text, for the same reason: it may be its address."""
 _OPEN: Final = (Action.ACKNOWLEDGE, Action.ESCALATE, Action.SNOOZE, Action.RESOLVE)
 _ALLOWED: Final = {
     pb.INCIDENT_STATE_ACKNOWLEDGED: (Action.RESOLVE, Action.ESCALATE, Action.SNOOZE),
@@ -141,11 +143,12 @@ def _links(view: View) -> list[str]:
     """To the runbook, the graph and so on, as the sender of the alert named them. They open beside the page, whose buttons stay."""
     known = view.incident
     links = links_of(view.job) if known is None else [(link.text, link.href) for link in known.links]
+    # Any other scheme could run a script, or call a number.
+    safe = [(text, href) for text, href in links if href.lower().startswith(("https://", "http://"))]
     opened = [
-        f'<a href="{escape(href)}" target="_blank" rel="noopener noreferrer">{escape(text or href)}</a>'
-        for text, href in links[:_MOST_LINKS]
-        # Any other scheme could run a script, or call a number.
-        if href.lower().startswith(("https://", "http://"))
+        f'<a href="{escape(href)}" target="_blank" rel="noopener noreferrer">'
+        f"{escape(one_line(text, _LINK_LENGTH) or one_line(href, _LINK_LENGTH))}</a>"
+        for text, href in safe[:_MOST_LINKS]
     ]
     return [f'<p class="links">{" ".join(opened)}</p>'] if opened else []
 

@@ -76,3 +76,36 @@ def test_how_to_reply_is_said_where_there_is_room(limit: int, ending: str) -> No
     text = sms_text(made, limit, replies=True)
     assert segments(text) <= limit
     assert text.endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("title", "limit", "link", "says_who"),
+    [
+        ("Disk full on db-1 " * 20, 1, "", True),
+        ("Disk full on db-1 " * 20, 1, "https://tocsin.example.com/a/" + "t" * 70, False),
+        ("Disk full", 1, "https://tocsin.example.com/a/" + "t" * 70, True),
+        ("Диск полон на db-1 " * 20, 1, "", False),
+        ("Диск полон на db-1 " * 20, 2, "", True),
+        ("Диск полон на db-1 " * 20, 2, "https://tocsin.example.com/a/" + "t" * 50, False),
+    ],
+)
+def test_who_asks_is_said_only_where_the_title_can_still_be_read(
+    title: str, limit: int, link: str, says_who: bool
+) -> None:
+    job = pb.NotificationJob(title=title, actor="users/ana", level=2, severity=SEVERITY_CRITICAL)
+    target, now = Target(Channel.SMS, "+4915112345678"), datetime(2026, 1, 2, tzinfo=UTC)
+    text = sms_text(Delivery("k", uuid.uuid4(), "acme", Kind.ESCALATION, job, target, 1, now, link=link), limit)
+    assert segments(text) <= limit
+    assert text.endswith(link)
+    assert ("(ana asks for you)" in text) == says_who
+    assert text.startswith(f"CRITICAL: {title}"[:40].rstrip())
+
+
+def test_how_to_reply_matters_more_than_who_asks() -> None:
+    job = pb.NotificationJob(title="Disk full " * 100, incident=f"incidents/{uuid.UUID(int=7)}", actor="users/ana", level=2)
+    target, now = Target(Channel.SMS, "+4915112345678"), datetime(2026, 1, 2, tzinfo=UTC)
+    link = "https://tocsin.example.com/" + "t" * 30
+    text = sms_text(
+        Delivery("k", uuid.uuid4(), "acme", Kind.ESCALATION, job, target, 1, now, link=link), 1, replies=True
+    )
+    assert ("Reply 904a to ack" in text, "asks for you" in text) == (True, False)

@@ -47,9 +47,9 @@ _PLAIN: Final = str.maketrans(
 _SPACE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _CUT: Final = "..."
 _LEAST: Final = 40
-"""Characters of the title that matter more than how to reply."""
+"""Characters of the text, severity and title, that matter more than how to reply and who asks."""
 _LONGEST_NAME: Final = 20
-"""Characters of who asks: it stands behind the title, which is cut to make room for it."""
+"""Characters of who asks: the title is cut to make room for it."""
 
 
 def segments(text: str) -> int:
@@ -116,10 +116,11 @@ def _halves(delivery: Delivery, limit: int, *, replies: bool) -> tuple[str, str]
     """The part that may be cut, and the part that may not."""
     worded = delivery.worded(Part.SMS)
     if not worded:
-        return default_sms(delivery), _after(delivery, _level(delivery), limit, replies=replies)
+        text = default_sms(delivery)
+        return text, _after(delivery, text, limit, level=_level(delivery), asked=_asked(delivery), replies=replies)
     if delivery.link and delivery.kind in WAKING:
         worded = worded.replace(delivery.link, "")
-    return worded, _after(delivery, "", limit, replies=replies)
+    return worded, _after(delivery, worded, limit, replies=replies)
 
 
 def default_sms(delivery: Delivery) -> str:
@@ -144,22 +145,38 @@ def default_sms(delivery: Delivery) -> str:
             return f"{severity_in(words, job.severity).upper()}: {job.title}"
 
 
-def _after(delivery: Delivery, level: str, limit: int, *, replies: bool) -> str:
+def _after(
+    delivery: Delivery, text: str, limit: int, *, level: str = "", asked: str = "", replies: bool = False
+) -> str:
+    """The link always; how to reply, and then who asks, only while the text keeps its least room in its own alphabet."""
     if delivery.kind not in WAKING:
         return ""
-    after = level + (f" {delivery.link}" if delivery.link else "")
-    if replies and delivery.job.incident:
-        code = code_of(UUID(delivery.job.incident.rpartition("/")[2]), delivery.target.address)
-        words = delivery.words
-        how = (words.sms_reply_all if delivery.kind is Kind.BUNDLE else words.sms_reply).format(code=code)
-        after += how if segments("x" * _LEAST + after + how) <= limit else ""
-    return after
+    plain = _tidy(text)
+    least = plain if len(plain) <= _LEAST else plain[:_LEAST] + _CUT
+    link = f" {delivery.link}" if delivery.link else ""
+    how = _how_to_reply(delivery) if replies else ""
+    if segments(least + level + link + how) > limit:
+        how = ""
+    if segments(least + level + asked + link + how) > limit:
+        asked = ""
+    return level + asked + link + how
+
+
+def _how_to_reply(delivery: Delivery) -> str:
+    if not delivery.job.incident:
+        return ""
+    code = code_of(UUID(delivery.job.incident.rpartition("/")[2]), delivery.target.address)
+    words = delivery.words
+    return (words.sms_reply_all if delivery.kind is Kind.BUNDLE else words.sms_reply).format(code=code)
 
 
 def _level(delivery: Delivery) -> str:
+    level = delivery.job.level
+    return delivery.words.sms_level.format(level=level) if delivery.kind in PAGES and level else ""
+
+
+def _asked(delivery: Delivery) -> str:
     job, words = delivery.job, delivery.words
-    if delivery.kind not in PAGES:
+    if delivery.kind not in PAGES or not job.actor:
         return ""
-    level = words.sms_level.format(level=job.level) if job.level else ""
-    asked = words.sms_asked.format(actor=name_in(words, job.actor)[:_LONGEST_NAME]) if job.actor else ""
-    return level + asked
+    return words.sms_asked.format(actor=name_in(words, job.actor)[:_LONGEST_NAME])

@@ -184,7 +184,7 @@ def test_the_answer_page_says_who_asks_for_its_user_and_not_who_acknowledged(typ
     assert ("<p>ben bittet Sie um Hilfe.</p>" in answer_page(view)) is said
 
 
-def test_the_runbook_is_found_behind_links_that_are_not_shown_and_a_long_address_does_not_push_the_buttons_away() -> None:
+def test_links_that_are_not_shown_hide_no_runbook_and_a_long_address_is_one_short_line() -> None:
     job = sample_job(Kind.NEW_INCIDENT)
     now = datetime(2026, 11, 29, 3, 12, tzinfo=UTC)
     incident = Incident(state=INCIDENT_STATE_TRIGGERED, title="Disk full", level=1)

@@ -102,7 +102,9 @@ def test_who_asks_is_said_only_where_the_title_can_still_be_read(
 
 
 def test_how_to_reply_matters_more_than_who_asks() -> None:
-    job = pb.NotificationJob(title="Disk full " * 100, incident=f"incidents/{uuid.UUID(int=7)}", actor="users/ana", level=2)
+    job = pb.NotificationJob(
+        title="Disk full " * 100, incident=f"incidents/{uuid.UUID(int=7)}", actor="users/ana", level=2
+    )
     target, now = Target(Channel.SMS, "+4915112345678"), datetime(2026, 1, 2, tzinfo=UTC)
     link = "https://tocsin.example.com/" + "t" * 30
     text = sms_text(

@@ -1,7 +1,9 @@
 """Once a cancel has returned, no provider call starts (I5): raced, frozen, and by every way a call can begin."""
 
 import asyncio
+import os
 import random
+import signal
 import time
 import uuid
 from collections import defaultdict
@@ -18,7 +20,7 @@ from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
-from tocsin_notify.store.delivery.gate import incident_key
+from tocsin_notify.store.delivery.gate import PROOF_SECONDS, incident_key
 from tocsin_notify.store.delivery.gatekeeper import ENDING
 from tocsin_testkit.busy import within
 from tocsin_testkit.notify_world import internal
@@ -76,6 +78,44 @@ async def test_a_cancel_is_not_confirmed_while_a_session_that_held_one_up_is_bei
     finally:
         await world.admin.execute("SELECT pg_advisory_unlock($1)", ENDING)
     await cancelling
+
+
+async def test_a_cancel_is_not_confirmed_until_a_second_after_the_session_that_held_it_up_is_gone(world: World) -> None:
+    """A server that is slow to end a session may still have answered its process, which may then begin a call."""
+    org, incident = new_org(), uuid.uuid4()
+    stuck = await asyncpg.connect(world.database_url)
+    await stuck.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, incident))
+    backend = stuck.get_server_pid()
+    async with world.replica(works=False) as door:
+        cancelling = asyncio.create_task(insists(lambda: door.cancel(org, incident)))
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            await until(lambda: _sessions_are_being_ended(world))
+            seen = asyncio.create_task(until(lambda: _none_is_being_ended(world)))
+            done, _ = await asyncio.wait([seen, cancelling], timeout=1.5, return_when=asyncio.FIRST_COMPLETED)
+            seen.cancel()
+            assert not done, "the session was given up before it was gone"
+        finally:
+            goes_on = time.monotonic()
+            os.kill(backend, signal.SIGCONT)
+        await cancelling
+        assert time.monotonic() - goes_on >= PROOF_SECONDS
+    await until(stuck.is_closed)
+
+
+async def _sessions_are_being_ended(world: World) -> bool:
+    return bool(
+        await world.admin.fetchval(
+            """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND (classid::bigint << 32) | objid::bigint = $1""",
+            ENDING,
+        )
+    )
+
+
+async def _none_is_being_ended(world: World) -> bool:
+    return not await _sessions_are_being_ended(world)
 
 
 async def test_a_cancel_that_has_to_wait_holds_no_lock_that_comes_later_in_their_order(

@@ -24,9 +24,10 @@ repeats a call inside one attempt, because a reused connection was closed, does 
   session answered; at A the lock was held. The clock goes on while the process is stopped, and is read just before the
   bytes are written. A process that was stopped finds its proof too old and asks through a new passage, which reads the
   fence.
-* A process that ends a session because it holds up a cancel (`store.delivery.gatekeeper`), at K, keeps every cancel
-  from being confirmed until K + `PROOF_SECONDS`. A session that was alive at A ended at K > A, so C < A + PROOF < K +
-  PROOF: the call started before the confirmation of any cancel that this end made possible.
+* A process that ends a session because it holds up a cancel (`store.delivery.gatekeeper`) keeps every cancel from being
+  confirmed until K + `PROOF_SECONDS`, where K is the moment when the server says that the session is gone. A session
+  that was alive at A was gone at K > A, so C < A + PROOF < K + PROOF: the call started before the confirmation of any
+  cancel that this end made possible.
 
 A process that dies takes its calls with it. A PostgreSQL that dies ends all sessions at once. It is back later than
 `PROOF_SECONDS` after it answered the last statement; a standby that takes over is later still. A session that an

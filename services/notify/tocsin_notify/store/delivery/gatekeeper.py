@@ -6,8 +6,9 @@ time-out, while its client does not read the result. So the process that waits e
 `_PATIENCE`.
 
 A session may start calls for `PROOF_SECONDS` after it was last known to be alive (`store.delivery.gate`). While a
-session is being ended, and for that time after it, the statement below holds `ENDING`; every cancel takes that lock in
-shared mode before it is confirmed. The statement runs on the server to its end, even if the process that sent it dies.
+session is being ended, and for that time after it is gone, the script below holds `ENDING`; every cancel takes that lock
+in shared mode before it is confirmed. The script runs on the server to its end, even if the process that sent it dies.
+It has no time limit: while a session does not end, no cancel is confirmed, and each caller is told to repeat its call.
 """
 
 import asyncio
@@ -32,6 +33,9 @@ _log = get_logger(__name__)
 
 _PATIENCE: Final = 1.0
 _STEP: Final = 0.25
+_CONFIRM_SECONDS: Final = 10.0
+"""Longer than the server's own limit, which is reported first unless the network is down."""
+_CLOSE_SECONDS: Final = 5.0
 ENDING: Final = 7_302_149_864_001_773
 """An advisory lock apart from those of incidents, which are hashes."""
 _CONFIRM: Final = "SELECT pg_advisory_xact_lock_shared($1)"
@@ -45,22 +49,37 @@ ELSE false END
 
 
 # Sessions of this role for which a cancel waits, and that did nothing new meanwhile. Other cancels in the same queue
-# are not ended: the session that they wait for is. Each statement of the script has a snapshot of its own.
+# are not ended: the session that they wait for is. A session that was told to end may still answer its client before it
+# does, however long that takes: so all of them are told at once, and `ENDING` is held until none of them is there. A
+# number of a process may come again, its start may not. Each statement of the script has a snapshot of its own.
 _END: Final = f"""
 SELECT pg_advisory_xact_lock({ENDING});
-WITH stuck AS MATERIALIZED (
-  SELECT DISTINCT b.pid FROM pg_stat_activity w
-  CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
-  JOIN pg_stat_activity b ON b.pid = p.pid
-  WHERE w.datname = current_database() AND w.usename = current_user AND b.usename = current_user
-    AND w.wait_event_type = 'Lock' AND starts_with(w.query, '{CANCELS}')
-    AND w.query_start <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
-    AND b.state_change <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
-    AND NOT (b.wait_event_type IS NOT DISTINCT FROM 'Lock' AND starts_with(b.query, '{CANCELS}'))
-), ended AS MATERIALIZED (
-  SELECT pid FROM stuck WHERE pg_terminate_backend(pid, 1000)
-)
-SELECT pid FROM ended WHERE (SELECT count(pg_sleep({PROOF_SECONDS})) FROM (SELECT count(*) FROM ended HAVING count(*) > 0)) > 0
+DO $$
+DECLARE
+  pids int[];
+  starts timestamptz[];
+BEGIN
+  SELECT array_agg(pid), array_agg(backend_start) INTO pids, starts FROM (
+    SELECT DISTINCT b.pid, b.backend_start FROM pg_stat_activity w
+    CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
+    JOIN pg_stat_activity b ON b.pid = p.pid
+    WHERE w.datname = current_database() AND w.usename = current_user AND b.usename = current_user
+      AND w.wait_event_type = 'Lock' AND starts_with(w.query, '{CANCELS}')
+      AND w.query_start <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+      AND b.state_change <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+      AND NOT (b.wait_event_type IS NOT DISTINCT FROM 'Lock' AND starts_with(b.query, '{CANCELS}'))
+  ) AS stuck;
+  PERFORM set_config('tocsin.ended', coalesce(cardinality(pids), 0)::text, true);
+  IF pids IS NULL THEN RETURN; END IF;
+  LOOP
+    PERFORM pg_terminate_backend(a.pid)
+    FROM unnest(pids, starts) AS g(pid, start) JOIN pg_stat_activity a ON a.pid = g.pid AND a.backend_start = g.start;
+    EXIT WHEN NOT FOUND;
+    PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+  END LOOP;
+  PERFORM pg_sleep({PROOF_SECONDS});
+END $$;
+SELECT FROM generate_series(1, current_setting('tocsin.ended')::int);
 """
 
 
@@ -90,9 +109,8 @@ class Gatekeeper:
             return dial(
                 url,
                 name=f"{name}-gatekeeper",
-                command_timeout=10.0,
-                # The script must run to its end even if its client is gone.
-                settings={"statement_timeout": "8000", "lock_timeout": "4000", "client_connection_check_interval": "0"},
+                # The script must run to its end, whatever the server's default limit is, and even if its client is gone.
+                settings={"statement_timeout": "0", "lock_timeout": "4000", "client_connection_check_interval": "0"},
             )
 
         connections = Connections(connect, name=f"{name}-gatekeeper", size=3, max_age=max_age)
@@ -101,9 +119,9 @@ class Gatekeeper:
         return cls(connections)
 
     async def close(self) -> None:
-        """Let a running script end, then close."""
+        """Wait a moment for a running script, then close. The server runs it to its end in any case."""
         if self._watch is not None:
-            await asyncio.wait([self._watch])
+            await asyncio.wait([self._watch], timeout=_CLOSE_SECONDS)
         await self._sessions.close()
 
     @asynccontextmanager
@@ -128,7 +146,7 @@ class Gatekeeper:
         Raises DATABASE_UNAVAILABLE or CONFLICT: the cancel is not confirmed then.
         """
         async with self._session() as session:
-            await session.execute(_CONFIRM, ENDING)
+            await session.execute(_CONFIRM, ENDING, timeout=_CONFIRM_SECONDS)
 
     async def _keep_watch(self) -> None:
         """Until there is no cancel any more."""

@@ -15,6 +15,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
 from tocsin_notify.domain.bundling import BundlePolicy, Pace, place
+from tocsin_notify.store.delivery.gate import incident_key
 from tocsin_notify.store.pages import bundles as stored_bundles
 from tocsin_notify.store.pages.bundles import Asked
 from tocsin_testkit.ntfy import NtfyServer
@@ -300,6 +301,29 @@ async def test_a_bundle_is_answered_as_a_whole_or_one_by_one(world: World) -> No
         assert "acknowledged by users/ben" in shown
         assert "ana acknowledged it at" in shown
         assert "<form" not in shown
+
+
+async def test_a_bundle_whose_pages_are_stopped_is_answered_when_that_is_confirmed_and_not_before(
+    world: World, twilio: TwilioServer
+) -> None:
+    """The first press set the fences and was told to come again, for a call was about to start; the second said done."""
+    org = new_org()
+    await world.method(org, voice=ANA)
+    async with running(world, twilio, **{**TWO, "storm_pages": 1}) as notify:
+        jobs = await storm(notify, org, WARNING, WARNING, WARNING)
+        await until(lambda: len(twilio.calls_to(ANA)) == 1)
+        await world.forward(COLLECTED)
+        await until(lambda: len(twilio.calls_to(ANA)) == 2)
+        for each in jobs[1:]:
+            await notify.cancel(org, incident_of(each))
+        async with world.admin.transaction():
+            await world.admin.execute(
+                "SELECT pg_advisory_xact_lock_shared($1)", incident_key(org, incident_of(jobs[1]))
+            )
+            pressing = asyncio.create_task(twilio.presses(twilio.calls_to(ANA)[1], "1"))
+            done, _ = await asyncio.wait([pressing], timeout=0.3)
+            assert not done, "a call may be about to start"
+        assert "You have acknowledged it" in (await pressing).says[0]
 
 
 async def test_a_bundle_is_acknowledged_by_a_key_of_the_phone_and_by_a_button(

@@ -50,7 +50,7 @@ class Answering:
         )
         self._responders = Responders(self._to_escalation, settings.signing_keys, stop)
         self._receipts = Receipts(base.db, base.failures, base.hints, base.metrics)
-        self._bundles = WholeBundles(base.db, self._responders)
+        self._bundles = WholeBundles(base.db, self._responders, cancel)
         self.presses: Final = Presses(base.db, self._responders, self._receipts, self._bundles)
 
     def add_routes(self) -> None:

@@ -70,7 +70,9 @@ def parse(address: str, content: bytes) -> Received:
     part = message.get_body(("plain",))
     text = part.get_content() if part is not None else ""
     incident = next((word for word in text.split() if word.startswith("incidents/")), "")
-    kind = KINDS.get(tag, "verification" if code else "escalation" if "Nobody has answered" in text else "new_incident")
+    kind = KINDS.get(
+        tag, "verification" if code else "escalation" if "Nobody has it in hand" in text else "new_incident"
+    )
     return Received(
         address=address,
         channel="email",

@@ -29,6 +29,7 @@ from tocsin_escalation.domain.events import (
     RespondersAdded,
     Restarted,
     Snoozed,
+    Unacknowledged,
 )
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.people.directory import UserRow
@@ -77,7 +78,17 @@ async def notes(desk: Desk, incident: UUID) -> int:
 
 
 @pytest.mark.parametrize(
-    "events", [[], [Escalated(ANA)], [RespondersAdded(ANA, (CEM,))], [Escalated(ANA), RespondersAdded(ANA, (CEM,))]]
+    "events",
+    [
+        [],
+        [Escalated(ANA)],
+        [RespondersAdded(ANA, (CEM,))],
+        [Escalated(ANA), RespondersAdded(ANA, (CEM,))],
+        [Reassigned(ANA, targets=(CEM, Target(TargetKind.USER, "ana")))],
+        [Reassigned(ANA, targets=(Target(TargetKind.TEAM, "gone"),))],
+        [Acknowledged("users/ben"), Unacknowledged("users/ben")],
+        [Restarted("users/ben")],
+    ],
 )
 async def test_it_is_the_same_page(desk: Desk, events: Sequence[Event]) -> None:
     async def add(tx: Tx) -> None:

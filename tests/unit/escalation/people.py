@@ -66,6 +66,10 @@ class Story:
         """Who was paged by the newest event, as (level, user)."""
         return [(page.level, page.user) for page in self._pages() if page.level or page.type == "escalation"]
 
+    def asked_by(self) -> dict[str, str]:
+        """For each user whom the newest event paged, who asks for them; empty: nobody."""
+        return {page.user: page.actor for page in self._pages() if page.type in ("new_incident", "escalation")}
+
     def told(self) -> list[tuple[str, str]]:
         """Who heard news of the newest event, as (type, user)."""
         return [(page.type.value, page.user) for page in self._pages() if page.type in ("acknowledgment", "resolution")]

@@ -123,6 +123,8 @@ class Life(RuleBasedStateMachine):
         self.run = decision.next
         self.directory = replace(self.directory, turns=taken(self.directory.turns or {}, decision.commands))
         for command in decision.commands:
+            if isinstance(command, Page):
+                assert command.actor != f"users/{command.user}", "nobody is told that they ask for themselves"
             if isinstance(command, StopPages):
                 self.stopped_up_to = max(self.stopped_up_to, command.generation)
             elif isinstance(command, Page) and command.type in ("new_incident", "escalation"):

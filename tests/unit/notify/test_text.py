@@ -89,7 +89,7 @@ def test_the_body_says_who_asked_for_whom() -> None:
     assert "users/ben asks for you: you are paged at level 2." in body(
         delivery(Kind.ESCALATION, actor="users/ben", level=2)
     )
-    assert "Nobody has answered yet: you are paged at level 2." in body(delivery(Kind.ESCALATION, level=2))
+    assert "Nobody has it in hand: you are paged at level 2." in body(delivery(Kind.ESCALATION, level=2))
 
 
 def test_json_has_every_field_in_every_kind() -> None:

@@ -52,7 +52,7 @@ from tocsin_escalation.domain.levels import Beginning, current_level, due_after,
 from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
 from tocsin_escalation.domain.operators import promote, remove
 from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell
-from tocsin_escalation.domain.paging import Moment, halt, next_generation, page_users, status_updates
+from tocsin_escalation.domain.paging import Moment, asks, halt, next_generation, page_users, status_updates
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.responders import add_responders, edit, restart
 from tocsin_escalation.domain.turns import holder
@@ -86,7 +86,7 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             if run.state not in (State.ACKNOWLEDGED, State.SNOOZED):
                 return Decision(run, refusal=Refusal.INCIDENT_STATE)
             note = Note(NoteKind.UNACKNOWLEDGED, actor, f"given back by {actor}", run.level)
-            return _trigger_again(next_generation(run), note, now, now, directory, timer_id)
+            return asks(actor, _trigger_again(next_generation(run), note, now, now, directory, timer_id))
         case Snoozed():
             return _snooze(run, event, now, timer_id)
         case Escalated():
@@ -293,13 +293,7 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     if not level and not pages and started.next.state is State.EXHAUSTED:
         # Otherwise a command that succeeds would exhaust the incident, and no user would be paged any more.
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
-    return _asks(actor, Decision(started.next, started.commands, (note, *started.notes)))
-
-
-def _asks(actor: str, decision: Decision) -> Decision:
-    """The users whom it pages are told who asks for them. That nobody has answered may be false, and is no reason to page them."""
-    commands = [replace(each, actor=actor) if isinstance(each, Page) else each for each in decision.commands]
-    return replace(decision, commands=tuple(commands))
+    return asks(actor, Decision(started.next, started.commands, (note, *started.notes)))
 
 
 def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
@@ -309,7 +303,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         note = Note(NoteKind.REASSIGNED, event.actor, f"{HANDED_TO_POLICY}{event.policy.id} by {event.actor}")
         restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0, handed_on=0)
         started = start_level(restarted, 1, Beginning(now, now, directory, timer_id))
-        return _asks(event.actor, Decision(started.next, (stop, *started.commands), (note, *started.notes)))
+        return asks(event.actor, Decision(started.next, (stop, *started.commands), (note, *started.notes)))
     named = ", ".join(map(str, event.targets))
     users = directory.resolve(event.targets)
     note = Note(NoteKind.REASSIGNED, event.actor, f"handed to {named} by {event.actor}", run.level)
@@ -318,7 +312,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         nobody = f"{named} resolves to nobody{why}; the policy goes on"
         skipped = Note(NoteKind.LEVEL_SKIPPED, "", nobody, run.level)
         started = start_level(bumped, max(run.level, 1), Beginning(now, now, directory, timer_id), wanted=run.level > 0)
-        return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
+        return asks(event.actor, Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes)))
     paged = page_users(bumped, users, run.level, Moment(now, now), directory.why(event.targets))
     step = current_level(run)
     if step is None:
@@ -326,7 +320,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     else:
         timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(now, step.timeout, now), bumped.generation)
         following = replace(paged.next, timer=timer)
-    return _asks(event.actor, Decision(following, (stop, *paged.commands), (note, *paged.notes)))
+    return asks(event.actor, Decision(following, (stop, *paged.commands), (note, *paged.notes)))
 
 
 def _unmerge(run: Escalation, event: Unmerged, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

@@ -54,6 +54,15 @@ def page_users(
     return Decision(following, pages, (note,))
 
 
+def asks(actor: str, decision: Decision) -> Decision:
+    """Tell the users whom the decision pages that `actor` asks for them. If `actor` is one of them, their own page names nobody."""
+    commands = [
+        replace(each, actor=actor) if isinstance(each, Page) and f"users/{each.user}" != actor else each
+        for each in decision.commands
+    ]
+    return replace(decision, commands=tuple(commands))
+
+
 def with_reason(message: str, why: str) -> str:
     """Of an entry; `why` may be empty."""
     return f"{message}; {why}" if why else message

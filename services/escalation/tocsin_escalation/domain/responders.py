@@ -20,7 +20,7 @@ from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State
 from tocsin_escalation.domain.events import Edited, RespondersAdded, Restarted
 from tocsin_escalation.domain.levels import Beginning, start_level
-from tocsin_escalation.domain.paging import halt
+from tocsin_escalation.domain.paging import asks, halt
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.urgency import raise_severity
 
@@ -72,7 +72,7 @@ def restart(run: Escalation, event: Restarted, now: datetime, directory: Directo
     note = Note(NoteKind.RESTARTED, event.actor, f"policies/{policy.id} begins again, says {event.actor}")
     started = start_level(again, 1, Beginning(now, now, directory, timer_id))
     stop = StopPages(run.generation, f"begun again by {event.actor}")
-    return Decision(started.next, (stop, *started.commands), (note, *started.notes))
+    return asks(event.actor, Decision(started.next, (stop, *started.commands), (note, *started.notes)))
 
 
 def edit(run: Escalation, event: Edited, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

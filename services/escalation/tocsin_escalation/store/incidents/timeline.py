@@ -122,12 +122,18 @@ class Forgotten:
 
 
 # The entry that made a page names its user. An entry about an outcome of the page, or about sending it again, names no user.
-# `user` alone would be the login of the session, so the columns are named with their table.
+# `user` alone would be the login of the session, so the columns are named with their table. Who asks for a user stands in the same
+# entry, or in one of the same moment: that of the act by which a person had the level paged, unless the page is their own.
 _PAGINGS: Final = f"""
 WITH paging AS (
   SELECT t.id, t.org_id, t.incident_id, g.page, t.paged_users[array_position(t.pages, g.page)] AS user,
     t.level, t.repeat, t.generation, t.create_time - make_interval(secs => t.lateness_ms / 1000.0) AS planned_time,
-    CASE t.kind WHEN 'responders_added' THEN t.actor ELSE '' END AS actor,
+    coalesce((SELECT a.actor FROM timeline a WHERE a.incident_id = t.incident_id AND a.org_id IS NOT DISTINCT FROM t.org_id
+                AND (a.id = t.id AND a.kind = 'responders_added' OR a.id < t.id AND t.kind <> 'responders_added'
+                  AND a.kind IN ('escalated', 'reassigned', 'restarted', 'unacknowledged')
+                  AND a.generation = t.generation AND a.create_time = t.create_time)
+                AND a.actor <> 'users/' || t.paged_users[array_position(t.pages, g.page)]
+              ORDER BY a.id DESC LIMIT 1), '') AS actor,
     NOT EXISTS (SELECT FROM timeline b WHERE b.incident_id = t.incident_id AND b.org_id IS NOT DISTINCT FROM t.org_id
                   AND b.id < t.id AND cardinality(b.paged_users) > 0) AS first
   FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS g(org_id, incident_id, page)

@@ -241,6 +241,17 @@ def test_whoever_hands_an_incident_over_is_told_that_this_is_why_they_were_not_p
     )
 
 
+def test_a_hand_over_to_a_team_without_users_is_not_explained_as_a_level_of_the_policy() -> None:
+    told = Told(THREE).then(Acknowledged("users/ana"), 1)
+    told.then(Reassigned("users/ana", targets=(team("empty"),)), 1)
+    handed, level_1 = said(told.why("dora"), About.NOT_PAGED)[-2:]
+    assert handed == (
+        "teams/empty resolves to nobody; the policy goes on. Not users/dora: the incident was handed to teams/empty by users/ana"
+    )
+    assert level_1 == "level 1: paging users/ana. Not users/dora: not among the targets of level 1"
+    assert "now, and they could not be paged then" not in " ".join(said(told.why("ana"), About.NOT_PAGED))
+
+
 def test_a_user_who_was_asked_for_is_told_by_whom() -> None:
     found = Told(THREE).then(RespondersAdded("users/ana", (user("dora"),))).why("dora")
     assert found.verdict is Verdict.WAITING

@@ -171,10 +171,11 @@ def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
 
 
 def _handed(case: Case, entry: Happened) -> Happened | None:
-    """The entry by which a user handed the incident to others, if it is they whom this one pages."""
+    """The entry by which a user handed the incident to others, if it is they whom this one pages, or of whom nobody was found."""
     before = [each for each in case.happened if each.id < entry.id and each.kind in (NoteKind.REASSIGNED, *STARTS)]
     last = before[-1] if before else None
-    if entry.kind is not NoteKind.LEVEL_PAGED or last is None or last.kind is not NoteKind.REASSIGNED:
+    begun = entry.kind in (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED)
+    if not begun or last is None or last.kind is not NoteKind.REASSIGNED:
         return None
     return None if last.to_policy else last
 

@@ -58,7 +58,7 @@ async def test_killed_between_the_providers_yes_and_our_commit_it_is_sent_again_
             victim.send_signal(signal.SIGSTOP)
             presence = await Presence.open(world.database_url, name="looker")
             await until(lambda: presence.sender)
-            look = Vanished(other.runtime.database, presence, lambda: None)
+            look = Vanished(other.runtime.database, presence, lambda died: None)
             for _ in range(2 * LOOKS):
                 await look()
             assert await world.admin.fetchval("SELECT max(number) FROM attempts") == 1, "it may go on at any moment"

@@ -2,8 +2,9 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final, NoReturn
+from uuid import UUID
 
 import pytest
 from tocsin_kit.db.failures import unavailable
@@ -42,11 +43,11 @@ class Looks:
     def __init__(self, world: World, database: Database, presence: Presence) -> None:
         self._world = world
         self.presence = presence
-        self.nudges = 0
-        self.look = Vanished(database, presence, self._nudge)
+        self.died = list[UUID]()
+        self.look = Vanished(database, presence, self._died)
 
-    def _nudge(self) -> None:
-        self.nudges += 1
+    def _died(self, notifications: Collection[UUID]) -> None:
+        self.died += notifications
 
     async def ended_after(self, looks: int) -> bool:
         """Whether it has ended the lease by then."""
@@ -86,7 +87,7 @@ async def test_a_dead_process_loses_its_calls_after_a_few_looks(world: World, lo
     await until(lambda: is_free(world, presence.key))
     assert not await looks.ended_after(LOOKS - 1), "it may have lost its session only"
     assert await looks.ended_after(1)
-    assert looks.nudges == 1
+    assert len(looks.died) == 1
 
 
 async def test_after_a_restart_of_postgresql_a_free_lock_proves_something_once_it_was_held_again(

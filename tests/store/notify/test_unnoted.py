@@ -13,6 +13,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.delivery import take_over
 from tocsin_notify.app.delivery.take_over import TakeOver
 from tocsin_notify.app.delivery.vanished import Vanished
+from tocsin_notify.store.delivery import candidates
 from tocsin_notify.store.delivery.candidates import Candidate
 from tocsin_notify.store.delivery.senders import LOOKS, Presence
 from tocsin_testkit.clock import clock_reads
@@ -96,7 +97,7 @@ async def test_after_a_restart_of_postgresql_a_process_that_is_slow_to_come_back
         looker = await Presence.open(world.database_url, name="looker")
         await until(lambda: looker.since is not None)
         before = looker.since
-        look = Vanished(database, looker, lambda: None)
+        look = Vanished(database, looker, lambda died: None)
         await look()
         way.cut()
         await world.admin.execute(END_ALL)
@@ -158,33 +159,123 @@ async def test_a_lease_that_ran_out_while_nothing_could_be_written_is_not_over_f
             await is_sent_once(world)
 
 
+class Clock:
+    """The monotonic clock of a process that has been there for an hour."""
+
+    def __init__(self) -> None:
+        self._ahead = 3600.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def pass_a_look(self) -> None:
+        """Until the next look of each process is over."""
+        self._ahead += take_over._APART_SECONDS
+
+
+@asynccontextmanager
+async def lookers(world: World, database: Database, count: int) -> AsyncIterator[tuple[Clock, list[TakeOver]]]:
+    """Processes that have been there for long."""
+    presence = await Presence.open(world.database_url, name="looker")
+    await until(lambda: presence.since is not None)
+    clock = Clock()
+    yield (
+        clock,
+        [TakeOver(database, presence, lambda _: False, lease=600.0, clock=clock) for _ in range(count)],
+    )
+    await presence.close()
+
+
+LOCKS: Final = ["SELECT FROM notifications FOR UPDATE", "UPDATE notifications SET state_reason = 'looked into'"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 async def test_a_lease_that_ran_out_while_another_transaction_held_its_row_is_not_over_for_who_looks_first(
-    world: World, database: Database
+    world: World, database: Database, lock: str
 ) -> None:
     """An operator's statement, or a migration's, holds the row. Its owner has the answer, and may be slower than another one."""
-    async with road(world.database_url) as way, replica(world, way) as owner, called(world, owner) as answer:
+    async with (
+        road(world.database_url) as way,
+        replica(world, way) as owner,
+        called(world, owner) as answer,
+        lookers(world, database, 1) as (clock, [long_there]),
+    ):
         way.cut()
-        looker = await Presence.open(world.database_url, name="looker")
-        await until(lambda: looker.since is not None)
-        long_there = TakeOver(database, looker, lambda _: False, lease=600.0, clock=lambda: time.monotonic() + 3600)
+        for _ in range(3):
+            await world.admin.execute(OVER)
+            async with database.system() as tx:
+                await tx.execute(lock)
+                for _ in range(2):
+                    assert await long_there.find() == []
+                    clock.pass_a_look()
+            assert await long_there.find() == [], "its owner gets time to write"
+            assert await world.admin.fetchval("SELECT bool_and(lease_until > app_now()) FROM notifications")
         await world.admin.execute(OVER)
         async with database.system() as tx:
-            await tx.fetch("SELECT FROM notifications FOR UPDATE")
+            await tx.execute(lock)
             assert await long_there.find() == []
-        assert await long_there.find() == [], "its owner gets time to write"
-        assert await world.admin.fetchval("SELECT bool_and(lease_until > app_now()) FROM notifications")
-        await world.admin.execute(OVER)
-        assert len(await long_there.find()) == 1, "once: the owner may be dead"
+        assert await long_there.find() == []
+        clock.pass_a_look()
+        assert len(await long_there.find()) == 1, "a few times only: the owner may be dead"
         way.mend()
         answer.set()
         await is_sent_once(world)
-        await looker.close()
+
+
+async def test_who_looks_for_the_first_time_after_a_lock_leaves_time_to_those_who_saw_it(
+    world: World, database: Database
+) -> None:
+    """It found the row over and free, and sent the page a second time."""
+    async with one_expired(world), lookers(world, database, 2) as (clock, [early, late]):
+        async with database.system() as tx:
+            await tx.fetch("SELECT FROM notifications FOR UPDATE")
+            assert await early.find() == []
+        assert await late.find() == []
+        assert await early.find() == []
+        assert await world.admin.fetchval("SELECT lease_until > app_now() FROM notifications"), "the owner has time"
+        clock.pass_a_look()
+        await world.admin.execute(OVER)
+        assert await late.find() == [], "this lease is another one"
+        clock.pass_a_look()
+        assert len(await late.find()) == 1
+
+
+async def test_after_a_look_that_failed_rows_wait_again(world: World, database: Database) -> None:
+    """A table was locked: its rows were not free although no look found them locked."""
+    async with one_expired(world), lookers(world, database, 1) as (clock, [looker]):
+        assert await looker.find() == []
+        clock.pass_a_look()
+        async with database.system() as tx:
+            await tx.execute("LOCK TABLE notifications IN EXCLUSIVE MODE")
+            with pytest.raises(TocsinError, match="another call holds"):
+                await looker.find()
+        assert await looker.find() == []
+        clock.pass_a_look()
+        assert len(await looker.find()) == 1
+
+
+async def test_processes_that_look_at_once_do_not_take_each_other_for_one_that_holds_the_rows(
+    world: World, database: Database
+) -> None:
+    """Each gave the sender more time, again and again: the pages of a dead one came late."""
+    async with one_expired(world):
+        [id] = [row["id"] for row in await world.admin.fetch("SELECT id FROM notifications")]
+        async with database.system() as one, database.system() as other:
+            assert (await candidates.unlocked(one, [id])).keys() == {id}
+            assert (await candidates.unlocked(other, [id])).keys() == {id}
+
+
+async def test_the_pages_of_a_process_that_is_known_to_be_dead_do_not_wait(world: World, database: Database) -> None:
+    async with one_expired(world), lookers(world, database, 1) as (_, [looker]):
+        looker.died([row["id"] for row in await world.admin.fetch("SELECT id FROM notifications")])
+        assert len(await looker.find()) == 1
 
 
 async def test_what_a_process_could_not_write_down_yet_it_does_not_call_again(
     world: World, notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Claims succeed, and what calls came to cannot be written: each lease that runs out would ring once more."""
+    monkeypatch.setattr(take_over, "_APART_SECONDS", 0.0)
     looks = []
     find = TakeOver.find
 
@@ -224,6 +315,7 @@ async def test_a_clock_that_is_set_ahead_ends_no_lease(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner may be calling: each call of an hour would ring once more."""
+    monkeypatch.setattr(take_over, "_APART_SECONDS", 0.0)
     async with one_expired(world) as (presence, since):
         taking = TakeOver(database, presence, lambda _: False, lease=15.0, clock=lambda: since + 60)
         await database.ping()
@@ -237,9 +329,10 @@ async def test_a_clock_that_is_set_ahead_ends_no_lease(
 
 
 async def test_with_a_database_that_goes_and_comes_time_is_given_a_few_times_only(
-    world: World, database: Database
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page rather rings twice than never."""
+    monkeypatch.setattr(take_over, "_APART_SECONDS", 0.0)
     async with one_expired(world) as (presence, since):
         just_now = since + 0.1
         taking = TakeOver(database, presence, lambda _: False, lease=15.0, clock=lambda: just_now)

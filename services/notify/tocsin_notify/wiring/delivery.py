@@ -1,7 +1,8 @@
 """Builds the parts that accept pages, send them, and write their outcomes. A part of `wiring`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
+from uuid import UUID
 
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.lifecycle import Sweep
@@ -57,6 +58,7 @@ class Delivery:
         first_calls = FirstCalls(self._calls, self.slots, base.cipher, self._circuits, leases)
         self.cancel: Final = Cancel(base.db, base.gatekeeper, base.hints, base.metrics)
         self._submit = self._make_submit(first_calls)
+        self._take_over = TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds)
         self._deliver = self._make_deliver(go_around, leases)
         self._release = Release(base.db, first_calls, base.hints, base.metrics, self._deliver.first, base.journal)
         self._sequels = Sequels(
@@ -83,7 +85,7 @@ class Delivery:
         )
         loops.add("bundles", looks.sweep("bundles", bundles))
         presence = base.presence
-        vanished = Vanished(db, presence, wakes.due.set, notes=base.journal)
+        vanished = Vanished(db, presence, self._died, notes=base.journal)
         loops.add("vanished", Sweep(LOOK_SECONDS, vanished))
         if settings.public_url and (settings.twilio_account.sid or settings.vapid.private_key):
             receipts = MissingReceipts(db, base.failures, settings.receipt_timeout_seconds)
@@ -105,6 +107,10 @@ class Delivery:
         Calls are drained twice, since a page that was being stored at the stop has started its call since.
         """
         return self._arrivals.drain, self.drain_calls, self._outcomes.drain, self._drain_sequels
+
+    def _died(self, notifications: Collection[UUID]) -> None:
+        self._take_over.died(notifications)
+        self._base.wakes.due.set()
 
     async def _drain_sequels(self) -> None:
         await self._sequels.drain(self._base.settings.shutdown_grace_seconds * 0.2)
@@ -145,7 +151,7 @@ class Delivery:
             self.slots,
             base.backlog,
             go_around,
-            TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds),
+            self._take_over,
             StillWanted(base.db, base.escalation.stops, self.cancel, lambda: base.presence.since),
         )
 

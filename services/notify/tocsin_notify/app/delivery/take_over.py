@@ -9,14 +9,17 @@ times at most: with a database that goes away again and again, a page that rings
 rings.
 
 Another transaction may hold the rows while all else can be written: an operator's, or a migration's. Then their owners alone
-cannot write, and the first process to look once the rows are free gives them time too.
+cannot write, and a process that saw this gives them time too once the rows are free: each row `_MOST` times at most. A process
+that did not see it takes a row only when it has been over and free for `_APART_SECONDS`: by then each other one has looked, and
+has given time if it saw the row locked. The rows of a process that is known to be dead do not wait: nobody has their answers.
 
 A database whose clock is set forward ends all leases at once, also those of calls that are under way. They get a whole
 lease again.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +36,46 @@ _log = get_logger(__name__)
 
 _MOST: Final = 3
 _MOST_ROWS: Final = 1000
+_APART_SECONDS: Final = 1.2
+"""A little longer than from one look of a process to its next (`wiring.delivery`)."""
+_FORGET_SECONDS: Final = 60.0
+"""After this time a row that is locked again is given time anew."""
+
+
+class _Seen:
+    """What the looks of one process saw of rows whose lease is over."""
+
+    def __init__(self) -> None:
+        self._held = frozenset[UUID]()
+        """Those that the last look found in the hands of another transaction."""
+        self._free = dict[UUID, tuple[datetime | None, float]]()
+        """Those that the last look found free, with the end of their lease, and since when each look has found them so. None: of
+        any lease."""
+        self._given = dict[UUID, tuple[int, float]]()
+        """How often a row was given time because it had been locked, and when the last time was."""
+
+    def judge(self, found: Collection[UUID], free: Mapping[UUID, datetime], now: float) -> tuple[set[UUID], set[UUID]]:
+        """Which rows may be taken, and which are given time, after a look that found these over, and these of them free, with the
+        end of their lease. `now`: in seconds."""
+        self._given = {id: given for id, given in self._given.items() if now - given[1] < _FORGET_SECONDS}
+        times = {id: self._given.get(id, (0, 0.0))[0] for id in self._held & free.keys()}
+        give = {id for id, count in times.items() if count < _MOST}
+        self._given |= {id: (times[id] + 1, now) for id in give}
+        self._held = frozenset(found) - free.keys()
+        self._free = {id: (end, self._since(id, end, now)) for id, end in free.items() if id not in give}
+        return {id for id, (_, since) in self._free.items() if now - since >= _APART_SECONDS}, give
+
+    def died(self, ids: Collection[UUID]) -> None:
+        """The owner of these is dead: they wait for nothing."""
+        self._free |= dict.fromkeys(ids, (None, float("-inf")))
+
+    def failed(self) -> None:
+        """A look failed, so rows may have been locked meanwhile."""
+        self._free.clear()
+
+    def _since(self, id: UUID, end: datetime, now: float) -> float:
+        known, since = self._free.get(id, (None, now))
+        return since if known in (None, end) else now
 
 
 class TakeOver:
@@ -57,8 +100,7 @@ class TakeOver:
         self._failed = False
         self._given = 0
         """How often more time was given since the last take-over."""
-        self._held = frozenset[UUID]()
-        """Those that the last look found in the hands of another transaction."""
+        self._seen = _Seen()
 
     async def find(self) -> list[Candidate]:
         """Attempts that may be claimed now. Call it when a lease is over. Raises DATABASE_UNAVAILABLE."""
@@ -70,23 +112,21 @@ class TakeOver:
         if self._given < _MOST and await self._is_set():
             await self._give_time(self._lease, "PostgreSQL's clock was set ahead: their owners may be calling")
             return []
-        async with self._db.autocommit() as tx:
-            # The limit covers all attempts that a few dead replicas can have had under way, so that attempts which may
-            # not be taken do not hide those that may.
-            found = await candidates.expired(tx, _MOST_ROWS)
-        if not found:
-            self._held = frozenset()
-            return []
-        async with self._db.autocommit() as tx:
-            free = await candidates.unlocked(tx, [each.id for each in found])
-        let_go = self._held & free
-        take = free - let_go
-        self._held = frozenset(each.id for each in found if each.id not in free)
+        try:
+            found, free = await self._look()
+        except TocsinError:
+            self._seen.failed()
+            raise
+        take, let_go = self._seen.judge([each.id for each in found], free, self._clock())
         if let_go:
             await self._give_time(
                 RECOVERY_SECONDS, "their rows were locked: their owners may have answers not written down", let_go
             )
         return [each for each in found if each.id in take and not self._in_hand(each.id)]
+
+    def died(self, ids: Collection[UUID]) -> None:
+        """The process that made these attempts is dead: they wait for no answer of it."""
+        self._seen.died(ids)
 
     def taken(self, count: int) -> None:
         """So many of the attempts that were found were claimed."""
@@ -96,6 +136,17 @@ class TakeOver:
     def failed(self) -> None:
         """The attempts that were found could not be claimed."""
         self._failed = True
+
+    async def _look(self) -> tuple[list[Candidate], dict[UUID, datetime]]:
+        """Those whose lease is over; and those of them that nobody holds, with the end of their lease."""
+        async with self._db.autocommit() as tx:
+            # The limit covers all attempts that a few dead replicas can have had under way, so that attempts which may
+            # not be taken do not hide those that may.
+            found = await candidates.expired(tx, _MOST_ROWS)
+        if not found:
+            return [], {}
+        async with self._db.autocommit() as tx:
+            return found, await candidates.unlocked(tx, [each.id for each in found])
 
     def _is_back(self) -> bool:
         """PostgreSQL was away a moment ago, or still is for the session that this process holds open."""

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from uuid import UUID
 
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
@@ -19,12 +20,14 @@ _log = get_logger(__name__)
 class Vanished:
     """Every replica may run it, `store.delivery.senders.LOOK_SECONDS` apart."""
 
-    def __init__(self, db: Database, presence: Presence, nudge: Callable[[], None], *, notes: Notes = NO_NOTES) -> None:
-        """`presence`: of this process. `nudge`: tells the deliverer that calls are due."""
+    def __init__(
+        self, db: Database, presence: Presence, died: Callable[[Collection[UUID]], None], *, notes: Notes = NO_NOTES
+    ) -> None:
+        """`presence`: of this process. `died`: tells the deliverer that the calls of these notifications are due."""
         self._notes = notes
         self._db = db
         self._presence = presence
-        self._nudge = nudge
+        self._died = died
         self._since: float | None = None
         self._seen: set[int] = set()
         """Processes that held their lock since then."""
@@ -66,7 +69,7 @@ class Vanished:
             )
             for noted in notes:
                 self._notes.note(noted)
-            self._nudge()
+            self._died(ended)
 
     def _forget(self) -> None:
         self._seen.clear()

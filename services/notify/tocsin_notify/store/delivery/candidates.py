@@ -76,7 +76,11 @@ FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.state = 'sending' AND n.lease_until <= app_now() AND n.channel = ANY($2::text[])
 ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
 """
-_UNLOCKED: Final = "SELECT id FROM notifications WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED"
+# FOR SHARE: two processes that look at once do not take each other for one that holds the rows. FOR KEY SHARE would not meet
+# another session's UPDATE either, for which an outcome waits.
+_UNLOCKED: Final = (
+    "SELECT id, lease_until FROM notifications WHERE id = ANY($1::uuid[]) ORDER BY id FOR SHARE SKIP LOCKED"
+)
 _NAMED: Final = f"""
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, {_AGE}
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
@@ -182,9 +186,10 @@ async def expired(tx: Tx, limit: int) -> list[Candidate]:
     return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit, _KNOWN)]
 
 
-async def unlocked(tx: Tx, ids: Collection[UUID]) -> set[UUID]:
-    """Those of these rows that no other transaction holds at this moment."""
-    return {row["id"] for row in await tx.fetch(_UNLOCKED, list(ids))}
+async def unlocked(tx: Tx, ids: Collection[UUID]) -> dict[UUID, datetime]:
+    """Those of these expired rows that no other transaction changes, or holds to change them, at this moment; and the end of
+    their lease."""
+    return {row["id"]: row["lease_until"] for row in await tx.fetch(_UNLOCKED, list(ids))}
 
 
 async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:

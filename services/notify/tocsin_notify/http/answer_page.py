@@ -126,8 +126,8 @@ def said(view: View) -> list[str]:
     done = [use for use in view.uses if use.done and use.action in did]
     lines = [
         (
-            words.page_did_acknowledge_after
-            if _comes_after(view, use.action, use.use_time)
+            words.page_pressed_acknowledge
+            if use.action == Action.ACKNOWLEDGE and _is_with_another(view)
             else did[Action(use.action)]
         ).format(who=who, time=time_words(words, use.use_time))
         for use in done
@@ -153,13 +153,13 @@ def _links(view: View) -> list[str]:
     return [f'<p class="links">{" ".join(opened)}</p>'] if opened else []
 
 
-def _comes_after(view: View, action: str, time: datetime) -> bool:
-    """Whether the action acknowledged what another user had acknowledged already, and still holds."""
+def _is_with_another(view: View) -> bool:
+    """Whether another user has acknowledged it: before this one, or since. Which of the two is not known here: escalation's clock
+    is another one."""
     incident = view.acted_on
-    if action != Action.ACKNOWLEDGE or incident is None or incident.state != pb.INCIDENT_STATE_ACKNOWLEDGED:
+    if incident is None or incident.state != pb.INCIDENT_STATE_ACKNOWLEDGED:
         return False
-    by_another = incident.acknowledged_by != view.person.user
-    return by_another and incident.acknowledge_time.ToDatetime(UTC) <= time
+    return incident.acknowledged_by != view.person.user
 
 
 def _state(view: View) -> list[str]:

@@ -149,7 +149,7 @@ class Words:
     pages_for: str
     page_time: str
     page_did_acknowledge: str
-    page_did_acknowledge_after: str
+    page_pressed_acknowledge: str
     page_did_snooze: str
     page_did_escalate: str
     page_did_resolve: str

@@ -8,6 +8,10 @@ from tests.store.newer import find_stumbling
 
 ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
+    "absences.TABLE.delete_ended": "retention: what ended long ago, of all tenants",
+    "fixed_periods.TABLE.delete_ended": "retention: what ended long ago, of all tenants",
+    "overrides.TABLE.delete_ended": "retention: what ended long ago, of all tenants",
+    "swaps.TABLE.delete_ended": "retention: what ended long ago, of all tenants",
     "feeds.end_old": "retention: feeds that were not opened again, of all tenants",
     "reminders.due": "the sweep of reminders that are due",
     "known_shifts.tenants": "who has a user that wants to know what moves in their shifts",

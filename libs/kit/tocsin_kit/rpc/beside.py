@@ -20,13 +20,17 @@ MOST_BYTES: Final = 4096
 
 def tell_service(message: Message) -> bool:
     """Send the message beside the answer to the current call. False: the caller is no service of Tocsin, or the message is too
-    large; then the caller does not get it.
+    large, with those that were sent before; then the caller does not get it.
+
+    The caller gets several messages of one kind as one, merged as protobuf does it: lists are joined.
 
     A service that acts for a person has a credential of the person's tenant with the scope `internal`, which gives it no further
     rights there. Only a service can make one: issuers of tenants cannot claim it.
     """
     call = find_call()
-    if call is None or INTERNAL not in call.principal.scopes or message.ByteSize() > MOST_BYTES:
+    if call is None or INTERNAL not in call.principal.scopes:
+        return False
+    if sum(len(value) for _, value in call.beside) + message.ByteSize() > MOST_BYTES:
         return False
     call.beside = (*call.beside, as_metadata(message))
     return True
@@ -38,10 +42,15 @@ def as_metadata(message: Message) -> tuple[str, bytes]:
 
 
 def told_beside(metadata: Iterable[tuple[str, str | bytes]] | None, kind: type[M]) -> M | None:
-    """The message of this kind in the trailing metadata of a call; None if there is none."""
+    """The message of this kind in the trailing metadata of a call, merged if there are several; None if there is none."""
     key = _key(kind)
-    found = next((value for name, value in metadata or () if name == key), None)
-    return kind.FromString(found) if isinstance(found, bytes) else None
+    found = [value for name, value in metadata or () if name == key and isinstance(value, bytes)]
+    if not found:
+        return None
+    told = kind()
+    for value in found:
+        told.MergeFromString(value)
+    return told
 
 
 def _key(kind: type[Message]) -> str:

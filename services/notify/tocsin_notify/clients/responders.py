@@ -114,12 +114,19 @@ class Responders:
 
     async def _stop(self, person: Person, cancellations: Sequence[Cancellation]) -> None:
         """Raises CANCEL_UNCONFIRMED: what was asked for is done, and pages before it may still be sent."""
+        if any(each.org_id != person.org_id for each in cancellations):
+            _log.error("stops_of_another_tenant", org_id=person.org_id, incident=person.incident)
+            raise _unconfirmed()
         try:
             await self._cancel(cancellations)
         except TocsinError as error:
             _log.warning("cancel_unconfirmed", org_id=person.org_id, incident=person.incident, error=error.message)
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED,
-                "the change is committed, but it is not certain that earlier pages are stopped; repeat the call",
-                retry_after=1.0,
-            ) from error
+            raise _unconfirmed() from error
+
+
+def _unconfirmed() -> TocsinError:
+    return TocsinError(
+        ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED,
+        "the change is committed, but it is not certain that earlier pages are stopped; repeat the call",
+        retry_after=1.0,
+    )

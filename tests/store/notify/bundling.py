@@ -8,7 +8,7 @@ from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_testkit.received import Received
 
-from tests.store.notify.support import Notify, World, job
+from tests.store.notify.support import WARNING, Notify, World, job, until
 
 TWO: dict[str, Any] = {"storm_pages": 2, "storm_window_seconds": 300.0, "storm_collect_seconds": 30.0}
 PUBLIC = "https://tocsin.example.com"
@@ -27,6 +27,17 @@ async def storm(notify: Notify, org: str, *severities: int, user: str = "users/a
     jobs = [job(org, uuid.uuid4(), user=user, severity=severity) for severity in severities]
     for each in jobs:
         await notify.submit(each)
+    return jobs
+
+
+async def delayed_bundle(world: World, notify: Notify, org: str, answers: list[Any]) -> list[pb.NotificationJob]:
+    """Two pages, and two more in one message, which the provider answers like this and which then waits."""
+    jobs = await storm(notify, org, WARNING, WARNING)
+    await until(lambda: world.arrived("ana") == 2)
+    jobs += await storm(notify, org, WARNING, WARNING)
+    world.hooks.will_answer("ana", answers)
+    await world.forward(COLLECTED)
+    await until(lambda: len(outcomes(world, DELAYED)) == 2)
     return jobs
 
 

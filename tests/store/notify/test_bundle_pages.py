@@ -16,6 +16,7 @@ from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store.pages import bundles as stored_bundles
+from tocsin_notify.store.pages.bundles import StoppedIn
 
 from tests.store.notify.bundling import (
     COLLECTED,
@@ -96,7 +97,8 @@ async def test_a_cancel_that_crosses_with_the_parting_of_a_bundle_finds_its_page
             await notify.cancel(org, incident)
         async with notify.runtime.database.system() as tx:
             named = [(org, incident) for incident in part["incidents"]]
-            assert await stored_bundles.stop(tx, [(org, collecting["bundle"])], named) == ([], [(org, part["bundle"])])
+            found = await stored_bundles.stop(tx, [(org, collecting["bundle"])], named)
+            assert found == StoppedIn([], over=[(org, part["bundle"])], told=[])
 
 
 async def test_a_page_that_cannot_be_read_goes_alone_and_holds_up_no_bundle(world: World) -> None:

@@ -29,6 +29,7 @@ from tests.store.notify.bundling import (
     SENT,
     TWO,
     bundles,
+    delayed_bundle,
     incident_of,
     nothing_collects,
     outcomes,
@@ -255,12 +256,7 @@ async def test_a_bundle_that_waits_is_told_of_each_page_in_it(world: World, answ
     org = new_org()
     await world.method(org, webhook="ana")
     async with world.replica(**TWO, attempts=2) as notify:
-        jobs = await storm(notify, org, WARNING, WARNING)
-        await until(lambda: world.arrived("ana") == 2)
-        jobs += await storm(notify, org, WARNING, WARNING)
-        world.hooks.will_answer("ana", answers)
-        await world.forward(COLLECTED)
-        await until(lambda: len(outcomes(world, DELAYED)) == 2)
+        jobs = await delayed_bundle(world, notify, org, answers)
         told = outcomes(world, DELAYED)
         assert set(told) == {each.page for each in jobs[2:]}
         for reason in told.values():

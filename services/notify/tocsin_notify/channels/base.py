@@ -63,6 +63,8 @@ class Delivery:
     """The texts that the organisation's template gives it. A missing part has the default text."""
     faults: tuple[str, ...] = ()
     """Why parts of the template were not used, in words."""
+    answered: int = 0
+    """How many pages of a message for several were stopped when the attempt was claimed; its text names none of them."""
 
     @property
     def words(self) -> Words:

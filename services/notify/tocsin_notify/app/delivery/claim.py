@@ -103,7 +103,7 @@ class Claim:
                 delivery = make_delivery(
                     self._cipher,
                     PageContent(row.org_id, row.page_id, kind, job_of(row, kind, row.job)),
-                    Attempt(row.id, row.attempts, row.attempt_group, row.now),
+                    Attempt(row.id, row.attempts, row.attempt_group, row.now, row.answered),
                     row.contact_method,
                     row.target,
                     row.language,

@@ -82,7 +82,7 @@ class LateCalls:
         async with self._gate.passage(key for key in keys.values() if key is not None) as passage:
             able = await notifications.may_start(
                 passage.tx,
-                [(each.delivery.org_id, each.delivery.notification, each.delivery.attempt) for each in calls],
+                [(each.org_id, each.notification, each.attempt, each.answered) for each in (c.delivery for c in calls)],
             )
             await passage.commit()
             proven = gate_clock() - passage.since < PROOF_SECONDS

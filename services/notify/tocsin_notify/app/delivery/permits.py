@@ -20,7 +20,9 @@ FRESH_SECONDS: Final = PROOF_SECONDS / 2
 _ASKS: Final = 10
 _PAUSE: Final = 0.1
 
-_STOPPED: Final = "its incident was stopped, or another replica took it over, before the provider was called"
+_STOPPED: Final = (
+    "it was stopped, another replica took it over, or a page in it was answered, before the provider was called"
+)
 _UNKNOWN: Final = "the gate could not be asked whether the call may still begin"
 
 

@@ -76,8 +76,8 @@ class Cancel:
                     touched = await pages.raise_fences(tx, [highest[incident] for incident in incidents])
                 stopped = list[UUID]()
                 if touched:
-                    stopped, over = await self._stop_bundles(touched, incidents)
-                    incidents = sorted({*incidents, *over})
+                    stopped, told = await self._stop_bundles(touched, incidents)
+                    incidents = sorted({*incidents, *told})
                 done = await self._stop_at_once(incidents)
                 cancelled, crossed = await self._stop_waiting(incidents) if done is None else done
         except TocsinError as error:
@@ -124,13 +124,15 @@ class Cancel:
         self, touched: Sequence[Named], incidents: Sequence[Named]
     ) -> tuple[list[UUID], list[Named]]:
         """Pages of these incidents that wait in a bundle are cancelled. A bundle that was sent and has no open page
-        left is fenced like an incident: those bundles are returned as well."""
+        left is fenced like an incident. Also returned: those bundles, and others whose message may be about to leave
+        and to name these incidents."""
         async with self._db.system() as tx:
-            stopped, over = await bundles.stop(tx, touched, incidents)
+            found = await bundles.stop(tx, touched, incidents)
+            stopped, over = found.cancelled, found.over
             if over:
                 reason = "every page in it was answered"
                 fences = [Fence(org_id, id, GENERATION, reason, GENERATION) for org_id, id in sorted(over)]
                 await pages.raise_fences(tx, fences)
                 cancelled, _ = await notifications.cancel_fenced(tx, over)
                 stopped += cancelled
-        return stopped, over
+        return stopped, over + found.told

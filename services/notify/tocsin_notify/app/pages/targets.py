@@ -60,6 +60,8 @@ class Attempt:
     group: int
     """One more each time the notification's dead letter is redriven: see `delivery_key`."""
     start_time: datetime
+    answered: int = 0
+    """See `Delivery`."""
 
 
 def make_delivery(
@@ -79,6 +81,7 @@ def make_delivery(
         target=Target(target.channel, target.address, secret, target.key_id),
         attempt=attempt.number,
         start_time=attempt.start_time,
+        answered=attempt.answered,
         language=language,
         code=code_for(cipher.code_key, page.page_id) if page.kind is Kind.VERIFICATION else "",
     )

@@ -16,7 +16,7 @@ from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.outcomes import SENT
 from tocsin_notify.store.delivery.rows import Claimed, Concluded, NotificationHead, Upcoming
 from tocsin_notify.store.delivery.senders import NAMES
-from tocsin_notify.store.pages.fences import stops
+from tocsin_notify.store.pages.fences import answered_of, stops
 from tocsin_notify.store.queues import PAUSED
 
 EARLY: Final = 0.1
@@ -65,6 +65,7 @@ WITH mine AS (
     m.attempt_group,
     m.attempts + 1 AS attempts, m.tries + 1 AS tries,
     p.type, p.job, p.planned_time, c.address, c.secret, c.key_id, {language_of("m")},
+    {answered_of("m")} AS answered,
     CASE WHEN f.reason IS NOT NULL THEN f.reason
          WHEN p.type = 'verification' AND p.create_time < app_now() - interval '10 minutes' THEN 'the code is over'
          WHEN p.expire_time <= app_now() THEN 'the time in which it may be sent is over'
@@ -157,12 +158,14 @@ SELECT {columns(Concluded)} FROM (
 ) AS concluded
 """
 
+# A message for several pages must not name one that was answered since its text was made.
 _MAY_START: Final = f"""
-SELECT n.id FROM unnest($1::text[], $2::uuid[], $3::int[]) AS g(org_id, id, attempt)
+SELECT n.id FROM unnest($1::text[], $2::uuid[], $3::int[], $4::int[]) AS g(org_id, id, attempt, answered)
 JOIN notifications n ON n.id = g.id AND n.org_id = g.org_id AND n.attempts = g.attempt
 WHERE n.state = 'sending' AND n.lease_until > app_now()
   AND NOT EXISTS (SELECT FROM cancel_fences f
                   WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
+  AND {answered_of("n")} <= g.answered
 """
 
 # Rows that another session holds are skipped: they meet the fence when they are due, and a stopped process that holds
@@ -308,9 +311,9 @@ async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, se
     return [Claimed(*row) for row in await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender, _KINDS)]
 
 
-async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int]]) -> set[UUID]:
-    """Those of these attempts (tenant, notification, number) that are still the present ones, whose lease lasts, and
-    that no fence stops.
+async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int, int]]) -> set[UUID]:
+    """Those of these attempts (tenant, notification, number, `answered` of their claim) that are still the present
+    ones, whose lease lasts, that no fence stops, and in whose message no further page was answered.
 
     Run it after the gate's locks are held.
     """

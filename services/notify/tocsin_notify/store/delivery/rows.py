@@ -40,6 +40,8 @@ class Claimed(NotificationHead):
     now: datetime
     language: str | None
     """The user's choice, or the organisation's."""
+    answered: int
+    """Pages that are stopped, if it is a message for several."""
 
     @property
     def target(self) -> StoredTarget:

@@ -157,12 +157,17 @@ WITH mine AS (
 )
 UPDATE notifications n SET state = 'cancelled', state_reason = m.reason FROM mine m WHERE n.id = m.id RETURNING n.id
 """
-_OVER: Final = f"""
-SELECT g.org_id, g.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
-JOIN pages p ON p.org_id = g.org_id AND p.id = g.bundle
-WHERE NOT EXISTS (
-  SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle AND NOT EXISTS (
-    SELECT FROM cancel_fences f WHERE {stops_in_bundle("f", "b")}))
+_SENT: Final = f"""
+SELECT * FROM (
+  SELECT g.org_id, g.bundle, NOT EXISTS (
+    SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle AND NOT EXISTS (
+      SELECT FROM cancel_fences f WHERE {stops_in_bundle("f", "b")})) AS over
+  FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+  JOIN pages p ON p.org_id = g.org_id AND p.id = g.bundle
+) AS sent
+WHERE over OR EXISTS (
+  SELECT FROM notifications n
+  WHERE n.org_id = sent.org_id AND n.page_id = sent.bundle AND n.state IN ('pending', 'sending'))
 """
 _INCIDENTS: Final = """
 SELECT DISTINCT b.org_id, b.incident FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
@@ -184,6 +189,16 @@ class BundledPage:
     since: datetime
     urgency: str
     stopped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedIn:
+    """What `stop` did and found. `cancelled`: notifications. `over`: bundles that were sent and have no open page left.
+    `told`: other bundles that were made into a message, of which calls may still begin."""
+
+    cancelled: list[UUID]
+    over: list[Named]
+    told: list[Named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +367,9 @@ async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
     return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *in_columns(incidents))]
 
 
-async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> tuple[list[UUID], list[Named]]:
-    """Cancel pages that a fence stops, in unsent bundles of these incidents. Returns the bundles that were sent and
-    have no open page left. `bundles`: those that `pages.raise_fences` found.
+async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> StoppedIn:
+    """Cancel pages that a fence stops, in unsent bundles of these incidents. `bundles`: those that
+    `pages.raise_fences` found.
 
     Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both
     fences.
@@ -364,4 +379,6 @@ async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named])
     # A claim that this waited for may have divided them: pages of these incidents may be in another bundle now.
     bundles = sorted({*bundles, *await touched(tx, incidents)})
     cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *in_columns(bundles))]
-    return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *in_columns(bundles))]
+    sent = await tx.fetch(_SENT, *in_columns(bundles))
+    over, told = ([(row["org_id"], row["bundle"]) for row in sent if row["over"] is each] for each in (True, False))
+    return StoppedIn(cancelled, over, told)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
@@ -77,10 +78,12 @@ async def evidence(world: World, org: str) -> tuple[str, str]:
     return row["evidence"], row["evidence_code"]
 
 
-async def called_and_sent(world: World, twilio: TwilioServer, notify: Notify, org: str) -> Call:
+async def called_and_sent(
+    world: World, twilio: TwilioServer, notify: Notify, org: str, incident: UUID | None = None
+) -> Call:
     """The call of a page of Ana's, which notify knows as sent."""
     await world.method(org, voice=ANA)
-    await notify.submit(job(org))
+    await notify.submit(job(org, incident))
     call = await called(twilio)
 
     async def sent() -> bool:

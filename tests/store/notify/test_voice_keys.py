@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin_kit.ids import new_id
+from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.store.delivery.gate import incident_key
 from tocsin_testkit.twilio import TwilioServer
@@ -140,6 +141,43 @@ async def test_a_key_that_comes_before_the_providers_answer_does_not_wait_until_
             pressing = asyncio.create_task(twilio.presses(call, "1"))
             await until(lambda: world.escalation.responders.acted != [])
         assert "acknowledged" in (await pressing).says[0]
+    assert await evidence(world, org) == ("answered", "key 1")
+    assert await world.states("org_id = $1", org) == ["sent"]
+
+
+async def test_a_call_that_is_taken_for_failed_when_its_key_is_pressed_is_not_shown_as_stopped(
+    world: World, twilio: TwilioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key stops the next attempt before the key itself is noted."""
+    org, incident = new_org(), new_id()
+    acts, takes, acted = Responders.act, Receipts.take, asyncio.Event()
+    state = "UPDATE notifications SET {} WHERE org_id = $1"
+
+    async def act(self: Responders, *args: Any) -> None:
+        await world.admin.execute(
+            state.format("state = 'pending', due_time = app_now() + interval '1 hour', lease_until = NULL"), org
+        )
+        await acts(self, *args)
+        assert await world.states("org_id = $1", org) == ["cancelled"]
+        acted.set()
+
+    async def take(self: Receipts, *args: Any) -> bool:
+        await acted.wait()
+        return await takes(self, *args)
+
+    async with running(world, twilio) as notify:
+        call = await called_and_sent(world, twilio, notify, org, incident)
+        await world.admin.execute(
+            state.format("state = 'sending', lease_until = app_now() + interval '1 hour', send_time = NULL"), org
+        )
+        monkeypatch.setattr(Responders, "act", act)
+        monkeypatch.setattr(Receipts, "take", take)
+        stop = Cancellation(org_id=org, incident=f"incidents/{incident}", generation=1, reason="acknowledged by ana")
+        world.escalation.responders.stops = [stop]
+        try:
+            assert "acknowledged" in (await twilio.presses(call, "1")).says[0]
+        finally:
+            world.escalation.responders.stops = []
     assert await evidence(world, org) == ("answered", "key 1")
     assert await world.states("org_id = $1", org) == ["sent"]
 

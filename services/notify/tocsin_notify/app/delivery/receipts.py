@@ -102,7 +102,10 @@ class Receipts:
         settles = receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED)
         await receipts.note(tx, attempt.notification, attempt.number, receipt, settles=settles)
         state = State(row.state)
-        sent = state in (State.PENDING, State.SENDING)
+        # What a person answered was sent, also if its attempt was taken for failed and the answer stopped the next one before
+        # it was noted.
+        answered = receipt.evidence is Evidence.ANSWERED
+        sent = state in (State.PENDING, State.SENDING) or (state is State.CANCELLED and answered)
         if sent:
             await receipts.mark_sent(tx, attempt.notification, attempt.number, row.fence_reason)
         if Kind(row.type) in PAGES:

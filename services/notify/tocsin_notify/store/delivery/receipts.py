@@ -35,7 +35,7 @@ WITH ended AS (
 )
 UPDATE notifications SET state = 'sent', due_time = NULL, lease_until = NULL, send_time = app_now(),
   state_reason = coalesce('crossed with: ' || $4, '')
-WHERE org_id = $1 AND id = $2 AND state IN ('pending', 'sending')
+WHERE org_id = $1 AND id = $2 AND state IN ('pending', 'sending', 'cancelled')
 """
 _MARK_FAILED: Final = """
 UPDATE notifications SET state = 'dead', state_reason = $3, send_time = NULL, receipt_settled = false,
@@ -113,7 +113,7 @@ async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt, *, se
 
 
 async def mark_sent(tx: Tx, notification: UUID, attempt: int, fence: str | None) -> None:
-    """The provider accepted it, although its answer was lost, or has not come yet."""
+    """The provider accepted it, although its answer was lost, or has not come yet; or although it was stopped since."""
     await tx.execute(_MARK_SENT, tx.org_id, notification, attempt, fence)
 
 

@@ -1,12 +1,15 @@
 """How the tests of a run are shared out among its workers."""
 
+import re
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from tests import order
 from tests.order import Scheduling
 
+TESTS = Path(order.__file__).parent
 WORLDS = [f"tests/e2e/test_{name}.py::test_it" for name in ("audit", "bulk", "quiet", "turns", "urgency", "phones")]
 OTHERS = [f"tests/store/kit/test_{number}.py::test_it" for number in range(6)]
 
@@ -77,3 +80,20 @@ def test_tests_of_the_fleet_stay_together_and_others_of_their_folder_do_not_keep
     shares = share_out(fleet + alone, 3)
     assert fleet in shares
     assert sorted(chain.from_iterable(shares)) == sorted(fleet + alone)
+
+
+def test_files_that_share_a_world_or_the_fleet_are_seen_by_their_imports() -> None:
+    """The patterns for them are of one line: an import of several lines, or of the module, would hide a file."""
+    asks_world = re.compile(r"\b(?:world|tenant): (?:\w+\.)*(?:World|Tenant)\b")
+    asks_fleet = re.compile(r"\b(?:fleet|tenant): (?:\w+\.)*(?:Fleet|Tenant)\b")
+    missed = []
+    for path in TESTS.rglob("test_*.py"):
+        text, scope = path.read_text(), str(path.relative_to(TESTS.parent))
+        if scope.startswith(order._FLEET):
+            seen = order._uses_fleet(scope) or not asks_fleet.search(text)
+        else:
+            is_other = "tests.store.notify.support" in text or order._OF_ITS_OWN.search(text) is not None
+            seen = order.uses_world(scope) or is_other or not asks_world.search(text)
+        if not seen:
+            missed.append(scope)
+    assert not missed

@@ -20,18 +20,26 @@ pytestmark = pytest.mark.chaos
 
 GATE_PATIENCE = 0.9
 """Seconds for which a replica of notify may be stopped with a page that a user acknowledges. The next one ends it."""
-ROUNDS = 5 if LONG else 2
+MOST_ROUNDS = 5
+LEAST_ROUNDS = MOST_ROUNDS if LONG else 2
 AT_ONCE = 10
+CLOSE = 0.1
+"""Seconds between a page and an OK that have met."""
 
 
 async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Tenant) -> None:
-    """Twenty times, fifty in a long round: six people are about to be paged by two replicas of notify when a user acknowledges."""
+    """Six people are about to be paged by two replicas of notify when a user acknowledges: twenty times, and up to fifty until
+    some pages have met their OK."""
     [ana] = await tenant.people("ana")
     crew = await tenant.people("ben", "cem", "dan", "eva", "fay", "gus")
     prom = await tenant.integration(await tenant.policy([ana], crew, minutes=60))
     acknowledged: dict[str, float] = {}
-    for _ in range(ROUNDS):
+    rounds = 0
+    while rounds < LEAST_ROUNDS or (rounds < MOST_ROUNDS and _met(tenant, acknowledged) < 3):
         acknowledged.update(await asyncio.gather(*(_one(prom, ana) for _ in range(AT_ONCE))))
+        rounds += 1
+    met = _met(tenant, acknowledged)
+    assert met, "no page was close enough to an OK"
     await tenant.passes(minutes=90)
 
     rang: dict[tuple[str, str], float] = {}
@@ -40,7 +48,7 @@ async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Te
         if message.level == 2:
             assert (message.incident, message.address) not in rang, f"{message.address} was paged twice"
             rang[message.incident, message.address] = message.at - acknowledged[message.incident]
-    _judge("acknowledge and deliveries", list(rang.values()), ROUNDS * AT_ONCE * len(crew))
+    _judge("acknowledge and deliveries", list(rang.values()), rounds * AT_ONCE * len(crew), met=met)
 
 
 async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fleet: Fleet, tenant: Tenant) -> None:
@@ -115,6 +123,12 @@ def _judge(case: str, after: list[float], most: int, **facts: int) -> None:
     tell(case, rang=len(after), spared=most - len(after), after_ok=len(late), **facts, **spread(late))
     assert after, "every acknowledge was too early to meet anything"
     assert max(late, default=0) < within(ON_ITS_WAY)
+
+
+def _met(tenant: Tenant, acknowledged: dict[str, float]) -> int:
+    """How many pages of level 2 rang so close to an OK that it could have been before or after them."""
+    pages = [each for each in _of(tenant) if each.level == 2 and each.incident in acknowledged]
+    return sum(abs(each.at - acknowledged[each.incident]) < within(CLOSE) for each in pages)
 
 
 async def _one(prom: Sender, ana: Person) -> tuple[str, float]:

@@ -337,22 +337,22 @@ async def test_events_of_openings_are_written_for_tenants_with_a_feed_and_no_oth
 
 
 async def test_the_relay_of_events_is_told_of_them_and_of_no_other_tenants(desk: Desk) -> None:
-    events, news = Relay(), Relay()
-    effects = replace(desk.effects, events=events, news=news)
+    events, messages = Relay(), Relay()
+    effects = replace(desk.effects, events=events, follower_messages=messages)
     async with desk.db.system() as tx:
         await feeds.open_feeds(tx, ["fed"])
     await apply_events(desk.db, effects, [desk.opening()])
-    assert (events.nudges, news.nudges) == (0, 0)
+    assert (events.nudges, messages.nudges) == (0, 0)
     await apply_events(desk.db, effects, [desk.opening(org_id="fed")])
-    assert (events.nudges, news.nudges) == (1, 0)
+    assert (events.nudges, messages.nudges) == (1, 0)
 
 
 async def test_the_relay_of_messages_is_told_of_what_followers_are_to_hear(desk: Desk) -> None:
-    events, news = Relay(), Relay()
-    desk.effects = replace(desk.effects, events=events, news=news)
+    events, messages = Relay(), Relay()
+    desk.effects = replace(desk.effects, events=events, follower_messages=messages)
     incident = await desk.opens()
-    assert news.nudges == 0, "no user follows it yet"
+    assert messages.nudges == 0, "no user follows it yet"
     async with desk.db.transaction(ORG) as tx:
         await followers.follow(tx, incident, "ben", "")
     await desk.take(incident, Acknowledged("users/ana"))
-    assert news.nudges == 1
+    assert messages.nudges == 1

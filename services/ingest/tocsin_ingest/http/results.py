@@ -43,7 +43,7 @@ class Results:
     refusal: TocsinError | None = None
     """Why the first that was refused for good was refused."""
     sent: AlertRequest | None = None
-    """The alert that the whole body is, of formats with `of_body`, once it is committed."""
+    """The alert that the whole body is, of formats with `known_by_bytes`, once it is committed."""
 
     def add(self, place: str, answer: Answer) -> None:
         """One alert's answer. `place` tells the sender which alert: `alerts[3]`."""

@@ -54,7 +54,7 @@ _MESSAGES: Final = uuid.UUID("9b8b2a6e-41f6-4c59-8a34-4a2b2f2e6c77")
 _CERTIFICATE: Final = re.compile(r"https://[^/?#]+/SimpleNotificationService-[0-9A-Za-z]{1,64}\.pem\Z")
 
 
-async def prove(fetcher: Fetcher, org_id: str, body: Json) -> None:
+async def verify(fetcher: Fetcher, org_id: str, body: Json) -> None:
     """Checks that SNS has sent it; and answers the confirmation of a new subscription.
 
     Raises INVALID_FIELD for what SNS has not signed, and SERVICE_UNAVAILABLE when it cannot be asked.
@@ -106,7 +106,7 @@ FORMAT: Final = Format(
     "sns",
     generic.never,
     read=read,
-    verify=prove,
+    verify=verify,
     answer=answer_each_or_503,
     refuse=refuse_or_503,
 )

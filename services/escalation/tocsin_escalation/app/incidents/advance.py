@@ -178,7 +178,7 @@ class _Work:
         self.turned: set[tuple[str, str]] = set()
         self.entries: dict[UUID, list[Entry]] = {}
         self.events: list[feeds.Told] = []
-        self.followed: list[followers.Row] = []
+        self.follower_messages: list[followers.Row] = []
 
     def take_answer(self, step: Step) -> Advanced | TocsinError:
         """`take`. An answer that is passed on to another incident is also in the timeline of the incident it was for."""
@@ -299,8 +299,8 @@ class _Work:
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
-        self.followed = followers.messages(self.notes, self.now)
-        rows += self.followed
+        self.follower_messages = followers.messages(self.notes, self.now)
+        rows += self.follower_messages
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         return rows, paged
 
@@ -343,8 +343,8 @@ class _Work:
         publish_notes.publish(effects, self.notes)
         if self.events:
             effects.events.nudge_soon()
-        if self.followed:
-            effects.news.nudge_soon()
+        if self.follower_messages:
+            effects.follower_messages.nudge_soon()
 
 
 def _still_held(run: Escalation, following: Escalation) -> bool:

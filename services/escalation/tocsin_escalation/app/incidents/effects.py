@@ -83,7 +83,7 @@ class Effects:
     watching: Watching = field(default_factory=_Nobody)
     events: NudgingSoon = field(default_factory=_Nobody)
     """The relay of events for subscriptions."""
-    news: NudgingSoon = field(default_factory=_Nobody)
+    follower_messages: NudgingSoon = field(default_factory=_Nobody)
     """The relay of messages to followers."""
     notes: Notes = NO_NOTES
     retries: TimerRetries = field(default_factory=TimerRetries)

@@ -19,13 +19,13 @@ class Connection:
 
 async def test_what_is_gathered_goes_in_front_of_the_next_question_in_one_statement() -> None:
     connection = Connection()
-    together = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
-    await together.execute("DELETE FROM a WHERE x = $1", 1)
-    await together.execute("UPDATE b SET y = $2 WHERE z = $1", 2, 3)
+    round_trip = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
+    await round_trip.execute("DELETE FROM a WHERE x = $1", 1)
+    await round_trip.execute("UPDATE b SET y = $2 WHERE z = $1", 2, 3)
     assert connection.asked == []
-    [record] = await together.fetch("INSERT INTO c VALUES ($1) RETURNING id", 4)
+    [record] = await round_trip.fetch("INSERT INTO c VALUES ($1) RETURNING id", 4)
     assert record["id"] == 1
-    await together.send()
+    await round_trip.send()
     [(sql, args)] = connection.asked
     assert sql == (
         "WITH part_0 AS (DELETE FROM a WHERE x = $1), part_1 AS (UPDATE b SET y = $3 WHERE z = $2) "
@@ -37,27 +37,27 @@ async def test_what_is_gathered_goes_in_front_of_the_next_question_in_one_statem
 @pytest.mark.parametrize("start", ["WITH ", "\nWITH "])
 async def test_a_question_with_a_with_of_its_own_shares_it_with_what_was_gathered(start: str) -> None:
     connection = Connection()
-    together = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
-    await together.execute("DELETE FROM a WHERE x = $1", 1)
-    await together.fetch(f"{start}given AS (SELECT $1::int AS x) SELECT x FROM given", 2)
+    round_trip = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
+    await round_trip.execute("DELETE FROM a WHERE x = $1", 1)
+    await round_trip.fetch(f"{start}given AS (SELECT $1::int AS x) SELECT x FROM given", 2)
     [(sql, _)] = connection.asked
     assert sql == ("WITH part_0 AS (DELETE FROM a WHERE x = $1), given AS (SELECT $2::int AS x) SELECT x FROM given")
 
 
 async def test_what_nothing_follows_is_sent_once_and_nothing_is_not() -> None:
     connection = Connection()
-    together = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
-    await together.send()
-    await together.execute("DELETE FROM a WHERE x = $1 OR y = $10", 1)
-    await together.send()
-    await together.send()
+    round_trip = OneRoundTrip(Tx(connection, "acme"))  # type: ignore[arg-type]
+    await round_trip.send()
+    await round_trip.execute("DELETE FROM a WHERE x = $1 OR y = $10", 1)
+    await round_trip.send()
+    await round_trip.send()
     assert connection.asked == [("DELETE FROM a WHERE x = $1 OR y = $10", (1,))]
 
 
 async def test_a_single_row_is_not_asked_for_while_writes_wait() -> None:
-    together = OneRoundTrip(Tx(Connection(), "acme"))  # type: ignore[arg-type]
-    for ask in (together.fetchrow, together.fetchval):
+    round_trip = OneRoundTrip(Tx(Connection(), "acme"))  # type: ignore[arg-type]
+    for ask in (round_trip.fetchrow, round_trip.fetchval):
         with pytest.raises(TypeError, match="gathered"):
             await ask("SELECT 1")
     with pytest.raises(TypeError, match="gathered"):
-        await together.executemany("DELETE FROM a WHERE x = $1", [[1]])
+        await round_trip.executemany("DELETE FROM a WHERE x = $1", [[1]])

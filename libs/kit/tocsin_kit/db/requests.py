@@ -102,10 +102,10 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
             raise reused()
         return response_type.FromString(row["response"])
     response = await work()
-    together = OneRoundTrip(tx)
-    await together.execute(_ANSWER, *key, response.SerializeToString())
-    await write_entry(together, request, response)
-    await together.send()
+    round_trip = OneRoundTrip(tx)
+    await round_trip.execute(_ANSWER, *key, response.SerializeToString())
+    await write_entry(round_trip, request, response)
+    await round_trip.send()
     return response
 
 

@@ -141,13 +141,13 @@ async def advance_one(
         raise answer
     for each in of_merged:
         work.take(each)
-    together = OneRoundTrip(tx)
-    await keep(together, answer)
-    moved = await work.gather(together)
+    round_trip = OneRoundTrip(tx)
+    await keep(round_trip, answer)
+    moved = await work.gather(round_trip)
     rows, paged = work.outbox_rows(SURE_WAY_SECONDS)
-    await timeline.write(together, work.notes)
+    await timeline.write(round_trip, work.notes)
     keys = {str(step.incident_id), str(answer.run.incident_id)}
-    stops = await outbox.write_and_find(together, rows, jobs.CANCEL, sorted(keys))
+    stops = await outbox.write_and_find(round_trip, rows, jobs.CANCEL, sorted(keys))
     work.hand_over_after_commit(tx, effects, moved, paged, confirms=True)
     return answer, stops
 
@@ -256,34 +256,36 @@ class _Work:
     async def write(self, tx: Tx, effects: Effects, time_slice: TimeSlice, *, entries: bool, confirms: bool) -> None:
         new = [run for run in self.changed.values() if self._is_new(run)]
         # One round trip for all of these: no row is written by two of them, and none is read.
-        together = OneRoundTrip(tx)
-        moved = await self.gather(together)
+        round_trip = OneRoundTrip(tx)
+        moved = await self.gather(round_trip)
         await time_slice.yield_if_over()
         rows, paged = self.outbox_rows(SURE_WAY_SECONDS if confirms else 0.0)
         await time_slice.yield_if_over()
-        await outbox.write_mixed(together, rows)
+        await outbox.write_mixed(round_trip, rows)
         if not entries:
-            await timeline.write(together, self.notes)
+            await timeline.write(round_trip, self.notes)
         await time_slice.yield_if_over()
-        if new and len(await escalations.insert(together, new)) < len(new):
+        if new and len(await escalations.insert(round_trip, new)) < len(new):
             raise Overtaken
         if entries:
-            for (run, _), entry in zip(self.notes, await timeline.append(together, self.notes), strict=True):
+            for (run, _), entry in zip(self.notes, await timeline.append(round_trip, self.notes), strict=True):
                 self.entries.setdefault(run.incident_id, []).append(entry)
-        await together.send()
+        await round_trip.send()
         self.hand_over_after_commit(tx, effects, moved, paged, confirms=confirms)
 
-    async def gather(self, together: OneRoundTrip) -> list[Escalation]:
+    async def gather(self, round_trip: OneRoundTrip) -> list[Escalation]:
         """What changes rows that were read, and the events that are told. Returns the incidents whose timers move."""
         saved = [run for run in self.changed.values() if not self._is_new(run)]
         moved = [run for run in self.changed.values() if self._moves_timer(run)]
         retitled = {run.incident_id for run in saved if self._retitled(run)}
-        await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
-        await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
-        await timers.replace(together, moved)
-        await turns.save(together, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
+        await escalations.save(
+            round_trip, [run for run in saved if run.incident_id in self.versioned], retitled=retitled
+        )
+        await pages.save(round_trip, [run for run in saved if run.incident_id not in self.versioned])
+        await timers.replace(round_trip, moved)
+        await turns.save(round_trip, {(org, id): (self.people[org].turns or {})[id] for org, id in sorted(self.turned)})
         self.events = list(self._events())
-        await feeds.tell(together, self.events)
+        await feeds.tell(round_trip, self.events)
         return moved
 
     def outbox_rows(self, stop_delay: float) -> tuple[list[tuple[str, str, str, bytes, float]], list[NotificationJob]]:

@@ -72,10 +72,10 @@ async def _inform(db: Database, effects: Effects, arrivals: Sequence[OutcomeArri
         for each in new:
             run = runs[each.incident_id] = inform(runs[each.incident_id], each.outcome)
             notes.append((run, tell(each.outcome)))
-        together = OneRoundTrip(tx)
-        await pages.save(together, [run for id, run in runs.items() if run is not locked[id]])
-        await timeline.write(together, notes)
-        await together.send()
+        round_trip = OneRoundTrip(tx)
+        await pages.save(round_trip, [run for id, run in runs.items() if run is not locked[id]])
+        await timeline.write(round_trip, notes)
+        await round_trip.send()
         tx.after_commit(lambda: publish_notes.publish(effects, notes))
         return results
 

@@ -83,9 +83,9 @@ class Commands:
         async def work(tx: Tx) -> tuple[R, Stops]:
             responses: list[R] = []
 
-            async def answer(together: Tx, done: Advanced) -> None:
+            async def answer(round_trip: Tx, done: Advanced) -> None:
                 responses.append(respond(done))
-                await keep(together, call.method, call.request, responses[0])
+                await keep(round_trip, call.method, call.request, responses[0])
 
             done, rows = await advance_one(tx, step, self.effects, answer)
             return responses[0], Stops([str(done.run.incident_id)], rows)

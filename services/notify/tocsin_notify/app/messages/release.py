@@ -205,10 +205,10 @@ class Release:
         for message in due:
             await time_slice.yield_if_over()
             new.append(page_of(message, method_of.get(message.id)))
-        writes = OneRoundTrip(tx)
+        round_trip = OneRoundTrip(tx)
         if methods:
-            await messages.add_addresses(writes, methods)
-        stored = await pages.insert(writes, new)
+            await messages.add_addresses(round_trip, methods)
+        stored = await pages.insert(round_trip, new)
         for message, page in zip(due, new, strict=True):
             await time_slice.yield_if_over()
             person = known[_reader(message)]

@@ -85,16 +85,16 @@ class Submit:
                         page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)
                     ]
                     # The paces of people, the bundles and the notifications: one round trip.
-                    writes = OneRoundTrip(passage.tx)
-                    bundled = await self._placing(writes, able, known, stored.now)
+                    round_trip = OneRoundTrip(passage.tx)
+                    bundled = await self._placing(round_trip, able, known, stored.now)
                     for page in fresh:
                         person = known[page.org_id, page.user_id]
                         stopped = stored.fences[page.id] or why_not_sent(page, person, stored.now)
                         round_.plan(page, person, planned[page.id], stopped, bundled.get(page.id))
                     if round_.rows:
-                        await round_.insert(writes)
+                        await round_.insert(round_trip)
                         await round_.supersede(passage.tx)
-                    await writes.send()
+                    await round_trip.send()
                     if round_.letters:
                         await dead_letters.insert(passage.tx, round_.letters)
                     await page_outcomes.append(passage.tx, round_.outcomes)

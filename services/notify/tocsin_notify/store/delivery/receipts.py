@@ -105,11 +105,13 @@ async def calls_before(tx: Tx, notification: UUID, attempt: int) -> int:
 
 async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt, *, settles: bool) -> None:
     """Write what is known of the attempt now. `settles`: stop waiting for receipts of its notification."""
-    together = OneRoundTrip(tx)
+    round_trip = OneRoundTrip(tx)
     if settles:
-        await settle(together, [(tx.org_id, notification)])
-    await together.execute(_NOTE, tx.org_id, notification, attempt, receipt.evidence, receipt.code, receipt.provider_id)
-    await together.send()
+        await settle(round_trip, [(tx.org_id, notification)])
+    await round_trip.execute(
+        _NOTE, tx.org_id, notification, attempt, receipt.evidence, receipt.code, receipt.provider_id
+    )
+    await round_trip.send()
 
 
 async def mark_sent(tx: Tx, notification: UUID, attempt: int, fence: str | None) -> None:

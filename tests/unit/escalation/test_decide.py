@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tocsin_escalation.domain.choice import choose
-from tocsin_escalation.domain.decision import NoteKind, Refusal
+from tocsin_escalation.domain.decision import NoteKind, Refusal, StopPages
 from tocsin_escalation.domain.escalation import Escalation, State, TimerKind, changed
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -178,6 +178,8 @@ def test_snooze_is_quiet_and_then_pages_the_users_who_are_there_by_then() -> Non
     assert story.run.timer is not None
     assert story.run.timer.kind is TimerKind.SNOOZE_END
     assert story.stopped() == 1
+    end = f"{story.now + timedelta(minutes=60):%Y-%m-%d %H:%M} UTC"
+    assert StopPages(1, f"snoozed by users/ana until {end}") in story.decisions[-1].commands
     story.directory = Directory(frozenset({"dora"}), {"core": ()})
     story.passes(60)
     story.timer_fires()

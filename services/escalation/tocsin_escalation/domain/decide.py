@@ -272,7 +272,8 @@ def _snooze(run: Escalation, event: Snoozed, now: datetime, timer_id: UUID) -> D
         following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
     )
     note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor}{_by(event)} until {end:%Y-%m-%d %H:%M:%S} UTC", run.level)
-    return Decision(following, (StopPages(run.generation, f"snoozed by {actor}"),), (note,))
+    stop = StopPages(run.generation, f"snoozed by {actor} until {end:%Y-%m-%d %H:%M} UTC")
+    return Decision(following, (stop,), (note,))
 
 
 def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

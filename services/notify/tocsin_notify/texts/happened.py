@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from tocsin_notify.texts.words import Words
@@ -14,6 +16,7 @@ _DONE: Final[dict[str, Callable[[Words], str]]] = {
     "begun again": lambda words: words.happened_restarted,
 }
 _BY: Final = re.compile(f"({'|'.join(_DONE)}) by (.+)")
+_SNOOZED: Final = re.compile(r"snoozed by (.+) until (\d{4}-\d\d-\d\d \d\d:\d\d) UTC")
 _MERGED: Final = re.compile(r"merged into (\S+) by (.+)")
 _WHOLE: Final[dict[str, Callable[[Words], str]]] = {
     "superseded: the severity was raised and the incident is paged anew": lambda words: words.happened_raised,
@@ -24,6 +27,10 @@ _WHOLE: Final[dict[str, Callable[[Words], str]]] = {
 def happened(words: Words, reason: str) -> str:
     """A sentence: `Acknowledged by ana.` A reason that is not known here, such as one of a newer escalation, is shown
     unchanged."""
+    if until := _SNOOZED.fullmatch(reason):
+        with suppress(ValueError):  # no time: it is shown as it came
+            time = datetime.fromisoformat(until[2]).strftime(words.page_time)
+            return words.happened_snoozed_until.format(actor=until[1].removeprefix("users/"), time=time)
     if by := _BY.fullmatch(reason):
         return _DONE[by[1]](words).format(actor=by[2].removeprefix("users/"))
     if merged := _MERGED.fullmatch(reason):

@@ -260,7 +260,7 @@ def test_a_reminder_is_written_in_the_language_of_its_user(language: str, text: 
         ("resolved by integrations/prom", "Resolved by integrations/prom.", "Behoben von integrations/prom."),
         ("snoozed by users/ana", "Snoozed by ana.", "Zurückgestellt von ana."),
         (
-            "snoozed by users/ana until 2026-11-22 04:46 UTC",
+            "snoozed by users/ana until 2026-11-22 04:46:42 UTC",
             "Snoozed by ana until 04:46 UTC on 22 Nov.",
             "Zurückgestellt bis 04:46 UTC am 22.11. von ana.",
         ),

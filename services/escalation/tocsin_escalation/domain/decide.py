@@ -271,8 +271,9 @@ def _snooze(run: Escalation, event: Snoozed, now: datetime, timer_id: UUID) -> D
     following = replace(
         following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
     )
-    note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor}{_by(event)} until {end:%Y-%m-%d %H:%M:%S} UTC", run.level)
-    stop = StopPages(run.generation, f"snoozed by {actor} until {end:%Y-%m-%d %H:%M} UTC")
+    until = f"until {end:%Y-%m-%d %H:%M:%S} UTC"
+    note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor}{_by(event)} {until}", run.level)
+    stop = StopPages(run.generation, f"snoozed by {actor} {until}")
     return Decision(following, (stop,), (note,))
 
 

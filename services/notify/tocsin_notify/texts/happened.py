@@ -16,7 +16,7 @@ _DONE: Final[dict[str, Callable[[Words], str]]] = {
     "begun again": lambda words: words.happened_restarted,
 }
 _BY: Final = re.compile(f"({'|'.join(_DONE)}) by (.+)")
-_SNOOZED: Final = re.compile(r"snoozed by (.+) until (\d{4}-\d\d-\d\d \d\d:\d\d) UTC")
+_SNOOZED: Final = re.compile(r"snoozed by (.+) until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 _MERGED: Final = re.compile(r"merged into (\S+) by (.+)")
 _WHOLE: Final[dict[str, Callable[[Words], str]]] = {
     "superseded: the severity was raised and the incident is paged anew": lambda words: words.happened_raised,

@@ -44,9 +44,8 @@ _FRAGMENTS: Final = {
     "tocsin_ingest.store.alerts.writing._APPEND",
     "tocsin_notify.store.delivery.notifications._REPORTS",
     "tocsin_notify.store.delivery.reads._DEAD",
-    "tocsin_notify.store.delivery.gatekeeper._END",
 }
-"""Parts of statements, and a script of several: neither can be prepared."""
+"""Parts of statements, which cannot be prepared."""
 _STATEMENT: Final = re.compile(r"\s*(SELECT|WITH|INSERT INTO|UPDATE|DELETE FROM)\s")
 _TABLES: Final = """
 SELECT c.oid::regclass::text AS name, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,

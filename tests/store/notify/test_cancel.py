@@ -14,12 +14,14 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from structlog.testing import capture_logs
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
+from tocsin_notify.store.delivery import gatekeeper
 from tocsin_notify.store.delivery.gate import PROOF_SECONDS, incident_key
 from tocsin_notify.store.delivery.gatekeeper import ENDING
 from tocsin_testkit.busy import within
@@ -101,6 +103,29 @@ async def test_a_cancel_is_not_confirmed_until_a_second_after_the_session_that_h
         await cancelling
         assert time.monotonic() - goes_on >= PROOF_SECONDS
     await until(stuck.is_closed)
+
+
+async def test_a_session_that_does_not_end_holds_up_only_its_own_incidents(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatekeeper, "_END_SECONDS", 0.3)
+    org, incident = new_org(), uuid.uuid4()
+    stuck = await asyncpg.connect(world.database_url)
+    await stuck.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, incident))
+    async with world.replica(works=False) as door:
+        os.kill(stuck.get_server_pid(), signal.SIGSTOP)
+        try:
+            with capture_logs() as lines:
+                cancelling = asyncio.create_task(insists(lambda: door.cancel(org, incident)))
+                await until(lambda: any(line["event"] == "standing_sessions_left" for line in lines))
+                for _ in range(3):
+                    await door.cancel(org, uuid.uuid4())
+                    await asyncio.sleep(0.3)  # a look of the gatekeeper
+                assert not cancelling.done()
+            assert [line["event"] for line in lines].count("standing_sessions_left") == 1, "it is left alone"
+        finally:
+            os.kill(stuck.get_server_pid(), signal.SIGCONT)
+        await cancelling
 
 
 async def _sessions_are_being_ended(world: World) -> bool:

@@ -8,7 +8,10 @@ time-out, while its client does not read the result. So the process that waits e
 A session may start calls for `PROOF_SECONDS` after it was last known to be alive (`store.delivery.gate`). While a
 session is being ended, and for that time after it is gone, the script below holds `ENDING`; every cancel takes that lock
 in shared mode before it is confirmed. The script runs on the server to its end, even if the process that sent it dies.
-It has no time limit: while a session does not end, no cancel is confirmed, and each caller is told to repeat its call.
+
+A session that has not ended after `_END_SECONDS` is then left alone: a broken backend must not keep everybody's cancels
+from being confirmed. Those of the incidents whose locks it holds are not, until it is gone. Its process can start no call
+by then: its last statement was sent longer than `PROOF_SECONDS` ago.
 """
 
 import asyncio
@@ -33,11 +36,15 @@ _log = get_logger(__name__)
 
 _PATIENCE: Final = 1.0
 _STEP: Final = 0.25
+_END_SECONDS: Final = 5.0
+_MOST_LEFT: Final = 100
+"""Sessions that did not end and are remembered."""
 _CONFIRM_SECONDS: Final = 10.0
 """Longer than the server's own limit, which is reported first unless the network is down."""
 _CLOSE_SECONDS: Final = 5.0
 ENDING: Final = 7_302_149_864_001_773
 """An advisory lock apart from those of incidents, which are hashes."""
+_NAME: Final = "{0}.pid || '@' || extract(epoch FROM {0}.backend_start)"
 _CONFIRM: Final = "SELECT pg_advisory_xact_lock_shared($1)"
 # CASE, because PostgreSQL may evaluate the sides of AND in either order.
 _UNHINDERED: Final = f"""
@@ -48,39 +55,7 @@ ELSE false END
 """
 
 
-# Sessions of this role for which a cancel waits, and that did nothing new meanwhile. Other cancels in the same queue
-# are not ended: the session that they wait for is. A session that was told to end may still answer its client before it
-# does, however long that takes: so all of them are told at once, and `ENDING` is held until none of them is there. A
-# number of a process may come again, its start may not. Each statement of the script has a snapshot of its own.
-_END: Final = f"""
-SELECT pg_advisory_xact_lock({ENDING});
-DO $$
-DECLARE
-  pids int[];
-  starts timestamptz[];
-BEGIN
-  SELECT array_agg(pid), array_agg(backend_start) INTO pids, starts FROM (
-    SELECT DISTINCT b.pid, b.backend_start FROM pg_stat_activity w
-    CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
-    JOIN pg_stat_activity b ON b.pid = p.pid
-    WHERE w.datname = current_database() AND w.usename = current_user AND b.usename = current_user
-      AND w.wait_event_type = 'Lock' AND starts_with(w.query, '{CANCELS}')
-      AND w.query_start <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
-      AND b.state_change <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
-      AND NOT (b.wait_event_type IS NOT DISTINCT FROM 'Lock' AND starts_with(b.query, '{CANCELS}'))
-  ) AS stuck;
-  PERFORM set_config('tocsin.ended', coalesce(cardinality(pids), 0)::text, true);
-  IF pids IS NULL THEN RETURN; END IF;
-  LOOP
-    PERFORM pg_terminate_backend(a.pid)
-    FROM unnest(pids, starts) AS g(pid, start) JOIN pg_stat_activity a ON a.pid = g.pid AND a.backend_start = g.start;
-    EXIT WHEN NOT FOUND;
-    PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-  END LOOP;
-  PERFORM pg_sleep({PROOF_SECONDS});
-END $$;
-SELECT FROM generate_series(1, current_setting('tocsin.ended')::int);
-"""
+_TOLD: Final = "SELECT current_setting('tocsin.told', true) AS told, current_setting('tocsin.left', true) AS left"
 
 
 async def is_unhindered(tx: Tx, keys: Iterable[int]) -> bool:
@@ -99,6 +74,8 @@ class Gatekeeper:
     def __init__(self, connections: Connections) -> None:
         self._sessions = Sessions(connections)
         self._cancels: dict[object, float] = {}
+        self._left: list[str] = []
+        """Sessions that did not end, the newest last."""
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -162,13 +139,20 @@ class Gatekeeper:
     async def _end_what_stands_still(self) -> None:
         try:
             async with self._session() as session:
-                ended = int((await session.execute(_END)).rpartition(" ")[2])
+                await session.execute(_end_all(self._left))
+                [names] = await session.fetch(_TOLD)
+                told, left = ((each or "").split() for each in names)
         except TocsinError as error:
             _log.warning("gatekeeper_failed", error=error.message)
         except Exception:
             _log.exception("gatekeeper_failed")  # the next look may succeed, and cancels wait for it
         else:
-            if ended:
+            self._left = [*self._left, *left][-_MOST_LEFT:]
+            if left:
+                _log.error(
+                    "standing_sessions_left", backends=left, meaning="they do not end, and hold up an acknowledge"
+                )
+            if ended := len(told) - len(left):
                 _log.error("standing_sessions_ended", sessions=ended, meaning="a process held up an acknowledge")
 
     @asynccontextmanager
@@ -185,3 +169,43 @@ class Gatekeeper:
             raise
         else:
             self._sessions.connections.release(session)
+
+
+def _end_all(left: list[str]) -> str:
+    """A script that ends the sessions of this role for which a cancel waits and that did nothing new meanwhile, but not those
+    that it `left` before, because they did not end.
+
+    Other cancels in the same queue are not ended: the session that they wait for is. A session that was told to end may
+    still answer its client before it does: so all of them are told at once, and `ENDING` is held until none of them is
+    there. A number of a process may come again, its start may not. Each statement has a snapshot of its own.
+    """
+    return f"""
+SELECT pg_advisory_xact_lock({ENDING});
+DO $$
+DECLARE
+  told text[];
+  deadline timestamptz;
+BEGIN
+  SELECT array_agg(name) INTO told FROM (
+    SELECT DISTINCT {_NAME.format("b")} AS name FROM pg_stat_activity w
+    CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
+    JOIN pg_stat_activity b ON b.pid = p.pid
+    WHERE w.datname = current_database() AND w.usename = current_user AND b.usename = current_user
+      AND w.wait_event_type = 'Lock' AND starts_with(w.query, '{CANCELS}')
+      AND w.query_start <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+      AND b.state_change <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+      AND NOT (b.wait_event_type IS NOT DISTINCT FROM 'Lock' AND starts_with(b.query, '{CANCELS}'))
+  ) AS stuck WHERE NOT name = ANY (string_to_array('{" ".join(left)}', ' '));
+  PERFORM set_config('tocsin.told', array_to_string(told, ' '), false), set_config('tocsin.left', '', false);
+  IF told IS NULL THEN RETURN; END IF;
+  deadline := clock_timestamp() + make_interval(secs => {_END_SECONDS});
+  LOOP
+    PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE {_NAME.format("a")} = ANY (told);
+    EXIT WHEN NOT FOUND OR clock_timestamp() > deadline;
+    PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+  END LOOP;
+  PERFORM pg_sleep({PROOF_SECONDS}), pg_stat_clear_snapshot();
+  PERFORM set_config('tocsin.left', string_agg({_NAME.format("a")}, ' '), false)
+  FROM pg_stat_activity a WHERE {_NAME.format("a")} = ANY (told);
+END $$;
+"""

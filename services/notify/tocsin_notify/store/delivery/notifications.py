@@ -158,14 +158,15 @@ SELECT {columns(Concluded)} FROM (
 ) AS concluded
 """
 
-# A message for several pages must not name one that was answered since its text was made.
+# A message for several pages should not name one that was answered since its text was made. Only its first attempt is refused
+# for that: in a storm that recovers something is answered during every attempt, and the pages still open must not wait for its end.
 _MAY_START: Final = f"""
 SELECT n.id FROM unnest($1::text[], $2::uuid[], $3::int[], $4::int[]) AS g(org_id, id, attempt, answered)
 JOIN notifications n ON n.id = g.id AND n.org_id = g.org_id AND n.attempts = g.attempt
 WHERE n.state = 'sending' AND n.lease_until > app_now()
   AND NOT EXISTS (SELECT FROM cancel_fences f
                   WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
-  AND {answered_of("n")} <= g.answered
+  AND (g.attempt > 1 OR {answered_of("n")} <= g.answered)
 """
 
 # Rows that another session holds are skipped: they meet the fence when they are due, and a stopped process that holds
@@ -313,7 +314,7 @@ async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, se
 
 async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int, int]]) -> set[UUID]:
     """Those of these attempts (tenant, notification, number, `answered` of their claim) that are still the present
-    ones, whose lease lasts, that no fence stops, and in whose message no further page was answered.
+    ones, whose lease lasts, that no fence stops, and in whose message, if it is their first, no further page was answered.
 
     Run it after the gate's locks are held.
     """

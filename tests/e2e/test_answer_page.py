@@ -94,7 +94,7 @@ async def test_a_link_shows_and_acts_once(tenant: Tenant, browser: Browser) -> N
     assert "Page for ana" in browser.says
     assert TITLE in browser.says
     assert "<b>" not in browser.text
-    assert "Nobody has answered yet. Paged at level 1: ana." in browser.says
+    assert "Nobody has it in hand. Paged at level 1: ana." in browser.says
     assert browser.buttons == ["acknowledge", "escalate", "snooze", "resolve", "note"]
     assert "<script" not in browser.text
     assert browser.headers["Cache-Control"] == "no-store"

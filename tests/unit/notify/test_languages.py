@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
+from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_EXHAUSTED, INCIDENT_STATE_TRIGGERED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob, NotificationType
 from tocsin_notify.app.answers.answer import View
 from tocsin_notify.app.answers.presses import Answer, Taken
@@ -221,9 +221,12 @@ def test_the_answer_page_in_german() -> None:
         "Alarm für <strong>ana</strong>",
         '<span class="severity critical">kritisch</span>',
         "ana hat um 03:12 UTC am 29.11. eine Notiz hinzugefügt.",
-        "Noch hat niemand geantwortet. Auf Stufe 2 alarmiert: niemand.",
+        "Zurzeit kümmert sich niemand darum. Auf Stufe 2 alarmiert: niemand.",
     ):
         assert text in page
+    incident.state = INCIDENT_STATE_EXHAUSTED
+    page = answer_page(View(link, person, job, now, uses, incident, words=words_of("de")))
+    assert "Zurzeit kümmert sich niemand darum, und es gibt keine weitere Stufe. Zuletzt alarmiert: niemand." in page
 
 
 def test_programs_are_told_the_same_in_every_language() -> None:

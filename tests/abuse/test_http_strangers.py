@@ -85,11 +85,13 @@ async def works(port: int, tls: ssl.SSLContext | None = None, host: tuple[str, i
 
 async def works_soon(port: int) -> bool:
     """Asks up to three times: where a tenth of a second is all the time that a request has, one on a busy machine may be cut off
-    like the stranger's. Any other answer counts at once."""
+    like the stranger's. Any other answer counts at once, and so does a connection that is not accepted."""
     for _ in range(2):
         try:
             return await works(port)
-        except aiohttp.ServerDisconnectedError:
+        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+            raise
+        except aiohttp.ClientConnectionError:  # closed or reset, while writing or while reading
             continue
         except aiohttp.ClientResponseError as error:
             if error.status != web.HTTPRequestTimeout.status_code:

@@ -1,8 +1,9 @@
 """Limits of HTTP connections: how many each host may have, for how long, and how many bytes of bodies may be held. aiohttp limits
 none of these.
 
-All limits apply before a request's credential is known, so they count by host: by address, of IPv6 by its first 64 bits. Limits are
-far above what senders need: a connection sends its first headers within seconds, and a body at once.
+All limits apply before a request's credential is known, so they count by host: by its address, or of public IPv6 by the first 64
+bits (`source_of`). A trusted proxy counts by its whole address. Limits are far above what senders need: a connection sends its
+first headers within seconds, and a body at once.
 """
 
 import asyncio

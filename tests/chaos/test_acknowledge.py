@@ -34,13 +34,13 @@ async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Te
     crew = await tenant.people("ben", "cem", "dan", "eva", "fay", "gus")
     prom = await tenant.integration(await tenant.policy([ana], crew, minutes=60))
     acknowledged: dict[str, float] = {}
-    rounds = 0
-    while rounds < LEAST_ROUNDS or (rounds < MOST_ROUNDS and _met(tenant, acknowledged) < 3):
-        acknowledged.update(await asyncio.gather(*(_one(prom, ana) for _ in range(AT_ONCE))))
-        rounds += 1
-    met = _met(tenant, acknowledged)
-    assert met, "no page was close enough to an OK"
+    rounds: list[set[str]] = []
+    while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and _met(tenant, acknowledged) < 3):
+        answered = dict(await asyncio.gather(*(_one(prom, ana) for _ in range(AT_ONCE))))
+        acknowledged.update(answered)
+        rounds.append(set(answered))
     await tenant.passes(minutes=90)
+    met = _met(tenant, acknowledged)
 
     rang: dict[tuple[str, str], float] = {}
     for message in _of(tenant):
@@ -48,7 +48,11 @@ async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Te
         if message.level == 2:
             assert (message.incident, message.address) not in rang, f"{message.address} was paged twice"
             rang[message.incident, message.address] = message.at - acknowledged[message.incident]
-    _judge("acknowledge and deliveries", list(rang.values()), rounds * AT_ONCE * len(crew), met=met)
+    paged = {incident for incident, _ in rang}
+    mixed = sum(0 < len(paged & incidents) < AT_ONCE for incidents in rounds)
+    # On a slow machine more time lies between a page and its OK. Of those acknowledged at once some are still early, others late.
+    assert met or mixed, "no page was close enough to an OK, and in each round all were too early or all too late"
+    _judge("acknowledge and deliveries", list(rang.values()), len(acknowledged) * len(crew), met=met, mixed=mixed)
 
 
 async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fleet: Fleet, tenant: Tenant) -> None:

@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Final, NoReturn
 from uuid import UUID
 
@@ -43,11 +44,11 @@ class Looks:
     def __init__(self, world: World, database: Database, presence: Presence) -> None:
         self._world = world
         self.presence = presence
-        self.died = list[UUID]()
+        self.died = dict[UUID, datetime]()
         self.look = Vanished(database, presence, self._died)
 
-    def _died(self, notifications: Collection[UUID]) -> None:
-        self.died += notifications
+    def _died(self, ended: Mapping[UUID, datetime]) -> None:
+        self.died |= ended
 
     async def ended_after(self, looks: int) -> bool:
         """Whether it has ended the lease by then."""
@@ -87,7 +88,8 @@ async def test_a_dead_process_loses_its_calls_after_a_few_looks(world: World, lo
     await until(lambda: is_free(world, presence.key))
     assert not await looks.ended_after(LOOKS - 1), "it may have lost its session only"
     assert await looks.ended_after(1)
-    assert len(looks.died) == 1
+    leases = await world.admin.fetch("SELECT id, lease_until FROM notifications")
+    assert looks.died == {row["id"]: row["lease_until"] for row in leases}
 
 
 async def test_after_a_restart_of_postgresql_a_free_lock_proves_something_once_it_was_held_again(

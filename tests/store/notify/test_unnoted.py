@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 from tocsin_kit import wall_clock
@@ -186,6 +188,13 @@ async def lookers(world: World, database: Database, count: int) -> AsyncIterator
     await presence.close()
 
 
+async def leases(world: World) -> dict[UUID, datetime]:
+    """When each one ended."""
+    return {
+        row["id"]: row["lease_until"] for row in await world.admin.fetch("SELECT id, lease_until FROM notifications")
+    }
+
+
 LOCKS: Final = ["SELECT FROM notifications FOR UPDATE", "UPDATE notifications SET state_reason = 'looked into'"]
 
 
@@ -267,7 +276,27 @@ async def test_processes_that_look_at_once_do_not_take_each_other_for_one_that_h
 
 async def test_the_pages_of_a_process_that_is_known_to_be_dead_do_not_wait(world: World, database: Database) -> None:
     async with one_expired(world), lookers(world, database, 1) as (_, [looker]):
-        looker.died([row["id"] for row in await world.admin.fetch("SELECT id FROM notifications")])
+        looker.died(await leases(world))
+        assert len(await looker.find()) == 1
+
+
+async def test_a_lock_does_not_make_the_pages_of_a_dead_process_wait(world: World, database: Database) -> None:
+    """One look that met the lock forgot that the sender was dead, and gave it five seconds."""
+    async with one_expired(world), lookers(world, database, 1) as (_, [looker]):
+        looker.died(await leases(world))
+        async with database.system() as tx:
+            await tx.execute(LOCKS[0])
+            assert await looker.find() == []
+        assert len(await looker.find()) == 1
+
+
+async def test_after_a_dead_process_another_one_that_calls_gets_its_time(world: World, database: Database) -> None:
+    """It took the page of the dead one over; then its row was locked, and the call was made again at once."""
+    async with one_expired(world), lookers(world, database, 1) as (clock, [looker]):
+        looker.died(await leases(world))
+        await world.admin.execute(OVER)  # of the lease that the other one had
+        assert await looker.find() == []
+        clock.pass_a_look()
         assert len(await looker.find()) == 1
 
 

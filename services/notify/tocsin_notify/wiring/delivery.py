@@ -1,6 +1,7 @@
 """Builds the parts that accept pages, send them, and write their outcomes. A part of `wiring`."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -108,8 +109,8 @@ class Delivery:
         """
         return self._arrivals.drain, self.drain_calls, self._outcomes.drain, self._drain_sequels
 
-    def _died(self, notifications: Collection[UUID]) -> None:
-        self._take_over.died(notifications)
+    def _died(self, ended: Mapping[UUID, datetime]) -> None:
+        self._take_over.died(ended)
         self._base.wakes.due.set()
 
     async def _drain_sequels(self) -> None:

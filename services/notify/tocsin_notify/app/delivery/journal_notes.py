@@ -1,6 +1,6 @@
 """Notes for notify's journal about notifications (`tocsin_kit.tasks.journal`)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -79,6 +79,6 @@ def scheduled(id: UUID, org_id: str, user: str, channel: str | None, due: dateti
     return Noted(pb.TASK_CHANGE_KIND_ADDED, _MESSAGE, id, org_id, now, summary, user=user, due_time=due)
 
 
-def stalled(ended: Sequence[UUID], now: datetime) -> list[Noted]:
+def stalled(ended: Collection[UUID], now: datetime) -> list[Noted]:
     """The process that sent these died. Their rows name their tenants."""
     return [Noted(pb.TASK_CHANGE_KIND_STALLED, _TASK, id, "", now) for id in ended]

@@ -48,9 +48,10 @@ class _Seen:
     def __init__(self) -> None:
         self._held = frozenset[UUID]()
         """Those that the last look found in the hands of another transaction."""
-        self._free = dict[UUID, tuple[datetime | None, float]]()
-        """Those that the last look found free, with the end of their lease, and since when each look has found them so. None: of
-        any lease."""
+        self._free = dict[UUID, tuple[datetime, float]]()
+        """Those that the last look found free, with the end of their lease, and since when each look has found them so."""
+        self._dead = dict[UUID, tuple[datetime, float]]()
+        """Those whose owner is dead, with the end of the lease that it had, and since when this is known."""
         self._given = dict[UUID, tuple[int, float]]()
         """How often a row was given time because it had been locked, and when the last time was."""
 
@@ -58,24 +59,30 @@ class _Seen:
         """Which rows may be taken, and which are given time, after a look that found these over, and these of them free, with the
         end of their lease. `now`: in seconds."""
         self._given = {id: given for id, given in self._given.items() if now - given[1] < _FORGET_SECONDS}
-        times = {id: self._given.get(id, (0, 0.0))[0] for id in self._held & free.keys()}
+        self._dead = {
+            id: (end, since)
+            for id, (end, since) in self._dead.items()
+            if now - since < _FORGET_SECONDS and free.get(id, end) == end  # or another one has made the call since
+        }
+        times = {id: self._given.get(id, (0, 0.0))[0] for id in (self._held & free.keys()) - self._dead.keys()}
         give = {id for id, count in times.items() if count < _MOST}
         self._given |= {id: (times[id] + 1, now) for id in give}
         self._held = frozenset(found) - free.keys()
         self._free = {id: (end, self._since(id, end, now)) for id, end in free.items() if id not in give}
-        return {id for id, (_, since) in self._free.items() if now - since >= _APART_SECONDS}, give
+        apart = {id for id, (_, since) in self._free.items() if now - since >= _APART_SECONDS}
+        return apart | (free.keys() & self._dead.keys()), give
 
-    def died(self, ids: Collection[UUID]) -> None:
-        """The owner of these is dead: they wait for nothing."""
-        self._free |= dict.fromkeys(ids, (None, float("-inf")))
+    def died(self, ended: Mapping[UUID, datetime], now: float) -> None:
+        """The owner of these is dead: with this end of their lease they wait for nothing. `now`: in seconds."""
+        self._dead |= {id: (end, now) for id, end in ended.items()}
 
     def failed(self) -> None:
         """A look failed, so rows may have been locked meanwhile."""
         self._free.clear()
 
     def _since(self, id: UUID, end: datetime, now: float) -> float:
-        known, since = self._free.get(id, (None, now))
-        return since if known in (None, end) else now
+        known, since = self._free.get(id, (end, now))
+        return since if known == end else now
 
 
 class TakeOver:
@@ -124,9 +131,9 @@ class TakeOver:
             )
         return [each for each in found if each.id in take and not self._in_hand(each.id)]
 
-    def died(self, ids: Collection[UUID]) -> None:
-        """The process that made these attempts is dead: they wait for no answer of it."""
-        self._seen.died(ids)
+    def died(self, ended: Mapping[UUID, datetime]) -> None:
+        """The process that made these attempts is dead: they wait for no answer of it. `ended`: when their leases ended."""
+        self._seen.died(ended, self._clock())
 
     def taken(self, count: int) -> None:
         """So many of the attempts that were found were claimed."""

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database
@@ -21,9 +22,15 @@ class Vanished:
     """Every replica may run it, `store.delivery.senders.LOOK_SECONDS` apart."""
 
     def __init__(
-        self, db: Database, presence: Presence, died: Callable[[Collection[UUID]], None], *, notes: Notes = NO_NOTES
+        self,
+        db: Database,
+        presence: Presence,
+        died: Callable[[Mapping[UUID, datetime]], None],
+        *,
+        notes: Notes = NO_NOTES,
     ) -> None:
-        """`presence`: of this process. `died`: tells the deliverer that the calls of these notifications are due."""
+        """`presence`: of this process. `died`: tells the deliverer that the calls of these notifications are due, and when each
+        lease ended."""
         self._notes = notes
         self._db = db
         self._presence = presence
@@ -55,7 +62,7 @@ class Vanished:
                 self._seen = look.held | (self._seen & look.free)
                 self._missed = Counter({sender: self._missed[sender] + 1 for sender in look.free})
                 dead = [sender for sender, looks in self._missed.items() if looks >= senders.LOOKS]
-                ended = await senders.end_leases(tx, dead, self._seen, time.monotonic() - since) if dead else []
+                ended = await senders.end_leases(tx, dead, self._seen, time.monotonic() - since) if dead else {}
                 notes = stalled(ended, await tx.now()) if ended else []
         except TocsinError:
             self._missed.clear()  # forget these: had all sessions ended, this process would have lost its own

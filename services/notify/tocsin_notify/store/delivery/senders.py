@@ -31,6 +31,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -92,7 +93,7 @@ WITH theirs AS (
     AND (a.sender = ANY($3::bigint[]) OR a.start_time >= app_now() - make_interval(secs => $4))
   ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 )
-UPDATE notifications n SET lease_until = app_now() FROM theirs t WHERE n.id = t.id RETURNING n.id
+UPDATE notifications n SET lease_until = app_now() FROM theirs t WHERE n.id = t.id RETURNING n.id, n.lease_until
 """
 
 
@@ -129,14 +130,15 @@ async def look(tx: Tx, own: int) -> Look:
     )
 
 
-async def end_leases(tx: Tx, senders: Collection[int], seen: Collection[int], since: float) -> list[UUID]:
-    """End the leases of the attempts of these senders, so that any replica may take them over.
+async def end_leases(tx: Tx, senders: Collection[int], seen: Collection[int], since: float) -> dict[UUID, datetime]:
+    """End the leases of the attempts of these senders, so that any replica may take them over; returns their notifications,
+    with the end of the lease.
 
     Of senders that are not in `seen`, only attempts of the last `since` seconds. Run it in the transaction in which
     `look` found the locks free.
     """
     rows = await tx.fetch(_END_LEASES, list(senders), YOUNG_SECONDS, list(seen), since)
-    return [row["id"] for row in rows]
+    return {row["id"]: row["lease_until"] for row in rows}
 
 
 async def prolong(tx: Tx, seconds: float, only: Collection[UUID] | None = None) -> int:

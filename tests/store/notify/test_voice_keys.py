@@ -112,17 +112,18 @@ async def test_a_key_whose_pages_are_not_certainly_stopped_may_be_pressed_again(
     assert [action for action, _, _ in responders.acted] == ["acknowledge"], "pressed twice, it acts once"
 
 
-async def test_an_answer_stops_no_pages_of_another_tenant(world: World, twilio: TwilioServer) -> None:
-    org, other, incident = new_org(), new_org(), new_id()
+async def test_an_answer_stops_its_own_pages_and_none_of_another_tenant(world: World, twilio: TwilioServer) -> None:
+    org, other, incident = new_org(), new_org(), f"incidents/{new_id()}"
     responders = world.escalation.responders
     async with running(world, twilio) as notify:
         call = await called_and_sent(world, twilio, notify, org)
-        responders.stops = [Cancellation(org_id=other, incident=f"incidents/{incident}", generation=1)]
+        responders.stops = [Cancellation(org_id=each, incident=incident, generation=1) for each in (other, org)]
         try:
             assert "acknowledged" not in (await twilio.presses(call, "1")).says[0]
         finally:
             responders.stops = []
     assert await world.admin.fetch("SELECT FROM cancel_fences WHERE org_id = $1", other) == []
+    assert len(await world.admin.fetch("SELECT FROM cancel_fences WHERE org_id = $1", org)) == 1
 
 
 async def test_a_key_that_comes_before_the_providers_answer_does_not_wait_until_it_is_noted(

@@ -114,14 +114,17 @@ class Responders:
 
     async def _stop(self, person: Person, cancellations: Sequence[Cancellation]) -> None:
         """Raises CANCEL_UNCONFIRMED: what was asked for is done, and pages before it may still be sent."""
-        if any(each.org_id != person.org_id for each in cancellations):
+        own = [each for each in cancellations if each.org_id == person.org_id]
+        strange = len(own) < len(cancellations)
+        if strange:
             _log.error("stops_of_another_tenant", org_id=person.org_id, incident=person.incident)
-            raise _unconfirmed()
         try:
-            await self._cancel(cancellations)
+            await self._cancel(own)
         except TocsinError as error:
             _log.warning("cancel_unconfirmed", org_id=person.org_id, incident=person.incident, error=error.message)
             raise _unconfirmed() from error
+        if strange:
+            raise _unconfirmed()
 
 
 def _unconfirmed() -> TocsinError:

@@ -15,6 +15,7 @@ from tests.store.escalation.recorders import ORG, Desk
 ANA = "users/ana"
 ACK, UP, END = Acknowledged(ANA), Escalated(ANA), Resolved(ANA)
 SNOOZE = Snoozed(ANA, timedelta(minutes=5))
+BY_PHONE = Snoozed(ANA, timedelta(minutes=5), via="phone")
 INTO = Merged(ANA, uuid4())
 
 
@@ -33,7 +34,18 @@ async def stop_of(desk: Desk, incident: UUID, org_id: str = ORG) -> Stop | None:
 
 @pytest.mark.parametrize(
     "events",
-    [[ACK], [UP, ACK], [SNOOZE], [INTO], [END], [ACK, END], [UP, SNOOZE, ACK], [ACK, SNOOZE], [SNOOZE, INTO, END]],
+    [
+        [ACK],
+        [UP, ACK],
+        [SNOOZE],
+        [BY_PHONE],
+        [INTO],
+        [END],
+        [ACK, END],
+        [UP, SNOOZE, ACK],
+        [ACK, SNOOZE],
+        [SNOOZE, INTO, END],
+    ],
 )
 async def test_it_is_what_was_told(desk: Desk, events: Sequence[Event]) -> None:
     incident = await desk.opens()

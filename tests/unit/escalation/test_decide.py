@@ -179,7 +179,7 @@ def test_snooze_is_quiet_and_then_pages_the_users_who_are_there_by_then() -> Non
     assert story.run.timer.kind is TimerKind.SNOOZE_END
     assert story.stopped() == 1
     end = f"{story.now + timedelta(minutes=60):%Y-%m-%d %H:%M:%S} UTC"
-    assert StopPages(1, f"snoozed by users/ana until {end}") in story.decisions[-1].commands
+    assert StopPages(1, f"snoozed until {end} by users/ana") in story.decisions[-1].commands
     story.directory = Directory(frozenset({"dora"}), {"core": ()})
     story.passes(60)
     story.timer_fires()

@@ -263,9 +263,21 @@ def test_a_reminder_is_written_in_the_language_of_its_user(language: str, text: 
         ("resolved by integrations/prom", "Resolved by integrations/prom.", "Behoben von integrations/prom."),
         ("snoozed by users/ana", "Snoozed by ana.", "Zurückgestellt von ana."),
         (
-            "snoozed by users/ana until 2026-11-22 04:46:42 UTC",
+            "snoozed until 2026-11-22 04:46:42 UTC by users/ana",
             "Snoozed by ana until 04:46 UTC on 22 Nov.",
             "Zurückgestellt bis 04:46 UTC am 22.11. von ana.",
+        ),
+        (
+            "snoozed until 2026-11-22 04:46:42 UTC by users/ana (by phone)",
+            "Snoozed by ana until 04:46 UTC on 22 Nov.",
+            "Zurückgestellt bis 04:46 UTC am 22.11. von ana.",
+        ),
+        ("snoozed by users/ana (by phone) until 2026-11-22 04:46:42 UTC", "Snoozed by ana.", "Zurückgestellt von ana."),
+        ("acknowledged by users/ana (by phone)", "Acknowledged by ana.", "Übernommen von ana."),
+        (
+            "resolved by users/ana in answer to incidents/7, which is merged into this one",
+            "Resolved by ana.",
+            "Behoben von ana.",
         ),
         ("reassigned by users/ana", "Reassigned by ana.", "Anderen übergeben von ana."),
         ("begun again by users/ana", "Begun again by ana.", "Neu begonnen von ana."),

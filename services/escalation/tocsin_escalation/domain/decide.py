@@ -271,10 +271,9 @@ def _snooze(run: Escalation, event: Snoozed, now: datetime, timer_id: UUID) -> D
     following = replace(
         following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
     )
-    until = f"until {end:%Y-%m-%d %H:%M:%S} UTC"
-    note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor}{_by(event)} {until}", run.level)
-    stop = StopPages(run.generation, f"snoozed by {actor} {until}")
-    return Decision(following, (stop,), (note,))
+    snoozed = f"snoozed until {end:%Y-%m-%d %H:%M:%S} UTC by {actor}"
+    note = Note(NoteKind.SNOOZED, actor, f"{snoozed}{_by(event)}", run.level)
+    return Decision(following, (StopPages(run.generation, snoozed),), (note,))
 
 
 def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

@@ -15,8 +15,10 @@ _DONE: Final[dict[str, Callable[[Words], str]]] = {
     "reassigned": lambda words: words.happened_reassigned,
     "begun again": lambda words: words.happened_restarted,
 }
-_BY: Final = re.compile(f"({'|'.join(_DONE)}) by (.+)")
-_SNOOZED: Final = re.compile(r"snoozed by (.+) until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+_HOW: Final = r"(?: (?:\(by|in answer to|until) .+)?"
+"""Entries of the timeline go on so, those about a snooze by an older escalation with its end. A message leaves it out."""
+_BY: Final = re.compile(f"({'|'.join(_DONE)}) by (.+?){_HOW}")
+_SNOOZED: Final = re.compile(rf"snoozed until (\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d) UTC by (.+?){_HOW}")
 _MERGED: Final = re.compile(r"merged into (\S+) by (.+)")
 _WHOLE: Final[dict[str, Callable[[Words], str]]] = {
     "superseded: the severity was raised and the incident is paged anew": lambda words: words.happened_raised,
@@ -29,8 +31,8 @@ def happened(words: Words, reason: str) -> str:
     unchanged."""
     if until := _SNOOZED.fullmatch(reason):
         with suppress(ValueError):  # no time: it is shown as it came
-            time = datetime.fromisoformat(until[2]).strftime(words.page_time)
-            return words.happened_snoozed_until.format(actor=until[1].removeprefix("users/"), time=time)
+            time = datetime.fromisoformat(until[1]).strftime(words.page_time)
+            return words.happened_snoozed_until.format(actor=until[2].removeprefix("users/"), time=time)
     if by := _BY.fullmatch(reason):
         return _DONE[by[1]](words).format(actor=by[2].removeprefix("users/"))
     if merged := _MERGED.fullmatch(reason):

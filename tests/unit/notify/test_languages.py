@@ -268,12 +268,20 @@ def test_a_reminder_is_written_in_the_language_of_its_user(language: str, text: 
             "Zurückgestellt bis 04:46 UTC am 22.11. von ana.",
         ),
         (
-            "snoozed until 2026-11-22 04:46:42 UTC by users/ana (by phone)",
-            "Snoozed by ana until 04:46 UTC on 22 Nov.",
-            "Zurückgestellt bis 04:46 UTC am 22.11. von ana.",
+            "snoozed until 2026-11-22 04:46:42 UTC by users/ana (by voice)",
+            "Snoozed by ana (by call) until 04:46 UTC on 22 Nov.",
+            "Zurückgestellt bis 04:46 UTC am 22.11. von ana (per Anruf).",
         ),
-        ("snoozed by users/ana (by phone) until 2026-11-22 04:46:42 UTC", "Snoozed by ana.", "Zurückgestellt von ana."),
-        ("acknowledged by users/ana (by phone)", "Acknowledged by ana.", "Übernommen von ana."),
+        (
+            "snoozed by users/ana (by sms) until 2026-11-22 04:46:42 UTC",
+            "Snoozed by ana (by text message).",
+            "Zurückgestellt von ana (per SMS).",
+        ),
+        (
+            "acknowledged by users/ana (by telegram)",
+            "Acknowledged by ana (by telegram).",
+            "Übernommen von ana (per telegram).",
+        ),
         (
             "resolved by users/ana in answer to incidents/7, which is merged into this one",
             "Resolved by ana.",

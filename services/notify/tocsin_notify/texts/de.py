@@ -83,6 +83,7 @@ WORDS: Final = Words(
     brief_acknowledged="Übernommen von {actor}.",
     brief_resolved="Behoben von {actor}.",
     happened_snoozed="Zurückgestellt von {actor}.",
+    happened_via="per {channel}",
     happened_snoozed_until="Zurückgestellt bis {time} von {actor}.",
     happened_reassigned="Anderen übergeben von {actor}.",
     happened_restarted="Neu begonnen von {actor}.",

@@ -81,6 +81,7 @@ WORDS: Final = Words(
     brief_acknowledged="Acknowledged by {actor}.",
     brief_resolved="Resolved by {actor}.",
     happened_snoozed="Snoozed by {actor}.",
+    happened_via="by {channel}",
     happened_snoozed_until="Snoozed by {actor} until {time}.",
     happened_reassigned="Reassigned by {actor}.",
     happened_restarted="Begun again by {actor}.",

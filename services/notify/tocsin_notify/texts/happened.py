@@ -15,8 +15,9 @@ _DONE: Final[dict[str, Callable[[Words], str]]] = {
     "reassigned": lambda words: words.happened_reassigned,
     "begun again": lambda words: words.happened_restarted,
 }
-_HOW: Final = r"(?: (?:\(by|in answer to|until) .+)?"
-"""Entries of the timeline go on so, those about a snooze by an older escalation with its end. A message leaves it out."""
+_HOW: Final = r"(?: \(by ([^)]+)\))?(?: (?:in answer to|until) .+)?"
+"""By which way it was done. Entries of the timeline may go on after that, those about a snooze by an older escalation with its end;
+a message leaves this out."""
 _BY: Final = re.compile(f"({'|'.join(_DONE)}) by (.+?){_HOW}")
 _SNOOZED: Final = re.compile(rf"snoozed until (\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d) UTC by (.+?){_HOW}")
 _MERGED: Final = re.compile(r"merged into (\S+) by (.+)")
@@ -32,11 +33,20 @@ def happened(words: Words, reason: str) -> str:
     if until := _SNOOZED.fullmatch(reason):
         with suppress(ValueError):  # no time: it is shown as it came
             time = datetime.fromisoformat(until[1]).strftime(words.page_time)
-            return words.happened_snoozed_until.format(actor=until[2].removeprefix("users/"), time=time)
+            return words.happened_snoozed_until.format(actor=_actor(words, until[2], until[3]), time=time)
     if by := _BY.fullmatch(reason):
-        return _DONE[by[1]](words).format(actor=by[2].removeprefix("users/"))
+        return _DONE[by[1]](words).format(actor=_actor(words, by[2], by[3]))
     if merged := _MERGED.fullmatch(reason):
         return words.happened_merged.format(incident=merged[1], actor=merged[2].removeprefix("users/"))
     if reason in _WHOLE:
         return _WHOLE[reason](words)
     return f"{reason[:1].upper()}{reason[1:]}.".replace("users/", "")
+
+
+def _actor(words: Words, name: str, via: str | None) -> str:
+    """`ana (by telegram)`"""
+    actor = name.removeprefix("users/")
+    if not via:
+        return actor
+    channel = getattr(words, f"channel_{via.replace(' ', '_')}", via)
+    return f"{actor} ({words.happened_via.format(channel=channel)})"

@@ -89,6 +89,7 @@ class Words:
     brief_acknowledged: str
     brief_resolved: str
     happened_snoozed: str
+    happened_via: str
     happened_snoozed_until: str
     happened_reassigned: str
     happened_restarted: str

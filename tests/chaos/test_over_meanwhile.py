@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from tocsin.escalation.v1 import incident_pb2
+from tocsin.escalation.v1.incident_service_pb2 import ListIncidentsRequest
 from tocsin_testkit.tenant import Tenant
 
 from tests.chaos.fleet import Fleet, eventually
@@ -35,8 +36,9 @@ async def test_what_is_over_when_escalation_is_back_pages_no_one_and_what_is_not
     await ana.is_paged(lasting)
 
     async def are_over() -> bool:
-        states = [(await tenant.incident(each)).state for each in over]
-        return set(states) == {incident_pb2.INCIDENT_STATE_RESOLVED}
+        answer = await tenant.admin.incidents.ListIncidents(ListIncidentsRequest())
+        resolved = incident_pb2.INCIDENT_STATE_RESOLVED
+        return {each.name for each in answer.incidents if each.state == resolved} == set(over)
 
     await eventually(are_over, "the others are told as resolved")
     await fleet.idle()

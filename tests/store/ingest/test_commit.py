@@ -11,15 +11,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
-from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_ingest.app.alerts import answers, commit_batch
-from tocsin_ingest.app.alerts.commit_batch import Answer, CommitBatch, Entry, decide_and_write
+from tocsin_ingest.app.alerts.commit_batch import Answer, Entry, decide_and_write
 from tocsin_ingest.app.incidents.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decision import Decision, Outcome
 from tocsin_ingest.domain.message import Action, Message
-from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.alerts.snapshot import lock_integrations
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
@@ -27,32 +25,14 @@ from tocsin_kit.errors import TocsinError
 from tocsin_testkit.busy import until
 from tocsin_testkit.databases import dialed
 
+from tests.store.ingest.committing import commit, committer, entry, rows
 from tests.store.ingest.support import clock_of, new_org
 from tests.unit.ingest.model import Naive, message
 from tests.unit.ingest.strategies import batches
 
 
-def committer(database: Database) -> CommitBatch:
-    return CommitBatch(database, IngestMetrics(CollectorRegistry()), lambda _: None)
-
-
 def group_commit(database: Database, most: int = 20) -> Batches[Entry, bytes]:
     return Batches(committer(database), most=most)
-
-
-def entry(org: str, sent: Message, request_id: str = "") -> Entry:
-    return Entry(org, sent, request_id, request_id.encode())
-
-
-async def commit(commit_batch: CommitBatch, org: str, sent: Sequence[Message]) -> list[SendAlertResponse]:
-    answers = await commit_batch([entry(org, each) for each in sent])
-    assert not any(isinstance(each, Exception) for each in answers), answers
-    return [SendAlertResponse.FromString(each) for each in answers if isinstance(each, bytes)]
-
-
-async def rows(database: Database, org: str, sql: str) -> list[asyncpg.Record]:
-    async with database.transaction(org) as tx:
-        return await tx.fetch(sql)
 
 
 async def check(database: Database, org: str) -> None:

@@ -15,9 +15,9 @@ from tocsin_ingest.app.incidents.resolve_quiet import QuietIncidents
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock
 
+from tests.store.ingest.committing import committer
 from tests.store.ingest.silenced import Replica, opened, rows, silenced
 from tests.store.ingest.support import new_org
-from tests.store.ingest.test_commit import committer
 from tests.store.ingest.test_group_windows import grouping
 from tests.store.ingest.test_repeats import Counting, counting, send
 from tests.unit.ingest.model import message

@@ -18,8 +18,8 @@ from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
+from tests.store.ingest.committing import commit, committer, rows
 from tests.store.ingest.support import clock_of, new_org
-from tests.store.ingest.test_commit import commit, committer, rows
 from tests.unit.ingest.model import message
 
 AFTER = timedelta(minutes=15)

@@ -13,8 +13,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
 from tocsin_testkit.clock import clock_is_ahead
 
+from tests.store.ingest.committing import commit, committer, rows
 from tests.store.ingest.support import new_org
-from tests.store.ingest.test_commit import commit, committer, rows
 from tests.unit.ingest.model import message
 
 

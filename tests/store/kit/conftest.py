@@ -26,6 +26,7 @@ _OF_SESSIONS: Final = frozenset(
         "failover",
         "own_sessions",
         "pool",
+        "pool_outages",
         "pool_sharing",
         "rights",
         "session_settings",

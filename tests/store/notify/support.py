@@ -1,11 +1,13 @@
 """Notify on real servers: databases cloned from a migrated template, Valkey, SMTP, HTTP, whole replicas in this process."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import grpc
 import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin_notify.app.delivery import looks
@@ -13,7 +15,7 @@ from tocsin_notify.wiring import delivery
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
-from tocsin_testkit.busy import until
+from tocsin_testkit.busy import until, within
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
@@ -175,3 +177,22 @@ class _Allowed:
 
 
 ALLOWED = _Allowed()
+
+
+async def insists(call: Callable[[], Awaitable[object]]) -> None:
+    """Until it is OK, as escalation does: on a busy machine a session may be ended, or a cancel be told to come again."""
+    async with asyncio.timeout(within(60.0)):
+        while True:
+            try:
+                await call()
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def waits_for_a_lock(world: World) -> bool:
+    """Whether a session waits for an advisory lock: a cancel for the gate."""
+    return bool(await world.admin.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))

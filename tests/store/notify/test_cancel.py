@@ -1,33 +1,26 @@
 """Once a cancel has returned, no provider call starts (I5): raced, frozen, and by every way a call can begin."""
 
 import asyncio
-import os
 import random
-import signal
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
-import grpc
 import pytest
-from structlog.testing import capture_logs
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.app.delivery.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
-from tocsin_notify.store.delivery import gatekeeper
-from tocsin_notify.store.delivery.gate import PROOF_SECONDS, incident_key
-from tocsin_notify.store.delivery.gatekeeper import ENDING
+from tocsin_notify.store.delivery.gate import incident_key
 from tocsin_testkit.busy import within
 from tocsin_testkit.notify_world import internal
 
-from tests.store.notify.support import Notify, World, job, new_org, refused, until
+from tests.store.notify.support import Notify, World, insists, job, new_org, refused, until, waits_for_a_lock
 
 
 @pytest.fixture
@@ -67,82 +60,6 @@ class Gap:
         self.open = asyncio.Event()
 
 
-async def test_a_cancel_is_not_confirmed_while_a_session_that_held_one_up_is_being_ended(
-    world: World, notify: Notify
-) -> None:
-    """The process of that session may still begin a call, although its locks are free."""
-    org = new_org()
-    await world.admin.execute("SELECT pg_advisory_lock($1)", ENDING)
-    try:
-        cancelling = asyncio.create_task(notify.cancel(org, uuid.uuid4()))
-        await until(lambda: _waits(world))
-        assert not cancelling.done()
-    finally:
-        await world.admin.execute("SELECT pg_advisory_unlock($1)", ENDING)
-    await cancelling
-
-
-async def test_a_cancel_is_not_confirmed_until_a_second_after_the_session_that_held_it_up_is_gone(world: World) -> None:
-    """A server that is slow to end a session may still have answered its process, which may then begin a call."""
-    org, incident = new_org(), uuid.uuid4()
-    stuck = await asyncpg.connect(world.database_url)
-    await stuck.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, incident))
-    backend = stuck.get_server_pid()
-    async with world.replica(works=False) as door:
-        cancelling = asyncio.create_task(insists(lambda: door.cancel(org, incident)))
-        os.kill(backend, signal.SIGSTOP)
-        try:
-            await until(lambda: _sessions_are_being_ended(world))
-            seen = asyncio.create_task(until(lambda: _none_is_being_ended(world)))
-            done, _ = await asyncio.wait([seen, cancelling], timeout=1.5, return_when=asyncio.FIRST_COMPLETED)
-            seen.cancel()
-            assert not done, "the session was given up before it was gone"
-        finally:
-            goes_on = time.monotonic()
-            os.kill(backend, signal.SIGCONT)
-        await cancelling
-        assert time.monotonic() - goes_on >= PROOF_SECONDS
-    await until(stuck.is_closed)
-
-
-async def test_a_session_that_does_not_end_holds_up_only_its_own_incidents(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gatekeeper, "_END_SECONDS", 0.3)
-    org, incident = new_org(), uuid.uuid4()
-    stuck = await asyncpg.connect(world.database_url)
-    await stuck.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, incident))
-    async with world.replica(works=False) as door:
-        os.kill(stuck.get_server_pid(), signal.SIGSTOP)
-        try:
-            with capture_logs() as lines:
-                cancelling = asyncio.create_task(insists(lambda: door.cancel(org, incident)))
-                await until(lambda: any(line["event"] == "standing_sessions_left" for line in lines))
-                for _ in range(3):
-                    await door.cancel(org, uuid.uuid4())
-                    await asyncio.sleep(0.3)  # a look of the gatekeeper
-                assert not cancelling.done()
-            assert [line["event"] for line in lines].count("standing_sessions_left") == 1, "it is left alone"
-        finally:
-            os.kill(stuck.get_server_pid(), signal.SIGCONT)
-        await cancelling
-
-
-async def _sessions_are_being_ended(world: World) -> bool:
-    return bool(
-        await world.admin.fetchval(
-            """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND (classid::bigint << 32) | objid::bigint = $1""",
-            ENDING,
-        )
-    )
-
-
-async def _none_is_being_ended(world: World) -> bool:
-    return not await _sessions_are_being_ended(world)
-
-
 async def test_a_cancel_that_has_to_wait_holds_no_lock_that_comes_later_in_their_order(
     world: World, notify: Notify
 ) -> None:
@@ -158,15 +75,11 @@ async def test_a_cancel_that_has_to_wait_holds_no_lock_that_comes_later_in_their
             ]
         )
         cancelling = asyncio.ensure_future(notify.internal.CancelNotifications(request, metadata=internal()))
-        await until(lambda: _waits(world))
+        await until(lambda: waits_for_a_lock(world))
         assert await world.admin.fetchval("SELECT pg_try_advisory_lock($1)", incident_key(org, second))
     finally:
         await world.admin.execute("SELECT pg_advisory_unlock_all()")
     await cancelling
-
-
-async def _waits(world: World) -> bool:
-    return bool(await world.admin.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
 
 
 async def test_a_cancel_waits_for_a_call_in_the_gap_on_another_replica(world: World, gap: Gap) -> None:
@@ -214,25 +127,6 @@ async def test_a_sender_that_stays_in_the_gap_is_ended_and_calls_no_user(world: 
 
         await until(stopped)
         assert world.arrived("ana") == 0
-
-
-@pytest.mark.parametrize("holder", ["a claim", "another cancel"])
-async def test_a_session_that_holds_up_a_cancel_is_ended_with_any_lock_it_holds(world: World, holder: str) -> None:
-    """A session that stands still with the lock of the incident, or with its fence."""
-    org, incident = new_org(), uuid.uuid4()
-    stuck = await asyncpg.connect(world.database_url, server_settings={"tocsin.org_id": "*"})
-    if holder == "a claim":
-        await stuck.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, incident))
-    else:
-        await stuck.execute("BEGIN")
-        await stuck.execute(
-            "INSERT INTO cancel_fences (org_id, incident, generation, reason) VALUES ($1, $2, 1, '')", org, incident
-        )
-    async with world.replica(works=False) as one, world.replica(works=False) as two:
-        began = time.monotonic()
-        await asyncio.gather(*(each.cancel(org, incident) for each in (one, two, one)))
-        assert time.monotonic() - began < within(5.0)
-    assert stuck.is_closed()
 
 
 async def test_a_provider_that_hangs_holds_up_no_cancel(world: World, notify: Notify) -> None:
@@ -336,20 +230,6 @@ async def test_another_tenants_incident_of_the_same_id_goes_on(world: World, not
     await notify.cancel(org, incident)
     await notify.submit(job(other, incident))
     await world.inbox.wait_for(lambda m: m.address == "theirs", "the page of the other tenant")
-
-
-async def insists(call: Callable[[], Awaitable[object]]) -> None:
-    """Until it is OK, as escalation does: on a busy machine a session may be ended, or a cancel be told to come again."""
-    async with asyncio.timeout(within(60.0)):
-        while True:
-            try:
-                await call()
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
-                    raise
-                await asyncio.sleep(0.1)
-            else:
-                return
 
 
 async def test_raced_against_two_replicas_no_call_starts_after_the_answer(

@@ -64,7 +64,7 @@ def test_a_file_is_read_in_one_sitting() -> None:
 
 def test_tests_call_no_database_that_is_still_dialing() -> None:
     """Such a call waits for half a second, which is too short on a busy machine: they open it by `tocsin_testkit.databases`."""
-    about_dialing = {"tests/store/kit/test_pool.py", "tests/store/kit/test_tenant_login.py"}
+    about_dialing = {"tests/store/kit/test_pool_outages.py", "tests/store/kit/test_tenant_login.py"}
     opening = {
         str(path.relative_to(ROOT))
         for folder in ("tests", "libs/testkit")

@@ -25,7 +25,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_testkit.busy import until
 from tocsin_testkit.databases import dialed
 
-from tests.store.ingest.committing import commit, committer, entry, rows
+from tests.store.ingest.committing import check, commit, committer, entry, rows
 from tests.store.ingest.support import clock_of, new_org
 from tests.unit.ingest.model import Naive, message
 from tests.unit.ingest.strategies import batches
@@ -33,32 +33,6 @@ from tests.unit.ingest.strategies import batches
 
 def group_commit(database: Database, most: int = 20) -> Batches[Entry, bytes]:
     return Batches(committer(database), most=most)
-
-
-async def check(database: Database, org: str) -> None:
-    """What must hold in the tables in every case."""
-    counts = await rows(
-        database,
-        org,
-        """SELECT incidents.id, incidents.firing_count, incidents.alert_count, incidents.state,
-          count(*) FILTER (WHERE alerts.state = 'firing') AS firing, sum(alerts.count) AS messages
-        FROM incidents JOIN alerts ON alerts.incident_id = incidents.id GROUP BY 1, 2, 3, 4""",
-    )
-    for row in counts:
-        assert row["firing_count"] == row["firing"]
-        assert row["alert_count"] <= row["messages"]  # a suppressed alert brings its earlier messages along
-        assert (row["state"] == "open") == (row["firing"] > 0)
-    # Nothing but the code keeps an id in one partition.
-    for table in ("alerts", "incidents"):
-        assert not await rows(database, org, f"SELECT id FROM {table} GROUP BY id HAVING count(*) > 1")
-    sequences = await rows(database, org, "SELECT id, event_sequence FROM incidents")
-    events: dict[str, list[IncidentEvent]] = {}
-    for row in await rows(database, org, "SELECT payload FROM outbox ORDER BY id"):
-        event = IncidentEvent.FromString(row["payload"])
-        events.setdefault(event.incident, []).append(event)
-    for row in sequences:
-        numbers = [event.sequence for event in events[f"incidents/{row['id']}"]]
-        assert numbers == list(range(1, row["event_sequence"] + 1))
 
 
 def test_any_sequence_does_what_the_model_does_in_the_database(database_url: str) -> None:

@@ -12,8 +12,8 @@ from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database
 from tocsin_testkit.clock import MovableClock
 
+from tests.store.ingest.committing import check
 from tests.store.ingest.silenced import Replica, opened, rows
-from tests.store.ingest.test_commit import check
 
 OPENED = AlertOutcome.ALERT_OUTCOME_OPENED
 JOINED = AlertOutcome.ALERT_OUTCOME_GROUPED

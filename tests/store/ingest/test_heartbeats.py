@@ -16,9 +16,8 @@ from tocsin_ingest.store.integrations.integrations import IntegrationConfig
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
-from tests.store.ingest.committing import rows
+from tests.store.ingest.committing import check, rows
 from tests.store.ingest.support import clock_of, new_org
-from tests.store.ingest.test_commit import check
 
 HOUR = timedelta(hours=1)
 

@@ -23,9 +23,8 @@ from tocsin_stack.postgres import Postgres
 from tocsin_testkit.clock import clock_is_ahead
 from tocsin_testkit.databases import dialed
 
-from tests.store.ingest.committing import commit, committer, rows
+from tests.store.ingest.committing import check, commit, committer, rows
 from tests.store.ingest.support import MIGRATIONS, new_org
-from tests.store.ingest.test_commit import check
 from tests.unit.ingest.model import message
 
 PARTITIONS = (

@@ -19,9 +19,8 @@ from tocsin_ingest.store.alerts import repeats
 from tocsin_ingest.store.alerts.repeats import Repeat
 from tocsin_kit.db.pool import Database, Tx
 
-from tests.store.ingest.committing import committer, rows
+from tests.store.ingest.committing import check, committer, rows
 from tests.store.ingest.support import new_org
-from tests.store.ingest.test_commit import check
 from tests.unit.ingest.model import message
 
 ALERTS = """SELECT dedup_key, alerts.state, count, alerts.severity, summary, newest, alerts.start_time, incidents.state AS of,

@@ -21,11 +21,7 @@ def refused(run: Escalation, refusal: Refusal) -> TocsinError:
                 "targets", "none of these can be paged, except perhaps yourself; name users who are not disabled"
             )
         case Refusal.NO_POLICY:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} has no policy that could begin again; hand it to one with ReassignIncident",
-                metadata={"name": name, "state": run.state.value},
-            )
+            return _wrong_state(run, "has no policy that could begin again; hand it to one with ReassignIncident")
         case Refusal.NO_NEXT_LEVEL:
             return TocsinError(
                 reasons.ERROR_REASON_NO_NEXT_LEVEL,
@@ -33,20 +29,19 @@ def refused(run: Escalation, refusal: Refusal) -> TocsinError:
                 metadata={"name": name, "level": str(run.level)},
             )
         case Refusal.INCIDENT_MERGED:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} is merged into incidents/{run.merged_into}: act on that one, or take this one out with UnmergeIncident",
-                metadata={"name": name, "state": run.state.value, "merged_into": f"incidents/{run.merged_into}"},
-            )
+            into = f"incidents/{run.merged_into}"
+            advice = f"is merged into {into}: act on that one, or take this one out with UnmergeIncident"
+            return _wrong_state(run, advice, merged_into=into)
         case Refusal.NOT_MERGED:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} is {run.state.value}; only a merged incident can be taken out of another one",
-                metadata={"name": name, "state": run.state.value},
-            )
+            return _wrong_state(run, f"is {run.state.value}; only a merged incident can be taken out of another one")
         case Refusal.INCIDENT_STATE:
-            return TocsinError(
-                reasons.ERROR_REASON_INCIDENT_STATE,
-                f"{name} is {run.state.value}; this needs an acknowledged or snoozed incident",
-                metadata={"name": name, "state": run.state.value},
-            )
+            return _wrong_state(run, f"is {run.state.value}; this needs an acknowledged or snoozed incident")
+
+
+def _wrong_state(run: Escalation, why: str, **metadata: str) -> TocsinError:
+    name = f"incidents/{run.incident_id}"
+    return TocsinError(
+        reasons.ERROR_REASON_INCIDENT_STATE,
+        f"{name} {why}",
+        metadata={"name": name, "state": run.state.value, **metadata},
+    )

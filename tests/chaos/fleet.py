@@ -169,7 +169,8 @@ class Fleet(World):
         finally:
             await point.end_sessions_of_the_dead()
             await database.execute("SELECT pg_advisory_unlock_all()")
-            await database.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
+            # By itself it would lock the partitions before the table that they are of; statements lock them the other way.
+            await database.execute(f"LOCK TABLE {table}; DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
             await database.close()
 
 

@@ -177,7 +177,7 @@ async def test_private_addresses_are_refused(beside: AppriseChannel, gotify: Got
         with structlog.testing.capture_logs() as lines:
             outcome = await send(beside, gotify.contact(host))
         assert isinstance(outcome, Retryable), host
-        assert [line["events"] for line in lines] == [["socket.connect"]], (
+        assert [line["events"] for line in lines if line["event"] == "apprise_fenced"] == [["socket.connect"]], (
             f"{host}: nothing listens there, so no request proves nothing"
         )
         assert all(host not in str(line) for line in lines), "addresses are a secret of the method"

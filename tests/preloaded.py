@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, NoReturn
 
 from google.protobuf import message_factory
-from tocsin_kit import gc_tuning
+from tocsin_kit import gc_tuning, quick_records
 from tocsin_stack.process import Child
 from tocsin_stack.service import SERVICES
 
@@ -237,6 +237,7 @@ def _load(modules: Sequence[str]) -> None:
         for module in modules:
             importlib.import_module(module)
         _compile_rules()
+        quick_records.quicken_all()
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
 
 

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 from structlog.contextvars import bind_contextvars
 
-from tocsin_kit import gc_tuning, logging, open_files
+from tocsin_kit import gc_tuning, logging, open_files, quick_records
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_revision, upgrade
@@ -236,6 +236,7 @@ async def _start(runtime: Runtime[S]) -> None:
     """The servers of what `build` has added. Loops wait for the schema."""
     if not runtime.serves:
         runtime.rpc.drop_services()
+    quick_records.quicken_all()
     gc_tuning.tune()
     sys.setswitchinterval(_SWITCH_SECONDS)
     await runtime.http.start()

@@ -80,6 +80,7 @@ async def test_a_transaction_that_only_reads_is_of_one_tenant_and_cannot_write(d
     for org_id, seen in (("a", 1), ("b", 0)):
         async with db.reading(org_id) as tx:
             assert await tx.fetchval("SELECT count(*) FROM widgets") == seen
+            assert await tx.fetchval("SHOW plan_cache_mode") == "force_generic_plan"
         with pytest.raises(RuntimeError, match="has ended"):
             await tx.fetchval("SELECT 1")
     with pytest.raises(TocsinError):

@@ -113,6 +113,7 @@ async def kept(db: Database, message: SendAlertRequest, began: Callable[[], Awai
     async def work(tx: Tx) -> int:
         if began is not None:
             await began()
+        assert await tx.fetchval("SHOW plan_cache_mode") == "force_generic_plan"
         count: int = await tx.fetchval(COUNT, tx.org_id)
         await keep(tx, "Send", message, SendAlertResponse(count=count))
         return count

@@ -11,6 +11,7 @@ from tocsin_notify.domain.answer_link import AnswerLink, seal
 from tocsin_notify.store.cipher import Cipher
 
 from tests.store.notify.support import KEYS, World, job, new_org
+from tests.store.round_trips import recorded
 
 PUBLIC = "https://tocsin.example.com"
 
@@ -60,6 +61,7 @@ async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_o
             assert "<form" not in await page.text()
         async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
             assert answer.status == 410
+        assert await world.admin.fetchval("SELECT count(*) FROM link_uses WHERE org_id = $1", org) == 0
 
 
 async def test_a_link_asks_escalation_for_its_action_alone(world: World) -> None:
@@ -72,9 +74,16 @@ async def test_a_link_asks_escalation_for_its_action_alone(world: World) -> None
         given = job(org)
         await notify.submit(given)
         link = (await mailed_link(world)).replace(PUBLIC, f"http://127.0.0.1:{notify.runtime.http.port}")
-        async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
-            assert answer.status == 303
+        with recorded() as trips:
+            async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
+                assert answer.status == 303
+        assert trips.writing({"link_uses"}) == [["BEGIN", "link_uses", "COMMIT"], ["link_uses"]]
         assert ([each.incident for each in responders.answers], responders.shown) == ([given.incident], [])
+        async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
+            assert answer.status == 409
+            assert "ana acknowledged it at" in await answer.text()
+        assert len(responders.answers) == 1
+        responders.shown.clear()
         async with session.post(link, data={"action": "knock"}) as answer:
             assert answer.status == 400
         assert responders.shown == [given.incident]

@@ -84,12 +84,22 @@ async def code(db: Database) -> Write:
 
 async def link(db: Database) -> Write:
     """It is told that its link leads nowhere."""
+    id = await method(db)
     page = own_page(ORG, ANA, Page(Kind.TEST, Urgency.HIGH))
     await db.run(ORG, lambda tx: pages.insert(tx, [page]))
+    async with db.transaction(ORG) as tx:
+        await tx.execute(
+            """INSERT INTO notifications (id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel,
+                state, step)
+            VALUES ($1, $2, $3, $4, $5, 1, 0, $6, 'console', 'dead', 0)""",
+            *(new_id(), ORG, page.id, ANA, page.incident, id),
+        )
     return Write(
         "link_uses",
         f"DELETE FROM pages WHERE id = '{page.id}'",
-        lambda: db.run(ORG, lambda tx: link_uses.begin(tx, page.id, 1, "acknowledge")),
+        lambda: db.run(
+            ORG, lambda tx: link_uses.begin(tx, page.id, 1, "acknowledge", types=[Kind.TEST], expire=1 << 40)
+        ),
     )
 
 

@@ -30,14 +30,19 @@ from tocsin_kit.db.tx import OneRoundTrip, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
-__all__ = ["SYSTEM", "Database", "OneRoundTrip", "Tx"]
+__all__ = ["ONE_PLAN", "SYSTEM", "Database", "OneRoundTrip", "Tx"]
 
 T = TypeVar("T")
 
 _NOBODY: Final = "-"
 """A tenant without rows, used to check the login of calls."""
 _RETRY_BASE: Final = 0.01
-_READ_ONLY: Final = "SET TRANSACTION READ ONLY"
+ONE_PLAN: Final = "SET LOCAL plan_cache_mode=force_generic_plan"
+"""For `first` of a transaction for which a person waits: PostgreSQL keeps the first plan of each statement. It would plan anew for
+the first five times in each session, which takes longer than running the statement; and answers are rare, so most of them are among
+these. For statements that find rows by their keys, where no value leads to another plan.
+"""
+_READ_ONLY: Final = f"SET TRANSACTION READ ONLY;{ONE_PLAN}"
 _SCRIPT_PATIENCE: Final = "SET LOCAL lock_timeout='1s'"
 """Less than a BEGIN may take: a session that does not answer it in time counts as lost."""
 _STANDING: Final = """
@@ -225,7 +230,8 @@ class Database:
         return _Transaction(self._sessions, org_id, _with_first(_begin(org_id), first))
 
     def reading(self, org_id: str) -> AbstractAsyncContextManager[Tx]:
-        """A transaction of one tenant that only reads: PostgreSQL refuses its writes. The block ends without a wait for its end.
+        """A transaction of one tenant that only reads, by keys (`ONE_PLAN`): PostgreSQL refuses its writes. The block ends without
+        a wait for its end.
 
         Raises as `transaction`.
         """

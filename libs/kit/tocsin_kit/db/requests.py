@@ -15,7 +15,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.audit import Served, write_entries, write_entry
 from tocsin_kit.db.inlined import inlined
-from tocsin_kit.db.pool import Database, OneRoundTrip, Tx
+from tocsin_kit.db.pool import ONE_PLAN, Database, OneRoundTrip, Tx
 from tocsin_kit.db.retention import delete_in_batches
 from tocsin_kit.errors import FieldViolation, TocsinError
 from tocsin_kit.rpc.call import Call
@@ -121,10 +121,11 @@ async def once_kept(
 
     Whether the id came before is asked in the round trip of BEGIN. If it did, `repeated` is called instead, which uses `once`. A
     concurrent repeat does the work too, and finds at its end that the answer is there: it is rolled back and begins again. Or its
-    work is refused, because the first call did it: then it gets that call's answer. `work` that raises has written nothing.
-    Raises as `Database.run`.
+    work is refused, because the first call did it: then it gets that call's answer. `work` that raises has written nothing. Its
+    statements find rows by their keys (`ONE_PLAN`). Raises as `Database.run`.
     """
-    first = _asking(org_id, method, request)
+    asked = _asking(org_id, method, request)
+    first = f"{ONE_PLAN};{asked}" if asked else ONE_PLAN
 
     async def run(tx: Tx) -> T:
         if tx.answer == _ASKED_BEFORE:
@@ -132,7 +133,7 @@ async def once_kept(
         try:
             return await work(tx)
         except TocsinError:
-            if not first or not await tx.fetch(first):
+            if not asked or not await tx.fetch(asked):
                 raise
         return await repeated(tx)
 

@@ -10,7 +10,7 @@ import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_MERGED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.pool import ONE_PLAN, Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -20,7 +20,7 @@ from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store.answers import link_uses
-from tocsin_notify.store.answers.link_uses import Use
+from tocsin_notify.store.answers.link_uses import LinkedPage, Use
 from tocsin_notify.store.pages.bundles import BundledPage
 from tocsin_notify.texts.catalogue import words_of
 from tocsin_notify.texts.words import Words
@@ -188,16 +188,19 @@ class Answers:
         return view and await self._with_members(view)
 
     async def reserve(self, link: AnswerLink, asked: Asked) -> Reserved | None:
-        """`read`, and reserve the link for the action if it may be done, in one transaction."""
+        """`read`, and reserve the link for the action if it may be done, in one statement."""
 
         async def work(tx: Tx) -> Reserved | None:
-            view = await _read(tx, link)
-            if view is None:
+            found = await link_uses.begin(
+                tx, link.page, link.turn, asked.action, types=_types_with(asked), expire=link.expire
+            )
+            if found is None:
                 return None
-            may = not (view.expired or view.spent) and _takes(view, asked)
-            return Reserved(view, may and await link_uses.begin(tx, link.page, link.turn, asked.action))
+            row, uses, held = found
+            view = _view(link, row, uses)
+            return None if view is None else Reserved(view, held)
 
-        found = await self._db.run(link.org_id, work)
+        found = await self._db.run(link.org_id, work, first=ONE_PLAN)
         return found and replace(found, view=await self._with_members(found.view))
 
     async def _with_members(self, view: View) -> View:
@@ -209,9 +212,12 @@ class Answers:
 async def _read(tx: Tx, link: AnswerLink) -> View | None:
     """Without the members of a bundle."""
     found = await link_uses.page_with_uses(tx, link.page)
-    if found is None or found[0].incident is None:
+    return found and _view(link, *found)
+
+
+def _view(link: AnswerLink, row: LinkedPage, uses: Sequence[Use]) -> View | None:
+    if row.incident is None:
         return None
-    row, uses = found
     person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
     kind = Kind(row.type)
     job = job_of_page(link.org_id, link.page, kind, row.user_id, row.incident, row.job)
@@ -220,8 +226,8 @@ async def _read(tx: Tx, link: AnswerLink) -> View | None:
     )
 
 
-def _takes(view: View, asked: Asked) -> bool:
-    """Whether a page of this kind has the action."""
-    if view.bundled:
-        return asked.action is Action.ACKNOWLEDGE
-    return asked.action is not Action.NOTE or bool(asked.text)
+def _types_with(asked: Asked) -> Sequence[Kind]:
+    """The types of the pages that have the action."""
+    if asked.action is Action.NOTE and not asked.text:
+        return []
+    return [kind for kind in Kind if kind is not Kind.BUNDLE or asked.action is Action.ACKNOWLEDGE]

@@ -1,8 +1,9 @@
 """Which links were used, for which action, and their pages."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from tocsin_kit.db.inlined import inlined
@@ -24,12 +25,21 @@ WHERE {_IS_THERE} ORDER BY u.turn
 """
 # A use that was begun and is not done is continued by a caller with the same action: the process that began it may have
 # died. A caller with another action may replace it once no process can be working on it any more.
-_BEGIN: Final = """
+_BEGIN: Final = f"""
 INSERT INTO link_uses AS u (org_id, page_id, turn, action)
-SELECT org_id, id, $3, $4 FROM (SELECT org_id, id FROM pages WHERE org_id = $1 AND id = $2 FOR KEY SHARE) AS page
+SELECT org_id, id, $3, $4 FROM (
+  SELECT p.org_id, p.id FROM pages p
+  WHERE {_IS_THERE} AND p.incident IS NOT NULL AND p.type = ANY($5::text[]) AND extract(epoch FROM app_now()) < $6
+    AND NOT EXISTS (SELECT FROM link_uses s WHERE s.org_id = p.org_id AND s.page_id = p.id AND s.turn >= $3 AND s.done)
+  FOR KEY SHARE OF p) AS page
 ON CONFLICT (org_id, page_id, turn) DO UPDATE SET action = excluded.action, use_time = app_now()
   WHERE NOT u.done AND (u.action = excluded.action OR u.use_time < app_now() - interval '30 seconds')
 RETURNING turn
+"""
+# The uses are those before this one: a statement does not see what it writes.
+_BEGIN_AND_READ: Final = f"""
+WITH begun AS ({_BEGIN})
+SELECT EXISTS (SELECT FROM begun) AS held, found.* FROM ({_WITH_USES}) AS found
 """
 _FINISH: Final = """
 UPDATE link_uses SET done = true, use_time = app_now() WHERE org_id = $1 AND page_id = $2 AND turn = $3 AND NOT done
@@ -67,16 +77,27 @@ async def page(tx: Tx, id: UUID) -> LinkedPage | None:
 
 async def page_with_uses(tx: Tx, id: UUID) -> tuple[LinkedPage, list[Use]] | None:
     """`page`, and what was done with its links, first to last."""
-    rows = await tx.fetch(_WITH_USES, tx.org_id, id)
+    return _page_with_uses([tuple(row) for row in await tx.fetch(_WITH_USES, tx.org_id, id)])
+
+
+async def begin(
+    tx: Tx, id: UUID, turn: int, action: str, *, types: Collection[str], expire: int
+) -> tuple[LinkedPage, list[Use], bool] | None:
+    """Reserve the link of the page for this action, if the page has one of these types and it is not yet `expire` (unix seconds).
+
+    Returns `page_with_uses` as it was before, and whether the link is reserved: not if it, or one after it, was used, or if it is
+    being used.
+    """
+    rows = await tx.fetch(_BEGIN_AND_READ, tx.org_id, id, turn, action, list(types), expire)
+    found = _page_with_uses([tuple(row)[1:] for row in rows])
+    return None if found is None else (*found, rows[0]["held"])
+
+
+def _page_with_uses(rows: Sequence[tuple[Any, ...]]) -> tuple[LinkedPage, list[Use]] | None:
     if not rows:
         return None
     fields = len(LinkedPage.__dataclass_fields__)
-    return LinkedPage(*rows[0][:fields]), [Use(*row[fields:]) for row in rows if row["turn"] is not None]
-
-
-async def begin(tx: Tx, page: UUID, turn: int, action: str) -> bool:
-    """Reserve the link for this action; False if it is used or being used, or its page was deleted."""
-    return await tx.fetchval(_BEGIN, tx.org_id, page, turn, action) is not None
+    return LinkedPage(*rows[0][:fields]), [Use(*row[fields:]) for row in rows if row[fields] is not None]
 
 
 async def finish(db: Database, org_id: str, page: UUID, turn: int) -> None:

@@ -22,7 +22,7 @@ from tocsin_kit.ids import new_id
 from tocsin_notify.app.delivery.circuits import Circuits
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.first_calls import FirstCalls
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.delivery.slots import Limits, Slots
 from tocsin_notify.app.pages.bundles import Bundles
 from tocsin_notify.app.pages.intake import MOST_PER_BATCH
@@ -118,7 +118,7 @@ async def main() -> None:
         read = time.monotonic() - began
         began = time.monotonic()
         failures = Failures(RetryPolicy(), metrics, nothing, lambda: None)
-        await Bundles(database, nothing, metrics, failures, BundlePolicy(), PagesFirst(), asyncio.Event())()
+        await Bundles(database, nothing, metrics, failures, BundlePolicy(), PeopleFirst(), asyncio.Event())()
         sent = time.monotonic() - began
         assert await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'bundle'") == PEOPLE
         report(

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.db.pool import Tx
 from tocsin_notify.app.delivery.failures import Failures
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.pages import bundles as due_bundles
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
@@ -159,7 +159,7 @@ async def test_large_bundles_are_made_one_by_one_and_each_time_pages_of_others_g
         happened.append(len(found))
         return found
 
-    class Recording(PagesFirst):
+    class Recording(PeopleFirst):
         async def give_way(self) -> None:
             happened.append("pages")
 

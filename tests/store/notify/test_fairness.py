@@ -18,7 +18,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.delivery.calls import Start
 from tocsin_notify.app.delivery.first_calls import FirstCalls
 from tocsin_notify.app.delivery.late_calls import AT_ONCE, LateCall, LateCalls, Passed
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.delivery.slots import Limits, Slots
 from tocsin_notify.app.messages.groups import DivideGroups
 from tocsin_notify.app.messages.release import Release
@@ -299,7 +299,7 @@ class Idle:
 
 
 async def test_a_round_over_messages_gives_way_to_pages_that_come_in(both: Database) -> None:
-    first, full = PagesFirst(most=600.0), Slots(Limits(total=0, critical_reserve=0), dict.fromkeys(Channel, 1))
+    first, full = PeopleFirst(most=600.0), Slots(Limits(total=0, critical_reserve=0), dict.fromkeys(Channel, 1))
     idle = cast(Any, Idle())
     first_calls = FirstCalls(idle, full, idle, idle, Leases(30.0, idle))
     release = Release(both, first_calls, cast(Any, Told()), NotifyMetrics(CollectorRegistry()), first)

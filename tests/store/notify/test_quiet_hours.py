@@ -17,7 +17,7 @@ from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO
 from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.db.pool import Tx
 from tocsin_notify.app.delivery.failures import Failures
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.pages.bundles import Bundles
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
@@ -151,7 +151,7 @@ async def test_what_is_answered_while_it_is_being_sent_at_the_end_of_quiet_hours
         metrics = NotifyMetrics(CollectorRegistry())
         failures = Failures(RetryPolicy(), metrics, hints, lambda: None)
         sender = Bundles(
-            notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10), PagesFirst(), asyncio.Event()
+            notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10), PeopleFirst(), asyncio.Event()
         )
         sending = asyncio.create_task(sender())
         await read.wait()

@@ -10,6 +10,7 @@ import pytest
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.delivery.sequels import Sequels
 from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.channels.base import Delivery, Permit, Sequel
@@ -72,9 +73,9 @@ class Scene:
         self._methods: dict[tuple[str, Channel], uuid.UUID] = {}
         self._made: list[Sequels] = []
 
-    def sequels(self, *, slots: int = 20) -> Sequels:
+    def sequels(self, *, slots: int = 20, first: PeopleFirst | None = None) -> Sequels:
         channels = {Channel.SLACK: self.slack, Channel.PUSHOVER: self.pushover}
-        self._made.append(Sequels(self.db, channels, CIPHER, timeout=60.0, slots=slots))
+        self._made.append(Sequels(self.db, channels, CIPHER, timeout=60.0, first=first, slots=slots))
         return self._made[-1]
 
     async def end(self) -> None:
@@ -302,3 +303,17 @@ async def test_what_was_told_of_an_acknowledge_is_told_of_the_end_as_well_and_of
         await until(lambda: closed(scene, sequels))
         await sequels.drain(30.0)
         assert scene.slack.told == ["message"] * told, (upto, told)
+
+
+async def test_updates_give_way_to_a_person_who_answers(scene: Scene) -> None:
+    """Both want the processor, and only one of them waits."""
+    first = PeopleFirst(most=600.0)
+    patient, other = scene.sequels(first=first), scene.sequels()
+    await scene.stop(await scene.sent(new_org(), Channel.SLACK, "a message"))
+    with first:
+        waiting = asyncio.create_task(patient())
+        for _ in range(3):
+            await other()
+        assert not waiting.done()
+    await waiting
+    await until(lambda: scene.slack.told == ["a message"])

@@ -10,7 +10,7 @@ import pytest
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_NEW_INCIDENT, NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
 from tocsin_kit.db.failures import unavailable
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.app.pages.recently_stored import RecentlyStored
@@ -45,7 +45,7 @@ def page(org_id: str) -> NewPage:
 
 async def test_few_pages_of_a_tenant_that_brings_many_a_second_are_stored_without_those_of_others() -> None:
     stored = Stored()
-    intake = Intake(cast(Submit, stored), PagesFirst(), clock=lambda: 0.0)
+    intake = Intake(cast(Submit, stored), PeopleFirst(), clock=lambda: 0.0)
     for _ in range(30):
         await intake.submit([page("storm") for _ in range(5)])
     stored.batches.clear()
@@ -54,7 +54,7 @@ async def test_few_pages_of_a_tenant_that_brings_many_a_second_are_stored_withou
 
 
 async def test_what_may_wait_gives_way_while_pages_are_stored() -> None:
-    first = PagesFirst(most=600.0)
+    first = PeopleFirst(most=600.0)
 
     class Slowly(Stored):
         async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
@@ -80,7 +80,7 @@ async def test_pages_that_fail_after_their_caller_has_left_leave_no_unretrieved_
             await go.wait()
             raise unavailable("the disk is full")
 
-    intake = Intake(cast(Submit, Full()), PagesFirst(), clock=lambda: 0.0)
+    intake = Intake(cast(Submit, Full()), PeopleFirst(), clock=lambda: 0.0)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(intake.submit([page("acme") for _ in range(5)]), 0.01)
     go.set()

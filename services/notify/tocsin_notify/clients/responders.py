@@ -4,6 +4,7 @@ It also shows that the caller is notify: the pages that the answer stops come be
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -40,9 +41,13 @@ Cancelling = Callable[[Sequence[Cancellation]], Awaitable[object]]
 class Responders:
     """Every call has a deadline; every failure is a TocsinError."""
 
-    def __init__(self, channel: grpc.aio.Channel, keys: SigningKeys, cancel: Cancelling) -> None:
-        """`channel` carries no credential of its own; `keys` are those that all services trust."""
+    def __init__(
+        self, channel: grpc.aio.Channel, keys: SigningKeys, cancel: Cancelling, first: AbstractContextManager[object]
+    ) -> None:
+        """`channel` carries no credential of its own; `keys` are those that all services trust. `first`: entered for each
+        call, since a person waits for it."""
         self._cancel = cancel
+        self._first = first
         self._stub: IncidentServiceAsyncStub = IncidentServiceStub(channel)
         self._keys = keys
 
@@ -95,6 +100,10 @@ class Responders:
         await self._call(self._stub.BatchAcknowledgeIncidents, request, person, _ACT_SECONDS)
 
     async def _call(self, method: Callable[..., Any], request: Any, person: Person, seconds: float) -> Any:
+        with self._first:
+            return await self._ask(method, request, person, seconds)
+
+    async def _ask(self, method: Callable[..., Any], request: Any, person: Person, seconds: float) -> Any:
         token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)
         metadata = (("authorization", f"Bearer {token}"),)
 

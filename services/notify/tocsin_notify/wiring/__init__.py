@@ -53,7 +53,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     serve_slack_groups(base)
     serve_queue(base, delivery.slots)
     events.serve()
-    answering = Answering(base, people, delivery.cancel)
+    answering = Answering(base, people, delivery.cancel, delivery.first)
     if base.settings.public_url and runtime.serves:
         answering.add_routes()
     elif base.settings.twilio_account.sid and not base.settings.public_url:

@@ -14,6 +14,7 @@ from tocsin_notify.app.answers.whole_bundles import WholeBundles
 from tocsin_notify.app.chat.slack_commands import SlackCommands
 from tocsin_notify.app.chat.slack_replies import SlackReplies
 from tocsin_notify.app.contacts.devices import Devices
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.messages.digest_stops import DigestStops
 from tocsin_notify.app.pages.cancel import Cancel, fences_of
@@ -38,7 +39,7 @@ class Answering:
     who answers.
     """
 
-    def __init__(self, base: Base, people: People, cancel: Cancel) -> None:
+    def __init__(self, base: Base, people: People, cancel: Cancel, first: PeopleFirst) -> None:
         async def stop(cancellations: Sequence[Cancellation]) -> None:
             await cancel(fences_of(cancellations))
 
@@ -48,7 +49,7 @@ class Answering:
         self._to_escalation = channel(
             settings.escalation_target, service_name="escalation", tls=client_credentials(settings)
         )
-        self._responders = Responders(self._to_escalation, settings.signing_keys, stop)
+        self._responders = Responders(self._to_escalation, settings.signing_keys, stop, first)
         self._receipts = Receipts(base.db, base.failures, base.hints, base.metrics)
         self._bundles = WholeBundles(base.db, self._responders, cancel)
         self.presses: Final = Presses(base.db, self._responders, self._receipts, self._bundles)

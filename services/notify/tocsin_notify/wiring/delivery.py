@@ -61,15 +61,17 @@ class Delivery:
         self._submit = self._make_submit(first_calls)
         self._take_over = TakeOver(base.db, base.presence, self._calls.holds, lease=base.settings.lease_seconds)
         self._deliver = self._make_deliver(go_around, leases)
-        self._release = Release(base.db, first_calls, base.hints, base.metrics, self._deliver.first, base.journal)
+        self.first: Final = self._deliver.first
+        self._release = Release(base.db, first_calls, base.hints, base.metrics, self.first, base.journal)
         self._sequels = Sequels(
             base.db,
             base.channels,
             base.cipher,
             timeout=base.settings.attempt_timeout_seconds,
+            first=self.first,
             more=base.wakes.sequel.set,
         )
-        self.intake: Final = Intake(self._submit, self._deliver.first)
+        self.intake: Final = Intake(self._submit, self.first)
         self._arrivals = Arrivals(self.intake, self._deliver, base.wakes.message.set)
         tasks.take_with(base.broker, self._arrivals)
 
@@ -81,7 +83,7 @@ class Delivery:
         loops.add("due", Sweep(_DUE_SECONDS, self._deliver.everything, nudged=wakes.due))
         loops.add("messages", looks.sweep("messages", self._release.everything, nudged=wakes.message))
         bundles = Bundles(
-            *(db, hints, base.metrics, base.failures, settings.bundling, self._deliver.first, base.runtime.stop),
+            *(db, hints, base.metrics, base.failures, settings.bundling, self.first, base.runtime.stop),
             notes=base.journal,
         )
         loops.add("bundles", looks.sweep("bundles", bundles))

@@ -15,7 +15,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.delivery.backlog import Backlog
 from tocsin_notify.app.delivery.claim import MOST_PER_CLAIM, Claim
 from tocsin_notify.app.delivery.go_around import GoAround
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.delivery.slots import Slot, Slots
 from tocsin_notify.app.delivery.still_wanted import StillWanted
 from tocsin_notify.app.delivery.take_over import TakeOver
@@ -84,7 +84,7 @@ class Deliver:
         take_over: TakeOver,
         still_wanted: StillWanted,
     ) -> None:
-        self.first: Final = PagesFirst()
+        self.first: Final = PeopleFirst()
         """Rounds over notifications that are not urgent give way to these pages."""
         self._db = db
         self._claim = claim

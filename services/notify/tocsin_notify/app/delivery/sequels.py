@@ -16,6 +16,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.pages.stored_jobs import job_of
 from tocsin_notify.channels.base import Always, ChannelSender, Follower, Sequel, Target
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
@@ -55,14 +56,16 @@ class Sequels:
         cipher: Cipher,
         *,
         timeout: float,
+        first: PeopleFirst | None = None,
         more: Callable[[], None] = lambda: None,
         slots: int = SLOTS,
     ) -> None:
-        """`timeout`: seconds for one call. `more`: asks for another round at once, when a full channel has a free slot
-        again."""
+        """`timeout`: seconds for one call. `first`: what the updates give way to. `more`: asks for another round at once,
+        when a full channel has a free slot again."""
         self._db = db
         self._cipher = cipher
         self._timeout = timeout
+        self._first = first or PeopleFirst()
         self._more = more
         self._slots = slots
         self._followers = {name: sender for name, sender in channels.items() if isinstance(sender, Follower)}
@@ -73,12 +76,14 @@ class Sequels:
 
     async def __call__(self) -> None:
         """One round. Raises DATABASE_UNAVAILABLE."""
+        await self._first.give_way()
         for row in await self._db.run(None, self._claim):
             self._taken[Channel(row.channel)] += 1
             task = asyncio.get_running_loop().create_task(self._tell(row))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         for _ in range(_ROUNDS):
+            await self._first.give_way()
             if await self._db.run(None, self._close) < _CLOSED_AT_ONCE:
                 break
 
@@ -124,6 +129,7 @@ class Sequels:
                 self._more()
 
     async def _note(self, noted: Sequence[Noted]) -> list[None]:
+        await self._first.give_way()
         async with self._db.system() as tx:
             await sequels.note(tx, noted)
         return [None] * len(noted)

@@ -23,7 +23,7 @@ from tocsin_notify.app.delivery.deliver import FRESH_SECONDS
 from tocsin_notify.app.delivery.first_calls import FirstCalls, TransactionCalls
 from tocsin_notify.app.delivery.hints import Hints
 from tocsin_notify.app.delivery.journal_notes import added
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.domain.notification_settings import EVERYBODY
 from tocsin_notify.domain.page import NORMAL, Channel, DeathReason, Kind, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
@@ -90,7 +90,7 @@ class Release:
         first_calls: FirstCalls,
         hints: Hints,
         metrics: NotifyMetrics,
-        first: PagesFirst,
+        first: PeopleFirst,
         notes: Notes = NO_NOTES,
     ) -> None:
         """`first`: pages to which a round gives way."""

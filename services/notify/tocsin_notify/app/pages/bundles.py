@@ -19,7 +19,7 @@ from tocsin_notify.app.delivery import page_outcomes
 from tocsin_notify.app.delivery.failures import Failures
 from tocsin_notify.app.delivery.hints import Hint, Hints
 from tocsin_notify.app.delivery.journal_notes import added
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.pages.bundle_message import GENERATION, page_of, readable_of
 from tocsin_notify.app.pages.stored_jobs import job_of_member
 from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy
@@ -65,7 +65,7 @@ class Bundles:
         metrics: NotifyMetrics,
         failures: Failures,
         bundling: BundlePolicy,
-        first: PagesFirst,
+        first: PeopleFirst,
         stop: asyncio.Event,
         notes: Notes = NO_NOTES,
     ) -> None:

@@ -15,7 +15,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.noisy_tenants import NoisyTenants
 
-from tocsin_notify.app.delivery.pages_first import PagesFirst
+from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.pages.submit import Submit
 from tocsin_notify.domain.page import CRITICAL, NORMAL
 from tocsin_notify.store.pages.pages import NewPage
@@ -45,7 +45,7 @@ class Intake:
     a storm, or a replica that is paused.
     """
 
-    def __init__(self, submit: Submit, first: PagesFirst, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, submit: Submit, first: PeopleFirst, *, clock: Callable[[], float] = monotonic) -> None:
         """`first`: the object that lets other work give way to pages while they are stored and their calls begin."""
         self._submit = submit
         self._first = first

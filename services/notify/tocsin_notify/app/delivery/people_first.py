@@ -1,5 +1,5 @@
-"""Work that is not urgent gives way to new pages: both share the processor and the event loop with thousands of due
-rows."""
+"""Work that is not urgent gives way to new pages, and to people who answer: all of these share the processor and the event
+loop with thousands of due rows."""
 
 import asyncio
 from types import TracebackType
@@ -8,11 +8,12 @@ from typing import Final
 from tocsin_kit.loops import wait_or_stop
 
 _MOST_SECONDS: Final = 0.02
-"""In a storm of pages, other work goes on after this wait, one round at a time."""
+"""In a storm of pages or answers, other work goes on after this wait, one round at a time."""
 
 
-class PagesFirst:
-    """One object per process. Use it as a context manager from the arrival of pages until their calls have begun."""
+class PeopleFirst:
+    """One object per process. Use it as a context manager from the arrival of pages until their calls have begun, and while
+    a person waits for an answer to be taken."""
 
     def __init__(self, most: float = _MOST_SECONDS) -> None:
         """`most`: seconds that a round waits."""
@@ -33,6 +34,6 @@ class PagesFirst:
             self._clear.set()
 
     async def give_way(self) -> None:
-        """Returns once no page is between its arrival and its call, or after the longest wait."""
+        """Returns once no page is between its arrival and its call and no answer is being taken, or after the longest wait."""
         if self._coming:
             await wait_or_stop(self._clear, self._most)

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db import relay_from_memory
 from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Relay, Retry, RowAnswer, append_mixed
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import Sets
@@ -62,6 +64,32 @@ async def test_what_is_not_accepted_goes_to_the_relay_at_once(db: Database, even
     async with running(relay):
         relay.hand_over(await written(db, "later", "never", "now"))
         await eventually(lambda: there(sorted(receiver.texts) == ["later", "later", "never", "never", "now"]))
+    assert await left(db) == 0
+
+
+async def test_rows_do_not_wait_for_a_delivery_of_their_tenant_that_takes_long(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are first events of incidents, which need no order: a page each."""
+    monkeypatch.setattr(relay_from_memory, "SURE_WAY_SECONDS", 600.0)
+    receiver, begun, go = Receiver(), asyncio.Event(), asyncio.Event()
+
+    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
+        if rows[0].payload == b"slow":
+            begun.set()
+            await go.wait()
+        return await receiver.deliver(rows)
+
+    relay = Relay(db, deliver, kinds=[KIND])
+    slow, next_, last = [await written(db, text) for text in ("slow", "next", "last")]
+    relay.hand_over(slow)
+    await begun.wait()
+    for rows in (next_, last):
+        relay.hand_over(rows)
+    await eventually(lambda: there(receiver.texts == ["next", "last"]))
+    go.set()
+    await relay._from_memory.drain()
+    assert receiver.texts == ["next", "last", "slow"]
     assert await left(db) == 0
 
 

@@ -55,20 +55,6 @@ async def test_what_is_committed_is_seen_while_the_session_s_locks_are_still_hel
     assert await held(db) == 0
 
 
-async def test_its_statements_are_planned_once_in_a_session_and_read_by_indexes(open_database: Any) -> None:
-    one = await open_database(size=1)
-    wanted = "SELECT id FROM widgets WHERE id = ANY($1::bigint[])"
-    for _ in range(3):
-        async with one.keeping(UNLOCK) as transaction:
-            await transaction.tx.fetch(wanted, [1])
-            assert await transaction.tx.fetchval("SHOW enable_sort") == "off"
-            await transaction.commit()
-    planned = "SELECT custom_plans FROM pg_prepared_statements WHERE statement = $1"
-    async with one.system() as tx:
-        assert await tx.fetchval(planned, wanted) == 0
-        assert await tx.fetchval("SHOW enable_sort") == "on", "other transactions of the session plan as ever"
-
-
 async def test_without_a_commit_nothing_stays(db: Database) -> None:
     async with db.keeping(UNLOCK) as transaction:
         await add(transaction)

@@ -284,10 +284,9 @@ class Database:
     def keeping(self, clean_up: str, *, first: str = "") -> SessionTransaction:
         """A system transaction that holds its session until its block ends; see `SessionTransaction`.
 
-        `first`: a statement without parameters that is its first one, in the round trip of BEGIN. Statements are planned as in
-        `claim`: once in a session. PostgreSQL by itself plans each of the first five executions, for milliseconds.
+        `first`: a statement without parameters that is its first one, in the round trip of BEGIN.
         """
-        return SessionTransaction(self._sessions, SYSTEM, _with_first(_BEGIN_ALL + _WALKING, first), clean_up)
+        return SessionTransaction(self._sessions, SYSTEM, _with_first(_BEGIN_ALL, first), clean_up)
 
     async def run(
         self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3, first: str = ""

@@ -45,17 +45,6 @@ def test_one_that_was_never_called_gets_a_few_and_leaves_the_rest() -> None:
     assert len(fill(slots, *(slot(number, f"{number}.example") for number in range(3, 20)))) == SHARE - NARROW_HOST
 
 
-def test_a_destination_goes_on_while_the_outcomes_of_its_calls_are_written_down() -> None:
-    slots = made()
-    taken = fill(slots, slot())
-    assert slots.crowded(slot()) is not None
-    for each in taken:
-        slots.end_call(each)
-    assert slots.crowded(slot()) is None
-    assert len(fill(slots, slot())) == len(taken), "as many as if the outcomes were written"
-    assert slots.taken == 2 * len(taken), "each holds a slot until its outcome is written"
-
-
 def test_other_tenants_and_priorities_have_lanes_of_their_own() -> None:
     slots = made()
     fill(slots, slot())

@@ -155,7 +155,7 @@ class Slots:
         return self._lanes.full(slot.org_id, slot.priority, self._share(slot), slot.destination)
 
     def learn(self, slot: Slot, *, hung: bool) -> None:
-        """Its call ended; `hung`: without an answer within its time. Before `end_call`."""
+        """Its call ended; `hung`: without an answer within its time. Before `release`."""
         if slot.destination is None:
             return
         if self._lanes.learn(slot.org_id, slot.priority, self._share(slot), slot.destination, hung=hung):
@@ -168,16 +168,15 @@ class Slots:
             )
 
     def end_call(self, slot: Slot) -> None:
-        """Its call has ended: its channel and its destination may begin another one while the outcome is written. `release`
-        follows."""
+        """Its call has ended: the channel may begin another one while the outcome is written. `release` follows."""
         self._by_channel[slot.channel] -= 1
-        if slot.destination is not None:
-            self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         if slot.priority in _APART:
             self._apart_by_channel[_APART[slot.priority], slot.channel] -= 1
 
     def release(self, slot: Slot) -> None:
         """The outcome of its call is written, after `end_call`."""
+        if slot.destination is not None:
+            self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         self._taken -= 1
         if slot.priority in _APART:
             self._apart[_APART[slot.priority]] -= 1

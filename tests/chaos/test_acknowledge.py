@@ -13,6 +13,7 @@ from tocsin_testkit.received import Received
 from tocsin_testkit.tenant import Sender, Tenant
 
 from tests.chaos.fleet import Fleet, insist, spread, tell
+from tests.chaos.late_pages import account
 from tests.chaos.load import ON_ITS_WAY
 from tests.rounds import LONG
 
@@ -53,6 +54,7 @@ async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Te
     # On a slow machine more time lies between a page and its OK. Of those acknowledged at once some are still early, others late.
     assert met or mixed, "no page was close enough to an OK, and in each round all were too early or all too late"
     _judge("acknowledge and deliveries", list(rang.values()), len(acknowledged) * len(crew), met=met, mixed=mixed)
+    await _refuse_late(fleet, tenant, acknowledged)
 
 
 async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fleet: Fleet, tenant: Tenant) -> None:
@@ -118,6 +120,7 @@ async def test_an_acknowledge_and_a_timeout_at_the_same_instant(fleet: Fleet, te
     messages = [tenant.expected(message) for message in _of(tenant)]
     after = [message.at - acknowledged[message.incident] for message in messages if message.level == 2]
     _judge("acknowledge and timeout", after, len(acknowledged), seed=seed)
+    await _refuse_late(fleet, tenant, acknowledged)
     assert len({message.incident for message in messages if message.level == 2}) == len(after), "paged twice"
 
 
@@ -126,7 +129,15 @@ def _judge(case: str, after: list[float], most: int, **facts: int) -> None:
     late = [seconds for seconds in after if seconds > 0]
     tell(case, rang=len(after), spared=most - len(after), after_ok=len(late), **facts, **spread(late))
     assert after, "every acknowledge was too early to meet anything"
-    assert max(late, default=0) < within(ON_ITS_WAY)
+
+
+async def _refuse_late(fleet: Fleet, tenant: Tenant, acknowledged: dict[str, float]) -> None:
+    """Fails, with all that is known of the first one, if the request of a page came after the OK."""
+    pages = [each for each in _of(tenant) if each.is_page and each.incident in acknowledged]
+    late = [page for page in pages if page.at > acknowledged[page.incident] + within(ON_ITS_WAY)]
+    if late:
+        incident = late[0].incident
+        raise AssertionError(await account(fleet, incident, acknowledged[incident], _of(tenant)))
 
 
 def _met(tenant: Tenant, acknowledged: dict[str, float]) -> int:

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 from aiohttp import web
 
+from tocsin_testkit.arrival import last_bytes
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.received import Received
 
@@ -59,8 +59,8 @@ class HookServer:
 
     async def _take(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
+        arrived = last_bytes(request.transport)
         body = await request.read()
-        arrived = time.monotonic()
         if path in self.hang:
             self.held[path] += 1
             await self.hang[path].wait()

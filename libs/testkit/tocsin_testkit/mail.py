@@ -1,12 +1,12 @@
 """A real SMTP server that keeps what it gets."""
 
 import asyncio
-import time
 from email import message_from_bytes, policy
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
+from tocsin_testkit.arrival import last_bytes
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.received import Received
 
@@ -40,6 +40,13 @@ class MailServer:
         if self._server is not None:
             self._server.close()
 
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        """aiosmtpd's hook for the command with which a mail begins."""
+        envelope.arrived = last_bytes(server.transport)
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         """aiosmtpd's hook for each recipient."""
         if address in self.refuse:
@@ -50,7 +57,7 @@ class MailServer:
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         """aiosmtpd's hook for a whole message."""
         for address in envelope.rcpt_tos:
-            await self._inbox.put(parse(address, envelope.content))
+            await self._inbox.put(parse(address, envelope.content, envelope.arrived))
         return "250 taken"
 
 
@@ -60,7 +67,7 @@ def text_of(mail: Received) -> str:
     return str(part.get_content()) if part is not None else ""
 
 
-def parse(address: str, content: bytes) -> Received:
+def parse(address: str, content: bytes, arrived: float) -> Received:
     """What a mail says."""
     message = message_from_bytes(content, policy=policy.default)
     subject = str(message["Subject"])
@@ -82,7 +89,7 @@ def parse(address: str, content: bytes) -> Received:
         level=level,
         code=code,
         key=str(message["Message-ID"]),
-        at=time.monotonic(),
+        at=arrived,
         headers=tuple((name, str(value)) for name, value in message.items()),
         body=content,
     )

@@ -242,14 +242,16 @@ class Notify:
         reason: str = "acknowledged by users/ana",
         *,
         spares_lasting: bool = False,
+        user: str = "",
     ) -> internal_pb.CancelNotificationsResponse:
-        """Stop one incident's pages."""
+        """Stop one incident's pages, or those of one user."""
         cancellation = internal_pb.Cancellation(
             org_id=org,
             incident=f"incidents/{incident}",
-            generation=generation,
+            generation=-1 if user else generation,
             reason=reason,
             spares_lasting=spares_lasting,
+            own=internal_pb.OwnPages(user=user, generation=generation) if user else None,
         )
         request = internal_pb.CancelNotificationsRequest(cancellations=[cancellation])
         response: internal_pb.CancelNotificationsResponse = await self.internal.CancelNotifications(

@@ -24,7 +24,7 @@ class Received:
     key: str
     """The same for every attempt of one notification."""
     at: float
-    """`time.monotonic()` of its arrival."""
+    """`time.monotonic()` of its first bytes' arrival: of the request, or of MAIL before an e-mail."""
     planned_time: datetime | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""

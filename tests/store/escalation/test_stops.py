@@ -73,3 +73,12 @@ async def test_nothing_is_told_once_it_pages_again(desk: Desk) -> None:
     await desk.passes(minutes=6)
     assert await desk.sweep() == 1
     assert await stop_of(desk, incident) is None
+
+
+async def test_of_a_user_who_passes_it_on_only_their_own_pages_are_told_to_stop(desk: Desk) -> None:
+    incident = await desk.opens()
+    await desk.take(incident, UP)
+    [stop] = await told(desk, incident)
+    assert (stop.own.user, stop.own.generation) == (ANA, 1)
+    assert stop.generation == -1, "a notify that does not know `own` would stop the pages of all users"
+    assert await stop_of(desk, incident) is None, "others are paged"

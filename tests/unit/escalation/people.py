@@ -75,9 +75,13 @@ class Story:
         return [(page.type.value, page.user) for page in self._pages() if page.type in ("acknowledgment", "resolution")]
 
     def stopped(self) -> int | None:
-        """The generation whose pages the newest event stopped."""
-        stops = [command.generation for command in self.decisions[-1].commands if isinstance(command, StopPages)]
+        """The generation whose pages the newest event stopped for all users."""
+        stops = [each.generation for each in self._stops() if not each.user]
         return stops[0] if stops else None
+
+    def let_off(self) -> list[tuple[int, str]]:
+        """Whose own pages the newest event stopped, as (generation, user)."""
+        return [(each.generation, each.user) for each in self._stops() if each.user]
 
     def said(self) -> list[NoteKind]:
         return [note.kind for note in self.decisions[-1].notes]
@@ -94,6 +98,9 @@ class Story:
     def page_ends(self, who: str, kind: OutcomeKind, **fields: Any) -> Decision:
         """Notify reports an outcome of a user's newest page."""
         return self.take(PageOutcome(self.page_of(who), who, kind, **fields))
+
+    def _stops(self) -> list[StopPages]:
+        return [command for command in self.decisions[-1].commands if isinstance(command, StopPages)]
 
     def _pages(self) -> list[Page]:
         return [command for command in self.decisions[-1].commands if isinstance(command, Page)]

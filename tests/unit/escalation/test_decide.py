@@ -202,6 +202,35 @@ def test_escalate_goes_to_the_next_level_or_a_named_higher_one() -> None:
     assert Story().take(Escalated("users/ana", 3)).commands
 
 
+def test_who_passes_it_on_is_let_off_and_the_others_of_the_level_are_not() -> None:
+    story = Story(policy(level(user("ana"), user("ben")), level(user("cem")), level(user("ana"))))
+    assert story.run.pages.keys() == {story.page_of("ana"), story.page_of("ben")}
+    story.take(Escalated("users/ana"))
+    assert story.let_off() == [(1, "ana")]
+    assert story.stopped() is None, "ben has not answered"
+    assert story.run.pages.keys() == {story.page_of("ben"), story.page_of("cem")}
+    story.take(Escalated("users/dora"))
+    assert story.let_off() == [], "dora was not paged"
+    assert story.paged() == [(3, "ana")], "she is paged where the policy names her again"
+    story.take(Acknowledged("users/ana"))
+    assert story.stopped() == 3
+    story = Story(policy(level(user("ana")), level(user("ben"))))
+    story.take(Escalated("keys/monitor"))
+    assert story.let_off() == []
+
+
+def test_who_passes_it_on_after_their_level_is_let_off_from_its_page() -> None:
+    story = Story(policy(level(user("ana")), level(user("ben")), level(user("cem"))))
+    story.passes(minutes=5)
+    story.timer_fires()
+    assert story.paged() == [(2, "ben")]
+    own = story.page_of("ana")
+    assert own in story.run.pages
+    story.take(Escalated("users/ana"))
+    assert story.let_off() == [(1, "ana")]
+    assert own not in story.run.pages, "of a stopped page no outcome comes"
+
+
 def test_escalate_refuses_what_is_not_there() -> None:
     story = Story()
     assert story.take(Escalated("users/ana", 4)).refusal is Refusal.LEVEL_UNKNOWN

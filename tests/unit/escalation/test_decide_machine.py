@@ -125,7 +125,10 @@ class Life(RuleBasedStateMachine):
         for command in decision.commands:
             if isinstance(command, Page):
                 assert command.actor != f"users/{command.user}", "nobody is told that they ask for themselves"
-            if isinstance(command, StopPages):
+            if isinstance(command, StopPages) and command.user:
+                assert command.user == "ana", "only who passes it on is let off"
+                assert command.generation < self.run.generation, "a page that she gets by it is not stopped"
+            elif isinstance(command, StopPages):
                 self.stopped_up_to = max(self.stopped_up_to, command.generation)
             elif isinstance(command, Page) and command.type in ("new_incident", "escalation"):
                 asked_by = f" for {command.actor}" if isinstance(event, RespondersAdded) else ""

@@ -52,7 +52,15 @@ from tocsin_escalation.domain.levels import Beginning, current_level, due_after,
 from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
 from tocsin_escalation.domain.operators import promote, remove
 from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell
-from tocsin_escalation.domain.paging import Moment, asks, halt, next_generation, page_users, status_updates
+from tocsin_escalation.domain.paging import (
+    Moment,
+    asks,
+    halt,
+    next_generation,
+    page_users,
+    status_updates,
+    without_own_pages,
+)
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.responders import add_responders, edit, restart
 from tocsin_escalation.domain.turns import holder
@@ -285,7 +293,8 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
         return Decision(run, refusal=Refusal.LEVEL_UNKNOWN)
     if wanted > last or (run.state is not State.EXHAUSTED and wanted <= reached):
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
-    bumped = _let_go(next_generation(run))
+    bumped, stops = without_own_pages(run, actor)
+    bumped = _let_go(bumped)
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
     note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event)}", wanted)
@@ -294,7 +303,7 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     if not level and not pages and started.next.state is State.EXHAUSTED:
         # Otherwise a command that succeeds would exhaust the incident, and no user would be paged any more.
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
-    return asks(actor, Decision(started.next, started.commands, (note, *started.notes)))
+    return asks(actor, Decision(started.next, (*stops, *started.commands), (note, *started.notes)))
 
 
 def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

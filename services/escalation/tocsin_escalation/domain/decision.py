@@ -38,11 +38,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StopPages:
-    """Stop every page of `generation` and before. `final`: also reminders that come once, because the incident is over."""
+    """Stop every page of `generation` and before, or those of one `user`. `final`: also reminders that come once, because the
+    incident is over."""
 
     generation: int
     reason: str
     final: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

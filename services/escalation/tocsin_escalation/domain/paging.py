@@ -4,7 +4,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, page_id
+from tocsin_escalation.domain.decision import (
+    ASKED,
+    Command,
+    Decision,
+    Note,
+    NoteKind,
+    Page,
+    PageType,
+    StopPages,
+    page_id,
+)
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, changed
 
@@ -86,6 +96,32 @@ def next_generation(run: Escalation) -> Escalation:
 def halt(run: Escalation) -> Escalation:
     """The next generation of a run whose pages are stopped: their outcomes are not waited for any more."""
     return replace(next_generation(run), pages={})
+
+
+def without_own_pages(run: Escalation, actor: str) -> tuple[Escalation, tuple[StopPages, ...]]:
+    """The next generation of a run that `actor` passes on. Their own pages are stopped: they have answered. Those of others go
+    on, as when a level passes: nobody has it in hand yet."""
+    following = next_generation(run)
+    user = actor.removeprefix("users/")
+    if (
+        run.state not in (State.TRIGGERED, State.EXHAUSTED)
+        or not actor.startswith("users/")
+        or user not in run.paged_users
+    ):
+        return following, ()
+    own = _pages_of(run, user)
+    following = replace(following, pages={page: state for page, state in run.pages.items() if page not in own})
+    return following, (StopPages(run.generation, f"passed on by {actor}", user=user),)
+
+
+def _pages_of(run: Escalation, user: str) -> frozenset[UUID]:
+    """The pages that this user may have had in this generation. Of stopped pages no outcome comes, so none is waited for."""
+    return frozenset(
+        page_id(repeat, type_, level, user)
+        for repeat in (replace(run, repeat=number) for number in range(run.repeat + 1))
+        for level in range(run.level + 1)
+        for type_ in (PageType.ESCALATION, ASKED)
+    )
 
 
 def open_pages(run: Escalation) -> dict[UUID, PageState]:

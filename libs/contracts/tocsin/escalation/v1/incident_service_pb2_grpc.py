@@ -205,7 +205,9 @@ class IncidentServiceServicer:
         """Pages the next level, or a named higher one, now.
 
         Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
-        repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
+        repeat. If the caller was paged for the incident, what waits of their pages is stopped: later steps of their rules, and further
+        attempts. Pages of others go on, as when a level's time is over. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
+        `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
         `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -66,7 +66,9 @@ class IncidentServiceStub:
     """Pages the next level, or a named higher one, now.
 
     Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
-    repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
+    repeat. If the caller was paged for the incident, what waits of their pages is stopped: later steps of their rules, and further
+    attempts. Pages of others go on, as when a level's time is over. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
+    `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
     `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     ReassignIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ReassignIncidentRequest, _incident_service_pb2.ReassignIncidentResponse]
@@ -196,7 +198,9 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     """Pages the next level, or a named higher one, now.
 
     Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
-    repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
+    repeat. If the caller was paged for the incident, what waits of their pages is stopped: later steps of their rules, and further
+    attempts. Pages of others go on, as when a level's time is over. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
+    `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
     `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     ReassignIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ReassignIncidentRequest, _incident_service_pb2.ReassignIncidentResponse]  # type: ignore[assignment]
@@ -365,7 +369,9 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Pages the next level, or a named higher one, now.
 
         Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
-        repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
+        repeat. If the caller was paged for the incident, what waits of their pages is stopped: later steps of their rules, and further
+        attempts. Pages of others go on, as when a level's time is over. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
+        `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
         `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
 

@@ -128,6 +128,34 @@ class ApplyUserChangesResponse(_message.Message):
 Global___ApplyUserChangesResponse: _TypeAlias = ApplyUserChangesResponse  # noqa: Y015
 
 @_typing.final
+class OwnPages(_message.Message):
+    """Those pages of an incident whose user has answered that someone else is to come. Attempts that wait are cancelled; one that is about to
+    begin may still begin.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """`users/{user}`."""
+    generation: _builtins.int
+    """Pages of this generation and all before it."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnPages: _TypeAlias = OwnPages  # noqa: Y015
+
+@_typing.final
 class Cancellation(_message.Message):
     """Stop the pages of one incident."""
 
@@ -138,16 +166,23 @@ class Cancellation(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SPARES_LASTING_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """The tenant."""
     incident: _builtins.str
     """`incidents/{uuid}`."""
     generation: _builtins.int
-    """Pages of this generation and all before it."""
+    """Pages of this generation and all before it. -1: of none, if `own` is set."""
     reason: _builtins.str
     """Why, in words a responder understands: `acknowledged by users/ana`."""
     spares_lasting: _builtins.bool
     """Jobs with `outlasts_acknowledge` go on. Unset: the cancel is final, and stops them as well."""
+    @_builtins.property
+    def own(self) -> Global___OwnPages:
+        """Only pages of one user. `generation` is -1 beside it: a notify of the version before, which does not know this field, then stops
+        nothing. It would stop the pages of all users otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -156,10 +191,11 @@ class Cancellation(_message.Message):
         generation: _builtins.int = ...,
         reason: _builtins.str = ...,
         spares_lasting: _builtins.bool = ...,
+        own: Global___OwnPages | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["own", b"own"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "incident", b"incident", "org_id", b"org_id", "reason", b"reason", "spares_lasting", b"spares_lasting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "incident", b"incident", "org_id", b"org_id", "own", b"own", "reason", b"reason", "spares_lasting", b"spares_lasting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,6 +20,8 @@ TYPES: Final = {
     PageType.URGENCY_RAISED: notification_pb2.NOTIFICATION_TYPE_URGENCY_RAISED,
     PageType.RESOLUTION: notification_pb2.NOTIFICATION_TYPE_RESOLUTION,
 }
+_NONE: Final = -1
+"""A generation before all others: a notify that does not know `own` stops nothing, in place of the pages of all users."""
 _URGENCIES: Final = {
     None: notification_pb2.URGENCY_UNSPECIFIED,
     True: notification_pb2.URGENCY_HIGH,
@@ -53,11 +55,16 @@ def notification_job(run: Escalation, page: Page) -> notification_pb2.Notificati
 
 
 def cancellation(run: Escalation, stop: StopPages) -> internal_service_pb2.Cancellation:
-    """The order to stop an incident's pages."""
-    return internal_service_pb2.Cancellation(
+    """The order to stop an incident's pages, or those of one user."""
+    order = internal_service_pb2.Cancellation(
         org_id=run.org_id,
         incident=f"incidents/{run.incident_id}",
         generation=stop.generation,
         reason=stop.reason,
         spares_lasting=not stop.final,
     )
+    if stop.user:
+        order.generation = _NONE
+        order.own.user = f"users/{stop.user}"
+        order.own.generation = stop.generation
+    return order

@@ -19,7 +19,8 @@ from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.gate import incident_key, wait_for_started_calls
 from tocsin_notify.store.delivery.gatekeeper import Gatekeeper, is_unhindered
 from tocsin_notify.store.named import Named
-from tocsin_notify.store.pages import bundles, pages
+from tocsin_notify.store.pages import bundles, own_pages, pages
+from tocsin_notify.store.pages.own_pages import OwnStop
 from tocsin_notify.store.pages.pages import NOTHING, Fence
 
 _log = get_logger(__name__)
@@ -33,18 +34,18 @@ class Stopped:
     crossed: int
 
 
-def fences_of(cancellations: Sequence[Cancellation]) -> list[Fence]:
-    """The fences that escalation's cancellations ask for. Raises INVALID_FIELD."""
-    return [
-        Fence(
-            org_id=each.org_id,
-            incident=parse_uuid_name(each.incident, "incidents", field=f"cancellations[{index}].incident"),
-            generation=each.generation,
-            reason=each.reason.replace("\0", " ")[:1024],
-            final_generation=NOTHING if each.spares_lasting else each.generation,
-        )
-        for index, each in enumerate(cancellations)
-    ]
+def stops_of(cancellations: Sequence[Cancellation]) -> tuple[list[Fence], list[OwnStop]]:
+    """What escalation's cancellations ask for: fences, and stops of single users' pages. Raises INVALID_FIELD."""
+    fences, own = [], []
+    for index, each in enumerate(cancellations):
+        incident = parse_uuid_name(each.incident, "incidents", field=f"cancellations[{index}].incident")
+        reason = each.reason.replace("\0", " ")[:1024]
+        if each.HasField("own"):
+            own.append(OwnStop(each.org_id, incident, each.own.user, each.own.generation, reason))
+        else:
+            final = NOTHING if each.spares_lasting else each.generation
+            fences.append(Fence(each.org_id, incident, each.generation, reason, final))
+    return fences, own
 
 
 class Cancel:
@@ -59,6 +60,15 @@ class Cancel:
         self._gatekeeper = gatekeeper
         self._hints = hints
         self._metrics = metrics
+
+    async def do(self, cancellations: Sequence[Cancellation]) -> Stopped:
+        """All that escalation asks for. Raises INVALID_FIELD, and what `__call__` raises."""
+        fences, own = stops_of(cancellations)
+        done = await self._stop_own(own) if own else Stopped(0, 0)
+        if not fences:
+            return done
+        fenced = await self(fences)
+        return Stopped(done.cancelled + fenced.cancelled, done.crossed + fenced.crossed)
 
     async def __call__(self, fences: Sequence[Fence]) -> Stopped:
         """Raises CANCEL_UNCONFIRMED when a sender neither starts its calls nor dies: the caller must repeat the call."""
@@ -100,6 +110,22 @@ class Cancel:
                 incident=str(fence.incident),
                 generation=fence.generation,
                 reason=fence.reason,
+            )
+        return Stopped(len(cancelled), crossed)
+
+    async def _stop_own(self, own: Sequence[OwnStop]) -> Stopped:
+        async with self._db.system() as tx:
+            cancelled, crossed = await own_pages.stop(tx, own)
+        self._hints.disarm(cancelled)
+        self._metrics.cancelled.inc(len(cancelled))
+        for each in own:
+            _log.info(
+                "pages_stopped",
+                org_id=each.org_id,
+                incident=str(each.incident),
+                user=each.user,
+                generation=each.generation,
+                reason=each.reason,
             )
         return Stopped(len(cancelled), crossed)
 

@@ -1,0 +1,99 @@
+"""A user passes an incident on to the next level: their own pages end, those of others go on."""
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+import pytest
+from tocsin.notify.v1 import notification_pb2 as pb
+
+from tests.store.notify.support import Notify, World, job, new_org, refused, until
+
+ANA, BEN = "users/ana", "users/ben"
+
+
+async def states_of(world: World, user: str) -> list[str]:
+    rows = await world.admin.fetch("SELECT state FROM notifications WHERE user_id = $1 ORDER BY create_time, id", user)
+    return [row["state"] for row in rows]
+
+
+async def passed_on(notify: Notify, org: str, incident: uuid.UUID) -> int:
+    """How many of Ana's notifications were cancelled."""
+    answer = await notify.cancel(org, incident, reason="passed on by users/ana", user=ANA)
+    return int(answer.cancelled)
+
+
+async def test_the_later_steps_of_who_answered_do_not_come_and_others_steps_do(world: World, notify: Notify) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    for user, path in ((ANA, "ana"), (BEN, "ben")):
+        hook, later = (
+            await world.method(org, user, webhook=path),
+            await world.method(org, user, webhook=f"{path}-later"),
+        )
+        await notify.set_rules(org, user, (pb.URGENCY_HIGH, hook, 0), (pb.URGENCY_HIGH, later, 300))
+    await notify.submit(job(org, incident, user=ANA), job(org, incident, user=BEN))
+    await until(lambda: world.arrived("ana") == world.arrived("ben") == 1)
+    assert await passed_on(notify, org, incident) == 1
+    assert await passed_on(notify, org, incident) == 0
+    [reason] = await world.admin.fetch("SELECT state_reason FROM notifications WHERE state = 'cancelled'")
+    assert reason["state_reason"] == "passed on by users/ana"
+    await world.forward(timedelta(minutes=6))
+    await until(lambda: world.arrived("ben-later") == 1)
+    assert world.arrived("ana-later") == 0
+
+
+async def test_a_page_of_who_answered_is_not_tried_again_and_those_of_others_are(world: World, notify: Notify) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    for user, path in ((ANA, "ana"), (BEN, "ben")):
+        await world.method(org, user, webhook=path)
+        world.hooks.will_answer(path, [(503, {"Retry-After": "30"})])
+    await notify.submit(job(org, incident, user=ANA), job(org, incident, user=BEN))
+    await refused(world, org, 2)
+    assert await passed_on(notify, org, incident) == 1
+    await world.forward(timedelta(minutes=5))
+    await until(lambda: world.arrived("ben") == 1)
+    assert await states_of(world, ANA) == ["cancelled"]
+    assert world.arrived("ana") == 0
+
+
+async def test_an_attempt_that_fails_after_the_answer_is_followed_by_no_other(world: World, notify: Notify) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, ANA, webhook="ana")
+    world.hooks.hang["ana"] = asyncio.Event()
+    await notify.submit(job(org, incident, user=ANA))
+    await until(lambda: world.hooks.held["ana"])
+    assert (await notify.cancel(org, incident, user=ANA)).crossed == 1
+    world.hooks.will_answer("ana", [503])
+    world.hooks.hang["ana"].set()
+
+    async def over() -> bool:
+        await world.forward(timedelta(minutes=1))
+        return await world.states() == ["cancelled"]
+
+    await until(over)
+    assert world.arrived("ana") == 0
+
+
+@pytest.mark.parametrize(
+    ("type_", "generation"), [(pb.NOTIFICATION_TYPE_ACKNOWLEDGMENT, 1), (pb.NOTIFICATION_TYPE_ESCALATION, 2)]
+)
+async def test_news_and_later_pages_reach_who_passed_it_on(
+    world: World, notify: Notify, type_: pb.NotificationType.ValueType, generation: int
+) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, ANA, webhook="ana")
+    world.hooks.will_answer("ana", [(503, {"Retry-After": "30"})])
+    await notify.submit(job(org, incident, user=ANA, type=type_, generation=generation))
+    await refused(world, org)
+    assert await passed_on(notify, org, incident) == 0
+    await world.forward(timedelta(minutes=5))
+    await until(lambda: world.arrived("ana") == 1)
+
+
+async def test_an_answer_in_another_tenant_stops_nothing_here(world: World, notify: Notify) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, ANA, webhook="ana")
+    world.hooks.will_answer("ana", [(503, {"Retry-After": "30"})])
+    await notify.submit(job(org, incident, user=ANA))
+    await refused(world, org)
+    assert await passed_on(notify, new_org(), incident) == 0

@@ -23,6 +23,16 @@ async def passed_on(notify: Notify, org: str, incident: uuid.UUID) -> int:
     return int(answer.cancelled)
 
 
+async def waits(world: World, notify: Notify) -> tuple[str, uuid.UUID]:
+    """The tenant and the incident of a page of Ana's that waits for its second attempt."""
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, ANA, webhook="ana")
+    world.hooks.will_answer("ana", [(503, {"Retry-After": "30"})])
+    await notify.submit(job(org, incident, user=ANA))
+    await refused(world, org)
+    return org, incident
+
+
 async def test_the_later_steps_of_who_answered_do_not_come_and_others_steps_do(world: World, notify: Notify) -> None:
     org, incident = new_org(), uuid.uuid4()
     for user, path in ((ANA, "ana"), (BEN, "ben")):
@@ -90,10 +100,14 @@ async def test_news_and_later_pages_reach_who_passed_it_on(
     await until(lambda: world.arrived("ana") == 1)
 
 
+async def test_a_notify_that_does_not_know_whose_pages_are_meant_stops_none(world: World, notify: Notify) -> None:
+    org, incident = await waits(world, notify)
+    # What is left of it for the version before.
+    assert (await notify.cancel(org, incident, generation=-1)).cancelled == 0
+    await world.forward(timedelta(minutes=5))
+    await until(lambda: world.arrived("ana") == 1)
+
+
 async def test_an_answer_in_another_tenant_stops_nothing_here(world: World, notify: Notify) -> None:
-    org, incident = new_org(), uuid.uuid4()
-    await world.method(org, ANA, webhook="ana")
-    world.hooks.will_answer("ana", [(503, {"Retry-After": "30"})])
-    await notify.submit(job(org, incident, user=ANA))
-    await refused(world, org)
+    _, incident = await waits(world, notify)
     assert await passed_on(notify, new_org(), incident) == 0

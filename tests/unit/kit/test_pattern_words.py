@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.message import Message
 from tocsin.escalation.v1 import incident_service_pb2, policy_service_pb2, schedule_pb2
 from tocsin.ingest.v1 import alert_pb2, silence_service_pb2
-from tocsin.notify.v1 import message_service_pb2, template_service_pb2
+from tocsin.notify.v1 import contact_service_pb2, message_service_pb2, template_service_pb2
 from tocsin.queue.v1 import queue_service_pb2
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.pattern_words import in_words
@@ -77,7 +77,9 @@ def test_values_and_fields_are_told_by_name() -> None:
     assert told(unknown, "message")["message.urgency"] == "must be one of URGENCY_HIGH, URGENCY_LOW"
     template = template_service_pb2.Template(text="x", language="fr")
     assert "NOTIFICATION_TYPE_VERIFICATION" not in told(template, "")["type"]
-    assert told(template, "")["language"] == "must be `en` or `de`, or empty for all languages"
+    assert told(template, "")["language"] == "must be `en` or `de`, or empty"
+    settings = contact_service_pb2.NotificationSettings(language="LANGUAGE_GERMAN")
+    assert told(settings, "")["language"] == "must be `en` or `de`, or empty"
     assert told(queue_service_pb2.GetTaskRequest(name="queues/notify/tasks/7"), "")["name"].startswith(
         "must be the name of a task"
     )

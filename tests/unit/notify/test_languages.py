@@ -92,6 +92,8 @@ def test_a_page_in_german() -> None:
     assert body(made).startswith(
         "Disk full on db-1\n\nEin neuer Vorfall: Sie werden auf Stufe 1 alarmiert.\n\nAntworten: https://t.example/p/x\n\n"
     )
+    assert "\nQuelle:     db-1\n" in body(made)
+    assert "\nEskalation: policies/database\nStufe:      1\n" in body(made)
     assert sms_text(made, 2) == "KRITISCH: Disk full on db-1 (Stufe 1) https://t.example/p/x"
     assert brief(made) == "Sie werden auf Stufe 1 alarmiert. Quelle: db-1."
     call = spoken(made, "https://t.example/key")

@@ -37,7 +37,7 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], Callable[..., str]], ...]] = tuple(
             "^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$",
             lambda: "must be the name of a task, as ListTasks tells it: `queues/{queue}/tasks/{kind}.{UUID}`",
         ),
-        ("^(en|de)?$", lambda: "must be `en` or `de`, or empty for all languages"),
+        ("^(en|de)?$", lambda: "must be `en` or `de`, or empty"),
         ("^[a-z0-9][a-z0-9._-]{0,62}$", lambda: f"must be of {_ID}"),
         ("^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$", lambda: f"must be of {_TENANT}"),
         ("^([*]|[A-Za-z0-9][A-Za-z0-9._:-]{0,99})$", lambda: f"must be of {_TENANT}; or `*`"),

@@ -199,7 +199,8 @@ def _about(delivery: Delivery) -> list[str]:
         (words.fact_policy, job.policy),
         (words.fact_level, _level(delivery)),
     ]
-    lines = ["", *(f"{name + ':':<10}{value}" for name, value in facts if value)]
+    width = max(len(name) for name, _ in facts) + 2
+    lines = ["", *(f"{name + ':':<{width}}{value}" for name, value in facts if value)]
     links = links_of(job)
     if links:
         lines += ["", *(f"{text}: {href}" if text else href for text, href in links)]

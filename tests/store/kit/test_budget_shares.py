@@ -1,5 +1,6 @@
 """Replicas share a tenant's rates through a real Valkey, and each has its part while there is none."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -136,6 +137,27 @@ async def test_what_could_not_be_told_while_redis_was_away_is_told_afterwards(va
         for each in (one, two):
             await each.connections.close()
         await server.stop()
+
+
+async def test_what_passes_while_a_replica_hears_of_the_others_for_the_first_time_is_told_whole(
+    valkey: Valkey,
+) -> None:
+    """It counted by all of the rate, since it knew of no other replica; by the time it tells, it knows of one."""
+    one, two = Replica(valkey.url, "first"), Replica(valkey.url, "first")
+    try:
+        await two.shares.exchange()
+        first = asyncio.create_task(one.shares.exchange())
+        await asyncio.sleep(0)  # it has asked what it was to tell, which is nothing
+        assert one.takes(40) == 40
+        await first
+        assert (one.budgets.shared, one.budgets.replicas) == (True, 2)
+        await one.shares.exchange()
+        two.takes(1)
+        await two.shares.exchange()
+        assert two.takes() == 19
+    finally:
+        for each in (one, two):
+            await each.connections.close()
 
 
 @pytest.mark.parametrize("steps", [1, 60, 3600])

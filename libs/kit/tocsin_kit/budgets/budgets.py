@@ -30,14 +30,16 @@ _STREAMS_RETRY: Final = 1.0
 class Usage:
     """The usage of one rate by one tenant in this replica."""
 
-    __slots__ = ("apart", "bucket", "kept", "kept_time", "unreported")
+    __slots__ = ("bucket", "kept", "kept_time", "part", "unreported")
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.unreported = 0.0
         """Usage since the last report to the other replicas."""
-        self.apart = False
-        """Some of it was used while the other replicas could not be reached."""
+        self.part = 0.0
+        """The burst by which some of it was counted while the other replicas could not be reached; 0: none was.
+
+        Not this replica's part as it is now: the exchange that ends such a time may have told of more replicas."""
         self.kept = 0.0
         """The part of `unreported` that could not be reported."""
         self.kept_time = 0.0
@@ -137,7 +139,7 @@ class Budgets:
         if not wait:
             usage.unreported += count
             if not self.shared:
-                usage.apart = True
+                usage.part = burst
         if wait or usage.unreported >= _NOTICEABLE * burst or bucket.tokens < burst / 2:
             self._noticed[org_id, name] = usage
         return wait
@@ -159,7 +161,8 @@ class Budgets:
         usage = self._usage(org_id, name, burst, now)
         usage.bucket.tokens = max(-burst, usage.bucket.fill(limit.rate(allowed), burst, now) - count)
         usage.unreported += count
-        usage.apart |= not self.shared
+        if not self.shared:
+            usage.part = burst
         self._noticed[org_id, name] = usage
 
     def enter_stream(self, org_id: str) -> None:
@@ -203,7 +206,7 @@ class Budgets:
         """The rates that a tenant has used noticeably, or exhausted, since the last call of this."""
         noticed, self._noticed = self._noticed, {}
         for (org_id, name), usage in noticed.items():
-            if usage.apart or usage.kept:
+            if usage.part or usage.kept:
                 self._settle(usage, self._limits[name], self.allowed(org_id, name))
         return [(org_id, self._limits[name], usage) for (org_id, name), usage in noticed.items()]
 
@@ -223,16 +226,15 @@ class Budgets:
         Of usage within this replica's part of a rate, that is what its own bucket says; of what all replicas allowed and could not
         be reported, what the rate has brought since.
         """
-        now, rate, burst = self._clock(), limit.rate(allowed), limit.burst(allowed)
+        now, rate, part = self._clock(), limit.rate(allowed), usage.part
         if usage.kept:
             usage.unreported -= min(usage.kept, rate * (now - usage.kept_time))
             usage.kept = 0.0
-        if usage.apart:
-            part = burst / self.replicas
-            usage.unreported = min(
-                usage.unreported, max(0.0, part - usage.bucket.fill(rate / self.replicas, part, now))
-            )
-            usage.apart = not self.shared
+        if part:
+            filled = usage.bucket.fill(rate * part / limit.burst(allowed), part, now)
+            usage.unreported = min(usage.unreported, max(0.0, part - filled))
+            if self.shared:
+                usage.part = 0.0
 
     def now(self) -> float:
         """The clock that buckets are filled by, in seconds."""

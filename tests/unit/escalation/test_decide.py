@@ -231,6 +231,16 @@ def test_who_passes_it_on_after_their_level_is_let_off_from_its_page() -> None:
     assert own not in story.run.pages, "of a stopped page no outcome comes"
 
 
+def test_who_passes_it_on_after_another_has_is_let_off_from_the_page_before() -> None:
+    story = Story(policy(level(user("ana")), level(user("ben")), level(user("cem"))))
+    own = story.page_of("ana")
+    story.take(Escalated("users/ben"))
+    assert own in story.run.pages
+    story.take(Escalated("users/ana"))
+    assert story.let_off() == [(2, "ana")]
+    assert own not in story.run.pages, "of a stopped page no outcome comes"
+
+
 def test_escalate_refuses_what_is_not_there() -> None:
     story = Story()
     assert story.take(Escalated("users/ana", 4)).refusal is Refusal.LEVEL_UNKNOWN

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import (
@@ -17,6 +18,9 @@ from tocsin_escalation.domain.decision import (
 )
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, changed
+
+_PASSED_ON: Final = 10
+"""Generations before this one whose pages of a user are looked for: as often may others have passed an incident on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +119,13 @@ def without_own_pages(run: Escalation, actor: str) -> tuple[Escalation, tuple[St
 
 
 def _pages_of(run: Escalation, user: str) -> frozenset[UUID]:
-    """The pages that this user may have had in this generation. Of stopped pages no outcome comes, so none is waited for."""
+    """The pages that this user may have had. Of stopped pages no outcome comes, so none is waited for."""
+    # Others may have passed it on before: that begins a generation and stops no page of this user.
+    generations = range(max(0, run.generation - _PASSED_ON), run.generation + 1)
+    runs = (replace(run, generation=each, repeat=repeat) for each in generations for repeat in range(run.repeat + 1))
     return frozenset(
-        page_id(repeat, type_, level, user)
-        for repeat in (replace(run, repeat=number) for number in range(run.repeat + 1))
+        page_id(each, type_, level, user)
+        for each in runs
         for level in range(run.level + 1)
         for type_ in (PageType.ESCALATION, ASKED)
     )

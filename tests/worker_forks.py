@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import IO, Any, Final, NoReturn
 
@@ -131,7 +132,27 @@ def _import(arguments: Sequence[str]) -> None:
 
     with catch_warnings_for_item(config, config.hook, "collect", None, record=False):
         bytecode.import_tests(config)
+        _read_constants()
     config._ensure_unconfigure()
+
+
+def _read_constants() -> None:
+    """Hypothesis tries numbers and texts that our own modules contain, and looks through a thousand modules for them.
+
+    Each worker would do that anew when it has collected: half a second, and five times that where nothing was read before.
+    """
+    if "hypothesis" in sys.modules:
+        # Their own plugin for pytest calls it once tests are collected; there is no public function.
+        from hypothesis.errors import HypothesisSideeffectWarning
+        from hypothesis.internal import charmap
+        from hypothesis.internal.conjecture.providers import _get_local_constants
+
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", HypothesisSideeffectWarning
+            )  # so early it is slow for no use in one process
+            _get_local_constants()
+            charmap.charmap()
 
 
 def _preload() -> None:

@@ -90,6 +90,14 @@ class Senders:
         self._target = target
         self.answered: set[str] = set()
         self.over = False
+        self.pause = 0.0
+        """Seconds between two alerts of a sender: for phases in which nothing but time passes, and all processors would be busy."""
+
+    async def at_full_speed(self) -> None:
+        """Return once they send as fast as they are answered, so that alerts are on their way at any instant."""
+        self.pause = 0
+        wanted = len(self.answered) + 2 * SENDERS
+        await until(lambda: len(self.answered) >= wanted)
 
     async def send(self, name: str) -> None:
         # A pool of its own: otherwise all channels of this process share one connection.
@@ -108,6 +116,7 @@ class Senders:
                 else:
                     self.answered.add(key)
                     number += 1
+                    await asyncio.sleep(self.pause)
 
 
 async def test_an_alert_that_was_answered_is_stored_once_even_if_a_process_dies(
@@ -125,16 +134,20 @@ async def test_an_alert_that_was_answered_is_stored_once_even_if_a_process_dies(
             killed, stays = service.pids
             os.kill(killed, signal.SIGKILL)
             await until(lambda: len(service.pids) == 3)
+            senders.pause = 0.05
             await until(lambda: service.takes_alerts(service_number(service, killed)), 60)
             assert "tocsin_process_ended_total" in (await service.get("/metrics"))[1]
             await until(service.is_ready)
 
+            await senders.at_full_speed()
             os.kill(stays, signal.SIGSTOP)
+            senders.pause = 0.05
             status, _ = await service.get("/readyz")
             os.kill(stays, signal.SIGCONT)
             assert status == 503, "callers of the one that stands still would wait"
             await until(service.is_ready)
 
+            await senders.at_full_speed()
             service.process.send_signal(signal.SIGTERM)
             assert await service.process.wait() == 0
             senders.over = True

@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
@@ -30,11 +31,17 @@ class _Code:
     scopes: list[str]
 
 
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    """The same one for all: to make it takes sixty milliseconds."""
+    return rsa.generate_private_key(65537, 2048)
+
+
 class OidcProvider:
     """Each visitor is logged in as `subject` with `groups`, unless `denies`."""
 
     def __init__(self) -> None:
-        self._key = rsa.generate_private_key(65537, 2048)
+        self._key = _key()
         self._codes: dict[str, _Code] = {}
         self.url = ""
         self.returns_to = ""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
 import jwt
@@ -21,11 +22,17 @@ from tests.wired import KEYS, NOWHERE
 NOW = 1_800_000_000.0
 
 
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    """The first key of each issuer: to make it takes sixty milliseconds."""
+    return rsa.generate_private_key(65537, 2048)
+
+
 class Issuer:
     """Publishes keys; counts how often they are fetched."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, Any] = {"one": rsa.generate_private_key(65537, 2048)}
+        self.keys: dict[str, Any] = {"one": _key()}
         self.fetches = 0
         self.broken = False
         self.url = ""

@@ -245,15 +245,13 @@ class Notify:
         user: str = "",
     ) -> internal_pb.CancelNotificationsResponse:
         """Stop one incident's pages, or those of one user."""
-        cancellation = internal_pb.Cancellation(
-            org_id=org,
-            incident=f"incidents/{incident}",
-            generation=-1 if user else generation,
-            reason=reason,
-            spares_lasting=spares_lasting,
-            own=internal_pb.OwnPages(user=user, generation=generation) if user else None,
+        return await self.cancel_all(
+            cancellation(org, incident, generation, reason, spares_lasting=spares_lasting, user=user)
         )
-        request = internal_pb.CancelNotificationsRequest(cancellations=[cancellation])
+
+    async def cancel_all(self, *cancellations: internal_pb.Cancellation) -> internal_pb.CancelNotificationsResponse:
+        """Several at once, as the relay sends them."""
+        request = internal_pb.CancelNotificationsRequest(cancellations=cancellations)
         response: internal_pb.CancelNotificationsResponse = await self.internal.CancelNotifications(
             request, metadata=internal()
         )
@@ -275,6 +273,26 @@ class Notify:
             )
         )
         await self.contacts.UpdateNotificationRules(request, metadata=bearer(org, subject=user))
+
+
+def cancellation(
+    org: str,
+    incident: uuid.UUID,
+    generation: int = 1,
+    reason: str = "acknowledged by users/ana",
+    *,
+    spares_lasting: bool = False,
+    user: str = "",
+) -> internal_pb.Cancellation:
+    """An order to stop one incident's pages, or those of one user."""
+    return internal_pb.Cancellation(
+        org_id=org,
+        incident=f"incidents/{incident}",
+        generation=-1 if user else generation,
+        reason=reason,
+        spares_lasting=spares_lasting,
+        own=internal_pb.OwnPages(user=user, generation=generation) if user else None,
+    )
 
 
 def job(

@@ -16,7 +16,7 @@ from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, apply
 from tocsin_escalation.app.incidents.reconcile_pages import PageReconciler
 from tocsin_escalation.app.people import people
 from tocsin_escalation.app.people import policies as writing
-from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.escalation import Reached, State
 from tocsin_escalation.domain.events import (
     Acknowledged,
     Escalated,
@@ -31,6 +31,7 @@ from tocsin_escalation.domain.events import (
     Snoozed,
     Unacknowledged,
 )
+from tocsin_escalation.domain.paging import open_pages
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_kit.db.pool import Tx
@@ -232,12 +233,13 @@ async def test_rounds_go_on_where_the_last_one_ended(desk: Desk, monkeypatch: py
 ANSWERS: list[Event] = [
     Acknowledged(ANA),
     Snoozed(ANA, timedelta(minutes=5)),
+    Escalated(ANA),
     Reassigned(ANA, (CEM,)),
     Restarted(ANA),
     Merged(ANA, uuid4()),
     Resolved(ANA),
 ]
-"""Each stops the pages of the incident."""
+"""Each stops the pages of the incident, or Ana's."""
 
 
 class Answered:
@@ -270,7 +272,8 @@ class Answered:
                 self.incident,
                 rows[0],
             )
-        self.notify.stopped = Cancellation.FromString(stop["payload"]).generation
+        told = Cancellation.FromString(stop["payload"])
+        self.notify.stopped = told.own.generation or told.generation
 
 
 @pytest.mark.parametrize("event", ANSWERS, ids=lambda event: type(event).__name__)
@@ -333,3 +336,30 @@ async def test_ingest_has_time_to_close_what_is_over(desk: Desk) -> None:
         assert await handed_over(desk) == []
     await quick.round()
     assert len(await handed_over(desk)) == 1
+
+
+async def test_the_stopped_page_of_who_passed_it_on_is_not_waited_for(desk: Desk) -> None:
+    """It was never accepted, and all others have failed: nobody was reached, and this is said."""
+    incident = await desk.opens()
+    [own] = (await desk.run(incident)).pages
+    await desk.take(incident, Escalated(ANA))
+    others = set((await desk.run(incident)).pages) - {own}
+    failed = [OutcomeArrival(ORG, incident, PageOutcome(page, "ben", OutcomeKind.FAILED, 2)) for page in others]
+    await apply_outcomes(desk.db, desk.effects, failed)
+    run = await desk.run(incident)
+    assert (run.state, run.reached, set(open_pages(run))) == (State.EXHAUSTED, Reached.UNKNOWN, {own})
+    notify = Forgetful()
+    notify.known.add((ORG, own))
+    quick = reconciler(desk, notify)
+    await quick.round()
+    await quick.round()
+    assert (await desk.run(incident)).reached is Reached.UNKNOWN, "it may still be sent"
+    notify.stopped = 1
+    patient, quick = reconciler(desk, notify, grace=3600.0), reconciler(desk, notify)
+    for looks in (patient, patient, patient, quick):
+        await looks.round()
+        assert (await desk.run(incident)).reached is Reached.UNKNOWN, "an attempt may be under way"
+    await quick.round()
+    run = await desk.run(incident)
+    assert (run.reached, open_pages(run)) == (Reached.NOBODY, {})
+    assert (await desk.said(incident))[-1] == "nobody_reached"

@@ -34,6 +34,7 @@ from tocsin_escalation.domain.events import (
     Noted,
     PageForgotten,
     PageOutcome,
+    PageStopped,
     Reassigned,
     Resolved,
     RespondersAdded,
@@ -51,7 +52,7 @@ from tocsin_escalation.domain.events import (
 from tocsin_escalation.domain.levels import Beginning, current_level, due_after, next_turn, repeat_pages, start_level
 from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
 from tocsin_escalation.domain.operators import promote, remove
-from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell
+from tocsin_escalation.domain.outcomes import hand_again, take_outcome, tell, without_stopped
 from tocsin_escalation.domain.paging import (
     Moment,
     asks,
@@ -123,6 +124,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return take_outcome(run, event, now, directory, timer_id)
         case PageForgotten():
             return hand_again(run, event, now)
+        case PageStopped():
+            return without_stopped(run, event)
         case StopForgotten():
             return _begin_beyond(run, event, now, directory, timer_id)
         case _:
@@ -137,7 +140,7 @@ def _after_the_end(run: Escalation, event: Event) -> Decision:
             return Decision(run, notes=(Note(NoteKind.STALE, f"timers/{fired}", "timer fired after resolve"),))
         case PageOutcome():
             return Decision(run, notes=(tell(event),))
-        case Started() | AlertsAdded() | UnmergedFrom():
+        case Started() | AlertsAdded() | UnmergedFrom() | PageStopped():
             return Decision(run, already=True)
         case _:
             return Decision(run, refusal=Refusal.INCIDENT_RESOLVED)

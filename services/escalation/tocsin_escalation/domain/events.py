@@ -244,6 +244,13 @@ class StopForgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class PageStopped:
+    """Notify has stopped a page of an earlier generation, whose user had passed the incident on: no outcome of it follows."""
+
+    page: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class PageForgotten:
     """Notify got the page and does not know it any more: its database was restored from a backup.
 
@@ -283,4 +290,5 @@ Event = (
     | PageOutcome
     | PageForgotten
     | StopForgotten
+    | PageStopped
 )

@@ -14,7 +14,7 @@ from uuid import UUID
 from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, Page, PageType, page_id
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PagedRun, PageState, Reached, Run, State, TimerKind
-from tocsin_escalation.domain.events import OutcomeKind, PageForgotten, PageOutcome
+from tocsin_escalation.domain.events import OutcomeKind, PageForgotten, PageOutcome, PageStopped
 from tocsin_escalation.domain.levels import Beginning, current_level, next_turn, start_level
 from tocsin_escalation.domain.paging import judge_reached
 from tocsin_escalation.domain.policy import Directory
@@ -23,6 +23,7 @@ from tocsin_escalation.domain.turns import holder
 PROMPT: Final = timedelta(seconds=2)
 """An outcome within this time after its level was due counts as immediate."""
 _NOTIFY: Final = "services/notify"
+_NOBODY: Final = "nobody was reached: every page was unreachable or failed for good, and no level is left"
 _KINDS: Final = {
     OutcomeKind.UNREACHABLE: NoteKind.PAGE_UNREACHABLE,
     OutcomeKind.FAILED: NoteKind.PAGE_FAILED,
@@ -50,8 +51,7 @@ def take_outcome(
         left = _leave_level(following, now, directory, timer_id)
         return Decision(left.next, left.commands, (note, *left.notes))
     if following.reached is Reached.NOBODY and run.reached is not Reached.NOBODY:
-        why = "nobody was reached: every page was unreachable or failed for good, and no level is left"
-        return Decision(following, notes=(note, Note(NoteKind.NOBODY_REACHED, "", why)))
+        return Decision(following, notes=(note, Note(NoteKind.NOBODY_REACHED, "", _NOBODY)))
     return Decision(following, notes=(note,))
 
 
@@ -83,6 +83,18 @@ def hand_again(run: Escalation, event: PageForgotten, now: datetime) -> Decision
     )
     text = f"the page of users/{event.user} is handed to notify again, which did not know it any more"
     return Decision(run, (page,), (Note(NoteKind.NOTE, "", text, event.level, page=event.page),))
+
+
+def without_stopped(run: Escalation, event: PageStopped) -> Decision:
+    """It is not waited for any more. If it was the last open page, nobody may have been reached."""
+    if run.pages.get(event.page) is not PageState.OPEN:
+        return Decision(run, already=True)
+    following = judge_reached(
+        replace(run, pages={page: state for page, state in run.pages.items() if page != event.page})
+    )
+    if following.reached is Reached.NOBODY and run.reached is not Reached.NOBODY:
+        return Decision(following, notes=(Note(NoteKind.NOBODY_REACHED, "", _NOBODY),))
+    return Decision(following)
 
 
 def tell(outcome: PageOutcome) -> Note:

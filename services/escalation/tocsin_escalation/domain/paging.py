@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import (
-    ASKED,
     Command,
     Decision,
     Note,
@@ -18,9 +16,6 @@ from tocsin_escalation.domain.decision import (
 )
 from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, changed
-
-_PASSED_ON: Final = 10
-"""Generations before this one whose pages of a user are looked for: as often may others have passed an incident on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +99,14 @@ def halt(run: Escalation) -> Escalation:
 
 def without_own_pages(run: Escalation, actor: str) -> tuple[Escalation, tuple[StopPages, ...]]:
     """The next generation of a run that `actor` passes on. Their own pages are stopped: they have answered. Those of others go
-    on, as when a level passes: nobody has it in hand yet."""
-    following = next_generation(run)
+    on, as when a level passes: nobody has it in hand yet.
+
+    Stopped pages stay open here, since a page does not say whose it is, until notify says that it stopped them (`PageStopped`).
+    """
     user = actor.removeprefix("users/")
-    if (
-        run.state not in (State.TRIGGERED, State.EXHAUSTED)
-        or not actor.startswith("users/")
-        or user not in run.paged_users
-    ):
-        return following, ()
-    own = _pages_of(run, user)
-    following = replace(following, pages={page: state for page, state in run.pages.items() if page not in own})
-    return following, (StopPages(run.generation, f"passed on by {actor}", user=user),)
-
-
-def _pages_of(run: Escalation, user: str) -> frozenset[UUID]:
-    """The pages that this user may have had. Of stopped pages no outcome comes, so none is waited for."""
-    # Others may have passed it on before: that begins a generation and stops no page of this user.
-    generations = range(max(0, run.generation - _PASSED_ON), run.generation + 1)
-    runs = (replace(run, generation=each, repeat=repeat) for each in generations for repeat in range(run.repeat + 1))
-    return frozenset(
-        page_id(each, type_, level, user)
-        for each in runs
-        for level in range(run.level + 1)
-        for type_ in (PageType.ESCALATION, ASKED)
-    )
+    if not actor.startswith("users/") or user not in run.paged_users:
+        return next_generation(run), ()
+    return next_generation(run), (StopPages(run.generation, f"passed on by {actor}", user=user),)
 
 
 def open_pages(run: Escalation) -> dict[UUID, PageState]:

@@ -16,7 +16,7 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.contacts.user_changes import UserChange, UserChanges, UserEvent
 from tocsin_notify.app.events.publish_events import PublishEvents
-from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.app.pages.cancel import Cancel, fences_of
 from tocsin_notify.app.pages.intake import Intake
 from tocsin_notify.app.pages.jobs import read_job
 from tocsin_notify.domain.reach import why_unreachable
@@ -140,7 +140,7 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
     ) -> pb.CancelNotificationsResponse:
         """See the contract."""
         current_call().require_internal()
-        stopped = await self._cancel.do(request.cancellations)
+        stopped = await self._cancel(fences_of(request.cancellations))
         return pb.CancelNotificationsResponse(cancelled=stopped.cancelled, crossed=stopped.crossed)
 
     async def ApplyUserChanges(self, request: pb.ApplyUserChangesRequest, context: Any) -> pb.ApplyUserChangesResponse:

@@ -17,7 +17,7 @@ from tocsin_notify.app.contacts.devices import Devices
 from tocsin_notify.app.delivery.people_first import PeopleFirst
 from tocsin_notify.app.delivery.receipts import Receipts
 from tocsin_notify.app.messages.digest_stops import DigestStops
-from tocsin_notify.app.pages.cancel import Cancel
+from tocsin_notify.app.pages.cancel import Cancel, fences_of
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.page import Channel
@@ -41,7 +41,7 @@ class Answering:
 
     def __init__(self, base: Base, people: People, cancel: Cancel, first: PeopleFirst) -> None:
         async def stop(cancellations: Sequence[Cancellation]) -> None:
-            await cancel.do(cancellations)
+            await cancel(fences_of(cancellations))
 
         settings = base.settings
         self._base = base

@@ -180,7 +180,8 @@ class Cancellation(_message.Message):
     @_builtins.property
     def own(self) -> Global___OwnPages:
         """Only pages of one user. `generation` is -1 beside it: a notify of the version before, which does not know this field, then stops
-        nothing. It would stop the pages of all users otherwise.
+        nothing. It would stop the pages of all users otherwise. Like any stop it also holds for pages that come after it, and for
+        those that wait in a bundle.
         """
 
     def __init__(

@@ -7,6 +7,7 @@ next level. The comparison runs continuously, over a part of the incidents at a 
 The same comparison shows when escalation has lost an answer of a person. An answer stops the pages of a generation and begins the
 next one in one transaction. If the pages of the present generation are stopped in notify, that transaction was lost: a standby
 that lacked it took over. No page of the incident could be sent any more, so the incident begins a generation that was never used.
+Stopped pages of earlier generations are those of users who passed the incident on. No outcome of them follows.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +26,7 @@ from tocsin_escalation.app.incidents.decision_data import Step
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.app.incidents.jobs import PAGE
 from tocsin_escalation.domain.escalation import PageState
-from tocsin_escalation.domain.events import StopForgotten
+from tocsin_escalation.domain.events import PageStopped, StopForgotten
 from tocsin_escalation.store.incidents import pages, timeline
 from tocsin_escalation.store.incidents.pages import OpenPage
 
@@ -62,6 +63,8 @@ class _Page:
     compared: int
     unknown: list[OpenPage]
     stopped: list[Stopped]
+    over: list[OpenPage]
+    """Stopped, of earlier generations."""
     position: UUID | None
     """Where the next page begins; None at the end."""
 
@@ -94,6 +97,7 @@ class PageReconciler:
         self._grace = grace
         self._differences = LastingDifferences[OpenPage](grace)
         self._stops = LastingDifferences[Stopped](2 * grace)
+        self._over = LastingDifferences[OpenPage](grace)
         self._position: UUID | None = None
 
     async def round(self) -> None:
@@ -110,9 +114,13 @@ class PageReconciler:
             stopped = self._stops.due(page.stopped)
             await self._begin_beyond(stopped)
             self._stops.tried(stopped)
+            over = self._over.due(page.over)
+            await self._settle(over)
+            self._over.tried(over)
             if self._position is None:
                 self._differences.forget_others()
                 self._stops.forget_others()
+                self._over.forget_others()
                 break
 
     async def all_now(self, *, mend: bool) -> Report:
@@ -126,6 +134,7 @@ class PageReconciler:
             if mend:
                 report.handed |= await self._hand_over(page.unknown)
                 report.stopped += await self._begin_beyond(page.stopped)
+                await self._settle(page.over)
             if position is None:
                 return report
 
@@ -134,8 +143,13 @@ class PageReconciler:
             found, position = await pages.open_after(tx, after, BATCH)
         known = await self._notify.knows([(each.org_id, each.page) for each in found]) if found else []
         both = list(zip(found, known, strict=True))
-        stopped = dict.fromkeys(Stopped(each.org_id, each.incident_id, up_to) for each, up_to in both if up_to)
-        return _Page(len(found), [each for each, up_to in both if up_to is None], list(stopped), position)
+        stopped = {
+            Stopped(each.org_id, each.incident_id, up_to): None
+            for each, up_to in both
+            if up_to is not None and up_to >= each.generation
+        }
+        over = [each for each, up_to in both if up_to and up_to < each.generation]
+        return _Page(len(found), [each for each, up_to in both if up_to is None], list(stopped), over, position)
 
     async def _handed_before(self, unknown: Sequence[OpenPage]) -> list[OpenPage]:
         """Without those of tenants whose pages wait in the outbox: notify may not have got them yet, and will get them from
@@ -188,6 +202,22 @@ class PageReconciler:
             return {each.event.page for each in made}
 
         return work
+
+    async def _settle(self, over: Sequence[OpenPage]) -> None:
+        """They are not waited for any more. One that fails holds up no other. Raises DATABASE_UNAVAILABLE."""
+
+        def work_of(some: Sequence[OpenPage]) -> Callable[[Tx], Awaitable[object]]:
+            steps = [Step(each.incident_id, PageStopped(each.page), org_id=each.org_id) for each in some]
+            return lambda tx: advance(tx, steps, self._effects, entries=False)
+
+        async def work(some: Sequence[OpenPage]) -> None:
+            await run_transaction(self._database, None, work_of(some))
+
+        def failed(each: OpenPage) -> None:
+            _log.exception("stopped_page_not_settled", org_id=each.org_id, incident=str(each.incident_id))
+
+        for first in range(0, len(over), _HANDED_TOGETHER):
+            await bisect(over[first : first + _HANDED_TOGETHER], work, failed)
 
     async def _begin_beyond(self, stopped: Sequence[Stopped]) -> list[Stopped]:
         """Which incidents are paged again. One that fails holds up no other. Raises DATABASE_UNAVAILABLE."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.escalation import PagedRun, PageState, Reached, Run, State
 
-_OPEN_AFTER: Final = """SELECT org_id, incident_id, pages FROM escalations
+_OPEN_AFTER: Final = """SELECT org_id, incident_id, pages, generation FROM escalations
   WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2"""
 _NOBODYS: Final = UUID(int=0)
 """Stands in rows that are older than the states of pages."""
@@ -25,14 +25,16 @@ class OpenPage:
     org_id: str
     incident_id: UUID
     page: UUID
+    generation: int = field(default=0, compare=False)
+    """The present one of the incident."""
 
 
 async def open_after(tx: Tx, after: UUID | None, limit: int) -> tuple[list[OpenPage], UUID | None]:
     """The open pages of up to `limit` unresolved incidents, by their ids, after `after`; and where to continue, None at the end."""
     records = await tx.fetch(_OPEN_AFTER, after, limit)
     found = [
-        OpenPage(org_id, incident_id, page)
-        for org_id, incident_id, text in records
+        OpenPage(org_id, incident_id, page, generation)
+        for org_id, incident_id, text, generation in records
         for page, state in from_json(text).items()
         if state is PageState.OPEN and page != _NOBODYS
     ]

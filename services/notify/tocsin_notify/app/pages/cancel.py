@@ -1,7 +1,7 @@
 """Stop the pages of incidents: once this has returned, no call starts for them (I5)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import grpc
@@ -19,9 +19,8 @@ from tocsin_notify.store.delivery import notifications
 from tocsin_notify.store.delivery.gate import incident_key, wait_for_started_calls
 from tocsin_notify.store.delivery.gatekeeper import Gatekeeper, is_unhindered
 from tocsin_notify.store.named import Named
-from tocsin_notify.store.pages import bundles, own_pages, pages
-from tocsin_notify.store.pages.own_pages import OwnStop
-from tocsin_notify.store.pages.pages import NOTHING, Fence
+from tocsin_notify.store.pages import bundles, pages
+from tocsin_notify.store.pages.pages import NOTHING, Fence, OwnStop
 
 _log = get_logger(__name__)
 
@@ -34,18 +33,19 @@ class Stopped:
     crossed: int
 
 
-def stops_of(cancellations: Sequence[Cancellation]) -> tuple[list[Fence], list[OwnStop]]:
-    """What escalation's cancellations ask for: fences, and stops of single users' pages. Raises INVALID_FIELD."""
-    fences, own = [], []
+def fences_of(cancellations: Sequence[Cancellation]) -> list[Fence]:
+    """What escalation's cancellations ask for. Raises INVALID_FIELD."""
+    fences = []
     for index, each in enumerate(cancellations):
         incident = parse_uuid_name(each.incident, "incidents", field=f"cancellations[{index}].incident")
         reason = each.reason.replace("\0", " ")[:1024]
         if each.HasField("own"):
-            own.append(OwnStop(each.org_id, incident, each.own.user, each.own.generation, reason))
+            own = {each.own.user: OwnStop(each.own.generation, reason)}
+            fences.append(Fence(each.org_id, incident, NOTHING, "", NOTHING, own))
         else:
             final = NOTHING if each.spares_lasting else each.generation
             fences.append(Fence(each.org_id, incident, each.generation, reason, final))
-    return fences, own
+    return fences
 
 
 class Cancel:
@@ -61,24 +61,12 @@ class Cancel:
         self._hints = hints
         self._metrics = metrics
 
-    async def do(self, cancellations: Sequence[Cancellation]) -> Stopped:
-        """All that escalation asks for. Raises INVALID_FIELD, and what `__call__` raises."""
-        fences, own = stops_of(cancellations)
-        done = await self._stop_own(own) if own else Stopped(0, 0)
-        if not fences:
-            return done
-        fenced = await self(fences)
-        return Stopped(done.cancelled + fenced.cancelled, done.crossed + fenced.crossed)
-
     async def __call__(self, fences: Sequence[Fence]) -> Stopped:
         """Raises CANCEL_UNCONFIRMED when a sender neither starts its calls nor dies: the caller must repeat the call."""
-        highest: dict[tuple[str, UUID], Fence] = {}
+        highest: dict[Named, Fence] = {}
         for fence in fences:
             key = fence.org_id, fence.incident
-            other = highest.get(key, fence)
-            higher = fence if other.generation < fence.generation else other
-            final = max(fence.final_generation, other.final_generation)
-            highest[key] = replace(higher, final_generation=final)
+            highest[key] = highest[key].together(fence) if key in highest else fence
         incidents = sorted(highest)
         try:
             async with self._gatekeeper.watching():
@@ -104,29 +92,7 @@ class Cancel:
         self._metrics.cancelled.inc(len(cancelled))
         self._metrics.crossed.inc(crossed)
         for fence in highest.values():
-            _log.info(
-                "pages_stopped",
-                org_id=fence.org_id,
-                incident=str(fence.incident),
-                generation=fence.generation,
-                reason=fence.reason,
-            )
-        return Stopped(len(cancelled), crossed)
-
-    async def _stop_own(self, own: Sequence[OwnStop]) -> Stopped:
-        async with self._db.system() as tx:
-            cancelled, crossed = await own_pages.stop(tx, own)
-        self._hints.disarm(cancelled)
-        self._metrics.cancelled.inc(len(cancelled))
-        for each in own:
-            _log.info(
-                "pages_stopped",
-                org_id=each.org_id,
-                incident=str(each.incident),
-                user=each.user,
-                generation=each.generation,
-                reason=each.reason,
-            )
+            _tell(fence)
         return Stopped(len(cancelled), crossed)
 
     async def _stop_at_once(self, incidents: Sequence[Named]) -> tuple[list[UUID], int] | None:
@@ -162,3 +128,11 @@ class Cancel:
                 cancelled, _ = await notifications.cancel_fenced(tx, over)
                 stopped += cancelled
         return stopped, over + found.told
+
+
+def _tell(fence: Fence) -> None:
+    about = {"org_id": fence.org_id, "incident": str(fence.incident)}
+    if fence.generation != NOTHING:
+        _log.info("pages_stopped", **about, generation=fence.generation, reason=fence.reason)
+    for user, own in fence.own.items():
+        _log.info("pages_stopped", **about, user=user, generation=own.generation, reason=own.reason)

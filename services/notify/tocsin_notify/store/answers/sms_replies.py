@@ -11,7 +11,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.store.contacts.languages import language_of
-from tocsin_notify.store.pages.fences import stops
+from tocsin_notify.store.pages.fences import stops_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ SELECT {columns(TextedPage)} FROM (
   JOIN notifications n ON n.org_id = c.org_id AND n.user_id = c.user_id AND n.contact_method = c.id
   JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
   LEFT JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
-  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops_all("f", "n")}
   WHERE c.channel = 'sms' AND c.address = $1 AND c.delete_time IS NULL AND c.verify_time IS NOT NULL
     AND NOT c.user_disabled AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])
   ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC

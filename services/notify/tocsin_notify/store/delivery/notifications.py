@@ -16,7 +16,7 @@ from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.outcomes import SENT
 from tocsin_notify.store.delivery.rows import Claimed, Concluded, NotificationHead, Upcoming
 from tocsin_notify.store.delivery.senders import NAMES
-from tocsin_notify.store.pages.fences import answered_of, stops
+from tocsin_notify.store.pages.fences import answered_of, reason_of, stops
 from tocsin_notify.store.queues import PAUSED
 
 EARLY: Final = 0.1
@@ -66,7 +66,7 @@ WITH mine AS (
     m.attempts + 1 AS attempts, m.tries + 1 AS tries,
     p.type, p.job, p.planned_time, c.address, c.secret, c.key_id, {language_of("m")},
     {answered_of("m")} AS answered,
-    CASE WHEN f.reason IS NOT NULL THEN f.reason
+    CASE WHEN f.reason IS NOT NULL THEN {reason_of("f", "m")}
          WHEN p.type = 'verification' AND p.create_time < app_now() - interval '10 minutes' THEN 'the code is over'
          WHEN p.expire_time <= app_now() THEN 'the time in which it may be sent is over'
     END AS stop_reason,
@@ -127,7 +127,7 @@ WITH given AS (
   SELECT * FROM notifications WHERE id = ANY($2::uuid[]) ORDER BY id FOR UPDATE
 ), mine AS (
   SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.contact_method, n.priority, n.generation,
-    g.verdict, g.detail, g.delay, g.report, f.reason AS fence_reason
+    g.verdict, g.detail, g.delay, g.report, {reason_of("f", "n")} AS fence_reason
   FROM held n
   JOIN given g ON g.id = n.id AND g.org_id IS NOT DISTINCT FROM n.org_id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
@@ -174,7 +174,7 @@ WHERE n.state = 'sending' AND n.lease_until > app_now()
 _CANCEL: Final = f"""
 WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
 mine AS (
-  SELECT n.id, n.state, f.reason FROM given g
+  SELECT n.id, n.state, {reason_of("f", "n")} AS reason FROM given g
   JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
   JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {stops("f", "n")}
     AND (n.state = 'pending' OR (n.state = 'sending' AND n.lease_until <= app_now()))
@@ -218,7 +218,7 @@ WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM $3 AND n.state = 'pending'
 """
 _REDRIVE: Final = f"""
 WITH judged AS (
-  SELECT n.id, f.reason, p.priority FROM notifications n
+  SELECT n.id, {reason_of("f", "n")} AS reason, p.priority FROM notifications n
   JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
   WHERE n.id = ANY($1::uuid[]) AND ($2 = '*' OR n.org_id = $2) AND n.state = 'dead' ORDER BY n.id FOR UPDATE OF n

@@ -9,12 +9,12 @@ from tocsin_kit.db.pool import OneRoundTrip, Tx
 from tocsin_notify.domain.evidence import Receipt
 from tocsin_notify.store.contacts.languages import language_of
 from tocsin_notify.store.delivery.rows import AnsweredPage, Receipted, Unreceipted
-from tocsin_notify.store.pages.fences import stops
+from tocsin_notify.store.pages.fences import reason_of, stops
 from tocsin_notify.store.tables import IS_RECEIPTED, NAMES_A_SLACK_MESSAGE
 
 _LOCK: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
-  n.tries, a.evidence, p.type, p.job, f.reason AS fence_reason,
+  n.tries, a.evidence, p.type, p.job, {reason_of("f", "n")} AS fence_reason,
   EXISTS (SELECT FROM attempts l WHERE l.org_id = n.org_id AND l.notification_id = n.id AND l.number > $3
           AND (l.outcome IN ('started', 'sent') OR l.evidence <> '')) AS outdone
 FROM notifications n

@@ -12,7 +12,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_notify.domain.bundling import Pace
 from tocsin_notify.store.fair_claims import fairly_taken
 from tocsin_notify.store.named import Named, in_columns
-from tocsin_notify.store.pages.fences import stops_in_bundle
+from tocsin_notify.store.pages.fences import reason_of, stops_in_bundle
 from tocsin_notify.store.pages.pages import CANCELS
 
 User = tuple[str, str]
@@ -110,7 +110,7 @@ SELECT org_id, user_id, bundle, part FROM large
 """
 _MEMBERS: Final = f"""
 SELECT b.bundle, p.id, p.user_id, p.incident, p.generation, p.type, p.job,
-  coalesce(p.planned_time, p.create_time) AS since, p.urgency, f.reason AS stopped
+  coalesce(p.planned_time, p.create_time) AS since, p.urgency, {reason_of("f", "p")} AS stopped
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
 JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
 JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
@@ -148,7 +148,7 @@ JOIN quiet_bundles q ON q.org_id = g.org_id AND q.bundle = g.bundle ORDER BY q.o
 """
 _CANCEL: Final = f"""{CANCELS}
 WITH mine AS (
-  SELECT n.id, f.reason FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+  SELECT n.id, {reason_of("f", "n")} AS reason FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
   JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
   JOIN cancel_fences f ON {stops_in_bundle("f", "b")}
   JOIN notifications n ON n.org_id = b.org_id AND n.page_id = b.page_id AND n.state = 'bundled'

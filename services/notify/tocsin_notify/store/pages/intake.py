@@ -6,12 +6,13 @@ from typing import Final
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.store.pages import pages, people
+from tocsin_notify.store.pages.fences import reason_of
 from tocsin_notify.store.pages.pages import NewPage, Stored
 from tocsin_notify.store.pages.people import Person, User
 from tocsin_notify.store.queues import PAUSED
 
 _TAKE: Final = pages.storing(f"""
-SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused,
+SELECT s.id, {reason_of("f", "s")} AS fence_reason, app_now() AS now, {PAUSED} AS paused,
   {", ".join(f"NULL AS {column}" for column in people.COLUMNS)}
 {pages.FENCED}
 UNION ALL

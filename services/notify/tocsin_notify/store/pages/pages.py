@@ -1,7 +1,8 @@
 """Pages, and the fences that stop them."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -12,7 +13,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.row_arrays import RowArrays
 
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
-from tocsin_notify.store.pages.fences import stops, stops_in_bundle
+from tocsin_notify.store.pages.fences import reason_of, stopped_up_to, stops, stops_in_bundle
 from tocsin_notify.store.queues import PAUSED
 
 _GIVEN: Final = RowArrays(
@@ -35,7 +36,7 @@ WITH given AS (
     channel_override, only_method, job, expire_time, outlasts)
   SELECT * FROM given ORDER BY id
   ON CONFLICT (id) DO NOTHING
-  RETURNING id, org_id, incident, generation, outlasts
+  RETURNING id, org_id, user_id, incident, generation, outlasts
 )
 {then}"""
 
@@ -43,15 +44,18 @@ WITH given AS (
 FENCED: Final = f"""
 FROM stored s LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND {stops("f", "s")}
 """
-_INSERT: Final = storing(f"SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused {FENCED}")
+_INSERT: Final = storing(
+    f"SELECT s.id, {reason_of('f', 's')} AS fence_reason, app_now() AS now, {PAUSED} AS paused {FENCED}"
+)
 
 _FENCE_OF: Final = f"""
-SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean AS outlasts) AS p
+SELECT {reason_of("f", "p")}
+FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean AS outlasts, $5::text AS user_id) AS p
 WHERE f.org_id = $1 AND f.incident = $2 AND {stops("f", "p")}
 """
 
 _KNOWN: Final = f"""
-SELECT p.org_id, p.id, coalesce(f.generation, 0) AS stopped FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+SELECT p.org_id, p.id, coalesce({stopped_up_to("f", "p")}, 0) AS stopped FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id
 LEFT JOIN cancel_fences f ON f.org_id = p.org_id AND f.incident = p.incident AND {stops("f", "p")}
 """
@@ -63,15 +67,22 @@ NOTHING: Final = -1
 """A generation before all others."""
 _FENCE: Final = f"""{CANCELS}
 WITH raised AS (
-  INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, final_generation, followed)
-  SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[]) ORDER BY 1, 2
+  INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, final_generation, own, followed)
+  SELECT *, g.generation = {NOTHING}
+  FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[], $6::jsonb[])
+    AS g(org_id, incident, generation, reason, final_generation, own) ORDER BY 1, 2
   ON CONFLICT (org_id, incident) DO UPDATE SET
     reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
     generation = greatest(f.generation, excluded.generation),
     final_generation = greatest(coalesce(f.final_generation, f.generation), excluded.final_generation),
+    own = CASE WHEN excluded.own = '{{}}' THEN f.own ELSE (
+      SELECT jsonb_object_agg(user_id, stop) FROM (
+        SELECT DISTINCT ON (key) key AS user_id, value AS stop
+        FROM (SELECT * FROM jsonb_each(f.own) UNION ALL SELECT * FROM jsonb_each(excluded.own)) AS stops
+        ORDER BY key, (value->>'generation')::int DESC) AS newest) END,
     followed = f.followed AND excluded.generation <= f.generation,
     update_time = app_now()
-  RETURNING f.org_id, f.incident, f.generation
+  RETURNING f.org_id, f.incident, f.generation, f.own
 )
 SELECT DISTINCT b.org_id, b.bundle FROM raised f
 JOIN bundle_pages b ON {stops_in_bundle("f", "b")}
@@ -124,9 +135,17 @@ Held = Mapping[UUID, tuple[Page, bytes]]
 """Pages that a transaction holds, each with its job."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class OwnStop:
+    """Pages of one user up to this generation are stopped, because they have passed the incident on."""
+
+    generation: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Pages of this incident up to this generation are stopped."""
+    """Pages of this incident up to this generation are stopped; `NOTHING`: only those of the users in `own`."""
 
     org_id: str
     incident: UUID
@@ -134,6 +153,15 @@ class Fence:
     reason: str
     final_generation: int
     """Up to which generation it also stops those that outlast an acknowledge; `NOTHING`: it does not stop them."""
+    own: Mapping[str, OwnStop] = field(default_factory=dict)
+    """By `users/{user}`."""
+
+    def together(self, other: "Fence") -> "Fence":
+        """One fence that stops what these two of one incident stop."""
+        higher = other if self.generation < other.generation else self
+        users = {*self.own, *other.own}
+        own = {user: max(each for each in (self.own.get(user), other.own.get(user)) if each) for user in users}
+        return replace(higher, final_generation=max(self.final_generation, other.final_generation), own=own)
 
 
 async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
@@ -213,6 +241,7 @@ async def ensure(tx: Tx, page: NewPage) -> str | None:
         page.incident,
         page.generation,
         page.page.outlasts,
+        page.user_id,
     )
     return reason
 
@@ -225,7 +254,7 @@ def _page(row: asyncpg.Record) -> Page:
 
 
 async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> list[tuple[str, UUID]]:
-    """From now on no page of these generations is sent. The generation of a fence never decreases.
+    """From now on no page of these generations is sent. No generation in a fence ever decreases.
 
     Returns the bundles (tenant, id) with pages that the fences stop.
     """
@@ -236,13 +265,18 @@ async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> list[tuple[str, UUID]
         [fence.generation for fence in fences],
         [fence.reason for fence in fences],
         [fence.final_generation for fence in fences],
+        [_own_json(fence) for fence in fences],
     )
     return [(row["org_id"], row["bundle"]) for row in rows]
 
 
+def _own_json(fence: Fence) -> str:
+    return json.dumps({user: {"generation": own.generation, "reason": own.reason} for user, own in fence.own.items()})
+
+
 async def known(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
     """Those of the pages (tenant, id) that exist, in whatever state. For each the generation up to which pages of its incident
-    are stopped, if it is one of them, otherwise 0.
+    are stopped for its user, if it is one of them, otherwise 0.
     """
     rows = await tx.fetch(_KNOWN, [org_id for org_id, _ in claims], [id for _, id in claims])
     return {(row["org_id"], row["id"]): row["stopped"] for row in rows}

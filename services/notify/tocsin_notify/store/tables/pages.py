@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
 from tocsin_notify.store.tables.metadata import METADATA
@@ -111,9 +112,11 @@ cancel_fences: Final = Table(
     column("update_time", TIME, default=NOW),
     column("followed", Boolean, default="true"),
     column("final_generation", Integer, nullable=True),
+    column("own", JSONB, default="'{}'"),
     primary_key("org_id", "incident"),
     index("cancel_fences_oldest", "update_time"),
     index("cancel_fences_to_follow", "update_time", where="NOT followed"),
     index("cancel_fences_open_by_org", "org_id", "update_time", where="NOT followed"),
 )
-"""Fences of stopped incidents: pages up to this generation are not sent."""
+"""Fences of stopped incidents: pages up to this generation are not sent. `own`: by `users/{user}`, the generation up to which the
+pages of a user are not sent who has passed the incident on, and the reason."""

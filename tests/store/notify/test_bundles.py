@@ -294,7 +294,7 @@ async def test_a_bundle_is_answered_as_a_whole_or_one_by_one(world: World) -> No
         assert {each.incident for each in answered.answers} == {each.incident for each in jobs[3:]}
         async with session.get(link) as page:
             shown = await page.text()
-        assert "acknowledged by users/ben" in shown
+        assert "Acknowledged by ben." in shown
         assert "ana acknowledged it at" in shown
         assert "<form" not in shown
 

@@ -290,6 +290,7 @@ def test_a_reminder_is_written_in_the_language_of_its_user(language: str, text: 
             "Behoben von ana.",
         ),
         ("reassigned by users/ana", "Reassigned by ana.", "Anderen übergeben von ana."),
+        ("passed on by users/ana", "Passed on by ana.", "Weitergegeben von ana."),
         ("begun again by users/ana", "Begun again by ana.", "Neu begonnen von ana."),
         (
             "merged into incidents/1 by users/ana",
@@ -309,3 +310,8 @@ def test_what_became_of_an_incident_is_said_in_every_language(reason: str, engli
     """Escalation tells it in words; those of a newer one are shown as they came."""
     assert happened(words_of("en"), reason) == english
     assert happened(words_of("de"), reason) == german
+
+
+def test_the_end_of_a_snooze_is_told_as_the_clock_of_its_reader_shows_it() -> None:
+    reason = "snoozed until 2026-11-22 22:46:42 UTC by users/ana"
+    assert happened(words_of("en"), reason, "Asia/Kolkata") == "Snoozed by ana until 04:16 IST on 23 Nov."

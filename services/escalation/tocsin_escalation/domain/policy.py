@@ -1,7 +1,7 @@
 """Policies: who is paged, in which order, and how fast."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
@@ -125,7 +125,7 @@ class Directory:
 
     `turns`: by policy, the users who have had a turn, the one of longest ago first. `away`: those who are absent. Both are loaded
     only for policies that page one person after the other, and only their levels use them. `policies`: those to which a run may
-    be handed on.
+    be handed on. `zones`: the time zones that users have chosen.
     """
 
     users: frozenset[str] = frozenset()
@@ -134,6 +134,7 @@ class Directory:
     turns: Mapping[str, tuple[str, ...]] | None = None
     away: frozenset[str] = frozenset()
     policies: Mapping[str, Policy] | None = None
+    zones: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """The user ids behind targets, each once, in the order named; unknown and disabled users are left out."""

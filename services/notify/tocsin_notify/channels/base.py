@@ -100,7 +100,7 @@ class Sequel:
     @property
     def words(self) -> str:
         """As people read it: `Acknowledged by ana.`"""
-        return happened(words_of(self.language), self.reason)
+        return happened(words_of(self.language), self.reason, self.job.time_zone)
 
 
 class NotStarted(Exception):

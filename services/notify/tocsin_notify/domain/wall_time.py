@@ -57,6 +57,14 @@ def as_wall_time(moment: datetime, time_zone: str) -> datetime:
     return moment.astimezone(_known(time_zone)).replace(tzinfo=None)
 
 
+def shown_in(moment: datetime, time_zone: str) -> datetime:
+    """The same instant as clocks in the zone show it; in UTC, if the zone is empty or unknown."""
+    try:
+        return moment.astimezone(_known(time_zone) if time_zone else UTC)
+    except BadTime:
+        return moment.astimezone(UTC)
+
+
 def earliest_instant_of(wall: datetime, time_zone: str) -> datetime:
     """The instant, in UTC, of a local time: the first one if it comes twice; with the offset before the gap if it is skipped.
 

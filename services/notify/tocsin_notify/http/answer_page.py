@@ -18,6 +18,7 @@ from tocsin_notify.app.answers.answer import View
 from tocsin_notify.channels.text import links_of, one_line, severity_in, severity_word
 from tocsin_notify.domain.action import SNOOZES, Action, minutes_of
 from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.domain.wall_time import shown_in
 from tocsin_notify.texts.catalogue import words_of
 from tocsin_notify.texts.words import Words
 
@@ -94,7 +95,7 @@ def answer_page(view: View, *, problem: str = "", device: str = "") -> str:
     parts += _forms(view)
     if device:
         parts.append(f'<p><a href="{device}">{words.device_offer}</a></p>')
-    parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{time_words(words, view.now)}</p>')
+    parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{time_words(view, view.now)}</p>')
     return document(title, parts, words)
 
 
@@ -129,7 +130,7 @@ def said(view: View) -> list[str]:
             words.page_pressed_acknowledge
             if use.action == Action.ACKNOWLEDGE and _is_with_another(view)
             else did[Action(use.action)]
-        ).format(who=who, time=time_words(words, use.use_time))
+        ).format(who=who, time=time_words(view, use.use_time))
         for use in done
     ]
     if view.spent:
@@ -167,18 +168,19 @@ def _state(view: View) -> list[str]:
     if incident is None:
         return [words.page_state_unknown]
     if view.into is not None:
-        return [words.page_merged.format(title=incident.title), *_state_of(incident, words)]
-    return _state_of(incident, words)
+        return [words.page_merged.format(title=incident.title), *_state_of(incident, view)]
+    return _state_of(incident, view)
 
 
-def _state_of(incident: pb.Incident, words: Words) -> list[str]:
+def _state_of(incident: pb.Incident, view: View) -> list[str]:
+    words = view.words
     on_it = ", ".join(map(short, incident.assignees)) or words.page_nobody
     match incident.state:
         case pb.INCIDENT_STATE_RESOLVED:
-            at = time_words(words, incident.resolve_time.ToDatetime(UTC))
+            at = time_words(view, incident.resolve_time.ToDatetime(UTC))
             return [words.page_resolved.format(who=short(incident.resolved_by), time=at)]
         case pb.INCIDENT_STATE_ACKNOWLEDGED:
-            at = time_words(words, incident.acknowledge_time.ToDatetime(UTC))
+            at = time_words(view, incident.acknowledge_time.ToDatetime(UTC))
             lines = [words.page_acknowledged.format(who=short(incident.acknowledged_by), time=at)]
             following = words.page_again_unless_resolved
         case pb.INCIDENT_STATE_SNOOZED:
@@ -188,7 +190,7 @@ def _state_of(incident: pb.Incident, words: Words) -> list[str]:
         case _:
             lines, following = [words.page_waiting.format(level=incident.level, who=on_it)], words.page_next
     if incident.HasField("next_step_time"):
-        lines.append(following.format(time=time_words(words, incident.next_step_time.ToDatetime(UTC))))
+        lines.append(following.format(time=time_words(view, incident.next_step_time.ToDatetime(UTC))))
     return lines
 
 
@@ -236,6 +238,6 @@ def short(user: str) -> str:
     return user.removeprefix("users/")
 
 
-def time_words(words: Words, moment: datetime) -> str:
-    """A moment as the page tells it, in UTC."""
-    return moment.astimezone(UTC).strftime(words.page_time)
+def time_words(view: View, moment: datetime) -> str:
+    """A moment as the page tells it, in the time zone of its user."""
+    return shown_in(moment, view.job.time_zone).strftime(view.words.page_time)

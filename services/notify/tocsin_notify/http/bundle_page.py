@@ -12,7 +12,7 @@ from tocsin_notify.channels.text import severity_in, severity_word
 from tocsin_notify.domain.action import Action
 from tocsin_notify.http.answer_page import document, said, short, time_words
 from tocsin_notify.store.pages.bundles import BundledPage
-from tocsin_notify.texts.words import Words
+from tocsin_notify.texts.happened import happened
 
 _MOST: Final = 1000
 """Rows that are shown. Those without an answer come first, so acknowledging what is shown makes room for the rest."""
@@ -38,21 +38,20 @@ def bundle_page(view: View, pages: Sequence[BundledPage], links: Mapping[UUID, s
             '<form method="post"><button class="acknowledge" name="action" value="'
             f'{Action.ACKNOWLEDGE}">{words.page_acknowledge_all.format(count=len(waiting))}</button></form>'
         )
-    parts += [_row(words, view.person.org_id, page, links[page.id]) for page in (waiting + over)[:_MOST]]
+    parts += [_row(view, page, links[page.id]) for page in (waiting + over)[:_MOST]]
     if len(pages) > _MOST:
         parts.append(f'<p class="fine">{words.page_more.format(count=len(pages) - _MOST)}</p>')
-    parts.append(f'<p class="fine">{time_words(words, view.now)}</p>')
+    parts.append(f'<p class="fine">{time_words(view, view.now)}</p>')
     return document(view.job.title, parts, words)
 
 
-def _row(words: Words, org_id: str, page: BundledPage, link: str) -> str:
-    job = job_of_member(org_id, page)
+def _row(view: View, page: BundledPage, link: str) -> str:
+    job, words = job_of_member(view.person.org_id, page), view.words
     severity = severity_word(job.severity)
     what = f'<a href="{escape(link)}">{escape(job.title)}</a>'
-    fine = (
-        escape(page.stopped)
-        if page.stopped is not None
-        else words.page_since.format(time=time_words(words, page.since))
-    )
+    if page.stopped is None:
+        fine = words.page_since.format(time=time_words(view, page.since))
+    else:
+        fine = happened(words, page.stopped, view.job.time_zone)
     said = f'<span class="severity {severity}">{severity_in(words, job.severity)}</span>'
-    return f'<div class="state"><p>{said} {what}</p><p class="fine">{fine}</p></div>'
+    return f'<div class="state"><p>{said} {what}</p><p class="fine">{escape(fine)}</p></div>'

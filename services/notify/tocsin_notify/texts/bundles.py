@@ -28,7 +28,7 @@ def _counted(members: Sequence[Member], words: Words, text: str) -> str:
     counts = [(sum(each.severity == word for each in members), str(getattr(words, word))) for word in _ORDER]
     listed = ", ".join(f"{count} {word}" for count, word in counts if count)
     oldest = min(each.since for each in members)
-    return text.format(count=len(members), severities=listed, time=f"{oldest:%H:%M} UTC")
+    return text.format(count=len(members), severities=listed, time=f"{oldest:%H:%M %Z}")
 
 
 def line(member: Member, words: Words) -> str:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
+from tocsin_notify.domain.wall_time import shown_in
 from tocsin_notify.texts.words import Words
 
 _DONE: Final[dict[str, Callable[[Words], str]]] = {
@@ -13,6 +14,7 @@ _DONE: Final[dict[str, Callable[[Words], str]]] = {
     "resolved": lambda words: words.brief_resolved,
     "snoozed": lambda words: words.happened_snoozed,
     "reassigned": lambda words: words.happened_reassigned,
+    "passed on": lambda words: words.happened_passed_on,
     "begun again": lambda words: words.happened_restarted,
 }
 _HOW: Final = r"(?: \(by ([^)]+)\))?(?: (?:in answer to|until) .+)?"
@@ -27,12 +29,13 @@ _WHOLE: Final[dict[str, Callable[[Words], str]]] = {
 }
 
 
-def happened(words: Words, reason: str) -> str:
-    """A sentence: `Acknowledged by ana.` A reason that is not known here, such as one of a newer escalation, is shown
-    unchanged."""
+def happened(words: Words, reason: str, time_zone: str = "") -> str:
+    """A sentence: `Acknowledged by ana.` Times in it are shown in `time_zone` (`shown_in`). A reason that is not known here,
+    such as one of a newer escalation, is shown unchanged."""
     if until := _SNOOZED.fullmatch(reason):
         with suppress(ValueError):  # no time: it is shown as it came
-            time = datetime.fromisoformat(until[1]).strftime(words.page_time)
+            end = datetime.fromisoformat(until[1]).replace(tzinfo=UTC)
+            time = shown_in(end, time_zone).strftime(words.page_time)
             return words.happened_snoozed_until.format(actor=_actor(words, until[2], until[3]), time=time)
     if by := _BY.fullmatch(reason):
         return _DONE[by[1]](words).format(actor=_actor(words, by[2], by[3]))

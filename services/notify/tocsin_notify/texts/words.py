@@ -92,6 +92,7 @@ class Words:
     happened_via: str
     happened_snoozed_until: str
     happened_reassigned: str
+    happened_passed_on: str
     happened_restarted: str
     happened_merged: str
     happened_raised: str

@@ -358,6 +358,7 @@ class NotificationJob(_message.Message):
     REMINDER_FIELD_NUMBER: _builtins.int
     URGENCY_FIELD_NUMBER: _builtins.int
     SHIFT_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -396,6 +397,8 @@ class NotificationJob(_message.Message):
     """Only a final cancel of the incident stops it, such as that of a resolve: no acknowledge, snooze or reassign. For reminders that come once."""
     urgency: Global___Urgency.ValueType
     """Of pages: by which of the user's rules they are sent, and how loud. Unset: high for critical and error, else low."""
+    time_zone: _builtins.str
+    """The IANA time zone in which times are shown to the user. Empty, or one that is not known here: UTC."""
     @_builtins.property
     def planned_time(self) -> _timestamp_pb2.Timestamp:
         """When the level was due: what lateness is measured against."""
@@ -457,10 +460,11 @@ class NotificationJob(_message.Message):
         reminder: Global___ReminderContent | None = ...,
         urgency: Global___Urgency.ValueType = ...,
         shift: _shift_pb2.ShiftContent | None = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time", "reminder", b"reminder", "shift", b"shift"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "shift", b"shift", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "shift", b"shift", "source", b"source", "text", b"text", "time_zone", b"time_zone", "title", b"title", "type", b"type", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

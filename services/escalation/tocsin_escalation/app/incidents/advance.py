@@ -300,7 +300,10 @@ class _Work:
             )
             for run, stop in self.stops
         ]
-        paged = [jobs.notification_job(run, page) for run, page in self.pages]
+        paged = [
+            jobs.notification_job(run, page, self.people.get(run.org_id, _NOBODY).zones.get(page.user, ""))
+            for run, page in self.pages
+        ]
         self.follower_messages = followers.messages(self.notes, self.now)
         rows += self.follower_messages
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]

@@ -29,8 +29,8 @@ _URGENCIES: Final = {
 }
 
 
-def notification_job(run: Escalation, page: Page) -> notification_pb2.NotificationJob:
-    """The job behind one page."""
+def notification_job(run: Escalation, page: Page, time_zone: str = "") -> notification_pb2.NotificationJob:
+    """The job behind one page. `time_zone`: the one that its user has chosen, if it is known."""
     planned = Timestamp()
     planned.FromDatetime(page.planned_time)
     return notification_pb2.NotificationJob(
@@ -51,6 +51,7 @@ def notification_job(run: Escalation, page: Page) -> notification_pb2.Notificati
         alert_count=run.facts.alert_count,
         policy=f"policies/{run.policy.id}" if run.policy else "",
         urgency=_URGENCIES[page.urgent],
+        time_zone=time_zone,
     )
 
 

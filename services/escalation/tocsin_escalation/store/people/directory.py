@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -176,7 +176,7 @@ async def load(
         for user in found.users
     ]
     loaded = await load_people(tx, [*wanted, *people])
-    return {org: Directory(base.users, base.teams, standing_now.get(org)) for org, base in loaded.items()}
+    return {org: replace(base, schedules=standing_now.get(org)) for org, base in loaded.items()}
 
 
 async def load_people(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Directory]:
@@ -189,21 +189,26 @@ async def load_people(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str,
                            JOIN wanted w ON w.kind = 'team' AND w.org_id = t.org_id AND w.id = t.id),
                 person AS (SELECT org_id, id FROM wanted WHERE kind = 'user'
                            UNION SELECT org_id, unnest(members) FROM team)
-           SELECT org_id, id, members FROM team
+           SELECT org_id, id, members, NULL AS time_zone FROM team
            UNION ALL
-           SELECT u.org_id, u.id, NULL FROM users u JOIN person p USING (org_id, id) WHERE NOT u.disabled""",
+           SELECT u.org_id, u.id, NULL, u.time_zone FROM users u JOIN person p USING (org_id, id) WHERE NOT u.disabled""",
         [org for org, _ in wanted],
         [target.kind.value for _, target in wanted],
         [target.id for _, target in wanted],
     )
-    users: dict[str, set[str]] = {}
+    users: dict[str, dict[str, str]] = {}
     teams: dict[str, dict[str, tuple[str, ...]]] = {}
     for record in records:
         if record["members"] is None:
-            users.setdefault(record["org_id"], set()).add(record["id"])
+            users.setdefault(record["org_id"], {})[record["id"]] = record["time_zone"]
         else:
             teams.setdefault(record["org_id"], {})[record["id"]] = tuple(record["members"])
-    return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {})) for org in orgs}
+    return {org: _directory(users.get(org, {}), teams.get(org, {})) for org in orgs}
+
+
+def _directory(users: Mapping[str, str], teams: Mapping[str, tuple[str, ...]]) -> Directory:
+    """`users`: with the time zone of each, which may be empty."""
+    return Directory(frozenset(users), teams, zones={user: zone for user, zone in users.items() if zone})
 
 
 async def _on_call(

@@ -16,6 +16,7 @@ from tocsin_notify.channels.text import one_line, severity_word
 from tocsin_notify.domain.bundling import Member
 from tocsin_notify.domain.page import Kind, Page, Urgency, priority_of
 from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.domain.wall_time import shown_in
 from tocsin_notify.store.delivery.rows import Claimed
 from tocsin_notify.store.pages import bundles
 from tocsin_notify.store.pages.bundles import BundledPage, Due
@@ -35,11 +36,12 @@ _TITLE: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of a bundle, read. `severity`: of its job."""
+    """A page of a bundle, read. `severity` and `time_zone`: of its job."""
 
     page: BundledPage
     member: Member
     severity: Severity.ValueType
+    time_zone: str
 
 
 async def readable_of(
@@ -54,9 +56,11 @@ async def readable_of(
         try:
             job = readable(each.job, org_id, each.id)
             if job is not None:
-                member = Member(one_line(job.title, _TITLE), severity_word(job.severity), each.since)
+                member = Member(
+                    one_line(job.title, _TITLE), severity_word(job.severity), shown_in(each.since, job.time_zone)
+                )
                 line(member, words_of(LANGUAGES[0]))
-                listed.append(Listed(each, member, job.severity))
+                listed.append(Listed(each, member, job.severity, job.time_zone))
                 continue
         except Exception:
             # If an error of this page were raised, it would undo the claim of all bundles, in each round.
@@ -125,4 +129,5 @@ def _say(job: pb.NotificationJob, listed: Sequence[Listed], title: str, words: W
     job.title = title
     job.severity = min(each.severity for each in listed)
     job.urgency = pb.URGENCY_HIGH if high else pb.URGENCY_LOW
+    job.time_zone = listed[-1].time_zone
     job.text = "\n".join([*(line(each.member, words) for each in listed[:_LISTED]), *more])

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation, State
-from tocsin_escalation.domain.events import Acknowledged, Event, Started
+from tocsin_escalation.domain.events import Acknowledged, Event, OutcomeKind, Started
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall, Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
@@ -52,6 +52,15 @@ def test_no_user_answers_and_every_level_is_paged_in_its_time() -> None:
     assert plan.next_page_of("nobody") is None
 
 
+def test_it_ends_because_nobody_answers_or_because_nobody_can_be_reached() -> None:
+    """That no provider has taken a page so far would be said of a plan that makes none."""
+    assert play(THREE).steps[-1].note.message == "nobody answered and no level is left"
+    why = dict.fromkeys(("ana", "ben", "cem", "dora"), "no contact method")
+    assert "nobody was reached" in play(THREE, **why).steps[-1].note.message
+    some = play(THREE, dora="no contact method")
+    assert some.steps[-1].note.message == "nobody answered and no level is left"
+
+
 def test_the_same_plan_each_time_and_nothing_of_it_stays() -> None:
     story = Story(THREE)
     before = story.run
@@ -61,6 +70,7 @@ def test_the_same_plan_each_time_and_nothing_of_it_stays() -> None:
 
 def test_it_is_what_a_real_incident_does() -> None:
     story = Story(replace(THREE, repeat_count=2, fallback_target=user("ana")))
+    story.page_ends("ana", OutcomeKind.SENT)
     plan = simulate(story.run, None, NOON, lambda _: EVERYBODY, {})
     happened = []
     while story.run.timer is not None:

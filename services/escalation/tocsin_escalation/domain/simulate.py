@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Note, Page
-from tocsin_escalation.domain.escalation import Escalation, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
 from tocsin_escalation.domain.events import Event, OutcomeKind, PageOutcome, TimerFired
 from tocsin_escalation.domain.gaps import comes_on
 from tocsin_escalation.domain.policy import Directory
@@ -100,10 +100,13 @@ class _Play:
             self._turns = taken(there.turns or {}, decision.commands)
             self.run = decision.next
             self.steps += [SimulatedEntry(now, note, self.run) for note in decision.notes]
+            pages = [command for command in decision.commands if isinstance(command, Page)]
+            if any(page.user not in self._unreachable for page in pages):
+                self.run = replace(self.run, reached=Reached.SOMEBODY)  # a provider takes it
             waiting += [
                 PageOutcome(
                     page.id, page.user, OutcomeKind.UNREACHABLE, page.level, reason=self._unreachable[page.user]
                 )
-                for page in decision.commands
-                if isinstance(page, Page) and page.user in self._unreachable
+                for page in pages
+                if page.user in self._unreachable
             ]

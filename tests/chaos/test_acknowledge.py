@@ -86,7 +86,7 @@ async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fle
         assert not early, "an OK while a page was about to leave"
         assert rang[0].at < ok + ON_ITS_WAY
         tenant.expected(rang[0])
-        await ben.is_told(incident, "acknowledgment")
+    await ben.is_told(incident, "acknowledgment")
     await tenant.passes(minutes=60)
 
 

@@ -86,9 +86,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Migrated databases, made by whichever worker needs them first."""
+    """Migrated databases, made while workers start, or by whichever process needs them first."""
     folder = tmp_path_factory.getbasetemp()
-    return Prepared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prepared")
+    return Prepared(worker_forks.databases_of(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder))
 
 
 @pytest.fixture(scope="session")

@@ -263,7 +263,7 @@ def _fork_on_request(requests: socket.socket) -> None:
                 poll.unregister(ready)
                 os.close(ready)
                 pid, status = os.waitpid(children.pop(ready), 0)
-                requests.send(json.dumps((pid, os.waitstatus_to_exitcode(status))).encode())
+                _tell(requests, (pid, os.waitstatus_to_exitcode(status)))
                 continue
             said, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
             if not said:
@@ -283,7 +283,13 @@ def _fork_on_request(requests: socket.socket) -> None:
             watched = os.pidfd_open(pid)
             children[watched] = pid
             poll.register(watched, select.POLLIN)
-            requests.send(json.dumps((pid, None)).encode())
+            _tell(requests, (pid, None))
+
+
+def _tell(requests: socket.socket, said: tuple[int, int | None]) -> None:
+    """Answer. Whoever has died meanwhile is no error: the next look at the requests ends this process."""
+    with contextlib.suppress(BrokenPipeError):
+        requests.send(json.dumps(said).encode())
 
 
 def _become(request: dict[str, Any], output: int) -> None:

@@ -9,6 +9,7 @@ A module of the tests must not ask while it is imported which worker it is in: i
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -21,6 +22,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 import pytest
@@ -31,6 +33,8 @@ from execnet.gateway_base import Popen2IO
 
 _LARGEST: Final = 1 << 17
 """Bytes of what the trunk is told: the command line and the module path."""
+_PR_SET_PDEATHSIG: Final = 1
+_WITHOUT_DATABASES: Final = ("tests/unit", "tests/architecture", "tests/timers")
 _START: Final = (
     "import json, sys; told = json.loads(sys.argv.pop()); sys.path[:] = told['path']; "
     "from tests import worker_forks; worker_forks.main(told)"
@@ -41,9 +45,15 @@ _ordinary: Final = gateway_io.create_io
 def install(config: pytest.Config) -> None:
     """Let the workers of this run be forks. Those that delay are not: the tests' modules would have what is replaced later."""
     if sys.platform == "linux" and "JITTER" not in os.environ:
-        trunk = Trunk(config.invocation_params.args)
+        factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]  # no public way before a test runs
+        trunk = Trunk(config.invocation_params.args, factory.getbasetemp())
         atexit.register(trunk.close)
         gateway_io.create_io = trunk.create_io
+
+
+def databases_of(basetemp: Path) -> Path:
+    """The folder in which all workers of a run find migrated databases."""
+    return basetemp / "prepared"
 
 
 class _Fork(Popen2IO):
@@ -67,9 +77,11 @@ class _Fork(Popen2IO):
 class Trunk:
     """The process that has imported the tests, seen from the one that prints. It ends when this one does."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], basetemp: Path) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        told = json.dumps({"arguments": list(arguments), "path": sys.path, "socket": theirs.fileno()})
+        told = json.dumps(
+            {"arguments": list(arguments), "path": sys.path, "socket": theirs.fileno(), "basetemp": str(basetemp)}
+        )
         with theirs:
             self._process = subprocess.Popen(
                 (sys.executable, "-c", _START, told), stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),)
@@ -104,11 +116,10 @@ class Trunk:
 def main(told: dict[str, Any]) -> None:
     """The trunk, and in the end each of its forks. Does not return."""
     gc.disable()  # modules are no garbage, and there are many
-    _import(told["arguments"])
+    _import(told["arguments"], Path(told["basetemp"]))
     gc.freeze()
     gc.enable()
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
-    _preload()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # it asks nothing of its forks, and leaves none as zombies
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the process that prints, which ends its workers first
     requests = socket.socket(fileno=told["socket"])
@@ -125,11 +136,14 @@ def main(told: dict[str, Any]) -> None:
         requests.send(str(pid).encode())
 
 
-def _import(arguments: Sequence[str]) -> None:
+def _import(arguments: Sequence[str], basetemp: Path) -> None:
     """Import what a worker imports before it collects, as it would: asserts are rewritten, and warnings are errors."""
     config = _prepareconfig([*arguments, "--capture=no"])
     from tests import bytecode  # one of pytest's plugins: imported by pytest, or it would not be rewritten
 
+    _preload()
+    if any(_needs_databases(config, path) for path in config.args):
+        _prepare_databases(basetemp)
     with catch_warnings_for_item(config, config.hook, "collect", None, record=False):
         bytecode.import_tests(config)
         _read_constants()
@@ -160,6 +174,28 @@ def _preload() -> None:
     from tests import preloaded
 
     preloaded.share(os.environ)
+
+
+def _needs_databases(config: pytest.Config, path: str) -> bool:
+    chosen = (config.invocation_params.dir / path.partition("::")[0]).resolve()
+    return not any(chosen.is_relative_to(config.rootpath / folder) for folder in _WITHOUT_DATABASES)
+
+
+def _prepare_databases(basetemp: Path) -> None:
+    """Make what every worker would wait for at its first test, meanwhile: imports keep one processor busy, and not the other.
+
+    Should that fail, the first worker that needs databases makes them, and reports what is wrong.
+    """
+    from tocsin_testkit.prepared import Prepared
+
+    trunk = os.getpid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() == trunk:
+            with contextlib.suppress(Exception):
+                Prepared(databases_of(basetemp)).make_once()
+        os._exit(0)
 
 
 def _become_worker(reads: int, writes: int) -> NoReturn:

@@ -28,8 +28,8 @@ def test_what_an_assert_compared_is_told() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forks on Linux alone")
-def test_without_the_process_that_forks_a_worker_starts_in_the_ordinary_way() -> None:
-    trunk = worker_forks.Trunk(["--no-such-option"])
+def test_without_the_process_that_forks_a_worker_starts_in_the_ordinary_way(tmp_path: Path) -> None:
+    trunk = worker_forks.Trunk(["--no-such-option"], tmp_path)
     worker = trunk.create_io(XSpec("popen"), get_execmodel("thread"))
     try:
         assert type(worker) is gateway_io.Popen2IOMaster

@@ -28,7 +28,7 @@ class Prepared:
 
     async def copy_to(self, data_dir: Path) -> None:
         """Put a stopped cluster where a `Stack` with this data folder finds it."""
-        await asyncio.to_thread(self._make_once)
+        await asyncio.to_thread(self.make_once)
         await asyncio.to_thread(_copy, self._folder / _STACK / "postgres", data_dir / "postgres")
 
     @asynccontextmanager
@@ -46,7 +46,12 @@ class Prepared:
             finally:
                 await server.stop()
 
-    def _make_once(self) -> None:
+    def make_once(self) -> None:
+        """Fill the folder, or wait for the process that does. Blocks for seconds.
+
+        Raises:
+            StackError: a server did not start, or a migration failed.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
 """Reading an error as any client would: status code, ErrorInfo, field violations."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -31,3 +31,17 @@ async def failure(call: Awaitable[object]) -> Failure:
     assert info.domain == "tocsin.dev"
     fields = {violation.field: violation.description for violation in bad.field_violations}
     return Failure(caught.value.code(), info.reason, fields, status.message)
+
+
+async def refused_by_size(ask: Callable[[], Awaitable[object]]) -> grpc.StatusCode:
+    """The code of a call whose message gRPC refuses by its size. `ask` begins the call.
+
+    Asks once more when the connection reached its age within these milliseconds: gRPC then closes it without the refusal
+    (docs/reference/errors.md).
+    """
+    for _ in range(2):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask()
+        if caught.value.code() is not grpc.StatusCode.UNAVAILABLE or "max_age" not in (caught.value.details() or ""):
+            break
+    return caught.value.code()

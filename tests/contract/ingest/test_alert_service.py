@@ -29,6 +29,7 @@ from tocsin.ingest.v1.integration_service_pb2 import DeleteIntegrationRequest, R
 from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.errors import TocsinError, from_rpc_error, from_status
 
+from tests.contract.errors import refused_by_size
 from tests.store.ingest.support import (
     KEYS,
     FakeEscalation,
@@ -317,8 +318,9 @@ async def test_bad_credentials(ingest: Ingest) -> None:
 
 async def test_five_megabytes_are_refused(ingest: Ingest) -> None:
     request = trigger("k", labels={f"l{number}": "x" * 1000 for number in range(5000)})
-    error = await error_of(ingest.alerts.SendAlert(request, metadata=bearer(new_org())))
-    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    org = bearer(new_org())
+    refusal = await refused_by_size(lambda: ingest.alerts.SendAlert(request, metadata=org))
+    assert refusal is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_too_many_in_a_batch(ingest: Ingest) -> None:

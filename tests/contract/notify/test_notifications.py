@@ -11,6 +11,7 @@ from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1 import notification_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
 
+from tests.contract.errors import refused_by_size
 from tests.contract.notify.caller import Door, refused
 from tests.store.notify.support import Notify, World, bearer, internal, job, new_org, operator, until
 
@@ -219,9 +220,8 @@ async def test_too_many_and_too_large(notify: Notify) -> None:
     many = internal_pb.SubmitNotificationsRequest(jobs=[job("acme")] * 1001)
     assert (await refused(notify.internal.SubmitNotifications(many, metadata=internal()))).fields[0].field == "jobs"
     large = internal_pb.SubmitNotificationsRequest(jobs=[job("acme", actor="x" * 5_000_000)])
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await notify.internal.SubmitNotifications(large, metadata=internal())
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    refusal = await refused_by_size(lambda: notify.internal.SubmitNotifications(large, metadata=internal()))
+    assert refusal is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 SCOPED = [

@@ -173,6 +173,9 @@ class RpcServer:
                 ("grpc.server.max_pending_requests_hard_limit", _MOST_UNBEGUN),
                 # Otherwise the window of what may be sent unread grows with the bandwidth, to megabytes a stream.
                 ("grpc.http2.bdp_probe", 0),
+                # Otherwise gRPC keeps what it refuses itself, such as a message above the wire limit, open for up to a second.
+                # When the connection's age ends meanwhile, it closes the connection without the answer: UNAVAILABLE.
+                ("grpc.http.tarpit", 0),
             ),
         )
         for service, handlers in self._services.items():

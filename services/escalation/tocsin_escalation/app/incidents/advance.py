@@ -289,14 +289,15 @@ class _Work:
         return moved
 
     def outbox_rows(self, stop_delay: float) -> tuple[list[tuple[str, str, str, bytes, float]], list[NotificationJob]]:
-        """The outbox rows of what was decided, and the pages among them. `stop_delay`: seconds until cancellations are due."""
+        """The outbox rows of what was decided, and the pages among them. `stop_delay`: seconds until cancellations are due;
+        those of single users are due at once."""
         rows = [
             (
                 jobs.CANCEL,
                 run.org_id,
                 str(run.incident_id),
                 jobs.cancellation(run, stop).SerializeToString(),
-                stop_delay,
+                0.0 if stop.user else stop_delay,
             )
             for run, stop in self.stops
         ]
@@ -314,7 +315,7 @@ class _Work:
     ) -> None:
         """Pages, timers, the journal and the streams get what was decided once it is committed."""
         touched = [*moved, *(run for id, run in self.rearm.items() if id not in self.changed)]
-        nudged = bool(self.stops) and not confirms
+        nudged = any(stop.user or not confirms for _, stop in self.stops)
         tx.after_commit(lambda: self._hand_over(effects, touched, paged, cancelled=nudged))
 
     def _is_new(self, run: Escalation) -> bool:

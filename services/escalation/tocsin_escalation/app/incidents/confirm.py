@@ -56,12 +56,15 @@ class Confirming:
     async def confirm(self, org_id: str, stops: Stops) -> None:
         """Return when notify has stopped them. Raises CANCEL_UNCONFIRMED when notify does not answer.
 
+        It is not waited for if only pages of users are stopped who have passed an incident on: an OK promises nothing of these.
+        A caller who was told to repeat the call would pass it on once more.
+
         Notify itself, when it calls for a person who answers a page, gets them beside its answer, and stops them before it
         answers that person: a call back would only cost time. The relay then delivers them to it once more.
         """
-        if not stops.rows:
-            return
         cancellations = [internal_service_pb2.Cancellation.FromString(payload) for _, payload in stops.rows]
+        if all(each.HasField("own") for each in cancellations):
+            return
         if tell_service(internal_service_pb2.CancelNotificationsRequest(cancellations=cancellations)):
             return
         try:

@@ -31,12 +31,16 @@ _Parcel = tuple[Sequence[Item], "asyncio.Future[Any]", object]
 class _Lane(Generic[Item]):
     """The items that wait in one lane."""
 
-    __slots__ = ("length", "parcels")
+    __slots__ = ("has_turn", "length", "parcels", "running")
 
     def __init__(self) -> None:
         self.parcels: deque[_Parcel[Item]] = deque()
         self.length = 0
         """The number of items."""
+        self.has_turn = False
+        """It waits for its turn, or has it and its items are about to be taken."""
+        self.running = 0
+        """Batches with items of this lane that run."""
 
     def take(self, most: int, alike: Callable[[Item], Hashable]) -> "list[_Parcel[Item]]":
         """Remove whole parcels, in their order, with `most` different items together.
@@ -95,6 +99,8 @@ class Batches(Generic[Item, Answer]):
     at a time, lanes alternate, and `at_once` batches run concurrently: many items in one lane make its own batches larger, and do
     not delay other lanes. At most `waiting` items wait, and in a single lane at most half of that; further ones are refused.
 
+    `beside` returns how many batches of a lane may run at a time, for lanes whose items need no order.
+
     `together`: lanes with at most this many waiting items share a batch, so that a thousand lanes with one item each do not need
     a thousand batches. A lane with more waiting items has batches of its own: it would make the shared batch slow for all. The
     same holds for a lane that is `alone` at that moment.
@@ -119,6 +125,7 @@ class Batches(Generic[Item, Answer]):
         at_once: int = 1,
         together: int = 0,
         alone: Callable[[Hashable], bool] = lambda lane: False,
+        beside: Callable[[Hashable], int] = lambda lane: 1,
     ) -> None:
         self._work = work
         self._most = most
@@ -127,6 +134,7 @@ class Batches(Generic[Item, Answer]):
         self._at_once = at_once
         self._together = together
         self._alone = alone
+        self._beside = beside
         self._capacity = waiting
         self._lane_capacity = waiting // 2 if lane is not None else waiting
         self._lanes: dict[Hashable, _Lane[Item]] = {}
@@ -183,15 +191,23 @@ class Batches(Generic[Item, Answer]):
         queue = self._lanes.get(lane)
         if queue is None:
             queue = self._lanes[lane] = _Lane()
-            self._turn.append(lane)
         queue.parcels.append((items, future, call))
         queue.length += len(items)
         self._waiting += len(items)
+        self._give_turn(lane, queue)
         if not self._start_due:
             # At the end of this iteration of the event loop: items that arrive in it share a batch.
             self._start_due = True
             loop.call_soon(self._start)
         return future
+
+    def _give_turn(self, lane: Hashable, queue: _Lane[Item]) -> bool:
+        """Whether the lane gets a turn now: it has items, no turn yet, and may have another batch."""
+        if not queue.parcels or queue.has_turn or queue.running >= self._beside(lane):
+            return False
+        queue.has_turn = True
+        self._turn.append(lane)
+        return True
 
     async def drain(self) -> None:
         """Return when no item waits or is being processed."""
@@ -227,8 +243,17 @@ class Batches(Generic[Item, Answer]):
         return chosen
 
     async def _run(self, lanes: Sequence[Hashable]) -> None:
-        batch = [parcel for lane in lanes for parcel in self._lanes[lane].take(self._most, self._alike)]
+        batch: list[_Parcel[Item]] = []
+        more = False
+        for lane in lanes:
+            queue = self._lanes[lane]
+            batch += queue.take(self._most, self._alike)
+            queue.has_turn = False
+            queue.running += 1
+            more |= self._give_turn(lane, queue)
         self._waiting -= sum(len(items) for items, _, _ in batch)
+        if more:
+            self._start()
         batch = [parcel for parcel in batch if not parcel[1].cancelled()]
         answers: Sequence[Answer | Exception] = ()
         try:
@@ -237,9 +262,10 @@ class Batches(Generic[Item, Answer]):
         finally:
             self._working -= 1
             for lane in lanes:
-                if self._lanes[lane].parcels:
-                    self._turn.append(lane)
-                else:
+                queue = self._lanes[lane]
+                queue.running -= 1
+                self._give_turn(lane, queue)
+                if not queue.running and not queue.parcels:
                     del self._lanes[lane]
             # Started before the callers continue: processing many answers takes as long as the next batch waits for the database.
             self._start()

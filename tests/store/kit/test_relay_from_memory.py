@@ -9,9 +9,10 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db import relay_from_memory
 from tocsin_kit.db.outbox import SURE_WAY_SECONDS, Dead, Done, OutboxRow, Relay, Retry, RowAnswer, append_mixed
 from tocsin_kit.db.pool import Database
-from tocsin_kit.db.relay import Sets
+from tocsin_kit.db.relay import GiveWay, Sets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.noisy_tenants import NoisyTenants
 
 from tests.store.kit.receiver import KIND, Eventually, Receiver, left, move_time, put
 
@@ -67,30 +68,88 @@ async def test_what_is_not_accepted_goes_to_the_relay_at_once(db: Database, even
     assert await left(db) == 0
 
 
+class Slow(Receiver):
+    """Takes rows with these texts once they may `go`."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__()
+        self.begun: list[str] = []
+        self.go = {text: asyncio.Event() for text in texts}
+
+    async def deliver(self, rows: Sequence[OutboxRow]) -> list[RowAnswer]:
+        texts = [row.payload.decode() for row in rows]
+        self.begun += texts
+        for text in texts:
+            if text in self.go:
+                await self.go[text].wait()
+        return await super().deliver(rows)
+
+    async def has_begun(self, text: str) -> bool:
+        return text in self.begun
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery is not given up, however slow the machine is."""
+    monkeypatch.setattr(relay_from_memory, "SURE_WAY_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_rows_do_not_wait_for_a_delivery_of_their_tenant_that_takes_long(
-    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    db: Database, eventually: Eventually
 ) -> None:
     """They are first events of incidents, which need no order: a page each."""
-    monkeypatch.setattr(relay_from_memory, "SURE_WAY_SECONDS", 600.0)
-    receiver, begun, go = Receiver(), asyncio.Event(), asyncio.Event()
-
-    async def deliver(rows: Sequence[OutboxRow]) -> list[RowAnswer]:
-        if rows[0].payload == b"slow":
-            begun.set()
-            await go.wait()
-        return await receiver.deliver(rows)
-
-    relay = Relay(db, deliver, kinds=[KIND])
+    receiver = Slow("slow")
+    relay = Relay(db, receiver.deliver, kinds=[KIND])
     slow, next_, last = [await written(db, text) for text in ("slow", "next", "last")]
     relay.hand_over(slow)
-    await begun.wait()
+    await eventually(lambda: receiver.has_begun("slow"))
     for rows in (next_, last):
         relay.hand_over(rows)
     await eventually(lambda: there(receiver.texts == ["next", "last"]))
-    go.set()
+    receiver.go["slow"].set()
     await relay._from_memory.drain()
     assert receiver.texts == ["next", "last", "slow"]
     assert await left(db) == 0
+
+
+@pytest.mark.usefixtures("patient")
+async def test_the_delivery_that_takes_long_may_be_either_of_the_two(db: Database, eventually: Eventually) -> None:
+    receiver = Slow("first", "slow")
+    relay = Relay(db, receiver.deliver, kinds=[KIND])
+    first, slow, behind, last = [await written(db, text) for text in ("first", "slow", "behind both", "last")]
+    relay.hand_over(first)
+    await eventually(lambda: receiver.has_begun("first"))
+    relay.hand_over(slow)
+    await eventually(lambda: receiver.has_begun("slow"))
+    relay.hand_over(behind)
+    receiver.go["first"].set()
+    # What was there while both took long, and what comes after that.
+    await eventually(lambda: there(receiver.texts == ["first", "behind both"]))
+    relay.hand_over(last)
+    await eventually(lambda: there(receiver.texts == ["first", "behind both", "last"]))
+    receiver.go["slow"].set()
+    await relay._from_memory.drain()
+    assert await left(db) == 0
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_noisy_tenant_has_one_delivery_at_a_time_which_no_other_tenant_shares(
+    db: Database, eventually: Eventually
+) -> None:
+    receiver, noisy = Slow("slow"), NoisyTenants(clock=lambda: 0.0)
+    relay = Relay(db, receiver.deliver, kinds=[KIND], give_way=GiveWay(noisy=noisy))
+    noisy.note("a", 1000)
+    slow, next_, other = await written(db, "slow"), await written(db, "next"), await written(db, "other", org_id="b")
+    relay.hand_over(slow)
+    await eventually(lambda: receiver.has_begun("slow"))
+    relay.hand_over(next_)
+    relay.hand_over(other)
+    await eventually(lambda: there(receiver.texts == ["other"]))
+    assert receiver.begun == ["slow", "other"]
+    receiver.go["slow"].set()
+    await relay._from_memory.drain()
+    assert receiver.batches == [other, slow, next_]
 
 
 async def there(condition: bool) -> bool:

@@ -138,6 +138,47 @@ async def test_lanes_commit_side_by_side_up_to_a_bound_and_no_lane_with_itself(c
     assert commits.most == 2
 
 
+async def test_a_lane_without_order_has_a_second_batch_beside_one_that_takes_long() -> None:
+    ends = {item: asyncio.Event() for item in ("slow", "quick", "late", "last")}
+    begun: list[str] = []
+
+    async def work(items: list[str]) -> list[str]:
+        begun.extend(items)
+        for item in items:
+            await ends[item].wait()
+        return items
+
+    batches = Batches(work, most=1, lane=lambda item: "a", at_once=3, beside=lambda lane: 2)
+    answers = []
+    for item in ends:
+        answers.append(batches.enqueue(item))
+        await spin()
+    assert begun == ["slow", "quick"], "no third one, though three may run"
+    ends["quick"].set()
+    await answers[1]
+    await spin()
+    assert begun == ["slow", "quick", "late"], "it does not wait for the slow one"
+    ends["late"].set()
+    await answers[2]
+    await spin()
+    assert begun == ["slow", "quick", "late", "last"]
+    ends["slow"].set()
+    ends["last"].set()
+    assert await asyncio.gather(*answers) == list(ends)
+    assert batches.waiting == 0
+
+
+async def test_what_is_left_of_a_full_batch_is_in_the_second_one_at_once(commits: Commits) -> None:
+    batches = Batches(commits, most=1, lane=tenant, at_once=3, beside=lambda lane: 2)
+    answers = [batches.enqueue(item) for item in ("a1", "a2", "a3", "b1")]
+    await spin()
+    assert commits.batches == [["a1"], ["b1"], ["a2"]]
+    commits.gate.set()
+    await asyncio.gather(*answers)
+    assert commits.most == 3
+    assert commits.batches[3:] == [["a3"]]
+
+
 async def test_a_full_queue_is_refused_and_one_lane_cannot_fill_it(commits: Commits) -> None:
     batches = Batches(commits, most=1, waiting=8, lane=tenant)
     answers = [batches.enqueue(f"f{number}") for number in range(4)]

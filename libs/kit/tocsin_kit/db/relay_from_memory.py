@@ -10,11 +10,10 @@ The relay may claim a row that is being delivered from here. The receiver may ge
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from tocsin_kit.batches import Batches
-from tocsin_kit.counts import Counts
 from tocsin_kit.db.outbox_confirmed import GIVEN, NAMED, Named, arguments, delete
 from tocsin_kit.db.outbox_rows import Done, OutboxRow
 from tocsin_kit.db.pool import Database
@@ -31,6 +30,8 @@ _MOST_WAITING: Final = 600
 """Rows in memory. More would wait here until the relay delivers them as well."""
 _PAUSE_SECONDS: Final = 5.0
 """Pause after a delivery that failed or took too long: an overloaded receiver would do the work of each row twice."""
+_OF_QUIET_TENANT: Final = 2
+"""Deliveries at a time of a tenant that is not noisy: one that takes long, and one for what comes meanwhile."""
 _ROW_BYTES: Final = 64
 """Beside the payload, as in a claim."""
 
@@ -48,10 +49,12 @@ class Accepted(Protocol):
 
 
 class MemoryDeliveries:
-    """The deliveries from memory of one relay. Tenants alternate; one with many rows has deliveries of its own, one at a time.
+    """The deliveries from memory of one relay. Tenants alternate, and a few rows of several tenants travel together.
 
-    Of the others, each may have a second delivery beside one that takes long: in another tenant's storm the receiver needs three
-    tenths of a second for a single row at times, and all of the tenant's rows of that time would wait behind it.
+    A noisy tenant has deliveries of its own, one at a time. Of any other tenant two may be under way: in another tenant's storm the
+    receiver needs three tenths of a second for a single row at times, and all rows that the tenant writes meanwhile would wait
+    for it. They wait only if both take long, or if the relay has no room for another delivery (`Sets.parallel`). No row
+    here waits for an earlier one of its ordering key, so that the deliveries of a tenant need no order.
     """
 
     def __init__(
@@ -74,16 +77,15 @@ class MemoryDeliveries:
         self._nudge = nudge
         self._accepted = accepted
         self._pauses_until = float("-inf")
-        self._under_way: Counts[str] = Counts()
-        """Deliveries of each tenant."""
         self._batches: Batches[OutboxRow, None] = Batches(
             self._deliver_all,
             most=sets.rows,
             waiting=2 * _MOST_WAITING,
-            lane=self._lane_of,
+            lane=lambda row: row.org_id,
             at_once=sets.parallel,
             together=few,
             alone=noisy.__contains__,
+            beside=lambda org_id: 1 if org_id in noisy else _OF_QUIET_TENANT,
         )
 
     def takes(self, org_id: str, count: int) -> bool:
@@ -102,19 +104,9 @@ class MemoryDeliveries:
         """Return when no row waits or is being delivered."""
         await self._batches.drain()
 
-    def _lane_of(self, row: OutboxRow) -> Hashable:
-        beside = self._under_way[row.org_id] > 0 and row.org_id not in self._noisy
-        return (row.org_id, "beside") if beside else row.org_id
-
     async def _deliver_all(self, rows: list[OutboxRow]) -> list[None]:
-        tenants = {row.org_id for row in rows}
-        self._under_way.update(tenants)
-        try:
-            for part in self._parts(rows):
-                await self._deliver_part(part)
-        finally:
-            for org_id in tenants:
-                self._under_way.less(org_id)
+        for part in self._parts(rows):
+            await self._deliver_part(part)
         return [None] * len(rows)
 
     def _parts(self, rows: Sequence[OutboxRow]) -> Iterator[list[OutboxRow]]:

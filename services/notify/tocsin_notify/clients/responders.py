@@ -3,8 +3,9 @@
 It also shows that the caller is notify: the pages that the answer stops come beside escalation's answer, and are stopped here.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -30,6 +31,8 @@ _log = get_logger(__name__)
 
 _READ_SECONDS: Final = 2.0
 _ACT_SECONDS: Final = 10.0
+_FIRST_SECONDS: Final = 0.2
+"""Other work gives way to an action for this long. One that takes longer waits for escalation, which that would not hasten."""
 _MOST_PER_PAGE: Final = 500
 _TOKEN_SECONDS: Final = 60.0
 _SCOPES: Final = ("incidents:read", "incidents:write", INTERNAL)
@@ -44,8 +47,8 @@ class Responders:
     def __init__(
         self, channel: grpc.aio.Channel, keys: SigningKeys, cancel: Cancelling, first: AbstractContextManager[object]
     ) -> None:
-        """`channel` carries no credential of its own; `keys` are those that all services trust. `first`: entered for each
-        call, since a person waits for it."""
+        """`channel` carries no credential of its own; `keys` are those that all services trust. `first`: held at the
+        beginning of each action, since a person waits for it."""
         self._cancel = cancel
         self._first = first
         self._stub: IncidentServiceAsyncStub = IncidentServiceStub(channel)
@@ -79,31 +82,34 @@ class Responders:
         match asked.action:
             case Action.ACKNOWLEDGE:
                 acknowledge = pb.AcknowledgeIncidentRequest(request_id=id, name=name, via=via)
-                await self._call(self._stub.AcknowledgeIncident, acknowledge, person, _ACT_SECONDS)
+                await self._act(self._stub.AcknowledgeIncident, acknowledge, person)
             case Action.SNOOZE:
                 snooze = pb.SnoozeIncidentRequest(request_id=id, name=name, via=via)
                 snooze.duration.FromTimedelta(asked.snooze)
-                await self._call(self._stub.SnoozeIncident, snooze, person, _ACT_SECONDS)
+                await self._act(self._stub.SnoozeIncident, snooze, person)
             case Action.ESCALATE:
                 escalate = pb.EscalateIncidentRequest(request_id=id, name=name, via=via)
-                await self._call(self._stub.EscalateIncident, escalate, person, _ACT_SECONDS)
+                await self._act(self._stub.EscalateIncident, escalate, person)
             case Action.RESOLVE:
                 resolve = pb.ResolveIncidentRequest(request_id=id, name=name, via=via)
-                await self._call(self._stub.ResolveIncident, resolve, person, _ACT_SECONDS)
+                await self._act(self._stub.ResolveIncident, resolve, person)
             case Action.NOTE:
                 note = pb.AddNoteRequest(request_id=id, name=name, text=asked.text, via=via)
-                await self._call(self._stub.AddNote, note, person, _ACT_SECONDS)
+                await self._act(self._stub.AddNote, note, person)
 
     async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:
         """At most 250 incidents. An incident that is resolved or unknown does not stop the others."""
         request = pb.BatchAcknowledgeIncidentsRequest(request_id=str(request_id), names=names, via=via)
-        await self._call(self._stub.BatchAcknowledgeIncidents, request, person, _ACT_SECONDS)
+        await self._act(self._stub.BatchAcknowledgeIncidents, request, person)
+
+    async def _act(self, method: Callable[..., Any], request: Any, person: Person) -> None:
+        with ExitStack() as held:
+            held.enter_context(self._first)
+            over = asyncio.get_running_loop().call_later(_FIRST_SECONDS, held.close)
+            held.callback(over.cancel)
+            await self._call(method, request, person, _ACT_SECONDS)
 
     async def _call(self, method: Callable[..., Any], request: Any, person: Person, seconds: float) -> Any:
-        with self._first:
-            return await self._ask(method, request, person, seconds)
-
-    async def _ask(self, method: Callable[..., Any], request: Any, person: Person, seconds: float) -> Any:
         token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)
         metadata = (("authorization", f"Bearer {token}"),)
 

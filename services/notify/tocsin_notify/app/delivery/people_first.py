@@ -12,8 +12,8 @@ _MOST_SECONDS: Final = 0.02
 
 
 class PeopleFirst:
-    """One object per process. Use it as a context manager from the arrival of pages until their calls have begun, and while
-    a person waits for an answer to be taken."""
+    """One object per process. Use it as a context manager from the arrival of pages until their calls have begun, and for the
+    first moment of what a person does by an answer."""
 
     def __init__(self, most: float = _MOST_SECONDS) -> None:
         """`most`: seconds that a round waits."""

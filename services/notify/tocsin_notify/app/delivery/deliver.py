@@ -85,7 +85,7 @@ class Deliver:
         still_wanted: StillWanted,
     ) -> None:
         self.first: Final = PeopleFirst()
-        """Rounds over notifications that are not urgent give way to these pages."""
+        """Rounds over notifications that are not urgent give way to what holds this: new pages, and people who answer."""
         self._db = db
         self._claim = claim
         self._slots = slots

@@ -93,7 +93,7 @@ class Release:
         first: PeopleFirst,
         notes: Notes = NO_NOTES,
     ) -> None:
-        """`first`: pages to which a round gives way."""
+        """`first`: held by new pages and by people who answer, to which a round gives way."""
         self._db = db
         self._first_calls = first_calls
         self._hints = hints

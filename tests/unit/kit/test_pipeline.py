@@ -39,6 +39,19 @@ async def test_a_good_call_gets_its_answer_and_is_counted(serve: Any, connect: A
     assert metrics.registry.get_sample_value("tocsin_rpc_seconds_count", labels) == 1
 
 
+async def test_a_method_that_was_not_called_is_shown_at_zero_from_the_first_look_on(
+    serve: Any, connect: Any, echo: Any
+) -> None:
+    metrics = Metrics()
+    client = connect(await serve(echo.Echo(str.upper), metrics=metrics))
+    await client.call("Unary", echo.Request(text="abc"))
+    lines = metrics.render().decode().splitlines()
+    for kind, calls in (("Unary", 1), ("ClientStream", 0)):
+        method = f'method="{echo.SERVICE}/{kind}"'
+        assert f'tocsin_rpc_total{{code="OK",{method}}} {calls}.0' in lines
+        assert f"tocsin_rpc_seconds_count{{{method}}} {calls}.0" in lines
+
+
 @ALL_KINDS
 async def test_a_known_error_arrives_with_its_details(serve: Any, connect: Any, echo: Any, kind: str) -> None:
     def act(text: str) -> str:

@@ -12,11 +12,13 @@ import inspect
 import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
+from prometheus_client import Counter, Histogram
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import ALL_ORGS, Authenticator, Principal, invalid_credential
@@ -101,7 +103,7 @@ class Pipeline:
 
 
 class _Method:
-    """One method's wrapper, with everything that does not change from call to call looked up beforehand."""
+    """One method's wrapper, with everything that does not change from call to call looked up beforehand, or once."""
 
     def __init__(
         self,
@@ -135,8 +137,12 @@ class _Method:
         self._parse: Callable[[bytes], Message] = handler.request_deserializer
         # Most requests cannot be large: bytes beyond what their fields may hold are not even parsed.
         self._max_message_bytes = min(pipeline._limits.message_bytes, bounds_of(request_type).max_bytes)
-        self._seconds = pipeline._metrics.rpc_seconds.labels(method)
-        self._ok = self._total.labels(method, "OK")
+        pipeline._metrics.expect_calls(method)
+
+    @cached_property
+    def _figures(self) -> tuple[Histogram, Counter]:
+        metrics = self._pipeline._metrics
+        return metrics.rpc_seconds.labels(self._method), metrics.rpc_total.labels(self._method, "OK")
 
     def _caller(self, context: Context) -> Callable[[], str]:
         """Tells the caller's address, which most calls need not know."""
@@ -357,8 +363,9 @@ class _Method:
 
     def _succeed(self, began: float) -> None:
         elapsed = time.perf_counter() - began
-        self._seconds.observe(elapsed)
-        self._ok.inc()
+        seconds, ok = self._figures
+        seconds.observe(elapsed)
+        ok.inc()
         if tells_debug():
             _log.debug("rpc", code="OK", seconds=round(elapsed, 6))
 
@@ -371,7 +378,7 @@ class _Method:
 
     async def _fail(self, error: BaseException, context: Context, began: float) -> NoReturn:
         elapsed = time.perf_counter() - began
-        self._seconds.observe(elapsed)
+        self._figures[0].observe(elapsed)
         if is_cancellation(error):
             self._total.labels(self._method, "CANCELLED").inc()
             self._tell(context, elapsed, code="CANCELLED")

@@ -21,8 +21,8 @@ from tocsin_notify.store.delivery.senders import LOOKS, Presence
 from tocsin_testkit.clock import clock_reads
 from tocsin_testkit.databases import dialed
 
-from tests.store.notify.road import Road, road
 from tests.store.notify.support import Notify, World, job, new_org, until
+from tests.store.road import Road, road
 
 LONG: Final[dict[str, Any]] = {"attempt_timeout_seconds": 120.0, "lease_seconds": 600.0}
 OLD: Final = "UPDATE attempts SET start_time = app_now() - interval '1 minute'"

@@ -1,8 +1,8 @@
-"""The network between a replica in this process and PostgreSQL, which a test cuts for one replica alone."""
+"""The network to one server, such as PostgreSQL, which a test cuts for those alone who use this road."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ _HOST: Final = "127.0.0.1"
 
 
 class Road:
-    """Carries bytes both ways. `url` leads over it."""
+    """Carries bytes both ways. `url` and `address` lead over it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -18,17 +18,26 @@ class Road:
         self._url = parts
         self._target = parts.port
         self._open = True
+        self._loses_answers = False
         self._ends: set[asyncio.StreamWriter] = set()
         self._carrying: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
-        """PostgreSQL's URL over this road."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
+        """The server's URL over this road."""
         user, _, _ = self._url.netloc.rpartition("@")
-        return self._url._replace(netloc=f"{user}@{_HOST}:{port}").geturl()
+        return self._url._replace(netloc=f"{user}@{self.address}").geturl()
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        assert self._server is not None
+        return f"{_HOST}:{self._server.sockets[0].getsockname()[1]}"
+
+    def lose_answers(self) -> None:
+        """What the server says is lost until `cut` and `mend`, and what it is told arrives."""
+        self._loses_answers = True
 
     def cut(self) -> None:
         """Every connection is reset, and each new one is until `mend`."""
@@ -37,8 +46,8 @@ class Road:
             end.transport.abort()
 
     def mend(self) -> None:
-        """New connections arrive again."""
-        self._open = True
+        """New connections arrive again, and answers return."""
+        self._open, self._loses_answers = True, False
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -49,12 +58,20 @@ class Road:
             writer.transport.abort()
             return
         self._ends.add(writer)  # before the next wait, so that `cut` knows of it
-        there_reader, there_writer = await asyncio.open_connection(_HOST, self._target)
+        try:
+            there_reader, there_writer = await asyncio.open_connection(_HOST, self._target)
+        except OSError:  # the server is not there
+            self._ends.discard(writer)
+            writer.transport.abort()
+            return
         ends = {writer, there_writer}
         self._ends.add(there_writer)
         if writer.transport.is_closing():
             there_writer.transport.abort()
-        ways = [asyncio.create_task(_carry(*way)) for way in ((reader, there_writer), (there_reader, writer))]
+        ways = [
+            asyncio.create_task(_carry(reader, there_writer)),
+            asyncio.create_task(_carry(there_reader, writer, loses=lambda: self._loses_answers)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -66,11 +83,14 @@ class Road:
             await asyncio.gather(*ways, return_exceptions=True)
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _carry(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, loses: Callable[[], bool] = lambda: False
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
+            if not loses():
+                writer.write(data)
+                await writer.drain()
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 from typing import Any
 
 import pytest
@@ -141,3 +142,13 @@ def test_items_that_are_checked_one_by_one_are_left_alone() -> None:
     make_storable(request)
     assert request == before
     assert refused(request.alerts[0]) == ["request_id"]
+
+
+@pytest.mark.parametrize("last", [0x7F, 0xFF])
+def test_a_number_that_is_none_is_repaired_whatever_its_bits(last: int) -> None:
+    """Most have a zero byte, by which they are found as well; this one has none."""
+    [number] = struct.unpack("<d", bytes((1, 1, 1, 1, 1, 1, 0xF8, last)))
+    alert = AlertInput(summary="s", details=struct_of({"n": number}))
+    assert 0 not in alert.SerializeToString()
+    make_storable(alert)
+    assert json_format.MessageToDict(alert)["details"] == {"n": "NaN"}

@@ -80,9 +80,14 @@ class TimeSlice:
         self._seconds = SLICE_SECONDS if seconds is None else seconds
         self._until = _current_scheduler().begin() + self._seconds
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is time to yield. To be asked first where the items are so short that a coroutine for each costs too much."""
+        return time.monotonic() >= self._until
+
     async def yield_if_over(self) -> bool:
         """Let other tasks run, if this slice is over; returns whether they did."""
-        if time.monotonic() < self._until:
+        if not self.is_over:
             return False
         self._until = await _current_scheduler().wait() + self._seconds
         return True

@@ -45,6 +45,9 @@ def group_key(
     """
     if not group_by:
         return _digest_in(("single", org_id, integration_id), dedup_key)[:16]
+    if len(group_by) == 1:
+        (name,) = group_by
+        return _group_key(org_id, integration_id, policy, name, labels.get(name, ""))
     values = (part for name in sorted(group_by) for part in (name, labels.get(name, "")))
     return _group_key(org_id, integration_id, policy, *values)
 

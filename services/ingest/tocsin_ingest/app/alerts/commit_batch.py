@@ -13,7 +13,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import StoredAnswer, recall, remember, reused
 from tocsin_kit.ids import new_id
 
-from tocsin_ingest.app.alerts.answers import counted, decided, repeated
+from tocsin_ingest.app.alerts.answers import counted, decided, joined
 from tocsin_ingest.domain.decision import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Applied, Snapshot
@@ -244,7 +244,8 @@ class _Batch:
                 continue
             if not effect.answer:
                 alert_id, incident_id, _ = effect
-                effect = RepeatEffect(alert_id, incident_id, repeated(entry.message.dedup_key, alert_id, incident_id))
+                answer = joined(Outcome.DEDUPLICATED, entry.message.dedup_key, alert_id, incident_id)
+                effect = RepeatEffect(alert_id, incident_id, answer)
                 entry.repeat_effect = effect
             counts[entry] = count = count + 1
             answers.append(counted(effect.answer, count))

@@ -191,11 +191,12 @@ class AlertIntake:
                 entries.append(await self._read(sender, cache, read(data), data, routings))
             except Exception as error:
                 entries.append(error)
-            if await time_slice.yield_if_over():
+            if time_slice.is_over:
+                await time_slice.yield_if_over()
                 # Rules and silences may have changed meanwhile.
                 routings.clear()
-            if loop.time() > end:
-                break
+                if loop.time() > end:
+                    break
         return entries
 
     async def _cached(self, sender: Sender, cache: SenderCache, key: CacheKey) -> Entry | None:

@@ -131,6 +131,30 @@ async def test_what_is_no_answer_is_tried_again() -> None:
     await channel.close()
 
 
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]
+)
+async def test_a_receiver_that_never_comes_to_its_answer_is_left_at_once(interim: bytes) -> None:
+    """All pages of the process waited while one receiver sent interim answers: for ten seconds, at each attempt."""
+    ended = asyncio.Event()
+
+    async def serve(line: Line) -> None:
+        await read_request(line)
+        try:
+            while True:
+                await line.say(interim * 1000)
+        except ConnectionError:
+            ended.set()
+
+    channel = WebhookChannel(timeout=20, allow_private=True, concurrency=10)
+    async with listening(serve) as port:
+        outcome = await channel.send(delivery(f"http://127.0.0.1:{port}/"), ALLOWED)
+        assert isinstance(outcome, Retryable)
+        assert "interim answers" in outcome.reason
+        await ended.wait()
+    await channel.close()
+
+
 async def test_a_call_cut_off_after_the_status_line_counts_as_sent() -> None:
     said = asyncio.Event()
 

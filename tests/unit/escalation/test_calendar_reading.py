@@ -1,6 +1,7 @@
 """Calendars of others: what is read in them, whom their events are about, and what is refused."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -255,6 +256,27 @@ async def test_a_calendar_is_fetched_and_read_within_bounds(
             await guarded.read(place, *span)
     await source.close()
     await guarded.close()
+
+
+async def test_a_host_that_never_comes_to_its_answer_is_left_at_once() -> None:
+    """It would keep the whole process busy until the fetch is over."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    source = CalendarSource(allow_private=True)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.ics"
+    with pytest.raises(NotRead, match="interim answers"):
+        await source.read(url, utc(SINCE), utc(UNTIL), "UTC", 500)
+    await source.close()
+    server.close()
+    await server.wait_closed()
 
 
 def test_a_calendar_that_takes_all_that_it_may_is_read_in_time_beside_a_busy_process() -> None:

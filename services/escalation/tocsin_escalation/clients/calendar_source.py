@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 from tocsin_kit.addresses import PublicResolver
+from tocsin_kit.http_answers import BoundedConnector, EndlessAnswer
 from tocsin_kit.urls import BadUrl, read_url
 from yarl import URL
 
@@ -78,7 +79,7 @@ class CalendarSource:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=PublicResolver(allow_private=self._allow_private)),
+                connector=BoundedConnector(resolver=PublicResolver(allow_private=self._allow_private)),
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
@@ -94,6 +95,8 @@ def _reason(error: Exception) -> str:
             return f"no answer within {FETCH_SECONDS:g} s"
         case aiohttp.ClientConnectorDNSError():
             return "its host leads to no public address, or cannot be resolved"
+        case EndlessAnswer():
+            return str(error)
         case aiohttp.ClientSSLError():
             return "TLS does not hold"
         case aiohttp.ClientConnectorError():

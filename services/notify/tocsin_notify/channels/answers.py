@@ -8,11 +8,10 @@ same packet, so the line is also noted here as it arrives.
 import asyncio
 import re
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
+from tocsin_kit.http_answers import BoundedConnector, BoundedProtocol
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: [^\n]*)?\r?\n")
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
@@ -37,7 +36,7 @@ class StatusLine:
             self.status = _final_status(self._head)
 
 
-class AnswerProtocol(ResponseHandler):
+class AnswerProtocol(BoundedProtocol):
     """A connection that notes the status line of the answer to its present request."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -58,13 +57,10 @@ class AnswerProtocol(ResponseHandler):
         super().data_received(data)
 
 
-class Connector(aiohttp.TCPConnector):
+class Connector(BoundedConnector):
     """Makes connections of that kind."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        factory: Any = partial(AnswerProtocol, loop=self._loop)
-        self._factory = factory
+    protocol = AnswerProtocol
 
 
 async def beginning(response: aiohttp.ClientResponse, limit: int = _BODY_LIMIT) -> str:

@@ -78,6 +78,24 @@ async def kept(world: World, org: str) -> list[tuple[str, str, bool]]:
     return [tuple(row) for row in rows]
 
 
+async def test_a_browser_whose_code_was_lost_is_added_again_and_stays_one(world: World, push: PushService) -> None:
+    org, browser = new_org(), push.subscribe("browser-of-ana")
+    async with running(world, push) as (notify, url), aiohttp.ClientSession() as http:
+        async with http.get(await link_in_mail(world, notify, org, url)) as answer:
+            [device] = re.findall(r'href="\.\.(/d/[\w-]+)"', await answer.text())
+        caller = Caller(http, url + device)
+        first = await caller.posts(subscription=browser.subscription, name="Pixel")
+        await until(lambda: browser.shown)
+        assert await caller.posts(subscription=browser.subscription, name="Pixel") == first
+        await until(lambda: len(browser.shown) == 2)
+        status, _ = await caller.posts(method=first[1]["method"], code=browser.shown[1]["code"])
+        assert status == 200
+        assert await kept(world, org) == [("Pixel", f"https://127.0.0.1:{push.port}/…-ana", True)]
+        await world.admin.execute("UPDATE contact_methods SET disabled = true WHERE channel = 'web_push'")
+        status, said = await caller.posts(subscription=browser.subscription, name="Pixel")
+        assert (status, "exists already" in said["error"]) == (409, True)
+
+
 async def test_a_browser_is_added_proven_and_paged_and_its_owner_is_told_where_they_were_reached(
     world: World, push: PushService
 ) -> None:

@@ -128,6 +128,11 @@ async def test_a_number_is_verified_by_text_message_and_paged(world: World, twil
         wanted = contact_pb.ContactMethod(user="users/ana", sms=contact_pb.SmsContact(number="+49 (151) 123-456 78"))
         method = await proven(world, notify, org, wanted, ANA)
         assert method.sms.number == ANA
+        again = contact_pb.CreateContactMethodRequest(contact_method=wanted)
+        again.contact_method.sms.number = "+49 151 123456-78"
+        with pytest.raises(grpc.aio.AioRpcError) as twice:
+            await notify.contacts.CreateContactMethod(again, metadata=bearer(org))
+        assert twice.value.code() is grpc.StatusCode.ALREADY_EXISTS, "it is the same number"
         await notify.submit(job(org))
         page = await taken(twilio, count=2)
         assert page.body.startswith(f"CRITICAL: Disk full on db-1 (level 1) {PUBLIC}/p/")

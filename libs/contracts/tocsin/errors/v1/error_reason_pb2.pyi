@@ -116,7 +116,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SLACK_GROUP_NOT_FOUND: _ErrorReason.ValueType  # 79
     """NOT_FOUND. No such group of Slack follows a schedule of this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
-    """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
+    """ALREADY_EXISTS. The id asked for is taken, or the user has a contact method with this address. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
     """ABORTED. The resource changed since its `etag` was read. Read it again, then repeat the change."""
     ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 63
@@ -283,7 +283,7 @@ ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 78
 ERROR_REASON_SLACK_GROUP_NOT_FOUND: ErrorReason.ValueType  # 79
 """NOT_FOUND. No such group of Slack follows a schedule of this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
-"""ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
+"""ALREADY_EXISTS. The id asked for is taken, or the user has a contact method with this address. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
 """ABORTED. The resource changed since its `etag` was read. Read it again, then repeat the change."""
 ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 63

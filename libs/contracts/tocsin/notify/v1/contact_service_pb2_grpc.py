@@ -112,7 +112,10 @@ class ContactServiceServicer:
     def CreateContactMethod(self, request, context):
         """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-        Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
+        A user has one contact method for each kind and address, as the address is stored, disabled ones included. A second one is
+        refused with the name of the first as metadata `name`. The console has no address, so that a user has one.
+
+        Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +138,8 @@ class ContactServiceServicer:
     def UpdateContactMethod(self, request, context):
         """Changes a contact method. Changing where it leads makes it unverified.
 
-        Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
+        Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
+        `ALREADY_EXISTS`: another method of the user leads to the new address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

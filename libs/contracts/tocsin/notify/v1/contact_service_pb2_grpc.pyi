@@ -41,7 +41,10 @@ class ContactServiceStub:
     CreateContactMethod: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.CreateContactMethodRequest, _contact_service_pb2.CreateContactMethodResponse]
     """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-    Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
+    A user has one contact method for each kind and address, as the address is stored, disabled ones included. A second one is
+    refused with the name of the first as metadata `name`. The console has no address, so that a user has one.
+
+    Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`.
     """
     GetContactMethod: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.GetContactMethodRequest, _contact_service_pb2.GetContactMethodResponse]
     """Reads one contact method; secrets are never shown. Reasons: `CONTACT_METHOD_NOT_FOUND`."""
@@ -50,7 +53,8 @@ class ContactServiceStub:
     UpdateContactMethod: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateContactMethodRequest, _contact_service_pb2.UpdateContactMethodResponse]
     """Changes a contact method. Changing where it leads makes it unverified.
 
-    Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
+    Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
+    `ALREADY_EXISTS`: another method of the user leads to the new address.
     """
     DeleteContactMethod: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.DeleteContactMethodRequest, _contact_service_pb2.DeleteContactMethodResponse]
     """Deletes a contact method and the rules that name it; its pending notifications go to the user's other methods.
@@ -101,7 +105,10 @@ class ContactServiceAsyncStub(ContactServiceStub):
     CreateContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateContactMethodRequest, _contact_service_pb2.CreateContactMethodResponse]  # type: ignore[assignment]
     """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-    Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
+    A user has one contact method for each kind and address, as the address is stored, disabled ones included. A second one is
+    refused with the name of the first as metadata `name`. The console has no address, so that a user has one.
+
+    Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`.
     """
     GetContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetContactMethodRequest, _contact_service_pb2.GetContactMethodResponse]  # type: ignore[assignment]
     """Reads one contact method; secrets are never shown. Reasons: `CONTACT_METHOD_NOT_FOUND`."""
@@ -110,7 +117,8 @@ class ContactServiceAsyncStub(ContactServiceStub):
     UpdateContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateContactMethodRequest, _contact_service_pb2.UpdateContactMethodResponse]  # type: ignore[assignment]
     """Changes a contact method. Changing where it leads makes it unverified.
 
-    Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
+    Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
+    `ALREADY_EXISTS`: another method of the user leads to the new address.
     """
     DeleteContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.DeleteContactMethodRequest, _contact_service_pb2.DeleteContactMethodResponse]  # type: ignore[assignment]
     """Deletes a contact method and the rules that name it; its pending notifications go to the user's other methods.
@@ -164,7 +172,10 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_contact_service_pb2.CreateContactMethodResponse, _abc.Awaitable[_contact_service_pb2.CreateContactMethodResponse]]:
         """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-        Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
+        A user has one contact method for each kind and address, as the address is stored, disabled ones included. A second one is
+        refused with the name of the first as metadata `name`. The console has no address, so that a user has one.
+
+        Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`.
         """
 
     @_abc_1.abstractmethod
@@ -191,7 +202,8 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_contact_service_pb2.UpdateContactMethodResponse, _abc.Awaitable[_contact_service_pb2.UpdateContactMethodResponse]]:
         """Changes a contact method. Changing where it leads makes it unverified.
 
-        Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
+        Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
+        `ALREADY_EXISTS`: another method of the user leads to the new address.
         """
 
     @_abc_1.abstractmethod

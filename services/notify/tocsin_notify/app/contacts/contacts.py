@@ -21,7 +21,7 @@ from tocsin_notify.app.pages.move_pages import move_pages
 from tocsin_notify.channels.base import BadAddress, Vetting
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import WAKING, Channel
-from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.contacts import contacts, rules, verifications
 from tocsin_notify.store.contacts.contacts import Contact
 from tocsin_notify.store.delivery import notifications
@@ -91,8 +91,12 @@ class Contacts:
             raise invalid(f"contact_method.{given.channel}.{type_.address_field}", str(error)) from error
 
     async def create(self, tx: Tx, given: ContactInput, by: str) -> Contact:
-        """A new contact method, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""
+        """A new contact method, unverified, made by the subject `by`. Raises ALREADY_EXISTS, INVALID_FIELD, RATE_LIMITED."""
         given = self._checked(given, before=None)
+        await contacts.lock_user(tx, given.user_id)
+        same = await self._same(tx, given)
+        if same is not None:
+            raise _exists(same)
         if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
             raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
         id = new_id()
@@ -106,15 +110,20 @@ class Contacts:
     ) -> Contact:
         """The contact method after `change`. A new address makes it unverified, and earlier codes are no longer valid.
 
-        `may` raises when the caller may not change the contact methods of this user. Raises CONTACT_METHOD_NOT_FOUND,
-        ETAG_MISMATCH, INVALID_FIELD, RATE_LIMITED.
+        `may` raises when the caller may not change the contact methods of this user. Raises ALREADY_EXISTS,
+        CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, RATE_LIMITED.
         """
+        owner = (await find(tx, id)).user_id
+        may(owner)
+        await contacts.lock_user(tx, owner)
         before = await find(tx, id, lock=True)
-        may(before.user_id)
         require_etag(etag, before.version)
         given = self._checked(change(before), before=before)
         after = self._changed(tx.org_id, before, given)
         if (after.channel, given.address) != (before.channel, before.address):
+            same = await self._same(tx, given, but=id)
+            if same is not None:
+                raise _exists(same)
             after = replace(after, verified=False)
             await verifications.finish(tx, id)
         updated = await contacts.update(tx, after)
@@ -122,6 +131,12 @@ class Contacts:
         if not updated.usable:
             await self._tell_hopeless(tx, id, "is disabled" if updated.disabled else "is not verified any more")
         return updated
+
+    async def find_same(self, tx: Tx, given: ContactInput) -> Contact | None:
+        """The user's method that `create` would refuse to make again; the user's methods stay locked. Raises INVALID_FIELD."""
+        given = self._checked(given, before=None)
+        await contacts.lock_user(tx, given.user_id)
+        return await self._same(tx, given)
 
     async def gone(self, org_id: str, id: UUID, since: datetime, reason: str) -> None:
         """The provider says that the address does not exist: the method counts as unverified, and its owner is told
@@ -168,6 +183,24 @@ class Contacts:
         if contact.secret is None or not TYPES[contact.channel].signs:
             return ""
         return self._cipher.open(org_id, contact.id, contact.secret).decode()
+
+    async def _same(self, tx: Tx, given: ContactInput, *, but: UUID | None = None) -> Contact | None:
+        """The oldest method of the user, other than `but`, that leads to this address in its one form."""
+        mask = TYPES[given.channel].mask
+        shown = given.address if mask is None else mask(given.address)
+        for each in await contacts.at(tx, given.user_id, given.channel, shown):
+            if each.id != but and (mask is None or self._hidden_address(tx.org_id, each) == given.address):
+                return each
+        return None
+
+    def _hidden_address(self, org_id: str, contact: Contact) -> str | None:
+        """None if no key opens it any more: then nothing is known of it."""
+        if contact.secret is None:
+            return None
+        try:
+            return self._cipher.open(org_id, contact.id, contact.secret).decode()
+        except SecretLost:
+            return None
 
     def _changed(self, org_id: str, before: Contact, given: ContactInput) -> Contact:
         secret, key_id = self._secret(org_id, before, given)
@@ -232,11 +265,16 @@ async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:
     return contact
 
 
+def _exists(same: Contact) -> TocsinError:
+    reason = ErrorReason.ERROR_REASON_ALREADY_EXISTS
+    return _about(same, reason, "exists already, and leads to the same address of the same user")
+
+
 def not_verified(contact: Contact) -> TocsinError:
     """NOT_VERIFIED."""
+    return _about(contact, ErrorReason.ERROR_REASON_NOT_VERIFIED, "is not verified: send a code through it first")
+
+
+def _about(contact: Contact, reason: ErrorReason.ValueType, words: str) -> TocsinError:
     name = f"contactMethods/{contact.id}"
-    return TocsinError(
-        ErrorReason.ERROR_REASON_NOT_VERIFIED,
-        f"{name} is not verified: send a code through it first",
-        metadata={"name": name},
-    )
+    return TocsinError(reason, f"{name} {words}", metadata={"name": name})

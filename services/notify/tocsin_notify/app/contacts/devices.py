@@ -70,15 +70,18 @@ class Devices:
         return Owner(link.org_id, row.user_id, words_of(row.language or LANGUAGES[0]))
 
     async def add(self, owner: Owner, subscription: str, name: str) -> UUID:
-        """The contact method; a verification code is on its way to it. Raises INVALID_FIELD, RATE_LIMITED,
-        LIMIT_REACHED."""
+        """The contact method; a verification code is on its way to it. For a browser that was added before, it is the method
+        of that time: its code may have been lost. Raises ALREADY_EXISTS if that one is disabled, INVALID_FIELD,
+        RATE_LIMITED, LIMIT_REACHED."""
 
         async def work(tx: Tx) -> UUID:
-            await require_room(tx, "contact_methods", self._budgets, where=KEPT)
             given = ContactInput(owner.user, name, Channel.WEB_PUSH, subscription, disabled=False)
-            made = await self._contacts.create(tx, given, owner.user)
-            await send_code(tx, made.id, self._hints, self._limits, _anybody)
-            return made.id
+            method = await self._contacts.find_same(tx, given)
+            if method is None or method.disabled:
+                await require_room(tx, "contact_methods", self._budgets, where=KEPT)
+                method = await self._contacts.create(tx, given, owner.user)
+            await send_code(tx, method.id, self._hints, self._limits, _anybody)
+            return method.id
 
         return await self._db.run(owner.org_id, work)
 
@@ -104,4 +107,4 @@ class Devices:
 
 
 def _anybody(_user: str) -> None:
-    """No check: the method was made in this transaction, for its owner."""
+    """No check: the method was made or found in this transaction, for its owner."""

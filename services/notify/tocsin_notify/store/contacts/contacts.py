@@ -97,6 +97,11 @@ _DELETE: Final = Statement(
     )
 )
 _OF: Final = sa.and_(_MINE, _EXISTS, _C.user_id == param("user_id"))
+# A user has no row here, so it is a lock on their name; for a moment it may keep waiting who locks another user's.
+_LOCK_USER: Final = "SELECT pg_advisory_xact_lock(hashtextextended('contact methods of ' || $1 || ' ' || $2, 0))"
+_AT: Final = Statement(
+    _SELECT.where(_OF, _C.channel == param("channel"), _C.address == param("address")).order_by(_C.create_time, _C.id)
+)
 _CHANGE_USER: Final = Statement(
     sa.update(contact_methods)
     .where(_OF, sa.or_(_C.user_change_time.is_(None), _C.user_change_time < param("time")))
@@ -164,6 +169,17 @@ async def count(tx: Tx, user: str) -> int:
     """How many the user has."""
     found: int = await tx.fetchval(*_COUNT(org_id=tx.org_id, user_id=user))
     return found
+
+
+async def lock_user(tx: Tx, user: str) -> None:
+    """Until the transaction ends, no other one that locks the user goes on. Lock no row of theirs before. Raises CONFLICT."""
+    await tx.execute(_LOCK_USER, tx.org_id, user)
+
+
+async def at(tx: Tx, user: str, channel: Channel, address: str) -> list[Contact]:
+    """The user's methods with this stored address, oldest first."""
+    rows = await tx.fetch(*_AT(org_id=tx.org_id, user_id=user, channel=channel, address=address))
+    return [_contact(row) for row in rows]
 
 
 async def insert(tx: Tx, contact: Contact) -> Contact:

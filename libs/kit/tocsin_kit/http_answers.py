@@ -1,7 +1,8 @@
 """Connections of an HTTP client to hosts that a tenant has named, which may answer anything.
 
-aiohttp reads interim answers (1xx, RFC 9110 §15.2) for as long as they come, all that have arrived in one go. A host that sends
-nothing else keeps the event loop busy until the call's time is over, and everything else of the process waits.
+aiohttp parses all that has arrived in one go, and interim answers (1xx, RFC 9110 §15.2) and empty lines for as long as they come. A
+host that sends nothing else, or a body in chunks of a byte, keeps the event loop busy until the call's time is over, and everything
+else of the process waits.
 """
 
 import asyncio
@@ -11,59 +12,74 @@ from typing import Any, ClassVar, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-MOST_INTERIM: Final = 20
-"""Interim answers that are read before the final one. A server sends one or two."""
+MOST_HEAD: Final = 32 << 10
+"""Bytes up to the end of the final answer's head. Servers send some hundred, and few would take more than this."""
 _PIECE: Final = 4096
-"""Bytes that are parsed at once before the final answer: as many interim answers as fit take a few milliseconds."""
+"""Bytes that are parsed at once before that: as many interim answers as fit take a few milliseconds."""
+_BODY_FREE: Final = 64 << 10
+"""Bytes after which a body that is mostly made of the ends of its chunks is given up. Chunks of ten bytes are long enough."""
 _SWITCHING: Final = 101
 
 
-class EndlessAnswer(aiohttp.ClientError):
-    """A host sent interim answers only."""
-
-    def __init__(self) -> None:
-        super().__init__(f"more than {MOST_INTERIM} interim answers (1xx)")
+class CostlyAnswer(aiohttp.ClientError):
+    """Reading the answer would cost far more than what it says. The text names no part of the URL."""
 
 
 class BoundedProtocol(ResponseHandler):
-    """A connection that is closed after `MOST_INTERIM` interim answers to its present request. The request raises EndlessAnswer."""
+    """A connection that is closed when its answer is costly to read; the request raises CostlyAnswer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._interim = 0
+        self._head = 0
+        self._body = 0
         self._is_final = False
+        self._is_over = False
 
     def set_response_params(self, **params: Any) -> None:
         """The client calls it before each request."""
-        self._interim = 0
-        self._is_final = False
+        self._begin()
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Parse it in pieces until the final answer has begun."""
-        while len(data) > _PIECE and not self._is_final and not self._is_endless:
+        """Parse it, in pieces until the final answer has begun."""
+        while data and not self._is_final and not self._is_over:
             piece, data = data[:_PIECE], data[_PIECE:]
+            self._head += len(piece)
             super().data_received(piece)
-        if not self._is_endless:
-            super().data_received(data)
+            if not self._is_final and self._head > MOST_HEAD:
+                self._give_up(f"the answer does not begin within {MOST_HEAD} bytes")
+        if self._is_over or (not data and not self._is_final):
+            return
+        self._body += len(data)
+        super().data_received(data)  # without data it goes on with what it held back while the reader was behind
+        if not self._reading_paused and self._body > max(_BODY_FREE, 2 * self._content):
+            self._give_up("its chunks are too small")
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """The parser has found an answer's head."""
         status = data[0].code
-        if 100 <= status < 200 and status != _SWITCHING:
-            self._interim += 1
-        else:
-            self._is_final = True
-        if not self._is_endless:
-            super().feed_data(data, size)
-        elif not self.is_eof():
-            self.set_exception(EndlessAnswer())
-            if self.transport is not None:
-                self.transport.abort()
+        self._is_final |= status >= 200 or status == _SWITCHING
+        super().feed_data(data, size)
 
     @property
-    def _is_endless(self) -> bool:
-        return self._interim > MOST_INTERIM
+    def _content(self) -> int:
+        """Bytes of the body that are known. The session must not decompress."""
+        return self._body if self._payload is None else self._payload.total_bytes
+
+    def _begin(self) -> None:
+        self._head = 0
+        self._body = 0
+        self._is_final = False
+        self._is_over = False
+
+    def _give_up(self, why: str) -> None:
+        self._is_over = True
+        error, payload = CostlyAnswer(why), self._payload
+        self.set_exception(error)
+        if payload is not None and not payload.is_eof():
+            payload.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class BoundedConnector(aiohttp.TCPConnector):

@@ -18,6 +18,7 @@ from tocsin_escalation.domain.schedules.words import tell
 
 from tests.unit.escalation.schedules.writing import DAILY, layer, shift, told, utc
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SINCE, UNTIL = "2026-11-29 00:00", "2027-01-20 00:00"
 KNOWN = {"ana": "ana", "ben": "ben", "ana maria silva": "ana", "oncall@example.com": "ben"}
 
@@ -258,21 +259,32 @@ async def test_a_calendar_is_fetched_and_read_within_bounds(
     await guarded.close()
 
 
-async def test_a_host_that_never_comes_to_its_answer_is_left_at_once() -> None:
+@pytest.mark.parametrize(
+    ("begins", "goes_on", "why"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "the answer does not begin within 32768 bytes"),
+        (CHUNKED, b"1\r\nx\r\n", "its chunks are too small"),
+        (CHUNKED, b"10\r\nsixteen letters!\r\n", "the calendar is larger than 2097152 bytes"),
+    ],
+)
+async def test_a_host_whose_answer_costs_more_than_it_says_is_left_at_once(
+    begins: bytes, goes_on: bytes, why: str
+) -> None:
     """It would keep the whole process busy until the fetch is over."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        writer.write(begins)
         with contextlib.suppress(ConnectionError):
             while True:
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+                writer.write(goes_on * 10_000)
                 await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     source = CalendarSource(allow_private=True)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.ics"
-    with pytest.raises(NotRead, match="interim answers"):
+    with pytest.raises(NotRead, match=why):
         await source.read(url, utc(SINCE), utc(UNTIL), "UTC", 500)
     await source.close()
     server.close()

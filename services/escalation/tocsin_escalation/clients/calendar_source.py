@@ -8,7 +8,7 @@ from typing import Final
 
 import aiohttp
 from tocsin_kit.addresses import PublicResolver
-from tocsin_kit.http_answers import BoundedConnector, EndlessAnswer
+from tocsin_kit.http_answers import BoundedConnector, CostlyAnswer
 from tocsin_kit.urls import BadUrl, read_url
 from yarl import URL
 
@@ -95,7 +95,7 @@ def _reason(error: Exception) -> str:
             return f"no answer within {FETCH_SECONDS:g} s"
         case aiohttp.ClientConnectorDNSError():
             return "its host leads to no public address, or cannot be resolved"
-        case EndlessAnswer():
+        case CostlyAnswer():
             return str(error)
         case aiohttp.ClientSSLError():
             return "TLS does not hold"

@@ -41,17 +41,18 @@ class BoundedProtocol(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, in pieces until the final answer has begun."""
+        """Parse it, in pieces until the final answer has begun. Without data: what was held back while the reader was behind."""
+        goes_on = not data
         while data and not self._is_final and not self._is_over:
             piece, data = data[:_PIECE], data[_PIECE:]
             self._head += len(piece)
             super().data_received(piece)
             if not self._is_final and self._head > MOST_HEAD:
                 self._give_up(f"the answer does not begin within {MOST_HEAD} bytes")
-        if self._is_over or (not data and not self._is_final):
+        if self._is_over or not (data or goes_on):
             return
         self._body += len(data)
-        super().data_received(data)  # without data it goes on with what it held back while the reader was behind
+        super().data_received(data)
         if not self._reading_paused and self._body > max(_BODY_FREE, 2 * self._content):
             self._give_up("its chunks are too small")
 

@@ -52,21 +52,21 @@ class _Seen:
         """Those that the last look found free, with the end of their lease, and since when each look has found them so."""
         self._dead = dict[UUID, tuple[datetime, float]]()
         """Those whose owner is dead, with the end of the lease that it had, and since when this is known."""
-        self._given = dict[UUID, tuple[int, float]]()
+        self._times_given = dict[UUID, tuple[int, float]]()
         """How often a row was given time because it had been locked, and when the last time was."""
 
     def judge(self, found: Collection[UUID], free: Mapping[UUID, datetime], now: float) -> tuple[set[UUID], set[UUID]]:
         """Which rows may be taken, and which are given time, after a look that found these over, and these of them free, with the
         end of their lease. `now`: in seconds."""
-        self._given = {id: given for id, given in self._given.items() if now - given[1] < _FORGET_SECONDS}
+        self._times_given = {id: given for id, given in self._times_given.items() if now - given[1] < _FORGET_SECONDS}
         self._dead = {
             id: (end, since)
             for id, (end, since) in self._dead.items()
             if now - since < _FORGET_SECONDS and free.get(id, end) == end  # or another one has made the call since
         }
-        times = {id: self._given.get(id, (0, 0.0))[0] for id in (self._held & free.keys()) - self._dead.keys()}
+        times = {id: self._times_given.get(id, (0, 0.0))[0] for id in (self._held & free.keys()) - self._dead.keys()}
         give = {id for id, count in times.items() if count < _MOST}
-        self._given |= {id: (times[id] + 1, now) for id in give}
+        self._times_given |= {id: (times[id] + 1, now) for id in give}
         self._held = frozenset(found) - free.keys()
         self._free = {id: (end, self._since(id, end, now)) for id, end in free.items() if id not in give}
         apart = {id for id, (_, since) in self._free.items() if now - since >= _APART_SECONDS}
@@ -105,18 +105,18 @@ class TakeOver:
         self._lease = lease
         self._clock = clock
         self._failed = False
-        self._given = 0
-        """How often more time was given since the last take-over."""
+        self._prolonged = 0
+        """How often all leases were prolonged since the last take-over."""
         self._seen = _Seen()
 
     async def find(self) -> list[Candidate]:
         """Attempts that may be claimed now. Call it when a lease is over. Raises DATABASE_UNAVAILABLE."""
-        if self._given < _MOST and (self._failed or self._is_back()):
+        if self._prolonged < _MOST and (self._failed or self._is_back()):
             await self._give_time(
                 RECOVERY_SECONDS, "PostgreSQL was away: their owners may have answers that they could not write down"
             )
             return []
-        if self._given < _MOST and await self._is_set():
+        if self._prolonged < _MOST and await self._is_set():
             await self._give_time(self._lease, "PostgreSQL's clock was set ahead: their owners may be calling")
             return []
         try:
@@ -138,7 +138,7 @@ class TakeOver:
     def taken(self, count: int) -> None:
         """So many of the attempts that were found were claimed."""
         if count:
-            self._failed, self._given = False, 0
+            self._failed, self._prolonged = False, 0
 
     def failed(self) -> None:
         """The attempts that were found could not be claimed."""
@@ -174,7 +174,7 @@ class TakeOver:
             raise
         if only is None:
             self._failed = False
-            self._given += 1
+            self._prolonged += 1
         if given:
             _log.warning(
                 "leases_prolonged",

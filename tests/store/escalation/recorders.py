@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_escalation.app.computing import Computations
+from tocsin_escalation.app.computing import Computations, in_transaction
 from tocsin_escalation.app.incidents.advance import Advanced, advance
 from tocsin_escalation.app.incidents.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.incidents.decision_data import Step
@@ -137,8 +137,7 @@ class Desk:
 
     async def asks(self, work: Callable[[Tx, Computations], Awaitable[T]], *, org_id: str = ORG) -> T:
         """What work gives that has questions about schedules."""
-        computations = Computations()
-        return await computations.run(org_id, lambda: self.db.run(org_id, lambda tx: work(tx, computations)))
+        return await in_transaction(self.db, org_id, work)
 
     async def run(self, incident_id: UUID) -> Escalation:
         async with self.db.system() as tx:

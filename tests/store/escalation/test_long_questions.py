@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin.escalation.v1.swap_pb2 import Swap, SwapStretch
-from tocsin_escalation.app.foresight import earliest, foresee
+from tocsin_escalation.app.foresight import coverage, earliest, foresee, gap_warnings
 from tocsin_escalation.app.foresight.check_policy import PolicyCheck, check_policy
 from tocsin_escalation.app.people import policies
 from tocsin_escalation.app.schedules import planned, schedules, swaps
@@ -116,6 +116,9 @@ async def test_a_swap_is_worked_out_while_no_transaction_is_open(desk: Desk, mon
         monkeypatch.setattr(swaps, name, without_a_transaction(desk.db, getattr(swaps, name), seen))
     span = {"start_time": at(now), "end_time": at(now + timedelta(days=6))}
     found = await asking.ListShifts(pb.ListShiftsRequest(user="users/ana", **span), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(on_call, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(on_call, "KEPT_CHARACTERS", 0)
+    monkeypatch.setattr(on_call, "_read", without_a_transaction(desk.db, on_call._read, seen))
     # The first one may have begun.
     mine = [each for each in found.shifts if each.schedule == "schedules/one"][1]
     offered = SwapStretch(start_time=mine.start_time, end_time=mine.end_time)
@@ -125,7 +128,7 @@ async def test_a_swap_is_worked_out_while_no_transaction_is_open(desk: Desk, mon
     accept = pb.AcceptSwapRequest(name=made.swap.name, user="users/ben")
     accepted = await asking.AcceptSwap(accept, None)  # type: ignore[arg-type]
     assert accepted.swap.accepted_by == "users/ben"
-    assert seen == [0, 0, 0]
+    assert seen == [0] * 6, "its schedule is read, and the swap is worked out"
 
 
 async def test_large_schedules_are_read_while_no_transaction_is_open(
@@ -148,6 +151,15 @@ async def test_large_schedules_are_read_while_no_transaction_is_open(
     assert whole[0][1] == one == preview
     assert "ana" in [each.user for each in levels[0].users]
     assert seen == [0] * 9
+
+    seen.clear()
+    forecast = await foresee.on_policy(desk.db, Notify(), ORG, "p", None, 1)
+    [gaps] = await gap_warnings.of_policies(desk.db, ORG, [Policy("p", (level,))], 1)
+    covered, _ = await coverage.of_policies(desk.db, ORG, ("p",), now, now + timedelta(days=1), "", 10)
+    assert forecast.plan.steps
+    assert gaps == ()
+    assert [each.policy for each in covered] == ["p"]
+    assert seen == [0] * 3
 
 
 async def test_what_a_policy_costs_is_worked_out_while_no_transaction_is_open(desk: Desk, monkeypatch: Any) -> None:

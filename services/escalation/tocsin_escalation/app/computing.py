@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
 P = ParamSpec("P")
@@ -73,6 +74,12 @@ class Computations:
         raise TocsinError(
             reasons.ERROR_REASON_CONFLICT, "what the call is about was changed again and again meanwhile; send it again"
         )
+
+
+async def in_transaction(db: Database, org_id: str, work: Callable[[Tx, Computations], Awaitable[T]]) -> T:
+    """The result of `work` in a transaction of the tenant, with the computations that it needs. Raises as `Computations.run`."""
+    computations = Computations()
+    return await computations.run(org_id, lambda: db.run(org_id, lambda tx: work(tx, computations)))
 
 
 class _NotComputed(Exception):

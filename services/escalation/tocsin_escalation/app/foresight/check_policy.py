@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.computing import Computations
+from tocsin_escalation.app.computing import Computations, in_transaction
 from tocsin_escalation.app.foresight import foresee, gap_warnings
 from tocsin_escalation.app.people import policies, reach
 from tocsin_escalation.app.people.reach import Reachability, Reaching
@@ -61,18 +62,21 @@ class Checked:
 
 async def check_policy(db: Database, notify: Reaching, org_id: str, check: PolicyCheck) -> Checked:
     """Raises INVALID_FIELD for `start_times`, and for a policy that is not `saved` the errors of CreatePolicy."""
-    computations, policy = Computations(), check.policy
+    policy = check.policy
 
-    async def look(tx: Tx) -> list[foresee.SimulatedIncident]:
+    async def checked(tx: Tx, computations: Computations) -> datetime:
         if not check.saved:
             await policies.check(tx, policy, computations, "draft")
-        now = await tx.now()
-        return [
-            await foresee.on_draft(tx, policy, foresee.begin(now, start, f"start_times[{number}]"), check.severity)
-            for number, start in enumerate(check.starts or (now, now + _LATER))
-        ]
+        return await tx.now()
 
-    openings = await computations.run(org_id, lambda: db.run(org_id, look))
+    now = await in_transaction(db, org_id, checked)
+    starts = check.starts or (now, now + _LATER)
+    begins = [foresee.begin(now, start, f"start_times[{number}]") for number, start in enumerate(starts)]
+    # Each in its own transaction: each may have schedules of its own to read, for which a transaction ends.
+    openings = [
+        await in_transaction(db, org_id, partial(foresee.on_draft, policy=policy, begins=each, severity=check.severity))
+        for each in begins
+    ]
     unreachable, known = await foresee.unreachable_of(notify, org_id, *(opening.there for opening in openings))
     [reachability] = await reach.of_policies(db, notify, org_id, [policy])
     [ahead] = await gap_warnings.of_policies(db, org_id, [policy], check.gap_days)

@@ -6,7 +6,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.computing import Computations, compute, in_transaction
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
 from tocsin_escalation.app.incidents import next_policies
@@ -29,9 +29,12 @@ async def of_policies(
     Raises INVALID_FIELD.
     """
     first, last = span(since, until, LONGEST_OF_ALL)
-    async with db.transaction(org_id) as tx:
+
+    async def look_up(tx: Tx, computations: Computations) -> tuple[list[Policy], bool, foresee.People]:
         wanted, more = await _policies(tx, only, after, limit)
-        there = await foresee.people(tx, wanted, since, until)
+        return wanted, more, await foresee.people(tx, wanted, since, until, computations)
+
+    wanted, more, there = await in_transaction(db, org_id, look_up)
 
     def ask() -> list[PolicyCoverage]:
         look, found = CoverageSearch(there.base, there.schedules, first, last), list[PolicyCoverage]()

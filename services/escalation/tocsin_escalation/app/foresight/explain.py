@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.computing import Computations, compute, in_transaction
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.foresee import People
 from tocsin_escalation.app.people.reach import Reaching
@@ -26,7 +28,9 @@ from tocsin_escalation.domain.simulate import HORIZON
 from tocsin_escalation.store.incidents import escalations, timeline
 from tocsin_escalation.store.incidents.timeline import Entry
 from tocsin_escalation.store.people import directory
+from tocsin_escalation.store.people.directory import UserRow
 from tocsin_escalation.store.schedules import absences
+from tocsin_escalation.store.schedules.absences import AbsenceRow
 
 _log = get_logger(__name__)
 
@@ -52,37 +56,55 @@ class Explained:
     truncated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one transaction found."""
+
+    run: Escalation
+    now: datetime
+    entries: Sequence[Entry]
+    person: UserRow | None
+    away: Sequence[AbsenceRow]
+    there: People
+
+
 async def explain_page(
     db: Database, notify: Describing, org_id: str, incident_id: UUID, user: str, *, deliveries: bool
 ) -> Explained:
     """Why this user was or was not paged. Raises INCIDENT_NOT_FOUND. `deliveries`: whether notify is asked as well."""
-    async with db.transaction(org_id) as tx:
-        row = await escalations.get(tx, incident_id)
-        if row is None:
-            raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident_id}")
-        run, now = row.run, await tx.now()
-        entries = await timeline.page(tx, incident_id, 0, MOST_ENTRIES + 1)
-        began = min((entry.create_time for entry in entries), default=now)
-        person = await directory.get_user(tx, user)
-        away = await absences.TABLE.page(tx, user, began, None, _MOST_ABSENCES)
-        there = await foresee.people(tx, [run.policy] if run.policy else [], began, now + HORIZON)
-    foreseen = await foresee.play_on(notify, run, now, there)
+    found = await in_transaction(db, org_id, partial(_look_up, incident_id=incident_id, user=user))
+    run, entries, there = found.run, found.entries, found.there
+    foreseen = await foresee.play_on(notify, run, found.now, there)
     contact = await _contact(notify, org_id, incident_id, user) if deliveries else None
     happened = tuple(map(_happened, entries[:MOST_ENTRIES]))
     case = Case(
         run=run,
         user=user,
-        known=person is not None,
-        disabled=person is not None and person.disabled,
+        known=found.person is not None,
+        disabled=found.person is not None and found.person.disabled,
         happened=happened,
         members=there.base.teams or {},
         line_ups={id: frozenset(users_of(schedule)) for id, schedule in there.schedules.items()},
         segments=await compute(org_id, _segments, run, happened, there),
-        absences=tuple(Away(each.id, each.start_time, each.end_time, each.reason) for each in away),
+        absences=tuple(Away(each.id, each.start_time, each.end_time, each.reason) for each in found.away),
         plan=foreseen.plan,
         contact=contact,
     )
     return Explained(explain(case), contact is not None, len(entries) > MOST_ENTRIES)
+
+
+async def _look_up(tx: Tx, computations: Computations, *, incident_id: UUID, user: str) -> _Found:
+    row = await escalations.get(tx, incident_id)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident_id}")
+    now = await tx.now()
+    entries = await timeline.page(tx, incident_id, 0, MOST_ENTRIES + 1)
+    began = min((entry.create_time for entry in entries), default=now)
+    person = await directory.get_user(tx, user)
+    away = await absences.TABLE.page(tx, user, began, None, _MOST_ABSENCES)
+    used = [row.run.policy] if row.run.policy else []
+    there = await foresee.people(tx, used, began, now + HORIZON, computations)
+    return _Found(row.run, now, entries, person, away, there)
 
 
 async def _contact(notify: Describing, org_id: str, incident_id: UUID, user: str) -> Contact | None:

@@ -11,9 +11,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.computing import Computations, compute, in_transaction
 from tocsin_escalation.app.incidents import next_policies, round_robin
 from tocsin_escalation.app.people.reach import Reaching
+from tocsin_escalation.app.schedules import reading
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import Event
@@ -60,14 +61,16 @@ class Foreseen:
     reachability_known: bool
 
 
-async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datetime) -> People:
+async def people(
+    tx: Tx, wanted: Iterable[Policy], since: datetime, until: datetime, computations: Computations
+) -> People:
     """All users whom these policies may page within [since, until)."""
     wanted = list(wanted)
     ahead = await next_policies.load(tx, [(tx.org_id, policy) for policy in wanted])
     wanted += ahead.values()
     named = list(dict.fromkeys(target for policy in wanted for target in policy.targets()))
     keys = [(tx.org_id, target.id) for target in named if target.kind is TargetKind.SCHEDULE]
-    schedules = await on_call.load(tx, keys, since - LOOK_BACK, until + LOOK_AHEAD)
+    schedules = await reading.load(tx, keys, since - LOOK_BACK, until + LOOK_AHEAD, computations)
     named += [Target(TargetKind.USER, user) for schedule in schedules.values() for user in users_of(schedule)]
     found = await directory.load_people(tx, [(tx.org_id, target) for target in dict.fromkeys(named)])
     base = replace(found.get(tx.org_id, Directory()), policies=next_policies.of_tenant(ahead, tx.org_id))
@@ -84,12 +87,15 @@ async def on_policy(
     db: Database, notify: Reaching, org_id: str, id: str, start: datetime | None, severity: int
 ) -> Foreseen:
     """A new incident that routing gives to this policy. Raises POLICY_NOT_FOUND, INVALID_FIELD."""
-    async with db.transaction(org_id) as tx:
+
+    async def look(tx: Tx, computations: Computations) -> SimulatedIncident:
         begins = begin(await tx.now(), start, "start_time")
         row = await policies.get(tx, id)
         if row is None:
             raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id}")
-        opening = await open_on(tx, id, row.policy, begins, _facts(severity, begins))
+        return await open_on(tx, id, row.policy, begins, _facts(severity, begins), computations)
+
+    opening = await in_transaction(db, org_id, look)
     unreachable, known = await unreachable_of(notify, org_id, opening.there)
     return Foreseen(await opening.play(unreachable), known)
 
@@ -98,10 +104,14 @@ async def of_opening(
     db: Database, notify: Reaching, org_id: str, policy: str, facts: Facts, start: datetime | None
 ) -> Foreseen:
     """A new incident, also of an unknown policy or of none (empty). Raises INVALID_FIELD about `time`."""
-    async with db.transaction(org_id) as tx:
+
+    async def look(tx: Tx, computations: Computations) -> SimulatedIncident:
         begins = begin(await tx.now(), start, "time")
         row = await policies.get(tx, policy) if policy else None
-        opening = await open_on(tx, policy, row.policy if row else None, begins, replace(facts, create_time=begins))
+        known = row.policy if row else None
+        return await open_on(tx, policy, known, begins, replace(facts, create_time=begins), computations)
+
+    opening = await in_transaction(db, org_id, look)
     unreachable, known = await unreachable_of(notify, org_id, opening.there)
     return Foreseen(await opening.play(unreachable), known)
 
@@ -137,31 +147,39 @@ def begin(now: datetime, start: datetime | None, field: str) -> datetime:
     return begins
 
 
-async def on_draft(tx: Tx, policy: Policy, begins: datetime, severity: int) -> SimulatedIncident:
+async def on_draft(
+    tx: Tx, computations: Computations, *, policy: Policy, begins: datetime, severity: int
+) -> SimulatedIncident:
     """A new incident on this policy, saved or not."""
-    return await open_on(tx, policy.id, policy, begins, _facts(severity, begins))
+    return await open_on(tx, policy.id, policy, begins, _facts(severity, begins), computations)
 
 
 def _facts(severity: int, begins: datetime) -> Facts:
     return Facts("a simulated incident", "", severity, "", begins)
 
 
-async def open_on(tx: Tx, wanted: str, policy: Policy | None, begins: datetime, facts: Facts) -> SimulatedIncident:
+async def open_on(
+    tx: Tx, wanted: str, policy: Policy | None, begins: datetime, facts: Facts, computations: Computations
+) -> SimulatedIncident:
     """A new incident that routing gives to the policy `wanted`, empty for none; `policy` is that policy if it exists."""
     fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
-    there = await people(tx, [each for each in (policy, fallback) if each is not None], begins, begins + HORIZON)
+    used = [each for each in (policy, fallback) if each is not None]
+    there = await people(tx, used, begins, begins + HORIZON, computations)
     return SimulatedIncident(tx.org_id, wanted, policy, fallback, facts, begins, there)
 
 
 async def of_incident(db: Database, notify: Reaching, org_id: str, id: UUID, event: Event | None = None) -> Foreseen:
     """An incident from its present state, or after an event that comes now. Raises INCIDENT_NOT_FOUND."""
-    async with db.transaction(org_id) as tx:
+
+    async def look(tx: Tx, computations: Computations) -> tuple[Escalation, datetime, People]:
         row = await escalations.get(tx, id)
         if row is None:
             raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id}")
         now = await tx.now()
-        there = await people(tx, [row.run.policy] if row.run.policy else [], now, now + HORIZON)
-    return await play_on(notify, row.run, now, there, event)
+        used = [row.run.policy] if row.run.policy else []
+        return row.run, now, await people(tx, used, now, now + HORIZON, computations)
+
+    return await play_on(notify, *await in_transaction(db, org_id, look), event)
 
 
 async def play_on(

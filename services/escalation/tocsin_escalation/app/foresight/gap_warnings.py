@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.computing import Computations, compute, in_transaction
 from tocsin_escalation.app.foresight import foresee
 from tocsin_escalation.app.foresight.coverage import SCHEDULES_AT_ONCE
 from tocsin_escalation.app.foresight.earliest import WORK_AT_ONCE
@@ -26,10 +26,13 @@ async def of_policies(db: Database, org_id: str, wanted: Sequence[Policy], days:
     taken = _within_bounds(alone)
     if not any(policy.schedules() for policy in taken):
         return [[] for _ in alone]
-    async with db.transaction(org_id) as tx:
+
+    async def look_up(tx: Tx, computations: Computations) -> tuple[datetime, foresee.People]:
         now = await tx.now()
-        until = now + timedelta(days=days)
-        there = await foresee.people(tx, taken, now, until)
+        return now, await foresee.people(tx, taken, now, now + timedelta(days=days), computations)
+
+    now, there = await in_transaction(db, org_id, look_up)
+    until = now + timedelta(days=days)
 
     def ask() -> list[Found]:
         look = CoverageSearch(there.base, there.schedules, minute_of(now), minute_of(until))

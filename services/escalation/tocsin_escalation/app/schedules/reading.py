@@ -11,10 +11,10 @@ from datetime import datetime
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.computing import compute
+from tocsin_escalation.app.computing import Computations, compute
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.store.schedules import on_call
-from tocsin_escalation.store.schedules.on_call import Key, Texts
+from tocsin_escalation.store.schedules.on_call import Key, Read, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +40,16 @@ async def begin(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime)
     """Those of the schedules that exist, with everything that matters within [since, until)."""
     texts = await on_call.texts_of(tx, wanted, since, until)
     return ReadInPart(None if texts.is_much else await texts.read().with_people(tx), texts)
+
+
+async def load(
+    tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime, computations: Computations
+) -> dict[Key, Schedule]:
+    """The same for a transaction that goes on with them. If they take long to read, it ends and starts again when they are read."""
+    texts = await on_call.texts_of(tx, wanted, since, until)
+    if texts.is_much:
+        # Without the times, which are others when it starts again.
+        read = Read(texts, computations.result(on_call.parsed, texts.by_key))
+    else:
+        read = texts.read()
+    return await read.with_people(tx)

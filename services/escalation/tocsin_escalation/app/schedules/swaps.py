@@ -15,7 +15,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_escalation.app.computing import Computations
 from tocsin_escalation.app.notices import swap_messages
 from tocsin_escalation.app.people import targets
-from tocsin_escalation.app.schedules import planned
+from tocsin_escalation.app.schedules import planned, reading
 from tocsin_escalation.app.schedules.schedules import LONGEST_OF_ALL, must
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
@@ -46,7 +46,7 @@ async def create(tx: Tx, row: SwapRow, computations: Computations) -> SwapRow:
     await planned.begin(tx, swaps.TABLE, row, row.user_id, "swap.offered")
     # An offer to one user is checked with that user; in other offers a user is checked when they accept.
     taker = row.offered_to[0] if len(row.offered_to) == 1 else ""
-    schedule = await _schedule(tx, row, taker)
+    schedule = await _schedule(tx, row, taker, computations)
     stretches = _stretches(row, taker) if taker else [_offered(row, taker)]
     possible = computations.result(_exchanged if taker else _had, _content(schedule), *stretches)
     if isinstance(possible, NotPossible):
@@ -96,7 +96,7 @@ async def accept(tx: Tx, row: SwapRow, user: str, author: str, computations: Com
     # A transaction that changes the schedule or its overrides waits, or has committed before.
     kept = await must(tx, row.schedule_id, lock=True)
     await _may_take(tx, row, kept, user)
-    schedule = await _schedule(tx, row, user)
+    schedule = await _schedule(tx, row, user, computations)
     made = computations.result(_exchanged, _content(schedule), *_stretches(row, user))
     if isinstance(made, NotPossible):
         name = f"{COLLECTION}/{row.id}"
@@ -156,11 +156,11 @@ def _line_ups(schedule: ScheduleRow) -> set[str]:
     return {each for layer in current(schedule.layers) for group in layer.line_up for each in group}
 
 
-async def _schedule(tx: Tx, row: SwapRow, taker: str) -> Schedule:
+async def _schedule(tx: Tx, row: SwapRow, taker: str, computations: Computations) -> Schedule:
     """With all data that affects the stretches; and whether the user who takes over can be paged."""
     since, until = row.begins, max(row.end_time, row.return_end_time or row.end_time)
     key = (tx.org_id, row.schedule_id)
-    schedule = (await on_call.load(tx, [key], since, until))[key]
+    schedule = (await reading.load(tx, [key], since, until, computations))[key]
     gone = (await on_call.people_gone(tx, [(tx.org_id, taker)] if taker else [], since, until)).get(tx.org_id)
     if gone is None:
         return schedule

@@ -132,7 +132,7 @@ class Texts:
 
     def read(self) -> "Read":
         """What they say."""
-        return Read(self, {key: _kept(text) if text.kept else _read(text) for key, text in self.by_key.items()})
+        return Read(self, parsed(self.by_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,17 @@ class Read:
         }
 
 
+def parsed(texts: Mapping[Key, _Text]) -> dict[Key, tuple[Schedule, frozenset[str]]]:
+    """Each schedule, and whom it names."""
+    return {key: _kept(text) if text.kept else _read(text) for key, text in texts.items()}
+
+
 async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) -> dict[Key, Schedule]:
     """Loads those of the schedules that exist, with all data for [since, until).
 
-    For what must have it within its transaction. What callers ask has `app.schedules.reading`, which waits for no thread in one.
+    For pages, for notices of shifts, and for `store.people.directory`, by which pages are decided. Transactions of pages and
+    notices have locked the rows that they decide about, so they wait for a thread of `THREADS`; each replica has few of
+    them at a time. What callers ask about schedules has `app.schedules.reading`, which waits for no thread in a transaction.
     """
     texts = await texts_of(tx, wanted, since, until)
     if texts.is_much:

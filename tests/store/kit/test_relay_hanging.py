@@ -1,5 +1,9 @@
 """What the relay does about deliveries that do not return."""
 
+import asyncio
+from typing import Any
+
+import pytest
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay import Sets
@@ -42,6 +46,31 @@ async def test_a_hanging_row_does_not_keep_its_tenants_other_rows(db: Database, 
 
         await eventually(others_pass)
         await eventually(only_it_is_left)
+
+
+async def test_a_hanging_row_keeps_no_others_where_its_outcome_is_written_after_the_lease(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PostgreSQL is slow: until then the rows look free, and then as if they were under way."""
+    peer = Peer()
+    peer.hangs = lambda row: row.payload == b"hangs"
+    await put(db, "a", [b"hangs", b"one", b"two"])
+    write = db.run
+
+    async def written_late(*given: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.3)  # a delivery is cut off 0.2 s before its lease ends
+        return await write(*given, **options)
+
+    monkeypatch.setattr(db, "run", written_late)
+    relay = Relay(db, peer.deliver, kinds=[KIND], sets=Sets(lease=1))
+    async with relaying(relay):
+
+        async def others_pass() -> bool:
+            await put(db, "b", [b"page"])
+            relay.nudge()
+            return set(peer.of("a")) == {b"one", b"two"}
+
+        await eventually(others_pass)
 
 
 async def test_a_hanging_row_keeps_no_other_tenant_waiting_where_nothing_more_comes(

@@ -135,6 +135,7 @@ class Relay:
             sets=sets,
             sweep_every=sweep_every,
             away=lambda: self._receiver.away,
+            shares=lambda org_id: self._in_flight_of[org_id] > 0,
             released=self._nudged.set,
         )
         self._from_memory = MemoryDeliveries(

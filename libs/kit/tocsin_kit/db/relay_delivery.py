@@ -84,7 +84,7 @@ class Delivery:
         self._alone = alone
 
     async def run(self) -> None:
-        """Returns when every row has a result. Returns when every row has a result."""
+        """Returns when every row has a result."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._send(self.rows)

@@ -60,10 +60,13 @@ class Quarantine:
         sets: Sets,
         sweep_every: float,
         away: Callable[[], bool],
+        shares: Callable[[str], bool],
         released: Callable[[], None],
     ) -> None:
-        """`away`: whether the receiver is away. `released` is called when a tenant may share deliveries with others again."""
+        """`away`: whether the receiver is away. `shares`: whether a common delivery under way has rows of a tenant. `released` is
+        called when a tenant may share deliveries with others again."""
         self._sets = sets
+        self._shares = shares
         self._released = released
         self._claims = claims
         self._deliver_and_settle = deliver_and_settle
@@ -147,6 +150,9 @@ class Quarantine:
             if claimed.rows:
                 started += len(claimed.rows)
                 self._start(org_id, claimed.rows)
+            elif self._shares(org_id):
+                # None is free, but some are under way: outside, they would be sent together again, and hang again.
+                _postpone(quarantined)
             elif not claimed.more:
                 self._leaves(org_id)
         if len(self._busy) < self._sets.parallel:

@@ -137,7 +137,7 @@ class Settling:
         self._first_refused: Bounded[int, float] = Bounded(_REMEMBERED)
 
     async def settle(self, rows: Sequence[OutboxRow], results: Mapping[int, Result]) -> Settled:
-        """Write all results in one transaction. Write all results in one transaction."""
+        """Write all results in one transaction."""
         given = self._sort(rows, results)
         more = await self._write(given)
         self._tell(given)

@@ -19,9 +19,9 @@ from tocsin_escalation.domain.explanation import (
     Away,
     Case,
     Contact,
-    Delivery,
     Explanation,
     Happened,
+    Notification,
     Tried,
     Verdict,
 )
@@ -195,7 +195,7 @@ def test_what_notify_knows_is_told_attempt_by_attempt() -> None:
     told = Told(THREE)
     page = f"pages/{told.story.page_of('ana')}"
     tried = Tried(NOON, "attempt 1 by sms: sent; receipt at 2026-03-01 12:00:09 UTC: delivered")
-    sms = Delivery("notifications/1", page, f"sms for {page}: sent", NOON, 1, sent=True, tries=(tried,))
+    sms = Notification("notifications/1", page, f"sms for {page}: sent", NOON, 1, sent=True, tries=(tried,))
     found = told.why("ana", Contact((sms,), rules=("high urgency: sms at once",)))
     assert found.verdict is Verdict.PAGED, "the outcome may still be on its way to the timeline"
     assert said(found, About.ATTEMPT) == [tried.message]

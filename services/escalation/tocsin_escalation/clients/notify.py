@@ -13,7 +13,7 @@ from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
 
-from tocsin_escalation.domain.explanation import Contact, Delivery, Tried
+from tocsin_escalation.domain.explanation import Contact, Notification, Tried
 
 _SUBMIT_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 1.0
@@ -89,7 +89,7 @@ class Notify:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
         return Contact(
-            tuple(map(_delivery, response.notifications)),
+            tuple(map(_notification, response.notifications)),
             response.unreachable_reason,
             tuple(response.rules),
             response.quiet_hours,
@@ -104,12 +104,12 @@ class Notify:
             raise from_rpc_error(error, service="notify") from error
 
 
-def _delivery(told: notification_pb2.Notification) -> Delivery:
+def _notification(told: notification_pb2.Notification) -> Notification:
     channel = _word(notification_pb2.Channel.Name(told.channel), "CHANNEL_")
     state = _word(notification_pb2.NotificationState.Name(told.state), "NOTIFICATION_STATE_")
     reason = f": {told.state_reason}" if told.state_reason else ""
     due = f", due at {told.due_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC" if told.HasField("due_time") else ""
-    return Delivery(
+    return Notification(
         told.name,
         told.page,
         f"{channel} through {told.contact_method} for {told.page}: {state}{reason}{due}",

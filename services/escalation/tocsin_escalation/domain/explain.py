@@ -13,9 +13,9 @@ from tocsin_escalation.domain.explanation import (
     PAGING,
     About,
     Case,
-    Delivery,
     Explanation,
     Happened,
+    Notification,
     Statement,
     Verdict,
 )
@@ -230,11 +230,11 @@ def _contact(case: Case) -> Iterator[Statement]:
 
 
 def _deliveries(case: Case) -> Iterator[Statement]:
-    for delivery in case.contact.deliveries if case.contact else ():
-        proof = (delivery.name, delivery.page)
-        yield Statement(About.NOTIFICATION, delivery.message, proof, delivery.time, delivery.level)
-        for tried in delivery.tries:
-            yield Statement(About.ATTEMPT, tried.message, (delivery.name,), tried.time, delivery.level)
+    for notification in case.contact.notifications if case.contact else ():
+        proof = (notification.name, notification.page)
+        yield Statement(About.NOTIFICATION, notification.message, proof, notification.time, notification.level)
+        for tried in notification.tries:
+            yield Statement(About.ATTEMPT, tried.message, (notification.name,), tried.time, notification.level)
 
 
 def _next(case: Case) -> Iterator[Statement]:
@@ -281,9 +281,9 @@ def _verdict(case: Case) -> Verdict:
     return Verdict.STOPPED if stopped else Verdict.WAITING
 
 
-def _of_pages(case: Case) -> list[Delivery]:
+def _of_pages(case: Case) -> list[Notification]:
     names = {f"pages/{page}" for page in case.pages}
-    return [each for each in (case.contact.deliveries if case.contact else ()) if each.page in names]
+    return [each for each in (case.contact.notifications if case.contact else ()) if each.page in names]
 
 
 def _summary(case: Case, verdict: Verdict, statements: list[Statement]) -> str:

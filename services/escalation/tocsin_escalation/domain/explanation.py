@@ -106,7 +106,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Notification:
     """One notification: its resource name, that of its page, and its state in words."""
 
     name: str
@@ -125,7 +125,7 @@ class Contact:
     `quiet_hours`: when their pages of low urgency wait; empty: never.
     """
 
-    deliveries: tuple[Delivery, ...] = ()
+    notifications: tuple[Notification, ...] = ()
     unreachable: str = ""
     rules: tuple[str, ...] = ()
     quiet_hours: str = ""

@@ -22,7 +22,7 @@ from tocsin_notify.store.delivery.outcomes import KINDS
 from tocsin_notify.wiring.answers import Answering
 from tocsin_notify.wiring.base import REDIS_ERRORS, Base, open_base
 from tocsin_notify.wiring.board import serve_board
-from tocsin_notify.wiring.delivery import Delivery
+from tocsin_notify.wiring.delivery import Delivering
 from tocsin_notify.wiring.digests import serve_digests
 from tocsin_notify.wiring.events import Events
 from tocsin_notify.wiring.mail import serve_mail_replies
@@ -44,7 +44,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     """Everything of this service, ready to start."""
     base = await open_base(runtime)
     people, wordings = serve_people(base), Wordings(base.db, base.metrics)
-    delivery, events = Delivery(base, people.contacts, wordings), Events(base)
+    delivery, events = Delivering(base, people.contacts, wordings), Events(base)
     users = UserChanges(base.db, base.failures, base.hints)
     runtime.rpc.add(NotifyInternalService(base.db, delivery.intake, delivery.cancel, events.publish, users))
     serve_messages(base)
@@ -84,7 +84,7 @@ def _serve_what_every_service_has(base: Base) -> None:
     base.relays.add_loops(runtime)
 
 
-def _add_loops(base: Base, delivery: Delivery, events: Events) -> None:
+def _add_loops(base: Base, delivery: Delivering, events: Events) -> None:
     settings, loops = base.settings, base.runtime.loops
 
     async def wind_down(stopping: asyncio.Event) -> None:

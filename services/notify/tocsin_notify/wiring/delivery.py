@@ -44,7 +44,7 @@ _DUE_SECONDS: Final = 1.0
 """Seconds between two looks for due pages for which there was no hint."""
 
 
-class Delivery:
+class Delivering:
     """One object per process."""
 
     def __init__(self, base: Base, contacts: Contacts, wordings: Wordings) -> None:

@@ -9,7 +9,7 @@ from tocsin_notify.wiring.base import Base
 
 
 def serve_messages(base: Base) -> None:
-    """Add the services, and the loops that make messages of what recurs and of groups. `Delivery` sends what is due."""
+    """Add the services, and the loops that make messages of what recurs and of groups. `Delivering` sends what is due."""
     settings, db, loops, looks = base.settings, base.db, base.runtime.loops, base.looks
     for limit in limits(settings.tenant_addressed_messages_per_minute, settings.tenant_scheduled_messages):
         base.budgets.add(limit)

@@ -88,10 +88,10 @@ def check_compose(root: Path) -> list[str]:
         filled = Path(folder) / "filled.env"
         filled.write_text(fill(example))
         code, output = config(program, filled, root)
-        if code:
-            problems.append(f"{COMPOSE} with the settings of {EXAMPLE}:\n{output}")
+        if code:  # a file that is refused with all secrets says nothing about one that is empty
+            return [f"{COMPOSE} with the settings of {EXAMPLE}:\n{output}"]
         # A warning names a variable that the file uses and that is not set: it would silently be empty.
-        elif output:
+        if output:
             problems.append(f"{COMPOSE}: {output}")
         for name in EMPTY.findall(example):
             lacking = Path(folder) / "lacking.env"

@@ -41,8 +41,7 @@ def new_id() -> uuid.UUID:
     the last value. Rows made together are near each other in an index. The time in it is a hint, not a fact.
     """
     global _last, _noise
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    moment = milliseconds << 12 | (rest << 12) // 1_000_000
+    moment = (time.time_ns() << 12) // 1_000_000
     with _lock:
         _last = moment = moment if moment > _last else _last + 1
         noise = next(_noise, None)

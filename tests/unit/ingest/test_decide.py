@@ -221,6 +221,11 @@ def test_a_late_resolve_leaves_the_next_firing_alone() -> None:
     ]
 
 
+def test_a_late_resolve_is_known_by_its_end_alone() -> None:
+    late = replace(ends(1, 2), started=None)
+    assert outcomes(fires(3), late) == [Outcome.OPENED, Outcome.IGNORED]
+
+
 def test_two_servers_that_know_a_firing_by_two_starts_end_it_together() -> None:
     assert outcomes(fires(3), fires(1), ends(1, 5)) == [Outcome.OPENED, Outcome.DEDUPLICATED, Outcome.RESOLVED]
     assert outcomes(fires(1), fires(3), ends(3, 5)) == [Outcome.OPENED, Outcome.DEDUPLICATED, Outcome.RESOLVED]

@@ -27,7 +27,8 @@ def decide(message: Message, existing: Existing, now: datetime | None, new_id: C
     alert, incident = existing.alert, existing.incident
     if message.seen is not None:
         return _look_again(message, existing, now, new_id)
-    if _is_late(message, alert, existing.ended):
+    # Most messages state no time, and are not asked about it.
+    if (message.started is not None or message.ended is not None) and _is_late(message, alert, existing.ended):
         return _IGNORED
     match message.action:
         case Action.TRIGGER:
@@ -83,32 +84,34 @@ def _trigger(
         # It stays in its incident even when a changed rule would route it elsewhere now: people work on it there.
         return _join(Outcome.DEDUPLICATED, message, _repeated(alert, message), incident, new_keys=0)
 
-    def triggered(outcome: Outcome, why: _Why = _NO_REASON, incident_id: UUID | None = None) -> Alert:
-        return _triggered(outcome, message, alert, incident_id, why, now, new_id)
-
     if message.suppress:
-        return Decision(Outcome.SUPPRESSED, triggered(Outcome.SUPPRESSED))
+        return Decision(
+            Outcome.SUPPRESSED, _triggered(Outcome.SUPPRESSED, message, alert, None, _NO_REASON, now, new_id)
+        )
     pause = None if message.pause is None else _pause(message, message.pause, alert, now)
     if hold is not None:
-        return Decision(Outcome.SILENCED, triggered(Outcome.SILENCED, _Why(hold, pause)))
+        held = _triggered(Outcome.SILENCED, message, alert, None, _Why(hold, pause), now, new_id)
+        return Decision(Outcome.SILENCED, held)
     passed = None
     if incident is not None:
         if not is_over(message.group_window, existing.joined, now):
-            fires = triggered(Outcome.GROUPED, incident_id=incident.id)
+            fires = _triggered(Outcome.GROUPED, message, alert, incident.id, _NO_REASON, now, new_id)
             return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
         assert existing.joined is not None
         passed = Passed(incident.id, existing.joined)
     if pause is not None:
-        return Decision(Outcome.PAUSED, triggered(Outcome.PAUSED, _Why(pause=pause, passed=passed)), passed=passed)
+        paused = _triggered(Outcome.PAUSED, message, alert, None, _Why(pause=pause, passed=passed), now, new_id)
+        return Decision(Outcome.PAUSED, paused, passed=passed)
     if message.threshold is not None:
         assert existing.tally is not None
         triggers = existing.tally.total
         if triggers < message.threshold.count:
-            below = Below(message.group_key, message.threshold, triggers, message.labels)
-            kept = triggered(Outcome.BELOW_THRESHOLD, _Why(below=below, passed=passed))
+            why = _Why(below=Below(message.group_key, message.threshold, triggers, message.labels), passed=passed)
+            kept = _triggered(Outcome.BELOW_THRESHOLD, message, alert, None, why, now, new_id)
             return Decision(Outcome.BELOW_THRESHOLD, kept, passed=passed)
     opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
-    fires = triggered(Outcome.OPENED, _NO_REASON if passed is None else _Why(passed=passed), opened.id)
+    why = _NO_REASON if passed is None else _Why(passed=passed)
+    fires = _triggered(Outcome.OPENED, message, alert, opened.id, why, now, new_id)
     return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity), passed)
 
 

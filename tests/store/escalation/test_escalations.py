@@ -19,7 +19,7 @@ from tocsin_escalation.app.incidents.command import Closed, Commands, Idempotent
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.fire_timers import fire_timers
 from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State
-from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Escalated, Resolved, TimerFired
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Escalated, Event, Resolved, Snoozed, TimerFired
 from tocsin_escalation.store.incidents import escalations, feeds, timers
 from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
@@ -268,9 +268,15 @@ async def test_ok_means_that_notify_has_confirmed(desk: Desk) -> None:
     assert [(c.incident, c.generation) for c in notify.cancelled] == [(f"incidents/{incident}", 1)]
 
 
-async def test_who_passes_an_incident_on_has_ok_while_notify_is_away(desk: Desk) -> None:
-    """Told to repeat the call, a caller without a request id would pass it on once more, and wake the next level as well."""
+@pytest.mark.parametrize("before", [[], [Acknowledged("users/ana")], [Snoozed("users/ben", timedelta(minutes=5))]])
+async def test_who_passes_an_incident_on_has_ok_while_notify_is_away(desk: Desk, before: list[Event]) -> None:
+    """Told to repeat the call, a caller without a request id would pass it on once more, and wake the next level as well.
+
+    `before`: the stop of this command is not confirmed either.
+    """
     incident = await desk.opens()
+    for event in before:
+        await desk.take(incident, event)
     notify = Notify()
     notify.away = TocsinError(reasons.ERROR_REASON_SERVICE_UNAVAILABLE, "no answer")
     request, response = pb.EscalateIncidentRequest(name=f"incidents/{incident}"), pb.EscalateIncidentResponse
@@ -283,8 +289,9 @@ async def test_who_passes_an_incident_on_has_ok_while_notify_is_away(desk: Desk)
     )
     assert relay.nudges == 1, "it tells notify at once"
     async with desk.db.system() as tx:
-        [row] = await tx.fetch("SELECT due_time <= app_now() AS due FROM outbox WHERE kind = 'cancel'")
-    assert row["due"]
+        rows = await tx.fetch("SELECT due_time <= app_now() AS due FROM outbox WHERE kind = 'cancel' ORDER BY id")
+    assert len(rows) == len(before) + 1
+    assert rows[-1]["due"]
 
 
 @pytest.mark.parametrize(

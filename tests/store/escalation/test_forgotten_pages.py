@@ -82,9 +82,9 @@ async def notes(desk: Desk, incident: UUID) -> int:
     "events",
     [
         [],
-        [Escalated(ANA)],
+        [Escalated("users/dora")],
         [RespondersAdded(ANA, (CEM,))],
-        [Escalated(ANA), RespondersAdded(ANA, (CEM,))],
+        [Escalated("users/dora"), RespondersAdded(ANA, (CEM,))],
         [Reassigned(ANA, targets=(CEM, Target(TargetKind.USER, "ana")))],
         [Reassigned(ANA, targets=(Target(TargetKind.TEAM, "gone"),))],
         [Acknowledged("users/ben"), Unacknowledged("users/ben")],
@@ -336,6 +336,15 @@ async def test_ingest_has_time_to_close_what_is_over(desk: Desk) -> None:
         assert await handed_over(desk) == []
     await quick.round()
     assert len(await handed_over(desk)) == 1
+
+
+async def test_the_page_of_who_passed_it_on_is_not_handed_over_again(desk: Desk) -> None:
+    """Notify was restored: it knows neither the page nor that it was stopped."""
+    incident = await desk.opens()
+    [own] = (await desk.run(incident)).pages
+    await desk.take(incident, Escalated(ANA))
+    others = set((await desk.run(incident)).pages) - {own}
+    assert (await reconciler(desk).all_now(mend=True)).handed == others
 
 
 async def test_the_stopped_page_of_who_passed_it_on_is_not_waited_for(desk: Desk) -> None:

@@ -23,6 +23,10 @@ from tocsin_escalation.domain.turns import holder
 PROMPT: Final = timedelta(seconds=2)
 """An outcome within this time after its level was due counts as immediate."""
 _NOTIFY: Final = "services/notify"
+_PASSED_ON: Final = (
+    "nobody was reached: a user passed the incident on before a provider had accepted their page, every other one was "
+    "unreachable or failed for good, and no level is left"
+)
 _NOBODY: Final = "nobody was reached: every page was unreachable or failed for good, and no level is left"
 _KINDS: Final = {
     OutcomeKind.UNREACHABLE: NoteKind.PAGE_UNREACHABLE,
@@ -66,7 +70,7 @@ def inform(run: PagedRun, outcome: PageOutcome) -> PagedRun:
 
 
 def hand_again(run: Escalation, event: PageForgotten, now: datetime) -> Decision:
-    """The same page once more, under its own id, if its outcome is unknown. Pages that were stopped stay so."""
+    """The same page once more, under its own id, if its outcome is unknown."""
     if run.pages.get(event.page) is not PageState.OPEN:
         return Decision(run, already=True)
     high, _ = urgent(run, now)
@@ -93,7 +97,7 @@ def without_stopped(run: Escalation, event: PageStopped) -> Decision:
         replace(run, pages={page: state for page, state in run.pages.items() if page != event.page})
     )
     if following.reached is Reached.NOBODY and run.reached is not Reached.NOBODY:
-        return Decision(following, notes=(Note(NoteKind.NOBODY_REACHED, "", _NOBODY),))
+        return Decision(following, notes=(Note(NoteKind.NOBODY_REACHED, "", _PASSED_ON),))
     return Decision(following)
 
 

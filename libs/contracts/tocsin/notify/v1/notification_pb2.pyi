@@ -398,7 +398,9 @@ class NotificationJob(_message.Message):
     urgency: Global___Urgency.ValueType
     """Of pages: by which of the user's rules they are sent, and how loud. Unset: high for critical and error, else low."""
     time_zone: _builtins.str
-    """The IANA time zone in which times are shown to the user. Empty, or one that is not known here: UTC."""
+    """The IANA time zone in which times are shown to the user. Empty, or one that is not known here: UTC. News, such as of an
+    acknowledge, has none.
+    """
     @_builtins.property
     def planned_time(self) -> _timestamp_pb2.Timestamp:
         """When the level was due: what lateness is measured against."""

@@ -19,7 +19,7 @@ from tocsin_escalation.app.incidents.confirm import Cancelling, Confirming, Stop
 from tocsin_escalation.app.incidents.decision_data import DecisionData, Step
 from tocsin_escalation.app.incidents.effects import Effects
 from tocsin_escalation.domain.escalation import Escalation, State
-from tocsin_escalation.domain.events import Resolved
+from tocsin_escalation.domain.events import Escalated, Resolved
 from tocsin_escalation.store.incidents import escalations
 
 _log = get_logger(__name__)
@@ -92,7 +92,7 @@ class Commands:
 
         repeated = _working(call, self._taking(step, respond), [step.incident_id], [step])
         response, stops = await once_kept(self.db, call.org_id, call.method, call.request, work, repeated)
-        await self._confirming.confirm(call.org_id, stops)
+        await self._confirm(call.org_id, stops, [step])
         return response
 
     async def noted(self, call: IdempotentCall[R], step: Step, respond: Callable[[Advanced], R]) -> R:
@@ -181,8 +181,14 @@ class Commands:
 
         work = _working(call, take, incident_ids, steps)
         response, stops = await self.db.run(call.org_id, work)
-        await self._confirming.confirm(call.org_id, stops)
+        await self._confirm(call.org_id, stops, steps)
         return response
+
+    async def _confirm(self, org_id: str, stops: Stops, steps: Sequence[Step]) -> None:
+        """Not for those who pass incidents on, whatever earlier commands left to be confirmed: a caller who was told to repeat the
+        call would pass it on once more, and wake the next level as well."""
+        if not steps or not all(isinstance(step.event, Escalated) for step in steps):
+            await self._confirming.confirm(org_id, stops)
 
     async def answered(self, call: IdempotentCall[R]) -> R | None:
         """The stored answer of this request, with a new confirmation that pages have stopped; None for a new request."""

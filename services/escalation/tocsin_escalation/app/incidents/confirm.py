@@ -57,7 +57,6 @@ class Confirming:
         """Return when notify has stopped them. Raises CANCEL_UNCONFIRMED when notify does not answer.
 
         It is not waited for if only pages of users are stopped who have passed an incident on: an OK promises nothing of these.
-        A caller who was told to repeat the call would pass it on once more.
 
         Notify itself, when it calls for a person who answers a page, gets them beside its answer, and stops them before it
         answers that person: a call back would only cost time. The relay then delivers them to it once more.

@@ -141,7 +141,10 @@ WITH paging AS (
     AND g.page = ANY(t.pages) AND cardinality(t.paged_users) > 0 AND t.create_time > app_now() - make_interval(secs => $4)
   WHERE NOT EXISTS (
     SELECT FROM timeline s WHERE s.incident_id = t.incident_id AND s.org_id IS NOT DISTINCT FROM t.org_id
-      AND s.kind = 'note' AND g.page = ANY(s.pages) AND s.create_time > app_now() - make_interval(secs => $5)))
+      AND s.kind = 'note' AND g.page = ANY(s.pages) AND s.create_time > app_now() - make_interval(secs => $5))
+  AND NOT EXISTS (
+    SELECT FROM timeline p WHERE p.incident_id = t.incident_id AND p.org_id IS NOT DISTINCT FROM t.org_id
+      AND p.id > t.id AND p.kind = 'escalated' AND p.actor = 'users/' || t.paged_users[array_position(t.pages, g.page)]))
 SELECT org_id, incident_id, {columns(PageForgotten, of="paging")} FROM paging ORDER BY id
 """
 
@@ -151,7 +154,8 @@ async def forgotten(
 ) -> list[Forgotten]:
     """How these pages (tenant, incident, page) were made, for pages of the last `younger` seconds.
 
-    Without those that were sent again according to an entry of the last `unless_noted` seconds.
+    Without those that were sent again according to an entry of the last `unless_noted` seconds, and those of users who have passed
+    the incident on since: they were stopped.
     """
     records = await tx.fetch(
         _PAGINGS,

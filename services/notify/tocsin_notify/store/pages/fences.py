@@ -22,7 +22,8 @@ def stops(fence: str, row: str) -> str:
 
 def reason_of(fence: str, row: str) -> str:
     """The SQL expression for why a fence that `stops` a row does so; NULL without a fence."""
-    return f"CASE WHEN {stops_all(fence, row)} THEN {fence}.reason ELSE {fence}.own->{row}.user_id->>'reason' END"
+    own = f"coalesce({fence}.own->{row}.user_id->>'reason', {fence}.reason)"
+    return f"CASE WHEN {stops_all(fence, row)} THEN {fence}.reason ELSE {own} END"
 
 
 def stopped_up_to(fence: str, row: str) -> str:

@@ -184,7 +184,7 @@ def _needs_databases(config: pytest.Config, path: str) -> bool:
 def _prepare_databases(basetemp: Path) -> None:
     """Make what every worker would wait for at its first test, meanwhile: imports keep one processor busy, and not the other.
 
-    Should that fail, the first worker that needs databases makes them, and reports what is wrong.
+    Should that fail, it is told, and the first worker that needs databases makes them or fails as well.
     """
     from tocsin_testkit.prepared import Prepared
 
@@ -193,8 +193,10 @@ def _prepare_databases(basetemp: Path) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() == trunk:
-            with contextlib.suppress(Exception):
+            try:
                 Prepared(databases_of(basetemp)).make_once()
+            except Exception:
+                traceback.print_exc()
         os._exit(0)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
@@ -16,8 +16,9 @@ from tocsin_testkit.received import Received
 class HookServer:
     """Listens on a free loopback port; every path is one user's webhook.
 
-    `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
-    get no answer until they are taken out again, and `held[path]` counts the requests that came to one meanwhile.
+    `answers[path]` holds statuses (with headers) to give, one per request in the order of arrival, before the usual 200;
+    `hang` holds paths that get no answer until they are taken out again, and `held[path]` counts the requests that came to
+    one meanwhile.
     `on_request` is told of every request when it arrives and may wait; it returns the status to answer with, or None to
     cut the connection.
     """
@@ -29,6 +30,7 @@ class HookServer:
         self.hang: dict[str, asyncio.Event] = {}
         self.held: Counter[str] = Counter()
         self.refused: list[tuple[str, float]] = []
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_request: Callable[[web.Request, Received], Awaitable[int | None]] | None = None
         self.port = 0
 
@@ -63,9 +65,13 @@ class HookServer:
         body = await request.read()
         if path in self.hang:
             self.held[path] += 1
-            await self.hang[path].wait()
-        if self.answers.get(path):
-            status, headers = self.answers[path].pop(0)
+        # In turn, or a request that arrives when the wait ends could take the answer that was meant for the held one.
+        async with self._turns[path]:
+            if path in self.hang:
+                await self.hang[path].wait()
+            answer = self.answers[path].pop(0) if self.answers.get(path) else None
+        if answer is not None:
+            status, headers = answer
             self.refused.append((path, arrived))
             if status >= 300:
                 return web.Response(status=status, headers=headers)

@@ -48,6 +48,14 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_count": f"{_SERVER_SILENCE - 2}",
     "client_connection_check_interval": "1000",
 }
+# Not among the settings above: servers before PostgreSQL 17 refuse a session that names the first, and of the second only
+# "off" is wrong, since the other values say how many standbys a commit waits for.
+_FIRST_STATEMENT: Final = """
+    SELECT CASE WHEN current_setting('transaction_timeout', true) <> '0'
+                THEN set_config('transaction_timeout', '0', false) END,
+           CASE WHEN current_setting('synchronous_commit') = 'off'
+                THEN set_config('synchronous_commit', 'on', false) END"""
+"""Some sessions hold a transaction for as long as their process runs, and a call that has OK is on disk."""
 
 
 async def dial(
@@ -77,6 +85,11 @@ async def dial(
             server_settings={"application_name": name, **_SETTINGS, **(settings or {})},
         )
         _watch_network(connection)
+        try:
+            await connection.execute(_FIRST_STATEMENT)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async with asyncio.timeout(timeout):

@@ -15,8 +15,9 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests import order, preloaded, reports, rounds, worker_forks
+from tests import opened, order, preloaded, reports, rounds, worker_forks
 
+opened.install()
 preloaded.install()
 
 # The servers of tests speak no TLS. Without this each of the thousands of sessions makes ready for it first.

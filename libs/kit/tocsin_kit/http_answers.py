@@ -15,7 +15,9 @@ from aiohttp.client_proto import ResponseHandler
 MOST_HEAD: Final = 32 << 10
 """Bytes up to the end of the final answer's head. Servers send some hundred, and few would take more than this."""
 _PIECE: Final = 4096
-"""Bytes that are parsed at once before that: as many interim answers as fit take a few milliseconds."""
+"""Bytes that are parsed at once before that: as many answers as fit take a few milliseconds."""
+_BODY_PIECE: Final = 16 << 10
+"""The same afterwards."""
 _BODY_FREE: Final = 64 << 10
 """Bytes after which a body that is mostly made of the ends of its chunks is given up. Chunks of ten bytes are long enough."""
 _SWITCHING: Final = 101
@@ -32,7 +34,8 @@ class BoundedProtocol(ResponseHandler):
         super().__init__(loop)
         self._head = 0
         self._body = 0
-        self._is_final = False
+        self._finals = 0
+        """Final answers whose heads were found: one belongs to the request."""
         self._is_over = False
 
     def set_response_params(self, **params: Any) -> None:
@@ -41,25 +44,25 @@ class BoundedProtocol(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, in pieces until the final answer has begun. Without data: what was held back while the reader was behind."""
-        goes_on = not data
-        while data and not self._is_final and not self._is_over:
-            piece, data = data[:_PIECE], data[_PIECE:]
-            self._head += len(piece)
+        """Parse it in pieces. Without data: what was held back while the reader was behind."""
+        if not (data or self._is_over):
+            super().data_received(data)
+            self._judge()
+        while data and not self._is_over:
+            size = _BODY_PIECE if self._finals else _PIECE
+            piece, data = data[:size], data[size:]
+            if self._finals:
+                self._body += len(piece)
+            else:
+                self._head += len(piece)
             super().data_received(piece)
-            if not self._is_final and self._head > MOST_HEAD:
-                self._give_up(f"the answer does not begin within {MOST_HEAD} bytes")
-        if self._is_over or not (data or goes_on):
-            return
-        self._body += len(data)
-        super().data_received(data)
-        if not self._reading_paused and self._body > max(_BODY_FREE, 2 * self._content):
-            self._give_up("its chunks are too small")
+            self._judge()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """The parser has found an answer's head."""
         status = data[0].code
-        self._is_final |= status >= 200 or status == _SWITCHING
+        if status >= 200 or status == _SWITCHING:
+            self._finals += 1
         super().feed_data(data, size)
 
     @property
@@ -70,8 +73,18 @@ class BoundedProtocol(ResponseHandler):
     def _begin(self) -> None:
         self._head = 0
         self._body = 0
-        self._is_final = False
+        self._finals = 0
         self._is_over = False
+
+    def _judge(self) -> None:
+        if self._finals > 1:
+            # The first one counts. A host that goes on would have thousands parsed from each packet.
+            self._is_over = True
+            self.force_close()
+        elif not self._finals and self._head > MOST_HEAD:
+            self._give_up(f"the answer does not begin within {MOST_HEAD} bytes")
+        elif not self._reading_paused and self._body > max(_BODY_FREE, 2 * self._content):
+            self._give_up("its chunks are too small")
 
     def _give_up(self, why: str) -> None:
         self._is_over = True

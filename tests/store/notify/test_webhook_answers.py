@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import pytest
+from tocsin_kit.http_answers import BoundedProtocol
 from tocsin_notify.app.delivery.conclude import _kept
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Permanent, Retryable, Sent
@@ -153,6 +154,28 @@ async def test_a_receiver_that_never_comes_to_its_answer_is_left_at_once(said: b
         assert outcome.reason == "no answer: the answer does not begin within 32768 bytes"
         await ended.wait()
     await channel.close()
+
+
+async def test_of_many_answers_to_one_request_only_the_first_few_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pages of the process waited for up to 0.3 s while one receiver's packet of 13,000 answers was parsed."""
+    parsed = 0
+    parse = BoundedProtocol.feed_data
+
+    def counting(self: BoundedProtocol, data: object, size: int = 0) -> None:
+        nonlocal parsed
+        parsed += 1
+        parse(self, data, size)
+
+    async def serve(line: Line) -> None:
+        await read_request(line)
+        await line.say(b"HTTP/1.1 204 No Content\r\n\r\n" + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n" * 10_000)
+
+    monkeypatch.setattr(BoundedProtocol, "feed_data", counting)
+    channel = WebhookChannel(timeout=40.0, allow_private=True, concurrency=10)
+    async with listening(serve) as port:
+        assert await channel.send(delivery(f"http://127.0.0.1:{port}/"), ALLOWED) == Sent()
+    await channel.close()
+    assert 1 < parsed < 500
 
 
 async def test_a_call_cut_off_after_the_status_line_counts_as_sent() -> None:

@@ -70,7 +70,6 @@ async def beginning(response: aiohttp.ClientResponse, limit: int = _BODY_LIMIT) 
     content = b""
     try:
         # An answer that is complete needs no time limit: a timer would cost more than all other work on a short answer.
-        # A timer would cost more than all else that is done with a short answer.
         async with _NO_LIMIT if response.content.is_eof() else asyncio.timeout(_BODY_SECONDS):
             while len(content) < limit and not response.content.at_eof():
                 content += await response.content.read(limit - len(content))

@@ -60,6 +60,11 @@ async def refused(db: Database) -> bool:
     return False
 
 
+async def accepted(db: Database) -> bool:
+    """Whether a write is taken. If a new session takes long to open, it is told UNAVAILABLE meanwhile."""
+    return not await refused(db)
+
+
 @pytest.fixture
 async def writable_again(postgres: Postgres) -> AsyncIterator[None]:
     yield
@@ -78,11 +83,7 @@ async def test_a_server_that_becomes_read_only_is_away_and_its_return_is_noticed
     assert await refused(db), "also without a session of the old kind"
     await become_writable(postgres)
     began = time.monotonic()
-
-    async def accepted() -> bool:
-        return not await refused(db)
-
-    await eventually(accepted)
+    await eventually(lambda: accepted(db))
     assert time.monotonic() - began < within(3.0)
     await db.ping()
 
@@ -98,7 +99,7 @@ async def test_a_session_that_cannot_write_is_closed_and_the_call_served_by_anot
 
 
 async def test_a_pooler_that_moved_the_session_to_a_standby_is_noticed_by_the_servers_error(
-    open_database: Any, monkeypatch: pytest.MonkeyPatch
+    open_database: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a pooler the server's reports do not arrive: the first statement's error, or the ping, tells."""
     monkeypatch.setattr("tocsin_kit.db.sessions.is_read_only", lambda connection: False)
@@ -112,13 +113,15 @@ async def test_a_pooler_that_moved_the_session_to_a_standby_is_noticed_by_the_se
             await call(db)
         assert caught.value.code is grpc.StatusCode.UNAVAILABLE
         assert connection.is_closed()
-        await write(db)
+        await eventually(lambda: accepted(db))
 
 
 @pytest.mark.parametrize(
     "code", ["53100", "53200", "53300", "53400", "57014", "57P01", "55006", "58030", "XX000", "0A000", "26000", "08006"]
 )
-async def test_a_session_that_met_a_failure_of_the_server_is_replaced(open_database: Any, code: str) -> None:
+async def test_a_session_that_met_a_failure_of_the_server_is_replaced(
+    open_database: Any, eventually: Eventually, code: str
+) -> None:
     db = await open_database(size=1)
 
     async def fail() -> int:
@@ -134,7 +137,7 @@ async def test_a_session_that_met_a_failure_of_the_server_is_replaced(open_datab
             await fail()
         assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert pids[0] != pids[1]
-    await write(db)
+    await eventually(lambda: accepted(db))
 
 
 async def test_connections_are_replaced_at_their_age_and_not_all_at_once(
@@ -202,7 +205,7 @@ async def test_the_host_that_can_write_is_followed_by_pool_and_migrations(
         began = time.monotonic()
 
         async def moved() -> bool:
-            return not await refused(db) and await write(db) == one.port
+            return await accepted(db) and await write(db) == one.port
 
         await eventually(moved)
         assert time.monotonic() - began < within(5.0)

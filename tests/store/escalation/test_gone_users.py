@@ -1,14 +1,20 @@
 """What follows when a user is disabled, enabled or deleted: notify is told, and the user's objects pass to no other user."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import pytest
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin_escalation.app.incidents import followers
+from tocsin_escalation.app.incidents.apply_outcomes import OutcomeArrival, OutcomeResult, apply_outcomes
+from tocsin_escalation.app.incidents.gone_users import GoneUsers
 from tocsin_escalation.app.incidents.jobs import USER
 from tocsin_escalation.app.people import people
+from tocsin_escalation.domain.decision import PageType, page_id
+from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome
 from tocsin_escalation.store.people.directory import UserRow
 from tocsin_kit.db.pool import Tx
 
@@ -116,3 +122,77 @@ async def test_who_was_deleted_follows_nothing_any_more(desk: Desk) -> None:
     await desk.db.run(ORG, lambda tx: people.delete_user(tx, "ana", ""))
     async with desk.db.transaction(ORG) as tx:
         assert [await followers.of_incident(tx, each) for each in (followed, other)] == [{"ben": ""}] * 2
+
+
+def gone(how: pb.UserStanding.ValueType, *, org_id: str = ORG) -> list[pb.UserChange]:
+    return [pb.UserChange(org_id=org_id, user="users/ana", standing=how)]
+
+
+async def accepted(desk: Desk, incident: UUID, *, org_id: str = ORG) -> None:
+    """A provider took ana's page of the present level."""
+    run = await desk.run(incident)
+    page = page_id(run, PageType.ESCALATION, run.level, "ana")
+    sent = PageOutcome(page, "ana", OutcomeKind.SENT, run.level, channel="SMS")
+    assert await apply_outcomes(desk.db, desk.effects, [OutcomeArrival(org_id, incident, sent)]) == [
+        OutcomeResult.APPLIED
+    ]
+
+
+async def leaves(desk: Desk, how: pb.UserStanding.ValueType) -> None:
+    if how == pb.USER_STANDING_DELETED:
+        await desk.db.run(ORG, lambda tx: people.delete_user(tx, "ana", ""))
+    else:
+        await desk.db.run(ORG, lambda tx: people.update_user(tx, "ana", "", lambda row: replace(row, disabled=True)))
+
+
+@pytest.mark.parametrize("how", [pb.USER_STANDING_DISABLED, pb.USER_STANDING_DELETED])
+async def test_a_level_does_not_wait_for_one_who_is_gone(desk: Desk, how: pb.UserStanding.ValueType) -> None:
+    """They were paged and cannot answer any more: the level waited for them until its time was over."""
+    incidents = [await desk.opens() for _ in range(120)]  # more than are taken together
+    for incident in incidents:
+        await accepted(desk, incident)
+    await leaves(desk, how)
+    await GoneUsers(desk.db, desk.effects)(gone(how))
+    for incident in incidents:
+        assert await desk.paged(incident) == [(1, "ana"), (2, "ben")]
+
+
+async def test_a_level_is_left_once_whatever_is_repeated(desk: Desk) -> None:
+    """Two replicas at once, and a row of the outbox that is delivered again."""
+    incident = await desk.opens()
+    await accepted(desk, incident)
+    await leaves(desk, pb.USER_STANDING_DELETED)
+    follow = GoneUsers(desk.db, desk.effects)
+    await asyncio.gather(*(follow(gone(pb.USER_STANDING_DELETED)) for _ in range(4)))
+    await follow(gone(pb.USER_STANDING_DELETED))
+    assert await desk.paged(incident) == [(1, "ana"), (2, "ben")]
+    assert (await desk.said(incident)).count("page_unreachable") == 1
+
+
+async def test_one_who_was_enabled_again_is_waited_for(desk: Desk) -> None:
+    incident = await desk.opens()
+    await accepted(desk, incident)
+    await GoneUsers(desk.db, desk.effects)(gone(pb.USER_STANDING_DISABLED))
+    await GoneUsers(desk.db, desk.effects)(gone(pb.USER_STANDING_ENABLED))
+    assert await desk.paged(incident) == [(1, "ana")]
+
+
+async def test_what_is_answered_and_what_is_anothers_stays_as_it_is(desk: Desk) -> None:
+    answered, waiting = await desk.opens(), await desk.opens()
+    for incident in (answered, waiting):
+        await accepted(desk, incident)
+    await desk.take(answered, Acknowledged("users/ana"))
+    await leaves(desk, pb.USER_STANDING_DELETED)
+    before = await desk.run(answered)
+    await GoneUsers(desk.db, desk.effects)(gone(pb.USER_STANDING_DELETED, org_id="another"))
+    assert await desk.paged(waiting) == [(1, "ana")]
+    await GoneUsers(desk.db, desk.effects)(gone(pb.USER_STANDING_DELETED))
+    assert await desk.run(answered) == before
+    assert await desk.paged(waiting) == [(1, "ana"), (2, "ben")]
+
+
+async def test_a_page_that_no_provider_has_accepted_is_left_to_notify(desk: Desk) -> None:
+    incident = await desk.opens()
+    await leaves(desk, pb.USER_STANDING_DELETED)
+    await GoneUsers(desk.db, desk.effects)(gone(pb.USER_STANDING_DELETED))
+    assert await desk.paged(incident) == [(1, "ana")]

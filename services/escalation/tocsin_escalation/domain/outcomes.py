@@ -120,9 +120,19 @@ def tell(outcome: PageOutcome) -> Note:
     return Note(_KINDS[outcome.kind], _NOTIFY, text, outcome.level, page=outcome.page, outcome=outcome.key)
 
 
+def sent_to(run: Run, user: str) -> list[UUID]:
+    """The user's pages of the current level that a provider has accepted."""
+    return [page for page in _pages_of(run, user) if run.pages.get(page) is PageState.SENT]
+
+
 def _level_pages(run: Run) -> Iterator[UUID]:
-    """The pages that people of the current level may have: one from the level, one because they were asked for."""
-    return (page_id(run, type_, run.level, user) for user in run.assignees for type_ in (PageType.ESCALATION, ASKED))
+    """The pages that people of the current level may have."""
+    return (page for user in run.assignees for page in _pages_of(run, user))
+
+
+def _pages_of(run: Run, user: str) -> Iterator[UUID]:
+    """One from the level, one because they were asked for."""
+    return (page_id(run, type_, run.level, user) for type_ in (PageType.ESCALATION, ASKED))
 
 
 def _settled(run: Run, outcome: PageOutcome, state: PageState) -> dict[UUID, PageState]:

@@ -18,6 +18,7 @@ from tocsin_timers import TimerBroker, TimerMetrics
 from tocsin_timers.connections import Connections
 
 from tocsin_escalation.app.incidents.effects import Effects
+from tocsin_escalation.app.incidents.gone_users import GoneUsers
 from tocsin_escalation.app.watching.watch_incidents import Feeds
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.metrics import EscalationMetrics
@@ -110,6 +111,7 @@ def open_base(runtime: Runtime[EscalationSettings]) -> Base:
     hints = ChangeHints(feeds, blocking_redis)
     effects = Effects(timers, page_sender, relays.cancel, metrics, hints, relays.event, relays.notice, journal)
     consume_with(broker, TimerConsumer(db, effects))
+    relays.delivery.follow_users = GoneUsers(db, effects)
     return Base(
         runtime=runtime,
         metrics=metrics,

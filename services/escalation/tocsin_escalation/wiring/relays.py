@@ -22,7 +22,8 @@ class Relays:
 
     def __init__(self, runtime: Runtime[EscalationSettings], notify: Notify, channel: grpc.aio.Channel) -> None:
         """`channel`: the one that `notify` calls through."""
-        sets, delivery = Sets(max_bytes=runtime.settings.grpc_max_message_bytes // 2), NotifyDelivery(notify)
+        sets = Sets(max_bytes=runtime.settings.grpc_max_message_bytes // 2)
+        self.delivery: Final = NotifyDelivery(notify)
         self.page, self.cancel, self.event, self.notice = (
             Relay(
                 runtime.database,
@@ -34,10 +35,10 @@ class Relays:
                 metrics=runtime.metrics,
             )
             for kinds, deliver, substitute in (
-                ([PAGE], delivery.pages, less_of_page),
-                ([CANCEL], delivery.cancellations, less_of_cancellation),
-                ([EVENT], delivery.events, less_of_event),
-                ([NOTICE, USER], delivery.notices, less_of_notice),
+                ([PAGE], self.delivery.pages, less_of_page),
+                ([CANCEL], self.delivery.cancellations, less_of_cancellation),
+                ([EVENT], self.delivery.events, less_of_event),
+                ([NOTICE, USER], self.delivery.notices, less_of_notice),
             )
         )
         self._named: Final = {"page": self.page, "cancel": self.cancel, "event": self.event, "notice": self.notice}

@@ -1,6 +1,6 @@
 """Sends pages and cancellations to notify the safe way: by RPC, again and again until accepted."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -22,6 +22,8 @@ class NotifyDelivery:
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
+        self.follow_users: Callable[[Sequence[internal_service_pb2.UserChange]], Awaitable[None]] | None = None
+        """Applies changes of users here once notify has them. Set later: it decides incidents, and decisions nudge relays."""
 
     async def pages(self, rows: Sequence[OutboxRow]) -> Sequence[RowAnswer]:
         """One answer per row, in order. If notify refuses the call as a whole, its error is raised."""
@@ -43,6 +45,8 @@ class NotifyDelivery:
         changes, told = _read(users, internal_service_pb2.UserChange)
         if changes:
             await self._notify.change_users(changes)
+            if self.follow_users is not None:
+                await self.follow_users(changes)
         others = [row for row in rows if row.kind != USER]
         answers = {row.id: each for row, each in zip(users, told, strict=True)}
         if others:

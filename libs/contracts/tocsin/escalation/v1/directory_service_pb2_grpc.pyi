@@ -49,8 +49,9 @@ class DirectoryServiceStub:
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]
     """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-    `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
-    notification rules, settings and digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
+    `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more; a level that waits
+    for their answer alone is left for the next one, as when a user is disabled; and their contact methods, notification rules, settings and
+    digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
     are withdrawn, their reminders stopped, and they follow no incident. Another user of this id gets none of it, but is whom policies and schedules still name.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -97,8 +98,9 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-    `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
-    notification rules, settings and digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
+    `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more; a level that waits
+    for their answer alone is left for the next one, as when a user is disabled; and their contact methods, notification rules, settings and
+    digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
     are withdrawn, their reminders stopped, and they follow no incident. Another user of this id gets none of it, but is whom policies and schedules still name.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -172,8 +174,9 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_directory_service_pb2.DeleteUserResponse, _abc.Awaitable[_directory_service_pb2.DeleteUserResponse]]:
         """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-        `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
-        notification rules, settings and digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
+        `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more; a level that waits
+        for their answer alone is left for the next one, as when a user is disabled; and their contact methods, notification rules, settings and
+        digests are deleted. So are their calendar feeds and what is left of their absences; their offers of swaps
         are withdrawn, their reminders stopped, and they follow no incident. Another user of this id gets none of it, but is whom policies and schedules still name.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.

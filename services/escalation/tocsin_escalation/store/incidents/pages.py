@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.escalation import PagedRun, PageState, Reached, Run, State
@@ -14,8 +15,13 @@ _OPEN_AFTER: Final = """SELECT org_id, incident_id, pages, generation FROM escal
   WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2"""
 _NOBODYS: Final = UUID(int=0)
 """Stands in rows that are older than the states of pages."""
-_LOCK: Final = """SELECT org_id, incident_id, state, level, repeat, generation, assignees, pages, reached FROM escalations
+_COLUMNS: Final = "org_id, incident_id, state, level, repeat, generation, assignees, pages, reached"
+_LOCK: Final = f"""SELECT {_COLUMNS} FROM escalations
   WHERE incident_id = ANY($1::uuid[]) AND ($2 = '*' OR org_id = $2) ORDER BY incident_id FOR UPDATE"""
+# Both conditions on the state: the second one is that of the index of assignees.
+_WAITING_FOR: Final = f"""SELECT {_COLUMNS} FROM escalations
+  WHERE org_id = $1 AND state = 'triggered' AND state <> 'resolved' AND assignees @> ARRAY[$2::text] AND incident_id > $3
+  ORDER BY incident_id LIMIT $4"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +50,12 @@ async def open_after(tx: Tx, after: UUID | None, limit: int) -> tuple[list[OpenP
 async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, PagedRun]:
     """Lock escalations as `incidents.escalations.lock` does, and read the columns that their pages need. One statement: it joins
     nothing."""
-    records = await tx.fetch(_LOCK, list(incident_ids), tx.org_id)
-    return {
-        id: PagedRun(
-            org_id,
-            id,
-            State(state),
-            level,
-            repeat,
-            generation,
-            tuple(assignees),
-            from_json(pages),
-            Reached(reached),
-        )
-        for org_id, id, state, level, repeat, generation, assignees, pages, reached in records
-    }
+    return {run.incident_id: run for run in map(_paged_run, await tx.fetch(_LOCK, list(incident_ids), tx.org_id))}
+
+
+async def waiting_for(tx: Tx, user: str, after: UUID, limit: int) -> list[PagedRun]:
+    """This tenant's escalations whose present level has paged the user and waits for an answer, by their ids, after `after`."""
+    return list(map(_paged_run, await tx.fetch(_WAITING_FOR, tx.org_id, user, after, limit)))
 
 
 async def save(tx: Tx, runs: Sequence[Run]) -> None:
@@ -87,3 +84,10 @@ def to_json(run: Run) -> str:
 def from_json(text: str) -> dict[UUID, PageState]:
     """What `to_json` wrote."""
     return {UUID(page): PageState(state) for page, state in json.loads(text).items()}
+
+
+def _paged_run(record: Record) -> PagedRun:
+    org_id, id, state, level, repeat, generation, assignees, pages, reached = record
+    return PagedRun(
+        org_id, id, State(state), level, repeat, generation, tuple(assignees), from_json(pages), Reached(reached)
+    )

@@ -43,6 +43,12 @@ async def figures(notify: Notify) -> queue_pb.Queue:
     return queue
 
 
+async def serves(notify: Notify) -> bool:
+    health = health_pb2_grpc.HealthStub(notify.channel)
+    answer = await health.Check(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
 async def test_without_redis_everything_goes_on_from_postgresql(world: World, own_valkey: Valkey) -> None:
     org = new_org()
     await world.method(org, webhook="ana")
@@ -53,9 +59,7 @@ async def test_without_redis_everything_goes_on_from_postgresql(world: World, ow
         world.hooks.will_answer("ana", [503, 503])
         await notify.submit(job(org))
         await until(lambda: world.arrived("ana") == 2)
-        health = health_pb2_grpc.HealthStub(notify.channel)
-        answer = await health.Check(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        await until(lambda: serves(notify))
         assert not (await figures(notify)).redis_available
         await own_valkey.start()
         broker = TimerBroker(own_valkey.url, queue="notify")

@@ -1,5 +1,6 @@
 """Timers and reminders as tasks of escalation's queue, on a real database."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,11 +14,13 @@ from tocsin_escalation.app.incidents.audit import repair_missing_timers
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed
+from tocsin_escalation.store.incidents import escalations
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.tasks.board import Board
 from tocsin_kit.tasks.journal import Noted
 from tocsin_kit.tasks.task import Task, TaskState
+from tocsin_testkit import busy
 
 from tests.store.escalation.recorders import Desk
 from tests.store.escalation.test_reminders import create, remind, sent
@@ -136,6 +139,18 @@ async def test_a_timer_is_removed_by_force_only_and_names_who_is_not_paged(desk:
     assert (await refused(desk, lambda tx: board.remove(tx, key, BY, force=True))).reason == (
         reasons.ERROR_REASON_TASK_NOT_FOUND
     )
+
+
+async def test_who_would_stay_unpaged_is_told_while_another_transaction_holds_the_incident(
+    desk: Desk, board: Board
+) -> None:
+    """The board said of such a timer that nobody needs it."""
+    incident = await desk.opens()
+    async with desk.db.system() as holding:
+        assert await escalations.lock(holding, [incident])
+        async with asyncio.timeout(busy.within(10)):
+            _, _, told = await within(desk, lambda tx: board.look(tx, f"timers.{incident}"))
+    assert [loss.user for loss in told] == ["users/ben"]
 
 
 async def test_removing_the_end_of_a_snooze_ends_the_escalation(desk: Desk, board: Board) -> None:

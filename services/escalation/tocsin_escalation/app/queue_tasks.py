@@ -90,8 +90,8 @@ class TimerTasks:
                 raise answer
 
     async def _fired(self, tx: Tx, tasks: Sequence[Task]) -> dict[UUID, tuple[Escalation, Decision]]:
-        """The result of each timer if it fired now. It is not written."""
-        runs = await escalations.lock(tx, [task.id for task in tasks], wait=False)
+        """The result of each timer if it fired now. It is not written. Who acts on the tasks has locked them before."""
+        runs = await escalations.read(tx, [task.id for task in tasks])
         now = await tx.now()
         due = {
             id: replace(run, timer=replace(run.timer, due_time=min(now, run.timer.due_time)))

@@ -34,7 +34,7 @@ SELECT: Final = sa.select(
 _NAMED: Final = E.c.incident_id == sa.any_(param("ids", sa.ARRAY(sa.UUID)))
 _OF_TENANT: Final = E.c.org_id == param("org_id")
 _NOW: Final = sa.func.app_now().label("now")
-_READ_LOCKED: Final = Statement(
+_READ: Final = Statement(
     SELECT.add_columns(_NOW).where(_NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT))
 )
 _P: Final = tables.escalations.alias("p")
@@ -141,7 +141,7 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: 
     fire. The transaction knows its time afterwards, unless no row was found.
     """
     locked = await _lock(tx, incident_ids, wait=wait, kin=kin)
-    read = _READ_WITH_KIN if kin else _READ_LOCKED
+    read = _READ_WITH_KIN if kin else _READ
     records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
     # A merge that happened while this transaction waited for a lock is not in the snapshot of the lock, but in that of the read.
     while kin and (further := _kin(records, set(incident_ids)) - set(locked)):
@@ -152,6 +152,12 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: 
         records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
     if records:
         tx.know(records[0]["now"])
+    return {record["incident_id"]: to_row(record).run for record in records}
+
+
+async def read(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Escalation]:
+    """Those of `lock` without a lock: one that another transaction changes is shown as it was before."""
+    records = await tx.fetch(*_READ(ids=list(incident_ids), org_id=tx.org_id))
     return {record["incident_id"]: to_row(record).run for record in records}
 
 
